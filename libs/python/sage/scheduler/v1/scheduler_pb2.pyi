@@ -1,0 +1,130 @@
+from sage.inference.v1 import engine_pb2 as _engine_pb2
+from sage.inference.v1 import frame_pb2 as _frame_pb2
+from sage.inference.v1 import request_pb2 as _request_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SubmitRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: _request_pb2.InferenceRequest
+    def __init__(self, request: _Optional[_Union[_request_pb2.InferenceRequest, _Mapping]] = ...) -> None: ...
+
+class SubmitResponse(_message.Message):
+    __slots__ = ("frame",)
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    frame: _frame_pb2.Frame
+    def __init__(self, frame: _Optional[_Union[_frame_pb2.Frame, _Mapping]] = ...) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PoolStatus(_message.Message):
+    __slots__ = ("pool", "leading", "leader", "policy", "queued", "outstanding", "dispatched", "refused", "retried", "epoch")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    LEADING_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    DISPATCHED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    RETRIED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    leading: bool
+    leader: str
+    policy: str
+    queued: int
+    outstanding: int
+    dispatched: int
+    refused: int
+    retried: int
+    epoch: int
+    def __init__(self, pool: _Optional[str] = ..., leading: _Optional[bool] = ..., leader: _Optional[str] = ..., policy: _Optional[str] = ..., queued: _Optional[int] = ..., outstanding: _Optional[int] = ..., dispatched: _Optional[int] = ..., refused: _Optional[int] = ..., retried: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("instance_id", "pools")
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    instance_id: str
+    pools: _containers.RepeatedCompositeFieldContainer[PoolStatus]
+    def __init__(self, instance_id: _Optional[str] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ...) -> None: ...
+
+class ListEnginesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EngineBook(_message.Message):
+    __slots__ = ("state", "executor_id", "outstanding", "outstanding_tokens", "draining", "breaker", "heartbeat_age_ms")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EXECUTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    OUTSTANDING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    state: _engine_pb2.EngineState
+    executor_id: str
+    outstanding: int
+    outstanding_tokens: int
+    draining: bool
+    breaker: str
+    heartbeat_age_ms: int
+    def __init__(self, state: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ..., executor_id: _Optional[str] = ..., outstanding: _Optional[int] = ..., outstanding_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., breaker: _Optional[str] = ..., heartbeat_age_ms: _Optional[int] = ...) -> None: ...
+
+class ListEnginesResponse(_message.Message):
+    __slots__ = ("engines",)
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    engines: _containers.RepeatedCompositeFieldContainer[EngineBook]
+    def __init__(self, engines: _Optional[_Iterable[_Union[EngineBook, _Mapping]]] = ...) -> None: ...
+
+class DrainEngineRequest(_message.Message):
+    __slots__ = ("engine_id", "undo")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    UNDO_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    undo: bool
+    def __init__(self, engine_id: _Optional[str] = ..., undo: _Optional[bool] = ...) -> None: ...
+
+class DrainEngineResponse(_message.Message):
+    __slots__ = ("engine",)
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    engine: EngineBook
+    def __init__(self, engine: _Optional[_Union[EngineBook, _Mapping]] = ...) -> None: ...
+
+class GetPolicyRequest(_message.Message):
+    __slots__ = ("pool",)
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    def __init__(self, pool: _Optional[str] = ...) -> None: ...
+
+class GetPolicyResponse(_message.Message):
+    __slots__ = ("policy", "available")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    available: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, policy: _Optional[str] = ..., available: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SetPolicyRequest(_message.Message):
+    __slots__ = ("pool", "policy")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    policy: str
+    def __init__(self, pool: _Optional[str] = ..., policy: _Optional[str] = ...) -> None: ...
+
+class SetPolicyResponse(_message.Message):
+    __slots__ = ("previous", "policy")
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    previous: str
+    policy: str
+    def __init__(self, previous: _Optional[str] = ..., policy: _Optional[str] = ...) -> None: ...

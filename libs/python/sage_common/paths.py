@@ -1,0 +1,47 @@
+"""Where files live: the XDG base directories, read at call time so that tests can redirect them.
+
+Source: XDG Base Directory Specification 0.8.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _base(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    # The specification says that relative paths are invalid and to be ignored.
+    return Path(value) if value.startswith("/") else Path.home() / fallback
+
+
+def config_file() -> Path:
+    """The user's configuration file; it need not exist. ``SAGE_CONFIG_FILE`` overrides it."""
+    override = os.environ.get("SAGE_CONFIG_FILE")
+    return Path(override) if override else _base("XDG_CONFIG_HOME", ".config") / "sage" / "config.yaml"
+
+
+def data_dir() -> Path:
+    """Data that must survive: JetStream, indexes."""
+    return _base("XDG_DATA_HOME", ".local/share") / "sage"
+
+
+def state_dir() -> Path:
+    """State that is worth keeping between runs: pid files, supervision state."""
+    return _base("XDG_STATE_HOME", ".local/state") / "sage"
+
+
+def log_dir() -> Path:
+    """One log file for each process."""
+    return state_dir() / "logs"
+
+
+def cache_dir() -> Path:
+    """What can be made again: exported models, answers."""
+    return _base("XDG_CACHE_HOME", ".cache") / "sage"
+
+
+def private_dir(path: Path) -> Path:
+    """Create ``path`` readable by its owner only and return it."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,127 @@
+"""What the control plane knows of a request. The enumerations' values are the wire's numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class RequestKind(IntEnum):
+    """Work that a request asks an engine for."""
+
+    LLM_CHAT = 1
+    LLM_GENERATE = 2
+    EMBEDDING = 3
+    RERANK = 4
+
+
+class Endpoint(IntEnum):
+    """OpenAI-compatible operation."""
+
+    CHAT_COMPLETIONS = 1
+    COMPLETIONS = 2
+    EMBEDDINGS = 3
+    RERANK = 4
+
+    @property
+    def path(self) -> str:
+        """HTTP path below the gateway's root."""
+        return _PATHS[self]
+
+
+_PATHS = {
+    Endpoint.CHAT_COMPLETIONS: "/v1/chat/completions",
+    Endpoint.COMPLETIONS: "/v1/completions",
+    Endpoint.EMBEDDINGS: "/v1/embeddings",
+    Endpoint.RERANK: "/v1/rerank",
+}
+
+
+class ServiceClass(IntEnum):
+    """Group of requests that share default targets and treatment."""
+
+    INTERACTIVE = 1
+    DEFAULT = 2
+    EMBEDDING = 3
+    BULK = 4
+
+
+class Priority(IntEnum):
+    """Urgency; a smaller number goes first."""
+
+    CRITICAL = 1
+    HIGH = 2
+    NORMAL = 3
+    LOW = 4
+    BACKGROUND = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """Targets in milliseconds; 0 means none."""
+
+    ttft_ms: int = 0
+    tpot_ms: int = 0
+    end_to_end_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What request headers say about urgency; None or 0 where they say nothing."""
+
+    priority: Priority | None = None
+    service_class: ServiceClass | None = None
+    slo_ttft_ms: int = 0
+    slo_tpot_ms: int = 0
+    slo_deadline_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What the classifier found out about a request. See ``sage.inference.v1.Classification``."""
+
+    kind: RequestKind
+    pool: str
+    model: str
+    service_class: ServiceClass
+    priority: Priority
+    slo: ServiceLevel
+    input_tokens: int
+    output_tokens: int
+    prefix_blocks: tuple[int, ...] = ()
+    streaming: bool = False
+    sheddable: bool = False
+    items: int = 1
+    reasons: tuple[str, ...] = ()
+    resumable: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens that the request occupies on an engine: prompt and output."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Attempt:
+    """One try at a request; tries are ordered by submission, then by dispatch."""
+
+    submission: int
+    dispatch: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """A request as the scheduler queues it. Times are seconds of the scheduler's clock.
+
+    Attributes:
+        arrived_at: when the edge accepted it.
+        expires_at: when it is refused with 504 if it is still queued.
+        submission: number of the edge's submission.
+    """
+
+    request_id: str
+    tenant: str
+    classification: Classification
+    arrived_at: float
+    expires_at: float
+    submission: int = 1

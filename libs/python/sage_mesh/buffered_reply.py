@@ -1,0 +1,56 @@
+"""Running a job on an engine in this process, without the ring: what the executors' gRPC APIs do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sage_common.errors import InternalError, SageError
+from sage_mesh.engine_host import Engine, EngineJob
+from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
+
+
+class BufferedWriter:
+    """A ReplyWriter that feeds a Reply directly."""
+
+    def __init__(self, engine_id: str, reply: Reply) -> None:
+        self._engine_id = engine_id
+        self._reply = reply
+        self._usage = TokenUsage()
+
+    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
+        self._reply.begin(ReplyHead(media, self._engine_id, 0.0, 1, model, vector_count, vector_dimensions))
+
+    def data(self, data: bytes) -> None:
+        self._reply.feed(data)
+
+    def usage(self, usage: TokenUsage) -> None:
+        self._usage = usage
+
+    def finish(self) -> None:
+        """End the reply well."""
+        self._reply.end(self._usage)
+
+
+@asynccontextmanager
+async def run_here(engine: Engine, job: EngineJob) -> AsyncIterator[Reply]:
+    """Run ``job`` on ``engine`` and give its reply; leaving the context cancels what is still running."""
+    reply = Reply(job.request_id, cancel=lambda _reason: None)
+    writer = BufferedWriter(engine.spec.engine_id, reply)
+
+    async def run() -> None:
+        try:
+            await engine.run(job, writer)
+            writer.finish()
+        except SageError as error:
+            reply.fail(error)
+        except Exception as error:
+            reply.fail(InternalError(f"the engine failed: {type(error).__name__}: {error}"))
+
+    task = asyncio.create_task(run())
+    try:
+        yield reply
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,165 @@
+"""Every participant's view of the engines, from the executors' heartbeats alone: no registry on the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from sage.inference.v1 import engine_pb2
+from sage_common.clock import Clock
+from sage_common.logging import get_logger
+from sage_control_plane.catalog import ModelCatalog
+from sage_control_plane.engines import EnginePhase, EngineState
+from sage_mesh.wire import state_from_wire
+from sage_platform import subjects
+from sage_platform.ring import Ring
+
+log = get_logger(__name__)
+
+MISSED_HEARTBEATS = 4
+CHECK_SECONDS = 0.1
+
+
+@dataclass
+class _Executor:
+    heard_at: float
+    interval_seconds: float
+    engines: dict[str, EngineState]
+
+
+@dataclass(frozen=True)
+class DirectoryChange:
+    """What one heartbeat, or the lack of one, changed.
+
+    Attributes:
+        updated: engines whose state was reported.
+        lost: engines that are gone: removed by their executor, or silent with it.
+        reason: why those were lost.
+    """
+
+    updated: tuple[EngineState, ...] = ()
+    lost: tuple[EngineState, ...] = ()
+    reason: str = ""
+
+
+Listener = Callable[[DirectoryChange], None]
+
+
+class EngineDirectory:
+    """Tracks engines by heartbeat; four missed heartbeats mean that an executor is gone."""
+
+    def __init__(self, ring: Ring, instance_id: str, clock: Clock) -> None:
+        self._ring = ring
+        self._instance_id = instance_id
+        self._clock = clock
+        self._executors: dict[str, _Executor] = {}
+        self._listeners: list[Listener] = []
+        self._subscription: Subscription | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._catalog = ModelCatalog()
+        self._fingerprint: object = None
+        self._changed = asyncio.Event()
+
+    @property
+    def engines(self) -> dict[str, EngineState]:
+        """Every known engine by id."""
+        return {eid: state for executor in self._executors.values() for eid, state in executor.engines.items()}
+
+    @property
+    def catalog(self) -> ModelCatalog:
+        """The models of those engines."""
+        return self._catalog
+
+    def heartbeat_age_seconds(self, executor_id: str) -> float:
+        """Seconds since the last heartbeat of an executor; infinity when there was none."""
+        executor = self._executors.get(executor_id)
+        return self._clock.now() - executor.heard_at if executor else float("inf")
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` on each heartbeat and each loss."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Subscribe, and ask every executor for a heartbeat now."""
+        self._subscription = await self._ring.connection.subscribe(subjects.HEARTBEAT, cb=self._on_heartbeat)
+        self._watch = asyncio.create_task(self._watch_silence(), name="directory-watch")
+        await self.ask()
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._subscription:
+            await self._subscription.unsubscribe()
+
+    async def ask(self) -> None:
+        """Ask every executor for a heartbeat at once."""
+        hello = engine_pb2.Hello(instance_id=self._instance_id)
+        await self._ring.connection.publish(subjects.HELLO, hello.SerializeToString())
+
+    async def wait_until(self, condition: Callable[[EngineDirectory], bool], timeout_seconds: float) -> bool:
+        """Wait until ``condition`` holds; return whether it did within ``timeout_seconds``."""
+
+        async def wait() -> None:
+            while not condition(self):
+                self._changed.clear()
+                await self._changed.wait()
+
+        try:
+            await asyncio.wait_for(wait(), timeout_seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def _on_heartbeat(self, message: Msg) -> None:
+        heartbeat = engine_pb2.Heartbeat.FromString(message.data)
+        executor_id = heartbeat.executor_id
+        known = self._executors.get(executor_id)
+        before = known.engines if known else {}
+        engines = {e.spec.engine_id: state_from_wire(e, executor_id) for e in heartbeat.engines}
+        if heartbeat.leaving:
+            self._executors.pop(executor_id, None)
+            engines = {}
+        else:
+            self._executors[executor_id] = _Executor(self._clock.now(), heartbeat.interval_ms / 1000, engines)
+        lost = tuple(state for eid, state in before.items() if eid not in engines)
+        reason = "its executor left" if heartbeat.leaving else "its executor removed it"
+        self._tell(DirectoryChange(tuple(engines.values()), lost, reason if lost else ""))
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if not self._ring.connection.is_connected:
+                # Silence says nothing about executors while we cannot hear; start counting anew afterwards.
+                for executor in self._executors.values():
+                    executor.heard_at = self._clock.now()
+                continue
+            for executor_id, executor in list(self._executors.items()):
+                silence = self._clock.now() - executor.heard_at
+                if silence > MISSED_HEARTBEATS * executor.interval_seconds:
+                    del self._executors[executor_id]
+                    log.warning("executor is silent", executor=executor_id, seconds=round(silence, 2))
+                    self._tell(DirectoryChange(lost=tuple(executor.engines.values()), reason="its executor is silent"))
+
+    def forget(self, engine_id: str, reason: str) -> None:
+        """Drop an engine that somebody else has found to be gone; its next heartbeat brings it back."""
+        for executor in self._executors.values():
+            state = executor.engines.pop(engine_id, None)
+            if state is not None:
+                self._tell(DirectoryChange(lost=(state,), reason=reason))
+
+    def _tell(self, change: DirectoryChange) -> None:
+        fingerprint = frozenset((state.spec, state.phase is EnginePhase.STOPPED) for state in self.engines.values())
+        if fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint
+            self._catalog = ModelCatalog(self.engines.values())
+            for conflict in self._catalog.conflicts:
+                log.warning("model in two pools", conflict=conflict)
+        for listener in self._listeners:
+            listener(change)
+        self._changed.set()

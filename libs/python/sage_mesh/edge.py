@@ -1,0 +1,287 @@
+"""The edge of the ring: owns a request from acceptance until its last frame is delivered.
+
+That one rule gives the failure story. Whatever dies on the way, the edge notices (silence of the schedulers, an
+engine that no longer lists the request, a gap in the frames) and submits again, or ends the request clearly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nats.aio.subscription import Subscription
+
+from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
+from sage_common.clock import Clock
+from sage_common.errors import (
+    CancelledError,
+    ConflictError,
+    DeadlineExceededError,
+    EngineFailedError,
+    InternalError,
+    SageError,
+    UnavailableError,
+)
+from sage_common.logging import get_logger
+from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.requests import Endpoint, Hints
+from sage_mesh.directory import DirectoryChange, EngineDirectory
+from sage_mesh.in_flight import InFlight, Outcome
+from sage_mesh.reply import Reply
+from sage_mesh.wire import classification_to_wire, hints_from_wire, hints_to_wire
+from sage_platform import subjects
+from sage_platform.ring import Ring
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTimings:
+    """When an edge acts on silence, in seconds.
+
+    Attributes:
+        sweep: between looks at what is in flight.
+        ask_after: without a frame, the schedulers are asked whether they hold the request.
+        answer_within: no answer by then and it is submitted again.
+        give_up_after: nobody has held it for so long, and it fails with 503.
+    """
+
+    sweep: float = 0.25
+    ask_after: float = 1.0
+    answer_within: float = 0.5
+    give_up_after: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRequest:
+    """A request as a caller hands it to the edge. ``timeout_seconds`` counts from now."""
+
+    request_id: str
+    endpoint: Endpoint
+    body: bytes
+    tenant: str = "default"
+    hints: Hints = Hints()
+    timeout_seconds: float = 600.0
+    traceparent: str = ""
+
+
+class Edge:
+    """Submits requests to the ring and owns them until they end."""
+
+    # Two heartbeats in a row without the request: the first may have been on its way when it was dispatched.
+    MISSING_HEARTBEATS: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        ring: Ring,
+        edge_id: str,
+        directory: EngineDirectory,
+        classifier: RequestClassifier,
+        clock: Clock,
+        timings: EdgeTimings | None = None,
+    ) -> None:
+        self._ring = ring
+        self._subject = subjects.reply(edge_id)
+        self._directory = directory
+        self._classifier = classifier
+        self._clock = clock
+        self._timings = timings or EdgeTimings()
+        self._in_flight: dict[str, InFlight] = {}
+        self._subscription: Subscription | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests owned now."""
+        return len(self._in_flight)
+
+    async def start(self) -> None:
+        """Listen for frames."""
+        self._ring.on_unheard(subjects.CLASSIFY, self._classify_here)
+        self._subscription = await self._ring.subscribe(self._subject, frame_pb2.FrameBatch, self._on_frames)
+        self._directory.listen(self._on_directory)
+        self._sweeper = asyncio.create_task(self._sweep_forever(), name="edge-sweep")
+
+    async def close(self) -> None:
+        """End what is in flight with an error and stop listening."""
+        for request_id in list(self._in_flight):
+            self._end(request_id, UnavailableError("this edge is stopping; send the request again", retryable=True))
+        if self._sweeper:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._subscription:
+            await self._subscription.unsubscribe()
+
+    async def drained(self, timeout_seconds: float) -> bool:
+        """Wait until everything in flight now has ended; return whether that came true in time."""
+        replies = [held.reply for held in self._in_flight.values()]
+        try:
+            await asyncio.wait_for(asyncio.gather(*(reply.until_ended() for reply in replies)), timeout_seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def submit(self, request: EdgeRequest) -> Reply:
+        """Send a request into the mesh.
+
+        Raises:
+            TooLargeError: the body does not fit a message.
+            ConflictError: a request with this id is in flight here.
+        """
+        now = self._clock.now()
+        request_id = request.request_id
+        if request_id in self._in_flight:
+            raise ConflictError(
+                f"a request with id {request_id!r} is in flight; ids must be unique", param="request_id"
+            )
+        message = request_pb2.InferenceRequest(
+            request_id=request_id,
+            endpoint=int(request.endpoint),  # type: ignore[arg-type]
+            body=request.body,
+            tenant=request.tenant,
+            reply_subject=self._subject,
+            submission=1,
+            hints=hints_to_wire(request.hints),
+            timeout_ms=max(1, int(request.timeout_seconds * 1000)),
+            traceparent=request.traceparent,
+        )
+        self._ring.send(subjects.CLASSIFY, message)
+        reply = Reply(request_id, cancel=lambda reason: self._cancel(request_id, reason))
+        self._in_flight[request_id] = InFlight(message, reply, now, now + request.timeout_seconds, heard_at=now)
+        return reply
+
+    def _on_frames(self, frames: Sequence[frame_pb2.Frame]) -> None:
+        now = self._clock.now()
+        for frame in frames:
+            held = self._in_flight.get(frame.request_id)
+            if held is None:
+                continue
+            if frame.held:
+                held.heard_at = now
+                held.asked_at = 0.0
+                held.unheld_since = None
+                continue
+            outcome = held.take(frame, now)
+            if outcome is Outcome.ENDED:
+                del self._in_flight[frame.request_id]
+            elif outcome is Outcome.START_OVER:
+                self._start_over(held, "the attempt failed")
+            elif outcome is Outcome.LOST:
+                self._lost(held, "part of the answer was lost on the way")
+
+    def _start_over(self, held: InFlight, reason: str) -> None:
+        log.info("request submitted again", request_id=held.message.request_id, reason=reason)
+        held.supersede()
+        self._send(held)
+
+    def _send(self, held: InFlight) -> None:
+        now = self._clock.now()
+        held.message.age_ms = int((now - held.accepted_at) * 1000)
+        held.heard_at = now
+        held.asked_at = 0.0
+        self._ring.send(subjects.CLASSIFY, held.message)
+
+    def _lost(self, held: InFlight, reason: str) -> None:
+        if held.may_start_over:
+            self._start_over(held, reason)
+        else:
+            error = EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
+            self._end(held.message.request_id, error)
+
+    def _end(self, request_id: str, error: SageError) -> None:
+        held = self._in_flight.pop(request_id, None)
+        if held is not None:
+            self._tell_cancelled(request_id, error.code)
+            held.reply.fail(error)
+
+    def _cancel(self, request_id: str, reason: str) -> None:
+        self._end(request_id, CancelledError(reason))
+
+    def _tell_cancelled(self, request_id: str, reason: str) -> None:
+        self._ring.send(subjects.CANCEL, engine_pb2.Cancellation(request_id=request_id, reason=reason))
+
+    # What follows is the edge's watch over silence.
+
+    def _classify_here(self, _subject: str, items: Sequence[bytes]) -> None:
+        """No classifier listens: classify in this process, with the same library, and send on."""
+        log.warning("no classifier listens; classifying here", requests=len(items))
+        for item in items:
+            message = request_pb2.InferenceRequest.FromString(item)
+            try:
+                classification = self._classifier.classify(
+                    Endpoint(message.endpoint),
+                    message.body,
+                    hints_from_wire(message.hints),
+                    message.tenant,
+                    self._directory.catalog,
+                )
+            except SageError as error:
+                self._end(message.request_id, error)
+                continue
+            except Exception:
+                log.exception("classification failed", request_id=message.request_id)
+                self._end(message.request_id, InternalError("the request could not be classified"))
+                continue
+            self._ring.send(
+                subjects.schedule(classification.pool),
+                request_pb2.ClassifiedRequest(request=message, classification=classification_to_wire(classification)),
+            )
+
+    def _on_directory(self, change: DirectoryChange) -> None:
+        if not self._in_flight:
+            return
+        for state in change.lost:
+            for held in self._on_engine(state.spec.engine_id):
+                self._lost(held, f"engine {state.spec.engine_id!r} is gone: {change.reason}")
+        now = self._clock.now()
+        for state in change.updated:
+            running = {running.request_id for running in state.running}
+            for held in self._on_engine(state.spec.engine_id):
+                if held.message.request_id in running or now - held.heard_at < self._timings.answer_within:
+                    held.missing_heartbeats = 0
+                    continue
+                held.missing_heartbeats += 1
+                if held.missing_heartbeats >= self.MISSING_HEARTBEATS:
+                    self._lost(held, f"engine {state.spec.engine_id!r} no longer runs the request")
+
+    def _on_engine(self, engine_id: str) -> list[InFlight]:
+        return [held for held in self._in_flight.values() if held.engine_id == engine_id]
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._timings.sweep)
+            try:
+                self._sweep(self._clock.now())
+            except Exception:
+                log.exception("edge sweep failed")
+
+    def _sweep(self, now: float) -> None:
+        timings = self._timings
+        for request_id, held in list(self._in_flight.items()):
+            if now >= held.deadline:
+                seconds = round(held.deadline - held.accepted_at, 3)
+                self._end(request_id, DeadlineExceededError(f"no complete answer within {seconds} s"))
+            elif held.engine_id or now - held.heard_at < timings.ask_after:
+                continue
+            elif not held.asked_at:
+                held.asked_at = now
+                self._ring.send(
+                    subjects.INQUIRE, engine_pb2.Inquiry(request_id=request_id, reply_subject=self._subject)
+                )
+            elif now - held.asked_at >= timings.answer_within:
+                self._resubmit_unheld(request_id, held, now)
+
+    def _resubmit_unheld(self, request_id: str, held: InFlight, now: float) -> None:
+        held.unheld_since = held.unheld_since or held.asked_at
+        if now - held.unheld_since >= self._timings.give_up_after:
+            error = UnavailableError(
+                f"no scheduler has taken the request for {self._timings.give_up_after:g} s; "
+                "`sage status` shows whether one runs",
+                code="no_scheduler",
+                retry_after_seconds=1,
+            )
+            self._end(request_id, error)
+            return
+        self._send(held)

@@ -1,0 +1,308 @@
+"""The executor's side of the ring: dispatches in, frames and reports out, heartbeats while alive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from sage.inference.v1 import engine_pb2, frame_pb2
+from sage_common.clock import Clock
+from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
+from sage_common.logging import get_logger
+from sage_control_plane.engines import EnginePhase, EngineState, RunningRequest
+from sage_control_plane.requests import Attempt, Endpoint
+from sage_mesh.engine_host import Engine, EngineJob
+from sage_mesh.frame_writer import FrameWriter
+from sage_mesh.wire import (
+    attempt_from_wire,
+    attempt_to_wire,
+    classification_from_wire,
+    error_to_wire,
+    hints_from_wire,
+    state_to_wire,
+)
+from sage_platform import subjects
+from sage_platform.ring import Ring
+
+log = get_logger(__name__)
+
+HEARTBEAT_SECONDS = 0.25
+
+
+@dataclass
+class _Hosted:
+    engine: Engine
+    subscription: Subscription | None = None
+    starting: asyncio.Task[None] | None = None
+    draining: bool = False
+    running: dict[str, _Running] = field(default_factory=dict)
+
+
+@dataclass
+class _Running:
+    dispatch: frame_pb2.Dispatch
+    attempt: Attempt
+    writer: FrameWriter
+    started_at: float
+    task: asyncio.Task[None] | None = None
+    # Why the executor itself ended the task; None when the client or a newer attempt did.
+    verdict: SageError | None = None
+
+
+class Executor:
+    """Hosts engines on the ring. One process runs one executor with any number of engines."""
+
+    def __init__(self, ring: Ring, executor_id: str, service: str, clock: Clock) -> None:
+        self._ring = ring
+        self._executor_id = executor_id
+        self._service = service
+        self._clock = clock
+        self._hosted: dict[str, _Hosted] = {}
+        self._sequence = 0
+        self._subscriptions: list[Subscription] = []
+        self._beat: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The hosted engines by id."""
+        return {engine_id: hosted.engine for engine_id, hosted in self._hosted.items()}
+
+    @property
+    def outstanding(self) -> int:
+        """Requests running on all engines."""
+        return sum(len(hosted.running) for hosted in self._hosted.values())
+
+    def states(self) -> list[EngineState]:
+        """The engines as the heartbeats describe them."""
+        return [self._state(hosted) for hosted in self._hosted.values()]
+
+    async def start(self) -> None:
+        """Listen for cancellations and hellos, and begin to beat."""
+        connection = self._ring.connection
+        self._subscriptions = [
+            await self._ring.subscribe(subjects.CANCEL, engine_pb2.CancellationBatch, self._on_cancel),
+            await connection.subscribe(subjects.HELLO, cb=self._on_hello),
+        ]
+        self._beat = asyncio.create_task(self._beat_forever(), name="heartbeat")
+
+    async def host(self, engine: Engine) -> asyncio.Task[None]:
+        """Take an engine in and start it; the returned task ends when it is ready or has failed to start."""
+        engine_id = engine.spec.engine_id
+        hosted = _Hosted(engine)
+        self._hosted[engine_id] = hosted
+        hosted.subscription = await self._ring.subscribe(
+            subjects.dispatch(engine_id), frame_pb2.DispatchBatch, self._on_dispatches
+        )
+        hosted.starting = asyncio.create_task(self._start_engine(engine), name=f"start-{engine_id}")
+        return hosted.starting
+
+    async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
+        """Take an engine out; return how many of its requests had to be aborted."""
+        hosted = self._hosted[engine_id]
+        if drain:
+            hosted.draining = True
+            self.beat()
+            await self._empty([hosted], timeout_seconds)
+        if hosted.subscription:
+            await hosted.subscription.unsubscribe()
+        if hosted.starting and not hosted.starting.done():
+            hosted.starting.cancel()
+            await asyncio.gather(hosted.starting, return_exceptions=True)
+        aborted = list(hosted.running.values())
+        for running in aborted:
+            running.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
+            self._end_task(running)
+        await asyncio.gather(*(r.task for r in aborted if r.task), return_exceptions=True)
+        del self._hosted[engine_id]
+        self.beat()
+        await hosted.engine.stop()
+        return len(aborted)
+
+    async def stop(self, drain_timeout_seconds: float) -> None:
+        """Finish what is running within the time-out, then leave and stop every engine."""
+        self._stopping = True
+        for hosted in self._hosted.values():
+            hosted.draining = True
+        self.beat()
+        await self._empty(list(self._hosted.values()), drain_timeout_seconds)
+        for engine_id in list(self._hosted):
+            await self.remove(engine_id, drain=False, timeout_seconds=0)
+        if self._beat:
+            self._beat.cancel()
+            await asyncio.gather(self._beat, return_exceptions=True)
+        self._publish_heartbeat(leaving=True)
+        for subscription in self._subscriptions:
+            await subscription.unsubscribe()
+        await self._ring.flush()
+
+    def beat(self) -> None:
+        """Send a heartbeat now: something changed that the schedulers should know."""
+        self._publish_heartbeat(leaving=False)
+
+    async def _start_engine(self, engine: Engine) -> None:
+        try:
+            await engine.start()
+        except SageError as error:
+            log.error("engine did not start", engine=engine.spec.engine_id, error=error.message)
+        except Exception:
+            log.exception("engine did not start", engine=engine.spec.engine_id)
+        self.beat()
+
+    async def _empty(self, hosted: list[_Hosted], timeout_seconds: float) -> None:
+        deadline = self._clock.now() + timeout_seconds
+        while any(h.running for h in hosted) and self._clock.now() < deadline:
+            tasks = [r.task for h in hosted for r in h.running.values() if r.task]
+            await asyncio.wait(tasks, timeout=deadline - self._clock.now(), return_when=asyncio.FIRST_COMPLETED)
+
+    # Dispatches
+
+    def _on_dispatches(self, dispatches: Sequence[frame_pb2.Dispatch]) -> None:
+        for dispatch in dispatches:
+            self._take(dispatch)
+
+    def _take(self, dispatch: frame_pb2.Dispatch) -> None:
+        request_id = dispatch.request.request_id
+        attempt = attempt_from_wire(dispatch.attempt)
+        hosted = self._hosted.get(dispatch.engine_id)
+        writer = FrameWriter(self._ring, dispatch)
+        running = _Running(dispatch, attempt, writer, self._clock.now())
+        if hosted is None or self._refuses(hosted):
+            reason = "is gone" if hosted is None else f"is {hosted.engine.phase.name.lower()}"
+            error = UnavailableError(f"engine {dispatch.engine_id!r} {reason}", code="engine_not_ready", retryable=True)
+            self._report(running, engine_pb2.REPORT_EVENT_FAILED, error=error)
+            return
+        older = hosted.running.get(request_id)
+        if older is not None:
+            if attempt <= older.attempt:
+                return
+            self._end_task(older)
+        writer.on_head = lambda: self._report(running, engine_pb2.REPORT_EVENT_FIRST_TOKEN)
+        hosted.running[request_id] = running
+        running.task = asyncio.get_running_loop().create_task(self._run(hosted, running))
+
+    def _refuses(self, hosted: _Hosted) -> bool:
+        # Draining by an operator or by a stop still serves what the scheduler sent before it heard of it.
+        return hosted.engine.phase not in (EnginePhase.READY, EnginePhase.DRAINING)
+
+    async def _run(self, hosted: _Hosted, running: _Running) -> None:
+        request = running.dispatch.request
+        try:
+            try:
+                await hosted.engine.run(_job(running), running.writer)
+                running.writer.finish()
+                self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
+            except asyncio.CancelledError:
+                if running.verdict is None:
+                    self._report(running, engine_pb2.REPORT_EVENT_CANCELLED)
+                else:
+                    self._fail(running, running.verdict)
+            except SageError as error:
+                self._fail(running, error)
+            except Exception as error:
+                log.exception("engine failed", engine=running.dispatch.engine_id, request_id=request.request_id)
+                self._fail(running, InternalError(f"the engine failed: {type(error).__name__}: {error}"))
+        finally:
+            if hosted.running.get(request.request_id) is running:
+                del hosted.running[request.request_id]
+
+    def _fail(self, running: _Running, error: SageError) -> None:
+        """Before the first frame, what another engine may mend is the scheduler's business; else it is the answer."""
+        if running.writer.begun or not error.retryable:
+            running.writer.fail(error)
+        self._report(running, engine_pb2.REPORT_EVENT_FAILED, error=error)
+
+    def _end_task(self, running: _Running) -> None:
+        if running.task is not None:
+            running.task.cancel()
+
+    def _on_cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
+        for cancellation in cancellations:
+            for hosted in self._hosted.values():
+                running = hosted.running.get(cancellation.request_id)
+                if running is None:
+                    continue
+                if cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to):
+                    continue
+                self._end_task(running)
+
+    # Reports and heartbeats
+
+    def _report(self, running: _Running, event: engine_pb2.ReportEvent, *, error: SageError | None = None) -> None:
+        elapsed_us = int((self._clock.now() - running.started_at) * 1_000_000)
+        first = event == engine_pb2.REPORT_EVENT_FIRST_TOKEN
+        if first:
+            running.writer.ttft_us = elapsed_us
+        report = engine_pb2.Report(
+            request_id=running.dispatch.request.request_id,
+            engine_id=running.dispatch.engine_id,
+            attempt=attempt_to_wire(running.attempt),
+            event=event,
+            usage=running.writer.usage_message,
+            error=error_to_wire(error) if error else None,
+            ttft_us=running.writer.ttft_us,
+            elapsed_us=elapsed_us,
+            started_replying=running.writer.begun,
+        )
+        self._ring.send(subjects.report(running.dispatch.classification.pool), report)
+
+    async def _on_hello(self, _message: Msg) -> None:
+        self.beat()
+
+    async def _beat_forever(self) -> None:
+        while True:
+            self.beat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _publish_heartbeat(self, *, leaving: bool) -> None:
+        self._sequence += 1
+        heartbeat = engine_pb2.Heartbeat(
+            executor_id=self._executor_id,
+            service=self._service,
+            sequence=self._sequence,
+            interval_ms=int(HEARTBEAT_SECONDS * 1000),
+            engines=[state_to_wire(state) for state in self.states()],
+            leaving=leaving,
+        )
+        self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)
+
+    def _state(self, hosted: _Hosted) -> EngineState:
+        phase = hosted.engine.phase
+        reason = hosted.engine.reason
+        if hosted.draining and phase is EnginePhase.READY:
+            phase, reason = EnginePhase.DRAINING, "draining"
+        return EngineState(
+            spec=hosted.engine.spec,
+            phase=phase,
+            reason=reason,
+            executor_id=self._executor_id,
+            running=tuple(
+                RunningRequest(
+                    request_id,
+                    running.attempt,
+                    running.writer.begun,
+                    running.dispatch.classification.input_tokens + running.dispatch.classification.output_tokens,
+                )
+                for request_id, running in hosted.running.items()
+            ),
+        )
+
+
+def _job(running: _Running) -> EngineJob:
+    dispatch = running.dispatch
+    request = dispatch.request
+    return EngineJob(
+        request_id=request.request_id,
+        endpoint=Endpoint(request.endpoint),
+        body=request.body,
+        model=dispatch.classification.model,
+        tenant=request.tenant,
+        hints=hints_from_wire(request.hints),
+        classification=classification_from_wire(dispatch.classification),
+        attempt=running.attempt,
+        traceparent=request.traceparent,
+    )

@@ -1,0 +1,103 @@
+"""Writes one attempt's answer to its edge as numbered frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sage.inference.v1 import frame_pb2
+from sage_common.errors import SageError
+from sage_mesh.reply import Media, TokenUsage
+from sage_mesh.wire import error_to_wire
+from sage_platform.ring import Ring
+
+# Larger answers travel as several frames, so that one answer does not hold up the others.
+MAX_FRAME_BYTES = 256 * 1024
+
+
+class FrameWriter:
+    """A ReplyWriter that sends frames over the ring.
+
+    The head waits for the first bytes or the end, so that it costs no frame of its own; an engine writes its head
+    when it has something to say.
+    """
+
+    def __init__(self, ring: Ring, dispatch: frame_pb2.Dispatch) -> None:
+        self._ring = ring
+        self._subject = dispatch.request.reply_subject
+        self._dispatch = dispatch
+        self._seq = 0
+        self._held: frame_pb2.Frame | None = None
+        self._usage = TokenUsage()
+        self.on_head: Callable[[], None] | None = None
+        self.begun = False
+        self.ended = False
+        self.ttft_us = 0
+
+    @property
+    def usage_message(self) -> frame_pb2.Usage:
+        """Usage so far, for reports."""
+        usage = self._usage
+        return frame_pb2.Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+        )
+
+    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
+        if self.begun:
+            raise RuntimeError("an answer has one head")
+        self.begun = True
+        frame = self._next()
+        dispatch = self._dispatch
+        frame.head.CopyFrom(
+            frame_pb2.FrameHead(
+                media=int(media),  # type: ignore[arg-type]
+                engine_id=dispatch.engine_id,
+                queue_us=dispatch.queue_us,
+                tries=dispatch.tries,
+                model=model or dispatch.classification.model,
+                vector_count=vector_count,
+                vector_dimensions=vector_dimensions,
+            )
+        )
+        self._held = frame
+        if self.on_head is not None:
+            self.on_head()
+
+    def data(self, data: bytes) -> None:
+        if not self.begun:
+            raise RuntimeError("the head comes before the data")
+        for start in range(0, len(data), MAX_FRAME_BYTES):
+            frame = self._take_held() or self._next()
+            frame.data = data if len(data) <= MAX_FRAME_BYTES else data[start : start + MAX_FRAME_BYTES]
+            self._ring.send(self._subject, frame)
+
+    def usage(self, usage: TokenUsage) -> None:
+        self._usage = usage
+
+    def finish(self) -> None:
+        """End the answer well."""
+        self._end(frame_pb2.FrameEnd(usage=self.usage_message))
+
+    def fail(self, error: SageError) -> None:
+        """End the answer with an error."""
+        self._end(frame_pb2.FrameEnd(usage=self.usage_message, error=error_to_wire(error)))
+
+    def _end(self, end: frame_pb2.FrameEnd) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        frame = self._take_held() or self._next()
+        frame.end.CopyFrom(end)
+        self._ring.send(self._subject, frame)
+
+    def _take_held(self) -> frame_pb2.Frame | None:
+        frame, self._held = self._held, None
+        return frame
+
+    def _next(self) -> frame_pb2.Frame:
+        frame = frame_pb2.Frame(
+            request_id=self._dispatch.request.request_id, attempt=self._dispatch.attempt, seq=self._seq
+        )
+        self._seq += 1
+        return frame

@@ -1,0 +1,181 @@
+"""The answer to one request, as its consumer sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sage_common.errors import SageError
+
+
+class Media(IntEnum):
+    """How the bytes of a reply are to be read. The values are the wire's numbers."""
+
+    JSON = 1
+    EVENT_STREAM = 2
+    VECTORS_FLOAT = 3
+    VECTORS_BASE64 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHead:
+    """What is known when the answer begins.
+
+    Attributes:
+        queue_ms: milliseconds spent queued.
+        tries: dispatches that it took.
+        vector_count, vector_dimensions: shape of the vectors, for vector media.
+    """
+
+    media: Media
+    engine_id: str
+    queue_ms: float
+    tries: int
+    model: str
+    vector_count: int = 0
+    vector_dimensions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens as the engine counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Reply:
+    """A reply that arrives in pieces. Awaited by one consumer.
+
+    ``await head()`` first; then ``async for`` over the pieces, or ``await read()`` for all of them at once.
+    Each raises the SageError that ended the request.
+    """
+
+    __slots__ = (
+        "_cancel",
+        "_chunks",
+        "_end_waiters",
+        "_ended",
+        "_error",
+        "_head",
+        "_waiter",
+        "delivered",
+        "request_id",
+        "usage",
+    )
+
+    def __init__(self, request_id: str, cancel: Callable[[str], None]) -> None:
+        self.request_id = request_id
+        self.usage = TokenUsage()
+        # True once the consumer has taken bytes: from then on the request cannot be started over unseen.
+        self.delivered = False
+        self._head: ReplyHead | None = None
+        self._chunks: deque[bytes] = deque()
+        self._ended = False
+        self._error: SageError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._end_waiters: list[asyncio.Future[None]] | None = None
+        self._cancel = cancel
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last piece has arrived."""
+        return self._ended
+
+    async def head(self) -> ReplyHead:
+        """Wait for the answer to begin."""
+        while self._head is None:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        return self._head
+
+    async def read(self) -> bytes:
+        """Wait for the end and return all bytes that were not taken yet."""
+        while not self._ended:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+        self.delivered = True
+        if len(self._chunks) == 1:
+            return self._chunks.popleft()
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        return data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            if self._chunks:
+                self.delivered = True
+                # Pieces that have piled up go out together: the consumer is the slow side then.
+                data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks.clear()
+                yield data
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                return
+            else:
+                await self._wait()
+
+    async def until_ended(self) -> None:
+        """Wait for the end without taking anything; any number of callers."""
+        if not self._ended:
+            if self._end_waiters is None:
+                self._end_waiters = []
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._end_waiters.append(waiter)
+            await waiter
+
+    def cancel(self, reason: str = "the client went away") -> None:
+        """Give the request up everywhere. A no-op once it has ended."""
+        if not self._ended:
+            self._cancel(reason)
+
+    # The edge calls what follows.
+
+    def restart(self) -> None:
+        """Forget pieces of an attempt that has been superseded. Only before anything was delivered."""
+        self._chunks.clear()
+        self._head = None
+
+    def begin(self, head: ReplyHead) -> None:
+        """The answer begins."""
+        self._head = head
+        self._notify()
+
+    def feed(self, data: bytes) -> None:
+        """A piece arrives."""
+        self._chunks.append(data)
+        self._notify()
+
+    def end(self, usage: TokenUsage) -> None:
+        """The answer is complete."""
+        self.usage = usage
+        self._ended = True
+        self._notify()
+
+    def fail(self, error: SageError) -> None:
+        """The answer ends in an error."""
+        self._error = error
+        self._ended = True
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self._ended and self._end_waiters:
+            for waiter in self._end_waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

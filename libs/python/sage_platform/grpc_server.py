@@ -1,0 +1,151 @@
+"""gRPC set-up: a server with health and reflection, and errors translated once, in an interceptor."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sage_common.errors import ErrorKind, SageError
+from sage_common.logging import get_logger
+from sage_common.ports import port_taken
+
+log = get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+GRPC_STATUS: dict[ErrorKind, grpc.StatusCode] = {
+    ErrorKind.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorKind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorKind.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorKind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorKind.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorKind.TOO_LARGE: grpc.StatusCode.OUT_OF_RANGE,
+    ErrorKind.UNSUPPORTED_MEDIA_TYPE: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorKind.UNPROCESSABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorKind.CONTENDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorKind.CANCELLED: grpc.StatusCode.CANCELLED,
+    ErrorKind.INTERNAL: grpc.StatusCode.INTERNAL,
+    ErrorKind.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    ErrorKind.ENGINE_FAILED: grpc.StatusCode.ABORTED,
+    ErrorKind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorKind.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class GrpcServer:
+    """A grpc.aio server with health v1 and reflection.
+
+    Usage: ``add`` every servicer, ``start``, and ``stop`` when done.
+    """
+
+    def __init__(self) -> None:
+        self._server = aio.server(
+            interceptors=[ErrorInterceptor()],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._names: list[str] = []
+
+    def add(self, register: Callable[[Any, aio.Server], None], servicer: Any, full_name: str) -> None:
+        """Add a servicer with its generated ``add_…_to_server`` function and full service name."""
+        register(servicer, self._server)
+        self._names.append(full_name)
+
+    async def start(self, host: str, port: int, *, setting: str) -> int:
+        """Bind and serve; health says NOT_SERVING until ``set_serving``.
+
+        Args:
+            port: 0 takes a free one.
+            setting: name of the setting to mention when the port is taken.
+
+        Returns:
+            The port bound.
+        """
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server)
+        await self.set_serving(False)
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError:
+            raise port_taken(port, host, setting) from None
+        await self._server.start()
+        return bound
+
+    async def set_serving(self, serving: bool) -> None:
+        """Set the health of every service on this server."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls and wait up to ``grace_seconds`` for running ones."""
+        await self._server.stop(grace_seconds)
+
+
+class ErrorInterceptor(aio.ServerInterceptor):
+    """Turns a SageError into its status, with the machine code as ``sage-error-code`` trailing metadata."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                _guard_unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                _guard_stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
+        return handler
+
+
+def _guard_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await method(request, context)
+        except SageError as error:
+            await _abort(context, error)
+
+    return guarded
+
+
+def _guard_stream(method: Callable[..., Any]) -> Callable[..., Any]:
+    async def guarded(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            async for item in method(request, context):
+                yield item
+        except SageError as error:
+            await _abort(context, error)
+
+    return guarded
+
+
+async def _abort(context: aio.ServicerContext[Any, Any], error: SageError) -> None:
+    await context.abort(GRPC_STATUS[error.kind], error.message, (("sage-error-code", error.code),))
+
+
+def channel(address: str, options: Iterable[tuple[str, Any]] = ()) -> aio.Channel:
+    """Open an insecure channel to ``host:port`` with SAGE's message limits."""
+    return aio.insecure_channel(
+        address,
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            *options,
+        ],
+    )

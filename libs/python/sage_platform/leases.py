@@ -1,0 +1,122 @@
+"""Leadership by lease: a key in KV that its holder renews and that expires when the holder dies.
+
+The holder's *epoch* is the revision at which it took the lease; a later holder has a higher one, so everything
+stamped with an epoch can be fenced. A holder that cannot renew steps down by its own clock before the lease can
+expire at the server, so two holders never act at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from nats.errors import Error as NatsError
+from nats.js.errors import KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+from sage_common.clock import Clock
+from sage_common.logging import get_logger
+
+log = get_logger(__name__)
+
+TTL_SECONDS = 1.5
+ATTEMPT_SECONDS = 0.25
+# Step down this long before the server would expire the lease.
+SAFETY_SECONDS = 0.4
+
+
+class Leadership:
+    """Strives for one lease and tells when it is gained and lost.
+
+    Args:
+        bucket: KV bucket whose TTL is TTL_SECONDS.
+        key: the lease.
+        holder: id of this instance, written as the value.
+        on_gained: called with the epoch.
+        on_lost: called once for each gain that ends.
+        may_strive: asked before each attempt to take a free lease; sharing rules go here.
+    """
+
+    def __init__(
+        self,
+        bucket: KeyValue,
+        key: str,
+        holder: str,
+        *,
+        clock: Clock,
+        on_gained: Callable[[int], None],
+        on_lost: Callable[[], None],
+        may_strive: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._holder = holder
+        self._clock = clock
+        self._on_gained = on_gained
+        self._on_lost = on_lost
+        self._may_strive = may_strive
+        self._revision = 0
+        self._renewed_at = 0.0
+        self._leading = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def leading(self) -> bool:
+        """Whether this instance holds the lease, by its own clock."""
+        return self._leading
+
+    def start(self) -> None:
+        """Begin to strive."""
+        self._task = asyncio.create_task(self._strive(), name=f"lease-{self._key}")
+
+    async def stop(self) -> None:
+        """Stop striving and give the lease back, so that another takes it at once."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._leading:
+            self._step_down("stopping")
+            try:
+                await self._bucket.delete(self._key, last=self._revision)
+            except (NatsError, asyncio.TimeoutError) as error:
+                log.warning("lease not given back; it expires by itself", key=self._key, error=str(error))
+
+    async def release(self) -> None:
+        """Give the lease back but keep striving when asked to again."""
+        if self._leading:
+            self._step_down("released")
+            await self._bucket.delete(self._key, last=self._revision)
+
+    async def _strive(self) -> None:
+        while True:
+            try:
+                attempt = self._renew() if self._leading else self._take()
+                await asyncio.wait_for(attempt, timeout=TTL_SECONDS - SAFETY_SECONDS)
+            except KeyWrongLastSequenceError:
+                if self._leading:
+                    self._step_down("another instance holds it")
+            except (NatsError, asyncio.TimeoutError, OSError) as error:
+                log.warning("lease attempt failed", key=self._key, error=str(error) or repr(error))
+            if self._leading and self._clock.now() - self._renewed_at > TTL_SECONDS - SAFETY_SECONDS:
+                self._step_down("it could not be renewed in time")
+            await asyncio.sleep(ATTEMPT_SECONDS)
+
+    async def _take(self) -> None:
+        if not self._may_strive():
+            return
+        asked_at = self._clock.now()
+        self._revision = await self._bucket.create(self._key, self._holder.encode())
+        self._renewed_at = asked_at
+        self._leading = True
+        log.info("lease gained", key=self._key, epoch=self._revision)
+        self._on_gained(self._revision)
+
+    async def _renew(self) -> None:
+        asked_at = self._clock.now()
+        self._revision = await self._bucket.update(self._key, self._holder.encode(), last=self._revision)
+        self._renewed_at = asked_at
+
+    def _step_down(self, reason: str) -> None:
+        self._leading = False
+        log.warning("lease lost", key=self._key, reason=reason)
+        self._on_lost()

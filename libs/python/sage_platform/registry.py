@@ -1,0 +1,98 @@
+"""Who is up: every service instance keeps a record in KV, refreshed until it leaves or dies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass, field, fields
+
+import orjson
+from nats.errors import Error as NatsError
+from nats.js.errors import NoKeysError
+from nats.js.kv import KeyValue
+
+from sage_common.logging import get_logger
+from sage_platform.subjects import token
+
+log = get_logger(__name__)
+
+REFRESH_SECONDS = 3.0
+TTL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running process of a service."""
+
+    service: str
+    instance_id: str
+    host: str
+    pid: int
+    grpc_port: int
+    metrics_port: int = 0
+    http_port: int = 0
+    version: str = ""
+    started_unix_seconds: float = field(default_factory=time.time)
+
+    @property
+    def grpc_address(self) -> str:
+        """``host:port`` of its gRPC API."""
+        return f"{self.host}:{self.grpc_port}"
+
+    @property
+    def key(self) -> str:
+        """Its key in the bucket."""
+        return f"{token(self.service)}.{token(self.instance_id)}"
+
+
+class Registration:
+    """Keeps one instance's record fresh."""
+
+    def __init__(self, bucket: KeyValue, instance: Instance) -> None:
+        self._bucket = bucket
+        self._instance = instance
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Write the record and keep it fresh."""
+        await self._write()
+        self._task = asyncio.create_task(self._refresh(), name="registration")
+
+    async def stop(self) -> None:
+        """Remove the record."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._bucket.delete(self._instance.key)
+        except (NatsError, asyncio.TimeoutError) as error:
+            log.warning("record not removed; it expires by itself", error=str(error) or repr(error))
+
+    async def _write(self) -> None:
+        await self._bucket.put(self._instance.key, orjson.dumps(asdict(self._instance)))
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._write()
+            except (NatsError, asyncio.TimeoutError) as error:
+                log.warning("record not refreshed; trying again", error=str(error) or repr(error))
+
+
+async def list_instances(bucket: KeyValue) -> list[Instance]:
+    """Return the instances whose records are fresh, by service and start."""
+    try:
+        keys = await bucket.keys()
+    except NoKeysError:
+        return []
+    known = {f.name for f in fields(Instance)}
+    instances = []
+    for key in keys:
+        try:
+            entry = await bucket.get(key)
+        except NatsError:
+            continue  # it expired between the two calls
+        record = orjson.loads(entry.value or b"{}")
+        instances.append(Instance(**{name: value for name, value in record.items() if name in known}))
+    return sorted(instances, key=lambda i: (i.service, i.started_unix_seconds))

@@ -1,0 +1,49 @@
+"""Every NATS subject, bucket and stream name of the mesh."""
+
+from __future__ import annotations
+
+CLASSIFY = "sage.v1.classify"
+CLASSIFY_QUEUE = "classifiers"
+CANCEL = "sage.v1.cancel"
+INQUIRE = "sage.v1.inquire"
+HEARTBEAT = "sage.v1.heartbeat"
+HELLO = "sage.v1.hello"
+
+JOBS_STREAM = "SAGE_JOBS"
+JOBS_SUBMIT = "sage.jobs.v1.submit"
+JOBS_CANCEL = "sage.jobs.v1.cancel"
+RESULTS_STREAM = "SAGE_RESULTS"
+
+BUCKET_SERVICES = "services"
+BUCKET_LEASES = "leases"
+BUCKET_JOBS = "jobs"
+
+
+def schedule(pool: str) -> str:
+    """Where classified requests of a pool go: to the scheduler that holds its lease."""
+    return f"sage.v1.schedule.{token(pool)}"
+
+
+def dispatch(engine_id: str) -> str:
+    """Where dispatches to an engine go: to the executor that owns it."""
+    return f"sage.v1.dispatch.{token(engine_id)}"
+
+
+def reply(edge_id: str) -> str:
+    """Where frames for an edge go."""
+    return f"sage.v1.reply.{token(edge_id)}"
+
+
+def report(pool: str) -> str:
+    """Where executors report on the engines of a pool."""
+    return f"sage.v1.report.{token(pool)}"
+
+
+def results(job_id: str) -> str:
+    """Where the results of a job go."""
+    return f"sage.results.{token(job_id)}"
+
+
+def token(name: str) -> str:
+    """Make ``name`` one subject token: characters that NATS gives a meaning become ``_xx`` (hexadecimal)."""
+    return "".join(c if c.isascii() and (c.isalnum() or c == "-") else f"_{ord(c):02x}" for c in name)

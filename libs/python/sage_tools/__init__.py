@@ -1,0 +1,1 @@
+"""L6: tools for people who work on SAGE."""

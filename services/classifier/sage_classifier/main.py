@@ -1,0 +1,54 @@
+"""Where the classifier's objects meet."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+from sage.classifier.v1 import classifier_pb2, classifier_pb2_grpc
+from sage_classifier.config import ClassifierSettings
+from sage_classifier.ring import ClassifierRing
+from sage_classifier.service import ClassifierServicer
+from sage_common.clock import MonotonicClock
+from sage_common.logging import get_logger
+from sage_control_plane.classification import RequestClassifier
+from sage_mesh.directory import EngineDirectory
+from sage_middleware.features import load_feature_extractor
+from sage_platform.service_host import ServiceHost, Stop, run
+
+log = get_logger(__name__)
+
+
+async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
+    """Wire the service."""
+    clock = MonotonicClock()
+    extractor, implementation = load_feature_extractor()
+    log.info("feature extractor chosen", implementation=implementation)
+    directory = EngineDirectory(host.ring, host.instance_id, clock)
+    ring = ClassifierRing(
+        host.ring,
+        RequestClassifier(extractor, host.settings.rules()),
+        directory,
+        clock,
+        Counter("sage_classifier_requests", "Requests classified.", ["outcome"]),
+        Histogram(
+            "sage_classifier_seconds",
+            "Time to classify one request.",
+            buckets=(5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2),
+        ),
+    )
+    await directory.start()
+    await ring.start()
+    descriptor = classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"]
+    host.grpc.add(
+        classifier_pb2_grpc.add_ClassifierServiceServicer_to_server, ClassifierServicer(ring), descriptor.full_name
+    )
+    return directory.stop
+
+
+def main() -> None:
+    """Run the service."""
+    run("classifier", ClassifierSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""NATS ↔ domain: classifies batches from the edges and sends them on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import Counter, Histogram
+
+from sage.inference.v1 import frame_pb2, request_pb2
+from sage_common.clock import Clock
+from sage_common.errors import InternalError, SageError
+from sage_common.logging import get_logger
+from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.requests import Endpoint
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.wire import classification_to_wire, error_to_wire, hints_from_wire
+from sage_platform import subjects
+from sage_platform.ring import Ring
+
+log = get_logger(__name__)
+
+
+class ClassifierRing:
+    """Takes requests from the ring and sends them to their pools, or an error to their edge."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        classifier: RequestClassifier,
+        directory: EngineDirectory,
+        clock: Clock,
+        classified: Counter,
+        seconds: Histogram,
+    ) -> None:
+        self._ring = ring
+        self._classifier = classifier
+        self._directory = directory
+        self._clock = clock
+        self._classified = classified
+        self._seconds = seconds
+
+    async def start(self) -> None:
+        """Join the queue group."""
+        await self._ring.subscribe(
+            subjects.CLASSIFY, request_pb2.InferenceRequestBatch, self._on_requests, queue=subjects.CLASSIFY_QUEUE
+        )
+
+    def classify(self, request: request_pb2.InferenceRequest) -> request_pb2.Classification:
+        """Classify one request; the gRPC API uses it too. Raises SageError."""
+        try:
+            endpoint = Endpoint(request.endpoint)
+        except ValueError:
+            raise InternalError(f"endpoint {request.endpoint} is not known to this version") from None
+        value = self._classifier.classify(
+            endpoint, request.body, hints_from_wire(request.hints), request.tenant or "default", self._directory.catalog
+        )
+        return classification_to_wire(value)
+
+    def _on_requests(self, requests: Sequence[request_pb2.InferenceRequest]) -> None:
+        began = self._clock.now()
+        failed = 0
+        for request in requests:
+            try:
+                classification = self.classify(request)
+            except SageError as error:
+                failed += 1
+                self._refuse(request, error)
+                continue
+            except Exception:
+                failed += 1
+                log.exception("classification failed", request_id=request.request_id)
+                self._refuse(request, InternalError("the request could not be classified"))
+                continue
+            self._ring.send(
+                subjects.schedule(classification.pool),
+                request_pb2.ClassifiedRequest(request=request, classification=classification),
+            )
+        self._classified.labels(outcome="ok").inc(len(requests) - failed)
+        if failed:
+            self._classified.labels(outcome="refused").inc(failed)
+        self._seconds.observe((self._clock.now() - began) / len(requests))
+
+    def _refuse(self, request: request_pb2.InferenceRequest, error: SageError) -> None:
+        attempt = frame_pb2.Attempt(submission=request.submission)
+        end = frame_pb2.FrameEnd(error=error_to_wire(error))
+        self._ring.send(request.reply_subject, frame_pb2.Frame(request_id=request.request_id, attempt=attempt, end=end))
