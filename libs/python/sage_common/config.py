@@ -15,7 +15,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    CliApp,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -67,7 +66,7 @@ def load(settings_class: type[T], arguments: list[str] | None = None, **override
     """Read settings of ``settings_class`` from every source.
 
     Args:
-        arguments: command-line flags (``--port 9``), strongest of all; ``None`` reads no flags.
+        arguments: command-line flags (``--grpc-port 9``), strongest of all; ``None`` reads no flags.
         overrides: values that a caller sets in code, as strong as flags.
 
     Raises:
@@ -76,9 +75,8 @@ def load(settings_class: type[T], arguments: list[str] | None = None, **override
     _refuse_unknown_environment(settings_class)
     prefix = f"SAGE_{settings_class.section.upper()}_"
     try:
-        if arguments is None:
-            return settings_class(_env_prefix=prefix, **overrides)
-        return CliApp.run(settings_class, cli_args=arguments, _env_prefix=prefix, **overrides)
+        flags: dict[str, Any] = {} if arguments is None else {"_cli_parse_args": arguments, "_cli_kebab_case": True}
+        return settings_class(_env_prefix=prefix, **flags, **overrides)
     except ValidationError as error:
         raise ConfigurationError(_explain(error, settings_class)) from None
 

@@ -124,7 +124,9 @@ class Executor:
         return len(aborted)
 
     async def stop(self, drain_timeout_seconds: float) -> None:
-        """Finish what is running within the time-out, then leave and stop every engine."""
+        """Finish what is running within the time-out, then leave and stop every engine. A no-op the second time."""
+        if self._stopping:
+            return
         self._stopping = True
         for hosted in self._hosted.values():
             hosted.draining = True

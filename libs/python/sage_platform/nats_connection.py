@@ -49,7 +49,7 @@ async def connect(
     client = Client()
     attempts = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_delay(settings.connect_timeout_seconds),
-        wait=tenacity.wait_exponential_jitter(initial=0.05, max=1.0),
+        wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
         retry=tenacity.retry_if_exception_type((OSError, NoServersError, nats.errors.TimeoutError)),
         reraise=True,
     )

@@ -1,0 +1,47 @@
+"""Fixtures that every suite may use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fixtures.nats import NatsProcess, start_nats
+
+from sage_common.service_settings import NatsSettings
+from sage_platform.nats_connection import connect
+from sage_platform.ring import Ring
+
+
+@pytest.fixture(autouse=True)
+def isolated_user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own files."""
+    for variable, name in (
+        ("XDG_CONFIG_HOME", "config"),
+        ("XDG_DATA_HOME", "data"),
+        ("XDG_STATE_HOME", "state"),
+    ):
+        monkeypatch.setenv(variable, str(tmp_path / "xdg" / name))
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsProcess]:
+    """A real nats-server with JetStream on a free port."""
+    process = start_nats(tmp_path_factory.mktemp("nats"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def ring(nats_server: NatsProcess) -> AsyncIterator[Ring]:
+    """A started ring on its own connection."""
+    connection = await connect(NatsSettings(url=nats_server.url), name="test")
+    ring = Ring(connection)
+    await ring.start()
+    yield ring
+    await ring.close()
+    await connection.close()

@@ -1,0 +1,35 @@
+"""The error tree and its tables."""
+
+from __future__ import annotations
+
+import grpc
+
+from sage.inference.v1 import frame_pb2
+from sage_common.errors import ErrorKind, SageError, error_class
+from sage_platform.grpc_server import GRPC_STATUS
+
+
+def test_every_kind_has_one_class_of_its_own() -> None:
+    classes = {kind: error_class(kind) for kind in ErrorKind}
+    assert all(cls.kind is kind for kind, cls in classes.items())
+    assert len(set(classes.values())) == len(ErrorKind)
+    assert all(issubclass(cls, SageError) for cls in classes.values())
+
+
+def test_kinds_and_wire_numbers_are_the_same() -> None:
+    wire = {
+        number: name.removeprefix("ERROR_KIND_")
+        for name, number in frame_pb2.ErrorKind.items()
+        if number != frame_pb2.ERROR_KIND_UNSPECIFIED
+    }
+    assert wire == {kind.value: kind.name for kind in ErrorKind}
+
+
+def test_every_kind_has_a_grpc_status_and_none_is_ok() -> None:
+    assert set(GRPC_STATUS) == set(ErrorKind)
+    assert grpc.StatusCode.OK not in GRPC_STATUS.values()
+
+
+def test_every_class_has_a_machine_code() -> None:
+    codes = [error_class(kind).default_code for kind in ErrorKind]
+    assert len(set(codes)) == len(codes)

@@ -1,0 +1,342 @@
+"""Edge and executor over a real nats-server, with the thinnest scheduler between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from fixtures.dispatcher import Dispatcher
+from fixtures.engines import Behaviour, FakeEngine, answer
+from fixtures.nats import NatsProcess
+
+from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
+from sage_common.clock import MonotonicClock
+from sage_common.errors import (
+    CancelledError,
+    ConflictError,
+    DeadlineExceededError,
+    EngineFailedError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+)
+from sage_common.service_settings import NatsSettings
+from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.features import request_features
+from sage_control_plane.requests import Endpoint
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.edge import Edge, EdgeRequest, EdgeTimings
+from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.executor import Executor
+from sage_mesh.reply import Media
+from sage_platform import subjects
+from sage_platform.nats_connection import connect
+from sage_platform.ring import Ring
+
+CHAT = b'{"model":"fake","messages":[{"role":"user","content":"hello"}]}'
+
+
+@dataclass
+class Mesh:
+    """The participants of one test."""
+
+    ring: Ring
+    edge: Edge
+    directory: EngineDirectory
+    executor: Executor
+    engine: FakeEngine
+    dispatcher: Dispatcher
+
+    def submit(self, request_id: str = "r1", body: bytes = CHAT, timeout_seconds: float = 5.0):  # type: ignore[no-untyped-def]
+        return self.edge.submit(
+            EdgeRequest(request_id, Endpoint.CHAT_COMPLETIONS, body, timeout_seconds=timeout_seconds)
+        )
+
+
+@asynccontextmanager
+async def mesh_of(
+    nats_server: NatsProcess, behaviour: Behaviour = answer, timings: EdgeTimings | None = None, name: str = "a"
+) -> AsyncIterator[Mesh]:
+    connection = await connect(NatsSettings(url=nats_server.url), name="test")
+    ring = Ring(connection)
+    await ring.start()
+    clock = MonotonicClock()
+    engine = FakeEngine(f"fake-{name}", behaviour)
+    executor = Executor(ring, f"executor-{name}", "test-executor", clock)
+    await executor.start()
+    await executor.host(engine)
+    dispatcher = Dispatcher(ring, engine.spec.engine_id)
+    await dispatcher.start()
+    directory = EngineDirectory(ring, "edge", clock)
+    await directory.start()
+    edge = Edge(ring, f"edge-{name}", directory, RequestClassifier(request_features), clock, timings)
+    await edge.start()
+    assert await directory.wait_until(lambda d: len(d.catalog) > 0, 5)
+    try:
+        yield Mesh(ring, edge, directory, executor, engine, dispatcher)
+    finally:
+        await edge.close()
+        await directory.stop()
+        await executor.stop(0)
+        await ring.close()
+        await connection.close()
+
+
+async def test_a_request_is_answered_even_when_no_classifier_runs(nats_server: NatsProcess) -> None:
+    async with mesh_of(nats_server) as mesh:
+        reply = mesh.submit()
+        head = await reply.head()
+        assert (head.media, head.engine_id, head.queue_ms, head.tries) == (Media.JSON, "fake-a", 1.5, 1)
+        assert await reply.read() == CHAT
+        assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (3, 2)
+        assert mesh.edge.in_flight == 0
+
+
+async def test_an_answer_of_megabytes_arrives_whole(nats_server: NatsProcess) -> None:
+    async def large(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.JSON)
+        reply.data(bytes(range(256)) * 12_000)
+
+    async with mesh_of(nats_server, large) as mesh:
+        assert await mesh.submit().read() == bytes(range(256)) * 12_000
+
+
+async def test_pieces_arrive_one_by_one_while_the_engine_still_works(nats_server: NatsProcess) -> None:
+    go_on = asyncio.Event()
+
+    async def stream(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"one")
+        await go_on.wait()
+        reply.data(b"two")
+
+    async with mesh_of(nats_server, stream) as mesh:
+        reply = mesh.submit()
+        pieces = aiter(reply)
+        assert await anext(pieces) == b"one"
+        assert not reply.ended
+        go_on.set()
+        assert await anext(pieces) == b"two"
+        with pytest.raises(StopAsyncIteration):
+            await anext(pieces)
+
+
+async def test_bad_requests_fail_with_the_classifiers_error(nats_server: NatsProcess) -> None:
+    async with mesh_of(nats_server) as mesh:
+        with pytest.raises(InvalidRequestError, match="not valid JSON"):
+            await mesh.submit("r1", b"{").head()
+        with pytest.raises(NotFoundError, match="'nope' does not exist"):
+            await mesh.submit("r2", b'{"model":"nope","messages":[{"role":"user","content":"x"}]}').head()
+
+
+async def test_an_id_in_flight_is_refused(nats_server: NatsProcess) -> None:
+    async with mesh_of(nats_server) as mesh:
+        mesh.submit("same")
+        with pytest.raises(ConflictError, match="'same' is in flight"):
+            mesh.submit("same")
+
+
+async def test_cancelling_stops_the_engines_work(nats_server: NatsProcess) -> None:
+    async def stall(_job: EngineJob, _reply: ReplyWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with mesh_of(nats_server, stall) as mesh:
+        reply = mesh.submit("r1")
+        await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
+        reply.cancel()
+        await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
+        assert mesh.engine.cancelled == ["r1"]
+        with pytest.raises(CancelledError):
+            await reply.head()
+
+
+async def test_a_request_past_its_deadline_fails_and_is_cancelled(nats_server: NatsProcess) -> None:
+    async def stall(_job: EngineJob, _reply: ReplyWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with mesh_of(nats_server, stall, EdgeTimings(sweep=0.02)) as mesh:
+        reply = mesh.submit("r1", timeout_seconds=0.2)
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.2 s"):
+            await reply.head()
+        await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
+
+
+async def test_an_engine_failure_before_the_first_frame_is_reported_to_the_scheduler(nats_server: NatsProcess) -> None:
+    async def fail(_job: EngineJob, _reply: ReplyWriter) -> None:
+        raise EngineFailedError("it broke", retryable=True)
+
+    async with mesh_of(nats_server, fail) as mesh:
+        reply = mesh.submit("r1")
+
+        async def failed() -> engine_pb2.Report:
+            while True:
+                for report in mesh.dispatcher.reports:
+                    if report.event == engine_pb2.REPORT_EVENT_FAILED:
+                        return report
+                await mesh.ring.connection.flush()
+
+        report = await asyncio.wait_for(failed(), 5)
+        assert (report.request_id, report.started_replying, report.error.retryable) == ("r1", False, True)
+        assert not reply.ended
+
+
+async def test_an_error_that_no_other_engine_can_mend_is_the_answer(nats_server: NatsProcess) -> None:
+    async def refuse(_job: EngineJob, _reply: ReplyWriter) -> None:
+        raise InvalidRequestError("too many tools", param="tools")
+
+    async with mesh_of(nats_server, refuse) as mesh:
+        with pytest.raises(InvalidRequestError, match="too many tools") as caught:
+            await mesh.submit().head()
+        assert caught.value.param == "tools"
+
+
+async def test_an_unseen_partial_answer_is_started_over_on_failure(nats_server: NatsProcess) -> None:
+    async def fail_first(job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.JSON)
+        reply.data(b"part" if job.attempt.submission == 1 else b"whole")
+        if job.attempt.submission == 1:
+            raise EngineFailedError("died half way", retryable=True)
+
+    async with mesh_of(nats_server, fail_first) as mesh:
+        assert await mesh.submit().read() == b"whole"
+
+
+async def test_a_stream_that_was_seen_ends_in_a_clear_error(nats_server: NatsProcess) -> None:
+    go_on = asyncio.Event()
+
+    async def fail_late(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"part")
+        await go_on.wait()
+        raise EngineFailedError("died half way", retryable=True)
+
+    async with mesh_of(nats_server, fail_late) as mesh:
+        pieces = aiter(mesh.submit())
+        assert await anext(pieces) == b"part"
+        go_on.set()
+        with pytest.raises(EngineFailedError, match="died half way"):
+            await anext(pieces)
+
+
+async def test_a_request_that_no_scheduler_holds_is_submitted_again(nats_server: NatsProcess) -> None:
+    timings = EdgeTimings(sweep=0.02, ask_after=0.1, answer_within=0.1)
+    async with mesh_of(nats_server, answer, timings) as mesh:
+        mesh.dispatcher.paused = True
+        reply = mesh.submit("r1")
+        while not mesh.dispatcher.requests:
+            await mesh.ring.connection.flush()
+        mesh.dispatcher.paused = False  # the first submission is lost; nobody answers the inquiry
+        assert await asyncio.wait_for(reply.read(), 5) == CHAT
+        assert len(mesh.dispatcher.requests) == 2
+        assert mesh.dispatcher.requests[1].request.submission == 1
+        assert mesh.dispatcher.requests[1].request.age_ms >= 100
+
+
+async def test_a_request_that_a_scheduler_holds_is_left_alone(nats_server: NatsProcess) -> None:
+    timings = EdgeTimings(sweep=0.02, ask_after=0.05, answer_within=0.2)
+    async with mesh_of(nats_server, answer, timings) as mesh:
+        mesh.dispatcher.paused = True
+        inquiries = 0
+        enough = asyncio.Event()
+
+        def hold(items: list[engine_pb2.Inquiry]) -> None:
+            nonlocal inquiries
+            for item in items:
+                inquiries += 1
+                mesh.ring.send(item.reply_subject, frame_pb2.Frame(request_id=item.request_id, held=True))
+            if inquiries >= 4:
+                enough.set()
+
+        await mesh.ring.subscribe(subjects.INQUIRE, engine_pb2.InquiryBatch, hold)
+        reply = mesh.submit("r1")
+        await asyncio.wait_for(enough.wait(), 5)
+        assert len(mesh.dispatcher.requests) == 1
+        mesh.dispatcher.dispatch(mesh.dispatcher.requests[0])
+        assert await asyncio.wait_for(reply.read(), 5) == CHAT
+
+
+async def test_without_any_scheduler_a_request_fails_clearly_before_its_deadline(nats_server: NatsProcess) -> None:
+    timings = EdgeTimings(sweep=0.02, ask_after=0.05, answer_within=0.05, give_up_after=0.3)
+    async with mesh_of(nats_server, answer, timings) as mesh:
+        mesh.dispatcher.paused = True
+        with pytest.raises(UnavailableError, match="no scheduler has taken the request"):
+            await asyncio.wait_for(mesh.submit(timeout_seconds=60).head(), 5)
+
+
+async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_error(nats_server: NatsProcess) -> None:
+    async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"part")
+        await asyncio.Event().wait()
+
+    async with mesh_of(nats_server, stall_after_first) as mesh:
+        pieces = aiter(mesh.submit(timeout_seconds=60))
+        assert await anext(pieces) == b"part"
+        assert mesh.executor._beat is not None
+        mesh.executor._beat.cancel()  # as kill -9 would
+        with pytest.raises(EngineFailedError, match="is silent"):
+            await asyncio.wait_for(anext(pieces), 5)
+
+
+async def test_an_engine_that_forgot_the_request_is_noticed_by_its_heartbeats(nats_server: NatsProcess) -> None:
+    async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"part")
+        await asyncio.Event().wait()
+
+    async with mesh_of(nats_server, stall_after_first) as mesh:
+        pieces = aiter(mesh.submit(timeout_seconds=60))
+        assert await anext(pieces) == b"part"
+        mesh.executor._hosted["fake-a"].running.clear()
+        with pytest.raises(EngineFailedError, match="no longer runs the request"):
+            await asyncio.wait_for(anext(pieces), 5)
+
+
+async def test_draining_lets_running_work_finish_and_leaves(nats_server: NatsProcess) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(job: EngineJob, reply: ReplyWriter) -> None:
+        await go_on.wait()
+        await answer(job, reply)
+
+    async with mesh_of(nats_server, wait) as mesh:
+        reply = mesh.submit()
+        await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
+        stopping = asyncio.create_task(mesh.executor.stop(5))
+        assert await mesh.directory.wait_until(
+            lambda d: any(state.phase.name == "DRAINING" for state in d.engines.values()), 5
+        )
+        go_on.set()
+        assert await reply.read() == CHAT
+        await stopping
+        assert mesh.engine.stopped
+        assert await mesh.directory.wait_until(lambda d: not d.engines, 5)
+
+
+async def test_a_newer_attempt_replaces_the_older_one_on_the_same_engine(nats_server: NatsProcess) -> None:
+    started: list[int] = []
+
+    async def wait_for_second(job: EngineJob, reply: ReplyWriter) -> None:
+        started.append(job.attempt.dispatch)
+        if len(started) == 1:
+            await asyncio.Event().wait()
+        await answer(job, reply)
+
+    async with mesh_of(nats_server, wait_for_second) as mesh:
+        reply = mesh.submit()
+        await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
+        mesh.dispatcher.dispatch(mesh.dispatcher.requests[0])
+        assert await asyncio.wait_for(reply.read(), 5) == CHAT
+        assert started == [1, 2]
+        assert mesh.engine.cancelled == ["r1"]
+
+
+async def test_a_classified_request_keeps_its_body_byte_for_byte(nats_server: NatsProcess) -> None:
+    body = b'{ "model":"fake",\n"messages":[{"role":"user","content":"\\u00e9"}], "unknown_field": {"x": [1, 2]} }'
+    async with mesh_of(nats_server) as mesh:
+        await mesh.submit(body=body).read()
+        assert mesh.engine.jobs[0].body == body
+        assert mesh.dispatcher.requests[0].classification.kind == request_pb2.REQUEST_KIND_LLM_CHAT

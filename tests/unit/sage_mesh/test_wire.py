@@ -1,0 +1,94 @@
+"""Protobuf ↔ domain round trips."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sage.inference.v1 import frame_pb2, request_pb2
+from sage_common.errors import ErrorKind, InternalError, error_class
+from sage_control_plane import requests
+from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
+from sage_control_plane.requests import Attempt, Classification, Hints, Priority, RequestKind, ServiceClass
+from sage_mesh import wire
+
+uint32 = st.integers(0, 2**32 - 1)
+names = st.text(max_size=20)
+levels = st.builds(requests.ServiceLevel, uint32, uint32, uint32)
+classifications = st.builds(
+    Classification,
+    kind=st.sampled_from(RequestKind),
+    pool=names,
+    model=names,
+    service_class=st.sampled_from(ServiceClass),
+    priority=st.sampled_from(Priority),
+    slo=levels,
+    input_tokens=uint32,
+    output_tokens=uint32,
+    prefix_blocks=st.lists(st.integers(0, 2**64 - 1), max_size=4).map(tuple),
+    streaming=st.booleans(),
+    sheddable=st.booleans(),
+    items=uint32,
+    reasons=st.lists(names, max_size=3).map(tuple),
+    resumable=st.booleans(),
+)
+
+
+@given(classifications)
+def test_classifications_survive_the_wire(value: Classification) -> None:
+    assert wire.classification_from_wire(wire.classification_to_wire(value)) == value
+
+
+def test_no_field_of_a_classification_is_left_out() -> None:
+    assert {f.name for f in fields(Classification)} == set(request_pb2.Classification.DESCRIPTOR.fields_by_name)
+
+
+@given(
+    st.builds(
+        Hints,
+        st.none() | st.sampled_from(Priority),
+        st.none() | st.sampled_from(ServiceClass),
+        uint32,
+        uint32,
+        uint32,
+    )
+)
+def test_hints_survive_the_wire(value: Hints) -> None:
+    assert wire.hints_from_wire(wire.hints_to_wire(value)) == value
+
+
+def test_an_engines_state_survives_the_wire() -> None:
+    card = ModelCard("m", frozenset({RequestKind.EMBEDDING}), ("a",), 512, 384, "sage", "about")
+    spec = EngineSpec("e", "openai", (card,), "pool", 7, 9, "http://x", (("zone", "a"),))
+    running = RunningRequest("r", Attempt(1, 2**40), True, 5)
+    state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), 3, 0.5)
+    assert wire.state_from_wire(wire.state_to_wire(state), "executor") == state
+
+
+def test_errors_of_every_kind_survive_the_wire() -> None:
+    for kind in ErrorKind:
+        error = error_class(kind)(
+            "what", code="c", param="p", retry_after_seconds=1.5, retryable=True, upstream_status=418
+        )
+        back = wire.error_from_wire(wire.error_to_wire(error))
+        assert type(back) is type(error)
+        assert (back.message, back.code, back.param, back.retry_after_seconds) == ("what", "c", "p", 1.5)
+        assert (back.retryable, back.upstream_status) == (True, 418)
+
+
+def test_an_error_of_an_unknown_kind_is_internal() -> None:
+    assert isinstance(wire.error_from_wire(frame_pb2.ErrorDetail(message="x")), InternalError)
+
+
+def test_enumerations_have_the_wires_numbers() -> None:
+    for enum, prefix, pb in (
+        (requests.RequestKind, "REQUEST_KIND_", request_pb2.RequestKind),
+        (requests.ServiceClass, "SERVICE_CLASS_", request_pb2.ServiceClass),
+        (requests.Priority, "PRIORITY_", request_pb2.Priority),
+        (requests.Endpoint, "ENDPOINT_", request_pb2.Endpoint),
+    ):
+        assert {prefix + member.name: member.value for member in enum} == {
+            name: number for name, number in pb.items() if number
+        }
