@@ -1,0 +1,59 @@
+"""Rules for source files: sizes, names, words, fresh stubs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sage_tools import stubs
+
+ROOT = Path(__file__).parents[2]
+MAX_LINES = 320
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / line for line in listing.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def own_python() -> list[Path]:
+    return [path for path in tracked("libs/**/*.py", "services/**/*.py") if "_pb2" not in path.name]
+
+
+def test_files_hold_one_idea_and_stay_short() -> None:
+    long = {str(p.relative_to(ROOT)): n for p in own_python() if (n := len(p.read_text().splitlines())) > MAX_LINES}
+    assert not long
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    named_for_nothing = {"utils", "helpers", "common", "misc", "handler", "handlers", "util", "helper"}
+    assert not [path for path in own_python() if path.stem in named_for_nothing]
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [path for path in own_python() if path.read_text().strip() and not path.read_text().startswith('"""')]
+    assert not silent
+
+
+@pytest.mark.parametrize("word", ["TODO", "FIXME", "XXX", "NotImplementedError", "placeholder"])
+def test_no_word_of_unfinished_work(word: str) -> None:
+    assert not [path for path in own_python() if re.search(rf"\b{word}\b", path.read_text())]
+
+
+def test_stubs_are_what_the_contracts_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert stubs.stale_stubs() == []
+
+
+def test_no_generated_or_binary_files_are_tracked() -> None:
+    junk = (".pyc", ".so", ".o", ".safetensors", ".bin", ".onnx", ".log", ".egg-info")
+    assert not [path for path in tracked() if path.suffix in junk]
