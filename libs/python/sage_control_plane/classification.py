@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sage_control_plane.body import RequestBody, read_body
 from sage_control_plane.catalog import KIND_OF_ENDPOINT, ModelCatalog
+from sage_control_plane.features import FeatureExtractor
 from sage_control_plane.requests import (
     Classification,
     Endpoint,
@@ -16,8 +17,6 @@ from sage_control_plane.requests import (
     ServiceClass,
     ServiceLevel,
 )
-
-FeatureExtractor = Callable[[Sequence[str], int], tuple[int, Sequence[int]]]
 
 DEFAULT_CLASS = {
     RequestKind.LLM_CHAT: ServiceClass.INTERACTIVE,

@@ -1,0 +1,1 @@
+"""L5: benchmarks and the engines they measure against."""

@@ -1,0 +1,1 @@
+"""L4: C++-backed operators, each with a reference in Python."""
