@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -89,8 +90,8 @@ async def run_load(
     for share in shares:
         _, connection = await loop.create_connection(
             lambda share=share: _Connection(request, share),  # type: ignore[misc]
-            parts.hostname,
-            parts.port,
+            parts.hostname or "",
+            parts.port or 80,
         )
         connections.append(connection)
     began = time.perf_counter()
@@ -151,7 +152,7 @@ class _Connection(asyncio.Protocol):
                 status=self._parser.get_status_code(),
                 first_byte=arrivals[0] - self._sent_at,
                 complete=now - self._sent_at,
-                gaps=tuple(b - a for a, b in zip(arrivals, arrivals[1:], strict=False)),
+                gaps=tuple(b - a for a, b in pairwise(arrivals)),
             )
         )
         self.send()

@@ -39,6 +39,8 @@ async def connect(
         log.warning("nats error", error=str(error) or repr(error))
 
     async def on_disconnect() -> None:
+        if client.is_draining or client.is_closed:
+            return  # our own doing
         log.warning("nats disconnected; reconnecting", url=settings.url)
 
     async def reconnected() -> None:

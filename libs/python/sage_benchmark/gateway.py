@@ -1,0 +1,248 @@
+"""``sage bench gateway``: what the mesh adds to a request and what it carries, against an engine that answers at once.
+
+The engine, NATS, the services and the load generator share the machine's cores; every figure is measured in one run,
+beside the same load sent to the engine directly.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import uvloop
+
+from sage_benchmark.http_load import Load, percentile, post, run_load
+from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+
+CHAT = "/v1/chat/completions"
+BODY = b'{"model":"static","messages":[{"role":"user","content":"Say something."}]}'
+STREAM_BODY = b'{"model":"static","stream":true,"messages":[{"role":"user","content":"Say something."}]}'
+SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator")
+LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
+# Files of torch that a process which has imported it has mapped.
+TORCH_MARK = "libtorch"
+
+
+@dataclass(frozen=True)
+class GatewayPlan:
+    """How much to measure.
+
+    Attributes:
+        stream_gap_ms: time between two tokens of the paced stream.
+    """
+
+    single_requests: int = 2000
+    loaded_requests: int = 20000
+    streams: int = 40
+    stream_tokens: int = 16
+    stream_gap_ms: float = 20.0
+    concurrencies: tuple[int, ...] = (1, 16, 64)
+    repetitions: int = 3
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure beside what it has to reach. ``at_most`` says which side of the bar is good."""
+
+    name: str
+    value: float
+    bar: float
+    unit: str
+    at_most: bool = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether the figure is on the good side."""
+        return self.value <= self.bar if self.at_most else self.value >= self.bar
+
+
+@dataclass(frozen=True)
+class ServiceCost:
+    """What one service process used.
+
+    Attributes:
+        cpu_us_per_request: CPU time at the highest concurrency, user and system, in microseconds a request.
+        resident_mb: resident memory after the load, in MB of 10^6 bytes.
+    """
+
+    service: str
+    cpu_us_per_request: float
+    resident_mb: float
+    torch_loaded: bool
+
+
+@dataclass(frozen=True)
+class GatewayResult:
+    """Everything that was measured. Times are milliseconds."""
+
+    plan: GatewayPlan
+    rows: list[dict[str, float]]
+    streaming: dict[str, float]
+    services: list[ServiceCost]
+    ready_seconds: float
+    bars: list[Bar]
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        record = asdict(self)
+        for bar, item in zip(self.bars, record["bars"], strict=True):
+            item["reached"] = bar.reached
+        return record
+
+
+def run(plan: GatewayPlan) -> GatewayResult:
+    """Start an engine and a mesh, measure, and take both down."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sage-bench-") as scratch,
+        static_engine() as engine,
+        static_engine("--tokens", str(plan.stream_tokens), "--gap-ms", str(plan.stream_gap_ms)) as paced,
+    ):
+        directory = Path(scratch)
+        light = {"embed-executor": 0, "dataflow-worker": 0}
+        with isolated_mesh(directory / "throughput", llm=engine, replicas=light) as mesh:
+            rows, costs = _throughput(plan, engine, mesh)
+        with isolated_mesh(directory / "streaming", llm=paced, replicas=light) as mesh:
+            streaming = _streaming(plan, paced, mesh)
+        with isolated_mesh(directory / "whole") as mesh:
+            ready_seconds = mesh.ready_seconds
+    return GatewayResult(plan, rows, streaming, costs, ready_seconds, _bars(rows, streaming, costs, ready_seconds))
+
+
+@contextmanager
+def static_engine(*arguments: str) -> Iterator[str]:
+    """Run the static engine; gives its base URL without ``/v1``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sage_benchmark.static_engine", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _load(base: str, body: bytes, concurrency: int, requests: int) -> Load:
+    url = base + CHAT
+    load = uvloop.run(run_load(url, post(url, body), concurrency=concurrency, requests=requests))
+    if load.failures:
+        raise RuntimeError(f"{load.failures} of {requests} requests to {url} failed; a figure without them would lie")
+    return load
+
+
+def _throughput(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> tuple[list[dict[str, float]], list[ServiceCost]]:
+    for base in (engine, mesh.gateway_url):
+        _load(base, BODY, 16, 500)
+    rows = []
+    costs: list[ServiceCost] = []
+    for concurrency in plan.concurrencies:
+        requests = plan.single_requests if concurrency == 1 else plan.loaded_requests
+        runs = []
+        for _ in range(plan.repetitions):
+            direct = _load(engine, BODY, concurrency, requests)
+            before = _cpu_seconds(mesh)
+            through = _load(mesh.gateway_url, BODY, concurrency, requests)
+            costs = _costs(mesh, before, requests)
+            runs.append((direct, through))
+        rows.append(_row(concurrency, runs))
+    return rows, costs
+
+
+def _row(concurrency: int, runs: Sequence[tuple[Load, Load]]) -> dict[str, float]:
+    """The repetition with the median rate, so that one disturbed run decides nothing, and the spread of all."""
+    rates = [through.requests_per_second for _, through in runs]
+    direct, through = sorted(runs, key=lambda pair: pair[1].requests_per_second)[len(runs) // 2]
+    latencies = [exchange.complete * 1e3 for exchange in through.exchanges]
+    direct_latencies = [exchange.complete * 1e3 for exchange in direct.exchanges]
+    return {
+        "concurrency": concurrency,
+        "requests_per_second": through.requests_per_second,
+        "requests_per_second_min": min(rates),
+        "requests_per_second_max": max(rates),
+        "direct_requests_per_second": direct.requests_per_second,
+        "p50_ms": percentile(latencies, 0.5),
+        "p95_ms": percentile(latencies, 0.95),
+        "p99_ms": percentile(latencies, 0.99),
+        "direct_p50_ms": percentile(direct_latencies, 0.5),
+        "added_p50_ms": percentile(latencies, 0.5) - percentile(direct_latencies, 0.5),
+    }
+
+
+def _streaming(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[str, float]:
+    _load(mesh.gateway_url, STREAM_BODY, 1, 3)
+    direct = _load(engine, STREAM_BODY, 1, plan.streams)
+    through = _load(mesh.gateway_url, STREAM_BODY, 1, plan.streams)
+    gaps = [gap * 1e3 for exchange in through.exchanges for gap in exchange.gaps]
+    arrivals = [len(exchange.gaps) + 1 for exchange in through.exchanges]
+    direct_arrivals = [len(exchange.gaps) + 1 for exchange in direct.exchanges]
+    first = percentile([exchange.first_byte * 1e3 for exchange in through.exchanges], 0.5)
+    direct_first = percentile([exchange.first_byte * 1e3 for exchange in direct.exchanges], 0.5)
+    return {
+        "first_token_p50_ms": first,
+        "direct_first_token_p50_ms": direct_first,
+        "added_first_token_p50_ms": first - direct_first,
+        "token_gap_p50_ms": percentile(gaps, 0.5),
+        "token_gap_p99_ms": percentile(gaps, 0.99),
+        "engine_gap_ms": plan.stream_gap_ms,
+        "arrivals_per_stream": percentile(arrivals, 0.5),
+        "direct_arrivals_per_stream": percentile(direct_arrivals, 0.5),
+    }
+
+
+def _cpu_seconds(mesh: IsolatedMesh) -> dict[str, float]:
+    seconds = {}
+    for service in SERVICES:
+        times = mesh.process(service).cpu_times()
+        seconds[service] = times.user + times.system
+    return seconds
+
+
+def _costs(mesh: IsolatedMesh, before: dict[str, float], requests: int) -> list[ServiceCost]:
+    after = _cpu_seconds(mesh)
+    return [
+        ServiceCost(
+            service,
+            cpu_us_per_request=(after[service] - before[service]) / requests * 1e6,
+            resident_mb=mesh.process(service).memory_info().rss / 1e6,
+            torch_loaded=_maps_torch(mesh.process(service)),
+        )
+        for service in SERVICES
+    ]
+
+
+def _maps_torch(process: psutil.Process) -> bool:
+    return any(TORCH_MARK in mapped.path for mapped in process.memory_maps())
+
+
+def _bars(
+    rows: list[dict[str, float]], streaming: dict[str, float], costs: list[ServiceCost], ready_seconds: float
+) -> list[Bar]:
+    by_concurrency = {int(row["concurrency"]): row for row in rows}
+    bars = [
+        Bar("added latency p50 at concurrency 1", by_concurrency[1]["added_p50_ms"], 2.0, "ms"),
+        Bar("requests/s at concurrency 64", by_concurrency[64]["requests_per_second"], 3000, "/s", at_most=False),
+        Bar("added time to first token p50", streaming["added_first_token_p50_ms"], 3.0, "ms"),
+        Bar(
+            "pieces of a stream that arrive apart, against the engine's own",
+            streaming["arrivals_per_stream"] / streaming["direct_arrivals_per_stream"],
+            0.95,
+            "×",
+            at_most=False,
+        ),
+        Bar("sage up to ready, warm disk", ready_seconds, 15.0, "s"),
+    ]
+    for cost in costs:
+        if cost.service in LIGHT_SERVICES:
+            bars.append(Bar(f"{cost.service} resident", cost.resident_mb, 150.0, "MB"))
+            bars.append(Bar(f"{cost.service} has torch loaded", float(cost.torch_loaded), 0.0, ""))
+    return bars

@@ -1,0 +1,82 @@
+"""kill -9 of any one service while requests are in flight: the others go on, every request ends, and it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from sage_benchmark.gateway import static_engine
+from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+
+IN_FLIGHT = 50
+DEADLINE_SECONDS = 20.0
+BODY = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
+# Statuses that say clearly what happened; a connection error is the gateway's own death.
+CLEAR = {200, 429, 502, 503, 504}
+
+
+async def ask(session: aiohttp.ClientSession, mesh: IsolatedMesh) -> int | str:
+    headers = {"X-Sage-Timeout-Ms": str(int(DEADLINE_SECONDS * 1000))}
+    try:
+        async with session.post(f"{mesh.gateway_url}/v1/chat/completions", json=BODY, headers=headers) as response:
+            body = await response.json()
+            assert response.status == 200 or body["error"]["message"]
+            return response.status
+    except aiohttp.ClientConnectionError:
+        return "disconnected"
+
+
+async def load_with_a_kill(mesh: IsolatedMesh, victim: str) -> Counter[int | str]:
+    timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS + 5)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        tasks = [asyncio.create_task(ask(session, mesh)) for _ in range(IN_FLIGHT)]
+        await asyncio.sleep(0.3)  # the engine takes a second: all are in flight now
+        mesh.process(victim).kill()
+        return Counter(await asyncio.gather(*tasks))
+
+
+@pytest.mark.parametrize("victim", ["classifier", "scheduler", "llm-coordinator", "gateway", "nats"])
+def test_killing_one_process_with_fifty_requests_in_flight(tmp_path: Path, victim: str) -> None:
+    replicas = {"embed-executor": 0, "dataflow-worker": 0}
+    with (
+        static_engine("--delay-ms", "1000") as engine,
+        isolated_mesh(tmp_path / "mesh", llm=engine, replicas=replicas) as mesh,
+    ):
+        pid = mesh.process(victim).pid
+        began = time.monotonic()
+        outcomes = asyncio.run(load_with_a_kill(mesh, victim))
+        assert time.monotonic() - began < DEADLINE_SECONDS + 5
+        assert outcomes.total() == IN_FLIGHT
+        if victim == "gateway":
+            assert set(outcomes) <= CLEAR | {"disconnected"}
+        else:
+            assert set(outcomes) <= CLEAR, outcomes
+        if victim in ("classifier", "scheduler"):
+            assert outcomes[200] == IN_FLIGHT, (outcomes, mesh.log(victim))
+        mesh.wait_ready(victim, not_pid=pid)
+
+        async def ask_until_answered() -> None:
+            async with aiohttp.ClientSession() as session:
+                while await ask(session, mesh) != 200:
+                    pass
+
+        asyncio.run(asyncio.wait_for(ask_until_answered(), 30))
+
+
+def test_a_replica_takes_over_with_nothing_lost(tmp_path: Path) -> None:
+    """With two of everything but the gateway, no single death is seen by a client."""
+    replicas = {"embed-executor": 0, "dataflow-worker": 0, "classifier": 2, "scheduler": 2, "llm-coordinator": 2}
+    with (
+        static_engine("--delay-ms", "1000") as engine,
+        isolated_mesh(tmp_path / "mesh", llm=engine, replicas=replicas) as mesh,
+    ):
+        for victim in ("classifier", "scheduler", "llm-coordinator"):
+            pid = mesh.process(victim).pid
+            outcomes = asyncio.run(load_with_a_kill(mesh, victim))
+            assert outcomes == {200: IN_FLIGHT}, (victim, outcomes)
+            mesh.wait_ready(victim, not_pid=pid)

@@ -1,0 +1,120 @@
+"""The openai client against a real mesh."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+
+import openai
+import pytest
+
+from sage_benchmark.isolated_mesh import IsolatedMesh
+
+CONTEXT = (
+    "Answer the question from the context.\n\nContext:\n[1] The scheduler holds a lease for each pool. "
+    "When it dies, a standby takes the lease within two seconds.\n[2] Cats sleep most of the day.\n\n"
+    "Question: What happens when the scheduler dies?"
+)
+
+
+@pytest.fixture
+def client(mesh: IsolatedMesh) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{mesh.gateway_url}/v1", api_key="unused", max_retries=0, timeout=30)
+
+
+def test_models_are_listed_with_what_they_do(client: openai.OpenAI) -> None:
+    with client:
+        names = {model.id for model in client.models.list()}
+        assert {"all-MiniLM-L6-v2", "sage-extractive"} <= names
+        assert client.models.retrieve("sage-extractive").id == "sage-extractive"
+
+
+def test_chat_answers_from_the_context(client: openai.OpenAI) -> None:
+    with client:
+        answer = client.chat.completions.create(
+            model="sage-extractive", messages=[{"role": "user", "content": CONTEXT}], max_tokens=60
+        )
+        text = answer.choices[0].message.content
+        assert text is not None
+        assert "standby" in text
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens > 0
+        assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_a_streamed_chat_gives_the_same_text_and_its_usage(client: openai.OpenAI) -> None:
+    with client:
+        whole = client.chat.completions.create(model="sage-extractive", messages=[{"role": "user", "content": CONTEXT}])
+        chunks = list(
+            client.chat.completions.create(
+                model="sage-extractive",
+                messages=[{"role": "user", "content": CONTEXT}],
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+        )
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        assert text == whole.choices[0].message.content
+        assert chunks[-1].usage is not None
+        assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens  # type: ignore[union-attr]
+        assert len(chunks) > 3
+
+
+def test_completions_answer_and_stream(client: openai.OpenAI) -> None:
+    with client:
+        whole = client.completions.create(model="sage-extractive", prompt=CONTEXT)
+        assert "standby" in whole.choices[0].text
+        pieces = [
+            chunk.choices[0].text
+            for chunk in client.completions.create(model="sage-extractive", prompt=CONTEXT, stream=True)
+            if chunk.choices
+        ]
+        assert "".join(pieces) == whole.choices[0].text
+
+
+def test_embeddings_as_floats_and_as_base64_are_equal(client: openai.OpenAI) -> None:
+    texts = ["the scheduler", "a cat asleep", "ein Satz auf Deutsch"]
+    with client:
+        floats = client.embeddings.create(model="all-MiniLM-L6-v2", input=texts, encoding_format="float")
+        coded = client.embeddings.with_raw_response.create(
+            model="all-MiniLM-L6-v2", input=texts, encoding_format="base64"
+        )
+        for one, other in zip(floats.data, coded.http_response.json()["data"], strict=True):
+            decoded = struct.unpack(f"<{len(one.embedding)}f", base64.b64decode(other["embedding"]))
+            assert decoded == pytest.approx(one.embedding, abs=1e-7)
+            assert math.hypot(*decoded) == pytest.approx(1.0, abs=1e-5)
+        assert [item.index for item in floats.data] == [0, 1, 2]
+        assert floats.usage.prompt_tokens > 0
+
+
+def test_embedding_options_are_honoured(client: openai.OpenAI) -> None:
+    with client:
+        short = client.embeddings.create(model="minilm", input="the scheduler", dimensions=64)
+        assert len(short.data[0].embedding) == 64
+        ids = client.embeddings.create(model="minilm", input=[101, 1996, 102])
+        assert len(ids.data[0].embedding) == 384
+
+
+def test_headers_say_what_happened(client: openai.OpenAI) -> None:
+    with client:
+        raw = client.embeddings.with_raw_response.create(
+            model="minilm", input="x", extra_headers={"X-Request-ID": "my-request"}
+        )
+        assert raw.headers["x-request-id"] == "my-request"
+        assert raw.headers["x-sage-attempts"] == "1"
+        assert raw.headers["x-sage-engine"]
+        assert float(raw.headers["x-sage-queue-ms"]) >= 0
+
+
+def test_errors_are_typed(client: openai.OpenAI) -> None:
+    user = [{"role": "user", "content": "hi"}]
+    with client:
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.chat.completions.create(model="nope", messages=user)  # type: ignore[arg-type]
+        assert unknown.value.code == "model_not_found"
+        with pytest.raises(openai.BadRequestError, match="/v1/embeddings"):
+            client.chat.completions.create(model="minilm", messages=user)  # type: ignore[arg-type]
+        with pytest.raises(openai.BadRequestError) as empty:
+            client.embeddings.create(model="minilm", input=[])
+        assert empty.value.param == "input"
