@@ -13,9 +13,13 @@ JOBS_STREAM = "SAGE_JOBS"
 JOBS_SUBMIT = "sage.jobs.v1.submit"
 JOBS_CANCEL = "sage.jobs.v1.cancel"
 RESULTS_STREAM = "SAGE_RESULTS"
+RESULTS_ALL = "sage.results.*"
+DLQ_STREAM = "SAGE_DLQ"
+DLQ_ALL = "sage.dlq.*.*"
 
 BUCKET_SERVICES = "services"
 BUCKET_LEASES = "leases"
+BUCKET_CONTROL = "control"
 BUCKET_JOBS = "jobs"
 
 
@@ -42,6 +46,11 @@ def report(pool: str) -> str:
 def results(job_id: str) -> str:
     """Where the results of a job go."""
     return f"sage.results.{token(job_id)}"
+
+
+def dead_letters(job_id: str, node_id: str) -> str:
+    """Where the records go that a node of a job could not process."""
+    return f"sage.dlq.{token(job_id)}.{token(node_id)}"
 
 
 def token(name: str) -> str:

@@ -1,0 +1,1 @@
+"""L5: applications built from the layers below."""

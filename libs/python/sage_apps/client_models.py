@@ -1,0 +1,44 @@
+"""The models of a pipeline, reached through the client of the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions
+from sage_kernel.model_port import ChatText, Embeddings
+
+
+class ClientModels:
+    """A ``ModelPort`` over a client, which stays the caller's to close.
+
+    Args:
+        options: how urgent the pipeline's requests are, for whom, and how long they may take.
+    """
+
+    def __init__(self, client: AsyncUnifiedInferenceClient, options: CallOptions = DEFAULT_OPTIONS) -> None:
+        self._client = client
+        self._options = options
+
+    async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
+        """Embed ``texts``."""
+        result = await self._client.embed(texts, model, options=self._options)
+        return Embeddings(result.vectors, result.model)
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> ChatText:
+        """Answer ``messages``."""
+        result = await self._client.chat(
+            messages, model, options=self._options, max_tokens=max_tokens, temperature=temperature
+        )
+        return ChatText(
+            result.text,
+            result.model,
+            prompt_tokens=result.usage.prompt_tokens,
+            completion_tokens=result.usage.completion_tokens,
+            finish_reason=result.finish_reason,
+        )

@@ -1,0 +1,1 @@
+"""L3: the dataflow graph: spec, validation, operators, runtime."""

@@ -1,0 +1,1 @@
+"""The operators: one file each, with the spec of its nodes and what runs them."""

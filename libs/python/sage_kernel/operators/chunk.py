@@ -1,0 +1,74 @@
+"""``chunk``: cuts the text of a record into overlapping chunks, one record each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sage_common.errors import UnprocessableError
+from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
+from sage_kernel.operator import Batch, OperatorType, Record, RunContext, StatelessOperator
+from sage_libs.chunking import DEFAULT_MAX_CHARACTERS, DEFAULT_OVERLAP_CHARACTERS, chunk_spans
+
+
+class ChunkNode(NodeSpec):
+    """Each chunk keeps its record's fields and gets ``start`` and ``end``, its half-open place in the whole text.
+
+    Attributes:
+        text: the field that is cut; in the chunks it holds their text.
+        max_characters: longest chunk.
+        overlap_characters: most characters that a chunk repeats of the one before.
+    """
+
+    op: Literal["chunk"]
+    text: FieldName = "text"
+    max_characters: int = Field(DEFAULT_MAX_CHARACTERS, ge=1)
+    overlap_characters: int = Field(DEFAULT_OVERLAP_CHARACTERS, ge=0)
+
+    @model_validator(mode="after")
+    def _overlap_is_below_the_size(self) -> ChunkNode:
+        if self.overlap_characters >= self.max_characters:
+            raise ValueError(f"overlap_characters {self.overlap_characters} is not below {self.max_characters}")
+        return self
+
+    def reads(self) -> Iterator[FieldUse]:
+        """Yield the text."""
+        yield FieldUse("text", self.text)
+
+    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
+        """Return the record's fields and the place of the chunk."""
+        return fields_in | {"start", "end"}
+
+
+class ChunkOperator(StatelessOperator):
+    """Cuts texts."""
+
+    def __init__(self, node_id: str, spec: ChunkNode, context: RunContext) -> None:
+        self._spec = spec
+
+    @property
+    def batch_records(self) -> int:
+        """One document at a time: it may become thousands of chunks."""
+        return 1
+
+    async def process(self, batch: Batch) -> Batch:
+        """Return the chunks of each record, in order. Raises UnprocessableError where the field is not text."""
+        chunks: list[Record] = []
+        for record in batch:
+            # A whole book takes a second; nothing else on this event loop has to wait for it.
+            chunks += await asyncio.to_thread(self._cut, record)
+        return chunks
+
+    def _cut(self, record: Record) -> list[Record]:
+        spec = self._spec
+        text = record.get(spec.text)
+        if not isinstance(text, str):
+            raise UnprocessableError(f"field {spec.text!r} is {type(text).__name__}, expected text")
+        spans = chunk_spans(text, spec.max_characters, spec.overlap_characters)
+        return [{**record, spec.text: text[start:end], "start": start, "end": end} for start, end in spans]
+
+
+CHUNK = OperatorType(ChunkNode, ChunkOperator)

@@ -1,0 +1,129 @@
+"""``embed``: turns a text of each record into a vector."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from sage_common.errors import EngineFailedError
+from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
+from sage_kernel.operator import Batch, OperatorType, RunContext
+from sage_kernel.template import Template
+from sage_kernel.vector_cache import VectorCache, cache_path
+
+Vector = npt.NDArray[np.float32]
+
+
+class EmbedNode(NodeSpec):
+    """Adds the vector of a text, a float32 array of shape (d,).
+
+    Attributes:
+        text: template of the text.
+        into: field that gets the vector.
+        model: embedding model; None takes the mesh's default.
+        batch: most texts in a call.
+        cache: keep vectors between runs under this name, so that an unchanged text is not embedded again.
+    """
+
+    positional = ("text",)
+
+    op: Literal["embed"]
+    text: str = "{text}"
+    into: FieldName = "vector"
+    model: str | None = None
+    batch: int = Field(64, ge=1, le=4096)
+    cache: NodeId | None = None
+    concurrency: int = Field(4, ge=1, le=1024)
+    retries: int = Field(2, ge=0, le=20)
+
+    @field_validator("text")
+    @classmethod
+    def _is_a_template(cls, text: str) -> str:
+        Template(text)
+        return text
+
+    def reads(self) -> Iterator[FieldUse]:
+        """Yield the template's fields."""
+        return (FieldUse("text", name) for name in Template(self.text).fields)
+
+    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
+        """Return the record's fields and the vector."""
+        return fields_in | {self.into}
+
+
+class EmbedOperator:
+    """Embeds texts, those only that the cache does not hold."""
+
+    def __init__(self, node_id: str, spec: EmbedNode, context: RunContext) -> None:
+        self._node_id = node_id
+        self._spec = spec
+        self._context = context
+        self._template = Template(spec.text)
+        self._cache: VectorCache | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def batch_records(self) -> int:
+        """Most texts in a call."""
+        return self._spec.batch
+
+    async def process(self, batch: Batch) -> Batch:
+        """Return the records with their vectors, in order."""
+        texts = [self._template.render(record) for record in batch]
+        vectors = await self._vectors(texts)
+        return [{**record, self._spec.into: vector} for record, vector in zip(batch, vectors, strict=True)]
+
+    async def finish(self) -> Batch:
+        """Give out nothing more."""
+        return ()
+
+    async def close(self) -> None:
+        """Keep what was embedded, also when the run failed: it has been paid for."""
+        if self._cache is not None:
+            await asyncio.to_thread(self._cache.save)
+
+    async def _vectors(self, texts: list[str]) -> list[Vector]:
+        if self._spec.cache is None or self._context.cache_dir is None:
+            return list((await self._embed(texts))[0])
+        cache = await self._open_cache(texts[0])
+        found = {text: cache.get(text) for text in texts}
+        missing = [text for text, vector in found.items() if vector is None]
+        if missing:
+            made, _model = await self._embed(missing)
+            for text, vector in zip(missing, made, strict=True):
+                cache.put(text, vector)
+                found[text] = vector
+        return [vector for text in texts if (vector := found[text]) is not None]
+
+    async def _open_cache(self, text: str) -> VectorCache:
+        async with self._opening:
+            if self._cache is None:
+                # One text is embedded in any case, because only an answer tells which model serves now: vectors of
+                # another one must not be taken for its own.
+                vectors, model = await self._embed([text])
+                assert self._spec.cache is not None
+                assert self._context.cache_dir is not None
+                path = cache_path(self._context.cache_dir, self._spec.cache, model)
+                cache = VectorCache(path, lambda message: self._context.warn(self._node_id, message))
+                await asyncio.to_thread(cache.load)
+                cache.put(text, vectors[0])
+                self._cache = cache
+            return self._cache
+
+    async def _embed(self, texts: list[str]) -> tuple[Vector, str]:
+        result = await self._context.models.embed(texts, self._spec.model)
+        vectors = np.asarray(result.vectors, dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise EngineFailedError(
+                f"model {result.model!r} gave vectors of shape {vectors.shape} for {len(texts)} texts, or numbers "
+                "that are not finite; look at its engine's log"
+            )
+        return vectors, result.model
+
+
+EMBED = OperatorType(EmbedNode, EmbedOperator)

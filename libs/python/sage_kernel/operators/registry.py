@@ -1,0 +1,39 @@
+"""Every operator there is. A new one is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field
+
+from sage_kernel.nodes import NodeSpec
+from sage_kernel.operator import OperatorType
+from sage_kernel.operators.chunk import CHUNK
+from sage_kernel.operators.embed import EMBED
+from sage_kernel.operators.index import INDEX
+from sage_kernel.operators.llm import LLM
+from sage_kernel.operators.retrieve import RETRIEVE
+from sage_kernel.operators.sink import SINK
+from sage_kernel.operators.source import SOURCE
+
+OPERATORS: Mapping[str, OperatorType[Any]] = MappingProxyType(
+    {
+        entry.op: entry
+        for entry in (
+            SOURCE,
+            CHUNK,
+            EMBED,
+            INDEX,
+            RETRIEVE,
+            LLM,
+            SINK,
+        )
+    }
+)
+
+if TYPE_CHECKING:
+    AnyNode = NodeSpec
+else:
+    AnyNode = Annotated[Union[tuple(entry.spec for entry in OPERATORS.values())], Field(discriminator="op")]  # noqa: UP007

@@ -1,0 +1,74 @@
+"""``retrieve``: finds the records of an index that are nearest to each record's vector."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from sage_common.errors import UnprocessableError
+from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
+from sage_kernel.operator import Batch, OperatorType, Record, RunContext, StatelessOperator
+from sage_kernel.operators.index import RecordIndex
+
+
+class RetrieveNode(NodeSpec):
+    """Adds a list of hits, best first: the fields of each record found, and its ``score`` (cosine similarity).
+
+    Attributes:
+        index: id of an index node; retrieval waits until it is complete.
+        by: field with the query's vector.
+        k: most hits.
+        into: field that gets the hits.
+        min_score: leave out hits below this similarity.
+    """
+
+    positional = ("index",)
+
+    op: Literal["retrieve"]
+    index: NodeId
+    by: FieldName = "vector"
+    k: int = Field(4, ge=1, le=10_000)
+    into: FieldName = "context"
+    min_score: float = Field(-1.0, ge=-1.0, le=1.0)
+
+    def needs(self) -> Iterator[FieldUse]:
+        """Yield the index."""
+        yield FieldUse("index", self.index)
+
+    def reads(self) -> Iterator[FieldUse]:
+        """Yield the query's vector."""
+        yield FieldUse("by", self.by)
+
+    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
+        """Return the record's fields and the hits."""
+        return fields_in | {self.into}
+
+
+class RetrieveOperator(StatelessOperator):
+    """Searches an index."""
+
+    def __init__(self, node_id: str, spec: RetrieveNode, context: RunContext) -> None:
+        self._spec = spec
+        self._context = context
+
+    async def process(self, batch: Batch) -> Batch:
+        """Return the records with their hits. Raises UnprocessableError for a vector of the wrong shape."""
+        # Shielded: the end of one waiting call must not take the index from the others.
+        index: RecordIndex = await asyncio.shield(self._context.indexes[self._spec.index])
+        return [{**record, self._spec.into: self._hits(index, record)} for record in batch]
+
+    def _hits(self, index: RecordIndex, record: Record) -> list[Record]:
+        spec = self._spec
+        try:
+            hits = index.search(record[spec.by], spec.k)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnprocessableError(
+                f"field {spec.by!r} cannot be searched in index {spec.index!r}: {error}; embed both with the same model"
+            ) from error
+        return [{**hit.record, "score": hit.score} for hit in hits if hit.score >= spec.min_score]
+
+
+RETRIEVE = OperatorType(RetrieveNode, RetrieveOperator)

@@ -1,0 +1,63 @@
+"""What a run reports while it goes on and when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sage_kernel.operator import Record, Skipped
+
+
+@dataclass
+class NodeCounts:
+    """Counts of one node.
+
+    Attributes:
+        records_in: records taken in.
+        records_out: records given out.
+        records_failed: records left out or kept as dead letters, by the node's ``on_error``.
+        busy_seconds: time spent in the operator, summed over its concurrent calls.
+    """
+
+    records_in: int = 0
+    records_out: int = 0
+    records_failed: int = 0
+    busy_seconds: float = 0.0
+
+
+class DeadLetter(NamedTuple):
+    """A record that failed at a node with ``on_error: dlq``, and why."""
+
+    node: str
+    record: Record
+    error: str
+    attempts: int
+
+
+# Called with a node's id and its counts after each change; it must not block and must not keep the counts.
+OnProgress = Callable[[str, NodeCounts], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        collections: records of the collection sinks, by name.
+        counts: by node.
+        dead_letters: the first ``MAX_DEAD_LETTERS`` of them; the nodes' ``records_failed`` count all.
+        skipped: what sources left out.
+        warnings: node and message.
+        seconds: how long the run took.
+    """
+
+    collections: dict[str, list[Record]]
+    counts: dict[str, NodeCounts]
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+MAX_DEAD_LETTERS = 1000

@@ -1,0 +1,1 @@
+"""L3: pure algorithms and operators: loaders, chunking, prompts, ranking."""

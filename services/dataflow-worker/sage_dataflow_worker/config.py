@@ -1,0 +1,29 @@
+"""Settings of the dataflow worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from sage_common.service_settings import ServiceSettings
+
+
+class DataflowWorkerSettings(ServiceSettings):
+    """Section ``dataflow_worker``."""
+
+    section: ClassVar[str] = "dataflow_worker"
+
+    max_jobs: int = Field(2, ge=1, description="jobs that this worker runs at once")
+    max_attempts: int = Field(3, ge=1, description="starts after which a job that never ends is failed")
+    ack_wait_seconds: float = Field(
+        30.0, ge=0.5, description="silence after which a worker's job goes to another; the same on every worker"
+    )
+    progress_interval_seconds: float = Field(0.5, gt=0, description="between writes of a job's progress")
+    job_retention_days: float = Field(7.0, gt=0, description="how long the state and results of a job are kept")
+    max_queued_jobs: int = Field(100_000, ge=1, description="jobs that may wait; further ones are refused")
+    allowed_roots: tuple[Path, ...] = Field(
+        (), description="folders that jobs may read and write; none by default, because jobs come from the network"
+    )
+    keep_vectors: bool = Field(True, description="keep vectors between jobs where a pipeline asks for it")

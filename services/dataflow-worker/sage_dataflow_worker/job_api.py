@@ -1,0 +1,135 @@
+"""What people and programs do with jobs: check, submit, look, watch, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from sage_common.errors import InvalidRequestError, UnavailableError
+from sage_dataflow_worker.job import Job, JobState, is_job_id
+from sage_dataflow_worker.job_store import JobStore
+from sage_dataflow_worker.job_streams import JobStreams
+from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_kernel.problems import PipelineInvalidError
+from sage_platform import subjects
+
+DEFAULT_LIST_LIMIT = 100
+
+
+@contextmanager
+def _jetstream() -> Iterator[None]:
+    """Turn the absence of JetStream into an error for callers."""
+    try:
+        yield
+    except (NatsError, asyncio.TimeoutError) as error:
+        raise UnavailableError(
+            f"JetStream does not answer ({error or type(error).__name__}); try again, and look at the NATS server",
+            code="jetstream_unavailable",
+            retryable=True,
+        ) from None
+
+
+class JobApi:
+    """Acts on jobs through the shared state, so any worker answers for every job."""
+
+    def __init__(
+        self,
+        connection: Client,
+        streams: JobStreams,
+        store: JobStore,
+        admission: PipelineAdmission,
+        now_ms: Callable[[], int],
+        retention_ms: int,
+    ) -> None:
+        self._connection = connection
+        self._streams = streams
+        self._store = store
+        self._admission = admission
+        self._now_ms = now_ms
+        self._retention_ms = retention_ms
+
+    def validate(self, pipeline: str) -> tuple[list[str], str]:
+        """Return all errors of a pipeline, and its spec hash when there are none."""
+        try:
+            return [], self._admission.admit(pipeline).spec_hash
+        except PipelineInvalidError as error:
+            return [str(problem) for problem in error.problems], ""
+
+    async def submit(self, pipeline: str, job_id: str) -> Job:
+        """Submit a pipeline. A wrong one becomes a failed job with all its errors; an id known already, its job.
+
+        Raises:
+            InvalidRequestError: ``job_id`` cannot name a job.
+            ContendedError: too many jobs wait.
+        """
+        job_id = job_id or f"job-{secrets.token_hex(8)}"
+        if not is_job_id(job_id):
+            raise InvalidRequestError(
+                f"{job_id[:64]!r} cannot name a job; use letters, digits, '.', '_' and '-', at most 128", param="job_id"
+            )
+        with _jetstream():
+            return await self._submit(pipeline, job_id)
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job. Raises NotFoundError."""
+        with _jetstream():
+            return (await self._store.require(job_id)).job
+
+    def newest(self, limit: int) -> list[Job]:
+        """Return the newest jobs, at most ``limit`` (0: 100)."""
+        self._store.forget_older_than(self._now_ms() - self._retention_ms)
+        return self._store.newest(limit or DEFAULT_LIST_LIMIT)
+
+    async def watch(self, job_id: str) -> AsyncIterator[Job]:
+        """Yield a job now and after each change until it has ended. Raises NotFoundError."""
+        with _jetstream():
+            stored = await self._store.require(job_id)
+        yield stored.job
+        while not stored.job.state.ended:
+            stored = await self._store.after(job_id, stored.revision)
+            yield stored.job
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job. One that has ended stays as it is. Raises NotFoundError."""
+        with _jetstream():
+            while True:
+                stored = await self._store.require(job_id)
+                if stored.job.state.ended:
+                    return stored.job
+                written = await self._store.write(
+                    stored.job.ended_as(JobState.CANCELLED, self._now_ms()), stored.revision
+                )
+                if written is not None:
+                    # The state alone would stop the run at its next look; this makes it look now.
+                    await self._connection.publish(subjects.JOBS_CANCEL, job_id.encode())
+                    return written.job
+
+    async def _submit(self, pipeline: str, job_id: str) -> Job:
+        known = await self._store.get(job_id)
+        if known is not None:
+            return known.job
+        now_ms = self._now_ms()
+        job = Job(job_id, "", JobState.PENDING, now_ms, now_ms)
+        try:
+            spec = self._admission.admit(pipeline)
+        except PipelineInvalidError as error:
+            job = job.ended_as(JobState.FAILED, now_ms, tuple(str(problem) for problem in error.problems))
+        else:
+            submission = await self._streams.submit(job_id, pipeline)
+            job = Job(
+                job_id,
+                spec.metadata.name,
+                JobState.PENDING,
+                now_ms,
+                now_ms,
+                spec_hash=spec.spec_hash,
+                message=submission.sequence,
+            )
+        stored = await self._store.write(job, 0)
+        # A worker may have taken the job before its state was written; then that state is the later one.
+        return stored.job if stored else (await self._store.require(job_id)).job

@@ -1,0 +1,185 @@
+"""One job on this worker: it runs, keeps its message and its progress alive, and stops when it is no longer ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import tenacity
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from sage_common.clock import Clock
+from sage_common.errors import SageError
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_dataflow_worker.job import Job, JobState, NodeProgress
+from sage_dataflow_worker.job_store import JobStore, StoredJob
+from sage_dataflow_worker.results import ResultPublisher
+from sage_kernel.runtime.local import LocalRunner
+from sage_kernel.runtime.progress import NodeCounts
+from sage_kernel.spec import PipelineSpec
+
+log = get_logger(__name__)
+
+
+class Outcome(Enum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    # Another worker has it: this one was silent for too long.
+    LOST = "lost"
+    # This worker stops and gives it back.
+    HANDED_OVER = "handed over"
+
+
+@dataclass(frozen=True)
+class RunTools:
+    """What every run of a worker uses.
+
+    Attributes:
+        ack_wait_seconds: silence after which the message goes to another worker.
+        interval_seconds: between looks at the job's stored state.
+        now_ms: milliseconds since 1970-01-01 UTC.
+    """
+
+    runner: LocalRunner
+    store: JobStore
+    publisher: ResultPublisher
+    ack_wait_seconds: float
+    interval_seconds: float
+    clock: Clock
+    now_ms: Callable[[], int]
+
+
+class JobRun:
+    """Runs a claimed job.
+
+    Args:
+        message: the delivery that carries the job.
+        stored: the job as this worker wrote it when it claimed it.
+    """
+
+    def __init__(self, message: Msg, stored: StoredJob, spec: PipelineSpec, tools: RunTools) -> None:
+        self._message = message
+        self._stored = stored
+        self._spec = spec
+        self._tools = tools
+        self._progress: dict[str, NodeProgress] = {}
+        self._look = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._stopped_as: Outcome | None = None
+
+    def look(self) -> None:
+        """Look at the stored state now: somebody may have cancelled the job."""
+        self._look.set()
+
+    def hand_over(self) -> None:
+        """Stop and give the job back, for another worker to run from its start."""
+        self._stop(Outcome.HANDED_OVER)
+
+    async def run(self) -> Outcome:
+        """Run to the end, record it and acknowledge the message.
+
+        Raises:
+            nats.errors.Error, asyncio.TimeoutError: NATS was away at the end; the message will be delivered again.
+        """
+        self._work = asyncio.create_task(self._run_and_publish(), name=f"job-{self._stored.job.job_id}")
+        if self._stopped_as is not None:
+            self._work.cancel()
+        beating = asyncio.create_task(self._beat_forever(), name="job-beat")
+        try:
+            await asyncio.wait({self._work})
+        finally:
+            await end_tasks(beating, self._work)
+        if self._work.cancelled():
+            return await self._after_stop(self._stopped_as or Outcome.LOST)
+        error = self._work.exception()
+        if error is None:
+            return await self._end(JobState.SUCCEEDED, (), Outcome.SUCCEEDED)
+        if not isinstance(error, SageError):
+            log.error("job failed unexpectedly", job=self._stored.job.job_id, exc_info=error)
+        return await self._end(JobState.FAILED, (str(error) or repr(error),), Outcome.FAILED)
+
+    async def _run_and_publish(self) -> None:
+        result = await self._tools.runner.run(self._spec, self._count)
+        await self._tools.publisher.publish(self._stored.job.job_id, self._spec.spec_hash, result)
+
+    def _count(self, node: str, counts: NodeCounts) -> None:
+        self._progress[node] = NodeProgress(counts.records_in, counts.records_out)
+
+    def _stop(self, outcome: Outcome) -> None:
+        if self._stopped_as is None:
+            self._stopped_as = outcome
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _beat_forever(self) -> None:
+        tools = self._tools
+        third = tools.ack_wait_seconds / 3
+        interval = min(tools.interval_seconds, third)
+        told_at = tools.clock.now()
+        while True:
+            # When nobody asks for a look, it is taken anyway.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._look.wait(), interval)
+            self._look.clear()
+            try:
+                if tools.clock.now() - told_at + interval >= third:
+                    await self._message.in_progress()
+                    told_at = tools.clock.now()
+                await self._refresh()
+            except (NatsError, asyncio.TimeoutError) as error:
+                log.warning("job state not refreshed; trying again", error=str(error) or repr(error))
+
+    async def _refresh(self) -> None:
+        stored = await self._tools.store.get(self._stored.job.job_id)
+        if stored is None or stored.revision != self._stored.revision:
+            # Nobody but the owner writes a running job, except to end it or to take it over.
+            self._stop(Outcome.CANCELLED if stored is None or stored.job.state.ended else Outcome.LOST)
+        elif self._progress != stored.job.progress:
+            written = await self._tools.store.write(self._with_progress(stored.job), stored.revision)
+            if written is None:
+                self._look.set()
+            else:
+                self._stored = written
+
+    def _with_progress(self, job: Job) -> Job:
+        return replace(job, progress=dict(self._progress), updated_unix_ms=self._tools.now_ms())
+
+    async def _end(self, state: JobState, errors: tuple[str, ...], outcome: Outcome) -> Outcome:
+        ended = self._with_progress(self._stored.job).ended_as(state, self._tools.now_ms(), errors)
+        if await self._write_at_last(ended):
+            await self._message.ack_sync()
+            return outcome
+        stored = await self._tools.store.get(ended.job_id)
+        cancelled = stored is None or stored.job.state.ended
+        return await self._after_stop(Outcome.CANCELLED if cancelled else Outcome.LOST)
+
+    async def _after_stop(self, outcome: Outcome) -> Outcome:
+        if outcome is Outcome.CANCELLED:
+            await self._message.ack_sync()
+        elif outcome is Outcome.HANDED_OVER:
+            waiting = replace(self._with_progress(self._stored.job), state=JobState.PENDING, worker_id="")
+            if await self._write_at_last(waiting):
+                await self._message.nak()
+        # A lost job's message must not be acknowledged: that would end it for its new owner too.
+        return outcome
+
+    async def _write_at_last(self, job: Job) -> bool:
+        """Write through a short absence of NATS. False: the job is not ours any more."""
+        attempts = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_delay(self._tools.ack_wait_seconds / 2),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=1.0),
+            retry=tenacity.retry_if_exception_type((NatsError, asyncio.TimeoutError)),
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                return await self._tools.store.write(job, self._stored.revision) is not None
+        return False

@@ -1,0 +1,203 @@
+"""The worker: pulls jobs, no more than it has free slots for, and runs each."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.client import JetStreamContext
+from prometheus_client import Counter, Gauge
+
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_dataflow_worker.config import DataflowWorkerSettings
+from sage_dataflow_worker.job import Claim, Job, JobState, claim, is_job_id
+from sage_dataflow_worker.job_run import JobRun, RunTools
+from sage_dataflow_worker.job_store import StoredJob
+from sage_dataflow_worker.job_streams import JOB_ID_HEADER, JobStreams
+from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_kernel.problems import PipelineInvalidError
+from sage_kernel.spec import PipelineSpec
+from sage_platform import subjects
+from sage_platform.ring import Ring
+
+log = get_logger(__name__)
+
+_FETCH_SECONDS = 5.0
+_AFTER_ERROR_SECONDS = 1.0
+
+
+class JobWorker:
+    """Takes jobs from the work queue until stopped."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        streams: JobStreams,
+        admission: PipelineAdmission,
+        tools: RunTools,
+        settings: DataflowWorkerSettings,
+        worker_id: str,
+        ended: Counter,
+        running: Gauge,
+    ) -> None:
+        self._ring = ring
+        self._streams = streams
+        self._admission = admission
+        self._tools = tools
+        self._settings = settings
+        self._worker_id = worker_id
+        self._ended = ended
+        self._running_gauge = running
+        self._runs: dict[str, JobRun] = {}
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._puller: asyncio.Task[None] | None = None
+        self._cancels: Subscription | None = None
+
+    async def start(self) -> None:
+        """Listen for cancellations and pull jobs."""
+        self._cancels = await self._ring.connection.subscribe(subjects.JOBS_CANCEL, cb=self._on_cancel)
+        self._puller = asyncio.create_task(self._pull_forever(), name="pull-jobs")
+
+    async def stop(self) -> None:
+        """Take no more jobs, give those that run some time, and hand the rest over to other workers."""
+        if self._puller is not None:
+            await end_tasks(self._puller)
+        await self._stop_pulling()
+        if self._deliveries:
+            await asyncio.wait(set(self._deliveries), timeout=self._settings.drain_timeout_seconds)
+        for run in list(self._runs.values()):
+            run.hand_over()
+        if self._deliveries:
+            await asyncio.wait(set(self._deliveries))
+        if self._cancels is not None:
+            await self._cancels.unsubscribe()
+
+    async def _on_cancel(self, message: Msg) -> None:
+        run = self._runs.get(message.data.decode("utf-8", "replace"))
+        if run is not None:
+            run.look()
+
+    async def _pull_forever(self) -> None:
+        while True:
+            try:
+                if self._subscription is None:
+                    await self._streams.ensure()
+                    self._subscription = await self._streams.pull()
+                free = self._settings.max_jobs - len(self._deliveries)
+                if free < 1:
+                    self._freed.clear()
+                    await self._freed.wait()
+                    continue
+                for message in await self._subscription.fetch(free, timeout=_FETCH_SECONDS):
+                    task = asyncio.create_task(self._deliver(message), name="job-delivery")
+                    self._deliveries.add(task)
+                    task.add_done_callback(self._delivered)
+            except asyncio.TimeoutError:
+                continue  # no job came; nats.errors.TimeoutError is one of these
+            except NatsError as error:
+                # The stream or the consumer may be gone: both are made again if they are.
+                log.warning("jobs cannot be pulled; trying again", error=str(error) or repr(error))
+                await self._stop_pulling()
+                await asyncio.sleep(_AFTER_ERROR_SECONDS)
+
+    async def _stop_pulling(self) -> None:
+        # The server keeps a pull request until it expires, and would send the next job to nobody. Without a
+        # subscription behind it the request is void.
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            try:
+                await subscription.unsubscribe()
+                await self._ring.connection.flush()
+            except (NatsError, asyncio.TimeoutError) as error:
+                log.warning("pulling not ended; the request expires", error=str(error) or repr(error))
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        self._freed.set()
+
+    async def _deliver(self, message: Msg) -> None:
+        try:
+            while not await self._handle(message):
+                pass  # the job changed under our hands; look again
+        except (NatsError, asyncio.TimeoutError) as error:
+            log.warning("a job was left; it will be delivered again", error=str(error) or repr(error))
+        except Exception:
+            log.exception("a job was left; it will be delivered again")
+
+    async def _handle(self, message: Msg) -> bool:
+        """Do what a delivery asks for. False: another wrote the job's state meanwhile."""
+        sequence = message.metadata.sequence.stream
+        job_id, id_error = _job_id(message, sequence)
+        stored = await self._tools.store.get(job_id)
+        decision = claim(stored.job if stored else None, sequence, self._settings.max_attempts)
+        if decision is Claim.DROP:
+            await message.ack_sync()
+            return True
+        job = self._job(message, job_id, stored)
+        errors = [id_error] if id_error else []
+        spec: PipelineSpec | None = None
+        try:
+            spec = self._admission.admit(message.data)
+            job = replace(job, pipeline=spec.metadata.name, spec_hash=spec.spec_hash)
+        except PipelineInvalidError as error:
+            errors += [str(problem) for problem in error.problems]
+        if decision is Claim.GIVE_UP:
+            errors.append(f"it was started {job.attempts} times and never ended; look at the workers' logs")
+        revision = stored.revision if stored else 0
+        if errors or spec is None:
+            if not await self._tools.store.write(
+                job.ended_as(JobState.FAILED, job.updated_unix_ms, tuple(errors)), revision
+            ):
+                return False
+            await message.ack_sync()
+            self._ended.labels(outcome="refused").inc()
+            log.info("job refused", job=job_id, errors=len(errors))
+            return True
+        started = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1, progress={})
+        claimed = await self._tools.store.write(started, revision)
+        if claimed is None:
+            return False
+        await self._run(message, claimed, spec)
+        return True
+
+    async def _run(self, message: Msg, claimed: StoredJob, spec: PipelineSpec) -> None:
+        job = claimed.job
+        log.info("job started", job=job.job_id, pipeline=job.pipeline, attempt=job.attempts)
+        run = self._runs[job.job_id] = JobRun(message, claimed, spec, self._tools)
+        self._running_gauge.inc()
+        try:
+            outcome = await run.run()
+        finally:
+            self._running_gauge.dec()
+            del self._runs[job.job_id]
+        self._ended.labels(outcome=outcome.value).inc()
+        log.info("job ended", job=job.job_id, outcome=outcome.value)
+
+    def _job(self, message: Msg, job_id: str, stored: StoredJob | None) -> Job:
+        now_ms = self._tools.now_ms()
+        sequence = message.metadata.sequence.stream
+        if stored is not None:
+            return replace(stored.job, updated_unix_ms=now_ms, worker_id=self._worker_id, message=sequence)
+        created_ms = int(message.metadata.timestamp.timestamp() * 1000)
+        return Job(job_id, "", JobState.PENDING, created_ms, now_ms, worker_id=self._worker_id, message=sequence)
+
+
+def _job_id(message: Msg, sequence: int) -> tuple[str, str]:
+    """Return the job's id and what is wrong with the one given, if anything. Without one the sequence makes it."""
+    headers = message.headers or {}
+    given = headers.get(JOB_ID_HEADER) or headers.get("Nats-Msg-Id") or ""
+    own = f"job-{sequence}"
+    if not given:
+        return own, ""
+    if is_job_id(given):
+        return given, ""
+    return own, (
+        f"pipeline, header {JOB_ID_HEADER}: {given[:64]!r} cannot name a job; "
+        "use letters, digits, '.', '_' and '-', at most 128"
+    )

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from fixtures.nats import NatsProcess, start_nats
+from hypothesis import settings
+from nats.js.errors import NotFoundError as NoMessageError
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sage_common.clock import MonotonicClock
+from sage_common.errors import NotFoundError, UnavailableError
+from sage_common.service_settings import NatsSettings
+from sage_dataflow_worker.config import DataflowWorkerSettings
+from sage_dataflow_worker.job_api import JobApi
+from sage_dataflow_worker.job_run import RunTools
+from sage_dataflow_worker.job_store import JobStore
+from sage_dataflow_worker.job_streams import JobStreams
+from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_dataflow_worker.results import ResultPublisher
+from sage_dataflow_worker.worker import JobWorker
+from sage_kernel.file_access import FileAccess
+from sage_kernel.model_port import ChatText, Embeddings
+from sage_kernel.runtime.local import LocalRunner
+from sage_platform import subjects
+from sage_platform.kv import open_bucket
+from sage_platform.nats_connection import connect
+from sage_platform.ring import Ring
+
+
+class GatedModels:
+    """Answers a chat when its gate opens; ``asked`` is set by the first one."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.chats = 0
+        self.cancelled = 0
+
+    async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
+        return Embeddings(np.ones((len(texts), 2), dtype=np.float32), "ones")
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> ChatText:
+        self.chats += 1
+        self.asked.set()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return ChatText(messages[-1]["content"].upper(), "loud")
+
+
+@dataclass
+class WorkerUnderTest:
+    worker: JobWorker
+    api: JobApi
+    store: JobStore
+    models: GatedModels
+    ring: Ring
+    ended: Counter
+    stopped: bool = False
+
+    async def until(self, job_id: str, *states: str) -> Any:
+        """Wait until a job is in one of ``states`` and return it."""
+
+        async def watch() -> Any:
+            while True:
+                try:
+                    await self.api.get(job_id)
+                    break
+                except (NotFoundError, UnavailableError):
+                    await asyncio.sleep(0.01)
+            async for job in self.api.watch(job_id):
+                if job.state.name in states:
+                    return job
+            raise AssertionError(f"{job_id} ended as {job}")
+
+        return await asyncio.wait_for(watch(), 25)
+
+    async def publish(self, body: str | bytes, headers: dict[str, str] | None = None) -> int:
+        data = body.encode() if isinstance(body, str) else body
+        ack = await self.ring.connection.jetstream().publish(subjects.JOBS_SUBMIT, data, headers=headers)
+        return int(ack.seq)
+
+    async def results(self, job_id: str) -> list[dict[str, Any]]:
+        return await messages(self.ring, subjects.RESULTS_STREAM, subjects.results(job_id))
+
+    async def stop(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
+        await asyncio.wait_for(self.worker.stop(), 10)
+        await self.store.stop()
+        await self.ring.close()
+        await self.ring.connection.close()
+
+    async def die(self) -> None:
+        """Vanish like a killed process: say nothing more to anyone."""
+        self.stopped = True
+        await self.ring.close()
+        await self.ring.connection.close()
+        for task in [self.worker._puller, *self.worker._deliveries]:
+            if task is not None:
+                task.cancel()
+        await self.store.stop()
+
+
+async def messages(ring: Ring, stream: str, subject: str) -> list[dict[str, Any]]:
+    """Return every message on ``subject``."""
+    js = ring.connection.jetstream()
+    found = []
+    sequence = 0
+    while True:
+        try:
+            message = await js.get_msg(stream, seq=sequence + 1, subject=subject, next=True)
+        except NoMessageError:
+            return found
+        found.append(orjson.loads(message.data or b""))
+        sequence = int(message.seq or 0)
+
+
+@dataclass
+class Workplace:
+    """A NATS server of its own and the workers on it."""
+
+    url: str
+    exits: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def worker(self, name: str, models: GatedModels | None = None, **options: Any) -> WorkerUnderTest:
+        settings = DataflowWorkerSettings(
+            **{"ack_wait_seconds": 1.0, "progress_interval_seconds": 0.1, "drain_timeout_seconds": 0.0, **options}
+        )
+        models = models or GatedModels()
+        stores: list[JobStore] = []
+
+        async def reconnected() -> None:
+            for store in stores:
+                store.reconnected()
+
+        connection = await connect(NatsSettings(url=self.url), name=name, on_reconnect=reconnected)
+        ring = Ring(connection)
+        await ring.start()
+        js = connection.jetstream(timeout=2)
+        streams = JobStreams(js, settings)
+        await streams.ensure()
+        store = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, history=8))
+        files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
+        admission = PipelineAdmission(files)
+        tools = RunTools(
+            LocalRunner(models, files=files), store, ResultPublisher(js), settings.ack_wait_seconds,
+            settings.progress_interval_seconds, MonotonicClock(), now_ms,
+        )  # fmt: skip
+        registry = CollectorRegistry()
+        ended = Counter("jobs", "Jobs.", ["outcome"], registry=registry)
+        running = Gauge("running", "Jobs.", registry=registry)
+        worker = JobWorker(ring, streams, admission, tools, settings, name, ended, running)
+        api = JobApi(connection, streams, store, admission, now_ms, 10**9)
+        stores.append(store)
+        await store.start()
+        await worker.start()
+        made = WorkerUnderTest(worker, api, store, models, ring, ended)
+        self.exits.push_async_callback(made.stop)
+        return made
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Any:
+    process: NatsProcess = start_nats(tmp_path)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def workplace(own_nats: NatsProcess) -> AsyncIterator[Workplace]:
+    place = Workplace(own_nats.url)
+    async with place.exits:
+        yield place
+
+
+# Other work on the machine must not fail an example that is slow by the clock.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import contextlib
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+from sage_libs.loaders import LOADERS, UnreadableDocumentError, load_text
+
+
+def pdf_of(*pages: str, password: str = "") -> bytes:
+    writer = PdfWriter()
+    for text in pages:
+        page = writer.add_blank_page(width=300, height=300)
+        font = DictionaryObject(
+            {
+                NameObject("/Type"): NameObject("/Font"),
+                NameObject("/Subtype"): NameObject("/Type1"),
+                NameObject("/BaseFont"): NameObject("/Helvetica"),
+            }
+        )
+        fonts = DictionaryObject({NameObject("/F1"): writer._add_object(font)})
+        page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+        stream = DecodedStreamObject()
+        stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode())
+        page[NameObject("/Contents")] = writer._add_object(stream)
+    if password:
+        writer.encrypt(password, algorithm="RC4-128")
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def test_markdown_keeps_its_text_and_gives_its_title() -> None:
+    loaded = load_text(b"---\nlayout: x\n---\n# The Guide #\r\n\r\nText.", ".MD")
+    assert loaded == ("# The Guide #\n\nText.", "The Guide")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_plain_text_is_read_in_every_unicode_encoding(encoding: str) -> None:
+    assert load_text("häß".encode(encoding), ".txt").text == "häß"
+
+
+def test_html_gives_what_the_page_shows() -> None:
+    page = b"""<html><head><title>A  page</title><style>p{}</style></head><body><nav>Menu</nav><script>x()</script>
+      <h1>Head</h1><p>One <b>bold</b>\n word.<br>Next</p><ul><li>a</li><li>b</li></ul>
+      <table><tr><td>1</td><td>2</td></tr></table></body></html>"""
+    assert load_text(page, ".html") == ("Head\n\nOne bold\nword.\nNext\n\na\n\nb\n\n1 2", "A page")
+
+
+def test_pdf_gives_the_text_of_every_page() -> None:
+    assert load_text(pdf_of("First page.", "Second page."), ".pdf").text == "First page.\fSecond page."
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix", "reason"),
+    [
+        (b"a\0b", ".txt", "binary"),
+        (b"a\0b", ".html", "binary"),
+        (b"\xff\xffa", ".md", "UTF-8"),
+        (b"  \n", ".txt", "no text"),
+        (b"<p></p>", ".htm", "no text"),
+        (b"not a pdf", ".pdf", "not a PDF"),
+        (b"x", ".docx", "not a format"),
+        (b"x", "", "no suffix"),
+    ],
+)
+def test_what_cannot_be_read_says_why(data: bytes, suffix: str, reason: str) -> None:
+    with pytest.raises(UnreadableDocumentError, match=reason):
+        load_text(data, suffix)
+
+
+def test_a_pdf_without_text_and_one_with_a_password_say_so() -> None:
+    with pytest.raises(UnreadableDocumentError, match="OCR"):
+        load_text(pdf_of(""), ".pdf")
+    locked = pdf_of("Secret.", password="key")
+    assert PdfReader(io.BytesIO(locked)).is_encrypted
+    with pytest.raises(UnreadableDocumentError, match="encrypted"):
+        load_text(locked, ".pdf")
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=200), st.sampled_from(sorted(LOADERS)))
+def test_any_bytes_give_text_or_a_reason(data: bytes, suffix: str) -> None:
+    with contextlib.suppress(UnreadableDocumentError):
+        assert load_text(data, suffix).text.strip()
