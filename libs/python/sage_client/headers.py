@@ -1,0 +1,127 @@
+"""SAGE's request and reply headers, and what they say, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sage_common.errors import InvalidRequestError
+from sage_control_plane.requests import Hints, Priority, ServiceClass
+
+T = TypeVar("T")
+
+REQUEST_ID = "x-request-id"
+TENANT = "x-sage-tenant"
+TIMEOUT_MS = "x-sage-timeout-ms"
+PRIORITY = "x-request-priority"
+REQUEST_TYPE = "x-request-type"
+SLO_DEADLINE_MS = "x-slo-deadline-ms"
+SLO_TTFT_MS = "x-slo-ttft-ms"
+SLO_TPOT_MS = "x-slo-tpot-ms"
+
+QUEUE_MS = "x-sage-queue-ms"
+ENGINE = "x-sage-engine"
+ATTEMPTS = "x-sage-attempts"
+
+HINT_HEADERS = (PRIORITY, REQUEST_TYPE, SLO_DEADLINE_MS, SLO_TTFT_MS, SLO_TPOT_MS)
+
+MAX_REQUEST_ID_CHARACTERS = 128
+MAX_TENANT_CHARACTERS = 128
+# Milliseconds travel as an unsigned 32-bit number.
+MAX_MS = 2**32 - 1
+
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+_CLASSES = {service_class.name.lower(): service_class for service_class in ServiceClass}
+# Clients of the original say the kind of request instead of the class.
+_CLASS_NAMES = {
+    **_CLASSES,
+    "llm_chat": ServiceClass.INTERACTIVE,
+    "llm_generate": ServiceClass.DEFAULT,
+    "batch": ServiceClass.BULK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What happened to a request on its way.
+
+    Attributes:
+        engine: engine that answered; empty where the server does not tell.
+        queue_ms: milliseconds spent queued.
+        attempts: dispatches that it took.
+    """
+
+    request_id: str = ""
+    engine: str = ""
+    queue_ms: float = 0.0
+    attempts: int = 0
+
+
+def hints_from_headers(headers: Mapping[str, str]) -> Hints:
+    """Read what headers say about urgency; names are lower case.
+
+    Raises:
+        InvalidRequestError: a value that is not understood; the message names the header.
+    """
+    return Hints(
+        priority=_choice(headers, PRIORITY, _PRIORITIES),
+        service_class=_choice(headers, REQUEST_TYPE, _CLASS_NAMES),
+        slo_ttft_ms=milliseconds(headers, SLO_TTFT_MS),
+        slo_tpot_ms=milliseconds(headers, SLO_TPOT_MS),
+        slo_deadline_ms=milliseconds(headers, SLO_DEADLINE_MS),
+    )
+
+
+def hints_to_headers(hints: Hints) -> dict[str, str]:
+    """Write hints as headers; what they leave open is left out."""
+    headers: dict[str, str] = {}
+    if hints.priority is not None:
+        headers[PRIORITY] = hints.priority.name.lower()
+    if hints.service_class is not None:
+        headers[REQUEST_TYPE] = hints.service_class.name.lower()
+    for name, value in (
+        (SLO_TTFT_MS, hints.slo_ttft_ms),
+        (SLO_TPOT_MS, hints.slo_tpot_ms),
+        (SLO_DEADLINE_MS, hints.slo_deadline_ms),
+    ):
+        if value:
+            headers[name] = str(value)
+    return headers
+
+
+def milliseconds(headers: Mapping[str, str], name: str) -> int:
+    """Read a header of milliseconds, 0 where it is missing. Raises InvalidRequestError."""
+    value = headers.get(name)
+    if value is None:
+        return 0
+    text = value.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= MAX_MS:
+        return int(text)
+    raise InvalidRequestError(
+        f"header {name} must be a whole number of milliseconds from 1 to {MAX_MS}; got {value[:40]!r}",
+        code="invalid_header",
+        param=name,
+    )
+
+
+def trail_from_headers(headers: Mapping[str, str]) -> Trail:
+    """Read the trail of a reply; a server that is not SAGE gives an empty one."""
+    try:
+        queue_ms = float(headers.get(QUEUE_MS, "0"))
+        attempts = int(headers.get(ATTEMPTS, "0"))
+    except ValueError:
+        queue_ms, attempts = 0.0, 0
+    return Trail(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""), queue_ms, attempts)
+
+
+def _choice(headers: Mapping[str, str], name: str, choices: Mapping[str, T]) -> T | None:
+    value = headers.get(name)
+    if value is None:
+        return None
+    chosen = choices.get(value.strip().lower())
+    if chosen is None:
+        raise InvalidRequestError(
+            f"header {name} must be one of {', '.join(choices)}; got {value[:40]!r}", code="invalid_header", param=name
+        )
+    return chosen

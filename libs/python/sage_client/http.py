@@ -1,0 +1,117 @@
+"""The transport over HTTP: the gateway, or any other server with OpenAI's API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import orjson
+
+from sage_client import headers as names
+from sage_client.embedding_body import read_embedding_body
+from sage_client.error_body import error_from_response
+from sage_client.headers import hints_to_headers, trail_from_headers
+from sage_client.models import ModelInfo, model_from_json
+from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
+from sage_common.errors import DeadlineExceededError, EngineFailedError, SageError, UnavailableError
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+# The server ends a request at its deadline; the client waits this much longer for the server to say so.
+GRACE_SECONDS = 5.0
+LIST_TIMEOUT_SECONDS = 30.0
+
+
+class HttpTransport:
+    """Carries calls over one pool of connections.
+
+    Args:
+        base_url: ``http://host:port``, with or without ``/v1``.
+        max_connections: requests that may be on the way at once; more wait for a connection.
+    """
+
+    def __init__(self, base_url: str, *, api_key: str = "", max_connections: int = 256) -> None:
+        self._root = base_url.rstrip("/").removesuffix("/v1")
+        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max_connections, limit_per_host=max_connections),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+        )
+
+    async def fetch(self, call: Call) -> Answer:
+        async with self._sent(call) as response:
+            return Answer(await response.read(), trail_from_headers(response.headers))
+
+    async def fetch_vectors(self, call: Call) -> VectorAnswer:
+        answer = await self.fetch(call)
+        vectors, model, usage = read_embedding_body(answer.body)
+        return VectorAnswer(vectors, model, usage, answer.trail)
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[StreamAnswer]:
+        async with self._sent(call) as response:
+            yield StreamAnswer(response.content.iter_any(), trail_from_headers(response.headers))
+
+    async def models(self) -> list[ModelInfo]:
+        async with self._open("GET", "/v1/models", None, {}, LIST_TIMEOUT_SECONDS) as response:
+            body = await response.read()
+        try:
+            models = [model_from_json(item) for item in orjson.loads(body)["data"]]
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            raise EngineFailedError(f"{self._root} does not answer as an OpenAI API: {body[:80]!r}") from None
+        return sorted(models, key=lambda model: model.id)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def _sent(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {
+            "content-type": "application/json",
+            names.REQUEST_ID: call.request_id,
+            names.TIMEOUT_MS: str(max(1, int(call.timeout_seconds * 1000))),
+            **hints_to_headers(call.hints),
+        }
+        if call.tenant:
+            headers[names.TENANT] = call.tenant
+        async with self._open("POST", call.endpoint.path, call.body, headers, call.timeout_seconds) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_seconds: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request; what goes wrong until the response has been read becomes a SageError."""
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds + GRACE_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS)
+        try:
+            async with self._session.request(
+                method, self._root + path, data=body, headers={**self._headers, **headers}, timeout=timeout
+            ) as response:
+                if response.status >= 400:
+                    raise error_from_response(response.status, await response.read(), response.headers)
+                yield response
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(error.os_error) from None
+        except aiohttp.ServerTimeoutError as error:
+            raise self._unreachable(error) from None
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError(f"{self._root} gave no complete answer within {timeout_seconds:g} s") from None
+        except aiohttp.InvalidURL as error:
+            raise self._unreachable(error) from None
+        except aiohttp.ClientError as error:
+            raise UnavailableError(
+                f"the connection to {self._root} broke before the answer was complete "
+                f"({error or type(error).__name__}); send the request again",
+                code="connection_lost",
+                retryable=True,
+            ) from None
+
+    def _unreachable(self, reason: Exception) -> SageError:
+        return UnavailableError(
+            f"no gateway answers at {self._root} ({reason or type(reason).__name__}); `sage up` starts one, "
+            "or set SAGE_CLIENT_TARGET to yours",
+            code="gateway_unreachable",
+            retryable=True,
+        )

@@ -1,0 +1,68 @@
+"""An event loop in a thread of its own, for callers that have none or that must not block theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines from any thread. The thread is a daemon: a forgotten ``stop`` does not hold up the exit."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and wait for its result. An exception here, Ctrl-C say, cancels it there.
+
+        Raises:
+            RuntimeError: the loop has been stopped.
+        """
+        if self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, source: AsyncGenerator[T, None]) -> Iterator[T]:
+        """Iterate over an asynchronous generator; leaving early closes it there."""
+        end = object()
+
+        async def step() -> T | object:
+            return await anext(source, end)
+
+        try:
+            while (item := self.call(step())) is not end:
+                yield item  # type: ignore[misc]
+        finally:
+            if not self._loop.is_closed():
+                self.call(source.aclose())
+
+    def stop(self) -> None:
+        """End the thread. Idempotent."""
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            pending = asyncio.all_tasks(self._loop)
+            for task in pending:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())

@@ -1,0 +1,99 @@
+"""What the client's methods return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sage_client.embedding_body import Vectors
+from sage_client.headers import Trail
+from sage_common.errors import EngineFailedError
+from sage_mesh.reply import TokenUsage
+from sage_mesh.sse import read_usage
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    """A finished answer.
+
+    Attributes:
+        text: text of the first choice; empty for a tool call, see ``raw``.
+        finish_reason: why generation ended: ``"stop"``, ``"length"``, …
+        engine: engine that answered.
+        queue_ms: milliseconds spent queued.
+        attempts: dispatches that it took.
+        raw: the whole JSON answer.
+    """
+
+    text: str
+    finish_reason: str
+    usage: TokenUsage
+    model: str
+    request_id: str
+    engine: str
+    queue_ms: float
+    attempts: int
+    raw: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """A piece of a streamed answer; ``str(piece)`` is its text.
+
+    Attributes:
+        text: text since the last piece.
+        finish_reason: why generation ended; empty until it has.
+        usage: tokens, on the last piece.
+        trail: what happened on the way.
+    """
+
+    text: str
+    finish_reason: str = ""
+    usage: TokenUsage | None = None
+    trail: Trail = Trail()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingResult:
+    """Vectors of texts.
+
+    Attributes:
+        vectors: float32, shape (n, d), row i for text i.
+    """
+
+    vectors: Vectors
+    model: str
+    usage: TokenUsage
+    request_id: str = ""
+    engine: str = ""
+    queue_ms: float = 0.0
+    attempts: int = 0
+
+
+def read_chat_result(body: bytes, trail: Trail) -> ChatResult:
+    """Read a ``chat.completion`` or ``text_completion`` object. Raises EngineFailedError when it is neither."""
+    try:
+        value = orjson.loads(body)
+        choice = value["choices"][0]
+        text = choice["message"].get("content") if "message" in choice else choice["text"]
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        raise EngineFailedError(f"the engine's answer is not an OpenAI completion: {body[:80]!r}") from None
+    return ChatResult(
+        text=text or "",
+        finish_reason=choice.get("finish_reason") or "",
+        usage=read_usage(value.get("usage")) or TokenUsage(),
+        model=str(value.get("model") or ""),
+        request_id=trail.request_id,
+        engine=trail.engine,
+        queue_ms=trail.queue_ms,
+        attempts=trail.attempts,
+        raw=value,
+    )

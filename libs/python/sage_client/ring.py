@@ -1,0 +1,112 @@
+"""The transport straight onto the ring: this process is an edge of the mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from nats.errors import Error as NatsError
+
+from sage_client.edge_factory import OpenEdge, open_edge
+from sage_client.embedding_body import read_embedding_body, read_vectors
+from sage_client.headers import Trail
+from sage_client.models import ModelInfo, model_of_entry
+from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
+from sage_common.service_settings import NatsSettings, instance_id
+from sage_mesh.edge import EdgeRequest
+from sage_mesh.reply import Media, Reply, ReplyHead
+from sage_platform.nats_connection import connect
+from sage_platform.ring import Ring
+
+# How long a new edge waits to hear of a first engine: executors answer its hello within milliseconds.
+FIRST_ENGINE_SECONDS = 1.0
+
+
+class RingTransport:
+    """Carries calls through an edge that somebody else owns; ``close`` leaves it open."""
+
+    def __init__(self, edge: OpenEdge) -> None:
+        self._edge = edge.edge
+        self._directory = edge.directory
+
+    async def fetch(self, call: Call) -> Answer:
+        with self._submitted(call) as reply:
+            head = await reply.head()
+            return Answer(await reply.read(), _trail(call, head))
+
+    async def fetch_vectors(self, call: Call) -> VectorAnswer:
+        with self._submitted(call) as reply:
+            head = await reply.head()
+            data = await reply.read()
+            if head.media is Media.JSON:
+                vectors, model, usage = read_embedding_body(data)
+                return VectorAnswer(vectors, model, usage, _trail(call, head))
+            vectors = read_vectors(data, head.vector_count, head.vector_dimensions)
+            return VectorAnswer(vectors, head.model, reply.usage, _trail(call, head))
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[StreamAnswer]:
+        with self._submitted(call) as reply:
+            head = await reply.head()
+            async with contextlib.aclosing(reply.__aiter__()) as pieces:  # type: ignore[type-var]
+                yield StreamAnswer(pieces, _trail(call, head))
+
+    async def models(self) -> list[ModelInfo]:
+        return [model_of_entry(entry) for entry in self._directory.catalog.entries]
+
+    async def close(self) -> None:
+        """Nothing to do: the edge belongs to another."""
+
+    @contextmanager
+    def _submitted(self, call: Call) -> Iterator[Reply]:
+        reply = self._edge.submit(
+            EdgeRequest(
+                request_id=call.request_id,
+                endpoint=call.endpoint,
+                body=call.body,
+                tenant=call.tenant or "default",
+                hints=call.hints,
+                timeout_seconds=call.timeout_seconds,
+            )
+        )
+        try:
+            yield reply
+        finally:
+            reply.cancel("the caller stopped waiting")
+
+
+class OwnRingTransport(RingTransport):
+    """A RingTransport with a connection and an edge of its own."""
+
+    def __init__(self, ring: Ring, edge: OpenEdge) -> None:
+        super().__init__(edge)
+        self._ring = ring
+        self._open_edge = edge
+
+    async def close(self) -> None:
+        """Leave the ring."""
+        await self._open_edge.close()
+        await self._ring.close()
+        with contextlib.suppress(NatsError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._ring.connection.drain(), 5)
+
+
+async def open_ring_transport(settings: NatsSettings) -> OwnRingTransport:
+    """Join the ring as a new edge.
+
+    Raises:
+        UnavailableError: no NATS server answers.
+    """
+    edge_id = instance_id("client")
+    connection = await connect(settings, name=edge_id)
+    ring = Ring(connection)
+    await ring.start()
+    edge = await open_edge(ring, edge_id)
+    await edge.directory.wait_until(lambda directory: len(directory.catalog) > 0, FIRST_ENGINE_SECONDS)
+    return OwnRingTransport(ring, edge)
+
+
+def _trail(call: Call, head: ReplyHead) -> Trail:
+    return Trail(call.request_id, head.engine_id, head.queue_ms, head.tries)

@@ -1,0 +1,111 @@
+"""The synchronous façade, for scripts and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from types import TracebackType
+from typing import Any, cast
+
+from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions, Messages
+from sage_client.loop_thread import LoopThread
+from sage_client.models import ModelInfo
+from sage_client.results import ChatResult, EmbeddingResult, TextPiece
+
+
+class UnifiedInferenceClient:
+    """AsyncUnifiedInferenceClient for code that is not asynchronous; any thread may use it."""
+
+    def __init__(self, client: AsyncUnifiedInferenceClient, loop: LoopThread) -> None:
+        self._client = client
+        self._loop = loop
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        target: str | None = None,
+        *,
+        tenant: str | None = None,
+        timeout: float | None = None,
+        api_key: str | None = None,
+    ) -> UnifiedInferenceClient:
+        """Connect; see :meth:`AsyncUnifiedInferenceClient.create`."""
+        loop = LoopThread("sage-client")
+        try:
+            client = loop.call(
+                AsyncUnifiedInferenceClient.create(target, tenant=tenant, timeout=timeout, api_key=api_key)
+            )
+        except BaseException:
+            loop.stop()
+            raise
+        return cls(client, loop)
+
+    def chat(
+        self,
+        messages: Messages | str,
+        model: str | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Any,
+    ) -> ChatResult:
+        """Answer a conversation; a string is one message of the user."""
+        return self._loop.call(self._client.chat(messages, model, options=options, **params))
+
+    def stream_chat(
+        self,
+        messages: Messages | str,
+        model: str | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Any,
+    ) -> Iterator[TextPiece]:
+        """Answer a conversation piece by piece. Leaving the loop early cancels the request."""
+        pieces = self._client.stream_chat(messages, model, options=options, **params)
+        return self._loop.iterate(cast(AsyncGenerator[TextPiece, None], pieces))
+
+    def generate(
+        self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
+    ) -> ChatResult:
+        """Continue a prompt."""
+        return self._loop.call(self._client.generate(prompt, model, options=options, **params))
+
+    def stream_generate(
+        self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
+    ) -> Iterator[TextPiece]:
+        """Continue a prompt piece by piece. Leaving the loop early cancels the request."""
+        pieces = self._client.stream_generate(prompt, model, options=options, **params)
+        return self._loop.iterate(cast(AsyncGenerator[TextPiece, None], pieces))
+
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        model: str | None = None,
+        dimensions: int | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Any,
+    ) -> EmbeddingResult:
+        """Turn texts into vectors, one a text."""
+        return self._loop.call(self._client.embed(texts, model, dimensions, options=options, **params))
+
+    def models(self) -> list[ModelInfo]:
+        """Return the models that some engine serves, by name."""
+        return self._loop.call(self._client.models())
+
+    def close(self) -> None:
+        """Release the connections and the thread. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._loop.call(self._client.close())
+        finally:
+            self._loop.stop()
+
+    def __enter__(self) -> UnifiedInferenceClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,82 @@
+"""What the client needs of a way to the mesh. Two ways implement it: HTTP and the ring."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sage_client.embedding_body import Vectors
+from sage_client.headers import Trail
+from sage_client.models import ModelInfo
+from sage_control_plane.requests import Endpoint, Hints
+from sage_mesh.reply import TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        body: OpenAI's JSON for the endpoint.
+        request_id: unique among requests in flight.
+        tenant: who pays and shares; empty leaves it to the server.
+    """
+
+    endpoint: Endpoint
+    body: bytes
+    request_id: str
+    tenant: str = ""
+    hints: Hints = Hints()
+    timeout_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole JSON answer."""
+
+    body: bytes
+    trail: Trail
+
+
+@dataclass(frozen=True, slots=True)
+class VectorAnswer:
+    """A whole answer of vectors, shape (n, d)."""
+
+    vectors: Vectors
+    model: str
+    usage: TokenUsage
+    trail: Trail
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    """An answer that streams: ``text/event-stream`` bytes, cut anywhere."""
+
+    pieces: AsyncIterator[bytes]
+    trail: Trail
+
+
+class Transport(Protocol):
+    """Carries calls. Failures are SageErrors; cancelling the awaiting task cancels the request in the mesh."""
+
+    async def fetch(self, call: Call) -> Answer:
+        """Send a call and wait for its whole answer."""
+        ...
+
+    async def fetch_vectors(self, call: Call) -> VectorAnswer:
+        """Send a call whose body asks for ``base64`` embeddings and wait for its vectors."""
+        ...
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamAnswer]:
+        """Send a call whose body asks for a stream; leaving the context early cancels the request in the mesh."""
+        ...
+
+    async def models(self) -> list[ModelInfo]:
+        """Return the models, by name."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Requests in flight fail."""
+        ...

@@ -1,0 +1,5 @@
+"""``python -m sage_gateway``."""
+
+from sage_gateway.main import main
+
+main()

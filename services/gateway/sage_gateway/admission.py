@@ -1,0 +1,96 @@
+"""What the headers of an inference request say, read once, before its body."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sage_client import headers as names
+from sage_client.headers import hints_from_headers, milliseconds
+from sage_common.errors import UnsupportedMediaTypeError
+from sage_control_plane.requests import Hints
+from sage_gateway.asgi import Scope
+from sage_gateway.credentials import Credentials
+
+_NO_HINTS = Hints()
+_HINTS = frozenset(names.HINT_HEADERS)
+# Everything that the gateway looks at; the rest is not even decoded.
+_WANTED = {
+    name.encode(): name
+    for name in (
+        *names.HINT_HEADERS,
+        names.REQUEST_ID,
+        names.TENANT,
+        names.TIMEOUT_MS,
+        "authorization",
+        "content-type",
+        "content-length",
+        "expect",
+        "traceparent",
+    )
+}
+_TRACEPARENT_CHARACTERS = 55
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request whose headers are in order. ``timeout_seconds`` is 0 where the caller sets no limit."""
+
+    tenant: str
+    hints: Hints
+    timeout_seconds: float
+    traceparent: str
+
+
+def wanted_headers(scope: Scope) -> dict[str, str]:
+    """Pick the headers that the gateway knows."""
+    found: dict[str, str] = {}
+    wanted = _WANTED
+    for raw, value in scope["headers"]:
+        name = wanted.get(raw)
+        if name is not None:
+            found[name] = value.decode("latin-1")
+    return found
+
+
+def request_id_of(headers: dict[str, str]) -> str:
+    """Return the caller's request id where it is fit for headers and logs, else a new one."""
+    given = headers.get(names.REQUEST_ID, "").strip()
+    if given and len(given) <= names.MAX_REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
+        return given
+    return f"req-{os.urandom(12).hex()}"
+
+
+def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
+    """Check the headers.
+
+    Raises:
+        UnauthenticatedError, PermissionDeniedError: see :class:`Credentials`.
+        UnsupportedMediaTypeError: the body is said not to be JSON.
+        InvalidRequestError: a header's value is not understood; ``param`` names the header.
+    """
+    tenant = credentials.tenant(headers)
+    _check_media_type(headers.get("content-type"))
+    return Admitted(
+        tenant=tenant,
+        hints=_NO_HINTS if _HINTS.isdisjoint(headers) else hints_from_headers(headers),
+        timeout_seconds=milliseconds(headers, names.TIMEOUT_MS) / 1000,
+        traceparent=_traceparent(headers),
+    )
+
+
+def _check_media_type(value: str | None) -> None:
+    if value is None or value == "application/json":
+        return
+    media_type = value.partition(";")[0].strip().lower()
+    if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
+        return
+    raise UnsupportedMediaTypeError(
+        f"content type {value[:80]!r} is not understood; send JSON with 'Content-Type: application/json'"
+    )
+
+
+def _traceparent(headers: dict[str, str]) -> str:
+    # A trace context of another form is to be ignored: W3C Trace Context, §3.2.
+    value = headers.get("traceparent", "")
+    return value if len(value) == _TRACEPARENT_CHARACTERS and value.isascii() else ""

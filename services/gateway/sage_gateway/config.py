@@ -1,0 +1,30 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from sage_common.ports import SagePorts
+from sage_common.service_settings import ServiceSettings
+
+MEBIBYTE = 1024 * 1024
+
+
+class GatewaySettings(ServiceSettings):
+    """Section ``gateway``."""
+
+    section: ClassVar[str] = "gateway"
+
+    port: int = Field(SagePorts.GATEWAY_HTTP.value, ge=0, le=65535, description="HTTP port; 0 takes a free one")
+    max_body_bytes: int = Field(
+        8 * MEBIBYTE, ge=1024, description="largest request body; the mesh's own message limit bounds it too"
+    )
+    body_timeout_seconds: float = Field(30.0, gt=0, description="longest wait for the whole body of a request")
+    timeout_seconds: float = Field(600.0, gt=0, description="longest wait for an answer when the caller sets no limit")
+    max_timeout_seconds: float = Field(3600.0, gt=0, description="longest limit that a caller can set")
+    keep_alive_seconds: int = Field(75, ge=1, description="how long an idle connection stays open")
+    api_keys: dict[str, str] = Field(
+        default_factory=dict, description="tenant of each API key; when any is set, a request needs one"
+    )

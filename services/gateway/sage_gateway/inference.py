@@ -1,0 +1,161 @@
+"""The hot path: one of the three POST endpoints, from ASGI to the edge and back.
+
+A plain ASGI callable. The body is not parsed here, and one task is made for each request, which watches for the client
+to go away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sage_client import headers as names
+from sage_client.embedding_body import render_vectors
+from sage_client.error_body import error_event, status_of
+from sage_common.clock import Clock
+from sage_common.errors import InternalError, SageError
+from sage_common.logging import get_logger
+from sage_control_plane.requests import Endpoint
+from sage_gateway.admission import admit, request_id_of, wanted_headers
+from sage_gateway.asgi import JSON, Headers, Receive, Scope, Send, send_error, send_method_not_allowed, send_whole
+from sage_gateway.credentials import Credentials
+from sage_gateway.event_pieces import WholeEvents
+from sage_gateway.metrics import EndpointMetrics
+from sage_gateway.request_body import BodyReader
+from sage_mesh.edge import Edge, EdgeRequest
+from sage_mesh.reply import Media, Reply
+
+log = get_logger(__name__)
+
+_REQUEST_ID = names.REQUEST_ID.encode()
+_QUEUE_MS = names.QUEUE_MS.encode()
+_ENGINE = names.ENGINE.encode()
+_ATTEMPTS = names.ATTEMPTS.encode()
+_EVENT_STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # Proxies of nginx's kind would otherwise collect the stream before they pass it on.
+    (b"x-accel-buffering", b"no"),
+]
+_CLOSE = (b"connection", b"close")
+# Follows an error event, as vLLM does it: OpenAI's clients raise at the event, and those that only wait for the end of
+# the stream do not wait for ever.
+_DONE = b"data: [DONE]\n\n"
+
+
+class InferenceEndpoint:
+    """Serves one endpoint through the edge."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        edge: Edge,
+        credentials: Credentials,
+        bodies: BodyReader,
+        metrics: EndpointMetrics,
+        clock: Clock,
+        *,
+        timeout_seconds: float,
+        max_timeout_seconds: float,
+    ) -> None:
+        self._endpoint = endpoint
+        self._edge = edge
+        self._credentials = credentials
+        self._bodies = bodies
+        self._metrics = metrics
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+        self._max_timeout_seconds = max_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = self._clock.now()
+        self._metrics.began()
+        status = 500
+        try:
+            status = await self._serve(scope, receive, send)
+        finally:
+            self._metrics.ended(status, self._clock.now() - began)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+        headers = wanted_headers(scope)
+        request_id = request_id_of(headers)
+        reply_headers: Headers = [(_REQUEST_ID, request_id.encode())]
+        if scope["method"] != "POST":
+            return await send_method_not_allowed(send, scope["method"], "POST", reply_headers)
+        try:
+            reply = await self._submit(request_id, headers, receive)
+        except SageError as error:
+            if "expect" in headers:
+                # The client holds its body back until it is asked for it; now it never will be.
+                reply_headers.append(_CLOSE)
+            return await send_error(send, error, reply_headers)
+        watch = asyncio.get_running_loop().create_task(_cancel_when_gone(receive, reply))
+        try:
+            return await self._answer(reply, reply_headers, send)
+        except SageError as error:
+            return await send_error(send, error, reply_headers)
+        except Exception:
+            log.exception("answering failed", request_id=request_id)
+            failure = InternalError("the gateway failed to answer; its log says why")
+            return await send_error(send, failure, reply_headers)
+        finally:
+            if not reply.ended:
+                watch.cancel()
+                reply.cancel("the gateway stopped waiting")
+
+    async def _submit(self, request_id: str, headers: dict[str, str], receive: Receive) -> Reply:
+        admitted = admit(headers, self._credentials)
+        body = await self._bodies.read(headers, receive)
+        return self._edge.submit(
+            EdgeRequest(
+                request_id=request_id,
+                endpoint=self._endpoint,
+                body=body,
+                tenant=admitted.tenant,
+                hints=admitted.hints,
+                timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
+                traceparent=admitted.traceparent,
+            )
+        )
+
+    async def _answer(self, reply: Reply, headers: Headers, send: Send) -> int:
+        began = self._clock.now()
+        head = await reply.head()
+        self._metrics.first_byte(self._clock.now() - began)
+        headers.append((_QUEUE_MS, b"%.3f" % head.queue_ms))
+        headers.append((_ENGINE, head.engine_id.encode("latin-1", "replace")))
+        headers.append((_ATTEMPTS, b"%d" % head.tries))
+        if head.media is Media.EVENT_STREAM:
+            return await self._stream(reply, headers, send)
+        body = await reply.read()
+        if head.media is not Media.JSON:
+            as_base64 = head.media is Media.VECTORS_BASE64
+            body = await render_vectors(body, head, reply.usage, as_base64=as_base64)
+        await send_whole(send, 200, [JSON, *headers], body)
+        return 200
+
+    async def _stream(self, reply: Reply, headers: Headers, send: Send) -> int:
+        pieces = aiter(reply)
+        # An error before the first bytes still gets its own status.
+        piece = await anext(pieces, None)
+        await send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
+        events = WholeEvents()
+        status = 200
+        try:
+            while piece is not None:
+                whole = events.feed(piece)
+                if whole:
+                    await send({"type": "http.response.body", "body": whole, "more_body": True})
+                piece = await anext(pieces, None)
+            last = events.rest()
+        except SageError as error:
+            status = status_of(error)
+            last = error_event(error) + _DONE
+        await send({"type": "http.response.body", "body": last})
+        return status
+
+
+async def _cancel_when_gone(receive: Receive, reply: Reply) -> None:
+    """Cancel the request when its client goes away. Ends by itself once the response is complete: ASGI says so."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    reply.cancel("the client went away")

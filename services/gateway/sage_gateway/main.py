@@ -1,0 +1,99 @@
+"""Where the gateway's objects meet."""
+
+from __future__ import annotations
+
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from sage_client.client import AsyncUnifiedInferenceClient
+from sage_client.edge_factory import OpenEdge, open_edge
+from sage_client.ring import RingTransport
+from sage_common.clock import MonotonicClock
+from sage_common.logging import get_logger
+from sage_control_plane.requests import Endpoint
+from sage_gateway.app import GatewayApp, build_app, cold_routes
+from sage_gateway.asgi import App
+from sage_gateway.body_limit import body_limit
+from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
+from sage_gateway.config import GatewaySettings
+from sage_gateway.credentials import Credentials
+from sage_gateway.http_server import HttpServer
+from sage_gateway.inference import InferenceEndpoint
+from sage_gateway.metrics import GatewayMetrics
+from sage_gateway.readiness import Readiness
+from sage_gateway.request_body import BodyReader
+from sage_gateway.service import GatewayServicer
+from sage_platform import registry, subjects
+from sage_platform.kv import open_bucket
+from sage_platform.ring import Ring
+from sage_platform.service_host import ServiceHost, Stop, run
+
+log = get_logger(__name__)
+
+HTTP_ENDPOINTS = (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS)
+
+
+async def start(host: ServiceHost[GatewaySettings]) -> Stop:
+    """Wire the service."""
+    settings = host.settings
+    credentials = Credentials(settings.api_keys)
+    edge = await open_edge(host.ring, host.instance_id)
+    log.info("feature extractor chosen", implementation=edge.feature_extractor)
+    bucket = await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
+    app = http_app(
+        settings, host.ring, edge, host.instance_id, GatewayMetrics(), lambda: registry.list_instances(bucket)
+    )
+    client = AsyncUnifiedInferenceClient(RingTransport(edge), timeout_seconds=settings.timeout_seconds)
+    host.grpc.add(
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
+        GatewayServicer(client, edge.directory, credentials, max_timeout_seconds=settings.max_timeout_seconds),
+        gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
+    )
+    http = HttpServer(
+        app, keep_alive_seconds=settings.keep_alive_seconds, drain_timeout_seconds=settings.drain_timeout_seconds
+    )
+    host.http_port = await http.start(settings.host, settings.port, setting="SAGE_GATEWAY_PORT")
+
+    async def stop() -> None:
+        await http.stop()
+        await edge.edge.drained(settings.drain_timeout_seconds)
+        await edge.close()
+
+    return stop
+
+
+def http_app(
+    settings: GatewaySettings,
+    ring: Ring,
+    edge: OpenEdge,
+    edge_id: str,
+    metrics: GatewayMetrics,
+    list_instances: ListInstances,
+) -> GatewayApp:
+    """Put the HTTP application together."""
+    credentials = Credentials(settings.api_keys)
+    bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
+    clock = MonotonicClock()
+    hot: dict[str, App] = {
+        endpoint.path: InferenceEndpoint(
+            endpoint,
+            edge.edge,
+            credentials,
+            bodies,
+            metrics.endpoint(endpoint.name.lower()),
+            clock,
+            timeout_seconds=settings.timeout_seconds,
+            max_timeout_seconds=settings.max_timeout_seconds,
+        )
+        for endpoint in HTTP_ENDPOINTS
+    }
+    readiness = Readiness(ring, edge.directory)
+    catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
+    return build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes()])
+
+
+def main() -> None:
+    """Run the service."""
+    run("gateway", GatewaySettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What the gateway counts."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_TTFT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TOTAL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class GatewayMetrics:
+    """Counters of the HTTP API, by endpoint and status."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self._requests = Counter(
+            "sage_gateway_requests", "Requests answered.", ["endpoint", "status"], registry=registry
+        )
+        self._in_flight = Gauge("sage_gateway_in_flight", "Requests being answered.", registry=registry)
+        self._ttft = Histogram(
+            "sage_gateway_ttft_seconds",
+            "From the whole request to the first byte of its answer.",
+            ["endpoint"],
+            buckets=_TTFT_BUCKETS,
+            registry=registry,
+        )
+        self._total = Histogram(
+            "sage_gateway_total_seconds",
+            "From the request's headers to the last byte of its answer.",
+            ["endpoint"],
+            buckets=_TOTAL_BUCKETS,
+            registry=registry,
+        )
+
+    def endpoint(self, name: str) -> EndpointMetrics:
+        """Return the meters of one endpoint."""
+        return EndpointMetrics(self._requests, self._in_flight, self._ttft.labels(name), self._total.labels(name), name)
+
+
+class EndpointMetrics:
+    """Meters of one endpoint. Looking up a labelled child costs a microsecond, so children are kept."""
+
+    def __init__(self, requests: Counter, in_flight: Gauge, ttft: Histogram, total: Histogram, name: str) -> None:
+        self._requests = requests
+        self._in_flight = in_flight
+        self._ttft = ttft
+        self._total = total
+        self._name = name
+        self._by_status: dict[int, Counter] = {}
+
+    def began(self) -> None:
+        """A request came in."""
+        self._in_flight.inc()
+
+    def first_byte(self, seconds: float) -> None:
+        """The first byte of an answer left."""
+        self._ttft.observe(seconds)
+
+    def ended(self, status: int, seconds: float) -> None:
+        """A request has its answer, or its client went away (499)."""
+        self._in_flight.dec()
+        child = self._by_status.get(status)
+        if child is None:
+            child = self._by_status[status] = self._requests.labels(self._name, str(status))
+        child.inc()
+        self._total.observe(seconds)

@@ -1,0 +1,169 @@
+"""gRPC ↔ domain: the typed twin of the HTTP API, through the same edge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from grpc import aio
+
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from sage.inference.v1 import frame_pb2
+from sage_client import headers as names
+from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
+from sage_client.headers import Trail
+from sage_client.results import ChatResult, TextPiece
+from sage_gateway.credentials import Credentials
+from sage_gateway.typed_params import params_from_wire
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.reply import TokenUsage
+from sage_mesh.wire import card_to_wire, hints_from_wire
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
+    """The gRPC API."""
+
+    def __init__(
+        self,
+        client: AsyncUnifiedInferenceClient,
+        directory: EngineDirectory,
+        credentials: Credentials,
+        *,
+        max_timeout_seconds: float,
+    ) -> None:
+        self._client = client
+        self._directory = directory
+        self._credentials = credentials
+        self._max_timeout_seconds = max_timeout_seconds
+
+    async def Chat(  # noqa: N802 - the name in the contract
+        self, request: gateway_pb2.ChatRequest, context: Context
+    ) -> gateway_pb2.ChatResponse:
+        result = await self._client.chat(
+            _messages(request),
+            request.model or None,
+            options=self._options(request.envelope, context),
+            **params_from_wire(request.parameters),
+        )
+        return gateway_pb2.ChatResponse(
+            text=result.text, finish_reason=result.finish_reason, usage=_usage(result.usage), trail=_trail_of(result)
+        )
+
+    async def StreamChat(  # noqa: N802
+        self, request: gateway_pb2.StreamChatRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.StreamChatResponse]:
+        chat = request.chat
+        pieces = self._client.stream_chat(
+            _messages(chat),
+            chat.model or None,
+            options=self._options(chat.envelope, context),
+            **params_from_wire(chat.parameters),
+        )
+        async for fields in _stream_fields(pieces):
+            yield gateway_pb2.StreamChatResponse(**fields)
+
+    async def Generate(  # noqa: N802
+        self, request: gateway_pb2.GenerateRequest, context: Context
+    ) -> gateway_pb2.GenerateResponse:
+        result = await self._client.generate(
+            request.prompt,
+            request.model or None,
+            options=self._options(request.envelope, context),
+            **params_from_wire(request.parameters),
+        )
+        return gateway_pb2.GenerateResponse(
+            text=result.text, finish_reason=result.finish_reason, usage=_usage(result.usage), trail=_trail_of(result)
+        )
+
+    async def StreamGenerate(  # noqa: N802
+        self, request: gateway_pb2.StreamGenerateRequest, context: Context
+    ) -> AsyncIterator[gateway_pb2.StreamGenerateResponse]:
+        generate = request.generate
+        pieces = self._client.stream_generate(
+            generate.prompt,
+            generate.model or None,
+            options=self._options(generate.envelope, context),
+            **params_from_wire(generate.parameters),
+        )
+        async for fields in _stream_fields(pieces):
+            yield gateway_pb2.StreamGenerateResponse(**fields)
+
+    async def Embed(  # noqa: N802
+        self, request: gateway_pb2.EmbedRequest, context: Context
+    ) -> gateway_pb2.EmbedResponse:
+        result = await self._client.embed(
+            list(request.texts),
+            request.model or None,
+            request.dimensions or None,
+            options=self._options(request.envelope, context),
+        )
+        return gateway_pb2.EmbedResponse(
+            model=result.model,
+            vectors=result.vectors.astype("<f4", copy=False).tobytes(),
+            dimensions=result.vectors.shape[1],
+            usage=_usage(result.usage),
+            trail=_trail(Trail(result.request_id, result.engine, result.queue_ms, result.attempts)),
+        )
+
+    async def ListModels(  # noqa: N802
+        self, request: gateway_pb2.ListModelsRequest, context: Context
+    ) -> gateway_pb2.ListModelsResponse:
+        self._credentials.tenant(_headers(context))
+        entries = self._directory.catalog.entries
+        return gateway_pb2.ListModelsResponse(models=[card_to_wire(entry.card) for entry in entries])
+
+    def _options(self, envelope: gateway_pb2.Envelope, context: Context) -> CallOptions:
+        headers = _headers(context)
+        if envelope.tenant:
+            headers[names.TENANT] = envelope.tenant
+        timeout = min(envelope.timeout_ms / 1000, self._max_timeout_seconds)
+        return CallOptions(
+            hints=hints_from_wire(envelope.hints),
+            timeout_seconds=timeout or None,
+            tenant=self._credentials.tenant(headers),
+            request_id=envelope.request_id or None,
+        )
+
+
+def _headers(context: Context) -> dict[str, str]:
+    metadata = context.invocation_metadata() or ()
+    return {name: value for name, value in metadata if isinstance(value, str)}
+
+
+def _messages(request: gateway_pb2.ChatRequest) -> list[dict[str, str]]:
+    return [
+        {"role": message.role, "content": message.content, **({"name": message.name} if message.name else {})}
+        for message in request.messages
+    ]
+
+
+async def _stream_fields(pieces: AsyncIterator[TextPiece]) -> AsyncIterator[Mapping[str, Any]]:
+    """The fields that both streamed responses have; the trail goes with the first piece."""
+    trail: gateway_pb2.Trail | None = None
+    async for piece in pieces:
+        fields: dict[str, Any] = {"text": piece.text, "finish_reason": piece.finish_reason}
+        if piece.usage is not None:
+            fields["usage"] = _usage(piece.usage)
+        if trail is None:
+            trail = fields["trail"] = _trail(piece.trail)
+        yield fields
+
+
+def _trail_of(result: ChatResult) -> gateway_pb2.Trail:
+    return _trail(Trail(result.request_id, result.engine, result.queue_ms, result.attempts))
+
+
+def _trail(trail: Trail) -> gateway_pb2.Trail:
+    return gateway_pb2.Trail(
+        request_id=trail.request_id, engine_id=trail.engine, queue_ms=trail.queue_ms, attempts=trail.attempts
+    )
+
+
+def _usage(usage: TokenUsage) -> frame_pb2.Usage:
+    return frame_pb2.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+    )

@@ -1,0 +1,132 @@
+"""What the client does before anything is sent, and how it finds its target."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AbstractAsyncContextManager
+
+import orjson
+import pytest
+
+from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
+from sage_client.headers import Trail
+from sage_client.models import ModelInfo, model_from_json, model_to_json
+from sage_client.results import read_chat_result
+from sage_client.sync_client import UnifiedInferenceClient
+from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
+from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError, UnavailableError
+from sage_control_plane.requests import Endpoint, RequestKind
+
+
+class RecordingTransport:
+    """Answers every call with one chat answer."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    async def fetch(self, call: Call) -> Answer:
+        self.calls.append(call)
+        body = b'{"model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
+        return Answer(body, Trail(call.request_id))
+
+    async def fetch_vectors(self, call: Call) -> VectorAnswer:
+        raise NotImplementedError
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamAnswer]:
+        raise NotImplementedError
+
+    async def models(self) -> list[ModelInfo]:
+        return []
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_string_is_one_message_and_what_is_none_is_left_out() -> None:
+    transport = RecordingTransport()
+    client = AsyncUnifiedInferenceClient(transport, tenant="acme", timeout_seconds=9)
+    await client.chat("hello", max_tokens=None, temperature=0)
+    (call,) = transport.calls
+    assert orjson.loads(call.body) == {
+        "messages": [{"role": "user", "content": "hello"}],
+        "temperature": 0,
+        "stream": False,
+    }
+    assert (call.endpoint, call.tenant, call.timeout_seconds) == (Endpoint.CHAT_COMPLETIONS, "acme", 9)
+
+
+async def test_options_of_a_call_win_over_the_clients_own() -> None:
+    transport = RecordingTransport()
+    client = AsyncUnifiedInferenceClient(transport, tenant="acme")
+    await client.chat("x", options=CallOptions(tenant="other", timeout_seconds=1, request_id="mine"))
+    (call,) = transport.calls
+    assert (call.tenant, call.timeout_seconds, call.request_id) == ("other", 1, "mine")
+
+
+async def test_ids_differ_from_call_to_call() -> None:
+    transport = RecordingTransport()
+    client = AsyncUnifiedInferenceClient(transport)
+    await client.chat("x")
+    await client.chat("x")
+    assert len({call.request_id for call in transport.calls}) == 2
+
+
+async def test_what_is_not_json_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(InvalidRequestError, match="not JSON"):
+        await AsyncUnifiedInferenceClient(RecordingTransport()).chat("x", stop={1, 2})
+
+
+@pytest.mark.parametrize("target", ["localhost:8888", "ftp://x", "/tmp/socket"])
+async def test_a_target_that_is_no_gateway_and_no_ring_is_refused(target: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"http://host:8888.*nats://host:4222"):
+        await AsyncUnifiedInferenceClient.create(target)
+
+
+async def test_a_key_for_the_ring_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="api_key"):
+        await AsyncUnifiedInferenceClient.create("nats://127.0.0.1:1", api_key="k")
+
+
+async def test_a_gateway_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_CLIENT_TARGET", f"http://127.0.0.1:{closed_port()}")
+    async with await AsyncUnifiedInferenceClient.create() as client:
+        with pytest.raises(UnavailableError, match="`sage up` starts one") as error:
+            await client.chat("x")
+    assert error.value.code == "gateway_unreachable"
+
+
+async def test_a_ring_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_NATS_CONNECT_TIMEOUT_SECONDS", "0.1")
+    with pytest.raises(UnavailableError, match="no NATS server answers"):
+        await AsyncUnifiedInferenceClient.create(f"nats://127.0.0.1:{closed_port()}")
+
+
+def test_the_synchronous_client_works_without_a_loop_and_closes_twice() -> None:
+    with UnifiedInferenceClient.create(f"http://127.0.0.1:{closed_port()}") as client:
+        with pytest.raises(UnavailableError):
+            client.chat("x")
+        client.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        client.chat("x")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{"message":null}]}'])
+def test_an_answer_that_is_no_completion_is_the_engines_failure(body: bytes) -> None:
+    with pytest.raises(EngineFailedError, match="not an OpenAI completion"):
+        read_chat_result(body, Trail())
+
+
+def test_an_answer_of_tool_calls_has_no_text() -> None:
+    result = read_chat_result(b'{"choices":[{"message":{"content":null,"tool_calls":[{}]}}]}', Trail())
+    assert (result.text, str(result), len(result.raw["choices"][0]["message"]["tool_calls"])) == ("", "", 1)
+
+
+def test_a_model_comes_back_as_it_went() -> None:
+    model = ModelInfo("m", (RequestKind.LLM_CHAT,), ("alias",), 2048, 384, "me", "what it is", "main")
+    assert model_from_json(model_to_json(model, 1)) == model
+    assert model_from_json({"id": "x"}).kinds == ()
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

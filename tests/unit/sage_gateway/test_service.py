@@ -1,0 +1,138 @@
+"""The gRPC twin, over a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from fixtures.gateway_mesh import GatewayMesh
+from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, vector_of
+from google.protobuf import json_format, struct_pb2
+from grpc import aio
+
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from sage.inference.v1 import generation_pb2, request_pb2
+from sage_client.client import AsyncUnifiedInferenceClient
+from sage_client.ring import RingTransport
+from sage_control_plane.requests import Priority
+from sage_gateway.credentials import Credentials
+from sage_gateway.service import GatewayServicer
+from sage_platform.grpc_server import GrpcServer, channel
+
+
+@pytest.fixture
+async def stub(mesh: GatewayMesh) -> AsyncIterator[gateway_pb2_grpc.GatewayServiceStub]:
+    async with serving(mesh, Credentials({})) as stub:
+        yield stub
+
+
+class serving:  # noqa: N801 - reads as a verb where it is used
+    """A gRPC server with the gateway's service, and a stub for it."""
+
+    def __init__(self, mesh: GatewayMesh, credentials: Credentials) -> None:
+        client = AsyncUnifiedInferenceClient(RingTransport(mesh.edge))
+        self._server = GrpcServer()
+        self._server.add(
+            gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
+            GatewayServicer(client, mesh.edge.directory, credentials, max_timeout_seconds=60),
+            "sage.gateway.v1.GatewayService",
+        )
+
+    async def __aenter__(self) -> gateway_pb2_grpc.GatewayServiceStub:
+        port = await self._server.start("127.0.0.1", 0, setting="X")
+        self._channel = channel(f"127.0.0.1:{port}")
+        return gateway_pb2_grpc.GatewayServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close(None)
+        await self._server.stop(0)
+
+
+def chat(text: str, **fields: Any) -> gateway_pb2.ChatRequest:
+    messages = [generation_pb2.ChatMessage(role="user", content=text)]
+    return gateway_pb2.ChatRequest(model=CHAT_MODEL, messages=messages, **fields)
+
+
+async def test_chat_gives_text_usage_and_the_trail(
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+) -> None:
+    extra = json_format.ParseDict({"top_k": 3}, struct_pb2.Struct())
+    envelope = gateway_pb2.Envelope(
+        request_id="mine", tenant="acme", hints=request_pb2.Hints(priority=request_pb2.PRIORITY_HIGH)
+    )
+    answer = await stub.Chat(
+        chat("hi there", envelope=envelope, parameters=generation_pb2.GenerationParameters(max_tokens=5, extra=extra))
+    )
+    assert (answer.text, answer.finish_reason, answer.usage.prompt_tokens) == ("HI THERE", "stop", 2)
+    trail = answer.trail
+    assert (trail.request_id, trail.engine_id, trail.queue_ms, trail.attempts) == (
+        "mine",
+        mesh.engine.spec.engine_id,
+        1.5,
+        1,
+    )
+    job = mesh.engine.jobs[-1]
+    assert (job.tenant, job.hints.priority) == ("acme", Priority.HIGH)
+    assert b'"top_k":3' in job.body
+    assert b'"max_tokens":5' in job.body
+
+
+async def test_streamed_chat_gives_the_trail_first_and_usage_last(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:
+    pieces = [piece async for piece in stub.StreamChat(gateway_pb2.StreamChatRequest(chat=chat("a b c")))]
+    assert "".join(piece.text for piece in pieces) == "A B C"
+    assert pieces[0].trail.engine_id
+    assert not pieces[1].HasField("trail")
+    assert pieces[-1].usage.completion_tokens == 3
+
+
+async def test_generate_works_streamed_and_not(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:
+    request = gateway_pb2.GenerateRequest(model=CHAT_MODEL, prompt="once upon")
+    assert (await stub.Generate(request)).text == "ONCE UPON"
+    stream = stub.StreamGenerate(gateway_pb2.StreamGenerateRequest(generate=request))
+    assert "".join([piece.text async for piece in stream]) == "ONCE UPON"
+
+
+async def test_embed_gives_little_endian_floats(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:
+    answer = await stub.Embed(gateway_pb2.EmbedRequest(model=EMBEDDING_MODEL, texts=["a", "b"], dimensions=4))
+    vectors = np.frombuffer(answer.vectors, "<f4").reshape(2, answer.dimensions)
+    np.testing.assert_array_equal(vectors, np.stack([vector_of("a", 4), vector_of("b", 4)]))
+    assert (answer.model, answer.usage.prompt_tokens) == (EMBEDDING_MODEL, 2)
+
+
+async def test_models_are_listed(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:
+    models = (await stub.ListModels(gateway_pb2.ListModelsRequest())).models
+    assert [model.name for model in models] == [EMBEDDING_MODEL, CHAT_MODEL]
+
+
+async def test_errors_have_their_status_and_machine_code(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:
+    request = chat("x")
+    request.model = "nope"
+    with pytest.raises(aio.AioRpcError) as unknown:
+        await stub.Chat(request)
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+    assert ("sage-error-code", "model_not_found") in list(unknown.value.trailing_metadata() or ())  # type: ignore[comparison-overlap]
+    with pytest.raises(aio.AioRpcError) as late:
+        await stub.Chat(chat("please stall", envelope=gateway_pb2.Envelope(timeout_ms=1)))
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_cancelling_a_call_ends_the_engines_work(
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+) -> None:
+    call = stub.Chat(chat("please stall"))
+    await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
+    call.cancel()
+    await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
+
+
+async def test_a_key_is_needed_once_keys_are_configured(mesh: GatewayMesh) -> None:
+    async with serving(mesh, Credentials({"k": "acme"})) as stub:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await stub.Chat(chat("x"))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        await stub.Chat(chat("x"), metadata=(("authorization", "Bearer k"),))
+        assert mesh.engine.jobs[-1].tenant == "acme"
