@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -17,6 +18,11 @@ from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
 
 
+# A machine that is busy is no reason for a property to be false; examples are the same in every run.
+settings.register_profile("sage", deadline=None, derandomize=True)
+settings.load_profile("sage")
+
+
 @pytest.fixture(autouse=True)
 def isolated_user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own files."""
@@ -24,6 +30,7 @@ def isolated_user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("XDG_CONFIG_HOME", "config"),
         ("XDG_DATA_HOME", "data"),
         ("XDG_STATE_HOME", "state"),
+        ("XDG_CACHE_HOME", "cache"),
     ):
         monkeypatch.setenv(variable, str(tmp_path / "xdg" / name))
 

@@ -35,7 +35,7 @@ def chat(**fields: object) -> bytes:
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
-        ("/v1/chat/completions", b"", 400, "invalid_json"),
+        ("/v1/chat/completions", b"", 400, "empty_body"),
         ("/v1/chat/completions", b"{", 400, "invalid_json"),
         ("/v1/chat/completions", b"[1]", 400, "invalid_json"),
         ("/v1/chat/completions", chat(model="nope"), 404, "model_not_found"),

@@ -29,6 +29,7 @@ T = TypeVar("T", bound="SectionSettings")
 SECTIONS = (
     "nats",
     "log",
+    "classification",
     "classifier",
     "scheduler",
     "embed_executor",

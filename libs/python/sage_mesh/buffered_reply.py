@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sage_common.errors import InternalError, SageError
+from sage_common.tasks import end_tasks
 from sage_mesh.engine_host import Engine, EngineJob
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 
@@ -52,5 +53,4 @@ async def run_here(engine: Engine, job: EngineJob) -> AsyncIterator[Reply]:
     try:
         yield reply
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)

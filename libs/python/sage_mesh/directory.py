@@ -12,6 +12,7 @@ from nats.aio.subscription import Subscription
 from sage.inference.v1 import engine_pb2
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_control_plane.catalog import ModelCatalog
 from sage_control_plane.engines import EnginePhase, EngineState
 from sage_mesh.wire import state_from_wire
@@ -92,8 +93,7 @@ class EngineDirectory:
     async def stop(self) -> None:
         """Stop listening."""
         if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+            await end_tasks(self._watch)
         if self._subscription:
             await self._subscription.unsubscribe()
 

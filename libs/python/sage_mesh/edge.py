@@ -25,6 +25,7 @@ from sage_common.errors import (
     UnavailableError,
 )
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.requests import Endpoint, Hints
 from sage_mesh.directory import DirectoryChange, EngineDirectory
@@ -109,10 +110,10 @@ class Edge:
         for request_id in list(self._in_flight):
             self._end(request_id, UnavailableError("this edge is stopping; send the request again", retryable=True))
         if self._sweeper:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-        if self._subscription:
-            await self._subscription.unsubscribe()
+            await end_tasks(self._sweeper)
+        subscription, self._subscription = self._subscription, None
+        if subscription:
+            await subscription.unsubscribe()
 
     async def drained(self, timeout_seconds: float) -> bool:
         """Wait until everything in flight now has ended; return whether that came true in time."""

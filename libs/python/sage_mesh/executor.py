@@ -13,6 +13,7 @@ from sage.inference.v1 import engine_pb2, frame_pb2
 from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineState, RunningRequest
 from sage_control_plane.requests import Attempt, Endpoint
 from sage_mesh.engine_host import Engine, EngineJob
@@ -111,8 +112,7 @@ class Executor:
         if hosted.subscription:
             await hosted.subscription.unsubscribe()
         if hosted.starting and not hosted.starting.done():
-            hosted.starting.cancel()
-            await asyncio.gather(hosted.starting, return_exceptions=True)
+            await end_tasks(hosted.starting)
         aborted = list(hosted.running.values())
         for running in aborted:
             running.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
@@ -135,8 +135,7 @@ class Executor:
         for engine_id in list(self._hosted):
             await self.remove(engine_id, drain=False, timeout_seconds=0)
         if self._beat:
-            self._beat.cancel()
-            await asyncio.gather(self._beat, return_exceptions=True)
+            await end_tasks(self._beat)
         self._publish_heartbeat(leaving=True)
         for subscription in self._subscriptions:
             await subscription.unsubscribe()

@@ -16,6 +16,7 @@ from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 
 log = get_logger(__name__)
 
@@ -72,8 +73,7 @@ class Leadership:
     async def stop(self) -> None:
         """Stop striving and give the lease back, so that another takes it at once."""
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
         if self._leading:
             self._step_down("stopping")
             try:

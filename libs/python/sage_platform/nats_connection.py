@@ -65,7 +65,8 @@ async def connect(
                     disconnected_cb=on_disconnect,
                     reconnected_cb=reconnected,
                     allow_reconnect=True,
-                    max_reconnect_attempts=-1,
+                    # With no limit the first connection would be tried for ever, inside nats-py.
+                    max_reconnect_attempts=1,
                     reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it is slept, so a fraction works
                     connect_timeout=2,
                     ping_interval=5,
@@ -79,6 +80,7 @@ async def connect(
             "`sage up` starts one, or set SAGE_NATS_URL to yours",
             code="nats_unreachable",
         ) from None
+    client.options["max_reconnect_attempts"] = -1
     return client
 
 

@@ -12,6 +12,7 @@ from nats.js.errors import NoKeysError
 from nats.js.kv import KeyValue
 
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
@@ -61,8 +62,7 @@ class Registration:
     async def stop(self) -> None:
         """Remove the record."""
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
         try:
             await self._bucket.delete(self._instance.key)
         except (NatsError, asyncio.TimeoutError) as error:

@@ -9,8 +9,10 @@ from sage_classifier.config import ClassifierSettings
 from sage_classifier.ring import ClassifierRing
 from sage_classifier.service import ClassifierServicer
 from sage_common.clock import MonotonicClock
+from sage_common.config import load
 from sage_common.logging import get_logger
 from sage_control_plane.classification import RequestClassifier
+from sage_mesh.classification_settings import ClassificationSettings
 from sage_mesh.directory import EngineDirectory
 from sage_middleware.features import load_feature_extractor
 from sage_platform.service_host import ServiceHost, Stop, run
@@ -26,7 +28,7 @@ async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
     directory = EngineDirectory(host.ring, host.instance_id, clock)
     ring = ClassifierRing(
         host.ring,
-        RequestClassifier(extractor, host.settings.rules()),
+        RequestClassifier(extractor, load(ClassificationSettings).rules()),
         directory,
         clock,
         Counter("sage_classifier_requests", "Requests classified.", ["outcome"]),

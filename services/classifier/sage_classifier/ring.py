@@ -62,19 +62,17 @@ class ClassifierRing:
         for request in requests:
             try:
                 classification = self.classify(request)
+                self._ring.send(
+                    subjects.schedule(classification.pool),
+                    request_pb2.ClassifiedRequest(request=request, classification=classification),
+                )
             except SageError as error:
                 failed += 1
                 self._refuse(request, error)
-                continue
             except Exception:
                 failed += 1
                 log.exception("classification failed", request_id=request.request_id)
                 self._refuse(request, InternalError("the request could not be classified"))
-                continue
-            self._ring.send(
-                subjects.schedule(classification.pool),
-                request_pb2.ClassifiedRequest(request=request, classification=classification),
-            )
         self._classified.labels(outcome="ok").inc(len(requests) - failed)
         if failed:
             self._classified.labels(outcome="refused").inc(failed)

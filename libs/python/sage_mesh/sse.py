@@ -1,0 +1,128 @@
+"""Reading ``text/event-stream`` as it arrives, and the text in the events of an OpenAI-compatible engine.
+
+Source: WHATWG HTML Living Standard, "Server-sent events", §9.2.6, interpreting an event stream. Pieces may be cut at
+any byte: inside a character, between CR and LF, inside a field name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from sage_common.errors import EngineFailedError
+from sage_mesh.reply import TokenUsage
+
+DONE = "[DONE]"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class SseEvent(NamedTuple):
+    """One event: its data, lines joined by ``\\n``, and its type."""
+
+    data: str
+    event: str = "message"
+
+
+class SseParser:
+    """Turns pieces of a stream into events. An event that the stream's end cuts short is dropped."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._at_start = True
+        self._skip_line_feed = False
+        self._data: list[str] = []
+        self._event = ""
+
+    def feed(self, piece: bytes) -> list[SseEvent]:
+        """Take the next bytes and return the events that they complete."""
+        buffer = self._buffer + piece
+        if self._at_start:
+            if len(buffer) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(buffer):
+                self._buffer = buffer
+                return []
+            buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
+            self._at_start = False
+        if self._skip_line_feed and buffer:
+            buffer = buffer.removeprefix(b"\n")
+            self._skip_line_feed = False
+        # A CR ends its line at once, so that an event is not held back until the next bytes; the LF that may follow
+        # it belongs to the same line end.
+        self._skip_line_feed = buffer.endswith(b"\r")
+        lines = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._buffer = lines.pop()
+        events: list[SseEvent] = []
+        for line in lines:
+            self._take_line(line, events)
+        return events
+
+    def _take_line(self, line: bytes, events: list[SseEvent]) -> None:
+        if not line:
+            if self._data:
+                events.append(SseEvent("\n".join(self._data), self._event or "message"))
+            self._data = []
+            self._event = ""
+            return
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value.decode("utf-8", "replace"))
+        elif field == b"event":
+            self._event = value.decode("utf-8", "replace")
+
+
+class TextPiece(NamedTuple):
+    """What one event of a streamed answer adds.
+
+    Attributes:
+        text: text since the last piece.
+        finish_reason: why generation ended; empty until it has.
+        usage: tokens, on the event that tells them.
+    """
+
+    text: str
+    finish_reason: str = ""
+    usage: TokenUsage | None = None
+
+
+def read_piece(data: str) -> TextPiece:
+    """Read the data of one event: a ``chat.completion.chunk`` or ``text_completion`` object.
+
+    Raises:
+        EngineFailedError: not such an object, or the engine's own error event.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise EngineFailedError(f"the engine sent an event that is not JSON: {data[:80]!r}") from None
+    if not isinstance(value, dict):
+        raise EngineFailedError(f"the engine sent an event that is not an object: {data[:80]!r}")
+    error = value.get("error")
+    if error:
+        message = error.get("message") if isinstance(error, dict) else error
+        raise EngineFailedError(f"the engine ended the answer with an error: {message}")
+    choices = value.get("choices") or [{}]
+    choice = choices[0]
+    delta = choice.get("delta") or {}
+    return TextPiece(
+        text=delta.get("content") or choice.get("text") or "",
+        finish_reason=choice.get("finish_reason") or "",
+        usage=read_usage(value.get("usage")),
+    )
+
+
+def read_usage(usage: object) -> TokenUsage | None:
+    """Read an OpenAI ``usage`` object; None where there is none."""
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return TokenUsage(
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(cached),
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
