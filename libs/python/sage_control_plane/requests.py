@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class RequestKind(IntEnum):
@@ -76,6 +77,13 @@ class Hints:
     slo_deadline_ms: int = 0
 
 
+class Route(NamedTuple):
+    """What an engine must serve to take a request."""
+
+    model: str
+    kind: RequestKind
+
+
 @dataclass(frozen=True, slots=True)
 class Classification:
     """What the classifier found out about a request. See ``sage.inference.v1.Classification``."""
@@ -100,6 +108,11 @@ class Classification:
         """Estimated tokens that the request occupies on an engine: prompt and output."""
         return self.input_tokens + self.output_tokens
 
+    @property
+    def route(self) -> Route:
+        """What an engine must serve to take it."""
+        return Route(self.model, self.kind)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Attempt:
@@ -117,6 +130,7 @@ class PendingRequest:
         arrived_at: when the edge accepted it.
         expires_at: when it is refused with 504 if it is still queued.
         submission: number of the edge's submission.
+        body_bytes: size of the body, for the bound on queued bytes.
     """
 
     request_id: str
@@ -125,3 +139,4 @@ class PendingRequest:
     arrived_at: float
     expires_at: float
     submission: int = 1
+    body_bytes: int = 0

@@ -28,8 +28,9 @@ log = get_logger(__name__)
 SOFT_BATCH_BYTES = 256 * 1024
 # Room for the NATS protocol line and headers below the server's max_payload.
 ENVELOPE_BYTES = 4 * 1024
-# How many sent batches are remembered for the "nobody listens" answer, which comes within one round trip.
+# What is remembered of sent batches for the "nobody listens" answer, which comes within one round trip.
 REMEMBERED_BATCHES = 4096
+REMEMBERED_BYTES = 16 * 1024 * 1024
 PENDING_BYTES_LIMIT = 512 * 1024 * 1024
 
 
@@ -58,6 +59,7 @@ class Ring:
         self._sender: asyncio.Task[None] | None = None
         self._unheard: dict[str, Unheard] = {}
         self._remembered: OrderedDict[int, tuple[str, list[bytes]]] = OrderedDict()
+        self._remembered_bytes = 0
         self._batch_number = 0
         self._inbox = ""
         self._closed = False
@@ -93,7 +95,10 @@ class Ring:
         Raises:
             TooLargeError: the message can never fit the server's limit.
         """
-        item = message.SerializeToString()
+        self.send_item(subject, message.SerializeToString())
+
+    def send_item(self, subject: str, item: bytes) -> None:
+        """Queue a message that is serialised already. Raises TooLargeError like ``send``."""
         if len(item) > self.max_item_bytes:
             raise TooLargeError(
                 f"a message of {len(item)} bytes is over the mesh's limit of {self.max_item_bytes} bytes; "
@@ -174,12 +179,19 @@ class Ring:
             self._batch_number += 1
             reply = f"{self._inbox}.{self._batch_number}"
             self._remembered[self._batch_number] = (subject, items)
-            if len(self._remembered) > REMEMBERED_BATCHES:
-                self._remembered.popitem(last=False)
+            self._remembered_bytes += sum(map(len, items))
+            while len(self._remembered) > REMEMBERED_BATCHES or self._remembered_bytes > REMEMBERED_BYTES:
+                self._forget(next(iter(self._remembered)))
         sent = await self._publish_raw(subject, _frame(items), reply)
         if not sent and unheard is not None:
-            self._remembered.pop(self._batch_number, None)
+            self._forget(self._batch_number)
             unheard(subject, items)
+
+    def _forget(self, number: int) -> tuple[str, list[bytes]] | None:
+        remembered = self._remembered.pop(number, None)
+        if remembered is not None:
+            self._remembered_bytes -= sum(map(len, remembered[1]))
+        return remembered
 
     async def _publish_raw(self, subject: str, payload: bytes, reply: str) -> bool:
         try:
@@ -191,7 +203,7 @@ class Ring:
 
     async def _on_answer(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])
-        remembered = self._remembered.pop(number, None)
+        remembered = self._forget(number)
         if remembered is None or (message.headers or {}).get("Status") != "503":
             return
         subject, items = remembered

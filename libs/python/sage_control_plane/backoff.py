@@ -1,0 +1,24 @@
+"""Jittered exponential backoff between the tries at one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that double with each try, each between half and the whole of its step, so that retries spread out.
+
+    Attributes:
+        first_seconds: step after the first try.
+        most_seconds: longest step.
+    """
+
+    first_seconds: float = 0.05
+    most_seconds: float = 2.0
+
+    def seconds(self, tries: int, random: Random) -> float:
+        """Return the wait after ``tries`` (>= 1) tries."""
+        step = min(self.most_seconds, self.first_seconds * 2.0 ** (tries - 1))
+        return step * (0.5 + 0.5 * random.random())

@@ -1,0 +1,72 @@
+"""What the manager decides. The service carries decisions out; the simulator acts them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sage_common.errors import SageError
+from sage_control_plane.requests import Attempt, PendingRequest
+
+
+class Outcome(Enum):
+    """How a request ended, other than by refusal."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the request to the engine.
+
+    Attributes:
+        tries: dispatches of this submission so far, this one included.
+        queue_us: microseconds queued here, over all tries.
+        band: the policy's group.
+        candidates: (engine id, score) of the engines considered, the chosen one first.
+    """
+
+    request: PendingRequest
+    engine_id: str
+    attempt: Attempt
+    tries: int
+    queue_us: int
+    band: str = ""
+    candidates: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def request_id(self) -> str:
+        """The request."""
+        return self.request.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """End the request with an error to its edge. ``attempt`` is above all earlier ones."""
+
+    request_id: str
+    attempt: Attempt
+    error: SageError
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Tell executors to stop attempts up to and including this one."""
+
+    request_id: str
+    up_to: Attempt
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The request is off the books; its edge has or will have the answer from elsewhere."""
+
+    request_id: str
+    outcome: Outcome
+
+
+Decision = Dispatch | Refuse | Abort | Ended

@@ -1,0 +1,51 @@
+"""What the manager remembers of a request from its submission to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sage_control_plane.lanes import Lane
+from sage_control_plane.requests import Attempt, PendingRequest
+
+
+class JobState(Enum):
+    """Where a request is."""
+
+    QUEUED = "queued"
+    BACKING_OFF = "backing_off"
+    RUNNING = "running"
+
+
+@dataclass(slots=True)
+class Job:
+    """One request in the books. Times are seconds of the scheduler's clock.
+
+    Attributes:
+        request: None for a request found running in a heartbeat whose submission has not been seen.
+        tokens: estimate, as charged to the engine's credits.
+        waited_seconds: time queued before the present wait.
+        waiting_since: when the present wait began.
+        tries: dispatches so far.
+        avoided: engines that have failed it.
+        spared_loss: whether one loss of its engine has been made good outside the retry budget.
+        begun: whether the first byte of the answer has left.
+        missing_heartbeats: heartbeats in a row of its engine that did not list it.
+    """
+
+    request_id: str
+    submission: int
+    tokens: int
+    request: PendingRequest | None = None
+    lane: Lane | None = None
+    state: JobState = JobState.QUEUED
+    waited_seconds: float = 0.0
+    waiting_since: float = 0.0
+    tries: int = 0
+    avoided: frozenset[str] = frozenset()
+    spared_loss: bool = False
+    engine_id: str = ""
+    attempt: Attempt = Attempt(0, 0)
+    dispatched_at: float = 0.0
+    begun: bool = False
+    missing_heartbeats: int = 0

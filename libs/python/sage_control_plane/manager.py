@@ -1,0 +1,293 @@
+"""The control plane of one pool as a pure state machine: events in, decisions out.
+
+The scheduler service and the simulator drive the same object. It reads no clock (``now`` is given, in seconds that
+only need to be monotonic), does no I/O, and takes its randomness from outside.
+
+Usage: tell it what happened (``submit``, ``finished``, ``engine_updated`` …), then ``decide`` for what to do about it;
+several events may go before one ``decide``. When nothing happens before ``next_deadline``, call ``tick`` then.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from sage_common.errors import SageError
+from sage_control_plane.admission import Admission, Queued
+from sage_control_plane.breaker import Blame, blame
+from sage_control_plane.decisions import Decision, Outcome
+from sage_control_plane.engine_book import EngineBook
+from sage_control_plane.engines import EnginePhase, EngineState
+from sage_control_plane.jobs import Job, JobState
+from sage_control_plane.ledger import Ledger, Totals
+from sage_control_plane.placement.filters import engine_filters, request_filters
+from sage_control_plane.placement.pickers import make_picker
+from sage_control_plane.placement.placer import Placer
+from sage_control_plane.placement.scorers import LeastWork
+from sage_control_plane.policies.registry import make_policy
+from sage_control_plane.reconciliation import compare
+from sage_control_plane.recovery import Recovery, nobody_serves
+from sage_control_plane.requests import Attempt, PendingRequest, Route, ServiceClass
+from sage_control_plane.roster import Roster
+from sage_control_plane.settings import ControlSettings
+from sage_control_plane.work_queue import WorkQueue
+
+
+class ControlPlaneManager:
+    """Queue, engines and books of one pool.
+
+    Args:
+        policy: name of the policy to begin with.
+        epoch: of the lease under which this manager decides; attempt numbers are above those of earlier epochs.
+        random: for picking and jitter.
+
+    Raises:
+        InvalidRequestError: the policy or picker is not known.
+    """
+
+    def __init__(self, pool: str, policy: str, settings: ControlSettings, *, epoch: int, random: Random) -> None:
+        self.pool = pool
+        self._settings = settings
+        picker = make_picker(settings.picker)
+        placer = Placer(engine_filters(), request_filters(), [(LeastWork(), 1.0)], picker, random)
+        roster = Roster(placer, settings.breaker, settings.headroom)
+        queue = WorkQueue(make_policy(policy, settings.policies), Admission(settings.admission), roster)
+        self._roster = roster
+        self._queue = queue
+        self._ledger = Ledger(roster, queue, placer, epoch)
+        self._recovery = Recovery(self._ledger, settings, random)
+
+    # What is asked from outside
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy in force."""
+        return self._queue.policy.name
+
+    @property
+    def totals(self) -> Totals:
+        """Counts so far."""
+        return self._ledger.totals
+
+    @property
+    def queued(self) -> int:
+        """Requests queued."""
+        return len(self._queue)
+
+    @property
+    def queued_by_class(self) -> dict[ServiceClass, Queued]:
+        """What is queued of each class."""
+        return self._queue.admission.queued
+
+    @property
+    def outstanding(self) -> int:
+        """Requests dispatched and not ended."""
+        return self._roster.outstanding
+
+    @property
+    def saturation(self) -> float:
+        """Share of the pool's credits in use, from 0."""
+        return self._roster.saturation
+
+    @property
+    def engines(self) -> dict[str, EngineBook]:
+        """The engines' books by id; for reading."""
+        return self._roster.books
+
+    @property
+    def draining(self) -> set[str]:
+        """Engines that operators drain, known or yet to come."""
+        return set(self._roster.draining)
+
+    def waiting(self) -> list[PendingRequest]:
+        """Requests that wait for an engine."""
+        jobs = self._ledger.jobs.values()
+        return [job.request for job in jobs if job.request is not None and job.state is not JobState.RUNNING]
+
+    def holds(self, request_id: str) -> bool:
+        """Whether the request waits or runs."""
+        return request_id in self._ledger.jobs
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is needed if nothing else happens; None for never."""
+        due = self._ledger.deadlines.first_at()
+        change = self._queue.policy.next_change_at()
+        if due is None or change is None:
+            return change if due is None else due
+        return min(due, change)
+
+    # Requests
+
+    def submit(self, request: PendingRequest, now: float) -> bool:
+        """A request came. Return whether it is news: a repetition of what waits or runs is not."""
+        job = self._ledger.jobs.get(request.request_id)
+        if job is not None:
+            if request.submission < job.submission:
+                return False
+            if request.submission == job.submission:
+                if job.request is not None:
+                    return False
+                self._recovery.know(job, request)
+                return True
+            self._recovery.supersede(job)
+        route = request.classification.route
+        error: SageError | None = self._queue.admission.refusal(request, now)
+        if error is None and not self._recovery.awaited(route):
+            error = nobody_serves(route)
+        if error is not None:
+            self._ledger.refuse(request.request_id, request.submission, error)
+        else:
+            self._recovery.budget.deposit()
+            self._ledger.open_job(request, route, now)
+        return True
+
+    def cancel(self, request_id: str, up_to: Attempt | None = None) -> None:
+        """The client went away, or (with ``up_to``) attempts up to this one are to stop."""
+        job = self._ledger.jobs.get(request_id)
+        if job is None:
+            return
+        if job.state is JobState.RUNNING:
+            if up_to is None:
+                # Executors hear the client's word too, but perhaps before the dispatch: this one comes after it.
+                self._ledger.abort(job, "cancelled")
+            elif job.attempt > up_to:
+                return
+            self._end_running(job, Outcome.CANCELLED)
+        elif up_to is None:
+            self._ledger.unqueue(job)
+            self._ledger.end(job, Outcome.CANCELLED)
+
+    # Reports of executors
+
+    def first_token(self, request_id: str, attempt: Attempt, now: float) -> None:
+        """The first byte of an answer left."""
+        job = self._running(request_id, attempt)
+        if job is not None and not job.begun:
+            job.begun = True
+            if job.lane is not None:
+                self._roster.learn_ttft(job.lane.route, now - job.dispatched_at)
+
+    def finished(self, request_id: str, attempt: Attempt, now: float, used: tuple[int, int] = (0, 0)) -> None:
+        """An answer is complete; ``used`` is input and output tokens, zeros when the engine did not say."""
+        job = self._running(request_id, attempt)
+        if job is None:
+            return
+        book = self._ledger.release(job)
+        book.breaker.succeeded()
+        self._roster.learn_pace(book, job, now)
+        if job.request is not None:
+            self._queue.policy.settled(job.request, *used)
+        self._ledger.freed(book)
+        self._ledger.end(job, Outcome.FINISHED)
+
+    def failed(
+        self, request_id: str, attempt: Attempt, error: SageError, now: float, *, started_replying: bool
+    ) -> None:
+        """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
+        job = self._running(request_id, attempt)
+        if job is None:
+            return
+        book = self._ledger.release(job)
+        self._blame(book, error, now)
+        self._ledger.freed(book)
+        if started_replying or not error.retryable:
+            # The executor has given the error to the edge as the answer.
+            self._ledger.end(job, Outcome.FAILED)
+        else:
+            self._recovery.failed(job, error, now)
+
+    def cancelled(self, request_id: str, attempt: Attempt) -> None:
+        """An executor stopped an attempt because it was told to."""
+        job = self._running(request_id, attempt)
+        if job is not None:
+            self._end_running(job, Outcome.CANCELLED)
+
+    # Engines
+
+    def engine_updated(self, state: EngineState, now: float) -> None:
+        """A heartbeat: take its state in, adopt what runs for an earlier leader, miss what it does not list."""
+        if state.phase is EnginePhase.STOPPED:
+            self.engine_lost(state.spec.engine_id, state.reason or "it has stopped", now)
+            return
+        book = self._roster.update(state)
+        differences = compare(book.running, state.running, self._ledger.epoch, now)
+        for stranger in differences.strangers:
+            self._recovery.adopt(stranger, book, now)
+        for job in differences.lost:
+            self._ledger.abort(job, "its engine does not list it")
+            self._ledger.release(job).breaker.neutral()
+            self._recovery.lost(job, f"engine {book.engine_id!r} does not run the request any more", now)
+        self._ledger.freed(book)
+        self._recovery.watch(self._roster.routes_of(book), now)
+
+    def engine_lost(self, engine_id: str, reason: str, now: float) -> None:
+        """An engine is gone, with all that it ran."""
+        book = self._roster.books.get(engine_id)
+        if book is None:
+            return
+        routes = list(self._roster.routes_of(book))
+        self._roster.remove(engine_id)
+        self._ledger.deadlines.disarm("breaker", engine_id)
+        for job in book.running.values():
+            self._recovery.lost(job, f"engine {engine_id!r} is gone: {reason}", now)
+        self._queue.open(routes)
+        self._recovery.watch(routes, now)
+
+    def set_draining(self, engine_id: str, draining: bool, now: float) -> None:
+        """An operator stops new work to an engine, known or yet to come, or allows it again."""
+        book = self._roster.set_draining(engine_id, draining)
+        if book is not None:
+            self._ledger.freed(book)
+            self._recovery.watch(self._roster.routes_of(book), now)
+
+    def set_policy(self, name: str, now: float) -> None:
+        """Change the policy; what is queued stays queued. Raises InvalidRequestError on an unknown name."""
+        self._queue.switch(make_policy(name, self._settings.policies), now)
+
+    # Time
+
+    def tick(self, now: float) -> None:
+        """Do what has become due."""
+        while (item := self._ledger.deadlines.pop_due(now)) is not None:
+            kind, subject = item
+            if isinstance(subject, Route):
+                self._recovery.give_up(subject)
+            elif kind == "expiry":
+                self._recovery.expired(self._ledger.jobs[str(subject)], now)
+            elif kind == "backoff":
+                self._recovery.resume(self._ledger.jobs[str(subject)], now)
+            elif kind == "breaker":
+                book = self._roster.books[str(subject)]
+                book.breaker.half_open()
+                self._ledger.freed(book)
+
+    def decide(self, now: float) -> list[Decision]:
+        """Place what can be placed; return everything decided since the last call."""
+        queue, ledger = self._queue, self._ledger
+        while (pick := queue.next(now)) is not None:
+            job = ledger.jobs[pick.request.request_id]
+            if pick.shed:
+                ledger.unqueue(job)
+                ledger.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now))
+            elif not ledger.place(job, pick, now):
+                assert job.lane is not None
+                queue.close(job.lane)
+        return ledger.take_decisions()
+
+    def _running(self, request_id: str, attempt: Attempt) -> Job | None:
+        """The job, if this attempt at it is the one that runs; word of another attempt comes late."""
+        job = self._ledger.jobs.get(request_id)
+        return job if job is not None and job.state is JobState.RUNNING and job.attempt == attempt else None
+
+    def _end_running(self, job: Job, outcome: Outcome) -> None:
+        book = self._ledger.release(job)
+        book.breaker.neutral()
+        self._ledger.freed(book)
+        self._ledger.end(job, outcome)
+
+    def _blame(self, book: EngineBook, error: SageError, now: float) -> None:
+        if blame(error) is Blame.NONE:
+            book.breaker.neutral()
+            return
+        book.breaker.failed()
+        if book.breaker.tripped and self._roster.may_eject(book):
+            self._ledger.deadlines.arm("breaker", book.engine_id, now + book.breaker.open())

@@ -1,0 +1,1 @@
+"""Which request goes next. One policy a file, one line each in the registry."""

@@ -1,0 +1,22 @@
+"""Arrival order."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sage_control_plane.policies.policy import PoolView
+from sage_control_plane.policies.static_key import StaticKeyPolicy
+from sage_control_plane.requests import PendingRequest
+
+
+class FifoSchedulingPolicy(StaticKeyPolicy):
+    """First come, first served, by arrival at the edge; a retried request keeps its place.
+
+    The honest baseline: no request is ever overtaken within its lane, and an urgent one waits behind all the bulk
+    work that came before it.
+    """
+
+    name: ClassVar[str] = "fifo"
+
+    def key(self, request: PendingRequest, now: float, view: PoolView) -> float:
+        return request.arrived_at

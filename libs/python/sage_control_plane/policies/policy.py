@@ -1,0 +1,85 @@
+"""What a scheduling policy is: it keeps the queue and says which request goes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sage_control_plane.lanes import Lane
+from sage_control_plane.requests import PendingRequest
+
+
+class PoolView(Protocol):
+    """What a policy may know of its pool. Everything here is O(1)."""
+
+    @property
+    def saturation(self) -> float:
+        """Share of the pool's credits that is in use: 0 is idle, 1 is full."""
+        ...
+
+    def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
+        """Expected time from dispatch to first token; None while nothing trustworthy is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A policy's answer.
+
+    Attributes:
+        band: name of the group it was taken from, for explanations.
+        shed: why the request is to be refused with 429 rather than served; empty serves it.
+    """
+
+    request: PendingRequest
+    band: str = ""
+    shed: str = ""
+
+
+class SchedulingPolicy(Protocol):
+    """Orders the queued requests of one pool.
+
+    The mechanism opens and closes lanes; a policy picks from open lanes only. Every call is O(log n) in the number of
+    queued requests, amortised. Nothing here reads a clock: ``now`` is seconds of the scheduler's clock.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        ...
+
+    def __len__(self) -> int:
+        """Requests queued."""
+        ...
+
+    def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
+        """Queue a request whose id is not queued. A lane that was not known is open."""
+        ...
+
+    def remove(self, request_id: str) -> bool:
+        """Take a request out, because it was placed, cancelled or expired; return whether it was queued."""
+        ...
+
+    def next(self, now: float, view: PoolView) -> Pick | None:
+        """Return the request that goes next, which stays queued; None when nothing in an open lane may go now."""
+        ...
+
+    def open(self, lane: Lane) -> None:
+        """An engine may be free for the lane."""
+        ...
+
+    def close(self, lane: Lane) -> None:
+        """No engine is free for the lane until it is opened again."""
+        ...
+
+    def dispatched(self, request: PendingRequest, now: float) -> None:
+        """A request was placed: charge its estimate to whoever pays."""
+        ...
+
+    def settled(self, request: PendingRequest, input_tokens: int, output_tokens: int) -> None:
+        """A request has ended: correct its charge to what it used."""
+        ...
+
+    def next_change_at(self) -> float | None:
+        """When ``next`` may answer differently without any event in between; None for never."""
+        ...

@@ -1,0 +1,65 @@
+"""Policies whose order is a key that a request gets once, when it is queued."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from sage_control_plane.lanes import Lane
+from sage_control_plane.policies.keyed_lanes import KeyedLanes
+from sage_control_plane.policies.policy import Pick, PoolView
+from sage_control_plane.requests import PendingRequest
+
+
+class StaticKeyPolicy(ABC):
+    """Base of such policies; a subclass says what the key is, and equal keys go in order of submission."""
+
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._lanes = KeyedLanes()
+        self._picks: dict[str, Pick] = {}
+        self._sequence = 0
+
+    @abstractmethod
+    def key(self, request: PendingRequest, now: float, view: PoolView) -> Any:
+        """Return the key; the smallest goes first."""
+
+    def band(self, request: PendingRequest) -> str:
+        """Return the name of the request's group, for explanations."""
+        return request.classification.service_class.name.lower()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
+        self._sequence += 1
+        self._picks[request.request_id] = Pick(request, self.band(request))
+        self._lanes.push(request.request_id, lane, (self.key(request, now, view), self._sequence))
+
+    def remove(self, request_id: str) -> bool:
+        self._picks.pop(request_id, None)
+        return self._lanes.remove(request_id)
+
+    def next(self, now: float, view: PoolView) -> Pick | None:
+        first = self._lanes.first()
+        return None if first is None else self._picks[first]
+
+    def open(self, lane: Lane) -> None:
+        self._lanes.open(lane)
+
+    def close(self, lane: Lane) -> None:
+        self._lanes.close(lane)
+
+    # Nobody is charged in what follows: a static order does not depend on who was served.
+
+    def dispatched(self, request: PendingRequest, now: float) -> None:  # noqa: B027 - right as it is
+        """Charge nothing."""
+
+    def settled(  # noqa: B027 - right as it is
+        self, request: PendingRequest, input_tokens: int, output_tokens: int
+    ) -> None:
+        """Charge nothing."""
+
+    def next_change_at(self) -> float | None:
+        return None

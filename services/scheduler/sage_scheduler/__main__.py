@@ -1,0 +1,5 @@
+"""``python -m sage_scheduler``."""
+
+from sage_scheduler.main import main
+
+main()

@@ -1,0 +1,90 @@
+"""What operators have ordered: policies and drains, kept in KV so that it reaches every replica and outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from nats.errors import Error as NatsError
+from nats.js.kv import KeyValue
+
+from sage_common.clock import Clock
+from sage_common.errors import UnavailableError
+from sage_common.logging import get_logger
+from sage_control_plane.policies.registry import POLICIES
+from sage_platform.subjects import token
+from sage_scheduler.bucket_mirror import BucketMirror
+
+log = get_logger(__name__)
+
+# ``token`` escapes underscores, so no pool's key looks like this.
+EVERY_POOL = "policy._every"
+DRAIN = "drain."
+WRITE_SECONDS = 2.0
+
+
+class ControlBoard:
+    """Reads orders from the mirror of their bucket; writes them for all.
+
+    Args:
+        default_policy: of pools for which nobody has set one.
+        on_change: called when any order has changed.
+    """
+
+    def __init__(self, bucket: KeyValue, clock: Clock, default_policy: str, on_change: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self._default = default_policy
+        self._mirror = BucketMirror(bucket, clock, lambda _key: on_change())
+
+    async def start(self) -> None:
+        """Read what stands, and watch."""
+        await self._mirror.start()
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        await self._mirror.stop()
+
+    def restart(self) -> None:
+        """The connection was lost in between."""
+        self._mirror.restart()
+
+    def policy(self, pool: str) -> str:
+        """Policy in force for a pool: the later of what was set for it and for all."""
+        set_for = (self._mirror.entries.get(key) for key in (_policy_key(pool), EVERY_POOL))
+        latest = max((entry for entry in set_for if entry and entry.value), key=lambda e: e.revision, default=None)
+        if latest is None or latest.value is None:
+            return self._default
+        name = latest.value.decode()
+        if name not in POLICIES:
+            log.error("policy is not known to this version; using the default", policy=name, default=self._default)
+            return self._default
+        return name
+
+    def drained(self) -> set[str]:
+        """Engines that operators drain."""
+        entries = self._mirror.entries.items()
+        return {entry.value.decode() for key, entry in entries if key.startswith(DRAIN) and entry.value}
+
+    async def set_policy(self, pool: str, name: str) -> None:
+        """Set the policy of a pool, or of every pool when ``pool`` is empty."""
+        await self._write(_policy_key(pool) if pool else EVERY_POOL, name)
+
+    async def set_drain(self, engine_id: str, draining: bool) -> None:
+        """Drain an engine, or stop draining it."""
+        await self._write(f"{DRAIN}{token(engine_id)}", engine_id if draining else "")
+
+    async def _write(self, key: str, value: str) -> None:
+        """Write, and wait until this replica itself goes by it. Raises UnavailableError."""
+        try:
+            revision = await asyncio.wait_for(self._bucket.put(key, value.encode()), WRITE_SECONDS)
+            await asyncio.wait_for(self._mirror.seen(key, revision), WRITE_SECONDS)
+        except (NatsError, asyncio.TimeoutError) as error:
+            raise UnavailableError(
+                f"the order could not be written to NATS ({error or type(error).__name__}); try again",
+                code="nats_unreachable",
+                retry_after_seconds=1,
+            ) from None
+
+
+def _policy_key(pool: str) -> str:
+    return f"policy.{token(pool)}"

@@ -1,0 +1,50 @@
+"""Passing on what still waits when a pool goes to another replica, so that no edge has to notice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from sage.inference.v1 import request_pb2
+from sage_common.clock import Clock
+from sage_common.logging import get_logger
+from sage_platform import subjects
+from sage_platform.ring import Ring
+
+log = get_logger(__name__)
+
+LOOK_SECONDS = 0.02
+GIVE_UP_SECONDS = 3.0
+
+
+async def hand_over(
+    ring: Ring,
+    clock: Clock,
+    pool: str,
+    waiting: Sequence[request_pb2.ClassifiedRequest],
+    has_leader: Callable[[], bool],
+) -> bool:
+    """Send ``waiting`` to the pool's next leader once there is one; return whether it took them in time.
+
+    When nobody takes the pool, the edges submit again what they own; that is their promise, and this only saves time.
+    """
+    subject = subjects.schedule(pool)
+    deadline = clock.now() + GIVE_UP_SECONDS
+    left = [item.SerializeToString() for item in waiting]
+    unheard: list[bytes] = []
+    ring.on_unheard(subject, lambda _subject, items: unheard.extend(items))
+    try:
+        while left and clock.now() < deadline:
+            if has_leader():
+                for item in left:
+                    ring.send(subject, request_pb2.ClassifiedRequest.FromString(item))
+                # The server answers within a round trip if nobody listens yet.
+                await ring.flush()
+                await asyncio.sleep(LOOK_SECONDS)
+                left, unheard = unheard, []
+            else:
+                await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        ring.on_unheard(subject, None)
+    log.info("handed over", pool=pool, requests=len(waiting) - len(left), left_to_edges=len(left))
+    return not left

@@ -1,0 +1,76 @@
+"""What this replica can say about pools and engines, in the words of the contract."""
+
+from __future__ import annotations
+
+from sage.scheduler.v1 import scheduler_pb2
+from sage_control_plane.engines import EngineState
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.wire import state_to_wire
+from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.lease_board import LeaseBoard
+from sage_scheduler.pool_leases import PoolLeases
+
+
+class Inspection:
+    """Reads books, boards and directory."""
+
+    def __init__(
+        self, replica: str, directory: EngineDirectory, leases: PoolLeases, lease_board: LeaseBoard, board: ControlBoard
+    ) -> None:
+        self._replica = replica
+        self._directory = directory
+        self._leases = leases
+        self._lease_board = lease_board
+        self._board = board
+
+    def status(self) -> scheduler_pb2.GetStatusResponse:
+        """Pools with their leaders; counts are of the pools led here."""
+        pools = [self._pool(pool) for pool in self._leases.pools]
+        return scheduler_pb2.GetStatusResponse(instance_id=self._replica, pools=pools)
+
+    def engines(self) -> list[scheduler_pb2.EngineBook]:
+        """Every engine by id. Of pools led elsewhere only what the heartbeats say: no breaker, counts from them."""
+        states = self._directory.engines
+        return [self._engine(states[engine_id]) for engine_id in sorted(states)]
+
+    def engine(self, engine_id: str) -> scheduler_pb2.EngineBook | None:
+        """One engine."""
+        state = self._directory.engines.get(engine_id)
+        return None if state is None else self._engine(state)
+
+    def _pool(self, pool: str) -> scheduler_pb2.PoolStatus:
+        status = scheduler_pb2.PoolStatus(
+            pool=pool, leader=self._lease_board.holder(pool), policy=self._board.policy(pool)
+        )
+        runner = self._leases.runners.get(pool)
+        if runner is not None:
+            manager = runner.manager
+            status.leading = True
+            status.leader = self._replica
+            status.policy = manager.policy
+            status.queued = manager.queued
+            status.outstanding = manager.outstanding
+            status.dispatched = manager.totals.dispatched
+            status.refused = sum(manager.totals.refused.values())
+            status.retried = manager.totals.retried
+            status.epoch = runner.epoch
+        return status
+
+    def _engine(self, state: EngineState) -> scheduler_pb2.EngineBook:
+        engine_id = state.spec.engine_id
+        entry = scheduler_pb2.EngineBook(
+            state=state_to_wire(state),
+            executor_id=state.executor_id,
+            outstanding=len(state.running),
+            outstanding_tokens=sum(running.tokens for running in state.running),
+            draining=engine_id in self._board.drained(),
+            heartbeat_age_ms=int(min(1e9, self._directory.heartbeat_age_seconds(state.executor_id) * 1000)),
+        )
+        runner = self._leases.runners.get(state.spec.pool)
+        book = runner.manager.engines.get(engine_id) if runner else None
+        if book is not None:
+            entry.outstanding = book.credits.requests
+            entry.outstanding_tokens = book.credits.tokens
+            entry.draining = book.draining
+            entry.breaker = book.breaker.state.value
+        return entry

@@ -1,0 +1,111 @@
+"""Who leads which pool, and who could."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import orjson
+from nats.js.kv import KeyValue
+
+from sage_common.clock import Clock
+from sage_platform import leases, registry
+from sage_platform.subjects import token
+from sage_scheduler.bucket_mirror import BucketMirror
+from sage_scheduler.fair_share import Shares
+
+# A leader renews every leases.ATTEMPT_SECONDS. Silent for this long it is suspected, and candidates begin to try; the
+# server decides when the lease is really free.
+SUSPECT_SECONDS = leases.TTL_SECONDS - 0.5
+
+
+class LeaseBoard:
+    """Sees leases and replicas through mirrors of their buckets."""
+
+    def __init__(self, lease_bucket: KeyValue, service_bucket: KeyValue, replica: str, clock: Clock) -> None:
+        self._replica = replica
+        self._clock = clock
+        self._leases = BucketMirror(lease_bucket, clock, self._on_lease)
+        self._services = BucketMirror(service_bucket, clock)
+        self._started_at = clock.now()
+        self._last_holder: dict[str, str] = {}
+        self._suspected: dict[str, float] = {}
+
+    async def start(self) -> None:
+        """Read what stands, and watch."""
+        await self._leases.start()
+        await self._services.start()
+        self._started_at = self._clock.now()
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        await self._leases.stop()
+        await self._services.stop()
+
+    def restart(self) -> None:
+        """The connection was lost in between."""
+        self._leases.restart()
+        self._services.restart()
+
+    def holder(self, pool: str) -> str:
+        """Instance id of the pool's leader; empty while there is none."""
+        entry = self._leases.entries.get(key(pool))
+        if entry is None or entry.value is None or self._clock.now() - entry.heard_at > leases.TTL_SECONDS:
+            return ""
+        return entry.value.decode()
+
+    def free_seconds(self, pool: str) -> float:
+        """How long the pool has been without a leader that renews; negative while it has one."""
+        now = self._clock.now()
+        entry = self._leases.entries.get(key(pool))
+        if entry is None:
+            return now - self._started_at
+        if entry.value is None:
+            return now - entry.heard_at
+        return now - entry.heard_at - SUSPECT_SECONDS
+
+    def shares(self, pools: Iterable[str]) -> Shares:
+        """Who holds which of ``pools``."""
+        holders = {pool: holder for pool in pools if (holder := self.holder(pool))}
+        return Shares(self._replica, self._replicas(), holders)
+
+    async def until_another_leads(self, pool: str, timeout_seconds: float) -> bool:
+        """Wait until another replica leads the pool; return whether that came in time."""
+        try:
+            until = self._leases.until(lambda: self.holder(pool) not in ("", self._replica))
+            await asyncio.wait_for(until, timeout_seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def others_live(self) -> bool:
+        """Whether another replica is registered."""
+        return any(replica != self._replica for replica in self._replicas())
+
+    def _on_lease(self, lease: str) -> None:
+        """A replica whose lease went to another without being given back has died, until it registers afresh."""
+        value = self._leases.entries[lease].value
+        if value is None:
+            self._last_holder.pop(lease, None)
+            return
+        holder = value.decode()
+        before = self._last_holder.get(lease, holder)
+        if before != holder:
+            self._suspected[before] = self._clock.now()
+        self._last_holder[lease] = holder
+
+    def _replicas(self) -> list[str]:
+        prefix = token("scheduler") + "."
+        now = self._clock.now()
+        replicas = []
+        for name, entry in self._services.entries.items():
+            if name.startswith(prefix) and entry.value and now - entry.heard_at <= registry.TTL_SECONDS:
+                replica = str(orjson.loads(entry.value)["instance_id"])
+                if entry.heard_at > self._suspected.get(replica, -1.0):
+                    replicas.append(replica)
+        return replicas
+
+
+def key(pool: str) -> str:
+    """Key of a pool's lease."""
+    return f"pool.{token(pool)}"

@@ -1,0 +1,122 @@
+"""Where the scheduler's objects meet."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import prometheus_client
+from nats.js.client import JetStreamContext
+from prometheus_client import CollectorRegistry
+
+from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from sage_common.clock import Clock, MonotonicClock
+from sage_control_plane.classification import RequestClassifier
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.edge import Edge
+from sage_middleware.features import load_feature_extractor
+from sage_platform import leases, registry, subjects
+from sage_platform.kv import open_bucket
+from sage_platform.ring import Ring
+from sage_platform.service_host import ServiceHost, Stop, run
+from sage_scheduler.config import SchedulerSettings
+from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.inspection import Inspection
+from sage_scheduler.lease_board import LeaseBoard
+from sage_scheduler.metrics import PoolGauges, SchedulerMetrics
+from sage_scheduler.pool_leases import PoolLeases
+from sage_scheduler.pool_runner import PoolRunner
+from sage_scheduler.ring import SchedulerRing
+from sage_scheduler.service import SchedulerServicer
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """A running scheduler.
+
+    Attributes:
+        leases: the pools that it leads.
+        servicer: its gRPC API.
+        reconnected: to be called after each NATS reconnection.
+        stop: gives its pools up, hands over what waits, and ends.
+    """
+
+    leases: PoolLeases
+    servicer: SchedulerServicer
+    reconnected: Callable[[], None]
+    stop: Callable[[], Awaitable[None]]
+
+
+async def assemble(
+    ring: Ring,
+    js: JetStreamContext,
+    replica: str,
+    settings: SchedulerSettings,
+    clock: Clock,
+    metrics_registry: CollectorRegistry,
+) -> Scheduler:
+    """Put a scheduler together on a ring and start it. Raises ConfigurationError on settings that name nothing."""
+    control = settings.control()
+    directory = EngineDirectory(ring, replica, clock)
+    edge = Edge(ring, replica, directory, RequestClassifier(load_feature_extractor()[0]), clock)
+    lease_bucket = await open_bucket(js, subjects.BUCKET_LEASES, ttl_seconds=leases.TTL_SECONDS)
+    service_bucket = await open_bucket(js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
+    control_bucket = await open_bucket(js, subjects.BUCKET_CONTROL)
+    lease_board = LeaseBoard(lease_bucket, service_bucket, replica, clock)
+    board = ControlBoard(control_bucket, clock, settings.policy, lambda: scheduler_ring.apply_orders())
+    metrics = SchedulerMetrics(metrics_registry)
+
+    def make_runner(pool: str, epoch: int) -> PoolRunner:
+        policy = board.policy(pool)
+        runner = PoolRunner(ring, directory, clock, metrics, control, pool=pool, policy=policy, epoch=epoch)
+        runner.apply_orders(policy, board.drained())
+        return runner
+
+    pool_leases = PoolLeases(lease_bucket, lease_board, replica, ring, clock, make_runner)
+    scheduler_ring = SchedulerRing(ring, directory, pool_leases, board)
+    metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()]))
+    inspection = Inspection(replica, directory, pool_leases, lease_board, board)
+
+    def reconnected() -> None:
+        lease_board.restart()
+        board.restart()
+
+    async def stop() -> None:
+        await pool_leases.stop()
+        await scheduler_ring.stop()
+        await edge.close()
+        await board.stop()
+        await lease_board.stop()
+        await directory.stop()
+
+    await directory.start()
+    await lease_board.start()
+    await board.start()
+    await edge.start()
+    await scheduler_ring.start()
+    pool_leases.start()
+    servicer = SchedulerServicer(edge, inspection, board, settings.submit_timeout_seconds)
+    return Scheduler(pool_leases, servicer, reconnected, stop)
+
+
+async def start(host: ServiceHost[SchedulerSettings]) -> Stop:
+    """Wire the service onto its host."""
+    scheduler = await assemble(
+        host.ring, host.js, host.instance_id, host.settings, MonotonicClock(), prometheus_client.REGISTRY
+    )
+    host.on_reconnect(scheduler.reconnected)
+    host.grpc.add(
+        scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server,
+        scheduler.servicer,
+        scheduler_pb2.DESCRIPTOR.services_by_name["SchedulerService"].full_name,
+    )
+    return scheduler.stop
+
+
+def main() -> None:
+    """Run the service."""
+    run("scheduler", SchedulerSettings, start)
+
+
+if __name__ == "__main__":
+    main()

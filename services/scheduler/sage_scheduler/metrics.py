@@ -1,0 +1,71 @@
+"""What the scheduler shows Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from sage_control_plane.manager import ControlPlaneManager
+from sage_control_plane.requests import ServiceClass
+
+QUEUE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class SchedulerMetrics:
+    """Counters, written as decisions are carried out.
+
+    Children are kept, because looking one up costs more than using it.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["pool", "service_class"]
+        self._dispatched = Counter("sage_scheduler_dispatched", "Dispatches.", labels, registry=registry)
+        self._retried = Counter("sage_scheduler_retried", "Dispatches after the first.", labels, registry=registry)
+        self._refused = Counter("sage_scheduler_refused", "Refusals.", [*labels, "code"], registry=registry)
+        self._queue_seconds = Histogram(
+            "sage_scheduler_queue_seconds", "Time queued.", labels, buckets=QUEUE_SECONDS, registry=registry
+        )
+        self._kept: dict[tuple[str, ServiceClass], tuple[Counter, Counter, Histogram]] = {}
+
+    def dispatched(self, pool: str, service_class: ServiceClass, queue_us: int, tries: int) -> None:
+        """A request was sent to an engine."""
+        kept = self._kept.get((pool, service_class))
+        if kept is None:
+            labels = (pool, service_class.name.lower())
+            kept = (
+                self._dispatched.labels(*labels),
+                self._retried.labels(*labels),
+                self._queue_seconds.labels(*labels),
+            )
+            self._kept[pool, service_class] = kept
+        kept[0].inc()
+        if tries > 1:
+            kept[1].inc()
+        kept[2].observe(queue_us / 1_000_000)
+
+    def refused(self, pool: str, service_class: ServiceClass, code: str) -> None:
+        """A request was refused."""
+        self._refused.labels(pool, service_class.name.lower(), code).inc()
+
+
+class PoolGauges(Collector):
+    """Gauges of the pools that this replica leads, read when Prometheus asks."""
+
+    def __init__(self, managers: Callable[[], Iterable[ControlPlaneManager]]) -> None:
+        self._managers = managers
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        queued = GaugeMetricFamily("sage_scheduler_queued", "Requests queued.", labels=["pool", "service_class"])
+        outstanding = GaugeMetricFamily("sage_scheduler_outstanding", "Requests on engines.", labels=["pool", "engine"])
+        saturation = GaugeMetricFamily("sage_scheduler_saturation", "Share of credits in use.", labels=["pool"])
+        # The scrape runs on a thread of its own: read from copies.
+        for manager in list(self._managers()):
+            for service_class, waiting in manager.queued_by_class.items():
+                queued.add_metric([manager.pool, service_class.name.lower()], waiting.requests)
+            for book in list(manager.engines.values()):
+                outstanding.add_metric([manager.pool, book.engine_id], book.credits.requests)
+            saturation.add_metric([manager.pool], manager.saturation)
+        yield from (queued, outstanding, saturation)

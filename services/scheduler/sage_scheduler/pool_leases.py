@@ -1,0 +1,141 @@
+"""Striving for the leases of the pools, and what follows from gaining and losing them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from nats.errors import Error as NatsError
+from nats.js.kv import KeyValue
+
+from sage_common.clock import Clock
+from sage_common.logging import get_logger
+from sage_platform.leases import Leadership
+from sage_platform.ring import Ring
+from sage_scheduler import lease_board
+from sage_scheduler.hand_over import hand_over
+from sage_scheduler.lease_board import LeaseBoard
+from sage_scheduler.pool_runner import PoolRunner
+
+log = get_logger(__name__)
+
+REBALANCE_SECONDS = 1.0
+# After a loss: the longest wait for the next leader, and what it is given to subscribe once it holds the lease.
+NEXT_LEADER_SECONDS = 1.0
+SUBSCRIBE_SECONDS = 0.05
+
+MakeRunner = Callable[[str, int], PoolRunner]
+
+
+class PoolLeases:
+    """Keeps one Leadership a pool, and one runner a pool that is led.
+
+    Args:
+        make_runner: makes the runner of (pool, epoch).
+    """
+
+    def __init__(
+        self, bucket: KeyValue, board: LeaseBoard, replica: str, ring: Ring, clock: Clock, make_runner: MakeRunner
+    ) -> None:
+        self._bucket = bucket
+        self._board = board
+        self._replica = replica
+        self._ring = ring
+        self._clock = clock
+        self._make_runner = make_runner
+        self._leaderships: dict[str, Leadership] = {}
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._balancer: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.runners: dict[str, PoolRunner] = {}
+
+    @property
+    def pools(self) -> list[str]:
+        """Pools known, by name."""
+        return sorted(self._leaderships)
+
+    def start(self) -> None:
+        """Begin to share pools with the other replicas."""
+        self._balancer = asyncio.create_task(self._balance_forever(), name="pool-balancer")
+
+    def know(self, pools: Iterable[str]) -> None:
+        """Strive for these pools too."""
+        for pool in pools:
+            if pool not in self._leaderships:
+                leadership = self._leadership(pool)
+                self._leaderships[pool] = leadership
+                leadership.start()
+
+    async def stop(self) -> None:
+        """Give every lease back at once, and pass on what waits if another replica is there to take it."""
+        self._stopping = True
+        if self._balancer is not None:
+            self._balancer.cancel()
+            await asyncio.gather(self._balancer, return_exceptions=True)
+        await asyncio.gather(*(leadership.stop() for leadership in self._leaderships.values()))
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def _leadership(self, pool: str) -> Leadership:
+        return Leadership(
+            self._bucket,
+            lease_board.key(pool),
+            self._replica,
+            clock=self._clock,
+            on_gained=lambda epoch: self._gained(pool, epoch),
+            on_lost=lambda: self._lost(pool),
+            may_strive=lambda: self._may_strive(pool),
+        )
+
+    def _may_strive(self, pool: str) -> bool:
+        return self._board.shares(self._leaderships).may_take(self._board.free_seconds(pool))
+
+    def _gained(self, pool: str, epoch: int) -> None:
+        runner = self._make_runner(pool, epoch)
+        self.runners[pool] = runner
+        self._starting[pool] = asyncio.create_task(self._start(pool, runner), name=f"lead-{pool}")
+
+    async def _start(self, pool: str, runner: PoolRunner) -> None:
+        try:
+            await runner.start()
+        except (NatsError, asyncio.TimeoutError) as error:
+            log.error("could not begin to lead; giving the pool up", pool=pool, error=str(error) or repr(error))
+            self._keep(asyncio.create_task(self._release(pool)))
+
+    def _lost(self, pool: str) -> None:
+        runner = self.runners.pop(pool)
+        runner.cease()
+        starting = self._starting.pop(pool)
+        self._keep(asyncio.create_task(self._retire(pool, runner, starting), name=f"retire-{pool}"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Keep a task from being collected, and have ``stop`` wait for it."""
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _retire(self, pool: str, runner: PoolRunner, starting: asyncio.Task[None]) -> None:
+        """Listen on until the next leader does, so that nothing falls between the two; then pass on what waits."""
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        try:
+            if self._board.others_live() and await self._board.until_another_leads(pool, NEXT_LEADER_SECONDS):
+                await asyncio.sleep(SUBSCRIBE_SECONDS)
+            waiting = await runner.stop()
+            if waiting and (self._board.others_live() or not self._stopping):
+                await hand_over(self._ring, self._clock, pool, waiting, lambda: bool(self._board.holder(pool)))
+        except (NatsError, asyncio.TimeoutError) as error:
+            log.warning("not handed over; the edges submit again", pool=pool, error=str(error) or repr(error))
+
+    async def _balance_forever(self) -> None:
+        while True:
+            await asyncio.sleep(REBALANCE_SECONDS)
+            pool = self._board.shares(self._leaderships).to_give_up()
+            if pool is not None and pool in self.runners:
+                log.info("giving a pool up to a replica that has fewer", pool=pool)
+                await self._release(pool)
+
+    async def _release(self, pool: str) -> None:
+        try:
+            await self._leaderships[pool].release()
+        except (NatsError, asyncio.TimeoutError) as error:
+            log.warning("lease not given back; it expires by itself", pool=pool, error=str(error) or repr(error))

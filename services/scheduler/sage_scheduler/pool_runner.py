@@ -1,0 +1,265 @@
+"""Runs the manager of one pool while this replica leads it: batches in, decisions out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from nats.aio.subscription import Subscription
+
+from sage.inference.v1 import engine_pb2, request_pb2
+from sage_common.clock import Clock
+from sage_common.errors import InternalError, TooLargeError
+from sage_common.logging import get_logger
+from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
+from sage_control_plane.engines import EngineState
+from sage_control_plane.manager import ControlPlaneManager
+from sage_control_plane.requests import Attempt, ServiceClass
+from sage_control_plane.settings import ControlSettings
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.wire import attempt_from_wire, error_from_wire
+from sage_platform import subjects
+from sage_platform.ring import Ring
+from sage_scheduler.metrics import SchedulerMetrics
+from sage_scheduler.translation import (
+    abort_to_wire,
+    dispatch_to_wire,
+    pending_from_wire,
+    refusal_to_wire,
+    up_to_from_wire,
+)
+
+log = get_logger(__name__)
+
+# A new leader waits this long at most for every executor to say what it runs.
+GATHER_SECONDS = 0.6
+
+
+class PoolRunner:
+    """One term of leadership over one pool. Not used again afterwards."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        directory: EngineDirectory,
+        clock: Clock,
+        metrics: SchedulerMetrics,
+        settings: ControlSettings,
+        *,
+        pool: str,
+        policy: str,
+        epoch: int,
+    ) -> None:
+        self.pool = pool
+        self.epoch = epoch
+        self.manager = ControlPlaneManager(pool, policy, settings, epoch=epoch, random=Random(epoch))
+        self._ring = ring
+        self._directory = directory
+        self._clock = clock
+        self._metrics = metrics
+        self._payloads: dict[str, request_pb2.ClassifiedRequest] = {}
+        self._subscriptions: list[Subscription] = []
+        self._dispatch_subjects: dict[str, str] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._deciding = False
+
+    async def start(self) -> None:
+        """Listen, find out what runs already, and begin to decide."""
+        self._subscriptions = [
+            await self._ring.subscribe(
+                subjects.schedule(self.pool), request_pb2.ClassifiedRequestBatch, self._on_requests
+            ),
+            await self._ring.subscribe(subjects.report(self.pool), engine_pb2.ReportBatch, self._on_reports),
+        ]
+        now = self._clock.now()
+        for state in self._directory.engines.values():
+            if state.spec.pool == self.pool:
+                self._update(state, now)
+        await self._directory.ask()
+        complete = await self._directory.wait_until(lambda _directory: self._heard_from_all(now), GATHER_SECONDS)
+        self._deciding = True
+        log.info(
+            "leading",
+            pool=self.pool,
+            epoch=self.epoch,
+            engines=len(self.manager.engines),
+            adopted=self.manager.outstanding,
+            queued=self.manager.queued,
+            heard_from_all=complete,
+            seconds=round(self._clock.now() - now, 3),
+        )
+        self._decide()
+
+    def cease(self) -> None:
+        """Decide nothing more, at once: the lease is gone."""
+        self._deciding = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for subject in self._dispatch_subjects.values():
+            self._ring.on_unheard(subject, None)
+
+    async def stop(self) -> list[request_pb2.ClassifiedRequest]:
+        """Stop listening; return what still waits, for the next leader. ``cease`` comes before."""
+        for subscription in self._subscriptions:
+            await subscription.unsubscribe()
+        now = self._clock.now()
+        waiting = []
+        for pending in self.manager.waiting():
+            payload = self._payloads[pending.request_id]
+            payload.request.age_ms = max(0, int((now - pending.arrived_at) * 1000))
+            waiting.append(payload)
+        return waiting
+
+    # What the service passes on
+
+    def holds(self, request_id: str) -> bool:
+        """Whether the request waits or runs here."""
+        return self.manager.holds(request_id)
+
+    def cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
+        """Requests, or attempts at them, are cancelled."""
+        for cancellation in cancellations:
+            if self.manager.holds(cancellation.request_id):
+                self.manager.cancel(cancellation.request_id, up_to_from_wire(cancellation))
+        self._decide()
+
+    def engines_changed(self, updated: Sequence[EngineState], lost: Sequence[EngineState], reason: str) -> None:
+        """Engines of this pool were heard from, or are gone."""
+        now = self._clock.now()
+        for state in updated:
+            self._update(state, now)
+        for state in lost:
+            engine_id = state.spec.engine_id
+            self.manager.engine_lost(engine_id, reason, now)
+            subject = self._dispatch_subjects.pop(engine_id, None)
+            if subject is not None:
+                self._ring.on_unheard(subject, None)
+        self._decide()
+
+    def apply_orders(self, policy: str, drained: set[str]) -> None:
+        """Go by what operators have ordered."""
+        now = self._clock.now()
+        if policy != self.manager.policy:
+            log.info("policy changed", pool=self.pool, before=self.manager.policy, now=policy)
+            self.manager.set_policy(policy, now)
+        for engine_id in drained ^ self.manager.draining:
+            self.manager.set_draining(engine_id, engine_id in drained, now)
+        self._decide()
+
+    # Batches from the ring
+
+    def _on_requests(self, items: Sequence[request_pb2.ClassifiedRequest]) -> None:
+        now = self._clock.now()
+        for item in items:
+            try:
+                pending = pending_from_wire(item, now)
+            except ValueError as error:
+                self._refuse_unreadable(item, error)
+                continue
+            if self.manager.submit(pending, now):
+                self._payloads[pending.request_id] = item
+        self._decide()
+
+    def _on_reports(self, items: Sequence[engine_pb2.Report]) -> None:
+        now = self._clock.now()
+        manager = self.manager
+        for report in items:
+            event, request_id, attempt = report.event, report.request_id, attempt_from_wire(report.attempt)
+            if event == engine_pb2.REPORT_EVENT_FINISHED:
+                usage = report.usage
+                manager.finished(request_id, attempt, now, (usage.prompt_tokens, usage.completion_tokens))
+            elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
+                manager.first_token(request_id, attempt, now)
+            elif event == engine_pb2.REPORT_EVENT_FAILED:
+                error = error_from_wire(report.error)
+                manager.failed(request_id, attempt, error, now, started_replying=report.started_replying)
+            elif event == engine_pb2.REPORT_EVENT_CANCELLED:
+                manager.cancelled(request_id, attempt)
+        self._decide()
+
+    def _on_unheard(self, engine_id: str) -> None:
+        log.warning("nobody listens for dispatches to an engine", engine=engine_id)
+        self._directory.forget(engine_id, "nobody listens for its dispatches")
+
+    # Decisions
+
+    def _update(self, state: EngineState, now: float) -> None:
+        engine_id = state.spec.engine_id
+        if engine_id not in self._dispatch_subjects:
+            subject = subjects.dispatch(engine_id)
+            self._dispatch_subjects[engine_id] = subject
+            self._ring.on_unheard(subject, lambda _subject, _items: self._on_unheard(engine_id))
+        self.manager.engine_updated(state, now)
+
+    def _decide(self) -> None:
+        if not self._deciding:
+            return
+        now = self._clock.now()
+        while decisions := self.manager.decide(now):
+            for decision in decisions:
+                self._carry_out(decision, now)
+        self._wake_at(self.manager.next_deadline())
+
+    def _carry_out(self, decision: Decision, now: float) -> None:
+        if isinstance(decision, Dispatch):
+            self._dispatch(decision, now)
+        elif isinstance(decision, Abort):
+            self._ring.send(subjects.CANCEL, abort_to_wire(decision))
+        else:
+            payload = self._payloads.get(decision.request_id)
+            if payload is None:
+                return
+            if not self.manager.holds(decision.request_id):
+                # Else a later submission has come since, and the payload is its.
+                del self._payloads[decision.request_id]
+            if isinstance(decision, Refuse):
+                service_class = ServiceClass(payload.classification.service_class)
+                self._metrics.refused(self.pool, service_class, decision.error.code)
+                self._ring.send(payload.request.reply_subject, refusal_to_wire(decision))
+
+    def _dispatch(self, decision: Dispatch, now: float) -> None:
+        payload = self._payloads[decision.request_id]
+        subject = self._dispatch_subjects[decision.engine_id]
+        try:
+            self._ring.send(subject, dispatch_to_wire(decision, payload))
+        except TooLargeError as error:
+            # It fitted on its way here by less than what a dispatch adds to it.
+            self._ring.send(
+                payload.request.reply_subject,
+                refusal_to_wire(Refuse(decision.request_id, decision.attempt, error)),
+            )
+            self.manager.failed(decision.request_id, decision.attempt, error, now, started_replying=False)
+            return
+        service_class = decision.request.classification.service_class
+        self._metrics.dispatched(self.pool, service_class, decision.queue_us, decision.tries)
+
+    def _refuse_unreadable(self, item: request_pb2.ClassifiedRequest, error: ValueError) -> None:
+        request = item.request
+        log.error("request not understood", request_id=request.request_id, error=str(error))
+        failure = InternalError(f"the scheduler does not understand the request's classification: {error}")
+        frame = refusal_to_wire(Refuse(request.request_id, Attempt(request.submission, 0), failure))
+        self._ring.send(request.reply_subject, frame)
+
+    def _wake_at(self, deadline: float | None) -> None:
+        """Have ``tick`` called by then; a timer that is set for earlier does as well."""
+        if deadline is None or deadline >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        delay = max(0.0, deadline - self._clock.now())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        self.manager.tick(self._clock.now())
+        self._decide()
+
+    def _heard_from_all(self, since: float) -> bool:
+        """Whether every executor that is known, and at least one, has been heard from since then."""
+        executors = {state.executor_id for state in self._directory.engines.values()}
+        age = self._clock.now() - since
+        return bool(executors) and all(self._directory.heartbeat_age_seconds(e) <= age for e in executors)

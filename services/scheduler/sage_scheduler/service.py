@@ -1,0 +1,131 @@
+"""gRPC ↔ domain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+from grpc import aio
+
+from sage.inference.v1 import frame_pb2, request_pb2
+from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from sage_common.errors import InvalidRequestError, NotFoundError
+from sage_control_plane.engines import DEFAULT_POOL
+from sage_control_plane.policies.registry import check_policy, policy_names
+from sage_control_plane.requests import Endpoint
+from sage_mesh.edge import Edge, EdgeRequest
+from sage_mesh.reply import Reply
+from sage_mesh.wire import hints_from_wire
+from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.inspection import Inspection
+
+
+class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
+    """The gRPC API. Orders go to the board, which reaches the leader wherever it is; work goes the ring's way."""
+
+    def __init__(self, edge: Edge, inspection: Inspection, board: ControlBoard, timeout_seconds: float) -> None:
+        self._edge = edge
+        self._inspection = inspection
+        self._board = board
+        self._timeout_seconds = timeout_seconds
+
+    async def Submit(  # noqa: N802 - the name in the contract
+        self, request: scheduler_pb2.SubmitRequest, context: aio.ServicerContext
+    ) -> AsyncIterator[scheduler_pb2.SubmitResponse]:
+        reply = self._edge.submit(self._edge_request(request.request))
+        try:
+            async for frame in _frames(reply):
+                yield scheduler_pb2.SubmitResponse(frame=frame)
+        finally:
+            reply.cancel("the caller went away")
+
+    async def GetStatus(  # noqa: N802
+        self, request: scheduler_pb2.GetStatusRequest, context: aio.ServicerContext
+    ) -> scheduler_pb2.GetStatusResponse:
+        return self._inspection.status()
+
+    async def ListEngines(  # noqa: N802
+        self, request: scheduler_pb2.ListEnginesRequest, context: aio.ServicerContext
+    ) -> scheduler_pb2.ListEnginesResponse:
+        return scheduler_pb2.ListEnginesResponse(engines=self._inspection.engines())
+
+    async def DrainEngine(  # noqa: N802
+        self, request: scheduler_pb2.DrainEngineRequest, context: aio.ServicerContext
+    ) -> scheduler_pb2.DrainEngineResponse:
+        engine_id = request.engine_id
+        if self._inspection.engine(engine_id) is None:
+            known = ", ".join(book.state.spec.engine_id for book in self._inspection.engines()) or "none"
+            raise NotFoundError(
+                f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found", param="engine_id"
+            )
+        await self._board.set_drain(engine_id, not request.undo)
+        return scheduler_pb2.DrainEngineResponse(engine=self._inspection.engine(engine_id))
+
+    async def GetPolicy(  # noqa: N802
+        self, request: scheduler_pb2.GetPolicyRequest, context: aio.ServicerContext
+    ) -> scheduler_pb2.GetPolicyResponse:
+        pool = self._known_pool(request.pool or DEFAULT_POOL)
+        return scheduler_pb2.GetPolicyResponse(policy=self._board.policy(pool), available=policy_names())
+
+    async def SetPolicy(  # noqa: N802
+        self, request: scheduler_pb2.SetPolicyRequest, context: aio.ServicerContext
+    ) -> scheduler_pb2.SetPolicyResponse:
+        name = check_policy(request.policy)
+        pool = self._known_pool(request.pool) if request.pool else ""
+        previous = self._board.policy(pool or DEFAULT_POOL)
+        await self._board.set_policy(pool, name)
+        return scheduler_pb2.SetPolicyResponse(previous=previous, policy=self._board.policy(pool or DEFAULT_POOL))
+
+    def _known_pool(self, pool: str) -> str:
+        pools = [status.pool for status in self._inspection.status().pools]
+        if pool not in pools:
+            raise NotFoundError(
+                f"no pool is called {pool!r}; known: {', '.join(pools)}", code="pool_not_found", param="pool"
+            )
+        return pool
+
+    def _edge_request(self, message: request_pb2.InferenceRequest) -> EdgeRequest:
+        try:
+            endpoint = Endpoint(message.endpoint)
+        except ValueError:
+            known = ", ".join(f"{e.value} ({e.name.lower()})" for e in Endpoint)
+            raise InvalidRequestError(
+                f"endpoint {message.endpoint} is not one of {known}", code="unknown_endpoint", param="endpoint"
+            ) from None
+        return EdgeRequest(
+            message.request_id or f"grpc-{os.urandom(8).hex()}",
+            endpoint,
+            message.body,
+            message.tenant or "default",
+            hints_from_wire(message.hints),
+            message.timeout_ms / 1000 or self._timeout_seconds,
+            message.traceparent,
+        )
+
+
+async def _frames(reply: Reply) -> AsyncIterator[frame_pb2.Frame]:
+    """The reply as numbered frames; its error is raised and becomes the call's status."""
+    head = await reply.head()
+    sequence = 0
+    yield frame_pb2.Frame(
+        request_id=reply.request_id,
+        seq=sequence,
+        head=frame_pb2.FrameHead(
+            media=int(head.media),  # type: ignore[arg-type]
+            engine_id=head.engine_id,
+            queue_us=int(head.queue_ms * 1000),
+            tries=head.tries,
+            model=head.model,
+            vector_count=head.vector_count,
+            vector_dimensions=head.vector_dimensions,
+        ),
+    )
+    async for data in reply:
+        sequence += 1
+        yield frame_pb2.Frame(request_id=reply.request_id, seq=sequence, data=data)
+    usage = frame_pb2.Usage(
+        prompt_tokens=reply.usage.prompt_tokens,
+        completion_tokens=reply.usage.completion_tokens,
+        cached_tokens=reply.usage.cached_tokens,
+    )
+    yield frame_pb2.Frame(request_id=reply.request_id, seq=sequence + 1, end=frame_pb2.FrameEnd(usage=usage))

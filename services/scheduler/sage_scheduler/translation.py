@@ -1,0 +1,61 @@
+"""Protobuf ↔ the control plane's requests and decisions."""
+
+from __future__ import annotations
+
+from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
+from sage_control_plane.decisions import Abort, Dispatch, Refuse
+from sage_control_plane.requests import Attempt, PendingRequest
+from sage_mesh.wire import attempt_to_wire, classification_from_wire, error_to_wire
+
+# For requests that came without a time-out; the gateway always sets one.
+DEFAULT_TIMEOUT_MS = 600_000
+
+
+def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> PendingRequest:
+    """Translate a request that arrived at ``now``. Raises ValueError on an enumeration this version does not know."""
+    request = item.request
+    arrived_at = now - request.age_ms / 1000
+    return PendingRequest(
+        request.request_id,
+        request.tenant or "default",
+        classification_from_wire(item.classification),
+        arrived_at,
+        arrived_at + (request.timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
+        request.submission,
+        len(request.body),
+    )
+
+
+def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest) -> frame_pb2.Dispatch:
+    """Translate a dispatch; the request goes on as it came."""
+    return frame_pb2.Dispatch(
+        request=payload.request,
+        classification=payload.classification,
+        engine_id=decision.engine_id,
+        attempt=attempt_to_wire(decision.attempt),
+        tries=decision.tries,
+        queue_us=min(decision.queue_us, 0xFFFFFFFF),
+    )
+
+
+def refusal_to_wire(decision: Refuse) -> frame_pb2.Frame:
+    """Translate a refusal to the frame that ends the request."""
+    return frame_pb2.Frame(
+        request_id=decision.request_id,
+        attempt=attempt_to_wire(decision.attempt),
+        end=frame_pb2.FrameEnd(error=error_to_wire(decision.error)),
+    )
+
+
+def abort_to_wire(decision: Abort) -> engine_pb2.Cancellation:
+    """Translate an abort."""
+    return engine_pb2.Cancellation(
+        request_id=decision.request_id, up_to=attempt_to_wire(decision.up_to), reason=decision.reason
+    )
+
+
+def up_to_from_wire(cancellation: engine_pb2.Cancellation) -> Attempt | None:
+    """The last attempt that a cancellation means; None for all."""
+    if not cancellation.HasField("up_to"):
+        return None
+    return Attempt(cancellation.up_to.submission, cancellation.up_to.dispatch)

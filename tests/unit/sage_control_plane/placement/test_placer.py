@@ -1,0 +1,107 @@
+"""Filters, scores and the pick, put together."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from fixtures.control_plane import engine, request
+
+from sage_control_plane.breaker import Breaker, BreakerSettings
+from sage_control_plane.credits import Credits
+from sage_control_plane.engine_book import EngineBook
+from sage_control_plane.engines import EnginePhase
+from sage_control_plane.pace import Pace
+from sage_control_plane.placement.engine_view import EngineView
+from sage_control_plane.placement.filters import engine_filters, request_filters
+from sage_control_plane.placement.pickers import make_picker
+from sage_control_plane.placement.placer import Placer
+from sage_control_plane.placement.scorers import LeastWork
+from sage_control_plane.requests import PendingRequest
+
+
+def book(engine_id: str = "e", *, seconds_per_token: float = 1e-3, token_cap: int = 0) -> EngineBook:
+    state = engine(engine_id, concurrency=2, token_cap=token_cap)
+    breaker = Breaker(BreakerSettings())
+    return EngineBook(engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), seconds_per_token)
+
+
+class Favourite:
+    """Scores one engine 1 and the others 0, and remembers."""
+
+    name = "favourite"
+
+    def __init__(self, engine_id: str) -> None:
+        self._engine_id = engine_id
+        self.events: list[str] = []
+
+    def score(self, view: EngineView, item: PendingRequest) -> float:
+        return float(view.engine_id == self._engine_id)
+
+    def placed(self, view: EngineView, item: PendingRequest) -> None:
+        self.events.append(f"placed {item.request_id} on {view.engine_id}")
+
+    def removed(self, engine_id: str) -> None:
+        self.events.append(f"removed {engine_id}")
+
+
+def placer(*scorers: tuple[object, float]) -> Placer:
+    weighted = scorers or ((LeastWork(), 1.0),)
+    return Placer(engine_filters(), request_filters(), weighted, make_picker("argmin"), Random(1))  # type: ignore[arg-type]
+
+
+def test_each_filter_is_named_when_it_refuses() -> None:
+    item, busy, cases = request("r", tokens=100), book(token_cap=150), placer()
+    assert cases.refused_by(busy, item) == ""
+    busy.credits.take(100)
+    assert cases.admits(busy)
+    assert cases.refused_by(busy, item) == "tokens_fit"
+    busy.credits.take(1)
+    assert cases.refused_by(busy, item) == "has_slot"
+    busy.breaker.open()
+    assert cases.refused_by(busy, item) == "breaker"
+    busy.draining = True
+    assert cases.refused_by(busy, item) == "not_draining"
+    busy.state = engine("e", phase=EnginePhase.STARTING)
+    assert cases.refused_by(busy, item) == "ready"
+    assert not cases.admits(busy)
+
+
+def test_least_work_counts_tokens_and_speed() -> None:
+    item = request("r", tokens=100)
+    idle, loaded, slow = book("idle"), book("loaded"), book("slow", seconds_per_token=1e-2)
+    loaded.credits.take(300)
+    scores = {view.engine_id: LeastWork().score(view, item) for view in (idle, loaded, slow)}
+    assert scores["idle"] == pytest.approx(1 / 1.1)
+    assert scores["loaded"] == pytest.approx(1 / 1.4)
+    assert scores["slow"] == pytest.approx(1 / 2)
+    placement = placer().place(item, [slow, loaded, idle])
+    assert placement is not None
+    assert placement.engine_id == "idle"
+    assert dict(placement.candidates) == pytest.approx(scores)
+
+
+def test_scores_are_added_by_weight() -> None:
+    near, far = book("near"), book("far")
+    far.credits.take(5000)
+    item = request("r")
+    slight, strong = Favourite("far"), Favourite("far")
+    weak = placer((LeastWork(), 10.0), (slight, 1.0)).place(item, [near, far])
+    firm = placer((LeastWork(), 1.0), (strong, 10.0)).place(item, [near, far])
+    assert weak is not None
+    assert firm is not None
+    assert (weak.engine_id, firm.engine_id) == ("near", "far")
+    assert strong.events == ["placed r on far"]
+
+
+def test_scorers_hear_of_engines_that_are_gone() -> None:
+    favourite = Favourite("e")
+    placer((favourite, 1.0)).removed("e")
+    assert favourite.events == ["removed e"]
+
+
+def test_nothing_is_placed_where_nothing_fits() -> None:
+    full = book(token_cap=100)
+    full.credits.take(100)
+    assert placer().place(request("r", tokens=10), [full]) is None
+    assert placer().place(request("r"), []) is None

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sage_control_plane.batching import Batch, BatchLimits, LengthAwareQueue
+
+LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
+LIMITS = st.builds(BatchLimits, st.integers(1, 2048), st.floats(0, 1))
+ONE_BY_ONE = BatchLimits(token_budget=1)
+
+
+def filled(lengths: list[int], limits: BatchLimits) -> LengthAwareQueue[str, int]:
+    queue: LengthAwareQueue[str, int] = LengthAwareQueue(limits)
+    queue.open("r")
+    for key, tokens in enumerate(lengths):
+        queue.add("r", key, tokens)
+    return queue
+
+
+def drained(queue: LengthAwareQueue[str, int]) -> list[Batch[int]]:
+    batches = []
+    while batch := queue.take():
+        batches.append(batch)
+    return batches
+
+
+@given(LENGTHS, LIMITS)
+def test_every_item_is_in_exactly_one_batch(lengths: list[int], limits: BatchLimits) -> None:
+    keys = [key for batch in drained(filled(lengths, limits)) for key in batch.keys]
+    assert sorted(keys) == list(range(len(lengths)))
+
+
+@given(LENGTHS, LIMITS)
+def test_only_a_single_item_exceeds_the_limits(lengths: list[int], limits: BatchLimits) -> None:
+    for batch in drained(filled(lengths, limits)):
+        sizes = [lengths[key] for key in batch.keys]
+        assert (batch.tokens, batch.longest) == (sum(sizes), max(sizes))
+        if len(sizes) > 1:
+            assert len(sizes) * max(sizes) <= limits.token_budget
+            padding = len(sizes) * max(sizes) - sum(sizes)
+            assert padding <= limits.max_padding_share * len(sizes) * max(sizes)
+
+
+@given(LENGTHS, LIMITS)
+def test_every_batch_begins_with_the_oldest_item_of_a_request(lengths: list[int], limits: BatchLimits) -> None:
+    queue = filled(lengths, limits)
+    waiting = set(range(len(lengths)))
+    while batch := queue.take():
+        assert batch.keys[0] == min(waiting)
+        waiting -= set(batch.keys)
+        assert len(queue) == len(waiting)
+        assert queue.tokens == sum(lengths[key] for key in waiting)
+        assert all((key in queue) == (key in waiting) for key in range(len(lengths)))
+
+
+@given(LENGTHS, LIMITS)
+def test_equal_lengths_leave_in_order_of_age(lengths: list[int], limits: BatchLimits) -> None:
+    keys = [key for batch in drained(filled(lengths, limits)) for key in batch.keys]
+    for length in set(lengths):
+        same = [key for key in keys if lengths[key] == length]
+        assert same == sorted(same)
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=12), min_size=1, max_size=8),
+    LIMITS,
+    st.integers(0, 5),
+    st.data(),
+)
+def test_only_what_nobody_else_wants_is_dropped_with_a_request(
+    wanted: list[set[int]], limits: BatchLimits, taken: int, data: st.DataObject
+) -> None:
+    queue: LengthAwareQueue[int, int] = LengthAwareQueue(limits)
+    for request, keys in enumerate(wanted):
+        queue.open(request)
+        for key in sorted(keys):
+            queue.add(request, key, tokens=key + 1)
+    out = {key for _ in range(taken) for key in getattr(queue.take(), "keys", ())}
+    closed = data.draw(st.sets(st.integers(0, len(wanted) - 1)))
+    dropped = [key for request in sorted(closed) for key in queue.close(request)]
+    still_wanted = {key for request, keys in enumerate(wanted) if request not in closed for key in keys}
+    assert sorted(dropped) == sorted(set().union(*wanted) - out - still_wanted)
+    left = [key for batch in iter(queue.take, None) if batch for key in batch.keys]
+    assert sorted(left) == sorted(still_wanted - out)
+    assert (len(queue), queue.tokens) == (0, 0)
+
+
+def test_neighbours_in_length_are_preferred() -> None:
+    queue = filled([20, 100, 21, 19, 3, 20], BatchLimits(token_budget=84, max_padding_share=0.5))
+    first = queue.take()
+    assert first is not None
+    assert first.keys == (0, 5, 3, 2)
+    assert first.padded_tokens == 84
+
+
+def test_a_short_text_is_not_padded_to_the_length_of_a_long_one() -> None:
+    queue = filled([4, 200], BatchLimits(token_budget=512, max_padding_share=0.25))
+    assert [batch.keys for batch in drained(queue)] == [(0,), (1,)]
+
+
+def test_texts_of_different_requests_share_a_batch() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits())
+    for request in ("a", "b", "c"):
+        queue.open(request)
+        queue.add(request, f"text of {request}", 9)
+    assert queue.take() == Batch(("text of a", "text of b", "text of c"), 27, 9)
+
+
+def test_an_item_wanted_by_a_second_request_comes_when_either_has_its_turn() -> None:
+    queue: LengthAwareQueue[str, int] = LengthAwareQueue(ONE_BY_ONE)
+    queue.open("long")
+    for key in range(10):
+        queue.add("long", key, 5)
+    queue.open("short")
+    queue.add("short", 7, 5)
+    assert queue.take() == Batch((7,), 5, 5)
+    assert len(queue) == 9
+
+
+def served(slots: int, shorts_waiting: Callable[[int, int], int]) -> list[str]:
+    """Who is served in each slot: one long request from the start, and short ones as ``shorts_waiting`` says.
+
+    Args:
+        shorts_waiting: from the slot and the short requests that wait, how many are to wait.
+    """
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(ONE_BY_ONE)
+    queue.open("long")
+    for number in range(slots):
+        queue.add("long", f"long {number}", 1)
+    names: list[str] = []
+    waiting = opened = 0
+    for slot in range(slots):
+        for _ in range(shorts_waiting(slot, waiting) - waiting):
+            name = f"short {opened}"
+            queue.open(name)
+            queue.add(name, name, 1)
+            opened += 1
+            waiting += 1
+        batch = queue.take()
+        assert batch is not None
+        (key,) = batch.keys
+        names.append(key.split()[0])
+        if key.startswith("short"):
+            assert queue.close(key) == []
+            waiting -= 1
+    return names
+
+
+def test_a_short_request_goes_before_the_rest_of_a_long_one() -> None:
+    names = served(100, lambda slot, waiting: 1 if slot == 40 else waiting)
+    assert [slot for slot, name in enumerate(names) if name == "short"] == [40]
+
+
+def test_short_requests_at_half_the_capacity_leave_the_other_half_to_a_long_one() -> None:
+    names = served(200, lambda slot, waiting: waiting + (slot % 2 == 0))
+    assert names.count("short") == pytest.approx(100, abs=1)
+    assert all({"short", "long"} == set(names[slot : slot + 3]) for slot in range(198))
+
+
+@pytest.mark.parametrize("clients", [1, 3, 8])
+def test_a_flood_of_short_requests_leaves_a_long_one_its_share(clients: int) -> None:
+    names = served(400, lambda _slot, _waiting: clients)
+    assert names.count("long") == pytest.approx(400 / (clients + 1), rel=0.1)
+
+
+def test_taking_many_batches_of_a_long_request_does_not_put_it_ahead_of_later_ones() -> None:
+    """Neighbours are taken out of turn; what was passed over must not count as older than a later request."""
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(token_budget=40, max_padding_share=0))
+    queue.open("long")
+    for number in range(100):
+        queue.add("long", f"{number}", 10 if number % 2 else 20)
+    for _ in range(10):
+        queue.take()
+    queue.open("short")
+    queue.add("short", "short", 3)
+    assert queue.take() == Batch(("short",), 3, 3)
+
+
+def test_an_item_without_tokens_is_an_error() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits())
+    queue.open("r")
+    with pytest.raises(ValueError, match="at least one token, got 0"):
+        queue.add("r", "x", 0)

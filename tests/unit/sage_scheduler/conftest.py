@@ -1,0 +1,23 @@
+"""A mesh of its own for each test of the scheduler: leases and orders are state that tests must not share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fixtures.nats import start_nats
+from fixtures.scheduler_mesh import SchedulerMesh, scheduler_mesh
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[SchedulerMesh]:
+    """Nats, an edge; the test adds executors and schedulers."""
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    nats = start_nats(directory)
+    try:
+        async with scheduler_mesh(nats) as made:
+            yield made
+    finally:
+        nats.stop()

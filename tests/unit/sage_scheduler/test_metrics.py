@@ -1,0 +1,33 @@
+"""What Prometheus is shown."""
+
+from __future__ import annotations
+
+from fixtures.control_plane import Pool, engine, request
+from prometheus_client import CollectorRegistry
+
+from sage_control_plane.requests import ServiceClass
+from sage_scheduler.metrics import PoolGauges, SchedulerMetrics
+
+
+def test_decisions_are_counted_by_pool_and_class() -> None:
+    registry = CollectorRegistry()
+    metrics = SchedulerMetrics(registry)
+    metrics.dispatched("main", ServiceClass.BULK, 1500, 1)
+    metrics.dispatched("main", ServiceClass.BULK, 1500, 2)
+    metrics.refused("main", ServiceClass.BULK, "queue_full")
+    labels = {"pool": "main", "service_class": "bulk"}
+    assert registry.get_sample_value("sage_scheduler_dispatched_total", labels) == 2
+    assert registry.get_sample_value("sage_scheduler_retried_total", labels) == 1
+    assert registry.get_sample_value("sage_scheduler_refused_total", {**labels, "code": "queue_full"}) == 1
+    assert registry.get_sample_value("sage_scheduler_queue_seconds_sum", labels) == 0.003
+
+
+def test_gauges_show_the_books() -> None:
+    pool = Pool(engine("a", concurrency=2))
+    pool.submit(*(request(str(n), pool.now) for n in range(5)))
+    registry = CollectorRegistry()
+    registry.register(PoolGauges(lambda: [pool.manager]))
+    queued = {"pool": "main", "service_class": "interactive"}
+    assert registry.get_sample_value("sage_scheduler_queued", queued) == 3
+    assert registry.get_sample_value("sage_scheduler_outstanding", {"pool": "main", "engine": "a"}) == 2
+    assert registry.get_sample_value("sage_scheduler_saturation", {"pool": "main"}) == 1.0
