@@ -35,11 +35,13 @@ class StaticAnswer:
         tokens: tokens in an answer, > 0.
         gap_ms: milliseconds between the tokens of a stream; 0 sends them all in one write.
         delay_ms: milliseconds before the first byte.
+        model: name in ``/v1/models`` and in the answers; requests for any other are answered all the same.
     """
 
     tokens: int = 16
     gap_ms: float = 0.0
     delay_ms: float = 0.0
+    model: str = MODEL
 
     def usage(self) -> dict[str, int]:
         """The usage that every answer reports."""
@@ -58,7 +60,8 @@ class RenderedAnswers:
             for chat in (True, False)
             for usage in (True, False)
         }
-        models = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": CREATED, "owned_by": "sage"}]}
+        model = {"id": answer.model, "object": "model", "created": CREATED, "owned_by": "sage"}
+        models = {"object": "list", "data": [model]}
         self.models = _json_response(models)
         self.health = _response(b"200 OK", b"text/plain", b"")
         error = {"error": {"message": "no such path", "type": "invalid_request_error", "code": "not_found"}}
@@ -163,7 +166,7 @@ def _whole(answer: StaticAnswer, *, chat: bool) -> dict[str, object]:
     text = WORD * answer.tokens
     content = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
     return {
-        **_common(chat=chat, streaming=False),
+        **_common(answer, chat=chat, streaming=False),
         "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": "length"}],
         "usage": answer.usage(),
     }
@@ -175,7 +178,7 @@ def _stream(answer: StaticAnswer, *, chat: bool, include_usage: bool) -> tuple[b
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
         b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
     )
-    common = _common(chat=chat, streaming=True)
+    common = _common(answer, chat=chat, streaming=True)
     pieces: list[bytes] = []
     for position in range(answer.tokens):
         content: dict[str, object] = {"delta": {"content": WORD}} if chat else {"text": WORD}
@@ -191,10 +194,10 @@ def _stream(answer: StaticAnswer, *, chat: bool, include_usage: bool) -> tuple[b
     return tuple(pieces)
 
 
-def _common(*, chat: bool, streaming: bool) -> dict[str, object]:
+def _common(answer: StaticAnswer, *, chat: bool, streaming: bool) -> dict[str, object]:
     kind = ("chat.completion.chunk" if streaming else "chat.completion") if chat else "text_completion"
     identifier = "chatcmpl-static" if chat else "cmpl-static"
-    return {"id": identifier, "object": kind, "created": CREATED, "model": MODEL}
+    return {"id": identifier, "object": kind, "created": CREATED, "model": answer.model}
 
 
 def _event(data: bytes) -> bytes:
@@ -217,6 +220,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=16, help="tokens in an answer (default 16)")
     parser.add_argument("--gap-ms", type=float, default=0.0, help="milliseconds between the tokens of a stream")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="milliseconds before the first byte")
+    parser.add_argument("--model", default=MODEL, help=f"name of the model (default {MODEL})")
     arguments = parser.parse_args()
     if arguments.tokens < 1 or arguments.gap_ms < 0 or arguments.delay_ms < 0:
         parser.error("--tokens must be at least 1, --gap-ms and --delay-ms at least 0")
@@ -228,7 +232,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    answer = StaticAnswer(arguments.tokens, arguments.gap_ms, arguments.delay_ms)
+    answer = StaticAnswer(arguments.tokens, arguments.gap_ms, arguments.delay_ms, arguments.model)
     server, url = await serve(arguments.host, arguments.port, answer)
     print(url, flush=True)
     await ended.wait()

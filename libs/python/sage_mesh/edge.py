@@ -30,6 +30,7 @@ from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.requests import Endpoint, Hints
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.in_flight import InFlight, Outcome
+from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
 from sage_mesh.wire import classification_to_wire, hints_from_wire, hints_to_wire
 from sage_platform import subjects
@@ -89,6 +90,7 @@ class Edge:
         self._classifier = classifier
         self._clock = clock
         self._timings = timings or EdgeTimings()
+        self._pools = PoolSender(ring, clock)
         self._in_flight: dict[str, InFlight] = {}
         self._subscription: Subscription | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -109,6 +111,7 @@ class Edge:
         """End what is in flight with an error and stop listening."""
         for request_id in list(self._in_flight):
             self._end(request_id, UnavailableError("this edge is stopping; send the request again", retryable=True))
+        await self._pools.close()
         if self._sweeper:
             await end_tasks(self._sweeper)
         subscription, self._subscription = self._subscription, None
@@ -225,9 +228,8 @@ class Edge:
                 log.exception("classification failed", request_id=message.request_id)
                 self._end(message.request_id, InternalError("the request could not be classified"))
                 continue
-            self._ring.send(
-                subjects.schedule(classification.pool),
-                request_pb2.ClassifiedRequest(request=message, classification=classification_to_wire(classification)),
+            self._pools.send(
+                request_pb2.ClassifiedRequest(request=message, classification=classification_to_wire(classification))
             )
 
     def _on_directory(self, change: DirectoryChange) -> None:

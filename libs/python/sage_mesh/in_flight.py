@@ -71,8 +71,11 @@ class InFlight:
         """
         attempt = Attempt(frame.attempt.submission, frame.attempt.dispatch)
         if attempt != self.attempt:
-            if attempt < self.attempt or self.reply.delivered:
+            if attempt < self.attempt:
                 return Outcome.DROPPED
+            if self.reply.delivered:
+                # Bytes of another attempt cannot be joined to those delivered, but the word that it is over can.
+                return self._end(frame.end) if frame.end.HasField("error") else Outcome.DROPPED
             self.attempt = attempt
             self.next_seq = 0
             self.reply.restart()

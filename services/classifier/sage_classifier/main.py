@@ -44,7 +44,12 @@ async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
     host.grpc.add(
         classifier_pb2_grpc.add_ClassifierServiceServicer_to_server, ClassifierServicer(ring), descriptor.full_name
     )
-    return directory.stop
+
+    async def stop() -> None:
+        await ring.close()
+        await directory.stop()
+
+    return stop
 
 
 def main() -> None:

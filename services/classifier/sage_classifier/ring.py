@@ -13,6 +13,7 @@ from sage_common.logging import get_logger
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.requests import Endpoint
 from sage_mesh.directory import EngineDirectory
+from sage_mesh.pool_sender import PoolSender
 from sage_mesh.wire import classification_to_wire, error_to_wire, hints_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
@@ -36,6 +37,7 @@ class ClassifierRing:
         self._classifier = classifier
         self._directory = directory
         self._clock = clock
+        self._pools = PoolSender(ring, clock)
         self._classified = classified
         self._seconds = seconds
 
@@ -44,6 +46,10 @@ class ClassifierRing:
         await self._ring.subscribe(
             subjects.CLASSIFY, request_pb2.InferenceRequestBatch, self._on_requests, queue=subjects.CLASSIFY_QUEUE
         )
+
+    async def close(self) -> None:
+        """Stop; requests that wait for a leader are their edges' again."""
+        await self._pools.close()
 
     def classify(self, request: request_pb2.InferenceRequest) -> request_pb2.Classification:
         """Classify one request; the gRPC API uses it too. Raises SageError."""
@@ -62,10 +68,7 @@ class ClassifierRing:
         for request in requests:
             try:
                 classification = self.classify(request)
-                self._ring.send(
-                    subjects.schedule(classification.pool),
-                    request_pb2.ClassifiedRequest(request=request, classification=classification),
-                )
+                self._pools.send(request_pb2.ClassifiedRequest(request=request, classification=classification))
             except SageError as error:
                 failed += 1
                 self._refuse(request, error)

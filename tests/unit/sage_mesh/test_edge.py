@@ -32,6 +32,7 @@ from sage_mesh.edge import Edge, EdgeRequest, EdgeTimings
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.executor import Executor
 from sage_mesh.reply import Media
+from sage_mesh.wire import error_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
@@ -340,3 +341,20 @@ async def test_a_classified_request_keeps_its_body_byte_for_byte(nats_server: Na
         await mesh.submit(body=body).read()
         assert mesh.engine.jobs[0].body == body
         assert mesh.dispatcher.requests[0].classification.kind == request_pb2.REQUEST_KIND_LLM_CHAT
+
+
+async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_server: NatsProcess) -> None:
+    async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"part")
+        await asyncio.Event().wait()
+
+    async with mesh_of(nats_server, stall_after_first) as mesh:
+        pieces = aiter(mesh.submit("r1", timeout_seconds=60))
+        assert await anext(pieces) == b"part"
+        request = mesh.dispatcher.requests[0].request
+        end = frame_pb2.FrameEnd(error=error_to_wire(EngineFailedError("its engine is lost", retryable=True)))
+        attempt = frame_pb2.Attempt(submission=1, dispatch=99)
+        mesh.ring.send(request.reply_subject, frame_pb2.Frame(request_id="r1", attempt=attempt, end=end))
+        with pytest.raises(EngineFailedError, match="its engine is lost"):
+            await asyncio.wait_for(anext(pieces), 5)
