@@ -1,0 +1,1 @@
+"""The embed-executor service."""

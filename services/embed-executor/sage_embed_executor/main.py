@@ -1,0 +1,43 @@
+"""Where the embed-executor's objects meet."""
+
+from __future__ import annotations
+
+import os
+
+from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
+from sage_common.clock import MonotonicClock
+from sage_embed_executor.config import EmbedExecutorSettings
+from sage_embed_executor.engines import make_engine
+from sage_embed_executor.metrics import EmbedMetrics
+from sage_embed_executor.service import EmbeddingServicer
+from sage_mesh.executor import Executor
+from sage_platform.service_host import ServiceHost, Stop, run
+
+
+async def start(host: ServiceHost[EmbedExecutorSettings]) -> Stop:
+    """Wire the service. The model goes on loading after it is up; the engine's phase says how far it is."""
+    clock = MonotonicClock()
+    executor = Executor(host.ring, host.instance_id, "embed-executor", clock)
+    engine = make_engine(host.settings, host.instance_id, clock, EmbedMetrics())
+    await executor.start()
+    await executor.host(engine)
+    descriptor = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
+    host.grpc.add(
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server, EmbeddingServicer(executor), descriptor.full_name
+    )
+
+    async def stop() -> None:
+        await executor.stop(host.settings.drain_timeout_seconds)
+
+    return stop
+
+
+def main() -> None:
+    """Run the service."""
+    # The tokenizer's own thread pool would compete with the inference streams; one thread does 0.8M tokens/s.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    run("embed-executor", EmbedExecutorSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The real model, loaded once."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from sage_embed_executor.engine import LoadedModel
+from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.tokenizer import TextTokenizer
+from sage_embed_executor.weights import DEFAULT_MODEL, find_weights
+
+
+@pytest.fixture(scope="session")
+def folder() -> ModelFolder:
+    """The files of all-MiniLM-L6-v2."""
+    return read_model_folder(find_weights(DEFAULT_MODEL))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(folder: ModelFolder) -> TextTokenizer:
+    return TextTokenizer.load(folder.path)
+
+
+@pytest.fixture(scope="session")
+def minilm(folder: ModelFolder, tokenizer: TextTokenizer) -> LoadedModel:
+    """all-MiniLM-L6-v2 on the backend that ``auto`` takes."""
+    from sage_embed_executor.backends.registry import load_backend
+
+    with warnings.catch_warnings():
+        # Whatever frameworks have to say about themselves while they are imported.
+        warnings.simplefilter("ignore")
+        return LoadedModel(folder, tokenizer, load_backend("auto", folder, threads=1))

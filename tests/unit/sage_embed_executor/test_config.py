@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sage_common.clock import ManualClock
+from sage_common.config import load
+from sage_common.errors import ConfigurationError
+from sage_embed_executor.config import EmbedExecutorSettings
+from sage_embed_executor.engines import engine_id, make_engine
+from sage_embed_executor.metrics import EmbedMetrics
+
+
+@pytest.mark.parametrize(
+    ("processors", "streams", "threads", "layout"),
+    [(1, 0, 0, (1, 1)), (2, 0, 0, (2, 1)), (16, 0, 0, (4, 4)), (2, 1, 0, (1, 2)), (2, 4, 0, (4, 1)), (8, 2, 3, (2, 3))],
+)
+def test_streams_share_the_processors(processors: int, streams: int, threads: int, layout: tuple[int, int]) -> None:
+    settings = load(EmbedExecutorSettings, streams=streams, threads_per_stream=threads)
+    assert settings.stream_layout(processors) == layout
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_EMBED_EXECUTOR_TOKEN_BUDGET", "2048")
+    assert load(EmbedExecutorSettings).limits.token_budget == 2048
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("engine", "sentence-transformer", "unknown embedding engine .*did you mean 'sentence-transformers'"),
+        ("backend", "torch_bert", "unknown embedding backend .*did you mean 'torch-bert'"),
+    ],
+)
+def test_an_unknown_name_ends_the_start(setting: str, value: str, message: str) -> None:
+    settings = load(EmbedExecutorSettings, None, **{setting: value})
+    with pytest.raises(ConfigurationError, match=message):
+        make_engine(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
+
+
+def test_an_engine_is_named_for_its_model_and_its_process() -> None:
+    assert engine_id("sentence-transformers/all-MiniLM-L6-v2", "embed-executor-41-9c3f2a") == "all-MiniLM-L6-v2-3f2a"

@@ -1,0 +1,186 @@
+"""The engine with the real model, in process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sage_common.clock import MonotonicClock
+from sage_common.errors import ConfigurationError, InternalError, InvalidRequestError, UnavailableError
+from sage_control_plane.batching import BatchLimits
+from sage_control_plane.engines import EnginePhase
+from sage_control_plane.requests import Endpoint
+from sage_embed_executor.backends.backend import Vectors
+from sage_embed_executor.engine import LoadedModel, LoadModel, SentenceTransformersEngine, cut, new_spec
+from sage_embed_executor.metrics import EmbedMetrics
+from sage_mesh.engine_host import EngineJob
+from sage_mesh.reply import Media, TokenUsage
+
+
+@dataclass
+class Answer:
+    """A ReplyWriter that keeps what it is given."""
+
+    media: Media | None = None
+    model: str = ""
+    shape: tuple[int, int] = (0, 0)
+    bytes_: bytearray = field(default_factory=bytearray)
+    used: TokenUsage = TokenUsage()
+
+    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
+        self.media, self.model, self.shape = media, model, (vector_count, vector_dimensions)
+
+    def data(self, data: bytes) -> None:
+        self.bytes_ += data
+
+    def usage(self, usage: TokenUsage) -> None:
+        self.used = usage
+
+    @property
+    def vectors(self) -> Vectors:
+        return np.frombuffer(bytes(self.bytes_), dtype="<f4").reshape(self.shape)
+
+
+def engine_of(load: LoadModel) -> SentenceTransformersEngine:
+    spec = new_spec("minilm-test", "all-MiniLM-L6-v2", ("minilm",), "main", 64, "")
+    metrics = EmbedMetrics(CollectorRegistry())
+    return SentenceTransformersEngine(spec, load, BatchLimits(), 2, 1_000_000, MonotonicClock(), metrics)
+
+
+@pytest.fixture
+async def engine(minilm: LoadedModel) -> AsyncIterator[SentenceTransformersEngine]:
+    one = engine_of(lambda: minilm)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+async def run(engine: SentenceTransformersEngine, **body: Any) -> Answer:
+    answer = Answer()
+    job = EngineJob("r", Endpoint.EMBEDDINGS, orjson.dumps(body), "all-MiniLM-L6-v2")
+    await asyncio.wait_for(engine.run(job, answer), 60)
+    return answer
+
+
+async def test_a_ready_engine_tells_the_models_limits(engine: SentenceTransformersEngine) -> None:
+    card = engine.spec.models[0]
+    assert (engine.phase, engine.reason) == (EnginePhase.READY, "")
+    assert (card.name, card.aliases, card.dimensions, card.max_context_tokens) == (
+        "all-MiniLM-L6-v2",
+        ("minilm",),
+        384,
+        256,
+    )
+
+
+async def test_an_answer_has_its_shape_and_the_tokens_that_the_model_saw(engine: SentenceTransformersEngine) -> None:
+    answer = await run(engine, input=["hello world", "hello world", "hello"])
+    assert (answer.media, answer.model, answer.shape) == (Media.VECTORS_FLOAT, "all-MiniLM-L6-v2", (3, 384))
+    assert answer.used == TokenUsage(prompt_tokens=4 + 4 + 3)
+    assert (answer.vectors[0] == answer.vectors[1]).all()
+    np.testing.assert_allclose(np.linalg.norm(answer.vectors, axis=1), 1, atol=1e-5)
+
+
+async def test_like_texts_have_near_vectors(engine: SentenceTransformersEngine) -> None:
+    answer = await run(engine, input=["How do I reset my password?", "I forgot my login secret", "Bananas are yellow"])
+    near, far = answer.vectors[0] @ answer.vectors[1], answer.vectors[0] @ answer.vectors[2]
+    assert near > 0.4
+    assert far < 0.2
+
+
+async def test_token_ids_give_the_vector_of_their_text(engine: SentenceTransformersEngine) -> None:
+    text = await run(engine, input="hello world")
+    for given in ([7592, 2088], [[7592, 2088]], [101, 7592, 2088, 102]):
+        ids = await run(engine, input=given)
+        assert (ids.vectors == text.vectors).all()
+        assert ids.used == text.used
+
+
+async def test_base64_is_only_another_form_of_the_same_bytes(engine: SentenceTransformersEngine) -> None:
+    as_float = await run(engine, input="hello world", encoding_format="float")
+    as_base64 = await run(engine, input="hello world", encoding_format="base64")
+    assert as_base64.media is Media.VECTORS_BASE64
+    assert as_base64.bytes_ == as_float.bytes_
+    assert len(base64.b64encode(as_base64.bytes_)) == 2048
+
+
+async def test_fewer_dimensions_are_the_first_ones_normalised_again(engine: SentenceTransformersEngine) -> None:
+    whole = await run(engine, input=["hello world", "b"])
+    short = await run(engine, input=["hello world", "b"], dimensions=64)
+    assert short.shape == (2, 64)
+    expected = whole.vectors[:, :64] / np.linalg.norm(whole.vectors[:, :64], axis=1, keepdims=True)
+    np.testing.assert_allclose(short.vectors, expected, atol=1e-6)
+    again = await run(engine, input=["hello world", "b"])
+    assert (again.vectors == whole.vectors).all()
+
+
+def test_a_zero_vector_stays_zero_when_it_is_cut() -> None:
+    assert cut(np.array([[0, 0, 3]], dtype=np.float32), 2).tolist() == [[0, 0]]
+
+
+async def test_a_long_text_is_cut_and_billed_as_cut(engine: SentenceTransformersEngine) -> None:
+    answer = await run(engine, input="word " * 2000)
+    assert answer.used.prompt_tokens == 256
+
+
+async def test_many_texts_equal_the_same_texts_one_by_one(engine: SentenceTransformersEngine) -> None:
+    texts = [f"text number {n} " + "with more words " * (n % 9) for n in range(40)]
+    together = await run(engine, input=texts)
+    other = engine_of(lambda: LoadedModel(*parts(engine)))
+    await other.start()
+    alone = [await run(other, input=text) for text in texts]
+    await other.stop()
+    np.testing.assert_allclose(together.vectors, np.concatenate([a.vectors for a in alone]), rtol=0, atol=1e-5)
+    assert together.used.prompt_tokens == sum(a.used.prompt_tokens for a in alone)
+
+
+def parts(engine: SentenceTransformersEngine) -> tuple[Any, Any, Any]:
+    model, _executor = engine._ready()
+    return model.folder, model.tokenizer, model.backend
+
+
+async def test_an_unknown_token_id_is_refused_before_anything_is_computed(engine: SentenceTransformersEngine) -> None:
+    with pytest.raises(InvalidRequestError, match="ids 0 to 30521") as caught:
+        await run(engine, input=[99999])
+    assert (caught.value.code, caught.value.param) == ("invalid_token_id", "input")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "reason"),
+    [
+        (ConfigurationError("no weights; pip install some"), ConfigurationError, "no weights; pip install some"),
+        (ValueError("odd"), InternalError, "the model could not be loaded: ValueError: odd"),
+    ],
+)
+async def test_an_engine_that_cannot_load_is_unhealthy_and_says_why(
+    raised: Exception, expected: type[Exception], reason: str
+) -> None:
+    def load() -> LoadedModel:
+        raise raised
+
+    engine = engine_of(load)
+    assert engine.phase is EnginePhase.STARTING
+    with pytest.raises(expected):
+        await engine.start()
+    assert (engine.phase, engine.reason) == (EnginePhase.UNHEALTHY, reason)
+    with pytest.raises(UnavailableError, match="is unhealthy") as caught:
+        await run(engine, input="a")
+    assert caught.value.retryable
+    await engine.stop()
+
+
+async def test_a_stopped_engine_takes_nothing(minilm: LoadedModel) -> None:
+    engine = engine_of(lambda: minilm)
+    await engine.start()
+    await engine.stop()
+    assert engine.phase is EnginePhase.STOPPED
+    with pytest.raises(UnavailableError, match="is stopped"):
+        await run(engine, input="a")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from sage_common.errors import InvalidRequestError
+from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.request import MAX_REQUEST_TOKENS, EmbeddingRequest, read_embedding_request
+from sage_embed_executor.tokenizer import TextTokenizer
+
+
+def read(folder: ModelFolder, **body: Any) -> EmbeddingRequest:
+    return read_embedding_request(orjson.dumps(body), folder, special_tokens=2, dimensions=384)
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "token_lists"),
+    [
+        ("a", ("a",), ()),
+        (["a", "b"], ("a", "b"), ()),
+        ([1, 2], (), ((1, 2),)),
+        ([[1, 2], [3]], (), ((1, 2), (3,))),
+    ],
+)
+def test_each_form_of_input_is_read(folder: ModelFolder, given: Any, texts: Any, token_lists: Any) -> None:
+    request = read(folder, input=given)
+    assert (request.texts, request.token_lists) == (texts, token_lists)
+    assert (request.max_tokens, request.side, request.dimensions, request.base64) == (256, "right", 0, False)
+
+
+@pytest.mark.parametrize(("encoding", "base64"), [(None, False), ("float", False), ("base64", True)])
+def test_every_encoding_format_works_null_too(folder: ModelFolder, encoding: str | None, base64: bool) -> None:
+    assert read(folder, input="a", encoding_format=encoding).base64 is base64
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ({"input": [1, 30522]}, "input", r"'input\[1\]' is token id 30522, the model has ids 0 to 30521"),
+        ({"input": [[1], [2, 2**64 - 1]]}, "input", r"'input\[1\]\[1\]' is token id 18446744073709551615"),
+        ({"input": "a", "dimensions": 385}, "dimensions", "'dimensions' is 385, the model's vectors have 384"),
+        ({"input": "a", "truncate_prompt_tokens": 257}, "truncate_prompt_tokens", "an integer from 3 to 256"),
+        ({"input": "a", "truncate_prompt_tokens": 2}, "truncate_prompt_tokens", "an integer from 3 to 256"),
+        ({"input": "a", "truncate_prompt_tokens": True}, "truncate_prompt_tokens", "got True"),
+        ({"input": "a", "truncation_side": "middle"}, "truncation_side", "'left' or 'right'; got 'middle'"),
+        ({"input": "a", "prompt_name": "query"}, "prompt_name", "the model has no prompts"),
+    ],
+)
+def test_a_value_that_the_model_cannot_serve_is_named(
+    folder: ModelFolder, body: dict[str, Any], param: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=message) as caught:
+        read(folder, **body)
+    assert caught.value.param == param
+
+
+def test_a_prompt_goes_before_each_text(folder: ModelFolder) -> None:
+    prompted = replace(folder, prompts={"query": "query: "})
+    assert read(prompted, input=["a", "b"], prompt_name="query").texts == ("query: a", "query: b")
+    with pytest.raises(InvalidRequestError, match="did you mean 'query'"):
+        read(prompted, input="a", prompt_name="querry")
+    with pytest.raises(InvalidRequestError, match="needs text"):
+        read(prompted, input=[1], prompt_name="query")
+
+
+def test_inputs_are_cut_where_the_caller_says(folder: ModelFolder, tokenizer: TextTokenizer) -> None:
+    request = read(folder, input=["one two three four", "one"], truncate_prompt_tokens=4)
+    assert [len(ids) for ids in request.tokenise(tokenizer)] == [4, 3]
+    request = read(folder, input="word " * 999, truncate_prompt_tokens=-1)
+    assert [len(ids) for ids in request.tokenise(tokenizer)] == [256]
+
+
+def test_text_and_its_ids_give_the_same_tokens(folder: ModelFolder, tokenizer: TextTokenizer) -> None:
+    as_text = read(folder, input="hello world").tokenise(tokenizer)
+    as_ids = read(folder, input=[7592, 2088]).tokenise(tokenizer)
+    assert as_text[0].tolist() == as_ids[0].tolist()
+
+
+def test_too_many_tokens_in_one_request_are_refused(folder: ModelFolder, tokenizer: TextTokenizer) -> None:
+    inputs = [[5] * 256] * (MAX_REQUEST_TOKENS // 256)
+    assert len(read(folder, input=inputs).tokenise(tokenizer)) == len(inputs)
+    with pytest.raises(InvalidRequestError, match="the limit is 300000; send several requests") as caught:
+        read(folder, input=[*inputs, [5] * 256]).tokenise(tokenizer)
+    assert (caught.value.code, caught.value.param) == ("too_many_tokens", "input")
