@@ -138,7 +138,12 @@ def _explain(error: ValidationError, settings_class: type[BaseModel]) -> str:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "settings"
         if item["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {where!r}{nearest(where, list(settings_class.model_fields))}")
+            # The names of a nested setting's own fields are not these.
+            hint = nearest(where, list(settings_class.model_fields)) if len(item["loc"]) == 1 else ""
+            lines.append(f"unknown setting {where!r}{hint}")
         else:
-            lines.append(f"setting {where!r}: {item['msg']} (got {item.get('input')!r})")
+            given = item.get("input")
+            # A whole group of settings may hold keys, which must not reach a log.
+            shown = "" if isinstance(given, (dict, list, tuple)) else f" (got {given!r})"
+            lines.append(f"setting {where!r}: {item['msg']}{shown}")
     return "; ".join(lines)

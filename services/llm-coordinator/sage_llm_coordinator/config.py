@@ -1,0 +1,66 @@
+"""Settings of the llm-coordinator."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from sage_common.service_settings import ServiceSettings
+from sage_control_plane.engines import DEFAULT_POOL
+
+
+class EngineSettings(BaseModel):
+    """One engine. Which fields matter depends on the kind; ``engine_kinds`` lists the kinds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = Field(description="openai, extractive or vllm")
+    name: str = Field("", description="short name; the engine's id is this and a tail; empty makes one")
+    url: str = Field("", description="openai: base URL, e.g. http://127.0.0.1:8001/v1")
+    model: str = Field("", description="vllm: model to load; openai: serve only this one of the server's models")
+    served_model_name: str = Field("", description="vllm: name that callers use; empty takes the model's")
+    aliases: tuple[str, ...] = Field((), description="further names for the engine's first model")
+    api_key: SecretStr = Field(SecretStr(""), description="openai: sent as a bearer token")
+    pool: str = Field(DEFAULT_POOL, min_length=1)
+    max_concurrency: int = Field(0, ge=0, description="requests outstanding at once; 0 takes the kind's default")
+    port: int = Field(0, ge=0, le=65535, description="vllm: its HTTP port; 0 takes a free one")
+    arguments: tuple[str, ...] = Field((), description="vllm: further arguments of its server")
+    environment: dict[str, str] = Field(default_factory=dict, description="vllm: further environment variables")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no HTTP URL; write something like http://127.0.0.1:8001/v1")
+        if parts.username or parts.password:
+            raise ValueError("the URL holds credentials, which would be shown; put the key in api_key")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} has a query or a fragment; give the base URL alone")
+        return url.rstrip("/")
+
+
+class LlmCoordinatorSettings(ServiceSettings):
+    """Section ``llm_coordinator``."""
+
+    section: ClassVar[str] = "llm_coordinator"
+
+    engines: tuple[EngineSettings, ...] = Field(
+        (EngineSettings(kind="extractive"),),
+        description="the engines that this coordinator owns; a JSON list in the environment",
+    )
+    connect_timeout_seconds: float = Field(5.0, gt=0, description="longest wait for a connection to an engine")
+    read_timeout_seconds: float = Field(
+        600.0, gt=0, description="longest silence of an engine in the middle of a request before it counts as dead"
+    )
+    health_interval_seconds: float = Field(2.0, gt=0, description="between health checks of an engine")
+    health_timeout_seconds: float = Field(5.0, gt=0, description="longest wait for the answer to a health check")
+    embed_model: str = Field("", description="embedding model of the extractive engine; empty takes any")
+    embed_timeout_seconds: float = Field(60.0, gt=0, description="longest wait for the vectors of one request")
+    max_sentences: int = Field(4, ge=1, description="most sentences in an answer of the extractive engine")
+    vllm_python: str = Field("", description="Python that has vLLM; empty takes the one that runs this service")
+    restore_registered: bool = Field(True, description="take up engines that were registered over gRPC earlier")

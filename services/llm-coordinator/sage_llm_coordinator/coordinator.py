@@ -1,0 +1,150 @@
+"""The coordinator: owns the engines, whether they came from the settings or over gRPC."""
+
+from __future__ import annotations
+
+from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from sage_common.logging import get_logger
+from sage_control_plane.catalog import ANY_MODEL
+from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
+from sage_control_plane.requests import RequestKind
+from sage_llm_coordinator.config import EngineSettings
+from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
+from sage_mesh.engine_host import Engine
+from sage_mesh.executor import Executor
+
+log = get_logger(__name__)
+
+# Label of an engine that was registered over gRPC, with the name it was registered under.
+REGISTERED_LABEL = "registered"
+ID_TAIL_CHARACTERS = 4
+
+
+class ExecutionCoordinator:
+    """Builds engines from settings and hosts them on the ring.
+
+    Args:
+        executor: hosts them.
+        parts: what they are built from.
+        instance_id: its tail makes engine ids unique to this run of the process.
+    """
+
+    def __init__(self, executor: Executor, parts: EngineParts, instance_id: str) -> None:
+        self._executor = executor
+        self._parts = parts
+        self._leaving: set[str] = set()
+        self._tail = instance_id[-ID_TAIL_CHARACTERS:]
+
+    def states(self) -> list[EngineState]:
+        """Every engine as the heartbeats describe it."""
+        return self._executor.states()
+
+    def state(self, engine_id: str) -> EngineState:
+        """One engine. Raises NotFoundError."""
+        for state in self.states():
+            if state.spec.engine_id == engine_id:
+                return state
+        raise self._unknown(engine_id)
+
+    def engine_id(self, name: str) -> str:
+        """The id that an engine of this name has in this process."""
+        return f"{name}-{self._tail}"
+
+    async def add(self, settings: EngineSettings, *, registered: bool = False) -> EngineState:
+        """Build an engine and begin to start it; its phase says how far it is.
+
+        Raises:
+            ConfigurationError: settings that make no engine.
+        """
+        kind = engine_kind(settings)
+        name = settings.name or kind.short_name(settings)
+        spec = EngineSpec(
+            engine_id=self._free_id(name),
+            implementation=settings.kind,
+            models=(),
+            pool=settings.pool,
+            max_concurrency=settings.max_concurrency or kind.max_concurrency,
+            url=settings.url,
+            labels=((REGISTERED_LABEL, name),) if registered else (),
+        )
+        engine = kind.build(settings, spec, self._parts)
+        log.info("engine added", engine=spec.engine_id, kind=settings.kind, url=settings.url, model=settings.model)
+        await self._executor.host(engine)
+        self._executor.beat()
+        return self.state(spec.engine_id)
+
+    async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
+        """Take an engine out; return how many of its requests had to be aborted.
+
+        Raises:
+            NotFoundError: no such engine here.
+            ConflictError: it is being removed already.
+        """
+        self.state(engine_id)
+        if engine_id in self._leaving:
+            raise ConflictError(f"engine {engine_id!r} is being removed already", code="engine_leaving")
+        self._leaving.add(engine_id)
+        try:
+            aborted = await self._executor.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
+        finally:
+            self._leaving.discard(engine_id)
+        log.info("engine removed", engine=engine_id, aborted=aborted)
+        return aborted
+
+    def choose(self, model: str, kind: RequestKind) -> tuple[Engine, str]:
+        """Return the least busy ready engine for a direct call, and the model's own name.
+
+        Raises:
+            NotFoundError: no engine here has the model.
+            InvalidRequestError: no model was named and there are several.
+            UnavailableError: none of the engines that have it is ready.
+        """
+        able = [
+            (state, card)
+            for state in self.states()
+            for card in state.spec.models
+            if kind in card.kinds and (model in card.names or model in ANY_MODEL)
+        ]
+        names = sorted({card.name for _, card in able})
+        if not able:
+            raise self._no_model(model)
+        if model in ANY_MODEL and len(names) > 1:
+            raise InvalidRequestError(f"name a model; this coordinator has {', '.join(names)}", param="model")
+        ready = [(state, card) for state, card in able if state.phase is EnginePhase.READY]
+        if not ready:
+            state = able[0][0]
+            raise UnavailableError(
+                f"engine {state.spec.engine_id!r} is {state.phase.name.lower()}: {state.reason}",
+                code="engine_not_ready",
+                retry_after_seconds=1,
+                retryable=True,
+            )
+        state, card = min(ready, key=lambda pair: len(pair[0].running))
+        return self._executor.engines[state.spec.engine_id], card.name
+
+    def _free_id(self, name: str) -> str:
+        taken = self._executor.engines
+        number = 1
+        engine_id = self.engine_id(name)
+        while engine_id in taken:
+            number += 1
+            engine_id = self.engine_id(f"{name}-{number}")
+        return engine_id
+
+    def _unknown(self, engine_id: str) -> NotFoundError:
+        known = ", ".join(sorted(self._executor.engines)) or "none"
+        return NotFoundError(f"no engine {engine_id!r} on this coordinator; it has: {known}", code="engine_not_found")
+
+    def _no_model(self, model: str) -> NotFoundError | UnavailableError:
+        known = sorted({card.name for state in self.states() for card in state.spec.models})
+        if not known:
+            return UnavailableError(
+                "no engine of this coordinator has a model yet; ListEngines says what they wait for",
+                code="no_engine",
+                retry_after_seconds=1,
+                retryable=True,
+            )
+        return NotFoundError(
+            f"the model {model!r} is not on this coordinator; it has: {', '.join(known)}",
+            code="model_not_found",
+            param="model",
+        )

@@ -1,0 +1,124 @@
+"""The kinds of engine: one entry each. A new kind is its own file and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from sage_common.clock import Clock
+from sage_common.config import nearest
+from sage_common.errors import ConfigurationError
+from sage_control_plane.engines import EngineSpec
+from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
+from sage_llm_coordinator.engines import extractive_engine
+from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine
+from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
+from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
+from sage_llm_coordinator.engines.upstream import Upstream, UpstreamTimeouts
+from sage_llm_coordinator.engines.vllm_engine import VllmCommand, VllmEngine
+from sage_mesh.engine_host import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What engines are built from, beside their own settings."""
+
+    settings: LlmCoordinatorSettings
+    embedder: SentenceEmbedder
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """How to build engines of one kind.
+
+    Attributes:
+        short_name: a name for people, from the settings.
+        max_concurrency: requests outstanding at once, where the settings do not say.
+        required: settings that must be given.
+    """
+
+    build: Callable[[EngineSettings, EngineSpec, EngineParts], Engine]
+    short_name: Callable[[EngineSettings], str]
+    max_concurrency: int
+    required: tuple[str, ...] = ()
+
+
+def engine_kind(settings: EngineSettings) -> EngineKind:
+    """Return the kind that ``settings`` ask for.
+
+    Raises:
+        ConfigurationError: no such kind, or a setting that it needs is missing.
+    """
+    kind = KINDS.get(settings.kind)
+    if kind is None:
+        raise ConfigurationError(f"unknown engine kind {settings.kind!r}{nearest(settings.kind, list(KINDS))}")
+    for name in kind.required:
+        if not getattr(settings, name):
+            raise ConfigurationError(f"an engine of kind {settings.kind!r} needs the setting {name!r}")
+    return kind
+
+
+def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+    return _client(settings, spec, parts, only_model=settings.model)
+
+
+def _client(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, *, only_model: str) -> OpenAiEngine:
+    seconds = parts.settings
+    upstream = Upstream(
+        spec.url,
+        api_key=settings.api_key.get_secret_value(),
+        max_concurrency=spec.max_concurrency,
+        timeouts=UpstreamTimeouts(
+            connect=seconds.connect_timeout_seconds,
+            read=seconds.read_timeout_seconds,
+            health=seconds.health_timeout_seconds,
+        ),
+    )
+    return OpenAiEngine(
+        spec,
+        upstream,
+        only_model=only_model,
+        aliases=settings.aliases,
+        check_seconds=seconds.health_interval_seconds,
+    )
+
+
+def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+    return ExtractiveEngine(spec, parts.embedder, max_sentences=parts.settings.max_sentences, aliases=settings.aliases)
+
+
+def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+    served = settings.served_model_name or _last_segment(settings.model)
+    command = VllmCommand(
+        model=settings.model,
+        served_model_name=served,
+        python=parts.settings.vllm_python,
+        port=settings.port,
+        arguments=settings.arguments,
+        environment=settings.environment,
+    )
+    return VllmEngine(
+        spec,
+        command,
+        lambda connected: _client(settings, connected, parts, only_model=served),
+        parts.clock,
+    )
+
+
+def _url_name(settings: EngineSettings) -> str:
+    parts = urlsplit(settings.url)
+    return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"
+
+
+def _last_segment(model: str) -> str:
+    return model.rstrip("/").rpartition("/")[2]
+
+
+KINDS: Final[dict[str, EngineKind]] = {
+    "openai": EngineKind(_openai, _url_name, 256, required=("url",)),
+    "extractive": EngineKind(_extractive, lambda _: extractive_engine.MODEL, 32),
+    "vllm": EngineKind(_vllm, lambda settings: _last_segment(settings.model), 256, required=("model",)),
+}

@@ -1,0 +1,1 @@
+"""The engines: one file each, and what they are made of."""

@@ -1,0 +1,153 @@
+"""Engine ``extractive``: answers with sentences of the prompt itself, ranked by a real embedder. It generates nothing.
+
+The embedded default where no LLM is at hand. It finds the question and the context in the prompt, has the mesh embed
+the question and every sentence, and quotes the sentences that are nearest to the question and do not repeat each
+other, in reading order. Sampling options have no meaning here and are ignored; what would promise more than quoting
+is refused (``extractive_request``). How it counts tokens is said in ``extractive_text``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sage_common.errors import InvalidRequestError
+from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.requests import Endpoint
+from sage_libs.extractive import rank_sentences, split_sentences
+from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, read_request
+from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tokens, text_tokens
+from sage_llm_coordinator.engines.openai_objects import AnswerObjects
+from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
+from sage_llm_coordinator.engines.upstream import LLM_KINDS
+from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.reply import Media, TokenUsage
+
+MODEL = "sage-extractive"
+DESCRIPTION = (
+    "Quotes the sentences of the prompt's context that best answer its question; it extracts and does not generate. "
+    "Start SAGE with --llm for a generating model."
+)
+NO_CONTEXT = (
+    "I am sage-extractive: I can only quote from the context in the prompt, and there is none in yours. "
+    "Put the text to answer from into the prompt, or start SAGE with a generating model."
+)
+NOTHING_RELATED = "The context holds nothing that relates to the question; I can only quote from the context given."
+# Beyond this the ranking would take seconds; the earliest sentences are kept.
+MAX_RANKED_SENTENCES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    text: str
+    passage: int
+
+
+class ExtractiveEngine:
+    """Quotes from the prompt.
+
+    Args:
+        spec: its models are replaced by the one of this engine.
+        max_sentences: most sentences in an answer.
+        aliases: further names for the model.
+        unix_seconds: the wall clock, for ``created``.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        embedder: SentenceEmbedder,
+        *,
+        max_sentences: int = 4,
+        aliases: tuple[str, ...] = (),
+        unix_seconds: Callable[[], float] = time.time,
+    ) -> None:
+        card = ModelCard(name=MODEL, kinds=LLM_KINDS, aliases=aliases, owned_by="sage", description=DESCRIPTION)
+        self._spec = replace(spec, models=(card,))
+        self._embedder = embedder
+        self._max_sentences = max_sentences
+        self._unix_seconds = unix_seconds
+        self._was_ready = False
+        self._stopped = False
+
+    @property
+    def spec(self) -> EngineSpec:
+        return self._spec
+
+    @property
+    def phase(self) -> EnginePhase:
+        if self._stopped:
+            return EnginePhase.STOPPED
+        if self._embedder.ready:
+            self._was_ready = True
+            return EnginePhase.READY
+        return EnginePhase.UNHEALTHY if self._was_ready else EnginePhase.STARTING
+
+    @property
+    def reason(self) -> str:
+        return "" if self._embedder.ready else "waits for an embedding engine, with which it ranks sentences"
+
+    async def start(self) -> None:
+        """Nothing to load: it is ready whenever an embedding engine of the mesh is."""
+
+    async def stop(self) -> None:
+        self._stopped = True
+
+    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
+        """Answer one request.
+
+        Raises:
+            InvalidRequestError: it asks for what extraction cannot do.
+            UnavailableError: no embedding engine is ready.
+            SageError: what went wrong while embedding.
+        """
+        if job.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
+            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
+        request = read_request(job.endpoint, job.body)
+        sentences = await self._choose(request, job)
+        objects = AnswerObjects(
+            job.endpoint, job.request_id, job.model or MODEL, int(self._unix_seconds()), request.include_usage
+        )
+        self._write(request, sentences, objects, reply)
+
+    async def _choose(self, request: ExtractiveRequest, job: EngineJob) -> list[str]:
+        candidates = _candidates(request)
+        question = request.prompt.question
+        if not candidates or not question:
+            return [NO_CONTEXT]
+        texts = [candidate.text for candidate in candidates]
+        vectors = await self._embedder.embed([question, *texts], job)
+        chosen = rank_sentences(vectors[0], vectors[1:], texts, self._max_sentences)
+        if not chosen:
+            return [NOTHING_RELATED]
+        if not request.numbered:
+            return [sentence.text for sentence in chosen]
+        return [f"{sentence.text} [{candidates[sentence.position].passage}]" for sentence in chosen]
+
+    def _write(
+        self, request: ExtractiveRequest, sentences: list[str], objects: AnswerObjects, reply: ReplyWriter
+    ) -> None:
+        answer = answer_text(sentences, request.max_tokens, request.stop)
+        usage = TokenUsage(prompt_tokens(request.segments), text_tokens(answer.text))
+        reply.usage(usage)
+        if not request.streaming:
+            reply.head(Media.JSON, model=objects.model)
+            reply.data(objects.whole(answer.text, answer.finish_reason, usage))
+            return
+        reply.head(Media.EVENT_STREAM, model=objects.model)
+        opening = objects.opening()
+        if opening:
+            reply.data(opening)
+        for piece in answer.pieces:
+            reply.data(objects.piece(piece))
+        reply.data(objects.closing(answer.finish_reason, usage))
+
+
+def _candidates(request: ExtractiveRequest) -> list[_Sentence]:
+    found = [
+        _Sentence(text, number)
+        for number, passage in enumerate(request.prompt.context_passages, start=1)
+        for text in split_sentences(passage)
+    ]
+    return found[:MAX_RANKED_SENTENCES]

@@ -1,0 +1,56 @@
+"""Where the llm-coordinator's objects meet."""
+
+from __future__ import annotations
+
+from sage.llm.v1 import llm_pb2, llm_pb2_grpc
+from sage_client.edge_factory import open_edge
+from sage_common.clock import MonotonicClock
+from sage_llm_coordinator.config import LlmCoordinatorSettings
+from sage_llm_coordinator.coordinator import ExecutionCoordinator
+from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
+from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
+from sage_llm_coordinator.registrations import BUCKET, Registrations
+from sage_llm_coordinator.service import LlmServicer
+from sage_mesh.executor import Executor
+from sage_platform.kv import open_bucket
+from sage_platform.service_host import ServiceHost, Stop, run
+
+
+async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
+    """Wire the service. Engines go on starting after it is up; their phases say how far they are."""
+    settings = host.settings
+    for engine in settings.engines:
+        engine_kind(engine)
+    clock = MonotonicClock()
+    # The extractive engine is itself a caller of the mesh.
+    edge = await open_edge(host.ring, host.instance_id, clock=clock)
+    embedder = MeshEmbedder(edge.edge, edge.directory, settings.embed_model, settings.embed_timeout_seconds)
+    executor = Executor(host.ring, host.instance_id, host.name, clock)
+    coordinator = ExecutionCoordinator(executor, EngineParts(settings, embedder, clock), host.instance_id)
+    bucket = await open_bucket(host.js, BUCKET)
+    registrations = Registrations(bucket, coordinator, edge.directory, host.instance_id)
+    await executor.start()
+    for engine in settings.engines:
+        await coordinator.add(engine)
+    if settings.restore_registered:
+        registrations.start()
+    host.on_reconnect(executor.beat)
+    servicer = LlmServicer(coordinator, registrations, settings.drain_timeout_seconds)
+    descriptor = llm_pb2.DESCRIPTOR.services_by_name["LlmService"]
+    host.grpc.add(llm_pb2_grpc.add_LlmServiceServicer_to_server, servicer, descriptor.full_name)
+
+    async def stop() -> None:
+        await registrations.stop()
+        await executor.stop(settings.drain_timeout_seconds)
+        await edge.close()
+
+    return stop
+
+
+def main() -> None:
+    """Run the service."""
+    run("llm-coordinator", LlmCoordinatorSettings, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Engines registered over gRPC, kept so that they outlive the coordinator that took them in.
+
+A record in KV says that an engine should be there; the heartbeats say whether some coordinator has it. One that
+nobody has for two looks in a row is taken up by whoever looks next. If two do so at once, the one whose id sorts
+first keeps it. API keys are never written: an engine that needs one has to be registered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+
+import orjson
+from nats.errors import Error as NatsError
+from nats.js.errors import KeyWrongLastSequenceError, NoKeysError
+from nats.js.kv import KeyValue
+from pydantic import SecretStr
+
+from sage_common.errors import ConflictError, SageError
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_control_plane.engines import EngineState
+from sage_llm_coordinator.config import EngineSettings
+from sage_llm_coordinator.coordinator import REGISTERED_LABEL, ExecutionCoordinator
+from sage_mesh.directory import EngineDirectory
+from sage_platform.subjects import token
+
+log = get_logger(__name__)
+
+BUCKET = "engines"
+LOOK_SECONDS = 2.0
+LOOKS_UNTIL_TAKEN_UP = 2
+DRAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What is kept of a registered engine."""
+
+    name: str
+    url: str
+    pool: str
+    max_concurrency: int
+    needs_api_key: bool
+
+    @property
+    def key(self) -> str:
+        """Its key in the bucket."""
+        return token(self.name)
+
+    def settings(self, api_key: str = "") -> EngineSettings:
+        """The settings to build it from. Raises ValueError on values that make no engine."""
+        return EngineSettings(
+            kind="openai",
+            name=self.name,
+            url=self.url,
+            pool=self.pool,
+            max_concurrency=self.max_concurrency,
+            api_key=SecretStr(api_key),
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Registration:
+        """Read a record; fields of a later version are left out. Raises ValueError or TypeError."""
+        value = orjson.loads(data)
+        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
+
+
+class Registrations:
+    """Keeps registered engines and takes up those that have lost their coordinator."""
+
+    def __init__(
+        self, bucket: KeyValue, coordinator: ExecutionCoordinator, directory: EngineDirectory, executor_id: str
+    ) -> None:
+        self._bucket = bucket
+        self._coordinator = coordinator
+        self._directory = directory
+        self._executor_id = executor_id
+        self._missing: Counter[str] = Counter()
+        self._told: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look after the records."""
+        self._task = asyncio.create_task(self._look_forever(), name="registrations")
+
+    async def stop(self) -> None:
+        """Stop looking; the records stay."""
+        if self._task is not None:
+            await end_tasks(self._task)
+
+    async def add(self, registration: Registration, api_key: str) -> EngineState:
+        """Keep an engine and host it here.
+
+        Raises:
+            ConflictError: an engine of this name is there.
+        """
+        if registration.name in self._hosts():
+            raise self._taken(registration.name)
+        data = orjson.dumps(asdict(registration))
+        try:
+            await self._bucket.create(registration.key, data)
+        except KeyWrongLastSequenceError:
+            # A record without a host: its coordinator died, or it waits for its API key.
+            await self._bucket.put(registration.key, data)
+        return await self._coordinator.add(registration.settings(api_key), registered=True)
+
+    async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
+        """Remove an engine of this coordinator for good; return how many of its requests had to be aborted.
+
+        Raises:
+            NotFoundError: this coordinator has no such engine.
+        """
+        name = _registered_name(self._coordinator.state(engine_id))
+        if name:
+            await self._bucket.delete(token(name))
+        return await self._coordinator.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
+
+    async def look(self) -> None:
+        """Compare the records with the engines once, and act on the difference."""
+        hosts = self._hosts()
+        records = await self._records()
+        for name in list(self._missing):
+            if name not in records or name in hosts:
+                del self._missing[name]
+        for name, registration in records.items():
+            if name in hosts:
+                await self._yield_to_another(name, hosts[name])
+                continue
+            self._missing[name] += 1
+            if self._missing[name] >= LOOKS_UNTIL_TAKEN_UP:
+                await self._take_up(registration)
+
+    async def _look_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+            except (NatsError, asyncio.TimeoutError, SageError) as error:
+                log.warning("registered engines not looked after", error=str(error) or repr(error))
+
+    async def _records(self) -> dict[str, Registration]:
+        try:
+            keys = await self._bucket.keys()
+        except NoKeysError:
+            return {}
+        records: dict[str, Registration] = {}
+        for key in keys:
+            entry = await self._bucket.get(key)
+            try:
+                registration = Registration.from_bytes(entry.value or b"")
+            except (ValueError, TypeError) as error:
+                log.error("unreadable registration left alone", key=key, error=str(error))
+                continue
+            records[registration.name] = registration
+        return records
+
+    def _hosts(self) -> dict[str, dict[str, str]]:
+        """Executor id → engine id, for every registered name that some coordinator hosts."""
+        hosts: dict[str, dict[str, str]] = {}
+        # This coordinator's own engines count before their first heartbeat has come round.
+        for state in (*self._directory.engines.values(), *self._coordinator.states()):
+            name = _registered_name(state)
+            if name:
+                hosts.setdefault(name, {})[state.executor_id] = state.spec.engine_id
+        return hosts
+
+    async def _yield_to_another(self, name: str, hosts: dict[str, str]) -> None:
+        mine = hosts.get(self._executor_id)
+        if mine is not None and min(hosts) != self._executor_id:
+            log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(hosts))
+            await self._coordinator.remove(mine, drain=True, timeout_seconds=DRAIN_SECONDS)
+
+    async def _take_up(self, registration: Registration) -> None:
+        if registration.needs_api_key:
+            if registration.name not in self._told:
+                self._told.add(registration.name)
+                log.warning(
+                    "an engine was registered with an API key, which is kept in memory only; register it again",
+                    name=registration.name,
+                    url=registration.url,
+                )
+            return
+        await self._coordinator.add(registration.settings(), registered=True)
+
+    def _taken(self, name: str) -> ConflictError:
+        return ConflictError(
+            f"an engine {name!r} is registered; remove it first, or choose another engine_id",
+            code="engine_exists",
+            param="engine_id",
+        )
+
+
+def _registered_name(state: EngineState) -> str:
+    return dict(state.spec.labels).get(REGISTERED_LABEL, "")

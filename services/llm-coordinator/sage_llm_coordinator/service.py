@@ -1,0 +1,136 @@
+"""gRPC ↔ domain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from grpc import aio
+from pydantic import ValidationError
+
+from sage.inference.v1 import frame_pb2, generation_pb2
+from sage.llm.v1 import llm_pb2, llm_pb2_grpc
+from sage_common.errors import InvalidRequestError
+from sage_control_plane.catalog import KIND_OF_ENDPOINT
+from sage_control_plane.engines import DEFAULT_POOL
+from sage_control_plane.requests import Endpoint
+from sage_llm_coordinator.coordinator import ExecutionCoordinator
+from sage_llm_coordinator.registrations import Registration, Registrations
+from sage_llm_coordinator.request_body import streaming_body
+from sage_mesh.buffered_reply import run_here
+from sage_mesh.engine_host import EngineJob
+from sage_mesh.reply import TokenUsage
+from sage_mesh.sse import DONE, SseParser, TextPiece, read_piece
+from sage_mesh.wire import state_to_wire
+
+
+class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
+    """The gRPC API; engines answer it through the same code as the ring."""
+
+    def __init__(
+        self, coordinator: ExecutionCoordinator, registrations: Registrations, drain_timeout_seconds: float
+    ) -> None:
+        self._coordinator = coordinator
+        self._registrations = registrations
+        self._drain_timeout_seconds = drain_timeout_seconds
+
+    async def Chat(  # noqa: N802 - the name in the contract
+        self, request: llm_pb2.ChatRequest, context: aio.ServicerContext
+    ) -> AsyncIterator[llm_pb2.ChatResponse]:
+        if not request.messages:
+            raise InvalidRequestError("'messages' must hold at least one message", param="messages")
+        messages = [
+            {"role": m.role, "content": m.content, **({"name": m.name} if m.name else {})} for m in request.messages
+        ]
+        content = {"messages": messages}
+        async for engine_id, piece in self._run(Endpoint.CHAT_COMPLETIONS, request.model, content, request.parameters):
+            yield llm_pb2.ChatResponse(
+                text=piece.text, finish_reason=piece.finish_reason, usage=_usage(piece.usage), engine_id=engine_id
+            )
+
+    async def Generate(  # noqa: N802
+        self, request: llm_pb2.GenerateRequest, context: aio.ServicerContext
+    ) -> AsyncIterator[llm_pb2.GenerateResponse]:
+        content = {"prompt": request.prompt}
+        async for engine_id, piece in self._run(Endpoint.COMPLETIONS, request.model, content, request.parameters):
+            yield llm_pb2.GenerateResponse(
+                text=piece.text, finish_reason=piece.finish_reason, usage=_usage(piece.usage), engine_id=engine_id
+            )
+
+    async def ListEngines(  # noqa: N802
+        self, request: llm_pb2.ListEnginesRequest, context: aio.ServicerContext
+    ) -> llm_pb2.ListEnginesResponse:
+        return llm_pb2.ListEnginesResponse(engines=[state_to_wire(state) for state in self._coordinator.states()])
+
+    async def RegisterEngine(  # noqa: N802
+        self, request: llm_pb2.RegisterEngineRequest, context: aio.ServicerContext
+    ) -> llm_pb2.RegisterEngineResponse:
+        registration = Registration(
+            name=request.engine_id or _name_of(request.url),
+            url=request.url,
+            pool=request.pool or DEFAULT_POOL,
+            max_concurrency=request.max_concurrency,
+            needs_api_key=bool(request.api_key),
+        )
+        try:
+            registration.settings()
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InvalidRequestError(f"{where}: {first['msg']}", param=where) from None
+        if not registration.url:
+            raise InvalidRequestError("'url' is empty; give the server's base URL", param="url")
+        state = await self._registrations.add(registration, request.api_key)
+        return llm_pb2.RegisterEngineResponse(engine=state_to_wire(state))
+
+    async def RemoveEngine(  # noqa: N802
+        self, request: llm_pb2.RemoveEngineRequest, context: aio.ServicerContext
+    ) -> llm_pb2.RemoveEngineResponse:
+        aborted = await self._registrations.remove(
+            request.engine_id,
+            drain=request.drain,
+            timeout_seconds=request.timeout_ms / 1000 or self._drain_timeout_seconds,
+        )
+        return llm_pb2.RemoveEngineResponse(aborted=aborted)
+
+    async def _run(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        content: dict[str, Any],
+        parameters: generation_pb2.GenerationParameters,
+    ) -> AsyncIterator[tuple[str, TextPiece]]:
+        """Give (engine id, piece of text); the last piece has the finish reason and the usage."""
+        engine, name = self._coordinator.choose(model, KIND_OF_ENDPOINT[endpoint])
+        engine_id = engine.spec.engine_id
+        job = EngineJob(f"grpc-{uuid4().hex}", endpoint, streaming_body(name, content, parameters), name)
+        parser = SseParser()
+        finish_reason, usage = "", None
+        async with run_here(engine, job) as reply:
+            async for data in reply:
+                for event in parser.feed(data):
+                    if event.data == DONE:
+                        continue
+                    piece = read_piece(event.data)
+                    finish_reason = piece.finish_reason or finish_reason
+                    usage = piece.usage or usage
+                    if piece.text:
+                        yield engine_id, TextPiece(piece.text)
+            yield engine_id, TextPiece("", finish_reason, usage or reply.usage)
+
+
+def _usage(usage: TokenUsage | None) -> frame_pb2.Usage | None:
+    if usage is None:
+        return None
+    return frame_pb2.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+    )
+
+
+def _name_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"

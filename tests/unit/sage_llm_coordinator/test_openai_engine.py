@@ -1,0 +1,161 @@
+"""The engine ``openai`` passes requests through a real HTTP server untouched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from sage_common.errors import (
+    InvalidRequestError,
+    SageError,
+)
+from sage_control_plane.requests import Endpoint
+from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
+from sage_mesh.buffered_reply import run_here
+from sage_mesh.engine_host import EngineJob
+from sage_mesh.reply import Media, TokenUsage
+
+CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+Make = Callable[..., OpenAiEngine]
+MakeJob = Callable[..., EngineJob]
+
+
+async def open_stream(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    return response
+
+
+async def fail(engine: OpenAiEngine, job: EngineJob) -> SageError:
+    async with run_here(engine, job) as reply:
+        with pytest.raises(SageError) as caught:
+            await reply.read()
+    return caught.value
+
+
+async def test_the_body_arrives_byte_for_byte_and_the_answer_comes_back_so(upstream: Any, make_engine: Make) -> None:
+    engine = make_engine()
+    await engine.start()
+    body = b'{ "messages":[{"role":"user","content":"h\\u00e4"}],\n "model" : "big", "tools":[], "x":1.0 }'
+    async with run_here(engine, EngineJob("r-9", Endpoint.CHAT_COMPLETIONS, body, "big")) as reply:
+        head = await reply.head()
+        data = await reply.read()
+    assert upstream.bodies == [body]
+    assert upstream.paths == ["/v1/chat/completions"]
+    assert upstream.headers[0]["X-Request-Id"] == "r-9"
+    assert head.media is Media.JSON
+    assert orjson.loads(data)["choices"][0]["message"]["content"] == "hello"
+    assert reply.usage == TokenUsage(7, 1)
+
+
+async def test_a_stream_leaves_as_it_arrives(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    go_on = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK)
+        await go_on.wait()
+        await response.write(USAGE + DONE)
+        return response
+
+    upstream.completions = stream
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, job(stream=True)) as reply:
+        assert (await reply.head()).media is Media.EVENT_STREAM
+        pieces = aiter(reply)
+        assert await anext(pieces) == CHUNK
+        go_on.set()
+        assert b"".join([piece async for piece in pieces]) == USAGE + DONE
+    assert reply.usage == TokenUsage(9, 3)
+
+
+@pytest.mark.parametrize("given", ["best", "default", ""])
+async def test_an_alias_becomes_the_models_own_name(upstream: Any, make_engine: Make, job: MakeJob, given: str) -> None:
+    engine = make_engine(aliases=("best",))
+    await engine.start()
+    async with run_here(engine, job(model=given, top_k=3)) as reply:
+        await reply.read()
+    sent = orjson.loads(upstream.bodies[0])
+    assert sent["model"] == "big"
+    assert sent["top_k"] == 3
+
+
+async def test_the_api_key_is_sent_and_never_shown(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    engine = make_engine(api_key="sk-secret")
+    await engine.start()
+    async with run_here(engine, job()) as reply:
+        await reply.read()
+    assert upstream.headers[0]["Authorization"] == "Bearer sk-secret"
+    assert "sk-secret" not in repr(engine.spec)
+    assert "sk-secret" not in engine.reason
+
+
+async def test_a_cancelled_request_closes_the_connection_so_that_the_server_stops(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        while True:
+            await response.write(CHUNK)
+            await asyncio.sleep(0.001)
+
+    upstream.completions = endless
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, job(stream=True)) as reply:
+        await anext(aiter(reply))
+    await asyncio.wait_for(upstream.disconnected.wait(), 5)
+
+
+async def test_a_request_cancelled_before_its_first_byte_reaches_the_server_too(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    async def silent(_request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    upstream.completions = silent
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, job()):
+        await upstream.arrived.wait()
+    await asyncio.wait_for(upstream.disconnected.wait(), 5)
+
+
+async def test_more_requests_than_usual_share_the_connections_and_all_are_answered(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    engine = make_engine(max_concurrency=4)
+    await engine.start()
+
+    async def ask() -> bytes:
+        async with run_here(engine, job()) as reply:
+            return await reply.read()
+
+    answers = await asyncio.gather(*(ask() for _ in range(40)))
+    assert len(upstream.bodies) == 40
+    assert all(b"hello" in answer for answer in answers)
+
+
+async def test_an_id_that_no_header_can_hold_is_not_sent(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, replace(job(), request_id="a\r\nX-Evil: 1", traceparent="00-ä")) as reply:
+        assert b"hello" in await reply.read()
+    assert not {"X-Request-Id", "X-Evil", "traceparent"} & set(upstream.headers[0])
+
+
+async def test_embeddings_are_not_for_a_language_model(make_engine: Make, job: MakeJob) -> None:
+    engine = make_engine()
+    await engine.start()
+    assert isinstance(await fail(engine, job(endpoint=Endpoint.EMBEDDINGS)), InvalidRequestError)

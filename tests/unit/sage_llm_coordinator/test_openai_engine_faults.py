@@ -1,0 +1,171 @@
+"""The engine ``openai`` against servers that refuse, break off, fall silent or talk nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from sage_common.errors import (
+    ContendedError,
+    EngineFailedError,
+    InvalidRequestError,
+    NotFoundError,
+    SageError,
+    UnavailableError,
+)
+from sage_control_plane.engines import EnginePhase
+from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
+from sage_mesh.buffered_reply import run_here
+from sage_mesh.engine_host import EngineJob
+from sage_mesh.reply import Media
+
+CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+Make = Callable[..., OpenAiEngine]
+MakeJob = Callable[..., EngineJob]
+Eventually = Callable[..., Awaitable[None]]
+
+
+async def open_stream(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    return response
+
+
+async def fail(engine: OpenAiEngine, job: EngineJob) -> SageError:
+    async with run_here(engine, job) as reply:
+        with pytest.raises(SageError) as caught:
+            await reply.read()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class", "retryable"),
+    [
+        (400, InvalidRequestError, False),
+        (404, NotFoundError, False),
+        (418, InvalidRequestError, False),
+        (429, ContendedError, True),
+        (500, EngineFailedError, True),
+        (503, UnavailableError, True),
+        (307, EngineFailedError, True),
+    ],
+)
+async def test_an_error_status_keeps_the_engines_own_words(
+    upstream: Any, make_engine: Make, job: MakeJob, status: int, error_class: type[SageError], retryable: bool
+) -> None:
+    own = {"error": {"message": "because", "param": "messages"}}
+
+    async def refuse(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(own, status=status, headers={"Retry-After": "7"})
+
+    upstream.completions = refuse
+    engine = make_engine()
+    await engine.start()
+    error = await fail(engine, job())
+    assert type(error) is error_class
+    assert error.retryable is retryable
+    assert error.upstream_status == status
+    assert orjson.loads(error.upstream_body) == own
+    assert "because" in error.message
+    if status == 429:
+        assert error.retry_after_seconds == 7
+
+
+async def test_a_callers_mistake_says_nothing_about_the_engine(
+    upstream: Any, make_engine: Make, job: MakeJob, eventually: Eventually
+) -> None:
+    async def refuse(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "no"}}, status=400)
+
+    upstream.completions = refuse
+    engine = make_engine()
+    await engine.start()
+    for _ in range(5):
+        await fail(engine, job())
+    checks = upstream.health_checks
+    await eventually(lambda: upstream.health_checks > checks + 1)
+    assert engine.phase is EnginePhase.READY
+
+
+async def test_a_stream_cut_in_the_middle_is_an_engine_failure(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK)
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    upstream.completions = cut
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, job(stream=True)) as reply:
+        assert (await reply.head()).media is Media.EVENT_STREAM
+        with pytest.raises(EngineFailedError, match="broke off"):
+            await reply.read()
+
+
+async def test_a_stream_that_ends_without_done_is_not_taken_for_complete(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    async def short(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK)
+        return response
+
+    upstream.completions = short
+    engine = make_engine()
+    await engine.start()
+    error = await fail(engine, job(stream=True))
+    assert isinstance(error, EngineFailedError)
+    assert "[DONE]" in error.message
+
+
+async def test_garbage_instead_of_json_is_an_engine_failure(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    async def garbage(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>welcome to the proxy</html>", content_type="text/html")
+
+    upstream.completions = garbage
+    engine = make_engine()
+    await engine.start()
+    error = await fail(engine, job())
+    assert isinstance(error, EngineFailedError)
+    assert error.retryable
+    assert "welcome to the proxy" in error.message
+
+
+async def test_a_server_that_falls_silent_is_given_up(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    async def silent(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK)
+        await asyncio.Event().wait()
+        return response
+
+    upstream.completions = silent
+    engine = make_engine(read_seconds=0.1)
+    await engine.start()
+    error = await fail(engine, job(stream=True))
+    assert isinstance(error, EngineFailedError)
+    assert "did not answer in time" in error.message
+
+
+async def test_a_refused_key_is_the_operators_problem_and_its_text_stays_here(
+    upstream: Any, make_engine: Make, job: MakeJob, eventually: Eventually
+) -> None:
+    async def refuse(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "bad key sk-se***et"}}, status=401)
+
+    engine = make_engine(api_key="sk-secret")
+    await engine.start()
+    upstream.completions = upstream.models = refuse
+    error = await fail(engine, job())
+    assert isinstance(error, EngineFailedError)
+    assert error.code == "engine_api_key_refused"
+    assert error.upstream_body == b""
+    assert "sk-se" not in error.message

@@ -1,0 +1,260 @@
+"""The coordinator on a real NATS server, with its gRPC API called over a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from fixtures.nats import NatsProcess
+
+from sage.inference.v1 import engine_pb2, generation_pb2
+from sage.llm.v1 import llm_pb2, llm_pb2_grpc
+from sage_common.clock import MonotonicClock
+from sage_common.errors import InvalidRequestError, NotFoundError
+from sage_common.service_settings import NatsSettings
+from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.features import request_features
+from sage_control_plane.requests import RequestKind
+from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
+from sage_llm_coordinator.coordinator import ExecutionCoordinator
+from sage_llm_coordinator.engine_kinds import EngineParts
+from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
+from sage_llm_coordinator.registrations import Registrations
+from sage_llm_coordinator.service import LlmServicer
+from sage_mesh.directory import EngineDirectory
+from sage_mesh.edge import Edge
+from sage_mesh.executor import Executor
+from sage_platform.grpc_server import GrpcServer, channel
+from sage_platform.kv import open_bucket
+from sage_platform.nats_connection import connect
+from sage_platform.ring import Ring
+
+Eventually = Callable[..., Awaitable[None]]
+READY = engine_pb2.ENGINE_PHASE_READY
+
+
+@dataclass
+class Running:
+    """A coordinator with its API."""
+
+    coordinator: ExecutionCoordinator
+    registrations: Registrations
+    directory: EngineDirectory
+    api: llm_pb2_grpc.LlmServiceStub
+
+    async def wait_ready(self, engine_id: str) -> None:
+        ready = await self.directory.wait_until(
+            lambda d: engine_id in d.engines and d.engines[engine_id].phase == READY, 10
+        )
+        assert ready, self.coordinator.states()
+
+
+@asynccontextmanager
+async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterator[Running]:
+    connection = await connect(NatsSettings(url=nats.url), name=instance)
+    ring = Ring(connection)
+    await ring.start()
+    clock = MonotonicClock()
+    settings = LlmCoordinatorSettings(health_interval_seconds=0.05)
+    directory = EngineDirectory(ring, instance, clock)
+    edge = Edge(ring, instance, directory, RequestClassifier(request_features), clock)
+    executor = Executor(ring, instance, "llm-coordinator", clock)
+    parts = EngineParts(settings, MeshEmbedder(edge, directory), clock)
+    coordinator = ExecutionCoordinator(executor, parts, instance)
+    registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
+    server = GrpcServer()
+    name = llm_pb2.DESCRIPTOR.services_by_name["LlmService"].full_name
+    server.add(llm_pb2_grpc.add_LlmServiceServicer_to_server, LlmServicer(coordinator, registrations, 5.0), name)
+    port = await server.start("127.0.0.1", 0, setting="")
+    await directory.start()
+    await executor.start()
+    try:
+        async with channel(f"127.0.0.1:{port}") as open_channel:
+            yield Running(coordinator, registrations, directory, llm_pb2_grpc.LlmServiceStub(open_channel))
+    finally:
+        await server.stop(0)
+        await executor.stop(0)
+        await directory.stop()
+        await ring.close()
+        await connection.close()
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> str:
+    return "engines-" + "".join(c if c.isalnum() else "-" for c in request.node.name)[-60:]
+
+
+@pytest.fixture
+async def service(nats_server: NatsProcess, bucket: str) -> AsyncIterator[Running]:
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as service:
+        yield service
+
+
+async def collect(call: Any) -> list[Any]:
+    return [response async for response in call]
+
+
+async def stream_words(upstream: Any) -> None:
+    from aiohttp import web
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for text in ("hel", "lo"):
+            await response.write(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % text.encode())
+        await response.write(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
+        await response.write(b'data: {"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}\n\n')
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    upstream.completions = stream
+
+
+async def test_a_registered_engine_answers_a_chat_and_a_completion(service: Running, upstream: Any) -> None:
+    await stream_words(upstream)
+    registered = await service.api.RegisterEngine(
+        llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url, max_concurrency=9)
+    )
+    spec = registered.engine.spec
+    assert (spec.engine_id, spec.pool, spec.max_concurrency, spec.url) == ("mine-aaaa", "main", 9, upstream.url)
+    await service.wait_ready("mine-aaaa")
+    message = generation_pb2.ChatMessage(role="user", content="hi")
+    pieces = await collect(service.api.Chat(llm_pb2.ChatRequest(model="big", messages=[message])))
+    assert [piece.text for piece in pieces] == ["hel", "lo", ""]
+    assert pieces[-1].finish_reason == "stop"
+    assert (pieces[-1].usage.prompt_tokens, pieces[-1].usage.completion_tokens) == (4, 2)
+    assert {piece.engine_id for piece in pieces} == {"mine-aaaa"}
+    pieces = await collect(service.api.Generate(llm_pb2.GenerateRequest(model="big", prompt="hi")))
+    assert upstream.paths == ["/v1/chat/completions", "/v1/completions"]
+
+
+async def test_a_call_that_is_given_up_reaches_the_engine(service: Running, upstream: Any) -> None:
+    async def silent(_request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    upstream.completions = silent
+    await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+    await service.wait_ready("mine-aaaa")
+    call = service.api.Generate(llm_pb2.GenerateRequest(model="big", prompt="hi"))
+    reading = asyncio.ensure_future(collect(call))
+    await upstream.arrived.wait()
+    call.cancel()
+    await asyncio.wait_for(upstream.disconnected.wait(), 5)
+    await asyncio.gather(reading, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "status"),
+    [
+        ("Chat", llm_pb2.ChatRequest(model="big"), grpc.StatusCode.INVALID_ARGUMENT),
+        ("Generate", llm_pb2.GenerateRequest(model="big", prompt="x"), grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+async def test_what_cannot_be_answered_has_its_own_status(
+    service: Running, method: str, request_: Any, status: grpc.StatusCode
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await collect(getattr(service.api, method)(request_))
+    assert caught.value.code() is status
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "http://user:pw@127.0.0.1/v1"])
+async def test_a_url_that_makes_no_engine_is_refused(service: Running, url: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(url=url))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_name_is_given_once(service: Running, upstream: Any) -> None:
+    request = llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url)
+    await service.api.RegisterEngine(request)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.api.RegisterEngine(request)
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_a_removed_engine_is_gone_for_good(service: Running, upstream: Any) -> None:
+    await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+    await service.wait_ready("mine-aaaa")
+    removed = await service.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id="mine-aaaa", drain=True))
+    assert removed.aborted == 0
+    assert (await service.api.ListEngines(llm_pb2.ListEnginesRequest())).engines == []
+    for _ in range(4):
+        await service.registrations.look()
+    assert service.coordinator.states() == []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id="mine-aaaa"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_restarted_coordinator_gets_its_engines_back(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as first:
+        await first.api.RegisterEngine(
+            llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url, pool="side", max_concurrency=5)
+        )
+    async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
+        await second.registrations.look()
+        assert second.coordinator.states() == []
+        await second.registrations.look()
+        (state,) = second.coordinator.states()
+        spec = state.spec
+        assert (spec.engine_id, spec.pool, spec.max_concurrency) == ("mine-bbbb", "side", 5)
+        await second.wait_ready("mine-bbbb")
+
+
+async def test_an_api_key_is_not_written_and_its_engine_waits_to_be_registered_again(
+    nats_server: NatsProcess, bucket: str, upstream: Any, ring: Ring
+) -> None:
+    request = llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url, api_key="sk-secret")
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as first:
+        await first.api.RegisterEngine(request)
+    store = await open_bucket(ring.connection.jetstream(), bucket)
+    entry = await store.get("mine")
+    assert entry.value is not None
+    assert b"sk-secret" not in entry.value
+    async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
+        for _ in range(3):
+            await second.registrations.look()
+        assert second.coordinator.states() == []
+        await second.api.RegisterEngine(request)
+        await second.wait_ready("mine-bbbb")
+
+
+async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    async with (
+        running(nats_server, bucket, "llm-coordinator-1-aaaa") as first,
+        running(nats_server, bucket, "llm-coordinator-2-bbbb") as second,
+    ):
+        await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
+        await second.coordinator.add(registered, registered=True)
+        for service in (first, second):
+            await service.wait_ready("mine-aaaa")
+            await service.wait_ready("mine-bbbb")
+        await first.registrations.look()
+        await second.registrations.look()
+        assert [state.spec.engine_id for state in first.coordinator.states()] == ["mine-aaaa"]
+        assert second.coordinator.states() == []
+
+
+async def test_the_only_model_needs_no_name_and_one_of_several_does(service: Running, upstream: Any) -> None:
+    await service.coordinator.add(EngineSettings(kind="openai", url=upstream.url, model="big"))
+    engine_id = f"127.0.0.1-{upstream.port}-aaaa"
+    await service.wait_ready(engine_id)
+    engine, model = service.coordinator.choose("", RequestKind.LLM_CHAT)
+    assert (engine.spec.engine_id, model) == (engine_id, "big")
+    await service.coordinator.add(EngineSettings(kind="openai", url=upstream.url, model="small"))
+    await service.wait_ready(f"127.0.0.1-{upstream.port}-2-aaaa")
+    with pytest.raises(InvalidRequestError, match="big, small"):
+        service.coordinator.choose("", RequestKind.LLM_CHAT)
+    with pytest.raises(NotFoundError, match="huge"):
+        service.coordinator.choose("huge", RequestKind.LLM_CHAT)
