@@ -30,7 +30,7 @@ SOFT_BATCH_BYTES = 256 * 1024
 ENVELOPE_BYTES = 4 * 1024
 # What is remembered of sent batches for the "nobody listens" answer, which comes within one round trip.
 REMEMBERED_BATCHES = 4096
-REMEMBERED_BYTES = 16 * 1024 * 1024
+REMEMBERED_BYTES = 4 * 1024 * 1024
 PENDING_BYTES_LIMIT = 512 * 1024 * 1024
 
 
