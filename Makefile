@@ -1,0 +1,52 @@
+# `make help` lists the targets. Each installs what it needs into .venv by itself.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help dev proto lint format test test-vllm test-compose test-soak bench up down
+
+BIN := .venv/bin
+CODE := libs/python services
+# Extra arguments for pytest: `make test ARGS="-k ring -x"`.
+ARGS ?=
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+dev: ## Install everything into .venv, with the tools of the tests and checks.
+	@./install.sh dev
+
+proto: dev ## Generate the protobuf and gRPC stubs again.
+	@$(BIN)/python -m sage_tools.stubs
+
+lint: dev ## Check style, types, layers, protobuf and that the stubs are fresh.
+	@$(BIN)/ruff check $(CODE) tests
+	@$(BIN)/buf lint proto
+	@$(BIN)/python -m sage_tools.stubs --check
+	@PYTHONSAFEPATH=1 $(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy $(CODE)
+
+format: dev ## Mend what ruff can mend by itself.
+	@$(BIN)/ruff check --fix $(CODE) tests
+
+test: lint ## Lint, then unit, contract, mesh and architecture tests.
+	@$(BIN)/pytest -m "not soak and not vllm and not compose" tests/unit tests/contracts tests/mesh tests/architecture $(ARGS)
+
+test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/vllm-venv, takes minutes.
+	@tests/vllm/install.sh
+	@VLLM_PYTHON="$$PWD/.sage/vllm-venv/bin/python" $(BIN)/pytest -m vllm tests/vllm $(ARGS)
+
+test-compose: dev ## Tests of the containers; needs a Docker engine.
+	@$(BIN)/pytest -m compose tests/compose $(ARGS)
+
+test-soak: dev ## Tests that run for minutes.
+	@$(BIN)/pytest -m soak tests $(ARGS)
+
+bench: dev ## Measure this machine.
+	@$(BIN)/sage bench --help
+	@$(BIN)/sage bench classify
+
+up: dev ## Bring the mesh up, detached.
+	@$(BIN)/sage up --detach
+
+down: ## Stop the mesh.
+	@if [ -x $(BIN)/sage ]; then $(BIN)/sage down; fi

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Installs SAGE into .venv: the libraries, the six services and, where there is a compiler, the C++ operators.
+#
+#   ./install.sh          what running SAGE needs
+#   ./install.sh dev      that, and what its tests and checks need
+#
+# PYTHON names the interpreter to make .venv with (default python3; 3.10 or later). A second run that finds nothing
+# changed takes a fraction of a second.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+profile="${1:-run}"
+services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-worker)
+# Their versions are in constraints.txt.
+dev_tools=(
+  buf-bin grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout ruff
+  types-protobuf types-PyYAML
+)
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "install.sh: $*"; exit 1; }
+
+case "$profile" in run | dev) ;; *) fail "unknown profile '$profile'; use run or dev" ;; esac
+
+if [ ! -x .venv/bin/python ]; then
+  python="${PYTHON:-python3}"
+  command -v "$python" >/dev/null || fail "no program '$python'; install Python 3.10 or later, or set PYTHON to it"
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+    || fail "$python is $("$python" --version 2>&1); Python 3.10 or later is needed: set PYTHON to it"
+  say "making .venv with $("$python" --version 2>&1)"
+  "$python" -m venv .venv \
+    || fail "cannot make .venv; on Debian and Ubuntu 'apt-get install python3-venv' brings what is missing"
+fi
+python=.venv/bin/python
+pip=("$python" -m pip --disable-pip-version-check --quiet)
+
+# A hash of files and words: what was installed is what was asked for as long as it stays the same.
+fingerprint() {
+  "$python" - "$@" <<'PY'
+import hashlib
+import pathlib
+import sys
+
+digest = hashlib.sha256(sys.version.encode())
+for argument in sys.argv[1:]:
+    path = pathlib.Path(argument)
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    digest.update(argument.encode())
+    for file in files:
+        if not {"build", "__pycache__"}.intersection(file.parts) and file.suffix not in (".so", ".pyc"):
+            digest.update(str(file).encode() + file.read_bytes())
+print(digest.hexdigest())
+PY
+}
+
+# Runs the function $1 unless the stamp $2 says that it was done with the fingerprint $3.
+once() {
+  local stamp=".venv/.sage-$2"
+  if [ "$(cat "$stamp" 2>/dev/null || true)" != "$3" ]; then
+    rm -f "$stamp"
+    "$1" && printf '%s\n' "$3" >"$stamp"
+  fi
+}
+
+projects=(libs/python/pyproject.toml)
+for service in "${services[@]}"; do projects+=("services/$service/pyproject.toml"); done
+
+install_packages() {
+  local wanted=(-e "libs/python[cli,bench]")
+  for service in "${services[@]}"; do
+    case "$service" in
+      embed-executor) wanted+=(-e "services/$service[torch]") ;;
+      *) wanted+=(-e "services/$service") ;;
+    esac
+  done
+  if [ "$profile" = dev ]; then wanted+=("${dev_tools[@]}"); fi
+  say "installing packages into .venv; the first time takes minutes"
+  "${pip[@]}" install -c constraints.txt "${wanted[@]}" || fail "pip could not install the packages; its message is above"
+}
+
+install_native() {
+  if [ -z "$compiler" ]; then
+    say "no C++ compiler: SAGE runs with its Python operators, which give the same values more slowly"
+    say "  (install g++ or clang++ and run ./install.sh again to have the native ones)"
+    return 0
+  fi
+  say "building the C++ operators"
+  "${pip[@]}" install ./libs/cpp \
+    || say "the C++ operators could not be built (the reason is above): SAGE runs with its Python operators instead"
+}
+
+compiler="$(command -v "${CXX:-c++}" || command -v g++ || command -v clang++ || true)"
+# Whoever has what the tests need has what running needs.
+if [ "$profile" = run ] && [ -e .venv/.sage-packages-dev ]; then profile=dev; fi
+once install_packages "packages-$profile" "$(fingerprint install.sh constraints.txt "${projects[@]}")"
+once install_native native "$(fingerprint libs/cpp "${compiler:-none}")"

@@ -1,0 +1,45 @@
+"""The ``sage`` command: where the subcommands meet, and where failures become messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from sage_cli import bench
+from sage_cli.commands import ask, chat, config, doctor, down, embed, job, logs, models, status, up
+from sage_common.errors import SageError
+
+app = typer.Typer(
+    name="sage",
+    help="SAGE: LLM and embedding engines as one service. Start with `sage up`, then `sage ask` or `sage chat`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, status, logs, down, chat, embed, ask, models, doctor):
+    command.register(app)
+app.add_typer(job.app, name="job")
+app.add_typer(config.app, name="config")
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Run the command line. A SageError ends as its message on stderr and an exit code by its kind."""
+    from sage_cli.exit_codes import EXIT_INTERRUPTED, exit_code
+
+    try:
+        app()
+    except SageError as error:
+        sys.stderr.write(f"sage: {error.message}\n")
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output, `head` for one, has had enough. Nothing more may be written, not even at exit.
+        sys.stdout = None
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

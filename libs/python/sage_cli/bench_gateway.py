@@ -1,0 +1,82 @@
+"""``sage bench gateway``: what the mesh adds to a request and what it carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sage_benchmark.gateway import GatewayResult
+
+
+def gateway(
+    repetitions: Annotated[int, typer.Option("--repetitions", "-n", min=1, help="Times each load is run.")] = 3,
+    output_directory: Annotated[
+        Path, typer.Option("--output", "-o", help="Where result.json and chart.png go.")
+    ] = Path("bench-results/gateway"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure the mesh in front of an engine that answers at once; takes about a minute and starts its own mesh."""
+    import orjson
+
+    from sage_benchmark import gateway as benchmark
+    from sage_benchmark.gateway_chart import write_chart
+    from sage_cli.consoles import notes
+
+    result = benchmark.run(benchmark.GatewayPlan(repetitions=repetitions))
+    record = orjson.dumps(result.to_json(), option=orjson.OPT_INDENT_2)
+    output_directory.mkdir(parents=True, exist_ok=True)
+    (output_directory / "result.json").write_bytes(record)
+    write_chart(result, output_directory / "chart.png")
+    if as_json:
+        typer.echo(record.decode())
+    else:
+        _print_tables(result)
+    notes().print(f"written to {output_directory}/result.json and chart.png")
+    if not all(bar.reached for bar in result.bars):
+        notes().print("a bar was missed; other load on this machine is the first thing to rule out")
+
+
+def _print_tables(result: GatewayResult) -> None:
+    from rich.table import Table
+
+    from sage_cli.consoles import output
+
+    loads = Table(title="Load", title_justify="left", box=None, header_style="bold")
+    for name in (
+        "concurrency",
+        "requests/s",
+        "min … max",
+        "engine alone",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "added p50 ms",
+    ):
+        loads.add_column(name, justify="right")
+    for row in result.rows:
+        spread = f"{row['requests_per_second_min']:,.0f} … {row['requests_per_second_max']:,.0f}"
+        loads.add_row(
+            f"{row['concurrency']:.0f}",
+            f"{row['requests_per_second']:,.0f}",
+            spread,
+            f"{row['direct_requests_per_second']:,.0f}",
+            *(f"{row[name]:.2f}" for name in ("p50_ms", "p95_ms", "p99_ms", "added_p50_ms")),
+        )
+    services = Table(title="Services", title_justify="left", box=None, header_style="bold")
+    for name in ("service", "CPU µs a request", "resident MB"):
+        services.add_column(name, justify="left" if name == "service" else "right")
+    for cost in result.services:
+        services.add_row(cost.service, f"{cost.cpu_us_per_request:.0f}", f"{cost.resident_mb:.0f}")
+    bars = Table(title="Bars", title_justify="left", box=None, header_style="bold")
+    for name in ("figure", "measured", "bar", ""):
+        bars.add_column(name, justify="left" if name in ("figure", "") else "right")
+    for bar in result.bars:
+        sign = "≤" if bar.at_most else "≥"
+        verdict = "reached" if bar.reached else "MISSED"
+        bars.add_row(bar.name, f"{bar.value:,.2f} {bar.unit}", f"{sign} {bar.bar:,.4g} {bar.unit}", verdict)
+    for table in (loads, services, bars):
+        output().print(table)
+        output().print()

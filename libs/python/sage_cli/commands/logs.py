@@ -1,0 +1,30 @@
+"""``sage logs``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(logs)
+
+
+def logs(
+    service: Annotated[str | None, typer.Argument(help="A process, e.g. gateway; all of them when left out.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines to show.")] = 40,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the lines as they are.")] = False,
+) -> None:
+    """Show what the processes wrote."""
+    from sage_cli.log_reader import LogReader, chosen_logs
+    from sage_cli.running import run
+    from sage_common import paths
+
+    reader = LogReader(chosen_logs(paths.log_dir(), service), raw=raw)
+    for line in reader.last(lines):
+        typer.echo(line)
+    if follow:
+        run(reader.follow(typer.echo))

@@ -1,0 +1,43 @@
+"""``sage status``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what runs where: processes, ports, memory, engines, NATS.
+
+    Exit code 0: all is well; 1: something is not; 3: nothing runs.
+    """
+    from sage_cli.consoles import notes, output
+    from sage_cli.exit_codes import EXIT_NOT_RUNNING
+    from sage_cli.mesh.look import look
+    from sage_cli.mesh.tables import mesh_tables
+    from sage_cli.running import run
+
+    view = run(look())
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps(view.to_json(), option=orjson.OPT_INDENT_2).decode())
+    elif view.processes:
+        console = output()
+        console.print(mesh_tables(view, console.width))
+        if view.message:
+            notes().print(f"{view.phase}: {view.message}", markup=False)
+    else:
+        notes().print("nothing is running; `sage up` starts it")
+    if not view.processes:
+        raise typer.Exit(EXIT_NOT_RUNNING)
+    if not view.healthy:
+        raise typer.Exit(1)

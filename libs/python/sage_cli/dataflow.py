@@ -1,0 +1,109 @@
+"""Talking to a dataflow worker over gRPC."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
+from sage_cli.mesh.look import local_state, nats_settings
+from sage_cli.mesh.registrations import Registrations, is_serving
+from sage_common.errors import ErrorKind, InternalError, SageError, UnavailableError, error_class
+from sage_platform.grpc_server import GRPC_STATUS, channel
+
+CALL_SECONDS = 30.0
+SERVICE = "dataflow-worker"
+
+
+async def submit(pipeline: str, job_id: str, address: str | None) -> dataflow_pb2.Job:
+    """Submit a pipeline, YAML or JSON."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.SubmitJobRequest(pipeline=pipeline, job_id=job_id)
+        answer: dataflow_pb2.SubmitJobResponse = await stub.SubmitJob(request, timeout=CALL_SECONDS)
+        return answer.job
+
+
+async def get(job_id: str, address: str | None) -> dataflow_pb2.Job:
+    """Return a job. Raises NotFoundError."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.GetJobRequest(job_id=job_id)
+        answer: dataflow_pb2.GetJobResponse = await stub.GetJob(request, timeout=CALL_SECONDS)
+        return answer.job
+
+
+async def list_jobs(limit: int, address: str | None) -> list[dataflow_pb2.Job]:
+    """Return jobs, newest first."""
+    async with _worker(address) as stub:
+        return list((await stub.ListJobs(dataflow_pb2.ListJobsRequest(limit=limit), timeout=CALL_SECONDS)).jobs)
+
+
+async def cancel(job_id: str, address: str | None) -> dataflow_pb2.Job:
+    """Cancel a job."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.CancelJobRequest(job_id=job_id)
+        answer: dataflow_pb2.CancelJobResponse = await stub.CancelJob(request, timeout=CALL_SECONDS)
+        return answer.job
+
+
+async def watch(job_id: str, address: str | None, tell: Callable[[dataflow_pb2.Job], None]) -> dataflow_pb2.Job:
+    """Call ``tell`` with each change of a job and return it once it has ended."""
+    job: dataflow_pb2.Job | None = None
+    async with _worker(address) as stub:
+        async for answer in stub.WatchJob(dataflow_pb2.WatchJobRequest(job_id=job_id)):
+            job = answer.job
+            tell(job)
+    if job is None:
+        raise InternalError(f"the worker told nothing of the job {job_id!r}; `sage job show {job_id}` asks again")
+    return job
+
+
+def state_name(job: dataflow_pb2.Job) -> str:
+    """A job's state in lower case."""
+    return dataflow_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+
+
+def succeeded(job: dataflow_pb2.Job) -> bool:
+    """Whether every record went through."""
+    return job.state == dataflow_pb2.JOB_STATE_SUCCEEDED
+
+
+def failed(job: dataflow_pb2.Job) -> bool:
+    """Whether it has ended with errors; a pipeline that is not valid does so at once."""
+    return job.state == dataflow_pb2.JOB_STATE_FAILED
+
+
+def error_from_status(error: grpc.aio.AioRpcError, address: str) -> SageError:
+    """Turn a gRPC failure back into the error that the worker raised."""
+    kinds: dict[grpc.StatusCode, ErrorKind] = {}
+    for kind, status in GRPC_STATUS.items():
+        kinds.setdefault(status, kind)
+    trailing: Any = error.trailing_metadata() or ()
+    code = next((str(value) for key, value in trailing if key == "sage-error-code"), None)
+    if error.code() is grpc.StatusCode.UNAVAILABLE and code is None:
+        return UnavailableError(f"no dataflow worker answers at {address}; `sage status` shows what runs")
+    kind = kinds.get(error.code(), ErrorKind.INTERNAL)
+    return error_class(kind)(error.details() or f"the worker failed with {error.code().name}", code=code)
+
+
+@contextlib.asynccontextmanager
+async def _worker(address: str | None) -> AsyncIterator[Any]:
+    target = address or await _find_worker()
+    async with channel(target) as open_channel:
+        try:
+            yield dataflow_pb2_grpc.DataflowServiceStub(open_channel)  # type: ignore[no-untyped-call]
+        except grpc.aio.AioRpcError as error:
+            raise error_from_status(error, target) from None
+
+
+async def _find_worker() -> str:
+    registrations = Registrations(nats_settings(local_state()), "sage-job")
+    try:
+        for instance in await registrations.instances():
+            if instance.service == SERVICE and await is_serving(instance):
+                return instance.grpc_address
+    finally:
+        await registrations.close()
+    raise UnavailableError("no dataflow worker is registered; `sage status` shows what runs, `sage up` starts one")

@@ -1,0 +1,94 @@
+"""Every setting of every section that is installed here, with where its value comes from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sage_cli.mesh.services import SERVICES
+from sage_cli.settings import CliSettings
+from sage_client.settings import ClientSettings
+from sage_common import paths
+from sage_common.config import SectionSettings, load, nearest, read_yaml
+from sage_common.errors import ConfigurationError
+from sage_common.service_settings import LogSettings, NatsSettings
+from sage_mesh.classification_settings import ClassificationSettings
+
+SECRET = "(set, not shown)"
+SECRET_NAMES = ("key", "secret", "password")
+
+
+@dataclass(frozen=True)
+class EffectiveSetting:
+    """One setting.
+
+    Attributes:
+        source: ``environment``, ``file`` or ``default``.
+    """
+
+    section: str
+    name: str
+    value: Any
+    source: str
+    description: str
+
+
+def settings_classes() -> Iterator[type[SectionSettings]]:
+    """Yield the settings class of each section. A service that is not installed here is left out."""
+    yield from (NatsSettings, LogSettings, ClassificationSettings, ClientSettings, CliSettings)
+    for entry in SERVICES:
+        try:
+            module = importlib.import_module(f"{entry.module}.config")
+        except ModuleNotFoundError as error:
+            if error.name and error.name.split(".")[0] == entry.module:
+                continue
+            raise
+        for value in vars(module).values():
+            if (
+                isinstance(value, type)
+                and issubclass(value, SectionSettings)
+                and getattr(value, "section", "") == entry.section
+            ):
+                yield value
+
+
+def effective_settings(section: str | None) -> list[EffectiveSetting]:
+    """Return the settings of ``section``, or of all.
+
+    Raises:
+        ConfigurationError: an unknown section, or settings that are wrong.
+    """
+    classes = {cls.section: cls for cls in settings_classes()}
+    if section is not None:
+        wanted = section.replace("-", "_")
+        if wanted not in classes:
+            raise ConfigurationError(f"no section {section!r}{nearest(wanted, list(classes))}")
+        classes = {wanted: classes[wanted]}
+    config_file = paths.config_file()
+    on_file = read_yaml(config_file) if config_file.exists() else {}
+    return [
+        setting for name, cls in classes.items() for setting in _of_class(cls, on_file.get(name) or {})
+    ]
+
+
+def _of_class(cls: type[SectionSettings], on_file: dict[str, Any]) -> Iterator[EffectiveSetting]:
+    values = load(cls).model_dump(mode="json")
+    prefix = f"SAGE_{cls.section.upper()}_"
+    for name, field in cls.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        in_environment = any(key == variable or key.startswith(f"{variable}__") for key in os.environ)
+        source = "environment" if in_environment else "file" if name in on_file else "default"
+        yield EffectiveSetting(cls.section, name, _shown(name, values[name]), source, field.description or "")
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Hide what a name says is secret, in nested values too."""
+    if isinstance(value, dict):
+        secret_map = any(word in name for word in SECRET_NAMES)
+        return SECRET if secret_map and value else {key: _shown(key, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(name, inner) for inner in value]
+    return SECRET if value and any(word in name for word in SECRET_NAMES) else value

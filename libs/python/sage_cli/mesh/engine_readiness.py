@@ -1,0 +1,89 @@
+"""Waiting until the mesh can do its work: an engine that chats and one that embeds, seen by the gateway too."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import Callable
+
+import orjson
+
+from sage_common.clock import MonotonicClock
+from sage_control_plane.engines import EnginePhase, EngineState
+from sage_control_plane.requests import RequestKind
+from sage_mesh.directory import EngineDirectory
+from sage_platform.nats_server import LOOPBACK
+from sage_platform.ring import Ring
+
+POLL_SECONDS = 0.1
+ASK_AGAIN_SECONDS = 2.0
+HTTP_TIMEOUT_SECONDS = 2.0
+WORK = {RequestKind.LLM_CHAT: "chat", RequestKind.EMBEDDING: "embedding"}
+
+
+def serves(engine: EngineState, kind: RequestKind) -> bool:
+    """Whether an engine could do work of ``kind`` now."""
+    return engine.phase is EnginePhase.READY and any(kind in card.kinds for card in engine.spec.models)
+
+
+def what_is_missing(engines: list[EngineState], kinds: frozenset[RequestKind]) -> str:
+    """Say which kinds of work no engine is ready for, and how the engines stand; empty when nothing is missing."""
+    missing = [WORK[kind] for kind in sorted(kinds) if not any(serves(engine, kind) for engine in engines)]
+    if not missing:
+        return ""
+    waiting = [
+        f"{engine.spec.engine_id} {engine.phase.name.lower()}" + (f" ({engine.reason})" if engine.reason else "")
+        for engine in engines
+        if engine.phase is not EnginePhase.READY
+    ]
+    return f"no engine for {' or '.join(missing)} yet" + (f": {'; '.join(waiting)}" if waiting else "")
+
+
+async def wait_for_engines(
+    directory: EngineDirectory, kinds: frozenset[RequestKind], tell: Callable[[str], None]
+) -> list[EngineState]:
+    """Return the engines once every kind of work has one that is ready; until then ``tell`` what is missing."""
+    said = ""
+
+    def told_or_done(current: EngineDirectory) -> bool:
+        nonlocal said
+        missing = what_is_missing(list(current.engines.values()), kinds)
+        if missing and missing != said:
+            said = missing
+            tell(missing)
+        return not missing
+
+    while not await directory.wait_until(told_or_done, ASK_AGAIN_SECONDS):
+        await directory.ask()
+    return list(directory.engines.values())
+
+
+async def wait_for_gateway(port: int, models: frozenset[str], tell: Callable[[str], None]) -> None:
+    """Return once the gateway on ``port`` lists ``models``: it learns of engines by itself, a moment later."""
+    while True:
+        listed = await asyncio.to_thread(_listed_models, port)
+        if listed is None or models <= listed:
+            return
+        tell(f"the gateway does not list {', '.join(sorted(models - listed))} yet")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def open_directory(ring: Ring, name: str) -> EngineDirectory:
+    """A view of the engines for a supervisor or a command."""
+    return EngineDirectory(ring, name, MonotonicClock())
+
+
+def _listed_models(port: int) -> frozenset[str] | None:
+    """The models that the gateway lists; none while it does not answer; None where it tells only those with a key."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=HTTP_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/v1/models")
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status == http.client.UNAUTHORIZED:
+            return None
+        return frozenset(model["id"] for model in orjson.loads(body)["data"]) if answer.status == 200 else frozenset()
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return frozenset()
+    finally:
+        connection.close()

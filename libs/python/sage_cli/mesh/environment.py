@@ -1,0 +1,76 @@
+"""The environment of each service process: settings travel as ``SAGE_<SECTION>_…`` variables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from sage_cli.mesh.plan import MeshPlan
+from sage_cli.mesh.services import ServiceEntry
+
+# Python 3.11 and later then leave the current folder off the module path, where any file could stand in for a library.
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+# For every Python service. Each yields to what the user has set.
+COMMON = {
+    **SAFE_PATH,
+    # Output reaches the log file line by line, also the last line before a crash.
+    "PYTHONUNBUFFERED": "1",
+    # glibc otherwise keeps an arena of freed memory for each thread.
+    "MALLOC_ARENA_MAX": "2",
+    # Tokenizing happens in our own threads; a second pool under it only fights for the cores.
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# These do no numerics to speak of; a pool of BLAS threads in each would only take memory.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+COMPUTING = ("embed-executor", "llm-coordinator")
+
+
+def service_environment(
+    entry: ServiceEntry,
+    replica: int,
+    plan: MeshPlan,
+    nats_url: str,
+    configured: Mapping[str, object],
+    environ: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """Return the variables to set for a replica of a service, on top of ``environ``.
+
+    Args:
+        replica: 1 for the first. The first takes the well-known ports unless the user chose others; the others
+            take free ones.
+        configured: the service's section of the config file.
+    """
+    defaults = {**COMMON, **({} if entry.name in COMPUTING else ONE_THREAD)}
+    variables = {name: value for name, value in defaults.items() if name not in environ}
+    variables["SAGE_NATS_URL"] = nats_url
+    ports = {"grpc_port": int(entry.grpc_port), "metrics_port": entry.grpc_port.metrics}
+    if entry.http_port:
+        ports["port"] = entry.http_port
+    for setting, port in ports.items():
+        variable = f"SAGE_{entry.section.upper()}_{setting.upper()}"
+        if replica > 1:
+            variables[variable] = "0"
+        elif variable not in environ and setting not in configured:
+            variables[variable] = str(port)
+    variables.update(_engine_choice(entry, plan))
+    return variables
+
+
+def chosen_ports(entry: ServiceEntry, variables: Mapping[str, str]) -> dict[str, int]:
+    """Return the fixed ports among ``variables``, by the variable that sets them."""
+    prefix = f"SAGE_{entry.section.upper()}_"
+    return {
+        name: int(value)
+        for name, value in variables.items()
+        if name.startswith(prefix) and name.endswith("PORT") and value.isdecimal() and value != "0"
+    }
+
+
+def _engine_choice(entry: ServiceEntry, plan: MeshPlan) -> dict[str, str]:
+    if entry.name == "llm-coordinator" and plan.llm:
+        engine = {"kind": "openai", "url": plan.llm} if plan.llm_is_url else {"kind": "vllm", "model": plan.llm}
+        return {"SAGE_LLM_COORDINATOR_ENGINES": json.dumps([engine])}
+    if entry.name == "embed-executor" and plan.embed:
+        return {"SAGE_EMBED_EXECUTOR_MODEL": plan.embed}
+    return {}

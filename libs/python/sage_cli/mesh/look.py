@@ -1,0 +1,207 @@
+"""Looking at the mesh: the supervisor's state, the registry, gRPC health and the engines' heartbeats, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterable, Mapping
+
+import psutil
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from sage_cli.mesh.engine_readiness import open_directory
+from sage_cli.mesh.registrations import Registrations, is_serving
+from sage_cli.mesh.view import EngineView, MeshView, NatsView, ProcessView
+from sage_common import paths
+from sage_common.config import load
+from sage_common.errors import SageError
+from sage_common.ports import port_is_free
+from sage_common.service_settings import NatsSettings
+from sage_control_plane.engines import EngineState
+from sage_platform.nats_server import loopback_port
+from sage_platform.registry import Instance
+from sage_platform.ring import Ring
+from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
+from sage_platform.supervision.state_file import SupervisorState, read_state
+
+CONNECT_SECONDS = 2.0
+# Executors answer a hello at once; one that has no engines has nothing to say.
+HEARTBEAT_SECONDS = 0.6
+EXECUTORS = ("llm-coordinator", "embed-executor")
+
+
+def local_state() -> SupervisorState | None:
+    """Return the state of the supervisor that runs on this machine for this user, or None."""
+    state = read_state(paths.state_dir())
+    return state if state is not None and state.alive else None
+
+
+def nats_settings(state: SupervisorState | None) -> NatsSettings:
+    """How to reach the mesh's NATS: as the local supervisor says, else as configured."""
+    url = state.facts.get("nats_url") if state else None
+    if url:
+        return load(NatsSettings, url=url, connect_timeout_seconds=CONNECT_SECONDS)
+    return load(NatsSettings, connect_timeout_seconds=CONNECT_SECONDS)
+
+
+async def look() -> MeshView:
+    """Return the mesh as it is now; what cannot be reached is left out.
+
+    The record of a process that was killed stays in the registry for some seconds; where its machine is this one, it is
+    known to be gone and left out.
+    """
+    state = local_state()
+    settings = nats_settings(state)
+    registrations = Registrations(settings, "sage-status")
+    try:
+        if _nobody_listens(settings.url):
+            return _put_together(state, [], [], [], None)
+        connection = await registrations.connection()
+        instances = await registrations.instances()
+        serving = await asyncio.gather(*(is_serving(instance) for instance in instances))
+        executors = [i for i, ok in zip(instances, serving, strict=True) if ok and i.service in EXECUTORS]
+        engines = await _engines(connection, len(executors)) if executors else []
+        nats = await _nats(connection)
+    except (SageError, NatsError, asyncio.TimeoutError):
+        instances, serving, engines, nats = [], [], [], None
+    finally:
+        await registrations.close()
+    return _put_together(state, instances, serving, engines, nats)
+
+
+def _put_together(
+    state: SupervisorState | None,
+    instances: list[Instance],
+    serving: list[bool],
+    engines: list[EngineState],
+    nats: NatsView | None,
+) -> MeshView:
+    health = {instance.pid: ok for instance, ok in zip(instances, serving, strict=True) if not _is_elsewhere(instance)}
+    processes = [_local(status, health) for status in (state.processes if state else ())]
+    known = {process.pid for process in processes if process.pid}
+    processes += [
+        _registered(instance, ok)
+        for instance, ok in zip(instances, serving, strict=True)
+        if _is_elsewhere(instance) or (instance.pid not in known and psutil.pid_exists(instance.pid))
+    ]
+    phase = state.phase.value if state else "external" if instances else "stopped"
+    return MeshView(
+        phase=phase,
+        message=state.message if state else "",
+        supervisor_pid=state.supervisor.pid if state else 0,
+        gateway_url=_gateway_url(state, instances),
+        nats=nats,
+        processes=tuple(processes),
+        engines=tuple(engine_view(engine) for engine in engines),
+    )
+
+
+def engine_view(engine: EngineState) -> EngineView:
+    """Put an engine's state into plain words."""
+    spec = engine.spec
+    return EngineView(
+        engine_id=spec.engine_id,
+        implementation=spec.implementation,
+        phase=engine.phase.name.lower(),
+        pool=spec.pool,
+        executor=engine.executor_id,
+        models=tuple(card.name for card in spec.models),
+        kinds=tuple(sorted({kind.name.lower() for card in spec.models for kind in card.kinds})),
+        outstanding=len(engine.running),
+        capacity=spec.max_concurrency,
+        waiting=engine.engine_waiting,
+        reason=engine.reason,
+    )
+
+
+async def _engines(connection: Client, executors: int) -> list[EngineState]:
+    ring = Ring(connection)
+    await ring.start()
+    directory = open_directory(ring, "sage-status")
+    await directory.start()
+    try:
+        await directory.wait_until(
+            lambda d: len({engine.executor_id for engine in d.engines.values()}) >= executors, HEARTBEAT_SECONDS
+        )
+        return sorted(directory.engines.values(), key=lambda engine: engine.spec.engine_id)
+    finally:
+        await directory.stop()
+        await ring.close()
+
+
+async def _nats(connection: Client) -> NatsView:
+    account = await connection.jetstream().account_info()
+    url = connection.connected_url
+    version = str(connection.connected_server_version).strip("<>")
+    return NatsView(url.geturl() if url else "", version, account.streams, account.storage)
+
+
+def _local(status: ProcessStatus, health: Mapping[int, bool]) -> ProcessView:
+    process = status.identity.process() if status.identity else None
+    pid = status.identity.pid if status.identity and process else 0
+    registers = status.service != "nats"
+    return ProcessView(
+        name=status.name,
+        service=status.service,
+        phase=status.phase.value if pid or status.identity is None else "gone",
+        host="127.0.0.1",
+        pid=pid,
+        ports=dict(status.ports),
+        serving=health.get(pid, False) if registers else status.phase is ProcessPhase.READY,
+        rss_bytes=_memory(process),
+        uptime_seconds=_uptime(status.identity) if pid else 0.0,
+        restarts=status.restarts,
+        message=status.message,
+        log=status.log,
+    )
+
+
+def _registered(instance: Instance, serving: bool) -> ProcessView:
+    ports = {"http": instance.http_port, "grpc": instance.grpc_port, "metrics": instance.metrics_port}
+    return ProcessView(
+        name=instance.instance_id,
+        service=instance.service,
+        phase="registered",
+        host=instance.host,
+        pid=instance.pid,
+        ports={name: port for name, port in ports.items() if port},
+        serving=serving,
+        uptime_seconds=max(0.0, time.time() - instance.started_unix_seconds),
+    )
+
+
+def _memory(process: psutil.Process | None) -> int:
+    """Resident bytes of a process and of the processes it started; 0 when it has ended meanwhile."""
+    total = 0
+    try:
+        family = [process, *process.children(recursive=True)] if process else []
+    except psutil.NoSuchProcess:
+        return 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def _uptime(identity: ProcessIdentity | None) -> float:
+    return max(0.0, time.time() - identity.created_unix_seconds) if identity else 0.0
+
+
+def _nobody_listens(nats_url: str) -> bool:
+    """Whether the server would be on this machine and is not there, so that waiting for it is in vain."""
+    port = loopback_port(nats_url)
+    return port is not None and port_is_free(port)
+
+
+def _is_elsewhere(instance: Instance) -> bool:
+    return instance.host not in ("127.0.0.1", "localhost", socket.gethostname())
+
+
+def _gateway_url(state: SupervisorState | None, instances: Iterable[Instance]) -> str:
+    if state and "gateway_url" in state.facts:
+        return state.facts["gateway_url"]
+    return next((f"http://{i.host}:{i.http_port}" for i in instances if i.service == "gateway" and i.http_port), "")

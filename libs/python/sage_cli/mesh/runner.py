@@ -1,0 +1,152 @@
+"""Running a mesh from start to end: one supervisor at a time, its state on file, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+
+from sage_cli.mesh.engine_readiness import open_directory, wait_for_engines, wait_for_gateway
+from sage_cli.mesh.plan import MeshPlan
+from sage_cli.mesh.registrations import Registrations
+from sage_cli.mesh.specs import choose_nats, nats_spec, service_specs
+from sage_common import paths
+from sage_common.clock import MonotonicClock
+from sage_common.errors import SageError, UnavailableError
+from sage_control_plane.requests import RequestKind
+from sage_platform.ring import Ring
+from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
+from sage_platform.supervision.state_file import (
+    SupervisorPhase,
+    SupervisorState,
+    remove_state,
+    supervisor_lock,
+    write_state,
+)
+from sage_platform.supervision.supervisor import ProcessFailedError, Supervisor
+
+# Which service brings which kind of work; a mesh without that service is not expected to do it.
+WORK_OF_SERVICE = {"llm-coordinator": RequestKind.LLM_CHAT, "embed-executor": RequestKind.EMBEDDING}
+
+Report = Callable[[SupervisorState], None]
+
+
+class MeshRunner:
+    """Brings a mesh up, keeps it up and takes it down.
+
+    Args:
+        report: called with each new state, beside its being written to the state file.
+    """
+
+    def __init__(self, plan: MeshPlan, report: Report) -> None:
+        self._plan = plan
+        self._report = report
+        self._directory: Path = paths.state_dir()
+        self._supervisor: Supervisor | None = None
+        self._state = SupervisorState(
+            supervisor=ProcessIdentity.of(os.getpid()),
+            phase=SupervisorPhase.STARTING,
+            started_unix_seconds=time.time(),
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run until ``stopping`` is set, or until the start fails.
+
+        Raises:
+            AlreadySupervisedError: another supervisor runs; nothing was touched.
+            SageError: the mesh did not come up. Everything started is stopped again, and the state file says why.
+        """
+        with supervisor_lock(self._directory):
+            try:
+                await self._run(stopping)
+            except SageError as error:
+                output = error.output if isinstance(error, ProcessFailedError) else ()
+                self._change(phase=SupervisorPhase.FAILED, message=error.message, output=output)
+                raise
+            remove_state(self._directory)
+
+    async def _run(self, stopping: asyncio.Event) -> None:
+        nats = choose_nats(self._plan)
+        self._change(facts={"nats_url": nats.settings.url}, message="starting")
+        registrations = Registrations(nats.settings, f"supervisor-{os.getpid()}")
+        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check())
+        if nats.server is not None:
+            specs.insert(0, nats_spec(nats.server))
+        self._supervisor = Supervisor(
+            specs,
+            log_directory=paths.private_dir(paths.log_dir()),
+            on_change=self._process_changed,
+            clock=MonotonicClock(),
+            generator=random.Random(),
+        )
+        try:
+            if nats.server is None:
+                # Somebody else's server: if it does not answer, say so before anything is started.
+                await registrations.connection()
+            if await self._up_or_stopped(self._come_up(self._supervisor, registrations), stopping):
+                self._change(phase=SupervisorPhase.READY, message="")
+                await stopping.wait()
+        finally:
+            if self._state.phase is not SupervisorPhase.FAILED:
+                self._change(phase=SupervisorPhase.STOPPING, message="stopping")
+            await registrations.close()
+            await self._supervisor.stop()
+
+    async def _up_or_stopped(self, come_up: Coroutine[None, None, None], stopping: asyncio.Event) -> bool:
+        """Await ``come_up``; return False when ``stopping`` is set first."""
+        coming = asyncio.ensure_future(come_up)
+        stop = asyncio.ensure_future(stopping.wait())
+        both: set[asyncio.Future[object]] = {coming, stop}  # type: ignore[arg-type]
+        try:
+            await asyncio.wait(both, timeout=self._plan.timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                coming.result()
+                return True
+            if stop.done():
+                return False
+            raise UnavailableError(
+                f"not ready after {self._plan.timeout_seconds:g} s: {self._state.message}; "
+                "`sage logs` shows what the services wrote, --timeout waits longer",
+                code="start_timed_out",
+            )
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _come_up(self, supervisor: Supervisor, registrations: Registrations) -> None:
+        await supervisor.start()
+        kinds = frozenset(kind for name, kind in WORK_OF_SERVICE.items() if self._plan.replicas.get(name, 1) > 0)
+        ring = Ring(await registrations.connection())
+        await ring.start()
+        directory = open_directory(ring, f"supervisor-{os.getpid()}")
+        await directory.start()
+        try:
+            engines = await wait_for_engines(directory, kinds, lambda text: self._change(message=text))
+            models = frozenset(card.name for engine in engines for card in engine.spec.models if card.kinds & kinds)
+            for status in supervisor.statuses:
+                if status.service == "gateway" and "http" in status.ports:
+                    await wait_for_gateway(status.ports["http"], models, lambda text: self._change(message=text))
+        finally:
+            await directory.stop()
+            await ring.close()
+
+    def _process_changed(self, status: ProcessStatus) -> None:
+        statuses = self._supervisor.statuses if self._supervisor is not None else ()
+        changes: dict[str, object] = {"processes": statuses}
+        if self._state.phase is SupervisorPhase.STARTING:
+            waiting = [s.name for s in statuses if s.phase is not ProcessPhase.READY]
+            changes["message"] = f"waiting for {', '.join(waiting)}" if waiting else "waiting for engines"
+        gateway = next((s for s in statuses if s.service == "gateway" and "http" in s.ports), None)
+        if gateway is not None:
+            changes["facts"] = {**self._state.facts, "gateway_url": f"http://127.0.0.1:{gateway.ports['http']}"}
+        self._change(**changes)
+
+    def _change(self, **changes: object) -> None:
+        self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+        write_state(self._directory, self._state)
+        self._report(self._state)

@@ -1,0 +1,102 @@
+"""A plan as processes to supervise: NATS first, then every service at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sage_cli.mesh.environment import chosen_ports, service_environment
+from sage_cli.mesh.plan import MeshPlan
+from sage_cli.mesh.services import NATS, SERVICES, ServiceEntry
+from sage_common import paths
+from sage_common.config import load, read_yaml
+from sage_common.errors import ConfigurationError
+from sage_common.ports import SagePorts, free_port, port_is_free, port_taken
+from sage_common.service_settings import NatsSettings
+from sage_platform.nats_server import LOOPBACK, NatsServer, NatsServerOptions, loopback_port
+from sage_platform.supervision.process_spec import ProcessSpec, ReadyCheck
+
+# Time for a service to load: an embedding model from a cold disk is the slowest.
+SERVICE_READY_SECONDS = 120.0
+# Longer than a service's own drain (10 s by default, and 5 s more for its parts), so that it is not cut short.
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class NatsChoice:
+    """The NATS server to use: ours to start, or somebody else's."""
+
+    settings: NatsSettings
+    server: NatsServer | None
+
+
+def choose_nats(plan: MeshPlan) -> NatsChoice:
+    """Decide which NATS server to use: ``--nats``, else the configured one, which is ours if it is plain loopback.
+
+    Raises:
+        ConfigurationError: the URL is malformed.
+    """
+    if plan.nats_url:
+        loopback_port(plan.nats_url)
+        return NatsChoice(load(NatsSettings, url=plan.nats_url), None)
+    settings = load(NatsSettings)
+    port = loopback_port(settings.url)
+    if port is None:
+        return NatsChoice(settings, None)
+    port = port or free_port()
+    options = NatsServerOptions(
+        directory=paths.data_dir() / "nats",
+        port=port,
+        monitor_port=SagePorts.NATS_MONITOR.value if port == SagePorts.NATS.value else 0,
+        max_payload_bytes=settings.max_payload_bytes,
+    )
+    return NatsChoice(load(NatsSettings, url=f"nats://{LOOPBACK}:{port}"), NatsServer(options))
+
+
+def nats_spec(server: NatsServer) -> ProcessSpec:
+    """NATS: the first to start and the last to stop. Raises ConfigurationError: program missing, port taken."""
+    return replace(server.spec(), name=NATS, service=NATS, start_stage=0, stop_stage=2)
+
+
+def service_specs(
+    plan: MeshPlan, nats_url: str, ready: ReadyCheck, environ: Mapping[str, str] = os.environ
+) -> list[ProcessSpec]:
+    """Every replica of every service.
+
+    Raises:
+        ConfigurationError: a fixed port is taken.
+    """
+    config_file = paths.config_file()
+    configured = read_yaml(config_file) if config_file.exists() else {}
+    specs = []
+    for entry in SERVICES:
+        section = configured.get(entry.section)
+        for replica in range(1, plan.replicas.get(entry.name, 1) + 1):
+            variables = service_environment(
+                entry, replica, plan, nats_url, section if isinstance(section, dict) else {}, environ
+            )
+            _refuse_taken_ports(entry, {**environ, **variables})
+            specs.append(
+                ProcessSpec(
+                    name=entry.name if replica == 1 else f"{entry.name}-{replica}",
+                    service=entry.name,
+                    argv=(sys.executable, "-m", entry.module),
+                    environment=variables,
+                    ready=ready,
+                    start_stage=1,
+                    stop_stage=0 if entry.edge else 1,
+                    ready_timeout_seconds=SERVICE_READY_SECONDS,
+                    stop_timeout_seconds=STOP_SECONDS,
+                )
+            )
+    return specs
+
+
+def _refuse_taken_ports(entry: ServiceEntry, variables: Mapping[str, str]) -> None:
+    """Find a taken port before anything is started; the service would only find it after its imports."""
+    for variable, port in chosen_ports(entry, variables).items():
+        if not port_is_free(port):
+            error: ConfigurationError = port_taken(port, LOOPBACK, variable)
+            raise error

