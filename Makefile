@@ -29,7 +29,7 @@ format: dev ## Mend what ruff can mend by itself.
 	@$(BIN)/ruff check --fix $(CODE) tests
 
 test: lint ## Lint, then unit, contract, mesh and architecture tests.
-	@$(BIN)/pytest -m "not soak and not vllm and not compose" tests/unit tests/contracts tests/mesh tests/architecture $(ARGS)
+	@$(BIN)/pytest -m "not soak and not vllm and not compose" $(FAST_SUITES) $(ARGS)
 
 test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/vllm-venv, takes minutes.
 	@tests/vllm/install.sh

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
+from sage_cli.bench_gateway import gateway
+
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
+
+
+app.command()(gateway)
 
 
 @app.callback()

@@ -21,6 +21,7 @@ _LEAST_TEXT = 0.6
 _MARKED_QUESTION = re.compile(r"^[#*\s]*(?:question|query|q)\**\s*:\**\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 _TRAILING_ANSWER = re.compile(r"\n[#*\s]*(?:answer|response|a)\**\s*:\**\s*\Z", re.IGNORECASE)
 _LEADING_MARKUP = re.compile(r"^(?:#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|>\s*)+")
+_TABLE_RULE = re.compile(r"^\|(?:\s*:?-+:?\s*\|)+$")
 _FENCE = re.compile(r"^(?:```|~~~)\S*$")
 
 
@@ -69,10 +70,13 @@ def parse_rag_prompt(messages: Sequence[Mapping[str, object]]) -> ParsedPrompt:
 def split_sentences(text: str) -> list[str]:
     """Split ``text`` into sentences in reading order, without list and heading marks and with single spaces.
 
-    The cells of a table row are joined by dashes; rules and drawings made of characters are left out.
+    The cells of a table row are joined by dashes; a table's header, rules and drawings made of characters are left out.
     """
     sentences = []
-    for start, end in sentence_spans(text):
+    spans = list(sentence_spans(text))
+    for at, (start, end) in enumerate(spans):
+        if at + 1 < len(spans) and _TABLE_RULE.match(text[spans[at + 1][0] : spans[at + 1][1]].strip()):
+            continue
         sentence = " ".join(_LEADING_MARKUP.sub("", text[start:end]).split())
         if sentence.startswith("|"):
             sentence = " – ".join(cell for cell in (part.strip() for part in sentence.split("|")) if cell)

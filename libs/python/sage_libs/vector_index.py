@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ K = TypeVar("K", bound=Hashable)
 _BLOCK_ROWS = 65536
 
 
-class Neighbour(NamedTuple, Generic[K]):
+@dataclass(frozen=True)
+class Neighbour(Generic[K]):
     """A stored key and its cosine similarity to the query, in [-1, 1]."""
 
     key: K

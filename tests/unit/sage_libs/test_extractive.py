@@ -55,7 +55,7 @@ def test_sentences_lose_their_markup_and_code_fences() -> None:
 
 def test_a_table_row_is_one_sentence_and_drawings_are_none() -> None:
     table = "| what dies | what happens |\n|---|:-:|\n| an engine |  another takes over |"
-    assert split_sentences(table) == ["what dies – what happens", "an engine – another takes over"]
+    assert split_sentences(table) == ["an engine – another takes over"]
     assert split_sentences("a ────────► b ──► c\n▲      │") == []
 
 
@@ -92,3 +92,8 @@ def test_shapes_that_do_not_agree_are_refused() -> None:
         rank_sentences([1.0, 0.0, 0.0], np.zeros((2, 2)), ["a", "b"], 1)
     with pytest.raises(ValueError, match="at least one"):
         rank_sentences([1.0], np.zeros((1, 1)), ["a"], 0)
+
+
+def test_a_tables_header_is_no_sentence_but_its_rows_are() -> None:
+    table = "| part | what happens |\n|---|:--:|\n| the queue | it waits in order |\n| the engine | it answers |\n"
+    assert split_sentences(table) == ["the queue – it waits in order", "the engine – it answers"]

@@ -49,7 +49,9 @@ def ports() -> Iterator[Finding]:
     taken = {port: variable for port, variable in wanted.items() if port not in ours and not port_is_free(port)}
     for port, variable in taken.items():
         yield Finding(f"port {port}", Level.PROBLEM, f"in use by {_owner(port)}", f"stop it, or set {variable}")
-    if not taken:
+    if not wanted:
+        yield Finding("ports", Level.GOOD, "all chosen by the system, as the settings ask")
+    elif not taken:
         word = "in use by the running mesh" if ours else "free"
         yield Finding("ports", Level.GOOD, f"{len(wanted)} {word}: {', '.join(str(port) for port in sorted(wanted))}")
 

@@ -62,7 +62,7 @@ class RecordIndex:
 
     def search(self, vector: Any, k: int) -> list[Hit]:
         """Return the ``k`` nearest records, best first."""
-        return [Hit(self._records[key], score) for key, score in self._index.search(vector, k)]
+        return [Hit(self._records[found.key], found.score) for found in self._index.search(vector, k)]
 
 
 class IndexOperator:

@@ -11,11 +11,9 @@ from sage_common.clock import Clock
 from sage_common.errors import SageError, UnavailableError
 from sage_platform.supervision.process_spec import ProcessSpec
 from sage_platform.supervision.process_status import ProcessPhase, ProcessStatus
-from sage_platform.supervision.supervised_process import EXIT_CONFIGURATION, SupervisedProcess
+from sage_platform.supervision.supervised_process import SupervisedProcess
 
 SHOWN_OUTPUT_LINES = 12
-
-__all__ = ["EXIT_CONFIGURATION", "ProcessFailedError", "Supervisor"]
 
 
 class ProcessFailedError(UnavailableError):
