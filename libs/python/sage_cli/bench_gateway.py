@@ -65,6 +65,17 @@ def _print_tables(result: GatewayResult) -> None:
             f"{row['direct_requests_per_second']:,.0f}",
             *(f"{row[name]:.2f}" for name in ("p50_ms", "p95_ms", "p99_ms", "added_p50_ms")),
         )
+    streaming = Table(title="Streaming", title_justify="left", box=None, header_style="bold")
+    streaming.add_column("figure")
+    streaming.add_column("", justify="right")
+    for figure, key in (
+        ("added time to first token p50, streams back to back, ms", "added_first_token_p50_ms"),
+        ("the same from an idle machine (paced streams), ms", "added_first_token_from_idle_p50_ms"),
+        ("gap between tokens at the engine, ms", "engine_gap_ms"),
+        ("gap between tokens at the client p50, ms", "token_gap_p50_ms"),
+        ("gap between tokens at the client p99, ms", "token_gap_p99_ms"),
+    ):
+        streaming.add_row(figure, f"{result.streaming[key]:.2f}")
     services = Table(title="Services", title_justify="left", box=None, header_style="bold")
     for name in ("service", "CPU µs a request", "resident MB"):
         services.add_column(name, justify="left" if name == "service" else "right")
@@ -77,6 +88,6 @@ def _print_tables(result: GatewayResult) -> None:
         sign = "≤" if bar.at_most else "≥"
         verdict = "reached" if bar.reached else "MISSED"
         bars.add_row(bar.name, f"{bar.value:,.2f} {bar.unit}", f"{sign} {bar.bar:,.4g} {bar.unit}", verdict)
-    for table in (loads, services, bars):
+    for table in (loads, streaming, services, bars):
         output().print(table)
         output().print()
