@@ -71,7 +71,7 @@ async def _refused(port: int) -> None:
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return
+        except ConnectionError:
+            return  # refused, or reset between the kernel's backlog and the closing of the socket
         writer.close()
         await asyncio.sleep(0)
