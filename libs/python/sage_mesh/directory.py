@@ -132,8 +132,11 @@ class EngineDirectory:
         self._tell(DirectoryChange(tuple(engines.values()), lost, reason if lost else ""))
 
     async def _watch_silence(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             await asyncio.sleep(CHECK_SECONDS)
+            self._excuse(loop.time() - began - CHECK_SECONDS)
             if not self._ring.connection.is_connected:
                 # Silence says nothing about executors while we cannot hear; start counting anew afterwards.
                 for executor in self._executors.values():
@@ -145,6 +148,12 @@ class EngineDirectory:
                     del self._executors[executor_id]
                     log.warning("executor is silent", executor=executor_id, seconds=round(silence, 2))
                     self._tell(DirectoryChange(lost=tuple(executor.engines.values()), reason="its executor is silent"))
+
+    def _excuse(self, stalled_seconds: float) -> None:
+        """Time in which this process itself stood still is no silence of the executors: what they said waits unread."""
+        now = self._clock.now()
+        for executor in self._executors.values():
+            executor.heard_at = min(now, executor.heard_at + stalled_seconds)
 
     def forget(self, engine_id: str, reason: str) -> None:
         """Drop an engine that somebody else has found to be gone; its next heartbeat brings it back."""
