@@ -26,19 +26,22 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run the command line. A SageError ends as its message on stderr and an exit code by its kind."""
-    from sage_cli.exit_codes import EXIT_INTERRUPTED, exit_code
+    from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_OS_ERROR, exit_code, explain_os_error
 
     try:
         app()
     except SageError as error:
         sys.stderr.write(f"sage: {error.message}\n")
         sys.exit(exit_code(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our output, `head` for one, has had enough. Nothing more may be written, not even at exit.
+            sys.stdout = None
+            sys.exit(0)
+        sys.stderr.write(f"sage: {explain_os_error(error)}\n")
+        sys.exit(EXIT_OS_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output, `head` for one, has had enough. Nothing more may be written, not even at exit.
-        sys.stdout = None
-        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import math
+import re
 import socket
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ from sage_common.ports import port_taken
 from sage_gateway.asgi import App
 
 BACKLOG = 2048
+_METHODS = (b"POST ", b"GET ", b"PUT ", b"DELETE ")
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class HttpServer:
@@ -101,6 +104,14 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        # RFC 9110 lets a server ignore Upgrade; Java's client offers h2c with its first request. The parser stops at
+        # the end of such a head and the body would be lost, so the offer is taken out before it sees it.
+        if data.startswith(_METHODS) and (self.cycle is None or not self.cycle.more_body):
+            head, separator, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"", head) + separator + rest
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waited()

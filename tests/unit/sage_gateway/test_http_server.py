@@ -108,3 +108,24 @@ async def _refused(port: int) -> None:
             return  # refused, or reset between the kernel's backlog and the closing of the socket
         writer.close()
         await asyncio.sleep(0)
+
+
+async def test_an_offer_to_upgrade_does_not_cost_the_body() -> None:
+    bodies: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        message = await receive()
+        bodies.append(message["body"])
+        await send_whole(send, 200, [], b"ok")
+
+    http = server(app)
+    port = await http.start("127.0.0.1", 0, setting="X")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"POST / HTTP/1.1\r\nhost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\ncontent-length: 5\r\n\r\nhello"
+    )
+    assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"ok"), 5)
+    assert bodies == [b"hello"]
+    writer.close()
+    await http.stop()

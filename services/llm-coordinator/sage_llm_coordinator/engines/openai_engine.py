@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import orjson
@@ -122,8 +124,8 @@ class OpenAiEngine:
             return
         data = await response.read()
         try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            value = _read_json(data)
+        except ValueError:
             raise self._broken(f"answered with {response.content_type!r} that is not JSON: {data[:80]!r}") from None
         reply.head(Media.JSON, model=job.model)
         reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
@@ -219,3 +221,14 @@ def _headers(job: EngineJob) -> dict[str, str]:
     """The headers that let an engine's logs and traces be matched; an id that no header can hold is left out."""
     named = {"X-Request-Id": job.request_id, "traceparent": job.traceparent}
     return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}
+
+
+def _read_json(data: bytes) -> Any:
+    """Read an engine's answer. Raises ValueError.
+
+    A model may emit half of a surrogate pair, which Python's own parser takes and orjson does not.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
