@@ -17,7 +17,6 @@ from sage_common.service_settings import NatsSettings
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
 
-
 # A machine that is busy is no reason for a property to be false; examples are the same in every run.
 settings.register_profile("sage", deadline=None, derandomize=True)
 settings.load_profile("sage")
