@@ -37,7 +37,10 @@ class Attempts:
             return
         job = self._hedging.began(job)
         seconds = ttft_seconds or now - job.dispatched_at
-        self._ledger.roster.learn_begin(self._ledger.roster.books[job.engine_id], job, now, seconds)
+        book = self._ledger.roster.books[job.engine_id]
+        self._ledger.roster.learn_begin(book, job, now, seconds)
+        if not book.free:
+            self._ledger.freed(book)
         self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft)
 
     def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:

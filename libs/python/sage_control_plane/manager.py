@@ -26,6 +26,7 @@ from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.placement.settings import make_scorers
+from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.registry import make_policy
 from sage_control_plane.pool_view import RosterView
 from sage_control_plane.prediction.output_length import OutputLengths
@@ -57,8 +58,8 @@ class ControlPlaneManager:
         self._settings = settings
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)
-        placer = Placer(engine_filters(), request_filters(), scorers, make_picker(settings.picker), random)
-        roster = Roster(placer, settings.breaker, settings.headroom, settings.prediction, prefixes)
+        placer = Placer(engine_filters(settings.prompt_seconds), request_filters(), scorers, make_picker(settings.picker), random)
+        roster = Roster(placer, settings.breaker, settings.headroom, settings.prompt_seconds, settings.prediction, prefixes)
         admission = Admission(settings.admission)
         self._view = RosterView(roster, admission)
         queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
@@ -249,6 +250,10 @@ class ControlPlaneManager:
     def set_policy(self, name: str, now: float) -> None:
         """Change the policy; what is queued stays queued. Raises InvalidRequestError on an unknown name."""
         self._queue.switch(make_policy(name, self._settings.policies), now)
+
+    def use_policy(self, policy: SchedulingPolicy, now: float) -> None:
+        """Change to a policy that is in no registry, such as a simulator's yardstick."""
+        self._queue.switch(policy, now)
 
     # Time
 

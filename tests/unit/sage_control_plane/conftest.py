@@ -21,6 +21,6 @@ from sage_control_plane.roster import Roster
 @pytest.fixture
 def view() -> RosterView:
     """What policies see of a pool without engines."""
-    placer = Placer(engine_filters(), request_filters(), [(LeastWork(), 1.0)], make_picker("argmin"), Random(1))
-    roster = Roster(placer, BreakerSettings(), 0.0, PredictionSettings(), PrefixIndex())
+    placer = Placer(engine_filters(0.1), request_filters(), [(LeastWork(), 1.0)], make_picker("argmin"), Random(1))
+    roster = Roster(placer, BreakerSettings(), 0.0, 0.1, PredictionSettings(), PrefixIndex())
     return RosterView(roster, Admission(AdmissionSettings()))

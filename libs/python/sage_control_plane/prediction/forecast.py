@@ -21,6 +21,17 @@ class LatencyFits:
         return self.ttft_generating if generates else self.ttft_vectors
 
 
+def prompt_weight(fits: LatencyFits, generates: bool) -> float:
+    """Return how much a token of a kind of work counts in an engine's queue of prompts, in tokens of generating work.
+
+    A text to embed costs a part of what a prompt costs that is to be answered.
+    """
+    if generates or not (fits.ttft_generating.trusted and fits.ttft_vectors.trusted):
+        return 1.0
+    generating = fits.ttft_generating.seconds_per_input_token
+    return min(1.0, fits.ttft_vectors.seconds_per_input_token / generating) if generating else 1.0
+
+
 class Forecast:
     """An engine's load, kept with each decision, and predictions from it.
 
@@ -90,6 +101,14 @@ class Forecast:
         """Expected wait for what is on the engine already; None while nothing trustworthy is known."""
         fit = self._trusted_ttft(generates)
         return None if fit is None else fit.wait_seconds(self.load)
+
+    def prompt_seconds(self) -> float:
+        """Expected time to compute the prompts that are on the engine already; 0 while nothing is known."""
+        for generates in (True, False):
+            fit = self._trusted_ttft(generates)
+            if fit is not None:
+                return fit.seconds_per_input_token * self.queued_tokens
+        return 0.0
 
     def prefill_seconds(self, generates: bool, tokens: float) -> float | None:
         """Expected time to compute so much of a prompt; None while nothing trustworthy is known."""
