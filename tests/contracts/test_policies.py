@@ -38,8 +38,8 @@ class FreePool:
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return None
 
-    def soonest_ttft_seconds(self, request: PendingRequest) -> float | None:
-        return None
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        return True
 
     def wait_seconds(self) -> float | None:
         return None

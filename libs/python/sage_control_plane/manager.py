@@ -58,8 +58,9 @@ class ControlPlaneManager:
         self._settings = settings
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)
-        placer = Placer(engine_filters(settings.prompt_seconds), request_filters(), scorers, make_picker(settings.picker), random)
-        roster = Roster(placer, settings.breaker, settings.headroom, settings.prompt_seconds, settings.prediction, prefixes)
+        filters = engine_filters(settings.prompt_seconds)
+        placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
+        roster = Roster(placer, settings, prefixes)
         admission = Admission(settings.admission)
         self._view = RosterView(roster, admission)
         queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)

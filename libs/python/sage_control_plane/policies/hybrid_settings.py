@@ -19,11 +19,11 @@ class HybridSettings:
         weights: shares of the tenants; 1 for those not named.
     """
 
-    holdback_most: float = 0.9
-    holdback_least: float = 0.4
+    holdback_most: float = 1.0
+    holdback_least: float = 0.3
     holdback_memory_seconds: float = 10.0
     starvation_seconds: float = 10.0
-    margin: float = 0.1
+    margin: float = 0.05
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

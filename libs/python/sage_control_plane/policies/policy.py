@@ -24,10 +24,10 @@ class PoolView(Protocol):
         """
         ...
 
-    def soonest_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Expected time from dispatch to first token on the best of the free engines, now.
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        """Whether a free engine is expected to give the first token so soon if the request goes to it now.
 
-        None while nothing trustworthy is known.
+        True while nothing trustworthy is known.
         """
         ...
 
