@@ -106,6 +106,11 @@ class ControlPlaneManager:
         return self._roster.saturation
 
     @property
+    def prediction_errors(self) -> dict[str, float | None]:
+        """MAPE of what is predicted over the whole pool, 0.2 is 20 %; None while nothing was predicted."""
+        return self._roster.fits.errors
+
+    @property
     def engines(self) -> dict[str, EngineBook]:
         """The engines' books by id; for reading."""
         return self._roster.books
@@ -271,7 +276,7 @@ class ControlPlaneManager:
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":
-                self._stale(self._roster.books.get(str(subject)))
+                self._attempts.unheard(str(subject))
             elif kind == "breaker":
                 book = self._roster.books[str(subject)]
                 book.breaker.half_open()
@@ -292,9 +297,3 @@ class ControlPlaneManager:
                 assert job.lane is not None
                 queue.close(job.lane)
         return ledger.take_decisions()
-
-    def _stale(self, book: EngineBook | None) -> None:
-        """An engine has not been heard for a while: what it said of its own queue counts no more."""
-        if book is not None:
-            book.credits.uncorrect()
-            self._ledger.freed(book)

@@ -22,6 +22,15 @@ class LatencyFits:
         self.ttft_vectors = TtftFit(settings)
         self.tpot = TpotFit(settings)
 
+    @property
+    def errors(self) -> dict[str, float | None]:
+        """MAPE of each fit; None while it has predicted nothing."""
+        return {
+            "ttft_generating": self.ttft_generating.error.value,
+            "ttft_vectors": self.ttft_vectors.error.value,
+            "tpot": self.tpot.error.value,
+        }
+
     def samples_this(self) -> bool:
         """Whether the sample at hand is to be learned from."""
         self._skipped += 1
