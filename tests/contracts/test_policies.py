@@ -34,6 +34,7 @@ class FreePool:
     """A pool with room and no predictions."""
 
     saturation = 0.0
+    engines = 1
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return None

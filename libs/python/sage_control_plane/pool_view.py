@@ -22,6 +22,10 @@ class RosterView:
     def saturation(self) -> float:
         return self._roster.saturation
 
+    @property
+    def engines(self) -> int:
+        return self._roster.usable
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return self._roster.usual_ttft_seconds(request)
 

@@ -80,7 +80,7 @@ class Roster:
         self._prediction = settings.prediction
         self._prompt_seconds = settings.prompt_seconds
         self._queued_tokens = 0
-        self._usable = 0
+        self.usable = 0
         self._prefixes = prefixes
         self.fits = LatencyFits(settings.prediction)
         self._breaker = settings.breaker
@@ -104,7 +104,7 @@ class Roster:
         fit = self.fits.ttft_generating
         if not self._queued_tokens or not fit.trusted:
             return seats
-        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self._usable)
+        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self.usable)
         return max(seats, min(1.0, prompts))
 
     @property
@@ -160,7 +160,7 @@ class Roster:
             self._leave_routes(book)
             self._outstanding -= book.credits.requests
             self._capacity -= book.capacity
-            self._usable -= bool(book.capacity)
+            self.usable -= bool(book.capacity)
             self._queued_tokens -= sum(job.queued_tokens for job in book.running.values())
             self._prefixes.remove(engine_id)
         return book
@@ -181,7 +181,7 @@ class Roster:
         """Ask the engine filters again, because something about the engine has changed."""
         capacity = book.credits.request_cap if book.usable else 0
         self._capacity += capacity - book.capacity
-        self._usable += bool(capacity) - bool(book.capacity)
+        self.usable += bool(capacity) - bool(book.capacity)
         book.capacity = capacity
         free = self._placer.admits(book)
         if free != book.free:

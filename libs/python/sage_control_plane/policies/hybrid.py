@@ -28,6 +28,8 @@ class HybridSchedulingPolicy:
        (priority holdback), so that engines keep room for what is more important, while such work has come of late.
     2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Bulk
        work has counters of its own: what a tenant gets of spare capacity is not held against its urgent requests.
+       A tenant that is ``lead_seconds`` ahead of another has no claim on its band either: the other's request of a
+       later band goes first, or who asks for enough chats could keep everybody else from anything less urgent.
     3. Laxity: within a tenant's flow the request that can wait least goes first.
     4. Feasibility: a request that no free engine can begin in time any more gives way to those that can still be
        helped: it is refused if it may be shed, else it goes on as best effort, by arrival. Plain deadline order
@@ -119,13 +121,29 @@ class HybridSchedulingPolicy:
                 if saturation < limit or saturation <= 0.0:
                     pick = self._first(band, now, view)
                     if pick is not None:
-                        return pick
+                        return self._less_served(pick, band, now, view) or pick
                 else:
                     self._look_again(self._waits_since[band] + self._settings.starvation_seconds, now)
                     if saturation < self._limits[0]:
                         self._look_again(held_until, now)
             if self._pushed_at[band] > newest_before:
                 newest_before = self._pushed_at[band]
+        return None
+
+    def _less_served(self, pick: Pick, band: Band, now: float, view: PoolView) -> Pick | None:
+        """A request of a later band whose tenant is so far behind the pick's that the band counts no more."""
+        counters = self._counters[band]
+        if band >= Band.DEFAULT or counters.active < 2:
+            return None
+        most = counters.value(pick.request.tenant) - self._settings.lead_seconds * view.engines
+        if most <= counters.smallest:
+            return None
+        for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
+            request_id = self._bands[later].first()
+            if request_id is not None and counters.value(self._queued[request_id][0].tenant) < most:
+                other = self._first(later, now, view)
+                if other is not None and counters.value(other.request.tenant) < most:
+                    return other
         return None
 
     def _look_again(self, at: float, now: float) -> None:

@@ -17,6 +17,11 @@ class PoolView(Protocol):
         """Share of the pool's credits that is in use: 0 is idle, 1 is full."""
         ...
 
+    @property
+    def engines(self) -> int:
+        """Engines that take work."""
+        ...
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         """Expected time from dispatch to first token on the pool's usual engine under its usual load.
 
