@@ -38,7 +38,7 @@ class Attempts:
         job = self._hedging.began(job)
         seconds = ttft_seconds or now - job.dispatched_at
         self._ledger.roster.learn_begin(self._ledger.roster.books[job.engine_id], job, now, seconds)
-        self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft)
+        self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft, now)
 
     def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:
         """An answer is complete."""
@@ -56,6 +56,7 @@ class Attempts:
     def failed(self, job: Job, error: SageError, now: float, *, started_replying: bool) -> None:
         """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
         ledger = self._ledger
+        ledger.log.attempt_failed(job.request_id, job.attempt, error)
         book = ledger.release(job)
         self._blame(book, error, now)
         ledger.freed(book)

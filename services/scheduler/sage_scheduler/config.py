@@ -39,6 +39,7 @@ class SchedulerSettings(ServiceSettings):
     base_ejection_seconds: float = Field(1.0, gt=0, description="first ejection; each further one doubles it")
     max_ejection_seconds: float = Field(60.0, gt=0, description="longest ejection")
     max_ejection_percent: float = Field(50.0, ge=0, le=100, description="engines of one model ejected at once, at most")
+    explained: int = Field(10_000, ge=0, description="latest requests whose decisions are kept for explanations")
     submit_timeout_seconds: float = Field(600.0, gt=0, description="time-out of gRPC submissions that name none")
 
     def control(self) -> ControlSettings:
@@ -69,6 +70,10 @@ class SchedulerSettings(ServiceSettings):
             retry_ratio=self.retry_ratio,
             retry_floor_per_second=self.retry_floor_per_second,
             absence_seconds=self.absence_seconds,
+            # A reply takes frames of one attempt only, and a cancellation does not name an engine: two attempts at the
+            # same time would cost the one that answers.
+            hedge_ratio=0.0,
+            explained=self.explained,
         )
 
 
