@@ -25,9 +25,7 @@ class ExplanationExchange:
         others: how many other replicas are registered.
     """
 
-    def __init__(
-        self, connection: Client, replica: str, explanations: Explanations, others: Callable[[], int]
-    ) -> None:
+    def __init__(self, connection: Client, replica: str, explanations: Explanations, others: Callable[[], int]) -> None:
         self._connection = connection
         self._replica = replica
         self._explanations = explanations
