@@ -37,7 +37,10 @@ class Attempts:
             return
         job = self._hedging.began(job)
         seconds = ttft_seconds or now - job.dispatched_at
-        self._ledger.roster.learn_begin(self._ledger.roster.books[job.engine_id], job, now, seconds)
+        book = self._ledger.roster.books[job.engine_id]
+        self._ledger.roster.learn_begin(book, job, now, seconds)
+        if not book.free:
+            self._ledger.freed(book)
         self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft, now)
 
     def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:
@@ -76,6 +79,13 @@ class Attempts:
         book.breaker.neutral()
         ledger.freed(book)
         ledger.end(job, Outcome.CANCELLED, now)
+
+    def unheard(self, engine_id: str) -> None:
+        """An engine has not been heard for a while: what it said of its own queue counts no more."""
+        book = self._ledger.roster.books.get(engine_id)
+        if book is not None:
+            book.credits.uncorrect()
+            self._ledger.freed(book)
 
     def _settle(self, job: Job, used: tuple[int, int], engine_seconds: float) -> None:
         """Correct the tenant's charge to what was used, and learn what such work costs."""

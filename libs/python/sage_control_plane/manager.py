@@ -26,6 +26,7 @@ from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.placement.settings import make_scorers
+from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.registry import make_policy
 from sage_control_plane.pool_view import RosterView
 from sage_control_plane.prediction.output_length import OutputLengths
@@ -67,8 +68,9 @@ class ControlPlaneManager:
         self._settings = settings
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)
-        placer = Placer(engine_filters(), request_filters(), scorers, make_picker(settings.picker), random)
-        roster = Roster(placer, settings.breaker, settings.headroom, settings.prediction, prefixes)
+        filters = engine_filters(settings.prompt_seconds)
+        placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
+        roster = Roster(placer, settings, prefixes)
         admission = Admission(settings.admission)
         self._view = RosterView(roster, admission)
         queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
@@ -112,6 +114,11 @@ class ControlPlaneManager:
     def saturation(self) -> float:
         """Share of the pool's credits in use, from 0."""
         return self._roster.saturation
+
+    @property
+    def prediction_errors(self) -> dict[str, float | None]:
+        """MAPE of what is predicted over the whole pool, 0.2 is 20 %; None while nothing was predicted."""
+        return self._roster.fits.errors
 
     @property
     def engines(self) -> dict[str, EngineBook]:
@@ -260,6 +267,10 @@ class ControlPlaneManager:
         """Change the policy; what is queued stays queued. Raises InvalidRequestError on an unknown name."""
         self._queue.switch(make_policy(name, self._settings.policies), now)
 
+    def use_policy(self, policy: SchedulingPolicy, now: float) -> None:
+        """Change to a policy that is in no registry, such as a simulator's yardstick."""
+        self._queue.switch(policy, now)
+
     # Time
 
     def tick(self, now: float) -> None:
@@ -275,7 +286,7 @@ class ControlPlaneManager:
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":
-                self._stale(self._roster.books.get(str(subject)))
+                self._attempts.unheard(str(subject))
             elif kind == "breaker":
                 book = self._roster.books[str(subject)]
                 book.breaker.half_open()
@@ -296,9 +307,3 @@ class ControlPlaneManager:
                 assert job.lane is not None
                 queue.close(job.lane)
         return ledger.take_decisions()
-
-    def _stale(self, book: EngineBook | None) -> None:
-        """An engine has not been heard for a while: what it said of its own queue counts no more."""
-        if book is not None:
-            book.credits.uncorrect()
-            self._ledger.freed(book)

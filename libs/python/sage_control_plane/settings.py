@@ -20,6 +20,7 @@ class ControlSettings:
         scorers: weights of the scorers.
         picker: name of the picker.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
+        prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it gets no more.
         max_tries: dispatches of one submission, at most.
         retry_ratio: retries allowed for each request.
         retry_floor_per_second: retries allowed whatever the traffic.
@@ -38,6 +39,7 @@ class ControlSettings:
     scorers: ScorerWeights = ScorerWeights()
     picker: str = "adaptive"
     headroom: float = 0.1
+    prompt_seconds: float = 0.15
     max_tries: int = 3
     retry_ratio: float = 0.2
     retry_floor_per_second: float = 1.0

@@ -171,8 +171,8 @@ class PoolRunner:
         now = self._clock.now()
         manager = self.manager
         for report in items:
-            ttft_seconds = report.ttft_us / 1_000_000
             event, request_id, attempt = report.event, report.request_id, attempt_from_wire(report.attempt)
+            ttft_seconds = report.ttft_us / 1_000_000
             if event == engine_pb2.REPORT_EVENT_FINISHED:
                 usage = report.usage
                 used = (usage.prompt_tokens, usage.completion_tokens)

@@ -55,7 +55,7 @@ async def test_a_finished_request_is_explained(mesh: SchedulerMesh) -> None:
     await reply.read()
     await ended(scheduler, "r")
     (told,) = await explain(scheduler, "r")
-    assert (told.scheduler_id, told.state, told.tenant, told.policy) == ("s1", "finished", "ann", "priority")
+    assert (told.scheduler_id, told.state, told.tenant, told.policy) == ("s1", "finished", "ann", "hybrid")
     assert told.engine_id == head.engine_id
     assert told.classification.model == "fake"
     assert told.classification.reasons

@@ -40,7 +40,7 @@ class Favourite:
 
 def placer(*scorers: tuple[object, float]) -> Placer:
     weighted = scorers or ((LeastWork(), 1.0),)
-    return Placer(engine_filters(), request_filters(), weighted, make_picker("argmin"), Random(1))  # type: ignore[arg-type]
+    return Placer(engine_filters(0.1), request_filters(), weighted, make_picker("argmin"), Random(1))  # type: ignore[arg-type]
 
 
 def test_each_filter_is_named_when_it_refuses() -> None:
@@ -89,7 +89,7 @@ def test_scores_are_added_by_weight() -> None:
 def test_a_favourite_is_looked_at_whatever_the_picker_looks_at() -> None:
     engines = [book(f"e{number}") for number in range(100)]
     cases = Placer(
-        engine_filters(), request_filters(), [(Favourite("e42"), 1.0)], make_picker("power_of_two"), Random(1)
+        engine_filters(0.1), request_filters(), [(Favourite("e42"), 1.0)], make_picker("power_of_two"), Random(1)
     )
     placement = cases.place(request("r"), engines, 0.0, engines[42])
     assert placement is not None
