@@ -89,20 +89,22 @@ class DecisionLog:
     def waits(self, request: PendingRequest, policy: str, now: float) -> None:
         """The request waits for an engine, for the first time or again."""
         record = self._record(request.request_id, request)
-        if record is not None:
-            record.request = request
-            record.policy = policy
-            record.waiting_since = now
-            record.decided_at = now
-            record.outcome = record.error_code = record.error = ""
+        if record is None:
+            return
+        record.request = request
+        record.policy = policy
+        record.waiting_since = record.decided_at = now
+        if record.ended_at is not None:
             record.ended_at = None
+            record.outcome = record.error_code = record.error = ""
 
     def dispatched(self, decision: Dispatch, policy: str, now: float) -> None:
         """A request goes to an engine."""
-        record = self._record(decision.request_id, decision.request)
+        request = decision.request
+        record = self._records.get(request.request_id) or self._record(request.request_id)
         if record is None:
             return
-        record.request = decision.request
+        record.request = request
         record.policy = policy
         record.waiting_since = None
         record.decided_at = now
@@ -169,7 +171,7 @@ class DecisionLog:
     def _record(self, request_id: str, request: PendingRequest | None = None) -> DecisionRecord | None:
         """The request's record, made if need be; None when nothing is kept."""
         record = self._records.get(request_id)
-        if record is not None and _is_another(record, request):
+        if record is not None and record.ended_at is not None and _is_another(record, request):
             del self._records[request_id]
             record = None
         if record is None and self._most > 0:
@@ -180,8 +182,8 @@ class DecisionLog:
 
 
 def _is_another(record: DecisionRecord, request: PendingRequest | None) -> bool:
-    """Whether ``request`` is another one than the ended one of the record, with the same id."""
-    if record.ended_at is None or record.request is None or request is None:
+    """Whether ``request`` is another one than that of an ended record, with the same id."""
+    if record.request is None or request is None:
         return False
     return request.submission <= record.request.submission
 
