@@ -7,7 +7,22 @@ import sys
 import typer
 
 from sage_cli import bench
-from sage_cli.commands import ask, chat, config, doctor, down, embed, job, logs, models, status, up
+from sage_cli.commands import (
+    ask,
+    chat,
+    config,
+    doctor,
+    down,
+    embed,
+    engine,
+    explain,
+    job,
+    logs,
+    models,
+    policy,
+    status,
+    up,
+)
 from sage_common.errors import SageError
 
 app = typer.Typer(
@@ -17,8 +32,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, status, logs, down, chat, embed, ask, models, doctor):
+for command in (up, status, logs, down, chat, embed, ask, models, explain, doctor):
     command.register(app)
+app.add_typer(engine.app, name="engine")
+app.add_typer(policy.app, name="policy")
 app.add_typer(job.app, name="job")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")

@@ -41,7 +41,7 @@ class Attempts:
         self._ledger.roster.learn_begin(book, job, now, seconds)
         if not book.free:
             self._ledger.freed(book)
-        self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft)
+        self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft, now)
 
     def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:
         """An answer is complete."""
@@ -59,6 +59,7 @@ class Attempts:
     def failed(self, job: Job, error: SageError, now: float, *, started_replying: bool) -> None:
         """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
         ledger = self._ledger
+        ledger.log.attempt_failed(job.request_id, job.attempt, error)
         book = ledger.release(job)
         self._blame(book, error, now)
         ledger.freed(book)

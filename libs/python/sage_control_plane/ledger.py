@@ -90,12 +90,15 @@ class Ledger:
         job.lane = lane
         job.waiting_since = now
         self.queue.join(job, request, lane, now)
+        self.log.waits(request, self.queue.policy.name, now)
         self.deadlines.arm("expiry", job.request_id, request.expires_at)
 
     def back_off(self, job: Job, now: float, until: float) -> None:
         """Keep a job out of the queue until then."""
         job.state = JobState.BACKING_OFF
         job.waiting_since = now
+        if job.request is not None:
+            self.log.waits(job.request, self.queue.policy.name, now)
         self.deadlines.arm("backoff", job.request_id, until)
 
     def unqueue(self, job: Job) -> None:

@@ -48,12 +48,22 @@ class ControlPlaneManager:
         policy: name of the policy to begin with.
         epoch: of the lease under which this manager decides; attempt numbers are above those of earlier epochs.
         random: for picking and jitter.
+        decision_log: where decisions are recorded; left out, a log of this manager's own.
 
     Raises:
         InvalidRequestError: the policy or picker is not known.
     """
 
-    def __init__(self, pool: str, policy: str, settings: ControlSettings, *, epoch: int, random: Random) -> None:
+    def __init__(
+        self,
+        pool: str,
+        policy: str,
+        settings: ControlSettings,
+        *,
+        epoch: int,
+        random: Random,
+        decision_log: DecisionLog | None = None,
+    ) -> None:
         self.pool = pool
         self._settings = settings
         prefixes = PrefixIndex()
@@ -66,7 +76,7 @@ class ControlPlaneManager:
         queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
         self._roster = roster
         self._queue = queue
-        self.decision_log = DecisionLog(settings.explained)
+        self.decision_log = DecisionLog(settings.explained) if decision_log is None else decision_log
         lengths = OutputLengths(settings.prediction)
         self._ledger = Ledger(roster, queue, placer, lengths, prefixes, self.decision_log, epoch)
         self._hedging = Hedging(self._ledger, settings)

@@ -56,6 +56,8 @@ class Recovery:
         Once the answer has begun its edge owns recovery. Before that the job goes on elsewhere at once, and the first
         such loss is made good whatever the retry budget: it is no retry of something that failed.
         """
+        error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
+        self._ledger.log.attempt_failed(job.request_id, job.attempt, error)
         if self._hedging.survives(job):
             return
         if job.begun:
@@ -65,7 +67,6 @@ class Recovery:
             self._close(job, error, now)
             return
         job.avoided |= {job.engine_id}
-        error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
         refusal = self._refusal(job, error, now, spare=not job.spared_loss)
         job.spared_loss = True
         if job.request is None or refusal is not None:
@@ -140,6 +141,7 @@ class Recovery:
         job.dispatched_at = now
         job.begun = running.started_replying
         job.adopted = True
+        ledger.log.adopted(job.request_id, job.engine_id, now)
         ledger.charge(job, book, now)
 
     # Engines that are gone

@@ -39,7 +39,7 @@ class SchedulerSettings(ServiceSettings):
     starvation_seconds: float = Field(10.0, gt=0, description="wait after which a band gets one dispatch (hybrid)")
     tenant_weights: dict[str, float] = Field(default_factory=dict, description="tenants' shares; 1 for others (hybrid)")
     hedge_ratio: float = Field(0.0, ge=0, le=1, description="hedged requests as a share of all; 0 for none")
-    explained: int = Field(10_000, ge=0, description="latest requests whose decisions are kept, per pool")
+    explained: int = Field(10_000, ge=0, description="latest requests whose decisions are kept, of all pools")
     max_queued: int = Field(20_000, ge=1, description="requests queued of one class in one pool, at most")
     max_queued_bytes: int = Field(256 * 1024 * 1024, ge=1, description="bytes queued of one class in one pool")
     class_max_queued: dict[str, int] = Field(

@@ -12,6 +12,7 @@ from sage.inference.v1 import engine_pb2, request_pb2
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, TooLargeError
 from sage_common.logging import get_logger
+from sage_control_plane.decision_log import DecisionLog
 from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
 from sage_control_plane.engines import EngineState
 from sage_control_plane.manager import ControlPlaneManager
@@ -46,6 +47,7 @@ class PoolRunner:
         clock: Clock,
         metrics: SchedulerMetrics,
         settings: ControlSettings,
+        decision_log: DecisionLog,
         *,
         pool: str,
         policy: str,
@@ -53,7 +55,9 @@ class PoolRunner:
     ) -> None:
         self.pool = pool
         self.epoch = epoch
-        self.manager = ControlPlaneManager(pool, policy, settings, epoch=epoch, random=Random(epoch))
+        self.manager = ControlPlaneManager(
+            pool, policy, settings, epoch=epoch, random=Random(epoch), decision_log=decision_log
+        )
         self._ring = ring
         self._directory = directory
         self._clock = clock
