@@ -95,6 +95,7 @@ class Ledger:
         """Take a new request into the books and queue it."""
         lane = Lane(route)
         job = Job(request.request_id, request.submission, request.classification.tokens, request, lane)
+        job.avoided = request.avoided
         self.jobs[job.request_id] = job
         self.enqueue(job, request, now)
 

@@ -110,17 +110,17 @@ async def test_pieces_arrive_one_by_one_while_the_engine_still_works(nats_server
 
     async def stream(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"one")
+        reply.data(b"data: one\n\n")
         await go_on.wait()
-        reply.data(b"two")
+        reply.data(b"data: two\n\n")
 
     async with mesh_of(nats_server, stream) as mesh:
         reply = mesh.submit()
         pieces = aiter(reply)
-        assert await anext(pieces) == b"one"
+        assert await anext(pieces) == b"data: one\n\n"
         assert not reply.ended
         go_on.set()
-        assert await anext(pieces) == b"two"
+        assert await anext(pieces) == b"data: two\n\n"
         with pytest.raises(StopAsyncIteration):
             await anext(pieces)
 
@@ -210,13 +210,13 @@ async def test_a_stream_that_was_seen_ends_in_a_clear_error(nats_server: NatsPro
 
     async def fail_late(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await go_on.wait()
         raise EngineFailedError("died half way", retryable=True)
 
     async with mesh_of(nats_server, fail_late) as mesh:
         pieces = aiter(mesh.submit())
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         go_on.set()
         with pytest.raises(EngineFailedError, match="died half way"):
             await anext(pieces)
@@ -270,12 +270,12 @@ async def test_without_any_scheduler_a_request_fails_clearly_before_its_deadline
 async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_error(nats_server: NatsProcess) -> None:
     async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit(timeout_seconds=60))
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         assert mesh.executor._beat is not None
         mesh.executor._beat.cancel()  # as kill -9 would
         with pytest.raises(EngineFailedError, match="is silent"):
@@ -285,12 +285,12 @@ async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_err
 async def test_an_engine_that_forgot_the_request_is_noticed_by_its_heartbeats(nats_server: NatsProcess) -> None:
     async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit(timeout_seconds=60))
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         mesh.executor._hosted["fake-a"].running.clear()
         with pytest.raises(EngineFailedError, match="no longer runs the request"):
             await asyncio.wait_for(anext(pieces), 5)
@@ -346,12 +346,12 @@ async def test_a_classified_request_keeps_its_body_byte_for_byte(nats_server: Na
 async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_server: NatsProcess) -> None:
     async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit("r1", timeout_seconds=60))
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         request = mesh.dispatcher.requests[0].request
         end = frame_pb2.FrameEnd(error=error_to_wire(EngineFailedError("its engine is lost", retryable=True)))
         attempt = frame_pb2.Attempt(submission=1, dispatch=99)
