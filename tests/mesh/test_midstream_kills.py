@@ -133,7 +133,9 @@ def uninterrupted(endpoint: Endpoint, body: bytes) -> Seen:
     return seen
 
 
-async def stream_through_a_kill(running: Twins, victims: list[subprocess.Popen[Any]]) -> tuple[list[Seen], Counter[str]]:
+async def stream_through_a_kill(
+    running: Twins, victims: list[subprocess.Popen[Any]]
+) -> tuple[list[Seen], Counter[str]]:
     requests = [request_of(number) for number in range(STREAMS)]
     seen = [Seen() for _ in requests]
     timeout = aiohttp.ClientTimeout(total=60)

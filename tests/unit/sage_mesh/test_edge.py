@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import pytest
 from fixtures.dispatcher import Dispatcher
 from fixtures.engines import Behaviour, FakeEngine, answer
 from fixtures.nats import NatsProcess
+from fixtures.steady_answer import events, read_asked
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.clock import MonotonicClock
@@ -31,7 +32,8 @@ from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge, EdgeRequest, EdgeTimings
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.executor import Executor
-from sage_mesh.reply import Media
+from sage_mesh.reply import Media, Reply
+from sage_mesh.sse import DONE, SseParser, read_piece
 from sage_mesh.wire import error_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
@@ -358,3 +360,81 @@ async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_serve
         mesh.ring.send(request.reply_subject, frame_pb2.Frame(request_id="r1", attempt=attempt, end=end))
         with pytest.raises(EngineFailedError, match="its engine is lost"):
             await asyncio.wait_for(anext(pieces), 5)
+
+
+def steady(then: Callable[[], Awaitable[object]]) -> Behaviour:
+    """Stream a steady answer; the first attempt is torn in the middle of an event, and ``then`` says how it ends."""
+
+    async def run(job: EngineJob, reply: ReplyWriter) -> None:
+        first = job.attempt.submission == 1
+        parts = list(events(read_asked(job.endpoint, job.body), f"answer-{job.attempt.submission}", 1))
+        reply.head(Media.EVENT_STREAM)
+        for event in parts[:4] if first else parts:
+            reply.data(event)
+        if first:
+            reply.data(parts[4][:10])
+            await then()
+            raise EngineFailedError("the engine died", retryable=True)
+
+    return run
+
+
+STEADY = b'{"model":"fake","stream":true,"messages":[{"role":"user","content":"count to 10"}]}'
+
+
+def text_of(stream: bytes) -> str:
+    return "".join(read_piece(event.data).text for event in SseParser().feed(stream) if event.data != DONE)
+
+
+async def read_part(reply: Reply) -> tuple[bytes, AsyncIterator[bytes]]:
+    """Read until some text was seen."""
+    pieces = aiter(reply)
+    part = b""
+    while not text_of(part):
+        part += await anext(pieces)
+    return part, pieces
+
+
+@pytest.mark.parametrize("how", ["breaks", "silent", "forgotten"])
+async def test_a_seen_stream_goes_on_elsewhere_whatever_ended_its_engine(nats_server: NatsProcess, how: str) -> None:
+    expected = b"".join(events(read_asked(Endpoint.CHAT_COMPLETIONS, STEADY), "answer-1", 1))
+    go_on = asyncio.Event()
+    behaviour = steady(go_on.wait)
+    async with mesh_of(nats_server, behaviour) as mesh, mesh_of(nats_server, behaviour, name="b") as other:
+        other.dispatcher.paused = True  # mesh's own dispatches to either engine
+        part, pieces = await read_part(mesh.submit("r1", STEADY))
+        mesh.dispatcher.engine_id = "fake-b"
+        if how == "breaks":
+            go_on.set()
+        elif how == "silent":
+            assert mesh.executor._beat is not None
+            mesh.executor._beat.cancel()  # as kill -9 would
+        else:
+            mesh.executor._hosted["fake-a"].running.clear()
+        rest = b"".join([piece async for piece in pieces])
+        assert part + rest == expected
+        assert [job.attempt.submission for job in other.engine.jobs] == [2]
+        assert list(mesh.dispatcher.requests[-1].request.avoided_engines) == ["fake-a"]
+        assert mesh.edge._record_budget.used == 0
+
+
+@pytest.mark.parametrize("asked", [b'"tools":[{"type":"function"}]', b'"n":2', b'"logprobs":true'])
+async def test_a_stream_of_more_than_one_plain_text_is_not_continued(nats_server: NatsProcess, asked: bytes) -> None:
+    go_on = asyncio.Event()
+    async with mesh_of(nats_server, steady(go_on.wait)) as mesh:
+        part, pieces = await read_part(mesh.submit("r1", STEADY[:-1] + b"," + asked + b"}"))
+        go_on.set()
+        with pytest.raises(EngineFailedError, match="the engine died"):
+            part += b"".join([piece async for piece in pieces])
+        assert part.endswith(b"\n\n")
+        assert len(mesh.engine.jobs) == 1
+
+
+async def test_an_edge_takes_no_more_than_its_bound_and_gives_it_back(nats_server: NatsProcess) -> None:
+    go_on = asyncio.Event()
+    async with mesh_of(nats_server, steady(go_on.wait)) as mesh:
+        reply = mesh.submit("r1", STEADY)
+        part, _ = await read_part(reply)
+        assert mesh.edge._record_budget.used >= len(part)
+        reply.cancel()
+        assert mesh.edge._record_budget.used == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -113,9 +114,7 @@ def read(stream: bytes) -> dict[str, Any]:
 def chopped(draw: st.DrawFn, data: bytes) -> list[tuple[bytes, bool]]:
     places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
     bounds = [0, *places, len(data)]
-    return [
-        (data[start:stop], draw(st.booleans())) for start, stop in zip(bounds, bounds[1:], strict=False) if stop > start
-    ]
+    return [(data[start:stop], draw(st.booleans())) for start, stop in pairwise(bounds) if stop > start]
 
 
 ENDPOINTS = st.sampled_from([Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS])
@@ -152,7 +151,8 @@ def test_no_text_is_lost_or_told_twice_where_an_engine_sends_several_tokens_in_a
 ) -> None:
     life = Life(endpoint, body_of(endpoint, tokens), in_chunk)
     stream = life.stream()
-    life.send(data.draw(chopped(stream[: data.draw(st.integers(0, len(stream)))])), end=frame_pb2.FrameEnd(error=BROKE_OFF))
+    torn = stream[: data.draw(st.integers(0, len(stream)))]
+    life.send(data.draw(chopped(torn)), end=frame_pb2.FrameEnd(error=BROKE_OFF))
     if not life.recover():
         life.send([(life.stream(), True)])
     life.take()
