@@ -41,7 +41,8 @@ class Splice:
         """The whole answer's usage from the continuation's; zeros, where an engine tells none, stay."""
         if not usage.prompt_tokens:
             return usage
-        prompt = max(0, usage.prompt_tokens - self._told.tokens)
+        in_prompt = self._told.tokens - self._told.end_tokens
+        prompt = max(0, usage.prompt_tokens - in_prompt)
         return TokenUsage(
             prompt_tokens=prompt,
             completion_tokens=self._told.tokens + (0 if self._only_usage else usage.completion_tokens),

@@ -33,6 +33,7 @@ class ToldAnswer:
         tokens: how many tokens the text is: what the engine said last, else one for each chunk, as engines send them.
             A chunk of several words is several tokens that an engine under load has sent together; those are
             estimated.
+        end_tokens: how many of the tokens no text stands for, at the end: the one that ended the sequence.
         role: whether a chunk has named the role.
         usage: what the engine said last; None where it did not.
         usage_closed: whether the usage event at a stream's end was told.
@@ -42,6 +43,7 @@ class ToldAnswer:
     identity: dict[str, Any] = field(default_factory=dict)
     text: str = ""
     tokens: int = 0
+    end_tokens: int = 0
     role: bool = False
     finish_reason: str = ""
     usage: TokenUsage | None = None
@@ -98,6 +100,7 @@ def _take_chunk(told: ToldAnswer, chunk: dict[str, Any], texts: list[str]) -> No
         texts.append(text)
         if text or "role" not in delta:
             told.tokens += _tokens(text)
+            told.end_tokens = int(not text and bool(choice.get("finish_reason")))
     told.role = told.role or "role" in delta
     told.finish_reason = choice.get("finish_reason") or told.finish_reason
 

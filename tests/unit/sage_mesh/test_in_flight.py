@@ -145,6 +145,28 @@ def test_wherever_a_stream_breaks_its_client_sees_the_answer_of_one_engine(
     assert seen == expected
 
 
+@pytest.mark.parametrize("endpoint", [Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS])
+@pytest.mark.parametrize("limit", [None, 2, 3, 4])
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_short_stream_may_break_at_any_of_its_bytes(endpoint: Endpoint, limit: int | None, usage: bool) -> None:
+    options: dict[str, Any] = {"stream_options": {"include_usage": usage}}
+    if limit is not None:
+        options["max_tokens"] = limit
+    body = body_of(endpoint, 3, **options)
+    whole = Life(endpoint, body).uninterrupted()
+    expected = read(whole)
+    for place in range(len(whole) + 1):
+        life = Life(endpoint, body)
+        life.send([(whole[:place], True)], end=frame_pb2.FrameEnd(error=BROKE_OFF))
+        if not life.recover():
+            life.send([(life.stream(), True)])
+        life.take()
+        life.take()
+        seen = read(life.received)
+        assert len(seen["ids"]) == 1
+        assert {**seen, "ids": 0} == {**expected, "ids": 0}, place
+
+
 @given(st.data(), ENDPOINTS, st.integers(1, 30), st.integers(2, 5))
 def test_no_text_is_lost_or_told_twice_where_an_engine_sends_several_tokens_in_a_chunk(
     data: st.DataObject, endpoint: Endpoint, tokens: int, in_chunk: int
