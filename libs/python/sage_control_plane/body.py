@@ -27,7 +27,8 @@ class RequestBody:
         given_tokens: tokens that arrived as ids rather than text.
         items: texts in an embedding or rerank request, 1 otherwise.
         max_tokens: the caller's own limit on the output, if any.
-        structured: whether tools, guided decoding, log probabilities or several choices are asked for.
+        structured: whether more is asked for than one plain text that follows the prompt: tools, guided decoding, log
+            probabilities, several choices.
     """
 
     model: str
@@ -86,6 +87,9 @@ _STRUCTURED_FIELDS = (
     "structured_outputs",
     "best_of",
     "echo",
+    "suffix",
+    "prompt_logprobs",
+    "use_beam_search",
 )
 
 

@@ -91,7 +91,7 @@ class RequestClassifier:
             sheddable=service_class is ServiceClass.BULK,
             items=content.items,
             reasons=tuple(reasons),
-            resumable=kind in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE) and not content.structured,
+            resumable=_resumable(kind, content),
         )
 
     def _service_class(self, kind: RequestKind, content: RequestBody, hints: Hints, reasons: list[str]) -> ServiceClass:
@@ -133,3 +133,9 @@ class RequestClassifier:
         if content.max_tokens is not None:
             cap = min(cap, content.max_tokens)
         return max(1, min(int(1.5 * input_tokens), cap)) * content.choices * content.items
+
+
+def _resumable(kind: RequestKind, content: RequestBody) -> bool:
+    """Whether the answer is one plain text to one prompt of text: such an answer's start can be put into a prompt."""
+    generated = kind in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE)
+    return generated and not content.structured and content.items == 1 and not content.given_tokens

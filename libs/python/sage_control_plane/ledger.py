@@ -79,6 +79,7 @@ class Ledger:
         output_tokens = self.lengths.expected(request.tenant, request.classification)
         tokens = request.classification.input_tokens + output_tokens
         job = Job(request.request_id, request.submission, tokens, request, lane, output_tokens=output_tokens)
+        job.avoided = request.avoided
         self.jobs[job.request_id] = job
         self.enqueue(job, request, now)
 

@@ -145,6 +145,7 @@ class PendingRequest:
         expires_at: when it is refused with 504 if it is still queued.
         submission: number of the edge's submission.
         body_bytes: size of the body, for the bound on queued bytes.
+        avoided: engines on which earlier submissions broke off.
     """
 
     request_id: str
@@ -154,3 +155,4 @@ class PendingRequest:
     expires_at: float
     submission: int = 1
     body_bytes: int = 0
+    avoided: frozenset[str] = frozenset()

@@ -20,7 +20,15 @@ class BufferedWriter:
         self._reply = reply
         self._usage = TokenUsage()
 
-    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
+    def head(
+        self,
+        media: Media,
+        *,
+        model: str = "",
+        vector_count: int = 0,
+        vector_dimensions: int = 0,
+        continuable: bool = True,
+    ) -> None:
         self._reply.begin(ReplyHead(media, self._engine_id, 0.0, 1, model, vector_count, vector_dimensions))
 
     def data(self, data: bytes) -> None:

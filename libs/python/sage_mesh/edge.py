@@ -19,9 +19,9 @@ from sage_common.errors import (
     CancelledError,
     ConflictError,
     DeadlineExceededError,
-    EngineFailedError,
     InternalError,
     SageError,
+    TooLargeError,
     UnavailableError,
 )
 from sage_common.logging import get_logger
@@ -29,9 +29,11 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.requests import Endpoint, Hints
 from sage_mesh.directory import DirectoryChange, EngineDirectory
-from sage_mesh.in_flight import InFlight, Outcome
+from sage_mesh.in_flight import InFlight, Outcome, stream_interrupted
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
+from sage_mesh.stream_record import RecordBudget
+from sage_mesh.told_answer import NotResumableError
 from sage_mesh.wire import classification_to_wire, hints_from_wire, hints_to_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
@@ -92,6 +94,7 @@ class Edge:
         self._timings = timings or EdgeTimings()
         self._pools = PoolSender(ring, clock)
         self._in_flight: dict[str, InFlight] = {}
+        self._record_budget = RecordBudget()
         self._subscription: Subscription | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -153,7 +156,8 @@ class Edge:
         )
         self._ring.send(subjects.CLASSIFY, message)
         reply = Reply(request_id, cancel=lambda reason: self._cancel(request_id, reason))
-        self._in_flight[request_id] = InFlight(message, reply, now, now + request.timeout_seconds, heard_at=now)
+        deadline = now + request.timeout_seconds
+        self._in_flight[request_id] = InFlight(message, reply, now, deadline, now, self._record_budget)
         return reply
 
     def _on_frames(self, frames: Sequence[frame_pb2.Frame]) -> None:
@@ -169,16 +173,27 @@ class Edge:
                 continue
             outcome = held.take(frame, now)
             if outcome is Outcome.ENDED:
-                del self._in_flight[frame.request_id]
-            elif outcome is Outcome.START_OVER:
-                self._start_over(held, "the attempt failed")
-            elif outcome is Outcome.LOST:
-                self._lost(held, "part of the answer was lost on the way")
+                self._in_flight.pop(frame.request_id).close()
+            elif outcome is Outcome.BROKEN:
+                self._recover(held, held.failure)
 
-    def _start_over(self, held: InFlight, reason: str) -> None:
-        log.info("request submitted again", request_id=held.message.request_id, reason=reason)
-        held.supersede()
-        self._send(held)
+    def _recover(self, held: InFlight, failure: SageError) -> None:
+        """The attempt is broken: start over, go on elsewhere, or end the request."""
+        request_id = held.message.request_id
+        try:
+            if not held.may_start_over and held.go_on():
+                self._in_flight.pop(request_id).close()
+                self._tell_cancelled(request_id, "the answer is complete")
+                return
+            log.info("request submitted again", request_id=request_id, reason=failure.message)
+            held.supersede()
+            self._send(held)
+        except NotResumableError as reason:
+            log.info("stream not continued", request_id=request_id, reason=str(reason))
+            self._end(request_id, failure)
+        except TooLargeError as error:
+            log.warning("continuation not sent", request_id=request_id, reason=error.message)
+            self._end(request_id, failure)
 
     def _send(self, held: InFlight) -> None:
         now = self._clock.now()
@@ -187,18 +202,12 @@ class Edge:
         held.asked_at = 0.0
         self._ring.send(subjects.CLASSIFY, held.message)
 
-    def _lost(self, held: InFlight, reason: str) -> None:
-        if held.may_start_over:
-            self._start_over(held, reason)
-        else:
-            error = EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
-            self._end(held.message.request_id, error)
-
     def _end(self, request_id: str, error: SageError) -> None:
         held = self._in_flight.pop(request_id, None)
         if held is not None:
             self._tell_cancelled(request_id, error.code)
             held.reply.fail(error)
+            held.close()
 
     def _cancel(self, request_id: str, reason: str) -> None:
         self._end(request_id, CancelledError(reason))
@@ -237,7 +246,7 @@ class Edge:
             return
         for state in change.lost:
             for held in self._on_engine(state.spec.engine_id):
-                self._lost(held, f"engine {state.spec.engine_id!r} is gone: {change.reason}")
+                self._recover(held, stream_interrupted(f"engine {state.spec.engine_id!r} is gone: {change.reason}"))
         now = self._clock.now()
         for state in change.updated:
             running = {running.request_id for running in state.running}
@@ -247,7 +256,8 @@ class Edge:
                     continue
                 held.missing_heartbeats += 1
                 if held.missing_heartbeats >= self.MISSING_HEARTBEATS:
-                    self._lost(held, f"engine {state.spec.engine_id!r} no longer runs the request")
+                    reason = f"engine {state.spec.engine_id!r} no longer runs the request"
+                    self._recover(held, stream_interrupted(reason))
 
     def _on_engine(self, engine_id: str) -> list[InFlight]:
         return [held for held in self._in_flight.values() if held.engine_id == engine_id]

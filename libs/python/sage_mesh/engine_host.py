@@ -36,8 +36,20 @@ class ReplyWriter(Protocol):
     The answer ends when the engine's ``run`` returns, or raises.
     """
 
-    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
-        """Begin the answer."""
+    def head(
+        self,
+        media: Media,
+        *,
+        model: str = "",
+        vector_count: int = 0,
+        vector_dimensions: int = 0,
+        continuable: bool = True,
+    ) -> None:
+        """Begin the answer.
+
+        Args:
+            continuable: of an event stream: whether an engine of this kind, given the text so far, goes on with it.
+        """
         ...
 
     def data(self, data: bytes) -> None:

@@ -43,7 +43,15 @@ class FrameWriter:
             cached_tokens=usage.cached_tokens,
         )
 
-    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
+    def head(
+        self,
+        media: Media,
+        *,
+        model: str = "",
+        vector_count: int = 0,
+        vector_dimensions: int = 0,
+        continuable: bool = True,
+    ) -> None:
         if self.begun:
             raise RuntimeError("an answer has one head")
         self.begun = True
@@ -58,6 +66,7 @@ class FrameWriter:
                 model=model or dispatch.classification.model,
                 vector_count=vector_count,
                 vector_dimensions=vector_dimensions,
+                resumable=continuable and media is Media.EVENT_STREAM and dispatch.classification.resumable,
             )
         )
         self._held = frame

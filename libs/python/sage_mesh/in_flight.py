@@ -6,12 +6,22 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sage.inference.v1 import frame_pb2, request_pb2
-from sage_control_plane.requests import Attempt
+from sage_common.errors import EngineFailedError, SageError
+from sage_control_plane.requests import Attempt, Endpoint
+from sage_mesh.answer_stream import AnswerStream
+from sage_mesh.continuation import continuation
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
+from sage_mesh.stream_record import RecordBudget, StreamRecord
+from sage_mesh.told_answer import NotResumableError, read_told
 from sage_mesh.wire import error_from_wire
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
 MAX_SUBMISSIONS = 3
+
+
+def stream_interrupted(reason: str) -> EngineFailedError:
+    """The error for an answer of which a part is missing."""
+    return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
 
 
 class Outcome(Enum):
@@ -20,8 +30,7 @@ class Outcome(Enum):
     TAKEN = auto()
     DROPPED = auto()
     ENDED = auto()
-    START_OVER = auto()
-    LOST = auto()
+    BROKEN = auto()
 
 
 @dataclass(slots=True)
@@ -35,6 +44,8 @@ class InFlight:
         heard_at: when the last frame, or the scheduler's word that it holds the request, arrived.
         asked_at: when the schedulers were last asked for it.
         missing_heartbeats: heartbeats in a row of its engine that did not list it.
+        budget: room for the record of a resumable stream.
+        failure: why the attempt is broken, after a frame that broke it.
     """
 
     message: request_pb2.InferenceRequest
@@ -42,26 +53,69 @@ class InFlight:
     accepted_at: float
     deadline: float
     heard_at: float
+    budget: RecordBudget = field(default_factory=RecordBudget)
     attempt: Attempt = field(default_factory=lambda: Attempt(0, 0))
     next_seq: int = 0
     engine_id: str = ""
     asked_at: float = 0.0
     missing_heartbeats: int = 0
     unheld_since: float | None = None
+    failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
+    _body: bytes = field(init=False)
+    _stream: AnswerStream | None = None
+
+    def __post_init__(self) -> None:
+        # The message's own is replaced by what a continuation asks for.
+        self._body = self.message.body
 
     @property
     def may_start_over(self) -> bool:
-        """Whether nothing has reached the consumer and submissions are left."""
+        """Whether nothing of the attempt has reached the consumer and submissions are left."""
         return not self.reply.delivered and self.message.submission < MAX_SUBMISSIONS
+
+    def go_on(self) -> bool:
+        """Make ready for a submission that continues the broken stream; return whether it is complete without one.
+
+        Raises:
+            NotResumableError: it cannot be continued; the message says why.
+        """
+        stream = self._stream
+        if stream is None or not stream.record.complete:
+            raise NotResumableError("it is not resumable")
+        told = read_told(stream.record.events())
+        plan = continuation(Endpoint(self.message.endpoint), self._body, told)
+        if plan.body and self.message.submission >= MAX_SUBMISSIONS:
+            raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
+        if plan.events:
+            self.reply.feed(plan.events)
+        if not plan.body:
+            self.reply.end(told.usage or TokenUsage())
+            return True
+        stream.join(plan.events, plan.splice)
+        self.reply.keep()
+        self.message.body = plan.body
+        return False
 
     def supersede(self) -> None:
         """Make ready for another submission: frames of all attempts so far are late from now on."""
+        if self.engine_id and self.engine_id not in self.message.avoided_engines:
+            self.message.avoided_engines.append(self.engine_id)
         self.message.submission += 1
         self.attempt = Attempt(self.message.submission, 0)
         self.next_seq = 0
         self.engine_id = ""
         self.missing_heartbeats = 0
+        self._restart()
+
+    def close(self) -> None:
+        """It has ended: give back what it holds."""
+        if self._stream is not None:
+            self._stream.record.close()
+
+    def _restart(self) -> None:
         self.reply.restart()
+        if self._stream is not None:
+            self._stream.restart()
 
     def take(self, frame: frame_pb2.Frame, now: float) -> Outcome:
         """Apply one frame.
@@ -78,21 +132,33 @@ class InFlight:
                 return self._end(frame.end) if frame.end.HasField("error") else Outcome.DROPPED
             self.attempt = attempt
             self.next_seq = 0
-            self.reply.restart()
+            self._restart()
         if frame.seq != self.next_seq:
-            return Outcome.DROPPED if frame.seq < self.next_seq else self._lost()
+            if frame.seq < self.next_seq:
+                return Outcome.DROPPED
+            return self._broken(stream_interrupted("part of the answer was lost on the way"))
         self.next_seq += 1
         self.heard_at = now
         if frame.HasField("head"):
             self._begin(frame.head)
         if frame.data:
-            self.reply.feed(frame.data)
+            self._feed(frame.data)
         if frame.HasField("end"):
             return self._end(frame.end)
         return Outcome.TAKEN
 
+    def _feed(self, data: bytes) -> None:
+        if self._stream is not None:
+            data = self._stream.take(data)
+        if data:
+            self.reply.feed(data)
+
     def _begin(self, head: frame_pb2.FrameHead) -> None:
         self.engine_id = head.engine_id
+        if Media(head.media or Media.JSON) is Media.EVENT_STREAM and self._stream is None:
+            self._stream = AnswerStream(StreamRecord(self.budget))
+        if self._stream is not None and not head.resumable:
+            self._stream.record.close()
         self.reply.begin(
             ReplyHead(
                 media=Media(head.media or Media.JSON),
@@ -102,19 +168,25 @@ class InFlight:
                 model=head.model,
                 vector_count=head.vector_count,
                 vector_dimensions=head.vector_dimensions,
+                resumable=head.resumable,
             )
         )
 
     def _end(self, end: frame_pb2.FrameEnd) -> Outcome:
         if end.HasField("error"):
             error = error_from_wire(end.error)
-            if error.retryable and self.may_start_over:
-                return Outcome.START_OVER
+            if error.retryable:
+                return self._broken(error)
             self.reply.fail(error)
             return Outcome.ENDED
-        usage = end.usage
-        self.reply.end(TokenUsage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens))
+        usage = TokenUsage(end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
+        if self._stream is not None:
+            usage = self._stream.usage(usage)
+            if rest := self._stream.rest():
+                self.reply.feed(rest)
+        self.reply.end(usage)
         return Outcome.ENDED
 
-    def _lost(self) -> Outcome:
-        return Outcome.START_OVER if self.may_start_over else Outcome.LOST
+    def _broken(self, error: SageError) -> Outcome:
+        self.failure = error
+        return Outcome.BROKEN

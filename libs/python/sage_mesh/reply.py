@@ -28,6 +28,7 @@ class ReplyHead:
         queue_ms: milliseconds spent queued.
         tries: dispatches that it took.
         vector_count, vector_dimensions: shape of the vectors, for vector media.
+        resumable: whether another engine may go on with the answer where this one breaks off.
     """
 
     media: Media
@@ -37,6 +38,7 @@ class ReplyHead:
     model: str
     vector_count: int = 0
     vector_dimensions: int = 0
+    resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,12 @@ class Reply:
     __slots__ = (
         "_cancel",
         "_chunks",
+        "_continuing",
         "_end_waiters",
         "_ended",
         "_error",
         "_head",
+        "_kept",
         "_waiter",
         "delivered",
         "request_id",
@@ -71,10 +75,13 @@ class Reply:
     def __init__(self, request_id: str, cancel: Callable[[str], None]) -> None:
         self.request_id = request_id
         self.usage = TokenUsage()
-        # True once the consumer has taken bytes: from then on the request cannot be started over unseen.
+        # True once the consumer has taken bytes of the present attempt, which can then not be started over unseen.
         self.delivered = False
         self._head: ReplyHead | None = None
         self._chunks: deque[bytes] = deque()
+        # Pieces of an earlier attempt that the present one continues; they go out first.
+        self._kept: deque[bytes] = deque()
+        self._continuing = False
         self._ended = False
         self._error: SageError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -100,20 +107,26 @@ class Reply:
             await self._wait()
         if self._error is not None:
             raise self._error
+        data = self.take()
+        return data + self.take() if self._chunks else data
+
+    def take(self) -> bytes:
+        """Take what has arrived, without waiting; empty where nothing has."""
+        if self._kept:
+            kept = b"".join(self._kept)
+            self._kept.clear()
+            return kept
+        if not self._chunks:
+            return b""
         self.delivered = True
-        if len(self._chunks) == 1:
-            return self._chunks.popleft()
-        data = b"".join(self._chunks)
+        # Pieces that have piled up go out together: the consumer is the slow side then.
+        data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
-            if self._chunks:
-                self.delivered = True
-                # Pieces that have piled up go out together: the consumer is the slow side then.
-                data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
-                self._chunks.clear()
+            if data := self.take():
                 yield data
             elif self._error is not None:
                 raise self._error
@@ -139,13 +152,22 @@ class Reply:
     # The edge calls what follows.
 
     def restart(self) -> None:
-        """Forget pieces of an attempt that has been superseded. Only before anything was delivered."""
+        """Forget pieces of an attempt that has been superseded. Only before any of them was delivered."""
         self._chunks.clear()
-        self._head = None
+        if not self._continuing:
+            self._head = None
+
+    def keep(self) -> None:
+        """What has arrived stays; the attempt that comes next continues it, under the same head."""
+        self._kept.extend(self._chunks)
+        self._chunks.clear()
+        self._continuing = True
+        self.delivered = False
 
     def begin(self, head: ReplyHead) -> None:
-        """The answer begins."""
-        self._head = head
+        """The answer begins, or goes on."""
+        if self._head is None:
+            self._head = head
         self._notify()
 
     def feed(self, data: bytes) -> None:

@@ -36,6 +36,8 @@ class SseParser:
 
     def feed(self, piece: bytes) -> list[SseEvent]:
         """Take the next bytes and return the events that they complete."""
+        if not piece:
+            return []  # between a CR and its LF, nothing must not pass for the byte that follows the CR
         buffer = self._buffer + piece
         if self._at_start:
             if len(buffer) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(buffer):

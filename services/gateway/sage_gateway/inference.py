@@ -30,7 +30,6 @@ from sage_gateway.asgi import (
     send_whole,
 )
 from sage_gateway.credentials import Credentials
-from sage_gateway.event_pieces import WholeEvents
 from sage_gateway.metrics import EndpointMetrics
 from sage_gateway.request_body import BodyReader
 from sage_mesh.edge import Edge, EdgeRequest
@@ -153,15 +152,13 @@ class InferenceEndpoint:
         # An error before the first bytes still gets its own status.
         piece = await anext(pieces, None)
         await send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
-        events = WholeEvents()
         status = 200
+        last = b""
         try:
+            # The edge gives whole events, so that an error event is never glued to a torn one.
             while piece is not None:
-                whole = events.feed(piece)
-                if whole:
-                    await send({"type": "http.response.body", "body": whole, "more_body": True})
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
                 piece = await anext(pieces, None)
-            last = events.rest()
         except SageError as error:
             status = status_of(error)
             last = error_event(error) + _DONE

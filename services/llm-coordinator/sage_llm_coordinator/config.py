@@ -23,6 +23,11 @@ class EngineSettings(BaseModel):
     served_model_name: str = Field("", description="vllm: name that callers use; empty takes the model's")
     aliases: tuple[str, ...] = Field((), description="further names for the engine's first model")
     api_key: SecretStr = Field(SecretStr(""), description="openai: sent as a bearer token")
+    continues_chats: bool | None = Field(
+        None,
+        description="openai: whether the server knows continue_final_message, so that its broken streams can be "
+        "continued and it can continue others'; null: where it says that it is vLLM or SGLang",
+    )
     pool: str = Field(DEFAULT_POOL, min_length=1)
     max_concurrency: int = Field(0, ge=0, description="requests outstanding at once; 0 takes the kind's default")
     port: int = Field(0, ge=0, le=65535, description="vllm: its HTTP port; 0 takes a free one")

@@ -83,6 +83,7 @@ def _client(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, *, o
         only_model=only_model,
         aliases=settings.aliases,
         check_seconds=seconds.health_interval_seconds,
+        continues_chats=settings.continues_chats,
     )
 
 

@@ -23,6 +23,7 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
         arrived_at + (request.timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
         request.submission,
         len(request.body),
+        frozenset(request.avoided_engines),
     )
 
 

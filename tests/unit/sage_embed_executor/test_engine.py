@@ -35,7 +35,15 @@ class Answer:
     bytes_: bytearray = field(default_factory=bytearray)
     used: TokenUsage = TokenUsage()
 
-    def head(self, media: Media, *, model: str = "", vector_count: int = 0, vector_dimensions: int = 0) -> None:
+    def head(
+        self,
+        media: Media,
+        *,
+        model: str = "",
+        vector_count: int = 0,
+        vector_dimensions: int = 0,
+        continuable: bool = True,
+    ) -> None:
         self.media, self.model, self.shape = media, model, (vector_count, vector_dimensions)
 
     def data(self, data: bytes) -> None:

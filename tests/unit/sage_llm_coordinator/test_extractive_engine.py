@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sage_control_plane.features import request_features
 from sage_control_plane.requests import Endpoint
 from sage_libs.prompts import Passage, rag_messages
 from sage_llm_coordinator.engines.extractive_engine import NO_CONTEXT, NOTHING_RELATED, ExtractiveEngine
+from sage_llm_coordinator.engines.extractive_text import text_tokens
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.reply import Media, TokenUsage
@@ -114,6 +116,27 @@ async def test_a_stream_has_a_chunk_a_sentence_and_its_usage(engine: ExtractiveE
     assert pieces[-2].finish_reason == "stop"
     assert chunks[-1]["choices"] == []
     assert pieces[-1].usage == reply.usage
+
+
+async def test_an_answer_that_was_begun_goes_on(engine: ExtractiveEngine) -> None:
+    job = chat("ring, classifier and lease?")
+    value, whole = await ask(engine, job)
+    text = value["choices"][0]["message"]["content"]
+    body = orjson.loads(job.body)
+    for cut in (1, 36, 40, len(text)):
+        started = {"role": "assistant", "content": text[:cut]}
+        going_on = {**body, "messages": [*body["messages"], started], "continue_final_message": True}
+        rest, usage = await ask(engine, replace(job, body=orjson.dumps(going_on)))
+        assert text[:cut] + rest["choices"][0]["message"]["content"] == text
+        assert usage.prompt_tokens == whole.prompt_tokens + text_tokens(text[:cut])
+
+
+async def test_an_answer_that_was_begun_otherwise_is_refused(engine: ExtractiveEngine) -> None:
+    job = chat("What is a lease?")
+    body = orjson.loads(job.body)
+    body["messages"].append({"role": "assistant", "content": "Well,"})
+    with pytest.raises(InvalidRequestError, match="'Well,', which is not how the answer"):
+        await ask(engine, replace(job, body=orjson.dumps({**body, "continue_final_message": True})))
 
 
 async def test_a_stream_without_the_option_has_no_usage(engine: ExtractiveEngine) -> None:

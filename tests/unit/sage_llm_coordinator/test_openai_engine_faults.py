@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from sage_common.errors import (
     UnavailableError,
 )
 from sage_control_plane.engines import EnginePhase
+from sage_control_plane.requests import Attempt
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
@@ -92,6 +94,48 @@ async def test_a_callers_mistake_says_nothing_about_the_engine(
     checks = upstream.health_checks
     await eventually(lambda: upstream.health_checks > checks + 1)
     assert engine.phase is EnginePhase.READY
+
+
+@pytest.mark.parametrize(("code", "fails"), [(b"500", True), (b"null", True), (b"400", False)])
+async def test_an_error_event_is_the_engines_failure_unless_it_blames_the_request(
+    upstream: Any, make_engine: Make, job: MakeJob, code: bytes, fails: bool
+) -> None:
+    said = b'data: {"error": {"message": "EngineCore died", "code": %b}}\n\n' % code
+
+    async def die(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK + said[:20])
+        await response.write(said[20:] + DONE)
+        return response
+
+    upstream.completions = die
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, job(stream=True)) as reply:
+        pieces = aiter(reply)
+        first = await anext(pieces)
+        assert first.startswith(CHUNK)
+        if fails:
+            with pytest.raises(EngineFailedError, match="EngineCore died") as caught:
+                await anext(pieces)
+            assert caught.value.retryable
+        else:
+            assert first + b"".join([piece async for piece in pieces]) == CHUNK + said + DONE
+
+
+async def test_only_a_server_that_is_known_to_continue_chats_continues_anothers(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    unknown, told = make_engine(), make_engine(continues_chats=True)
+    await unknown.start()
+    await told.start()
+    continued = replace(job(continue_final_message=True), attempt=Attempt(2, 1))
+    error = await fail(unknown, continued)
+    assert (error.code, error.retryable) == ("engine_cannot_continue", True)
+    async with run_here(told, continued) as reply:
+        assert (await reply.head()).media is Media.JSON
+    async with run_here(unknown, job(continue_final_message=True)) as reply:  # the caller's own wish is passed on
+        assert (await reply.head()).media is Media.JSON
 
 
 async def test_a_stream_cut_in_the_middle_is_an_engine_failure(upstream: Any, make_engine: Make, job: MakeJob) -> None:

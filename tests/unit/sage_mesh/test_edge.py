@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import pytest
 from fixtures.dispatcher import Dispatcher
 from fixtures.engines import Behaviour, FakeEngine, answer
 from fixtures.nats import NatsProcess
+from fixtures.steady_answer import events, read_asked
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.clock import MonotonicClock
@@ -31,7 +32,8 @@ from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge, EdgeRequest, EdgeTimings
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.executor import Executor
-from sage_mesh.reply import Media
+from sage_mesh.reply import Media, Reply
+from sage_mesh.sse import DONE, SseParser, read_piece
 from sage_mesh.wire import error_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
@@ -110,17 +112,17 @@ async def test_pieces_arrive_one_by_one_while_the_engine_still_works(nats_server
 
     async def stream(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"one")
+        reply.data(b"data: one\n\n")
         await go_on.wait()
-        reply.data(b"two")
+        reply.data(b"data: two\n\n")
 
     async with mesh_of(nats_server, stream) as mesh:
         reply = mesh.submit()
         pieces = aiter(reply)
-        assert await anext(pieces) == b"one"
+        assert await anext(pieces) == b"data: one\n\n"
         assert not reply.ended
         go_on.set()
-        assert await anext(pieces) == b"two"
+        assert await anext(pieces) == b"data: two\n\n"
         with pytest.raises(StopAsyncIteration):
             await anext(pieces)
 
@@ -210,13 +212,13 @@ async def test_a_stream_that_was_seen_ends_in_a_clear_error(nats_server: NatsPro
 
     async def fail_late(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await go_on.wait()
         raise EngineFailedError("died half way", retryable=True)
 
     async with mesh_of(nats_server, fail_late) as mesh:
         pieces = aiter(mesh.submit())
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         go_on.set()
         with pytest.raises(EngineFailedError, match="died half way"):
             await anext(pieces)
@@ -270,12 +272,12 @@ async def test_without_any_scheduler_a_request_fails_clearly_before_its_deadline
 async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_error(nats_server: NatsProcess) -> None:
     async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit(timeout_seconds=60))
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         assert mesh.executor._beat is not None
         mesh.executor._beat.cancel()  # as kill -9 would
         with pytest.raises(EngineFailedError, match="is silent"):
@@ -285,12 +287,12 @@ async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_err
 async def test_an_engine_that_forgot_the_request_is_noticed_by_its_heartbeats(nats_server: NatsProcess) -> None:
     async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit(timeout_seconds=60))
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         mesh.executor._hosted["fake-a"].running.clear()
         with pytest.raises(EngineFailedError, match="no longer runs the request"):
             await asyncio.wait_for(anext(pieces), 5)
@@ -346,15 +348,93 @@ async def test_a_classified_request_keeps_its_body_byte_for_byte(nats_server: Na
 async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_server: NatsProcess) -> None:
     async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        reply.data(b"part")
+        reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit("r1", timeout_seconds=60))
-        assert await anext(pieces) == b"part"
+        assert await anext(pieces) == b"data: part\n\n"
         request = mesh.dispatcher.requests[0].request
         end = frame_pb2.FrameEnd(error=error_to_wire(EngineFailedError("its engine is lost", retryable=True)))
         attempt = frame_pb2.Attempt(submission=1, dispatch=99)
         mesh.ring.send(request.reply_subject, frame_pb2.Frame(request_id="r1", attempt=attempt, end=end))
         with pytest.raises(EngineFailedError, match="its engine is lost"):
             await asyncio.wait_for(anext(pieces), 5)
+
+
+def steady(then: Callable[[], Awaitable[object]]) -> Behaviour:
+    """Stream a steady answer; the first attempt is torn in the middle of an event, and ``then`` says how it ends."""
+
+    async def run(job: EngineJob, reply: ReplyWriter) -> None:
+        first = job.attempt.submission == 1
+        parts = list(events(read_asked(job.endpoint, job.body), f"answer-{job.attempt.submission}", 1))
+        reply.head(Media.EVENT_STREAM)
+        for event in parts[:4] if first else parts:
+            reply.data(event)
+        if first:
+            reply.data(parts[4][:10])
+            await then()
+            raise EngineFailedError("the engine died", retryable=True)
+
+    return run
+
+
+STEADY = b'{"model":"fake","stream":true,"messages":[{"role":"user","content":"count to 10"}]}'
+
+
+def text_of(stream: bytes) -> str:
+    return "".join(read_piece(event.data).text for event in SseParser().feed(stream) if event.data != DONE)
+
+
+async def read_part(reply: Reply) -> tuple[bytes, AsyncIterator[bytes]]:
+    """Read until some text was seen."""
+    pieces = aiter(reply)
+    part = b""
+    while not text_of(part):
+        part += await anext(pieces)
+    return part, pieces
+
+
+@pytest.mark.parametrize("how", ["breaks", "silent", "forgotten"])
+async def test_a_seen_stream_goes_on_elsewhere_whatever_ended_its_engine(nats_server: NatsProcess, how: str) -> None:
+    expected = b"".join(events(read_asked(Endpoint.CHAT_COMPLETIONS, STEADY), "answer-1", 1))
+    go_on = asyncio.Event()
+    behaviour = steady(go_on.wait)
+    async with mesh_of(nats_server, behaviour) as mesh, mesh_of(nats_server, behaviour, name="b") as other:
+        other.dispatcher.paused = True  # mesh's own dispatches to either engine
+        part, pieces = await read_part(mesh.submit("r1", STEADY))
+        mesh.dispatcher.engine_id = "fake-b"
+        if how == "breaks":
+            go_on.set()
+        elif how == "silent":
+            assert mesh.executor._beat is not None
+            mesh.executor._beat.cancel()  # as kill -9 would
+        else:
+            mesh.executor._hosted["fake-a"].running.clear()
+        rest = b"".join([piece async for piece in pieces])
+        assert part + rest == expected
+        assert [job.attempt.submission for job in other.engine.jobs] == [2]
+        assert list(mesh.dispatcher.requests[-1].request.avoided_engines) == ["fake-a"]
+        assert mesh.edge._record_budget.used == 0
+
+
+@pytest.mark.parametrize("asked", [b'"tools":[{"type":"function"}]', b'"n":2', b'"logprobs":true'])
+async def test_a_stream_of_more_than_one_plain_text_is_not_continued(nats_server: NatsProcess, asked: bytes) -> None:
+    go_on = asyncio.Event()
+    async with mesh_of(nats_server, steady(go_on.wait)) as mesh:
+        part, pieces = await read_part(mesh.submit("r1", STEADY[:-1] + b"," + asked + b"}"))
+        go_on.set()
+        with pytest.raises(EngineFailedError, match="the engine died"):
+            part += b"".join([piece async for piece in pieces])
+        assert part.endswith(b"\n\n")
+        assert len(mesh.engine.jobs) == 1
+
+
+async def test_an_edge_takes_no_more_than_its_bound_and_gives_it_back(nats_server: NatsProcess) -> None:
+    go_on = asyncio.Event()
+    async with mesh_of(nats_server, steady(go_on.wait)) as mesh:
+        reply = mesh.submit("r1", STEADY)
+        part, _ = await read_part(reply)
+        assert mesh.edge._record_budget.used >= len(part)
+        reply.cancel()
+        assert mesh.edge._record_budget.used == 0

@@ -39,7 +39,7 @@ class Stream:
         reply.head(Media.EVENT_STREAM)
         number = 0
         while not self.ended.is_set():
-            reply.data(b"%d;" % number)
+            reply.data(b"data: %d\n\n" % number)
             number += 1
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.ended.wait(), 0.02)
@@ -73,7 +73,7 @@ async def test_a_killed_leader_is_replaced_within_two_seconds_and_nothing_is_los
 
     stream.ended.set()
     received = b"".join([piece async for piece in pieces])
-    numbers = [int(number) for number in received.split(b";") if number]
+    numbers = [int(event.removeprefix(b"data: ")) for event in received.split(b"\n\n") if event]
     assert numbers == list(range(1, len(numbers) + 1))  # the running stream never noticed
     manager = standby.leases.runners["main"].manager
     await until(lambda: manager.outstanding == 0)

@@ -128,14 +128,18 @@ class ExtractiveEngine:
     def _write(
         self, request: ExtractiveRequest, sentences: list[str], objects: AnswerObjects, reply: ReplyWriter
     ) -> None:
-        answer = answer_text(sentences, request.max_tokens, request.stop)
-        usage = TokenUsage(prompt_tokens(request.segments), text_tokens(answer.text))
+        said = text_tokens(request.said)
+        limit = None if request.max_tokens is None else request.max_tokens + said
+        answer = answer_text(sentences, limit, request.stop).after(request.said)
+        usage = TokenUsage(prompt_tokens(request.segments) + said, text_tokens(answer.text))
         reply.usage(usage)
         if not request.streaming:
             reply.head(Media.JSON, model=objects.model)
             reply.data(objects.whole(answer.text, answer.finish_reason, usage))
             return
-        reply.head(Media.EVENT_STREAM, model=objects.model)
+        # Where a longer prompt is another prompt, the answer would be another answer.
+        chat = objects.endpoint is Endpoint.CHAT_COMPLETIONS
+        reply.head(Media.EVENT_STREAM, model=objects.model, continuable=chat)
         opening = objects.opening()
         if opening:
             reply.data(opening)

@@ -12,7 +12,7 @@ from sage_common.errors import InvalidRequestError
 from sage_control_plane.body import read_body
 from sage_control_plane.requests import Endpoint
 from sage_libs.extractive import ParsedPrompt, parse_rag_prompt
-from sage_libs.prompts import parse_messages
+from sage_libs.prompts import message_text, parse_messages
 
 # Fields that ask for what no extractive engine can do, and the values that ask for nothing.
 _REFUSED: dict[str, tuple[object, ...]] = {
@@ -41,6 +41,7 @@ class ExtractiveRequest:
     Attributes:
         prompt: question and passages.
         segments: the whole conversation, for counting its tokens.
+        said: start of the answer, which the request brings along to be continued.
         numbered: whether the passages have numbers that an answer can name.
         stop: strings that end the answer.
     """
@@ -52,6 +53,7 @@ class ExtractiveRequest:
     include_usage: bool
     max_tokens: int | None
     stop: tuple[str, ...]
+    said: str = ""
 
 
 def read_request(endpoint: Endpoint, body: bytes) -> ExtractiveRequest:
@@ -71,15 +73,21 @@ def read_request(endpoint: Endpoint, body: bytes) -> ExtractiveRequest:
                 param=field,
             )
     messages = value["messages"] if endpoint is Endpoint.CHAT_COMPLETIONS else _as_messages(value["prompt"])
+    segments, said = content.segments, ""
+    if value.get("continue_final_message") and len(messages) > 1 and messages[-1].get("role") == "assistant":
+        *messages, last = messages
+        said = message_text(last)
+        segments = read_body(endpoint, orjson.dumps({**value, "messages": messages})).segments
     options = value.get("stream_options") or {}
     return ExtractiveRequest(
         prompt=parse_rag_prompt(messages),
-        segments=content.segments,
+        segments=segments,
         numbered=parse_messages(messages) is not None,
         streaming=content.streaming,
         include_usage=bool(options.get("include_usage")) if isinstance(options, dict) else False,
         max_tokens=content.max_tokens,
         stop=_stops(value.get("stop")),
+        said=said,
     )
 
 

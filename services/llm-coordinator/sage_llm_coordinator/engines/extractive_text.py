@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sage_common.errors import InvalidRequestError
 from sage_control_plane.features import request_features
 
 # What the estimator adds to every segment for a chat template's marks; an answer has none.
@@ -26,6 +27,28 @@ class AnswerText(NamedTuple):
     def text(self) -> str:
         """The whole answer."""
         return "".join(self.pieces)
+
+    def after(self, said: str) -> AnswerText:
+        """What is left when ``said`` was told already.
+
+        Raises:
+            InvalidRequestError: the answer does not begin with that.
+        """
+        if not said:
+            return self
+        if not self.text.startswith(said):
+            raise InvalidRequestError(
+                f"continue_final_message asks to go on after {said[-40:]!r}, which is not how the answer of this "
+                "extractive model begins; leave it out, or use a generating model",
+                param="continue_final_message",
+            )
+        pieces = []
+        skip = len(said)
+        for piece in self.pieces:
+            if skip < len(piece):
+                pieces.append(piece[skip:])
+            skip = max(0, skip - len(piece))
+        return AnswerText(tuple(pieces), self.finish_reason)
 
 
 def prompt_tokens(segments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from sage_common.errors import EngineFailedError, InvalidRequestError, SageError
+from sage_common.errors import EngineFailedError, InvalidRequestError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
@@ -18,17 +18,22 @@ from sage_control_plane.requests import Endpoint
 from sage_llm_coordinator.engines.health_record import HealthRecord
 from sage_llm_coordinator.engines.model_field import with_model
 from sage_llm_coordinator.engines.upstream import LLM_KINDS, NotServingError, Upstream
-from sage_llm_coordinator.engines.upstream_errors import MAX_ERROR_BYTES, upstream_error
+from sage_llm_coordinator.engines.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
+from sage_mesh.whole_events import WholeEvents
 
 log = get_logger(__name__)
 
 # The list of models is read again after so many health checks: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES = 15
 BURST_SECONDS = 0.05
+# Servers that take up an assistant's unfinished message (``continue_final_message``), by what they call themselves in
+# /v1/models. Others may refuse it, or answer anew.
+CONTINUING_SERVERS = frozenset({"vllm", "sglang", "sage-simulated"})
+_CONTINUATION = b'"continue_final_message":true'
 
 
 class OpenAiEngine:
@@ -40,6 +45,7 @@ class OpenAiEngine:
         only_model: serve this one of the server's models; it counts as served before the server has answered.
         aliases: further names for the first model.
         check_seconds: between health checks.
+        continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
     """
 
     def __init__(
@@ -50,11 +56,13 @@ class OpenAiEngine:
         only_model: str = "",
         aliases: tuple[str, ...] = (),
         check_seconds: float = 2.0,
+        continues_chats: bool | None = None,
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
         self._aliases = aliases
         self._check_seconds = check_seconds
+        self._continues_chats = continues_chats
         self._health = HealthRecord()
         self._ready = asyncio.Event()
         self._look_now = asyncio.Event()
@@ -104,6 +112,14 @@ class OpenAiEngine:
         """
         if job.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
             raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
+        continued = job.attempt.submission > 1 and _CONTINUATION in job.body
+        if continued and not self._continues(job):
+            raise UnavailableError(
+                f"engine {self._spec.engine_id!r} may not continue an answer that another engine began; if its server "
+                "knows continue_final_message, set the engine's continues_chats",
+                code="engine_cannot_continue",
+                retryable=True,
+            )
         body = with_model(job.body, job.model)
         headers = _headers(job)
         try:
@@ -133,16 +149,35 @@ class OpenAiEngine:
 
     async def _pass_stream(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
         tail = StreamTail()
+        whole = WholeEvents()
         begun = False
         async for piece in response.content.iter_any():
-            if not begun:
-                begun = True
-                reply.head(Media.EVENT_STREAM, model=job.model)
-            reply.data(piece)
             tail.take(piece)
+            events = whole.feed(piece)
+            if not events:
+                continue
+            healthy, error = split_at_error(events, self._spec.engine_id)
+            if healthy and not begun:
+                begun = True
+                reply.head(Media.EVENT_STREAM, model=job.model, continuable=self._continues(job))
+            if healthy:
+                reply.data(healthy)
+            if error is not None:
+                self._look_now.set()
+                raise error
+        if (rest := whole.rest()) and begun:
+            reply.data(rest)
         reply.usage(tail.usage())
         if not tail.done:
             raise self._broken("ended its stream without [DONE]")
+
+    def _continues(self, job: EngineJob) -> bool:
+        """Whether the server goes on with an answer whose start is given; to a completion's prompt any does."""
+        if job.endpoint is Endpoint.COMPLETIONS:
+            return True
+        if self._continues_chats is not None:
+            return self._continues_chats
+        return any(card.name == job.model and card.owned_by in CONTINUING_SERVERS for card in self._spec.models)
 
     async def _refused(self, response: aiohttp.ClientResponse) -> SageError:
         body = await response.content.read(MAX_ERROR_BYTES)

@@ -24,6 +24,9 @@ from sage_common.errors import (
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_RETRY_AFTER_SECONDS: Final = 600.0
 
+# How such an event begins. Inside a JSON string the quotes would be escaped.
+_ERROR_EVENT: Final = b'data: {"error"'
+
 # Statuses that say something about the request. Any other 4xx is an invalid request.
 _REQUEST_ERRORS: Final[dict[int, type[SageError]]] = {
     403: PermissionDeniedError,
@@ -74,6 +77,29 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
         upstream_status=status,
         upstream_body=body,
     )
+
+
+def split_at_error(events: bytes, engine_id: str) -> tuple[bytes, EngineFailedError | None]:
+    """Part a stream's whole events from the event in which the server says that it has failed.
+
+    A vLLM whose engine process has died ends its streams like this, with [DONE] after it. An error that is the
+    request's own fault stays an event like any other.
+    """
+    at = 0 if events.startswith(_ERROR_EVENT) else events.find(b"\n" + _ERROR_EVENT) + 1
+    if not at and not events.startswith(_ERROR_EVENT):
+        return events, None
+    body = events[at:].split(b"\n", 1)[0].removeprefix(b"data: ")
+    error = _error_object(body)
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) else 500
+    if status < 500:
+        return events, None
+    failure = EngineFailedError(
+        f"engine {engine_id!r} failed in the middle of its answer: {_said(body)}",
+        retryable=True,
+        upstream_status=status if status < 600 else 500,
+    )
+    return events[:at], failure
 
 
 def _error_object(body: bytes) -> object:

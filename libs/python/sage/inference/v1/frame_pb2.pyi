@@ -117,7 +117,7 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class FrameHead(_message.Message):
-    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions")
+    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable")
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class FrameHead(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VECTOR_COUNT_FIELD_NUMBER: _ClassVar[int]
     VECTOR_DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     media: Media
     engine_id: str
     queue_us: int
@@ -132,7 +133,8 @@ class FrameHead(_message.Message):
     model: str
     vector_count: int
     vector_dimensions: int
-    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ...) -> None: ...
+    resumable: bool
+    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ...) -> None: ...
 
 class FrameEnd(_message.Message):
     __slots__ = ("error", "usage")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_gateway.event_pieces import WholeEvents
+from sage_mesh.whole_events import WholeEvents
 
 
 def test_whole_events_pass_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Keeping a passed-through event stream cut at events, so that an error can be said at any time."""
+"""Keeping a passed-through event stream cut at events, so that it can break off at any time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 class WholeEvents:
     """Lets whole events through and holds back the start of an unfinished one.
 
-    No client can act on half an event, so this delays nothing; and where an engine dies in the middle of one, the
-    error event that follows is not glued to its torn half.
+    No client can act on half an event, so this delays nothing; and where an engine dies in the middle of one, neither
+    an error event nor the continuation of another engine is glued to its torn half.
     """
+
+    __slots__ = ("_held",)
 
     def __init__(self) -> None:
         self._held = b""

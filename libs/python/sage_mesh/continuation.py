@@ -1,0 +1,113 @@
+"""What to ask another engine for when a stream broke off, so that it goes on where the client stopped reading. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sage_control_plane.requests import Endpoint
+from sage_mesh.splice import DONE_EVENT, Splice
+from sage_mesh.told_answer import NotResumableError, ToldAnswer
+
+# Limits that count from the answer's first token.
+_TOKEN_LIMITS = ("max_completion_tokens", "max_tokens", "min_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How a broken stream goes on.
+
+    Attributes:
+        events: what the client is given at once.
+        body: what to ask an engine for; empty where nothing is missing any more.
+        splice: joins that engine's stream to what was told.
+    """
+
+    events: bytes
+    body: bytes
+    splice: Splice
+
+
+def continuation(endpoint: Endpoint, body: bytes, told: ToldAnswer) -> Continuation:
+    """Plan how the answer to ``body`` goes on after ``told``.
+
+    For a chat the text so far becomes the last message, to be continued (``continue_final_message``, as vLLM, SGLang
+    and the extractive engine know it); for a completion it is added to the prompt. Where the text is complete and only
+    its usage is missing, an engine is asked for one more token: its prompt's length is what is wanted.
+
+    Args:
+        body: as the caller sent it, accepted by the classifier.
+
+    Raises:
+        NotResumableError: the prompt cannot take the text up.
+    """
+    if told.done:
+        return Continuation(b"", b"", Splice(told))
+    request: dict[str, Any] = orjson.loads(body)
+    limit = _limit(request)
+    complete = bool(told.finish_reason) or (limit is not None and told.tokens >= limit)
+    if not complete:
+        for name in _TOKEN_LIMITS:
+            if isinstance(request.get(name), int):
+                request[name] = max(0, request[name] - told.tokens)
+        _take_up(endpoint, request, told.text)
+        return Continuation(b"", orjson.dumps(request), Splice(told))
+    events = b"" if told.finish_reason else _finish(endpoint, told)
+    if told.usage_closed or not _wants_usage(request):
+        return Continuation(events + DONE_EVENT, b"", Splice(told))
+    for name in _TOKEN_LIMITS:
+        request.pop(name, None)
+    request["max_tokens"] = 1
+    _take_up(endpoint, request, told.text)
+    return Continuation(events, orjson.dumps(request), Splice(told, only_usage=True))
+
+
+def _limit(request: dict[str, Any]) -> int | None:
+    limit = request.get("max_completion_tokens")
+    limit = request.get("max_tokens") if limit is None else limit
+    return limit if isinstance(limit, int) else None
+
+
+def _wants_usage(request: dict[str, Any]) -> bool:
+    options = request.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def _take_up(endpoint: Endpoint, request: dict[str, Any], text: str) -> None:
+    if not text:
+        return
+    if endpoint is Endpoint.COMPLETIONS:
+        request["prompt"] = _longer_prompt(request["prompt"], text)
+        return
+    *before, last = request["messages"]
+    if request.get("continue_final_message"):
+        # The caller began the answer; it goes on in the same message.
+        request["messages"] = [*before, {**last, "content": _longer_content(last.get("content"), text)}]
+        return
+    request["messages"] = [*before, last, {"role": "assistant", "content": text}]
+    request["continue_final_message"] = True
+    request["add_generation_prompt"] = False
+
+
+def _longer_prompt(prompt: object, text: str) -> object:
+    if isinstance(prompt, str):
+        return prompt + text
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+        return [prompt[0] + text]
+    raise NotResumableError("the prompt is several, or token ids, to which text cannot be added")
+
+
+def _longer_content(content: object, text: str) -> object:
+    if content is None or isinstance(content, str):
+        return (content or "") + text
+    if isinstance(content, list):
+        return [*content, {"type": "text", "text": text}]
+    raise NotResumableError("the message to continue has no text")
+
+
+def _finish(endpoint: Endpoint, told: ToldAnswer) -> bytes:
+    content: dict[str, Any] = {"text": ""} if endpoint is Endpoint.COMPLETIONS else {"delta": {}}
+    choice = {"index": 0, **content, "logprobs": None, "finish_reason": "length"}
+    return b"data: " + orjson.dumps({**told.identity, "choices": [choice]}) + b"\n\n"

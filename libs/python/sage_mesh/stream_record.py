@@ -1,0 +1,80 @@
+"""What the consumer of a stream was given, kept so that another engine can go on from there. Bounded."""
+
+from __future__ import annotations
+
+# A token's event is about 200 bytes: 10,000 tokens. A longer answer is not continued when its engine dies.
+MAX_STREAM_BYTES = 2 * 1024 * 1024
+# All streams of an edge together; when it is used up, further events make their own stream one that is not continued.
+MAX_EDGE_BYTES = 256 * 1024 * 1024
+
+
+class RecordBudget:
+    """Bytes that the records of one edge may hold together."""
+
+    __slots__ = ("_limit", "used")
+
+    def __init__(self, limit_bytes: int = MAX_EDGE_BYTES) -> None:
+        self._limit = limit_bytes
+        self.used = 0
+
+    def take(self, count: int) -> bool:
+        """Take ``count`` bytes; return whether they were there."""
+        if self.used + count > self._limit:
+            return False
+        self.used += count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Give bytes back."""
+        self.used -= count
+
+
+class StreamRecord:
+    """The whole events of one stream, in order. It forgets everything once a bound is passed.
+
+    What came before ``keep`` stays; what came after it is forgotten by ``rewind``.
+    """
+
+    __slots__ = ("_budget", "_bytes", "_kept", "_limit", "_pieces", "complete")
+
+    def __init__(self, budget: RecordBudget, limit_bytes: int = MAX_STREAM_BYTES) -> None:
+        self._budget = budget
+        self._limit = limit_bytes
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self._kept = 0
+        # Whether it holds everything that was added.
+        self.complete = True
+
+    def add(self, events: bytes) -> None:
+        """Record what the consumer is given."""
+        if not self.complete:
+            return
+        if self._bytes + len(events) > self._limit or not self._budget.take(len(events)):
+            self.close()
+            return
+        self._bytes += len(events)
+        self._pieces.append(events)
+
+    def keep(self) -> None:
+        """What is recorded stays, whatever becomes of the attempt that follows."""
+        self._kept = len(self._pieces)
+
+    def rewind(self) -> None:
+        """Forget what came since ``keep``: it was not delivered."""
+        undone = sum(map(len, self._pieces[self._kept :]))
+        del self._pieces[self._kept :]
+        self._bytes -= undone
+        self._budget.give_back(undone)
+
+    def events(self) -> bytes:
+        """Everything recorded."""
+        return b"".join(self._pieces)
+
+    def close(self) -> None:
+        """Give the bytes back; nothing is recorded any more."""
+        self.complete = False
+        self._budget.give_back(self._bytes)
+        self._pieces.clear()
+        self._bytes = 0
+        self._kept = 0

@@ -1,0 +1,179 @@
+"""kill -9 of an engine or its coordinator in the middle of twenty streams: every client gets the whole answer, once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from fixtures.steady_answer import events, read_asked
+from fixtures.steady_upstream import UpstreamProcess, steady_upstream
+
+from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_control_plane.requests import Endpoint
+from sage_mesh.sse import DONE, SseParser
+
+STREAMS = 20
+TOKENS = 120
+
+
+@dataclass
+class Twins:
+    """A mesh with two coordinators, each with an engine of its own that serves the same model."""
+
+    mesh: IsolatedMesh
+    upstreams: list[UpstreamProcess]
+    coordinators: list[subprocess.Popen[bytes]]
+
+
+@contextmanager
+def twins(directory: Path) -> Iterator[Twins]:
+    replicas = {"embed-executor": 0, "dataflow-worker": 0, "llm-coordinator": 0}
+    with ExitStack() as stack:
+        upstreams = [stack.enter_context(steady_upstream()) for _ in range(2)]
+        mesh = stack.enter_context(isolated_mesh(directory / "mesh", replicas=replicas))
+        coordinators = []
+        for number, upstream in enumerate(upstreams):
+            engines = [{"kind": "openai", "url": f"{upstream.url}/v1", "name": f"twin{number}"}]
+            environment = {
+                **mesh.environment,
+                "SAGE_LLM_COORDINATOR_ENGINES": orjson.dumps(engines).decode(),
+                "XDG_DATA_HOME": str(directory / f"data{number}"),
+                "XDG_STATE_HOME": str(directory / f"state{number}"),
+            }
+            log = stack.enter_context((directory / f"coordinator{number}.log").open("wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sage_llm_coordinator"], env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+            stack.callback(process.wait, 10)
+            stack.callback(process.kill)
+            coordinators.append(process)
+        asyncio.run(asyncio.wait_for(both_ready(mesh), 30))
+        yield Twins(mesh, upstreams, coordinators)
+
+
+async def both_ready(mesh: IsolatedMesh) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{mesh.gateway_url}/v1/management/engines") as response:
+                if (await response.text()).lower().count('"ready"') >= 2:
+                    return
+            await asyncio.sleep(0.05)
+
+
+@dataclass
+class Seen:
+    """What one client saw."""
+
+    text: str = ""
+    roles: int = 0
+    ids: frozenset[tuple[object, ...]] = frozenset()
+    finish: str = ""
+    usage: tuple[int, int] = (0, 0)
+    ended: int = 0
+    error: str = ""
+
+
+async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: Seen) -> str:
+    """Stream one answer into ``seen``; return the engine that began it."""
+    parser = SseParser()
+    headers = {"Content-Type": "application/json"}
+    async with session.post(f"{url}{path}", data=body, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        async for piece in response.content.iter_any():
+            for event in parser.feed(piece):
+                take(event.data, seen)
+        return response.headers["x-sage-engine"]
+
+
+def take(data: str, seen: Seen) -> None:
+    if data == DONE:
+        seen.ended += 1
+        return
+    chunk: dict[str, Any] = orjson.loads(data)
+    if "error" in chunk:
+        seen.error = chunk["error"]["message"]
+        return
+    seen.ids |= {(chunk["id"], chunk["created"], chunk["model"])}
+    if chunk.get("usage"):
+        seen.usage = (chunk["usage"]["prompt_tokens"], chunk["usage"]["completion_tokens"])
+    for choice in chunk["choices"]:
+        delta = choice.get("delta", choice)
+        seen.roles += "role" in delta
+        seen.text += delta.get("content") or delta.get("text") or ""
+        seen.finish = choice["finish_reason"] or seen.finish
+
+
+def request_of(number: int) -> tuple[Endpoint, bytes]:
+    """The request of one client: chats and completions, some with a limit."""
+    prompt = f"client {number} wants {TOKENS}"
+    body: dict[str, Any] = {"model": "steady", "stream": True, "stream_options": {"include_usage": True}}
+    if number % 4 == 0:
+        body["max_tokens"] = TOKENS - 10
+    if number % 2:
+        return Endpoint.COMPLETIONS, orjson.dumps({**body, "prompt": prompt + "\n"})
+    return Endpoint.CHAT_COMPLETIONS, orjson.dumps({**body, "messages": [{"role": "user", "content": prompt}]})
+
+
+def uninterrupted(endpoint: Endpoint, body: bytes) -> Seen:
+    seen = Seen()
+    for event in SseParser().feed(b"".join(events(read_asked(endpoint, body), "x", 1))):
+        take(event.data, seen)
+    return seen
+
+
+async def stream_through_a_kill(
+    running: Twins, victims: list[subprocess.Popen[Any]]
+) -> tuple[list[Seen], Counter[str]]:
+    requests = [request_of(number) for number in range(STREAMS)]
+    seen = [Seen() for _ in requests]
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        url = running.mesh.gateway_url
+        tasks = [
+            asyncio.create_task(listen(session, url, endpoint.path, body, into))
+            for (endpoint, body), into in zip(requests, seen, strict=True)
+        ]
+        while not all(into.text.count(" ") > 20 for into in seen):
+            assert not any(task.done() for task in tasks)
+            await asyncio.sleep(0.01)
+        for victim in victims:
+            victim.kill()
+        engines = Counter(await asyncio.gather(*tasks))
+    return seen, engines
+
+
+@pytest.mark.parametrize("victim", ["engine", "coordinator", "both"])
+def test_no_stream_is_lost_or_told_twice(tmp_path: Path, victim: str) -> None:
+    with twins(tmp_path) as running:
+        victims: list[subprocess.Popen[Any]] = []
+        if victim in ("engine", "both"):
+            victims.append(running.upstreams[0].process)
+        if victim in ("coordinator", "both"):
+            victims.append(running.coordinators[0])
+        began = time.monotonic()
+        seen, engines = asyncio.run(stream_through_a_kill(running, victims))
+        assert time.monotonic() - began < 30
+        assert len(engines) == 2, "both engines had streams when one died"
+        for number, one in enumerate(seen):
+            expected = uninterrupted(*request_of(number))
+            assert one.error == ""
+            assert len(one.ids) == 1
+            assert (one.text, one.roles, one.finish, one.usage, one.ended) == (
+                expected.text,
+                expected.roles,
+                expected.finish,
+                expected.usage,
+                1,
+            ), (number, os.linesep, running.mesh.log("gateway")[-2000:])
