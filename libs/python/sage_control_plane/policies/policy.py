@@ -18,7 +18,21 @@ class PoolView(Protocol):
         ...
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Expected time from dispatch to first token; None while nothing trustworthy is known."""
+        """Expected time from dispatch to first token on the pool's usual engine under its usual load.
+
+        It changes slowly, so it may go into a key. None while nothing trustworthy is known.
+        """
+        ...
+
+    def soonest_ttft_seconds(self, request: PendingRequest) -> float | None:
+        """Expected time from dispatch to first token on the best of the free engines, now.
+
+        None while nothing trustworthy is known.
+        """
+        ...
+
+    def wait_seconds(self) -> float | None:
+        """Expected time until all that is queued has been placed: work ahead / drain rate. None when not known."""
         ...
 
 
@@ -72,12 +86,12 @@ class SchedulingPolicy(Protocol):
         """No engine is free for the lane until it is opened again."""
         ...
 
-    def dispatched(self, request: PendingRequest, now: float) -> None:
-        """A request was placed: charge its estimate to whoever pays."""
+    def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
+        """A request was placed: charge its estimated cost to whoever pays."""
         ...
 
-    def settled(self, request: PendingRequest, input_tokens: int, output_tokens: int) -> None:
-        """A request has ended: correct its charge to what it used."""
+    def settled(self, request: PendingRequest, engine_seconds: float) -> None:
+        """A request has ended, and cost so much more (or less, when negative) than was charged for it."""
         ...
 
     def next_change_at(self) -> float | None:
