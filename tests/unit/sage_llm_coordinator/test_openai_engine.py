@@ -165,7 +165,7 @@ async def test_embeddings_pass_through_where_the_server_says_that_a_model_is_for
     upstream: Any, make_engine: Make
 ) -> None:
     async def list_models(_request: web.Request) -> web.StreamResponse:
-        entries = [{"id": "big", "kinds": ["chat", "generate"]}, {"id": "vectors", "kinds": ["embedding", "unheard-of"]}]
+        entries = [{"id": "big", "kinds": ["chat", "generate"]}, {"id": "vectors", "kinds": ["embedding", "other"]}]
         return web.json_response({"data": entries})
 
     async def embed(_request: web.Request) -> web.StreamResponse:

@@ -48,7 +48,9 @@ class SimulatedEngineProcess:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         if not url:
-            raise UnavailableError(f"a simulated engine did not start; it ended with status {process.wait(STOP_SECONDS)}")
+            raise UnavailableError(
+                f"a simulated engine did not start; it ended with status {process.wait(STOP_SECONDS)}"
+            )
         self.url = url
 
     def kill(self) -> None:
