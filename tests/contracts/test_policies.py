@@ -34,12 +34,13 @@ class FreePool:
     """A pool with room and no predictions."""
 
     saturation = 0.0
+    engines = 1
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return None
 
-    def soonest_ttft_seconds(self, request: PendingRequest) -> float | None:
-        return None
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        return True
 
     def wait_seconds(self) -> float | None:
         return None

@@ -79,6 +79,13 @@ class Attempts:
         ledger.freed(book)
         ledger.end(job, Outcome.CANCELLED, now)
 
+    def unheard(self, engine_id: str) -> None:
+        """An engine has not been heard for a while: what it said of its own queue counts no more."""
+        book = self._ledger.roster.books.get(engine_id)
+        if book is not None:
+            book.credits.uncorrect()
+            self._ledger.freed(book)
+
     def _settle(self, job: Job, used: tuple[int, int], engine_seconds: float) -> None:
         """Correct the tenant's charge to what was used, and learn what such work costs."""
         request = job.request

@@ -58,8 +58,9 @@ class ControlPlaneManager:
         self._settings = settings
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)
-        placer = Placer(engine_filters(settings.prompt_seconds), request_filters(), scorers, make_picker(settings.picker), random)
-        roster = Roster(placer, settings.breaker, settings.headroom, settings.prompt_seconds, settings.prediction, prefixes)
+        filters = engine_filters(settings.prompt_seconds)
+        placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
+        roster = Roster(placer, settings, prefixes)
         admission = Admission(settings.admission)
         self._view = RosterView(roster, admission)
         queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
@@ -103,6 +104,11 @@ class ControlPlaneManager:
     def saturation(self) -> float:
         """Share of the pool's credits in use, from 0."""
         return self._roster.saturation
+
+    @property
+    def prediction_errors(self) -> dict[str, float | None]:
+        """MAPE of what is predicted over the whole pool, 0.2 is 20 %; None while nothing was predicted."""
+        return self._roster.fits.errors
 
     @property
     def engines(self) -> dict[str, EngineBook]:
@@ -270,7 +276,7 @@ class ControlPlaneManager:
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":
-                self._stale(self._roster.books.get(str(subject)))
+                self._attempts.unheard(str(subject))
             elif kind == "breaker":
                 book = self._roster.books[str(subject)]
                 book.breaker.half_open()
@@ -291,9 +297,3 @@ class ControlPlaneManager:
                 assert job.lane is not None
                 queue.close(job.lane)
         return ledger.take_decisions()
-
-    def _stale(self, book: EngineBook | None) -> None:
-        """An engine has not been heard for a while: what it said of its own queue counts no more."""
-        if book is not None:
-            book.credits.uncorrect()
-            self._ledger.freed(book)

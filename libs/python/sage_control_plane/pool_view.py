@@ -6,7 +6,7 @@ from sage_control_plane.admission import Admission
 from sage_control_plane.requests import PendingRequest
 from sage_control_plane.roster import Roster
 
-# So many free engines are asked for the soonest start: enough to find a good one, and a constant.
+# So many free engines are asked whether one can begin in time: enough to find one, and a constant.
 ASKED = 16
 
 
@@ -22,18 +22,22 @@ class RosterView:
     def saturation(self) -> float:
         return self._roster.saturation
 
+    @property
+    def engines(self) -> int:
+        return self._roster.usable
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return self._roster.usual_ttft_seconds(request)
 
-    def soonest_ttft_seconds(self, request: PendingRequest) -> float | None:
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
         classification = request.classification
-        soonest: float | None = None
-        for book in self._roster.route(classification.route).free.engines[:ASKED]:
-            uncached = self._roster.uncached_tokens(book, request)
-            seconds = book.forecast.ttft_seconds(classification.generates, uncached)
-            if seconds is not None and (soonest is None or seconds < soonest):
-                soonest = seconds
-        return soonest
+        generates = classification.generates
+        free = self._roster.route(classification.route).free.engines
+        for book in free[:ASKED]:
+            ttft = book.forecast.ttft_seconds(generates, self._roster.uncached_tokens(book, request))
+            if ttft is None or ttft <= seconds:
+                return True
+        return not free
 
     def wait_seconds(self) -> float | None:
         return self._admission.wait_seconds(self.now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sage_control_plane.breaker import Breaker, BreakerSettings, BreakerState
+from sage_control_plane.breaker import Breaker, BreakerState
 from sage_control_plane.credits import Credits
 from sage_control_plane.engine_book import EngineBook
 from sage_control_plane.engines import EngineState
@@ -14,14 +14,16 @@ from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
 from sage_control_plane.prediction.latency import Load
-from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.requests import PendingRequest, Route
+from sage_control_plane.settings import ControlSettings
 
 # Assumed pace before anything has been measured: 1,000 tokens a second.
 FIRST_PACE = 1e-3
 NO_LOAD = Load()
 # Shorter answers say little about the time between tokens.
 LEAST_TPOT_TOKENS = 8
+# In pools of more engines than this, what is typical is learned from a part of the samples.
+ENGINES_SAMPLED = 8
 
 
 class FreeEngines:
@@ -71,21 +73,18 @@ class Roster:
     def __init__(
         self,
         placer: Placer,
-        breaker: BreakerSettings,
-        headroom: float,
-        prompt_seconds: float,
-        prediction: PredictionSettings,
+        settings: ControlSettings,
         prefixes: PrefixIndex,
     ) -> None:
         self._placer = placer
-        self._prediction = prediction
-        self._prompt_seconds = prompt_seconds
+        self._prediction = settings.prediction
+        self._prompt_seconds = settings.prompt_seconds
         self._queued_tokens = 0
-        self._usable = 0
+        self.usable = 0
         self._prefixes = prefixes
-        self.fits = LatencyFits(prediction)
-        self._breaker = breaker
-        self._headroom = headroom
+        self.fits = LatencyFits(settings.prediction)
+        self._breaker = settings.breaker
+        self._headroom = settings.headroom
         self._pace = Pace()
         self._routes: dict[Route, RouteBook] = {}
         self._routes_of: dict[str, dict[Route, RouteBook]] = {}
@@ -105,7 +104,7 @@ class Roster:
         fit = self.fits.ttft_generating
         if not self._queued_tokens or not fit.trusted:
             return seats
-        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self._usable)
+        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self.usable)
         return max(seats, min(1.0, prompts))
 
     @property
@@ -141,6 +140,7 @@ class Roster:
                 draining=spec.engine_id in self.draining,
             )
             self.books[spec.engine_id] = book
+            self.fits.every = 1 + len(self.books) // ENGINES_SAMPLED
             self._join_routes(book)
         else:
             old, book.state = book.state, state
@@ -160,7 +160,7 @@ class Roster:
             self._leave_routes(book)
             self._outstanding -= book.credits.requests
             self._capacity -= book.capacity
-            self._usable -= bool(book.capacity)
+            self.usable -= bool(book.capacity)
             self._queued_tokens -= sum(job.queued_tokens for job in book.running.values())
             self._prefixes.remove(engine_id)
         return book
@@ -181,7 +181,7 @@ class Roster:
         """Ask the engine filters again, because something about the engine has changed."""
         capacity = book.credits.request_cap if book.usable else 0
         self._capacity += capacity - book.capacity
-        self._usable += bool(capacity) - bool(book.capacity)
+        self.usable += bool(capacity) - bool(book.capacity)
         book.capacity = capacity
         free = self._placer.admits(book)
         if free != book.free:

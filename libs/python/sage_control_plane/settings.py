@@ -39,7 +39,7 @@ class ControlSettings:
     scorers: ScorerWeights = ScorerWeights()
     picker: str = "adaptive"
     headroom: float = 0.1
-    prompt_seconds: float = 0.1
+    prompt_seconds: float = 0.15
     max_tries: int = 3
     retry_ratio: float = 0.2
     retry_floor_per_second: float = 1.0

@@ -120,9 +120,10 @@ class PoolRunner:
 
     def cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         """Requests, or attempts at them, are cancelled."""
+        now = self._clock.now()
         for cancellation in cancellations:
             if self.manager.holds(cancellation.request_id):
-                self.manager.cancel(cancellation.request_id, up_to_from_wire(cancellation))
+                self.manager.cancel(cancellation.request_id, up_to_from_wire(cancellation), now)
         self._decide()
 
     def engines_changed(self, updated: Sequence[EngineState], lost: Sequence[EngineState], reason: str) -> None:
@@ -167,16 +168,18 @@ class PoolRunner:
         manager = self.manager
         for report in items:
             event, request_id, attempt = report.event, report.request_id, attempt_from_wire(report.attempt)
+            ttft_seconds = report.ttft_us / 1_000_000
             if event == engine_pb2.REPORT_EVENT_FINISHED:
                 usage = report.usage
-                manager.finished(request_id, attempt, now, (usage.prompt_tokens, usage.completion_tokens))
+                used = (usage.prompt_tokens, usage.completion_tokens)
+                manager.finished(request_id, attempt, now, used, ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
-                manager.first_token(request_id, attempt, now)
+                manager.first_token(request_id, attempt, now, ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FAILED:
                 error = error_from_wire(report.error)
                 manager.failed(request_id, attempt, error, now, started_replying=report.started_replying)
             elif event == engine_pb2.REPORT_EVENT_CANCELLED:
-                manager.cancelled(request_id, attempt)
+                manager.cancelled(request_id, attempt, now)
         self._decide()
 
     def _on_unheard(self, engine_id: str) -> None:

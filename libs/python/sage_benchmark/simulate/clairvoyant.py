@@ -68,8 +68,7 @@ class ClairvoyantPolicy:
     def next(self, now: float, view: PoolView) -> Pick | None:
         while (request_id := self._near.first()) is not None:
             request, lane = self._requests[request_id]
-            soonest = view.soonest_ttft_seconds(request)
-            if now + (soonest or 0.0) <= deadline(request):
+            if view.can_begin_within(request, deadline(request) - now):
                 return Pick(request, "near")
             self._near.remove(request_id)
             self._late.push(request_id, lane, (self._cost[request_id], request_id))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
+from sage_benchmark.simulate.plan import SimulationPlan
 from sage_benchmark.simulated.engine_model import EngineModel
 from sage_benchmark.simulated.engine_work import Emission, EngineWork, LostWork
-from sage_benchmark.simulate.plan import SimulationPlan
 
 
 class EnginePool:

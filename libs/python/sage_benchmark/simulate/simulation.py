@@ -121,8 +121,6 @@ class Simulation:
             tokens = flight.generated + emission.until
             manager.finished(request_id, attempt, at, (flight.request.classification.input_tokens, emission.until))
             self._end(request_id, flight, at, OK, "", tokens)
-        for decision in manager.decide(at):
-            self._carry_out(decision, at)
 
     def _on_timer(self, kind: str, number: int, now: float) -> None:
         if kind == "fault":

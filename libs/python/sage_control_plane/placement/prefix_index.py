@@ -24,8 +24,10 @@ class PrefixIndex:
     def matched(self, engine_id: str, request: PendingRequest) -> float:
         """Return the share of the request's prompt, 0 to 1, that the engine should have cached."""
         blocks = request.classification.prefix_blocks
+        if not blocks:
+            return 0.0
         held = self._blocks.get(engine_id)
-        if not blocks or not held or blocks[0] not in held:
+        if not held or blocks[0] not in held:
             return 0.0
         matched = 0
         for block in blocks:

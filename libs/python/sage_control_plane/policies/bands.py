@@ -11,15 +11,16 @@ class Band(IntEnum):
     """The bands, the most important first."""
 
     URGENT = 0
-    INTERACTIVE = 1
-    DEFAULT = 2
-    BEST_EFFORT = 3
-    BULK = 4
+    TIGHT = 1
+    INTERACTIVE = 2
+    DEFAULT = 3
+    BEST_EFFORT = 4
+    BULK = 5
 
 
 _OF_CLASS = {
     ServiceClass.INTERACTIVE: Band.INTERACTIVE,
-    ServiceClass.EMBEDDING: Band.INTERACTIVE,
+    ServiceClass.EMBEDDING: Band.TIGHT,
     ServiceClass.DEFAULT: Band.DEFAULT,
     ServiceClass.BULK: Band.BULK,
 }
@@ -28,15 +29,16 @@ _SHIFT = {
     Priority.HIGH: -1,
     Priority.NORMAL: 0,
     Priority.LOW: 1,
-    Priority.BACKGROUND: 4,
+    Priority.BACKGROUND: 5,
 }
 
 
 def band_of(request: PendingRequest) -> Band:
     """Return the band of a request's class, moved by its priority.
 
-    Chats and embeddings share one, since both have somebody waiting and one currency charges for both. BEST_EFFORT is
-    for requests whose target cannot be met any more; nobody is moved there by priority.
+    Embeddings go before chats: their targets are tight and they cost little, and an engine whose prompts are all taken
+    up by chats could never begin one in time. BEST_EFFORT is for requests whose target cannot be met any more; nobody
+    is moved there by priority.
     """
     classification = request.classification
     shifted = _OF_CLASS[classification.service_class] + _SHIFT[classification.priority]

@@ -16,6 +16,10 @@ from sage_control_plane.requests import PendingRequest
 # What has so much time left is feasible, whatever is predicted.
 FAR_OFF_SECONDS = 30.0
 
+_NEVER = float("inf")
+_FIRST_FIRST = tuple(Band)
+_LAST_FIRST = tuple(reversed(Band))
+
 
 class HybridSchedulingPolicy:
     """Meets as many targets as it can, shares what is left, and starves nobody. The default.
@@ -24,6 +28,8 @@ class HybridSchedulingPolicy:
        (priority holdback), so that engines keep room for what is more important, while such work has come of late.
     2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Bulk
        work has counters of its own: what a tenant gets of spare capacity is not held against its urgent requests.
+       A tenant that is ``lead_seconds`` ahead of another has no claim on its band either: the other's request of a
+       later band goes first, or who asks for enough chats could keep everybody else from anything less urgent.
     3. Laxity: within a tenant's flow the request that can wait least goes first.
     4. Feasibility: a request that no free engine can begin in time any more gives way to those that can still be
        helped: it is refused if it may be shed, else it goes on as best effort, by arrival. Plain deadline order
@@ -43,7 +49,9 @@ class HybridSchedulingPolicy:
         self._settings = settings
         urgent, spare = VirtualCounters(settings.weights), VirtualCounters(settings.weights)
         self._bands = [FairFlows(spare if band is Band.BULK else urgent) for band in Band]
-        self._counters = {band: spare if band is Band.BULK else urgent for band in Band}
+        self._counters = [spare if band is Band.BULK else urgent for band in Band]
+        bands = list(zip(self._bands, self._counters, strict=True))
+        self._sharing = [[flows for flows, theirs in bands if theirs is mine] for mine in self._counters]
         step = (settings.holdback_most - settings.holdback_least) / (len(Band) - 1)
         self._limits = [settings.holdback_most - band * step for band in Band]
         self._queued: dict[str, tuple[PendingRequest, Lane, Band]] = {}
@@ -52,8 +60,8 @@ class HybridSchedulingPolicy:
         self._removed: tuple[str, Band] = ("", Band.BULK)
         self._sequence = 0
         # When each band last got a request, and since when it has waited for a dispatch.
-        self._pushed_at = [float("-inf")] * len(Band)
-        self._waits_since = [float("inf")] * len(Band)
+        self._pushed_at = [-_NEVER] * len(Band)
+        self._waits_since = [_NEVER] * len(Band)
         self._change_at: float | None = None
 
     def __len__(self) -> int:
@@ -89,31 +97,53 @@ class HybridSchedulingPolicy:
             del self._lanes[lane]
             self._closed.discard(lane)
         if not flows:
-            self._waits_since[band] = float("inf")
+            self._waits_since[band] = _NEVER
         return True
 
     def next(self, now: float, view: PoolView) -> Pick | None:
         self._change_at = None
-        for band in reversed(Band):
-            if self._waits_since[band] + self._settings.starvation_seconds <= now:
-                pick = self._first(band, now, view)
-                if pick is not None:
-                    return pick
+        if not self._queued:
+            return None
+        starved_since = now - self._settings.starvation_seconds
+        if min(self._waits_since) <= starved_since:
+            for band in _LAST_FIRST:
+                if self._waits_since[band] <= starved_since:
+                    pick = self._first(band, now, view)
+                    if pick is not None:
+                        return pick
         saturation = view.saturation
-        newest_before = float("-inf")
-        for band in Band:
-            if self._bands[band]:
+        newest_before = -_NEVER
+        for band in _FIRST_FIRST:
+            # A band that waits for nothing is empty.
+            if self._waits_since[band] != _NEVER:
                 held_until = newest_before + self._settings.holdback_memory_seconds
                 limit = self._limits[band if held_until > now else 0]
                 if saturation < limit or saturation <= 0.0:
                     pick = self._first(band, now, view)
                     if pick is not None:
-                        return pick
+                        return self._less_served(pick, band, now, view) or pick
                 else:
                     self._look_again(self._waits_since[band] + self._settings.starvation_seconds, now)
                     if saturation < self._limits[0]:
                         self._look_again(held_until, now)
-            newest_before = max(newest_before, self._pushed_at[band])
+            if self._pushed_at[band] > newest_before:
+                newest_before = self._pushed_at[band]
+        return None
+
+    def _less_served(self, pick: Pick, band: Band, now: float, view: PoolView) -> Pick | None:
+        """A request of a later band whose tenant is so far behind the pick's that the band counts no more."""
+        counters = self._counters[band]
+        if band >= Band.DEFAULT or counters.active < 2:
+            return None
+        most = counters.value(pick.request.tenant) - self._settings.lead_seconds * view.engines
+        if most <= counters.smallest:
+            return None
+        for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
+            request_id = self._bands[later].first()
+            if request_id is not None and counters.value(self._queued[request_id][0].tenant) < most:
+                other = self._first(later, now, view)
+                if other is not None and counters.value(other.request.tenant) < most:
+                    return other
         return None
 
     def _look_again(self, at: float, now: float) -> None:
@@ -143,8 +173,7 @@ class HybridSchedulingPolicy:
         slack = due - reserve - now
         if slack <= 0 or slack > FAR_OFF_SECONDS:
             return slack > 0
-        soonest = view.soonest_ttft_seconds(request)
-        return soonest is None or soonest <= slack
+        return view.can_begin_within(request, slack)
 
     def open(self, lane: Lane) -> None:
         self._closed.discard(lane)
@@ -165,11 +194,9 @@ class HybridSchedulingPolicy:
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
         band = band_of(request)
-        counters = self._counters[band]
-        counters.charge(request.tenant, engine_seconds)
-        for flows, other in zip(self._bands, Band, strict=True):
-            if self._counters[other] is counters:
-                flows.recounted(request.tenant)
+        self._counters[band].charge(request.tenant, engine_seconds)
+        for flows in self._sharing[band]:
+            flows.recounted(request.tenant)
 
     def next_change_at(self) -> float | None:
         return self._change_at

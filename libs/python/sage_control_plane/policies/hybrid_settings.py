@@ -15,15 +15,18 @@ class HybridSettings:
         holdback_least: saturation up to which the last band may; those between are evenly spaced.
         holdback_memory_seconds: how long after the last request of an earlier band a later one is held back for it.
         starvation_seconds: a band that has waited so long for a dispatch gets one, whatever the saturation.
+        lead_seconds: seconds of the whole pool's work by which a tenant may be ahead of another before that one's less
+            urgent requests go first.
         margin: share of a target that is kept in reserve when a request is judged feasible.
         weights: shares of the tenants; 1 for those not named.
     """
 
-    holdback_most: float = 0.9
-    holdback_least: float = 0.4
+    holdback_most: float = 1.0
+    holdback_least: float = 0.3
     holdback_memory_seconds: float = 10.0
     starvation_seconds: float = 10.0
-    margin: float = 0.1
+    lead_seconds: float = 0.5
+    margin: float = 0.05
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,11 @@ class PoolView(Protocol):
         """Share of the pool's credits that is in use: 0 is idle, 1 is full."""
         ...
 
+    @property
+    def engines(self) -> int:
+        """Engines that take work."""
+        ...
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         """Expected time from dispatch to first token on the pool's usual engine under its usual load.
 
@@ -24,10 +29,10 @@ class PoolView(Protocol):
         """
         ...
 
-    def soonest_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Expected time from dispatch to first token on the best of the free engines, now.
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        """Whether a free engine is expected to give the first token so soon if the request goes to it now.
 
-        None while nothing trustworthy is known.
+        True while nothing trustworthy is known.
         """
         ...
 

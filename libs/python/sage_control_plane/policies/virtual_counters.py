@@ -31,6 +31,16 @@ class VirtualCounters:
         """Return the tenant's counter."""
         return self._counters.get(tenant, self._floor)
 
+    @property
+    def active(self) -> int:
+        """Tenants that have something queued."""
+        return len(self._queued)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest counter of those; where a tenant that wakes begins."""
+        return self._smallest_active()
+
     def joined(self, tenant: str) -> None:
         """A request of the tenant is queued."""
         queued = self._queued.get(tenant, 0)

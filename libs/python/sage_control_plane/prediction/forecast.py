@@ -7,14 +7,37 @@ from sage_control_plane.prediction.settings import PredictionSettings
 
 
 class LatencyFits:
-    """The fits of one engine, or of a pool over all its engines. Vectors and generated text begin differently."""
+    """The fits of one engine, or of a pool over all its engines. Vectors and generated text begin differently.
 
-    __slots__ = ("tpot", "ttft_generating", "ttft_vectors")
+    Attributes:
+        every: the pool's fits learn from one sample in so many: what is typical needs no more, however many engines.
+    """
+
+    __slots__ = ("_skipped", "every", "tpot", "ttft_generating", "ttft_vectors")
 
     def __init__(self, settings: PredictionSettings) -> None:
+        self.every = 1
+        self._skipped = 0
         self.ttft_generating = TtftFit(settings)
         self.ttft_vectors = TtftFit(settings)
         self.tpot = TpotFit(settings)
+
+    @property
+    def errors(self) -> dict[str, float | None]:
+        """MAPE of each fit; None while it has predicted nothing."""
+        return {
+            "ttft_generating": self.ttft_generating.error.value,
+            "ttft_vectors": self.ttft_vectors.error.value,
+            "tpot": self.tpot.error.value,
+        }
+
+    def samples_this(self) -> bool:
+        """Whether the sample at hand is to be learned from."""
+        self._skipped += 1
+        if self._skipped < self.every:
+            return False
+        self._skipped = 0
+        return True
 
     def ttft(self, generates: bool) -> TtftFit:
         """The fit for a kind of work."""
@@ -118,9 +141,11 @@ class Forecast:
     def learn_ttft(self, generates: bool, uncached_tokens: float, found: Load, seconds: float) -> None:
         """A request that found this load has begun so long after its dispatch."""
         self._fits.ttft(generates).learn(uncached_tokens, found, seconds)
-        self._pool.ttft(generates).learn(uncached_tokens, found, seconds)
+        if self._pool.samples_this():
+            self._pool.ttft(generates).learn(uncached_tokens, found, seconds)
 
     def learn_tpot(self, mean_running: float, seconds: float) -> None:
         """An answer's tokens came so far apart."""
         self._fits.tpot.learn(mean_running, self.kv_usage, seconds)
-        self._pool.tpot.learn(mean_running, self.kv_usage, seconds)
+        if self._pool.samples_this():
+            self._pool.tpot.learn(mean_running, self.kv_usage, seconds)

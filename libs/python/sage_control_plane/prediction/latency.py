@@ -25,28 +25,41 @@ class Load(NamedTuple):
     running: float = 0.0
 
 
-class TtftFit:
+class _Fit:
+    """A fit that knows how good it is.
+
+    Attributes:
+        known: whether enough was seen to predict at all.
+        trusted: whether enough was seen, and predicted well enough.
+        error: of the predictions so far.
+    """
+
+    __slots__ = ("_fit", "_settings", "error", "known", "trusted")
+
+    def __init__(self, settings: PredictionSettings, features: int) -> None:
+        self._settings = settings
+        self._fit = RecursiveLeastSquares(features, settings.forgetting)
+        self.error = PercentageError()
+        self.known = False
+        self.trusted = False
+
+    def _learn(self, features: tuple[float, ...], predicted: float, seconds: float) -> None:
+        if self.known:
+            self.error.record(predicted, seconds)
+        self._fit.learn(features, seconds)
+        if self._fit.count >= self._settings.least_samples:
+            error = self.error.value
+            self.known = True
+            self.trusted = error is None or error <= self._settings.most_error
+
+
+class TtftFit(_Fit):
     """``TTFT = a + b*uncached_input + c*queued_tokens + d*running``, in seconds."""
 
-    __slots__ = ("_fit", "_settings", "error")
+    __slots__ = ()
 
     def __init__(self, settings: PredictionSettings) -> None:
-        self._settings = settings
-        self._fit = RecursiveLeastSquares(4, settings.forgetting)
-        self.error = PercentageError()
-
-    @property
-    def known(self) -> bool:
-        """Whether enough was seen to predict at all."""
-        return self._fit.count >= self._settings.least_samples
-
-    @property
-    def trusted(self) -> bool:
-        """Whether enough was seen, and predicted well enough."""
-        if self._fit.count < self._settings.least_samples:
-            return False
-        error = self.error.value
-        return error is None or error <= self._settings.most_error
+        super().__init__(settings, 4)
 
     @property
     def seconds_per_input_token(self) -> float:
@@ -66,34 +79,17 @@ class TtftFit:
 
     def learn(self, uncached_tokens: float, load: Load, seconds: float) -> None:
         """A first token came so long after its dispatch."""
-        if self._fit.count >= self._settings.least_samples:
-            self.error.record(self.seconds(uncached_tokens, load), seconds)
         features = (1.0, uncached_tokens / TOKENS, load.queued_tokens / TOKENS, load.running / REQUESTS)
-        self._fit.learn(features, seconds)
+        self._learn(features, self.seconds(uncached_tokens, load), seconds)
 
 
-class TpotFit:
+class TpotFit(_Fit):
     """``TPOT = e + f*running + g*kv_usage``, in seconds."""
 
-    __slots__ = ("_fit", "_settings", "error")
+    __slots__ = ()
 
     def __init__(self, settings: PredictionSettings) -> None:
-        self._settings = settings
-        self._fit = RecursiveLeastSquares(3, settings.forgetting)
-        self.error = PercentageError()
-
-    @property
-    def known(self) -> bool:
-        """Whether enough was seen to predict at all."""
-        return self._fit.count >= self._settings.least_samples
-
-    @property
-    def trusted(self) -> bool:
-        """Whether enough was seen, and predicted well enough."""
-        if self._fit.count < self._settings.least_samples:
-            return False
-        error = self.error.value
-        return error is None or error <= self._settings.most_error
+        super().__init__(settings, 3)
 
     def seconds(self, running: float, kv_usage: float) -> float:
         """Return the prediction, whether to be trusted or not."""
@@ -102,6 +98,4 @@ class TpotFit:
 
     def learn(self, running: float, kv_usage: float, seconds: float) -> None:
         """An answer's tokens came so far apart."""
-        if self._fit.count >= self._settings.least_samples:
-            self.error.record(self.seconds(running, kv_usage), seconds)
-        self._fit.learn((1.0, running / REQUESTS, kv_usage), seconds)
+        self._learn((1.0, running / REQUESTS, kv_usage), self.seconds(running, kv_usage), seconds)

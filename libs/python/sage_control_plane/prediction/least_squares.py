@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import mul
 
 # Without new directions in the samples, forgetting would let the covariance grow without end; above this it stops.
 MOST_VARIANCE = 1e4
@@ -19,32 +20,33 @@ class RecursiveLeastSquares:
         variance: how far the first weights may be from the truth.
     """
 
-    __slots__ = ("_covariance", "_forgetting", "_size", "count", "weights")
+    __slots__ = ("_covariance", "_forgetting", "_size", "_trace", "count", "weights")
 
     def __init__(self, size: int, forgetting: float = 0.99, variance: float = 100.0) -> None:
         self._size = size
         self._forgetting = forgetting
         self._covariance = [[variance if row == column else 0.0 for column in range(size)] for row in range(size)]
+        self._trace = variance * size
         self.weights = [0.0] * size
         self.count = 0
 
     def value(self, features: Sequence[float]) -> float:
         """Return the fit at ``features``."""
-        return sum(map(float.__mul__, self.weights, features))
+        return sum(map(mul, self.weights, features))
 
     def learn(self, features: Sequence[float], y: float) -> None:
         """Take a sample in."""
-        covariance = self._covariance
-        product = [sum(map(float.__mul__, row, features)) for row in covariance]
-        denominator = self._forgetting + sum(map(float.__mul__, product, features))
-        residual = y - self.value(features)
+        covariance, weights, keep = self._covariance, self.weights, 1.0
+        product = [sum(map(mul, row, features)) for row in covariance]
+        denominator = self._forgetting + sum(map(mul, product, features))
+        residual = y - sum(map(mul, weights, features))
         self.count += 1
-        trace = 0.0
-        for index in range(self._size):
-            gain = product[index] / denominator
-            self.weights[index] += gain * residual
-            covariance[index] = row = [c - gain * p for c, p in zip(covariance[index], product, strict=True)]
-            trace += row[index]
-        if trace < MOST_VARIANCE * self._size:
+        if self._trace < MOST_VARIANCE * self._size:
             keep = 1 / self._forgetting
-            self._covariance = [[c * keep for c in row] for row in covariance]
+        trace = 0.0
+        for index, row in enumerate(covariance):
+            gain = product[index] / denominator
+            weights[index] += gain * residual
+            covariance[index] = row = [(c - gain * p) * keep for c, p in zip(row, product)]  # noqa: B905 - faster
+            trace += row[index]
+        self._trace = trace
