@@ -19,7 +19,7 @@ from sage_benchmark.open_loop.open_loop_run import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.benchmark_report import SystemRuns, Timeline
 from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
-from sage_benchmark.report.timeline import timeline_of
+from sage_benchmark.report.timeline import typical_timeline
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
@@ -163,19 +163,7 @@ def _collect(into: _Collected, name: str, metrics: RunMetrics, outcomes: Sequenc
     into.runs.append(metrics)
     into.ttft_seconds += ttft_for_cdf(outcomes, ServiceClass.INTERACTIVE)
     if into.timeline is None:
-        typical = _typical(outcomes)
-        if typical is not None:
-            into.timeline = timeline_of(typical, f"{name}: interactive request {typical.arrival.index}")
-
-
-def _typical(outcomes: Sequence[RequestOutcome]) -> RequestOutcome | None:
-    """The served interactive request with the median time to first token."""
-    served = sorted(
-        (o.ttft_seconds, o.arrival.index, o)
-        for o in outcomes
-        if o.served and o.ttft_seconds is not None and o.arrival.service_class is ServiceClass.INTERACTIVE
-    )
-    return served[len(served) // 2][2] if served else None
+        into.timeline = typical_timeline(outcomes, name)
 
 
 def _cpu_seconds(system: SystemUnderLoad) -> Mapping[str, float]:
