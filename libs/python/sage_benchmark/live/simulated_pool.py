@@ -41,6 +41,7 @@ class SimulatedEngineProcess:
 
     def start(self) -> None:
         """Start it. Raises UnavailableError where it ends at once."""
+        self._close_output()
         port = urlsplit(self.url).port or 0
         command = [*self._command, "--port", str(port)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
@@ -68,7 +69,10 @@ class SimulatedEngineProcess:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-        if self._process.stdout is not None:
+        self._close_output()
+
+    def _close_output(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
 
     def set_faults(self, faults: dict[str, object]) -> None:
