@@ -12,6 +12,7 @@ from sage_mesh.sse import DONE, SseParser, read_piece
 _TEXT = re.compile(rb'"(?:content|text)":\s?"[^"]')
 _USAGE = re.compile(rb'"completion_tokens":\s?(\d+)')
 _ERROR = re.compile(rb'^data: ?\{"error"', re.MULTILINE)
+_CODE = re.compile(rb'^data: ?\{"error".*?"code":\s?"(\w+)"', re.MULTILINE)
 _DONE = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 
 
@@ -33,7 +34,7 @@ class AnswerReader:
         self._counted = 0
         self._usage: int | None = None
         self._done = False
-        self._failed = False
+        self._failed = ""
         self._keep = keep_text
         self.first_at: float | None = None
         self.last_at: float | None = None
@@ -61,7 +62,9 @@ class AnswerReader:
         if usage is not None:
             self._usage = int(usage[1])
         self._done = self._done or _DONE.search(lines) is not None
-        self._failed = self._failed or _ERROR.search(lines) is not None
+        if not self._failed and _ERROR.search(lines) is not None:
+            code = _CODE.search(lines)
+            self._failed = code[1].decode() if code is not None else "engine_error"
 
     def end(self) -> None:
         """The body is complete."""
@@ -78,9 +81,9 @@ class AnswerReader:
 
     @property
     def problem(self) -> str:
-        """Why the answer is not whole; empty where it is."""
+        """Why the answer is not whole, by the code of its error event where there is one; empty where it is whole."""
         if self._failed:
-            return "engine_error"
+            return self._failed
         return "" if self._done else "incomplete"
 
     def text(self) -> str:

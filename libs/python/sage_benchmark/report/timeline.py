@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sage_benchmark.report.benchmark_report import Timeline, TimelineSpan
 from sage_benchmark.report.outcome import RequestOutcome
+from sage_control_plane.requests import ServiceClass
 
 QUEUED = "queued"
 FIRST_TOKEN = "to the first token"
@@ -23,3 +26,18 @@ def timeline_of(outcome: RequestOutcome, title: str) -> Timeline:
     if outcome.first_token_at is not None:
         spans.append(TimelineSpan(TOKENS, first, end))
     return Timeline(title, spans)
+
+
+def typical_timeline(outcomes: Iterable[RequestOutcome], system: str) -> Timeline | None:
+    """Timeline of the served interactive request with the median time to first token; None where none was served."""
+    served = sorted(
+        (outcome.ttft_seconds, outcome.arrival.index, outcome)
+        for outcome in outcomes
+        if outcome.served
+        and outcome.ttft_seconds is not None
+        and outcome.arrival.service_class is ServiceClass.INTERACTIVE
+    )
+    if not served:
+        return None
+    typical = served[len(served) // 2][2]
+    return timeline_of(typical, f"{system}: interactive request {typical.arrival.index}")

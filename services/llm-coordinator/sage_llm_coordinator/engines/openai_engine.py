@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import orjson
@@ -14,7 +14,7 @@ from sage_common.errors import EngineFailedError, InvalidRequestError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.requests import Endpoint, RequestKind
 from sage_llm_coordinator.engines.health_record import HealthRecord
 from sage_llm_coordinator.engines.model_field import with_model
 from sage_llm_coordinator.engines.upstream import LLM_KINDS, NotServingError, Upstream
@@ -34,6 +34,12 @@ BURST_SECONDS = 0.05
 # /v1/models. Others may refuse it, or answer anew.
 CONTINUING_SERVERS = frozenset({"vllm", "sglang", "sage-simulated"})
 _CONTINUATION = b'"continue_final_message":true'
+# What is passed on, if one of the server's models is for it.
+PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
+    Endpoint.CHAT_COMPLETIONS: RequestKind.LLM_CHAT,
+    Endpoint.COMPLETIONS: RequestKind.LLM_GENERATE,
+    Endpoint.EMBEDDINGS: RequestKind.EMBEDDING,
+}
 
 
 class OpenAiEngine:
@@ -110,7 +116,7 @@ class OpenAiEngine:
             SageError: see ``upstream_errors``; EngineFailedError for a server that cannot be reached, falls silent,
                 answers with something else than the API's media, or breaks off.
         """
-        if job.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
+        if not self._serves(job.endpoint):
             raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
         continued = job.attempt.submission > 1 and _CONTINUATION in job.body
         if continued and not self._continues(job):
@@ -131,6 +137,10 @@ class OpenAiEngine:
             raise self._broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken(f"broke off: {error or type(error).__name__}") from None
+
+    def _serves(self, endpoint: Endpoint) -> bool:
+        kind = PASSED_ON.get(endpoint)
+        return kind is not None and any(kind in card.kinds for card in self._spec.models)
 
     async def _pass_on(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
         if response.status != 200:

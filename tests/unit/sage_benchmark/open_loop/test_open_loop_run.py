@@ -117,7 +117,11 @@ def test_tokens_are_found_however_the_stream_is_cut(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("data", "problem"),
-    [(STREAM, "incomplete"), (STREAM + b'data: {"error":{"message":"x"}}\n\ndata: [DONE]\n\n', "engine_error")],
+    [
+        (STREAM, "incomplete"),
+        (STREAM + b'data: {"error":{"message":"x"}}\n\ndata: [DONE]\n\n', "engine_error"),
+        (STREAM + b'data: {"error":{"message":"x","code":"engine_lost"}}\n\ndata: [DONE]\n\n', "engine_lost"),
+    ],
 )
 def test_a_stream_that_ends_early_or_with_an_error_is_not_whole(data: bytes, problem: str) -> None:
     reader = AnswerReader(streaming=True, keep_text=True)
