@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,7 +15,13 @@ from starlette.routing import Route
 from sage_client.management.mesh_management import DRAIN_SECONDS, MOST_DRAIN_SECONDS, MeshManagement
 from sage_client.management.results import EngineRegistration
 from sage_client.management.translation import engine_view
-from sage_common.errors import InvalidRequestError, NotFoundError, TooLargeError, UnavailableError
+from sage_common.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    TooLargeError,
+    UnavailableError,
+)
 from sage_gateway.credentials import Credentials
 from sage_mesh.directory import EngineDirectory
 
@@ -63,11 +70,19 @@ class ManagementRoutes:
             Route("/v1/management/decisions/{request_id:path}", self._decision, methods=["GET"]),
         ]
 
+    def _admit_order(self, request: Request) -> None:
+        """Refuse who may not give orders. Raises PermissionDeniedError, UnauthenticatedError."""
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            # A page of any site can have a browser on this machine post to a gateway that asks for no key.
+            raise PermissionDeniedError(f"orders from a page of {origin} are not taken", code="cross_origin")
+        self._credentials.operator(request.headers)
+
     async def _policy(self, request: Request) -> Response:
         if request.method != "PUT":
             self._credentials.tenant(request.headers)
             return _json(asdict(await self._management.policy(request.query_params.get("pool", ""))))
-        self._credentials.operator(request.headers)
+        self._admit_order(request)
         order = await _order(request, PolicyOrder)
         return _json(asdict(await self._management.set_policy(order.policy, order.pool)))
 
@@ -75,7 +90,7 @@ class ManagementRoutes:
         if request.method != "POST":
             self._credentials.tenant(request.headers)
             return _json({"object": "list", "data": await self._listed()})
-        self._credentials.operator(request.headers)
+        self._admit_order(request)
         order = await _order(request, EngineOrder)
         engine = await self._management.register_engine(EngineRegistration(**order.model_dump()))
         return _json(asdict(engine), 201)
@@ -90,14 +105,14 @@ class ManagementRoutes:
             return [asdict(engine_view(e, heartbeat_age_seconds=age(e.executor_id))) for _, e in engines]
 
     async def _remove(self, request: Request) -> Response:
-        self._credentials.operator(request.headers)
+        self._admit_order(request)
         drain, timeout_seconds = _flag(request, "drain"), _seconds(request, "timeout_seconds")
         engine_id = request.path_params["engine_id"]
         removal = await self._management.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
         return _json(asdict(removal))
 
     async def _drain(self, request: Request) -> Response:
-        self._credentials.operator(request.headers)
+        self._admit_order(request)
         undo = _flag(request, "undo")
         return _json(asdict(await self._management.drain_engine(request.path_params["engine_id"], undo=undo)))
 

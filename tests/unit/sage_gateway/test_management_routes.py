@@ -82,3 +82,9 @@ async def test_engines_are_listed_from_their_heartbeats_while_no_scheduler_answe
     status, answer = await ask(http, "GET", "engines", "k-acme")
     (engine,) = answer["data"]
     assert (status, engine["phase"], engine["breaker"], engine["draining"]) == (200, "ready", "", False)
+
+
+async def test_a_page_of_another_site_gives_no_orders(http: aiohttp.ClientSession) -> None:
+    headers = {"authorization": "Bearer k-ops", "origin": "https://elsewhere.example"}
+    async with http.post("/v1/management/engines/a/drain", headers=headers) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (403, "cross_origin")
