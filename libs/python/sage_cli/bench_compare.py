@@ -34,7 +34,7 @@ def compare(
     output_directory: options.Output = Path("bench-results"),
     as_json: options.AsJson = False,
 ) -> None:
-    """Run the same load through SAGE and through each peer that is installed, in front of the same simulated engines."""
+    """Run the same load through SAGE and each peer that is installed, in front of the same simulated engines."""
     from sage_benchmark.live.compare import run_compare
     from sage_benchmark.live.peers import peer_named, read_environments
     from sage_cli.consoles import notes
