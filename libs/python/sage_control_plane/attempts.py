@@ -35,7 +35,7 @@ class Attempts:
         """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
         if job.begun:
             return
-        job = self._hedging.began(job)
+        self._hedging.began(job, now)
         seconds = ttft_seconds or now - job.dispatched_at
         book = self._ledger.roster.books[job.engine_id]
         self._ledger.roster.learn_begin(book, job, now, seconds)

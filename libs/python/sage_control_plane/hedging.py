@@ -37,18 +37,22 @@ class Hedging:
         if not job.begun and job.request_id not in self._ledger.hedges:
             self._ledger.place_hedge(job, lambda: self._budget.withdraw(now), now)
 
-    def began(self, job: Job) -> Job:
-        """An attempt has its first token: abort the other, if there is one; return the request's only job."""
+    def began(self, job: Job, now: float) -> None:
+        """An attempt has its first token: abort the other, if there is one."""
         ledger = self._ledger
         ledger.deadlines.disarm("hedge", job.request_id)
         hedge = ledger.hedges.pop(job.request_id, None)
         if hedge is None:
-            return job
+            return
         loser = ledger.jobs[job.request_id] if hedge is job else hedge
+        book = ledger.roster.books.get(loser.engine_id)
+        if book is not None:
+            # It would have taken longer still. Left out, only an engine's quick answers would be learned from, and
+            # the slower it is the better it would look.
+            ledger.roster.learn_overdue(book, loser, now)
         self._drop(loser)
         ledger.jobs[job.request_id] = job
         job.hedge = False
-        return job
 
     def ended(self, job: Job) -> None:
         """A request ends: whatever other attempt runs is aborted."""

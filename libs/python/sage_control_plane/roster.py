@@ -247,8 +247,13 @@ class Roster:
         job.running_mark = forecast.running_seconds
         self._not_queued(book, job)
         if job.request is not None and not job.adopted:
-            generates = job.request.classification.generates
-            forecast.learn_ttft(generates, job.uncached_tokens, job.found, ttft_seconds)
+            forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+
+    def learn_overdue(self, book: EngineBook, job: Job, now: float) -> None:
+        """A job is given up on, and has had no first token so long after its dispatch."""
+        waited = now - job.dispatched_at
+        if job.request is not None and waited > (job.predicted_ttft or 0.0):
+            book.forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, waited)
 
     def learn_finish(self, book: EngineBook, job: Job, now: float, output_tokens: int) -> None:
         """A job is about to be taken off its engine because it is complete."""

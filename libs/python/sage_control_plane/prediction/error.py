@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Nobody waits for less than this, and a prediction off by less is not wrong.
-LEAST_SECONDS = 0.001
+LEAST_SECONDS = 0.01
 
 
 class PercentageError:

@@ -32,7 +32,7 @@ class RecursiveLeastSquares:
 
     def value(self, features: Sequence[float]) -> float:
         """Return the fit at ``features``."""
-        return sum(map(mul, self.weights, features))
+        return float(sum(map(mul, self.weights, features)))
 
     def learn(self, features: Sequence[float], y: float) -> None:
         """Take a sample in."""
