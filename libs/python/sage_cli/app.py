@@ -7,7 +7,22 @@ import sys
 import typer
 
 from sage_cli import bench
-from sage_cli.commands import ask, chat, config, doctor, down, embed, job, logs, models, status, up
+from sage_cli.commands import (
+    ask,
+    chat,
+    config,
+    doctor,
+    down,
+    embed,
+    engine,
+    explain,
+    job,
+    logs,
+    models,
+    policy,
+    status,
+    up,
+)
 from sage_common.errors import SageError
 
 app = typer.Typer(
@@ -17,8 +32,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, status, logs, down, chat, embed, ask, models, doctor):
+for command in (up, status, logs, down, chat, embed, ask, models, explain, doctor):
     command.register(app)
+app.add_typer(engine.app, name="engine")
+app.add_typer(policy.app, name="policy")
 app.add_typer(job.app, name="job")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
@@ -26,19 +43,22 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run the command line. A SageError ends as its message on stderr and an exit code by its kind."""
-    from sage_cli.exit_codes import EXIT_INTERRUPTED, exit_code
+    from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_OS_ERROR, exit_code, explain_os_error
 
     try:
         app()
     except SageError as error:
         sys.stderr.write(f"sage: {error.message}\n")
         sys.exit(exit_code(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our output, `head` for one, has had enough. Nothing more may be written, not even at exit.
+            sys.stdout = None
+            sys.exit(0)
+        sys.stderr.write(f"sage: {explain_os_error(error)}\n")
+        sys.exit(EXIT_OS_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output, `head` for one, has had enough. Nothing more may be written, not even at exit.
-        sys.stdout = None
-        sys.exit(0)
 
 
 if __name__ == "__main__":

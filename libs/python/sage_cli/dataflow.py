@@ -11,8 +11,9 @@ import grpc
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage_cli.mesh.look import local_state, nats_settings
 from sage_cli.mesh.registrations import Registrations, is_serving
-from sage_common.errors import ErrorKind, InternalError, SageError, UnavailableError, error_class
-from sage_platform.grpc_server import GRPC_STATUS, channel
+from sage_common.errors import InternalError, UnavailableError
+from sage_platform.grpc_server import channel
+from sage_platform.grpc_status import error_from_status
 
 CALL_SECONDS = 30.0
 SERVICE = "dataflow-worker"
@@ -75,19 +76,6 @@ def failed(job: dataflow_pb2.Job) -> bool:
     return job.state == dataflow_pb2.JOB_STATE_FAILED
 
 
-def error_from_status(error: grpc.aio.AioRpcError, address: str) -> SageError:
-    """Turn a gRPC failure back into the error that the worker raised."""
-    kinds: dict[grpc.StatusCode, ErrorKind] = {}
-    for kind, status in GRPC_STATUS.items():
-        kinds.setdefault(status, kind)
-    trailing: Any = error.trailing_metadata() or ()
-    code = next((str(value) for key, value in trailing if key == "sage-error-code"), None)
-    if error.code() is grpc.StatusCode.UNAVAILABLE and code is None:
-        return UnavailableError(f"no dataflow worker answers at {address}; `sage status` shows what runs")
-    kind = kinds.get(error.code(), ErrorKind.INTERNAL)
-    return error_class(kind)(error.details() or f"the worker failed with {error.code().name}", code=code)
-
-
 @contextlib.asynccontextmanager
 async def _worker(address: str | None) -> AsyncIterator[Any]:
     target = address or await _find_worker()
@@ -95,7 +83,7 @@ async def _worker(address: str | None) -> AsyncIterator[Any]:
         try:
             yield dataflow_pb2_grpc.DataflowServiceStub(open_channel)  # type: ignore[no-untyped-call]
         except grpc.aio.AioRpcError as error:
-            raise error_from_status(error, target) from None
+            raise error_from_status(error, "dataflow worker", target) from None
 
 
 async def _find_worker() -> str:

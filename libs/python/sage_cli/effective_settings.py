@@ -69,9 +69,7 @@ def effective_settings(section: str | None) -> list[EffectiveSetting]:
         classes = {wanted: classes[wanted]}
     config_file = paths.config_file()
     on_file = read_yaml(config_file) if config_file.exists() else {}
-    return [
-        setting for name, cls in classes.items() for setting in _of_class(cls, on_file.get(name) or {})
-    ]
+    return [setting for name, cls in classes.items() for setting in _of_class(cls, on_file.get(name) or {})]
 
 
 def _of_class(cls: type[SectionSettings], on_file: dict[str, Any]) -> Iterator[EffectiveSetting]:

@@ -57,8 +57,9 @@ def retry_after_of(error: SageError) -> int | None:
 
 
 def error_body(error: SageError) -> bytes:
-    """Render OpenAI's error object, or the engine's own body where there is one."""
-    return error.upstream_body or orjson.dumps({"error": _error_object(error)})
+    """Render OpenAI's error object, or the engine's own body where that is an error object: a proxy's page is none."""
+    body = error.upstream_body
+    return body if body and _read_object(body) is not None else orjson.dumps({"error": _error_object(error)})
 
 
 def error_event(error: SageError) -> bytes:

@@ -61,9 +61,20 @@ class Admission:
             full = f"{queued.requests} requests of class {service_class.name.lower()} are queued, the most allowed"
         elif queued.body_bytes + request.body_bytes > limit.body_bytes:
             full = f"{queued.body_bytes} bytes of class {service_class.name.lower()} are queued of {limit.body_bytes}"
+        elif request.classification.sheddable and self._hopeless(request, now):
+            full = "what is queued already will take longer than this request can wait"
         else:
             return None
         return self.contended(full, now)
+
+    def _hopeless(self, request: PendingRequest, now: float) -> bool:
+        """Whether the request would not be reached in time; it is kinder to say so now than when it has expired."""
+        wait = self.wait_seconds(now)
+        if wait is None:
+            return False
+        target = request.classification.begin_target_seconds
+        due = request.expires_at if target is None else min(request.expires_at, request.arrived_at + target)
+        return now + wait > due
 
     def contended(self, why: str, now: float) -> ContendedError:
         """The 429 for ``why``, with Retry-After from the measured drain rate."""
@@ -72,10 +83,15 @@ class Admission:
 
     def retry_after_seconds(self, now: float) -> float:
         """Whole seconds until what is queued will have drained: work ahead / rate."""
-        rate = self._drained.per_second(now)
-        if rate <= 0:
+        wait = self.wait_seconds(now)
+        if wait is None:
             return self._settings.unknown_retry_seconds
-        return float(min(self._settings.most_retry_seconds, max(1, math.ceil(self._tokens / rate))))
+        return float(min(self._settings.most_retry_seconds, max(1, math.ceil(wait))))
+
+    def wait_seconds(self, now: float) -> float | None:
+        """Return the time until what is queued will have drained; None while no rate has been measured."""
+        rate = self._drained.per_second(now)
+        return self._tokens / rate if rate > 0 else None
 
     def joined(self, request: PendingRequest) -> None:
         """A request was queued."""

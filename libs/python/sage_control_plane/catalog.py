@@ -18,6 +18,7 @@ KIND_OF_ENDPOINT = {
 }
 ENDPOINT_OF_KIND = {kind: endpoint for endpoint, kind in KIND_OF_ENDPOINT.items()}
 
+MAX_SHOWN_NAME = 200
 # Callers that do not care which model answers say so with one of these.
 ANY_MODEL = ("", "default", "auto")
 
@@ -110,6 +111,8 @@ class ModelCatalog:
                 code="no_engine",
                 retry_after_seconds=1,
             )
-        close = difflib.get_close_matches(model, list(self._names), n=1)
+        # Comparing takes time by the square of the length, and nobody mistypes a name that long.
+        close = difflib.get_close_matches(model, list(self._names), n=1) if len(model) <= MAX_SHOWN_NAME else []
         hint = f"did you mean {close[0]!r}?" if close else "known models: " + ", ".join(sorted(self._entries))
-        return NotFoundError(f"the model {model!r} does not exist; {hint}", code="model_not_found", param="model")
+        shown = model if len(model) <= MAX_SHOWN_NAME else model[:MAX_SHOWN_NAME] + "…"
+        return NotFoundError(f"the model {shown!r} does not exist; {hint}", code="model_not_found", param="model")

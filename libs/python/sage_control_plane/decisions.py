@@ -27,6 +27,8 @@ class Dispatch:
         queue_us: microseconds queued here, over all tries.
         band: the policy's group.
         candidates: (engine id, score) of the engines considered, the chosen one first.
+        predicted_ttft: seconds from now to its first token; None when nothing trustworthy is known.
+        hedge: whether an earlier attempt goes on at the same time; an ``Abort`` of the loser follows.
     """
 
     request: PendingRequest
@@ -36,6 +38,8 @@ class Dispatch:
     queue_us: int
     band: str = ""
     candidates: tuple[tuple[str, float], ...] = ()
+    predicted_ttft: float | None = None
+    hedge: bool = False
 
     @property
     def request_id(self) -> str:
@@ -54,11 +58,12 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Tell executors to stop attempts up to and including this one."""
+    """Tell executors to stop attempts up to and including this one, on one engine if it names one."""
 
     request_id: str
     up_to: Attempt
     reason: str
+    engine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

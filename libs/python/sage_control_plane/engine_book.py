@@ -9,6 +9,7 @@ from sage_control_plane.credits import Credits
 from sage_control_plane.engines import EnginePhase, EngineState
 from sage_control_plane.jobs import Job
 from sage_control_plane.pace import Pace
+from sage_control_plane.prediction.forecast import Forecast
 from sage_control_plane.requests import Route
 
 
@@ -18,6 +19,7 @@ class EngineBook:
 
     Attributes:
         seconds_per_token: the pace's present estimate.
+        forecast: its load and what may be expected of it.
         dispatched: requests sent to it so far.
         running: requests outstanding, by id.
         free: whether every engine filter admits it.
@@ -30,6 +32,7 @@ class EngineBook:
     breaker: Breaker
     pace: Pace
     seconds_per_token: float
+    forecast: Forecast
     draining: bool = False
     dispatched: int = 0
     running: dict[str, Job] = field(default_factory=dict)

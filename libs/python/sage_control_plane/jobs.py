@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sage_control_plane.lanes import Lane
+from sage_control_plane.prediction.latency import Load
 from sage_control_plane.requests import Attempt, PendingRequest
+
+IDLE = Load()
 
 
 class JobState(Enum):
@@ -31,6 +34,17 @@ class Job:
         spared_loss: whether one loss of its engine has been made good outside the retry budget.
         begun: whether the first byte of the answer has left.
         missing_heartbeats: heartbeats in a row of its engine that did not list it.
+        adopted: whether it was found running, so that nobody here knows when it was dispatched.
+        output_tokens: expected length of the answer.
+        uncached_tokens: input tokens that its engine has not cached.
+        queued_tokens: what it adds to its engine's queued input tokens until it begins.
+        found: what was on its engine when it was dispatched.
+        predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
+        begun_at: when its first token came.
+        share_mark: its engine's share clock at dispatch.
+        running_mark: its engine's load clock when it began.
+        charged_seconds: engine-seconds charged to its tenant so far.
+        hedge: whether it is the second of two attempts that run at the same time.
     """
 
     request_id: str
@@ -49,3 +63,14 @@ class Job:
     dispatched_at: float = 0.0
     begun: bool = False
     missing_heartbeats: int = 0
+    adopted: bool = False
+    output_tokens: int = 0
+    uncached_tokens: float = 0.0
+    queued_tokens: int = 0
+    found: Load = IDLE
+    predicted_ttft: float | None = None
+    begun_at: float = 0.0
+    share_mark: float = 0.0
+    running_mark: float = 0.0
+    charged_seconds: float = 0.0
+    hedge: bool = False

@@ -6,18 +6,23 @@ deadlines and decisions in step. Why it moves is the business of the manager and
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from sage_common.errors import SageError
+from sage_control_plane.deadlines import Deadlines
+from sage_control_plane.decision_log import DecisionLog
 from sage_control_plane.decisions import Abort, Decision, Dispatch, Ended, Outcome, Refuse
 from sage_control_plane.engine_book import EngineBook
 from sage_control_plane.jobs import Job, JobState
 from sage_control_plane.lanes import Lane
+from sage_control_plane.placement.pickers import SMALL_POOL
 from sage_control_plane.placement.placer import Placement, Placer
+from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.policies.policy import Pick
+from sage_control_plane.prediction.output_length import OutputLengths
+from sage_control_plane.prediction.prices import Prices
 from sage_control_plane.reconciliation import EPOCH_SHIFT
-from sage_control_plane.removable_heap import RemovableHeap
 from sage_control_plane.requests import Attempt, PendingRequest, Route
 from sage_control_plane.roster import Roster
 from sage_control_plane.work_queue import WorkQueue
@@ -29,55 +34,32 @@ class Totals:
 
     dispatched: int = 0
     retried: int = 0
+    hedged: int = 0
     refused: dict[str, int] = field(default_factory=dict)
-
-
-class Deadlines:
-    """What is due when: one entry for each (kind, subject)."""
-
-    def __init__(self) -> None:
-        self._heap: RemovableHeap[tuple[str, Hashable]] = RemovableHeap()
-        self._sequence = 0
-
-    def arm(self, kind: str, subject: Hashable, at: float) -> None:
-        """Make (kind, subject) due at ``at`` instead of whenever it was before."""
-        self._sequence += 1
-        self._heap.push((kind, subject), (at, self._sequence))
-
-    def arm_once(self, kind: str, subject: Hashable, at: float) -> None:
-        """Make it due at ``at`` unless it is due already."""
-        if (kind, subject) not in self._heap:
-            self.arm(kind, subject, at)
-
-    def disarm(self, kind: str, subject: Hashable) -> None:
-        """Forget it."""
-        self._heap.remove((kind, subject))
-
-    def __contains__(self, item: tuple[str, Hashable]) -> bool:
-        return item in self._heap
-
-    def first_at(self) -> float | None:
-        """When the first is due."""
-        first = self._heap.peek()
-        return first[0][0] if first else None
-
-    def pop_due(self, now: float) -> tuple[str, Hashable] | None:
-        """Take out and return the first that is due at ``now``."""
-        first = self._heap.peek()
-        if first is None or first[0][0] > now:
-            return None
-        self._heap.remove(first[1])
-        return first[1]
 
 
 class Ledger:
     """The books. Attributes are for reading; verbs change them."""
 
-    def __init__(self, roster: Roster, queue: WorkQueue, placer: Placer, epoch: int) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        queue: WorkQueue,
+        placer: Placer,
+        lengths: OutputLengths,
+        prefixes: PrefixIndex,
+        log: DecisionLog,
+        epoch: int,
+    ) -> None:
         self.roster = roster
         self.queue = queue
         self.epoch = epoch
+        self.lengths = lengths
+        self.prices = Prices()
+        self.log = log
         self.jobs: dict[str, Job] = {}
+        self.hedges: dict[str, Job] = {}
+        self._prefixes = prefixes
         self.deadlines = Deadlines()
         self.totals = Totals()
         self._placer = placer
@@ -94,7 +76,9 @@ class Ledger:
     def open_job(self, request: PendingRequest, route: Route, now: float) -> None:
         """Take a new request into the books and queue it."""
         lane = Lane(route)
-        job = Job(request.request_id, request.submission, request.classification.tokens, request, lane)
+        output_tokens = self.lengths.expected(request.tenant, request.classification)
+        tokens = request.classification.input_tokens + output_tokens
+        job = Job(request.request_id, request.submission, tokens, request, lane, output_tokens=output_tokens)
         job.avoided = request.avoided
         self.jobs[job.request_id] = job
         self.enqueue(job, request, now)
@@ -107,12 +91,15 @@ class Ledger:
         job.lane = lane
         job.waiting_since = now
         self.queue.join(job, request, lane, now)
+        self.log.waits(request, self.queue.policy.name, now)
         self.deadlines.arm("expiry", job.request_id, request.expires_at)
 
     def back_off(self, job: Job, now: float, until: float) -> None:
         """Keep a job out of the queue until then."""
         job.state = JobState.BACKING_OFF
         job.waiting_since = now
+        if job.request is not None:
+            self.log.waits(job.request, self.queue.policy.name, now)
         self.deadlines.arm("backoff", job.request_id, until)
 
     def unqueue(self, job: Job) -> None:
@@ -127,35 +114,64 @@ class Ledger:
 
     def place(self, job: Job, pick: Pick, now: float) -> bool:
         """Dispatch the queued job to an engine; return False when none is free for it."""
-        placement = self._choose(pick.request, job)
+        placement = self._choose(pick.request, job, now)
         if placement is None:
             return False
         self.unqueue(job)
-        self.queue.drained(pick.request, now)
-        self._number += 1
-        job.state = JobState.RUNNING
-        job.tries += 1
-        job.engine_id = placement.engine_id
-        job.attempt = Attempt(job.submission, self._number)
+        classification = pick.request.classification
+        if not job.charged_seconds:
+            cost = self.prices.seconds(classification.route, classification.input_tokens, job.output_tokens)
+            job.charged_seconds = cost
+            self.queue.drained(pick.request, cost, now)
         job.waited_seconds += now - job.waiting_since
-        job.dispatched_at = now
-        job.begun = False
-        job.missing_heartbeats = 0
-        self.charge(job, self.roster.books[placement.engine_id])
+        job.tries += 1
         self.totals.dispatched += 1
         if job.tries > 1:
             self.totals.retried += 1
-        queue_us = int(job.waited_seconds * 1_000_000)
-        self._decisions.append(
-            Dispatch(
-                pick.request, placement.engine_id, job.attempt, job.tries, queue_us, pick.band, placement.candidates
-            )
-        )
+        self._dispatch(job, pick.request, placement, pick.band, now)
         return True
 
-    def charge(self, job: Job, book: EngineBook) -> None:
+    def place_hedge(self, job: Job, paid: Callable[[], bool], now: float) -> None:
+        """Dispatch a second attempt at a running job to another engine, if one is free and it is ``paid`` for."""
+        assert job.request is not None
+        assert job.lane is not None
+        free = [b for b in self.roster.route(job.lane.route).free.engines if b.engine_id != job.engine_id]
+        placement = self._placer.place(job.request, free, now) if free else None
+        if placement is None or not paid():
+            return
+        hedge = replace(job, avoided=job.avoided | {job.engine_id}, queued_tokens=0, hedge=True)
+        self.hedges[job.request_id] = hedge
+        self.totals.hedged += 1
+        self._dispatch(hedge, job.request, placement, "", now)
+
+    def _dispatch(self, job: Job, request: PendingRequest, placement: Placement, band: str, now: float) -> None:
+        self._number += 1
+        job.state = JobState.RUNNING
+        job.engine_id = placement.engine_id
+        job.attempt = Attempt(job.submission, self._number)
+        job.dispatched_at = now
+        job.begun = False
+        job.adopted = False
+        job.missing_heartbeats = 0
+        self.charge(job, self.roster.books[placement.engine_id], now)
+        queue_us = int(job.waited_seconds * 1_000_000)
+        decision = Dispatch(
+            request,
+            placement.engine_id,
+            job.attempt,
+            job.tries,
+            queue_us,
+            band,
+            placement.candidates,
+            job.predicted_ttft,
+            job.hedge,
+        )
+        self._decisions.append(decision)
+        self.log.dispatched(decision, self.queue.policy.name, now)
+
+    def charge(self, job: Job, book: EngineBook, now: float) -> None:
         """Put a running job on an engine's account."""
-        self.roster.take(book, job)
+        self.roster.take(book, job, now)
         book.dispatched += 1
         book.breaker.dispatched()
         self.roster.refresh(book)
@@ -173,23 +189,29 @@ class Ledger:
 
     # The door
 
-    def end(self, job: Job, outcome: Outcome) -> None:
+    def end(self, job: Job, outcome: Outcome, now: float) -> None:
         """Strike a job that neither waits nor runs any more off the books."""
         del self.jobs[job.request_id]
         self._decisions.append(Ended(job.request_id, outcome))
+        self.log.ended(job.request_id, outcome, now)
 
-    def refuse(self, request_id: str, submission: int, error: SageError) -> None:
+    def refuse(
+        self, request_id: str, submission: int, error: SageError, now: float, request: PendingRequest | None = None
+    ) -> None:
         """End a request that neither waits nor runs (any more) with an error."""
-        self.jobs.pop(request_id, None)
+        job = self.jobs.pop(request_id, None)
+        if request is None and job is not None:
+            request = job.request
         self._number += 1
         self.totals.refused[error.code] = self.totals.refused.get(error.code, 0) + 1
         self._decisions.append(Refuse(request_id, Attempt(submission, self._number), error))
+        self.log.refused(request_id, request, error, self.queue.policy.name, now)
 
-    def abort(self, job: Job, reason: str) -> None:
-        """Have the executors stop a job's attempt, if they run it."""
-        self._decisions.append(Abort(job.request_id, job.attempt, reason))
+    def abort(self, job: Job, reason: str, *, engine_id: str = "") -> None:
+        """Have the executors, or the one of ``engine_id``, stop a job's attempt, if they run it."""
+        self._decisions.append(Abort(job.request_id, job.attempt, reason, engine_id))
 
-    def _choose(self, request: PendingRequest, job: Job) -> Placement | None:
+    def _choose(self, request: PendingRequest, job: Job, now: float) -> Placement | None:
         assert job.lane is not None
         route = self.roster.route(job.lane.route)
         free = route.free.engines
@@ -201,4 +223,9 @@ class Ledger:
                 # Another engine is alive, if busy: wait for it rather than go back to one that failed.
                 return None
             free = untried or free
-        return self._placer.place(request, free)
+        favourite = None
+        if len(free) > SMALL_POOL and request.classification.prefix_blocks:
+            latest = route.serving.get(self._prefixes.latest(request) or "")
+            if latest is not None and latest.free and latest.engine_id not in job.avoided:
+                favourite = latest
+        return self._placer.place(request, free, now, favourite)

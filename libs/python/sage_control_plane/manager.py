@@ -13,23 +13,32 @@ from random import Random
 
 from sage_common.errors import SageError
 from sage_control_plane.admission import Admission, Queued
-from sage_control_plane.breaker import Blame, blame
+from sage_control_plane.attempts import Attempts
+from sage_control_plane.decision_log import DecisionLog
 from sage_control_plane.decisions import Decision, Outcome
 from sage_control_plane.engine_book import EngineBook
 from sage_control_plane.engines import EnginePhase, EngineState
-from sage_control_plane.jobs import Job, JobState
+from sage_control_plane.hedging import Hedging
+from sage_control_plane.jobs import JobState
 from sage_control_plane.ledger import Ledger, Totals
 from sage_control_plane.placement.filters import engine_filters, request_filters
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
-from sage_control_plane.placement.scorers import LeastWork
+from sage_control_plane.placement.prefix_index import PrefixIndex
+from sage_control_plane.placement.settings import make_scorers
+from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.registry import make_policy
+from sage_control_plane.pool_view import RosterView
+from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.reconciliation import compare
 from sage_control_plane.recovery import Recovery, nobody_serves
 from sage_control_plane.requests import Attempt, PendingRequest, Route, ServiceClass
 from sage_control_plane.roster import Roster
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.work_queue import WorkQueue
+
+# What an engine says of its own queue and cache counts for so long.
+STALE_SECONDS = 2.0
 
 
 class ControlPlaneManager:
@@ -39,22 +48,40 @@ class ControlPlaneManager:
         policy: name of the policy to begin with.
         epoch: of the lease under which this manager decides; attempt numbers are above those of earlier epochs.
         random: for picking and jitter.
+        decision_log: where decisions are recorded; left out, a log of this manager's own.
 
     Raises:
         InvalidRequestError: the policy or picker is not known.
     """
 
-    def __init__(self, pool: str, policy: str, settings: ControlSettings, *, epoch: int, random: Random) -> None:
+    def __init__(
+        self,
+        pool: str,
+        policy: str,
+        settings: ControlSettings,
+        *,
+        epoch: int,
+        random: Random,
+        decision_log: DecisionLog | None = None,
+    ) -> None:
         self.pool = pool
         self._settings = settings
-        picker = make_picker(settings.picker)
-        placer = Placer(engine_filters(), request_filters(), [(LeastWork(), 1.0)], picker, random)
-        roster = Roster(placer, settings.breaker, settings.headroom)
-        queue = WorkQueue(make_policy(policy, settings.policies), Admission(settings.admission), roster)
+        prefixes = PrefixIndex()
+        scorers = make_scorers(settings.scorers, prefixes)
+        filters = engine_filters(settings.prompt_seconds)
+        placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
+        roster = Roster(placer, settings, prefixes)
+        admission = Admission(settings.admission)
+        self._view = RosterView(roster, admission)
+        queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
         self._roster = roster
         self._queue = queue
-        self._ledger = Ledger(roster, queue, placer, epoch)
-        self._recovery = Recovery(self._ledger, settings, random)
+        self.decision_log = DecisionLog(settings.explained) if decision_log is None else decision_log
+        lengths = OutputLengths(settings.prediction)
+        self._ledger = Ledger(roster, queue, placer, lengths, prefixes, self.decision_log, epoch)
+        self._hedging = Hedging(self._ledger, settings)
+        self._recovery = Recovery(self._ledger, self._hedging, settings, random)
+        self._attempts = Attempts(self._ledger, self._recovery, self._hedging)
 
     # What is asked from outside
 
@@ -87,6 +114,11 @@ class ControlPlaneManager:
     def saturation(self) -> float:
         """Share of the pool's credits in use, from 0."""
         return self._roster.saturation
+
+    @property
+    def prediction_errors(self) -> dict[str, float | None]:
+        """MAPE of what is predicted over the whole pool, 0.2 is 20 %; None while nothing was predicted."""
+        return self._roster.fits.errors
 
     @property
     def engines(self) -> dict[str, EngineBook]:
@@ -134,13 +166,13 @@ class ControlPlaneManager:
         if error is None and not self._recovery.awaited(route):
             error = nobody_serves(route)
         if error is not None:
-            self._ledger.refuse(request.request_id, request.submission, error)
+            self._ledger.refuse(request.request_id, request.submission, error, now, request)
         else:
             self._recovery.budget.deposit()
             self._ledger.open_job(request, route, now)
         return True
 
-    def cancel(self, request_id: str, up_to: Attempt | None = None) -> None:
+    def cancel(self, request_id: str, up_to: Attempt | None = None, now: float = 0.0) -> None:
         """The client went away, or (with ``up_to``) attempts up to this one are to stop."""
         job = self._ledger.jobs.get(request_id)
         if job is None:
@@ -151,55 +183,45 @@ class ControlPlaneManager:
                 self._ledger.abort(job, "cancelled")
             elif job.attempt > up_to:
                 return
-            self._end_running(job, Outcome.CANCELLED)
+            self._attempts.cancelled(job, now)
         elif up_to is None:
             self._ledger.unqueue(job)
-            self._ledger.end(job, Outcome.CANCELLED)
+            self._ledger.end(job, Outcome.CANCELLED, now)
 
-    # Reports of executors
+    # Reports of executors; word of an attempt that is not the one that runs comes late and changes nothing
 
-    def first_token(self, request_id: str, attempt: Attempt, now: float) -> None:
-        """The first byte of an answer left."""
-        job = self._running(request_id, attempt)
-        if job is not None and not job.begun:
-            job.begun = True
-            if job.lane is not None:
-                self._roster.learn_ttft(job.lane.route, now - job.dispatched_at)
+    def first_token(self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float = 0.0) -> None:
+        """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
+        job = self._attempts.current(request_id, attempt)
+        if job is not None:
+            self._attempts.first_token(job, now, ttft_seconds)
 
-    def finished(self, request_id: str, attempt: Attempt, now: float, used: tuple[int, int] = (0, 0)) -> None:
+    def finished(
+        self,
+        request_id: str,
+        attempt: Attempt,
+        now: float,
+        used: tuple[int, int] = (0, 0),
+        ttft_seconds: float = 0.0,
+    ) -> None:
         """An answer is complete; ``used`` is input and output tokens, zeros when the engine did not say."""
-        job = self._running(request_id, attempt)
-        if job is None:
-            return
-        book = self._ledger.release(job)
-        book.breaker.succeeded()
-        self._roster.learn_pace(book, job, now)
-        if job.request is not None:
-            self._queue.policy.settled(job.request, *used)
-        self._ledger.freed(book)
-        self._ledger.end(job, Outcome.FINISHED)
+        job = self._attempts.current(request_id, attempt)
+        if job is not None:
+            self._attempts.finished(job, now, used, ttft_seconds)
 
     def failed(
         self, request_id: str, attempt: Attempt, error: SageError, now: float, *, started_replying: bool
     ) -> None:
         """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
-        job = self._running(request_id, attempt)
-        if job is None:
-            return
-        book = self._ledger.release(job)
-        self._blame(book, error, now)
-        self._ledger.freed(book)
-        if started_replying or not error.retryable:
-            # The executor has given the error to the edge as the answer.
-            self._ledger.end(job, Outcome.FAILED)
-        else:
-            self._recovery.failed(job, error, now)
-
-    def cancelled(self, request_id: str, attempt: Attempt) -> None:
-        """An executor stopped an attempt because it was told to."""
-        job = self._running(request_id, attempt)
+        job = self._attempts.current(request_id, attempt)
         if job is not None:
-            self._end_running(job, Outcome.CANCELLED)
+            self._attempts.failed(job, error, now, started_replying=started_replying)
+
+    def cancelled(self, request_id: str, attempt: Attempt, now: float = 0.0) -> None:
+        """An executor stopped an attempt because it was told to."""
+        job = self._attempts.current(request_id, attempt)
+        if job is not None:
+            self._attempts.cancelled(job, now)
 
     # Engines
 
@@ -216,6 +238,8 @@ class ControlPlaneManager:
             self._ledger.abort(job, "its engine does not list it")
             self._ledger.release(job).breaker.neutral()
             self._recovery.lost(job, f"engine {book.engine_id!r} does not run the request any more", now)
+        if book.credits.corrected:
+            self._ledger.deadlines.arm("stale", book.engine_id, now + STALE_SECONDS)
         self._ledger.freed(book)
         self._recovery.watch(self._roster.routes_of(book), now)
 
@@ -243,6 +267,10 @@ class ControlPlaneManager:
         """Change the policy; what is queued stays queued. Raises InvalidRequestError on an unknown name."""
         self._queue.switch(make_policy(name, self._settings.policies), now)
 
+    def use_policy(self, policy: SchedulingPolicy, now: float) -> None:
+        """Change to a policy that is in no registry, such as a simulator's yardstick."""
+        self._queue.switch(policy, now)
+
     # Time
 
     def tick(self, now: float) -> None:
@@ -250,11 +278,15 @@ class ControlPlaneManager:
         while (item := self._ledger.deadlines.pop_due(now)) is not None:
             kind, subject = item
             if isinstance(subject, Route):
-                self._recovery.give_up(subject)
+                self._recovery.give_up(subject, now)
             elif kind == "expiry":
                 self._recovery.expired(self._ledger.jobs[str(subject)], now)
             elif kind == "backoff":
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
+            elif kind == "hedge":
+                self._hedging.due(self._ledger.jobs[str(subject)], now)
+            elif kind == "stale":
+                self._attempts.unheard(str(subject))
             elif kind == "breaker":
                 book = self._roster.books[str(subject)]
                 book.breaker.half_open()
@@ -263,31 +295,15 @@ class ControlPlaneManager:
     def decide(self, now: float) -> list[Decision]:
         """Place what can be placed; return everything decided since the last call."""
         queue, ledger = self._queue, self._ledger
+        self._view.now = now
         while (pick := queue.next(now)) is not None:
             job = ledger.jobs[pick.request.request_id]
             if pick.shed:
                 ledger.unqueue(job)
-                ledger.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now))
-            elif not ledger.place(job, pick, now):
+                ledger.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now), now)
+            elif ledger.place(job, pick, now):
+                self._hedging.dispatched(job, now)
+            else:
                 assert job.lane is not None
                 queue.close(job.lane)
         return ledger.take_decisions()
-
-    def _running(self, request_id: str, attempt: Attempt) -> Job | None:
-        """The job, if this attempt at it is the one that runs; word of another attempt comes late."""
-        job = self._ledger.jobs.get(request_id)
-        return job if job is not None and job.state is JobState.RUNNING and job.attempt == attempt else None
-
-    def _end_running(self, job: Job, outcome: Outcome) -> None:
-        book = self._ledger.release(job)
-        book.breaker.neutral()
-        self._ledger.freed(book)
-        self._ledger.end(job, outcome)
-
-    def _blame(self, book: EngineBook, error: SageError, now: float) -> None:
-        if blame(error) is Blame.NONE:
-            book.breaker.neutral()
-            return
-        book.breaker.failed()
-        if book.breaker.tripped and self._roster.may_eject(book):
-            self._ledger.deadlines.arm("breaker", book.engine_id, now + book.breaker.open())

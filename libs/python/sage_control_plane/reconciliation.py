@@ -47,8 +47,6 @@ def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoc
             if job.missing_heartbeats >= MISSING_HEARTBEATS:
                 lost.append(job)
     strangers = [
-        entry
-        for entry in reported
-        if entry.request_id not in running and entry.attempt.dispatch >> EPOCH_SHIFT < epoch
+        entry for entry in reported if entry.request_id not in running and entry.attempt.dispatch >> EPOCH_SHIFT < epoch
     ]
     return Differences(lost, strangers)

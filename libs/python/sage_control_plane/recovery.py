@@ -9,6 +9,7 @@ from sage_common.errors import DeadlineExceededError, EngineFailedError, SageErr
 from sage_control_plane.decisions import Outcome
 from sage_control_plane.engine_book import EngineBook
 from sage_control_plane.engines import RunningRequest
+from sage_control_plane.hedging import Hedging
 from sage_control_plane.jobs import Job, JobState
 from sage_control_plane.lanes import Lane
 from sage_control_plane.ledger import Ledger
@@ -20,18 +21,21 @@ from sage_control_plane.settings import ControlSettings
 class Recovery:
     """The rules of trying again."""
 
-    def __init__(self, ledger: Ledger, settings: ControlSettings, random: Random) -> None:
+    def __init__(self, ledger: Ledger, hedging: Hedging, settings: ControlSettings, random: Random) -> None:
         self._ledger = ledger
+        self._hedging = hedging
         self._settings = settings
         self._random = random
         self.budget = RetryBudget(settings.retry_ratio, settings.retry_floor_per_second)
 
     def failed(self, job: Job, error: SageError, now: float) -> None:
         """An attempt failed before the first byte and another engine may succeed. The job is off its engine."""
+        if self._hedging.survives(job):
+            return
         job.avoided |= {job.engine_id}
         refusal = self._refusal(job, error, now, spare=False)
         if job.request is None or refusal is not None:
-            self._close(job, refusal)
+            self._close(job, refusal, now)
         else:
             wait = self._settings.backoff.seconds(job.tries, self._random)
             self._ledger.back_off(job, now, min(now + wait, job.request.expires_at))
@@ -44,7 +48,7 @@ class Recovery:
         if self.awaited(route):
             self._ledger.enqueue(job, job.request, now)
         else:
-            self._ledger.refuse(job.request_id, job.submission, nobody_serves(route))
+            self._ledger.refuse(job.request_id, job.submission, nobody_serves(route), now)
 
     def lost(self, job: Job, reason: str, now: float) -> None:
         """The engine went away with the job. The job is off its engine.
@@ -52,18 +56,21 @@ class Recovery:
         Once the answer has begun its edge owns recovery. Before that the job goes on elsewhere at once, and the first
         such loss is made good whatever the retry budget: it is no retry of something that failed.
         """
+        error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
+        self._ledger.log.attempt_failed(job.request_id, job.attempt, error)
+        if self._hedging.survives(job):
+            return
         if job.begun:
             error = EngineFailedError(
                 f"{reason}, after the answer had begun; send the request again", code="engine_lost", retryable=True
             )
-            self._close(job, error)
+            self._close(job, error, now)
             return
         job.avoided |= {job.engine_id}
-        error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
         refusal = self._refusal(job, error, now, spare=not job.spared_loss)
         job.spared_loss = True
         if job.request is None or refusal is not None:
-            self._close(job, refusal)
+            self._close(job, refusal, now)
         else:
             self._ledger.enqueue(job, job.request, now)
 
@@ -75,12 +82,12 @@ class Recovery:
             return _final(error, "not tried again: the retry budget is spent")
         return None
 
-    def _close(self, job: Job, error: SageError | None) -> None:
+    def _close(self, job: Job, error: SageError | None, now: float) -> None:
         if job.request is None or error is None:
             # Found running by a heartbeat and never submitted here: there is nobody to tell, and its edge watches it.
-            self._ledger.end(job, Outcome.LOST)
+            self._ledger.end(job, Outcome.LOST, now)
         else:
-            self._ledger.refuse(job.request_id, job.submission, error)
+            self._ledger.refuse(job.request_id, job.submission, error, now)
 
     def expired(self, job: Job, now: float) -> None:
         """A queued job's time is up."""
@@ -91,7 +98,7 @@ class Recovery:
             "send it again when there is less load, or with a longer time-out",
             code="expired_in_queue",
         )
-        self._ledger.refuse(job.request_id, job.submission, error)
+        self._ledger.refuse(job.request_id, job.submission, error, now)
 
     # Repeated and inherited requests
 
@@ -99,6 +106,7 @@ class Recovery:
         """The edge has submitted the job's request anew: what there is of the old submission stops."""
         ledger = self._ledger
         if job.state is JobState.RUNNING:
+            self._hedging.ended(job)
             ledger.abort(job, "superseded by a later submission")
             book = ledger.release(job)
             book.breaker.neutral()
@@ -132,7 +140,9 @@ class Recovery:
         job.attempt = running.attempt
         job.dispatched_at = now
         job.begun = running.started_replying
-        ledger.charge(job, book)
+        job.adopted = True
+        ledger.log.adopted(job.request_id, job.engine_id, now)
+        ledger.charge(job, book, now)
 
     # Engines that are gone
 
@@ -149,11 +159,11 @@ class Recovery:
             else:
                 ledger.deadlines.arm_once("absence", route, now + self._settings.absence_seconds)
 
-    def give_up(self, route: Route) -> None:
+    def give_up(self, route: Route, now: float) -> None:
         """No engine has served the route for too long."""
         for job in self._ledger.queue.queued_for(route):
             self._ledger.unqueue(job)
-            self._ledger.refuse(job.request_id, job.submission, nobody_serves(route))
+            self._ledger.refuse(job.request_id, job.submission, nobody_serves(route), now)
 
 
 def nobody_serves(route: Route) -> UnavailableError:

@@ -38,14 +38,13 @@ class RemovableHeap(Generic[I]):
         """Put ``item`` at ``key``, instead of wherever it was before."""
         self._keys[item] = key
         heapq.heappush(self._heap, (key, item))
+        self._clear_out()
 
     def remove(self, item: I) -> bool:
         """Take ``item`` out; return whether it was there."""
         if self._keys.pop(item, None) is None:
             return False
-        if len(self._heap) > 2 * len(self._keys) + SLACK:
-            self._heap = [(key, live) for live, key in self._keys.items()]
-            heapq.heapify(self._heap)
+        self._clear_out()
         return True
 
     def peek(self) -> tuple[Any, I] | None:
@@ -57,3 +56,8 @@ class RemovableHeap(Generic[I]):
                 return first
             heapq.heappop(heap)
         return None
+
+    def _clear_out(self) -> None:
+        if len(self._heap) > 2 * len(self._keys) + SLACK:
+            self._heap = [(key, live) for live, key in self._keys.items()]
+            heapq.heapify(self._heap)

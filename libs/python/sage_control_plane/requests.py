@@ -113,6 +113,20 @@ class Classification:
         """What an engine must serve to take it."""
         return Route(self.model, self.kind)
 
+    @property
+    def generates(self) -> bool:
+        """Whether its answer is generated token by token."""
+        return self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
+
+    @property
+    def begin_target_seconds(self) -> float | None:
+        """How soon after its arrival the answer is to begin, or to be complete where nothing is streamed.
+
+        None when there is no target. The far deadline of bulk work counts as a target.
+        """
+        target_ms = self.slo.ttft_ms or self.slo.end_to_end_ms
+        return target_ms / 1000 if target_ms else None
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Attempt:

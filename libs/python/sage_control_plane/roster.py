@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sage_control_plane.breaker import Breaker, BreakerSettings, BreakerState
+from sage_control_plane.breaker import Breaker, BreakerState
 from sage_control_plane.credits import Credits
 from sage_control_plane.engine_book import EngineBook
 from sage_control_plane.engines import EngineState
 from sage_control_plane.jobs import Job
 from sage_control_plane.pace import Pace
 from sage_control_plane.placement.placer import Placer
+from sage_control_plane.placement.prefix_index import PrefixIndex
+from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
+from sage_control_plane.prediction.latency import Load
 from sage_control_plane.requests import PendingRequest, Route
+from sage_control_plane.settings import ControlSettings
 
 # Assumed pace before anything has been measured: 1,000 tokens a second.
 FIRST_PACE = 1e-3
+NO_LOAD = Load()
+# Shorter answers say little about the time between tokens.
+LEAST_TPOT_TOKENS = 8
+# In pools of more engines than this, what is typical is learned from a part of the samples.
+ENGINES_SAMPLED = 8
 
 
 class FreeEngines:
@@ -46,12 +55,11 @@ class FreeEngines:
 class RouteBook:
     """The engines that serve one route, those of them that are free, and how fast answers begin."""
 
-    __slots__ = ("free", "serving", "ttft_seconds")
+    __slots__ = ("free", "serving")
 
     def __init__(self) -> None:
         self.serving: dict[str, EngineBook] = {}
         self.free = FreeEngines()
-        self.ttft_seconds: float | None = None
 
     @property
     def hopeful(self) -> bool:
@@ -60,12 +68,23 @@ class RouteBook:
 
 
 class Roster:
-    """The engines and their credits. It is also what policies see of the pool (``PoolView``)."""
+    """The engines, their credits and their load."""
 
-    def __init__(self, placer: Placer, breaker: BreakerSettings, headroom: float) -> None:
+    def __init__(
+        self,
+        placer: Placer,
+        settings: ControlSettings,
+        prefixes: PrefixIndex,
+    ) -> None:
         self._placer = placer
-        self._breaker = breaker
-        self._headroom = headroom
+        self._prediction = settings.prediction
+        self._prompt_seconds = settings.prompt_seconds
+        self._queued_tokens = 0
+        self.usable = 0
+        self._prefixes = prefixes
+        self.fits = LatencyFits(settings.prediction)
+        self._breaker = settings.breaker
+        self._headroom = settings.headroom
         self._pace = Pace()
         self._routes: dict[Route, RouteBook] = {}
         self._routes_of: dict[str, dict[Route, RouteBook]] = {}
@@ -74,20 +93,34 @@ class Roster:
         self.draining: set[str] = set()
         self.books: dict[str, EngineBook] = {}
 
-    # What policies see
+    # The pool as a whole
 
     @property
     def saturation(self) -> float:
-        return self._outstanding / self._capacity if self._capacity else 1.0
+        """Share of the pool in use: of its seats or of its time for prompts, whichever is more; 1 without engines."""
+        if not self._capacity:
+            return 1.0
+        seats = self._outstanding / self._capacity
+        fit = self.fits.ttft_generating
+        if not self._queued_tokens or not fit.trusted:
+            return seats
+        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self.usable)
+        return max(seats, min(1.0, prompts))
 
     @property
     def outstanding(self) -> int:
-        """Requests outstanding on all engines."""
+        """Attempts outstanding on all engines."""
         return self._outstanding
 
-    def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
+    def usual_ttft_seconds(self, request: PendingRequest) -> float | None:
+        """Expected time to first token on an engine without load; None while nothing trustworthy is known."""
         classification = request.classification
-        return self.route(Route(classification.model, classification.kind)).ttft_seconds
+        fit = self.fits.ttft(classification.generates)
+        return fit.seconds(classification.input_tokens, NO_LOAD) if fit.trusted else None
+
+    def uncached_tokens(self, book: EngineBook, request: PendingRequest) -> float:
+        """Input tokens of the request that the engine has not cached, as far as is known."""
+        return request.classification.input_tokens * (1.0 - self._prefixes.matched(book.engine_id, request))
 
     # Engines
 
@@ -103,9 +136,11 @@ class Roster:
                 Breaker(self._breaker),
                 Pace(),
                 self._pace.seconds_per_token(FIRST_PACE),
+                Forecast(self._prediction, self.fits),
                 draining=spec.engine_id in self.draining,
             )
             self.books[spec.engine_id] = book
+            self.fits.every = 1 + len(self.books) // ENGINES_SAMPLED
             self._join_routes(book)
         else:
             old, book.state = book.state, state
@@ -113,6 +148,8 @@ class Roster:
                 book.credits.resize(spec, self._headroom)
                 self._leave_routes(book)
                 self._join_routes(book)
+        book.forecast.kv_usage = state.kv_cache_usage
+        book.credits.correct(state.engine_waiting, state.kv_cache_usage)
         self.refresh(book)
         return book
 
@@ -123,7 +160,9 @@ class Roster:
             self._leave_routes(book)
             self._outstanding -= book.credits.requests
             self._capacity -= book.capacity
-            self._placer.removed(engine_id)
+            self.usable -= bool(book.capacity)
+            self._queued_tokens -= sum(job.queued_tokens for job in book.running.values())
+            self._prefixes.remove(engine_id)
         return book
 
     def set_draining(self, engine_id: str, draining: bool) -> EngineBook | None:
@@ -142,6 +181,7 @@ class Roster:
         """Ask the engine filters again, because something about the engine has changed."""
         capacity = book.credits.request_cap if book.usable else 0
         self._capacity += capacity - book.capacity
+        self.usable += bool(capacity) - bool(book.capacity)
         book.capacity = capacity
         free = self._placer.admits(book)
         if free != book.free:
@@ -163,29 +203,69 @@ class Roster:
 
     # Credits
 
-    def take(self, book: EngineBook, job: Job) -> None:
+    def take(self, book: EngineBook, job: Job, now: float) -> None:
         """Charge a job to an engine."""
+        forecast = book.forecast
+        forecast.advance(now)
+        job.share_mark = forecast.share_seconds
         book.running[job.request_id] = job
         book.credits.take(job.tokens)
+        forecast.running += 1
+        if job.request is not None and not job.begun:
+            classification = job.request.classification
+            job.found = forecast.load
+            job.uncached_tokens = self.uncached_tokens(book, job.request)
+            job.predicted_ttft = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
+            # Rounded, so that sums of them come back to exactly nothing.
+            job.queued_tokens = round(job.uncached_tokens * prompt_weight(self.fits, classification.generates)) or 1
+            forecast.queued_tokens += job.queued_tokens
+            self._queued_tokens += job.queued_tokens
+            self._prefixes.add(book.engine_id, job.request)
         self._outstanding += 1
 
     def give(self, book: EngineBook, job: Job) -> None:
         """Take a job off an engine; ``refresh`` it afterwards."""
         del book.running[job.request_id]
         book.credits.give(job.tokens)
+        book.forecast.running -= 1
+        self._not_queued(book, job)
         self._outstanding -= 1
 
-    def learn_pace(self, book: EngineBook, job: Job, now: float) -> None:
-        """A job has finished."""
+    def _not_queued(self, book: EngineBook, job: Job) -> None:
+        book.forecast.queued_tokens -= job.queued_tokens
+        self._queued_tokens -= job.queued_tokens
+        job.queued_tokens = 0
+
+    # What is learned
+
+    def learn_begin(self, book: EngineBook, job: Job, now: float, ttft_seconds: float) -> None:
+        """A job's first token has come so long after its dispatch."""
+        forecast = book.forecast
+        forecast.advance(now)
+        job.begun = True
+        job.begun_at = now
+        job.running_mark = forecast.running_seconds
+        self._not_queued(book, job)
+        if job.request is not None and not job.adopted:
+            forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+
+    def learn_overdue(self, book: EngineBook, job: Job, now: float) -> None:
+        """A job is given up on, and has had no first token so long after its dispatch."""
+        waited = now - job.dispatched_at
+        if job.request is not None and waited > (job.predicted_ttft or 0.0):
+            book.forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, waited)
+
+    def learn_finish(self, book: EngineBook, job: Job, now: float, output_tokens: int) -> None:
+        """A job is about to be taken off its engine because it is complete."""
+        book.forecast.advance(now)
         seconds = now - job.dispatched_at
         self._pace.record(job.tokens, seconds)
         book.pace.record(job.tokens, seconds)
         book.seconds_per_token = book.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
-
-    def learn_ttft(self, route: Route, seconds: float) -> None:
-        """An answer has begun so long after its dispatch."""
-        book = self.route(route)
-        book.ttft_seconds = seconds if book.ttft_seconds is None else 0.9 * book.ttft_seconds + 0.1 * seconds
+        streamed = now - job.begun_at
+        if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and not job.adopted:
+            mean_running = (book.forecast.running_seconds - job.running_mark) / streamed
+            book.forecast.learn_tpot(mean_running, streamed / (output_tokens - 1))
 
     # Routes
 

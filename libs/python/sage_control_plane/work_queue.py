@@ -51,9 +51,9 @@ class WorkQueue:
         else:
             del lanes[job.lane]
 
-    def drained(self, request: PendingRequest, now: float) -> None:
-        """A request that has left goes to an engine."""
-        self._policy.dispatched(request, now)
+    def drained(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
+        """A request that has left goes to an engine, which is expected to cost so much."""
+        self._policy.dispatched(request, engine_seconds, now)
         self.admission.drained(request, now)
 
     def next(self, now: float) -> Pick | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
@@ -23,6 +23,9 @@ log = get_logger(__name__)
 
 MISSED_HEARTBEATS = 4
 CHECK_SECONDS = 0.1
+# The models of an executor that fell silent stay in the catalog so long: its requests wait for a successor, or are told
+# that nothing serves them now, instead of that the model does not exist.
+REMEMBER_SILENT_SECONDS = 30.0
 
 
 @dataclass
@@ -62,6 +65,7 @@ class EngineDirectory:
         self._subscription: Subscription | None = None
         self._watch: asyncio.Task[None] | None = None
         self._catalog = ModelCatalog()
+        self._silent: dict[str, tuple[EngineState, float]] = {}
         self._fingerprint: object = None
         self._changed = asyncio.Event()
 
@@ -72,7 +76,7 @@ class EngineDirectory:
 
     @property
     def catalog(self) -> ModelCatalog:
-        """The models of those engines."""
+        """The models of those engines, and for a while of those that fell silent."""
         return self._catalog
 
     def heartbeat_age_seconds(self, executor_id: str) -> float:
@@ -127,13 +131,18 @@ class EngineDirectory:
             engines = {}
         else:
             self._executors[executor_id] = _Executor(self._clock.now(), heartbeat.interval_ms / 1000, engines)
+        for engine_id in engines:
+            self._silent.pop(engine_id, None)
         lost = tuple(state for eid, state in before.items() if eid not in engines)
         reason = "its executor left" if heartbeat.leaving else "its executor removed it"
         self._tell(DirectoryChange(tuple(engines.values()), lost, reason if lost else ""))
 
     async def _watch_silence(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             await asyncio.sleep(CHECK_SECONDS)
+            self._excuse(loop.time() - began - CHECK_SECONDS)
             if not self._ring.connection.is_connected:
                 # Silence says nothing about executors while we cannot hear; start counting anew afterwards.
                 for executor in self._executors.values():
@@ -144,20 +153,42 @@ class EngineDirectory:
                 if silence > MISSED_HEARTBEATS * executor.interval_seconds:
                     del self._executors[executor_id]
                     log.warning("executor is silent", executor=executor_id, seconds=round(silence, 2))
+                    self._remember_silent(executor.engines.values())
                     self._tell(DirectoryChange(lost=tuple(executor.engines.values()), reason="its executor is silent"))
+            self._forget_long_silent()
+
+    def _remember_silent(self, states: Iterable[EngineState]) -> None:
+        now = self._clock.now()
+        self._silent.update({state.spec.engine_id: (state, now) for state in states})
+
+    def _forget_long_silent(self) -> None:
+        horizon = self._clock.now() - REMEMBER_SILENT_SECONDS
+        gone = [engine_id for engine_id, (_, at) in self._silent.items() if at < horizon]
+        for engine_id in gone:
+            del self._silent[engine_id]
+        if gone:
+            self._tell(DirectoryChange())
+
+    def _excuse(self, stalled_seconds: float) -> None:
+        """Time in which this process itself stood still is no silence of the executors: what they said waits unread."""
+        now = self._clock.now()
+        for executor in self._executors.values():
+            executor.heard_at = min(now, executor.heard_at + stalled_seconds)
 
     def forget(self, engine_id: str, reason: str) -> None:
         """Drop an engine that somebody else has found to be gone; its next heartbeat brings it back."""
         for executor in self._executors.values():
             state = executor.engines.pop(engine_id, None)
             if state is not None:
+                self._remember_silent([state])
                 self._tell(DirectoryChange(lost=(state,), reason=reason))
 
     def _tell(self, change: DirectoryChange) -> None:
-        fingerprint = frozenset((state.spec, state.phase is EnginePhase.STOPPED) for state in self.engines.values())
+        states = [*self.engines.values(), *(state for state, _ in self._silent.values())]
+        fingerprint = frozenset((state.spec, state.phase is EnginePhase.STOPPED) for state in states)
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
-            self._catalog = ModelCatalog(self.engines.values())
+            self._catalog = ModelCatalog(states)
             for conflict in self._catalog.conflicts:
                 log.warning("model in two pools", conflict=conflict)
         for listener in self._listeners:

@@ -17,6 +17,8 @@ from sage_common.ports import port_taken
 log = get_logger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# Trailing metadata that carries an error's machine code.
+CODE_METADATA = "sage-error-code"
 
 GRPC_STATUS: dict[ErrorKind, grpc.StatusCode] = {
     ErrorKind.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -93,7 +95,7 @@ class GrpcServer:
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
-    """Turns a SageError into its status, with the machine code as ``sage-error-code`` trailing metadata."""
+    """Turns a SageError into its status, with the machine code in its trailing metadata."""
 
     async def intercept_service(
         self,
@@ -136,7 +138,7 @@ def _guard_stream(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _abort(context: aio.ServicerContext[Any, Any], error: SageError) -> None:
-    await context.abort(GRPC_STATUS[error.kind], error.message, (("sage-error-code", error.code),))
+    await context.abort(GRPC_STATUS[error.kind], error.message, ((CODE_METADATA, error.code),))
 
 
 def channel(address: str, options: Iterable[tuple[str, Any]] = ()) -> aio.Channel:

@@ -181,6 +181,8 @@ class Ring:
             self._remembered[self._batch_number] = (subject, items)
             self._remembered_bytes += sum(map(len, items))
             while len(self._remembered) > REMEMBERED_BATCHES or self._remembered_bytes > REMEMBERED_BYTES:
+                if len(self._remembered) == 1:
+                    break  # the one just sent is never forgotten, however large
                 self._forget(next(iter(self._remembered)))
         sent = await self._publish_raw(subject, _frame(items), reply)
         if not sent and unheard is not None:

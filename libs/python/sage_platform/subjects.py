@@ -8,6 +8,9 @@ CANCEL = "sage.v1.cancel"
 INQUIRE = "sage.v1.inquire"
 HEARTBEAT = "sage.v1.heartbeat"
 HELLO = "sage.v1.hello"
+EXPLAIN = "sage.v1.explain"
+# Header with the instance id of who asks.
+FROM_HEADER = "Sage-From"
 
 JOBS_STREAM = "SAGE_JOBS"
 JOBS_SUBMIT = "sage.jobs.v1.submit"

@@ -22,6 +22,9 @@ from sage_gateway.readiness import Readiness
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
+# A path that is not served is shown so far, and compared with those that are.
+MAX_SHOWN_PATH = 200
+
 
 class GatewayApp:
     """Sends the hot paths straight to their endpoints: Starlette's router and middleware cost 5 µs more."""
@@ -95,7 +98,7 @@ def _on_http_error(paths: Sequence[str]) -> Handler:
     async def handler(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         headers = dict(error.headers or {})
-        path = request.url.path
+        path = request.url.path[:MAX_SHOWN_PATH]
         if error.status_code == 404:
             close = difflib.get_close_matches(path, paths, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; served here: {', '.join(paths)}"

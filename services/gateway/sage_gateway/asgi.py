@@ -16,6 +16,24 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
+# What nginx logs for a client that closed its connection; it is for metrics, nobody is there to read it.
+CLIENT_GONE = 499
+
+
+class ClientGoneError(Exception):
+    """The connection was closed under the answer."""
+
+
+def or_client_gone(send: Send) -> Send:
+    """Return ``send`` with a transport's complaints about a closed connection as ClientGoneError."""
+
+    async def sending(message: Message) -> None:
+        try:
+            await send(message)
+        except (RuntimeError, OSError) as error:
+            raise ClientGoneError(str(error)) from error
+
+    return sending
 
 
 async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""``/v1/models`` and the management API, for people and tools."""
+"""``/v1/models``, and what the gateway itself knows of the mesh."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REGISTRY_TIMEOUT_SECONDS = 2.0
 
 
 class CatalogRoutes:
-    """What the gateway knows of models, engines and services."""
+    """What the gateway knows of models and services."""
 
     def __init__(
         self,
@@ -51,7 +51,6 @@ class CatalogRoutes:
             Route("/v1/models", self._models),
             Route("/v1/models/{model:path}", self._model),
             Route("/v1/management/status", self._status),
-            Route("/v1/management/engines", self._engines),
         ]
 
     async def _models(self, request: Request) -> Response:
@@ -88,31 +87,6 @@ class CatalogRoutes:
         except (NatsError, asyncio.TimeoutError) as error:
             return [], f"the registry does not answer: {error or type(error).__name__}"
         return [asdict(instance) for instance in instances], ""
-
-    async def _engines(self, request: Request) -> Response:
-        self._credentials.tenant(request.headers)
-        directory = self._edge.directory
-        engines = [
-            {
-                "engine_id": engine_id,
-                "implementation": state.spec.implementation,
-                "pool": state.spec.pool,
-                "phase": state.phase.name.lower(),
-                "reason": state.reason,
-                "executor_id": state.executor_id,
-                "models": [card.name for card in state.spec.models],
-                "max_concurrency": state.spec.max_concurrency,
-                "max_outstanding_tokens": state.spec.max_outstanding_tokens,
-                "running": len(state.running),
-                "waiting": state.engine_waiting,
-                "kv_cache_usage": round(state.kv_cache_usage, 4),
-                "url": state.spec.url,
-                "labels": dict(state.spec.labels),
-                "heartbeat_age_seconds": round(directory.heartbeat_age_seconds(state.executor_id), 3),
-            }
-            for engine_id, state in sorted(directory.engines.items())
-        ]
-        return _json({"object": "list", "data": engines})
 
     def _model_json(self, model: ModelInfo) -> dict[str, Any]:
         # Engines do not say when their model was made; the gateway's start is the one moment that stays the same.

@@ -28,3 +28,6 @@ class GatewaySettings(ServiceSettings):
     api_keys: dict[str, str] = Field(
         default_factory=dict, description="tenant of each API key; when any is set, a request needs one"
     )
+    operators: tuple[str, ...] = Field(
+        (), description="tenants whose keys may change policies and engines and see every decision; all, without keys"
+    )

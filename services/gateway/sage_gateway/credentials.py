@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sage_client import headers as names
 from sage_common.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
@@ -18,10 +18,12 @@ class Credentials:
 
     Args:
         api_keys: tenant of each key.
+        operators: tenants that may change the mesh; without keys everybody may.
     """
 
-    def __init__(self, api_keys: Mapping[str, str]) -> None:
+    def __init__(self, api_keys: Mapping[str, str], operators: Collection[str] = ()) -> None:
         self._tenants = dict(api_keys)
+        self._operators = frozenset(operators)
 
     def tenant(self, headers: Mapping[str, str]) -> str:
         """Return the tenant; header names are lower case.
@@ -47,6 +49,23 @@ class Credentials:
                 param=names.TENANT,
             )
         return tenant
+
+    def operates(self, headers: Mapping[str, str]) -> bool:
+        """Whether who asks may change the mesh. Raises as ``tenant`` does."""
+        tenant = self.tenant(headers)
+        return not self._tenants or tenant in self._operators
+
+    def operator(self, headers: Mapping[str, str]) -> None:
+        """Refuse those who may not change the mesh.
+
+        Raises:
+            PermissionDeniedError: the key's tenant is no operator.
+        """
+        if not self.operates(headers):
+            raise PermissionDeniedError(
+                "this API key's tenant may not do that; the gateway's setting 'operators' names the tenants that may",
+                code="operators_only",
+            )
 
     def _tenant_of_key(self, authorization: str | None) -> str:
         if authorization is None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import math
+import re
 import socket
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ from sage_common.ports import port_taken
 from sage_gateway.asgi import App
 
 BACKLOG = 2048
+_METHODS = (b"POST ", b"GET ", b"PUT ", b"DELETE ")
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class HttpServer:
@@ -93,7 +96,54 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Refuses what is not HTTP in OpenAI's error shape too."""
+    """Refuses what is not HTTP in OpenAI's error shape too, and waits for a request only as long as an idle connection
+    may stay open: uvicorn's own timer covers the time after an answer, not a head or a body that never comes."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        # RFC 9110 lets a server ignore Upgrade; Java's client offers h2c with its first request. The parser stops at
+        # the end of such a head and the body would be lost, so the offer is taken out before it sees it.
+        if data.startswith(_METHODS) and (self.cycle is None or not self.cycle.more_body):
+            head, separator, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"", head) + separator + rest
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waited()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._wait()
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        # From here on the body reader's timeout counts.
+        self._waited()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._waited()
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        self._waited()
+        self._waiting = self.loop.call_later(self.timeout_keep_alive, self._give_up)
+
+    def _waited(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        cycle = self.cycle
+        # A whole request whose answer is under way is not cut off for what its client has begun to send after it.
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         body = error_body(InvalidRequestError(msg, code="invalid_http"))

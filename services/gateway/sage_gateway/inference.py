@@ -16,7 +16,19 @@ from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
 from sage_control_plane.requests import Endpoint
 from sage_gateway.admission import admit, request_id_of, wanted_headers
-from sage_gateway.asgi import JSON, Headers, Receive, Scope, Send, send_error, send_method_not_allowed, send_whole
+from sage_gateway.asgi import (
+    CLIENT_GONE,
+    JSON,
+    ClientGoneError,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    or_client_gone,
+    send_error,
+    send_method_not_allowed,
+    send_whole,
+)
 from sage_gateway.credentials import Credentials
 from sage_gateway.metrics import EndpointMetrics
 from sage_gateway.request_body import BodyReader
@@ -77,6 +89,7 @@ class InferenceEndpoint:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         headers = wanted_headers(scope)
         request_id = request_id_of(headers)
+        send = or_client_gone(send)
         reply_headers: Headers = [(_REQUEST_ID, request_id.encode())]
         if scope["method"] != "POST":
             return await send_method_not_allowed(send, scope["method"], "POST", reply_headers)
@@ -92,6 +105,8 @@ class InferenceEndpoint:
             return await self._answer(reply, reply_headers, send)
         except SageError as error:
             return await send_error(send, error, reply_headers)
+        except ClientGoneError:
+            return CLIENT_GONE
         except Exception:
             log.exception("answering failed", request_id=request_id)
             failure = InternalError("the gateway failed to answer; its log says why")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
+from sage_client.management.mesh_management import MeshManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
 from sage_common.logging import get_logger
@@ -17,6 +18,7 @@ from sage_gateway.config import GatewaySettings
 from sage_gateway.credentials import Credentials
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
+from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.readiness import Readiness
 from sage_gateway.request_body import BodyReader
@@ -69,7 +71,7 @@ def http_app(
     list_instances: ListInstances,
 ) -> GatewayApp:
     """Put the HTTP application together."""
-    credentials = Credentials(settings.api_keys)
+    credentials = Credentials(settings.api_keys, settings.operators)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
     hot: dict[str, App] = {
@@ -87,7 +89,8 @@ def http_app(
     }
     readiness = Readiness(ring, edge.directory)
     catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
-    return build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes()])
+    management = ManagementRoutes(MeshManagement(list_instances), edge.directory, credentials)
+    return build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ class ExecutionCoordinator:
         self._executor = executor
         self._parts = parts
         self._leaving: set[str] = set()
+        self._ids: set[str] = set()
         self._tail = instance_id[-ID_TAIL_CHARACTERS:]
 
     def states(self) -> list[EngineState]:
@@ -122,12 +123,13 @@ class ExecutionCoordinator:
         return self._executor.engines[state.spec.engine_id], card.name
 
     def _free_id(self, name: str) -> str:
-        taken = self._executor.engines
+        """An id that no engine of this process has had: what was ordered for an earlier one must not reach this."""
         number = 1
         engine_id = self.engine_id(name)
-        while engine_id in taken:
+        while engine_id in self._ids:
             number += 1
             engine_id = self.engine_id(f"{name}-{number}")
+        self._ids.add(engine_id)
         return engine_id
 
     def _unknown(self, engine_id: str) -> NotFoundError:

@@ -12,6 +12,8 @@ from sage_control_plane.admission import AdmissionSettings, QueueLimit
 from sage_control_plane.backoff import Backoff
 from sage_control_plane.breaker import BreakerSettings
 from sage_control_plane.placement.pickers import make_picker
+from sage_control_plane.placement.settings import ScorerWeights
+from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.registry import PolicySettings, check_policy
 from sage_control_plane.requests import ServiceClass
 from sage_control_plane.settings import ControlSettings
@@ -22,10 +24,22 @@ class SchedulerSettings(ServiceSettings):
 
     section: ClassVar[str] = "scheduler"
 
-    policy: str = Field("priority", description="policy of pools for which nobody has set another")
+    policy: str = Field("hybrid", description="policy of pools for which nobody has set another")
     ageing_seconds: float = Field(5.0, gt=0, description="wait that counts as one level of urgency (priority)")
     picker: str = Field("adaptive", description="adaptive, argmin, power_of_two, round_robin or random")
     headroom: float = Field(0.1, ge=0, le=10, description="share of an engine's concurrency allowed on top of it")
+    prompt_seconds: float = Field(0.15, gt=0, description="predicted wait for prompts at which an engine gets no more")
+    least_work_weight: float = Field(1.0, ge=0, description="placement: the engine through with everything soonest")
+    soonest_weight: float = Field(1.0, ge=0, description="placement: the engine that begins soonest")
+    headroom_weight: float = Field(0.0, ge=0, description="placement: the engine that can just meet the targets")
+    prefix_weight: float = Field(0.5, ge=0, description="placement: the engine that has the prompt cached")
+    holdback_most: float = Field(1.0, gt=0, description="saturation up to which the first band dispatches (hybrid)")
+    holdback_least: float = Field(0.3, gt=0, description="saturation up to which the last band dispatches (hybrid)")
+    holdback_memory_seconds: float = Field(10.0, ge=0, description="how long urgent work is expected again (hybrid)")
+    starvation_seconds: float = Field(10.0, gt=0, description="wait after which a band gets one dispatch (hybrid)")
+    tenant_weights: dict[str, float] = Field(default_factory=dict, description="tenants' shares; 1 for others (hybrid)")
+    hedge_ratio: float = Field(0.0, ge=0, le=1, description="hedged requests as a share of all; 0 for none")
+    explained: int = Field(10_000, ge=0, description="latest requests whose decisions are kept, of all pools")
     max_queued: int = Field(20_000, ge=1, description="requests queued of one class in one pool, at most")
     max_queued_bytes: int = Field(256 * 1024 * 1024, ge=1, description="bytes queued of one class in one pool")
     class_max_queued: dict[str, int] = Field(
@@ -50,11 +64,26 @@ class SchedulerSettings(ServiceSettings):
         try:
             check_policy(self.policy)
             make_picker(self.picker)
+            hybrid = HybridSettings(
+                self.holdback_most,
+                self.holdback_least,
+                self.holdback_memory_seconds,
+                self.starvation_seconds,
+                weights=self.tenant_weights,
+            )
+            weights = (self.least_work_weight, self.soonest_weight, self.headroom_weight, self.prefix_weight)
+            scorers = ScorerWeights(*weights)
             limits = {_class(name): QueueLimit(n, self.max_queued_bytes) for name, n in self.class_max_queued.items()}
         except SageError as error:
             raise ConfigurationError(f"section scheduler: {error.message}") from None
+        except ValueError as error:
+            raise ConfigurationError(f"section scheduler: {error}") from None
         return ControlSettings(
-            policies=PolicySettings(ageing_seconds=self.ageing_seconds),
+            policies=PolicySettings(ageing_seconds=self.ageing_seconds, hybrid=hybrid),
+            scorers=scorers,
+            prompt_seconds=self.prompt_seconds,
+            hedge_ratio=self.hedge_ratio,
+            explained=self.explained,
             admission=AdmissionSettings(QueueLimit(self.max_queued, self.max_queued_bytes), limits),
             breaker=BreakerSettings(
                 self.consecutive_failures,

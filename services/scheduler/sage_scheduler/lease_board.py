@@ -80,7 +80,12 @@ class LeaseBoard:
 
     def others_live(self) -> bool:
         """Whether another replica is registered."""
-        return any(replica != self._replica for replica in self._replicas())
+        return self.others > 0
+
+    @property
+    def others(self) -> int:
+        """How many other replicas are registered."""
+        return sum(replica != self._replica for replica in self._replicas())
 
     def _on_lease(self, lease: str) -> None:
         """A replica whose lease went to another without being given back has died, until it registers afresh."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.clock import Clock, MonotonicClock
 from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.decision_log import DecisionLog
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge
 from sage_middleware.features import load_feature_extractor
@@ -21,6 +22,8 @@ from sage_platform.ring import Ring
 from sage_platform.service_host import ServiceHost, Stop, run
 from sage_scheduler.config import SchedulerSettings
 from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.explanation_exchange import ExplanationExchange
+from sage_scheduler.explanations import Explanations
 from sage_scheduler.inspection import Inspection
 from sage_scheduler.lease_board import LeaseBoard
 from sage_scheduler.metrics import PoolGauges, SchedulerMetrics
@@ -65,16 +68,21 @@ async def assemble(
     lease_board = LeaseBoard(lease_bucket, service_bucket, replica, clock)
     board = ControlBoard(control_bucket, clock, settings.policy, lambda: scheduler_ring.apply_orders())
     metrics = SchedulerMetrics(metrics_registry)
+    decision_log = DecisionLog(control.explained)
 
     def make_runner(pool: str, epoch: int) -> PoolRunner:
         policy = board.policy(pool)
-        runner = PoolRunner(ring, directory, clock, metrics, control, pool=pool, policy=policy, epoch=epoch)
+        runner = PoolRunner(
+            ring, directory, clock, metrics, control, decision_log, pool=pool, policy=policy, epoch=epoch
+        )
         runner.apply_orders(policy, board.drained())
         return runner
 
     pool_leases = PoolLeases(lease_bucket, lease_board, replica, ring, clock, make_runner)
     scheduler_ring = SchedulerRing(ring, directory, pool_leases, board)
     metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()]))
+    explanations = Explanations(replica, decision_log, clock)
+    exchange = ExplanationExchange(ring.connection, replica, explanations, lambda: lease_board.others)
     inspection = Inspection(replica, directory, pool_leases, lease_board, board)
 
     def reconnected() -> None:
@@ -84,6 +92,7 @@ async def assemble(
     async def stop() -> None:
         await pool_leases.stop()
         await scheduler_ring.stop()
+        await exchange.stop()
         await edge.close()
         await board.stop()
         await lease_board.stop()
@@ -94,8 +103,9 @@ async def assemble(
     await board.start()
     await edge.start()
     await scheduler_ring.start()
+    await exchange.start()
     pool_leases.start()
-    servicer = SchedulerServicer(edge, inspection, board, settings.submit_timeout_seconds)
+    servicer = SchedulerServicer(edge, inspection, board, exchange, settings.submit_timeout_seconds)
     return Scheduler(pool_leases, servicer, reconnected, stop)
 
 

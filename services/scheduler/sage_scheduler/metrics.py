@@ -61,6 +61,11 @@ class PoolGauges(Collector):
         queued = GaugeMetricFamily("sage_scheduler_queued", "Requests queued.", labels=["pool", "service_class"])
         outstanding = GaugeMetricFamily("sage_scheduler_outstanding", "Requests on engines.", labels=["pool", "engine"])
         saturation = GaugeMetricFamily("sage_scheduler_saturation", "Share of credits in use.", labels=["pool"])
+        errors = GaugeMetricFamily(
+            "sage_scheduler_prediction_error",
+            "Mean absolute percentage error of predictions, as a share.",
+            labels=["pool", "predicted"],
+        )
         # The scrape runs on a thread of its own: read from copies.
         for manager in list(self._managers()):
             for service_class, waiting in manager.queued_by_class.items():
@@ -68,4 +73,7 @@ class PoolGauges(Collector):
             for book in list(manager.engines.values()):
                 outstanding.add_metric([manager.pool, book.engine_id], book.credits.requests)
             saturation.add_metric([manager.pool], manager.saturation)
-        yield from (queued, outstanding, saturation)
+            for what, error in manager.prediction_errors.items():
+                if error is not None:
+                    errors.add_metric([manager.pool, what], error)
+        yield from (queued, outstanding, saturation, errors)

@@ -12,6 +12,7 @@ from sage.inference.v1 import engine_pb2, request_pb2
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, TooLargeError
 from sage_common.logging import get_logger
+from sage_control_plane.decision_log import DecisionLog
 from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
 from sage_control_plane.engines import EngineState
 from sage_control_plane.manager import ControlPlaneManager
@@ -46,6 +47,7 @@ class PoolRunner:
         clock: Clock,
         metrics: SchedulerMetrics,
         settings: ControlSettings,
+        decision_log: DecisionLog,
         *,
         pool: str,
         policy: str,
@@ -53,7 +55,9 @@ class PoolRunner:
     ) -> None:
         self.pool = pool
         self.epoch = epoch
-        self.manager = ControlPlaneManager(pool, policy, settings, epoch=epoch, random=Random(epoch))
+        self.manager = ControlPlaneManager(
+            pool, policy, settings, epoch=epoch, random=Random(epoch), decision_log=decision_log
+        )
         self._ring = ring
         self._directory = directory
         self._clock = clock
@@ -120,9 +124,10 @@ class PoolRunner:
 
     def cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         """Requests, or attempts at them, are cancelled."""
+        now = self._clock.now()
         for cancellation in cancellations:
             if self.manager.holds(cancellation.request_id):
-                self.manager.cancel(cancellation.request_id, up_to_from_wire(cancellation))
+                self.manager.cancel(cancellation.request_id, up_to_from_wire(cancellation), now)
         self._decide()
 
     def engines_changed(self, updated: Sequence[EngineState], lost: Sequence[EngineState], reason: str) -> None:
@@ -167,16 +172,18 @@ class PoolRunner:
         manager = self.manager
         for report in items:
             event, request_id, attempt = report.event, report.request_id, attempt_from_wire(report.attempt)
+            ttft_seconds = report.ttft_us / 1_000_000
             if event == engine_pb2.REPORT_EVENT_FINISHED:
                 usage = report.usage
-                manager.finished(request_id, attempt, now, (usage.prompt_tokens, usage.completion_tokens))
+                used = (usage.prompt_tokens, usage.completion_tokens)
+                manager.finished(request_id, attempt, now, used, ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
-                manager.first_token(request_id, attempt, now)
+                manager.first_token(request_id, attempt, now, ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FAILED:
                 error = error_from_wire(report.error)
                 manager.failed(request_id, attempt, error, now, started_replying=report.started_replying)
             elif event == engine_pb2.REPORT_EVENT_CANCELLED:
-                manager.cancelled(request_id, attempt)
+                manager.cancelled(request_id, attempt, now)
         self._decide()
 
     def _on_unheard(self, engine_id: str) -> None:

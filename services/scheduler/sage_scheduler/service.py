@@ -17,16 +17,25 @@ from sage_mesh.edge import Edge, EdgeRequest
 from sage_mesh.reply import Reply
 from sage_mesh.wire import hints_from_wire
 from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.explanation_exchange import ExplanationExchange
 from sage_scheduler.inspection import Inspection
 
 
 class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     """The gRPC API. Orders go to the board, which reaches the leader wherever it is; work goes the ring's way."""
 
-    def __init__(self, edge: Edge, inspection: Inspection, board: ControlBoard, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        inspection: Inspection,
+        board: ControlBoard,
+        exchange: ExplanationExchange,
+        timeout_seconds: float,
+    ) -> None:
         self._edge = edge
         self._inspection = inspection
         self._board = board
+        self._exchange = exchange
         self._timeout_seconds = timeout_seconds
 
     async def Submit(  # noqa: N802 - the name in the contract
@@ -75,6 +84,19 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         previous = self._board.policy(pool or DEFAULT_POOL)
         await self._board.set_policy(pool, name)
         return scheduler_pb2.SetPolicyResponse(previous=previous, policy=self._board.policy(pool or DEFAULT_POOL))
+
+    async def Explain(  # noqa: N802
+        self, request: scheduler_pb2.ExplainRequest, context: aio.ServicerContext
+    ) -> scheduler_pb2.ExplainResponse:
+        explanations = await self._exchange.explain(request.request_id)
+        if not explanations:
+            raise NotFoundError(
+                f"no scheduler remembers a request {request.request_id!r}: it never got to one (its own error says "
+                "why), or too many have come since; the id is in the x-request-id header of the reply",
+                code="request_not_found",
+                param="request_id",
+            )
+        return scheduler_pb2.ExplainResponse(explanations=explanations)
 
     def _known_pool(self, pool: str) -> str:
         pools = [status.pool for status in self._inspection.status().pools]

@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("up", "status", "logs", "down", "chat", "embed", "ask", "models", "doctor", "job", "config", "bench")
+COMMANDS = (
+    "up",
+    "status",
+    "logs",
+    "down",
+    "chat",
+    "embed",
+    "ask",
+    "models",
+    "doctor",
+    "job",
+    "config",
+    "bench",
+    "policy",
+    "engine",
+    "explain",
+)
 HEAVY = ("grpc", "nats", "numpy", "aiohttp", "torch", "pydantic", "uvloop", "psutil")
 
 

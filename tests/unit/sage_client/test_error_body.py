@@ -76,6 +76,12 @@ def test_the_engines_own_body_and_status_are_passed_through() -> None:
     assert b'"no such schema"' in error_event(error)
 
 
+@pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"[1]", b'{"error":', b""])
+def test_what_is_no_error_object_is_told_in_one(body: bytes) -> None:
+    error = EngineFailedError("engine 'e' failed", upstream_status=502, upstream_body=body)
+    assert orjson.loads(error_body(error))["error"]["message"] == "engine 'e' failed"
+
+
 def test_an_engines_status_that_is_no_error_is_not_passed_through() -> None:
     error = EngineFailedError("x", upstream_status=200, upstream_body=b"odd")
     assert status_of(error) == 502

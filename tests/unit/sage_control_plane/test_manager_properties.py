@@ -117,8 +117,12 @@ class ManagerMachine(RuleBasedStateMachine):
         inherited=st.booleans(),
     )
     def heartbeat(self, name: str, phase: EnginePhase, forgets: bool, inherited: bool) -> None:
-        running = () if forgets else tuple(
-            RunningRequest(d.request_id, d.attempt) for d in self.pool.running.values() if d.engine_id == name
+        running = (
+            ()
+            if forgets
+            else tuple(
+                RunningRequest(d.request_id, d.attempt) for d in self.pool.running.values() if d.engine_id == name
+            )
         )
         if inherited:
             running += (RunningRequest(f"old-{name}", Attempt(1, (EPOCH - 1 << EPOCH_SHIFT) + 1), tokens=100),)

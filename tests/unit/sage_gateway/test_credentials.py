@@ -38,3 +38,17 @@ def test_a_key_does_not_open_another_tenant() -> None:
 def test_a_tenant_that_is_no_name_is_refused(tenant: str) -> None:
     with pytest.raises(InvalidRequestError):
         Credentials({}).tenant({"x-sage-tenant": tenant})
+
+
+def test_only_operators_change_the_mesh_once_there_are_keys() -> None:
+    keyed = Credentials({"sk-1": "acme", "sk-2": "ops"}, ["ops"])
+    keyed.operator({"authorization": "Bearer sk-2"})
+    with pytest.raises(PermissionDeniedError, match="'operators'"):
+        keyed.operator({"authorization": "Bearer sk-1"})
+    with pytest.raises(UnauthenticatedError):
+        keyed.operator({})
+
+
+def test_without_keys_everybody_operates() -> None:
+    Credentials({}).operator({})
+    assert Credentials({}).operates({"x-sage-tenant": "anyone"})

@@ -15,7 +15,7 @@ from sage_common.errors import (
     InvalidRequestError,
     SageError,
 )
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.requests import Endpoint, RequestKind
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
@@ -159,3 +159,28 @@ async def test_embeddings_are_not_for_a_language_model(make_engine: Make, job: M
     engine = make_engine()
     await engine.start()
     assert isinstance(await fail(engine, job(endpoint=Endpoint.EMBEDDINGS)), InvalidRequestError)
+
+
+async def test_embeddings_pass_through_where_the_server_says_that_a_model_is_for_them(
+    upstream: Any, make_engine: Make
+) -> None:
+    async def list_models(_request: web.Request) -> web.StreamResponse:
+        entries = [{"id": "big", "kinds": ["chat", "generate"]}, {"id": "vectors", "kinds": ["embedding", "other"]}]
+        return web.json_response({"data": entries})
+
+    async def embed(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"data": [{"embedding": "AAAA"}], "usage": {"prompt_tokens": 5, "total_tokens": 5}})
+
+    upstream.models, upstream.completions = list_models, embed
+    engine = make_engine()
+    await engine.start()
+    assert [set(card.kinds) for card in engine.spec.models] == [
+        {RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE},
+        {RequestKind.EMBEDDING},
+    ]
+    body = b'{"model":"vectors","input":["a","b"],"encoding_format":"base64"}'
+    async with run_here(engine, EngineJob("r-9", Endpoint.EMBEDDINGS, body, "vectors")) as reply:
+        assert (await reply.head()).media is Media.JSON
+        assert orjson.loads(await reply.read())["data"] == [{"embedding": "AAAA"}]
+    assert (upstream.paths, upstream.bodies) == (["/v1/embeddings"], [body])
+    assert reply.usage.prompt_tokens == 5

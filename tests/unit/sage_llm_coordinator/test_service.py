@@ -192,6 +192,16 @@ async def test_a_removed_engine_is_gone_for_good(service: Running, upstream: Any
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_an_id_is_never_given_twice(service: Running, upstream: Any) -> None:
+    """What was ordered for a removed engine, a drain for one, must not reach the next of its name."""
+    request = llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url)
+    ids = []
+    for _ in range(2):
+        ids.append((await service.api.RegisterEngine(request)).engine.spec.engine_id)
+        await service.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id=ids[-1]))
+    assert ids == ["mine-aaaa", "mine-2-aaaa"]
+
+
 async def test_a_restarted_coordinator_gets_its_engines_back(
     nats_server: NatsProcess, bucket: str, upstream: Any
 ) -> None:

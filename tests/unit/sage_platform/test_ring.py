@@ -60,6 +60,13 @@ async def test_items_come_back_at_once_when_nobody_listens(ring: Ring) -> None:
     assert await asyncio.wait_for(returned, 2) == ["a", "b"]
 
 
+async def test_an_item_larger_than_all_that_is_remembered_comes_back_too(ring: Ring) -> None:
+    returned: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    ring.on_unheard("test.nobody.large", lambda _subject, items: returned.set_result(len(items[0])))
+    ring.send("test.nobody.large", frame("a", b"x" * (ring_module.REMEMBERED_BYTES + 1)))
+    assert await asyncio.wait_for(returned, 5) > ring_module.REMEMBERED_BYTES
+
+
 async def test_a_heard_batch_does_not_come_back(ring: Ring) -> None:
     returned: list[str] = []
     _, done = await collect(ring, "test.heard", 1)

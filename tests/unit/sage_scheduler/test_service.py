@@ -107,7 +107,7 @@ async def test_a_policy_set_on_any_replica_reaches_the_leader_and_the_next_one(m
     standby = await mesh.scheduler("standby")
     async with served(standby) as stub:
         changed = await stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy="fifo"))
-        assert (changed.previous, changed.policy) == ("priority", "fifo")
+        assert (changed.previous, changed.policy) == ("hybrid", "fifo")
         await until(lambda: leader.leases.runners["main"].manager.policy == "fifo")
         await mesh.stop_scheduler("leader")
         await until(lambda: leads(standby))

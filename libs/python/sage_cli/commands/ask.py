@@ -32,13 +32,19 @@ def ask(
 
     answer = run(_ask(question, docs, passages, model, embed_model, max_tokens, fresh, url))
     if as_json:
-        from dataclasses import asdict
-
-        import orjson
-
-        typer.echo(orjson.dumps(asdict(answer), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(_as_json(answer))
     else:
         _show(answer)
+
+
+def _as_json(answer: RagAnswer) -> str:
+    from dataclasses import asdict
+
+    import orjson
+
+    # orjson takes no named tuples.
+    skipped = [left_out._asdict() for left_out in answer.skipped]
+    return orjson.dumps({**asdict(answer), "skipped": skipped}, option=orjson.OPT_INDENT_2).decode()
 
 
 async def _ask(

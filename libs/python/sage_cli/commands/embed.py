@@ -25,9 +25,7 @@ def embed(
     run(_embed(texts, model, dimensions, as_json, url))
 
 
-async def _embed(
-    texts: list[str], model: str | None, dimensions: int | None, as_json: bool, url: str | None
-) -> None:
+async def _embed(texts: list[str], model: str | None, dimensions: int | None, as_json: bool, url: str | None) -> None:
     import sys
 
     import orjson

@@ -218,4 +218,3 @@ def _progress(console: Console) -> Iterator[Status]:
         yield status
     finally:
         status.stop()
-

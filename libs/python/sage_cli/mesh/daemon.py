@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-from sage_cli.exit_codes import exit_code
+from sage_cli.exit_codes import EXIT_OS_ERROR, exit_code, explain_os_error
 from sage_cli.mesh.environment import SAFE_PATH
 from sage_cli.mesh.plan import MeshPlan
 from sage_common import paths
@@ -55,6 +55,9 @@ def main() -> None:
     except SageError as error:
         sys.stderr.write(f"{NAME}: {error.message}\n")
         raise SystemExit(exit_code(error)) from None
+    except OSError as error:
+        sys.stderr.write(f"{NAME}: {explain_os_error(error)}\n")
+        raise SystemExit(EXIT_OS_ERROR) from None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Protocol
 from sage_control_plane.breaker import Breaker
 from sage_control_plane.credits import Credits
 from sage_control_plane.engines import EngineState
+from sage_control_plane.prediction.forecast import Forecast
 
 
 class EngineView(Protocol):
@@ -40,6 +41,11 @@ class EngineView(Protocol):
     @property
     def seconds_per_token(self) -> float:
         """How long a request takes for each of its tokens here."""
+        ...
+
+    @property
+    def forecast(self) -> Forecast:
+        """Its load, and predictions from it."""
         ...
 
     @property

@@ -69,6 +69,24 @@ class HasSlot:
         return engine.credits.has_slot
 
 
+class PromptRoom:
+    """The prompts that it has still to compute would not keep another waiting for long.
+
+    What is beyond that waits better here, where the most urgent goes first. An engine without any always admits.
+
+    Args:
+        seconds: longest predicted wait.
+    """
+
+    name = "prompt_room"
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def admits(self, engine: EngineView) -> bool:
+        return not engine.forecast.queued_tokens or engine.forecast.prompt_seconds() < self._seconds
+
+
 class TokensFit:
     """It has credit for the request's tokens."""
 
@@ -78,9 +96,9 @@ class TokensFit:
         return engine.credits.fits(request.classification.tokens)
 
 
-def engine_filters() -> list[EngineFilter]:
-    """The filters on engines, cheapest first."""
-    return [Ready(), NotDraining(), BreakerAdmits(), HasSlot()]
+def engine_filters(prompt_seconds: float) -> list[EngineFilter]:
+    """The filters on engines, cheapest first. ``prompt_seconds``: see ``PromptRoom``."""
+    return [Ready(), NotDraining(), BreakerAdmits(), HasSlot(), PromptRoom(prompt_seconds)]
 
 
 def request_filters() -> list[RequestFilter]:

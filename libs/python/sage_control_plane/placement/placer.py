@@ -56,8 +56,13 @@ class Placer:
                 return request_filter.name
         return ""
 
-    def place(self, request: PendingRequest, free: Sequence[EngineView]) -> Placement | None:
-        """Choose among engines that ``admits`` and that serve the request; None when none will do."""
+    def place(
+        self, request: PendingRequest, free: Sequence[EngineView], now: float, favourite: EngineView | None = None
+    ) -> Placement | None:
+        """Choose among engines that ``admits`` and that serve the request; None when none will do.
+
+        ``favourite`` is looked at too, whatever the picker would look at.
+        """
 
         def judge(engine: EngineView) -> float | None:
             for request_filter in self._request_filters:
@@ -65,18 +70,17 @@ class Placer:
                     return None
             score = 0.0
             for scorer, weight in self._scorers:
-                score += weight * scorer.score(engine, request)
+                score += weight * scorer.score(engine, request, now)
             return score
 
         considered = self._picker.pick(free, judge, self._random)
+        if favourite is not None and all(engine is not favourite for engine, _ in considered):
+            score = judge(favourite)
+            if score is not None:
+                considered.append((favourite, score))
+                if score > considered[0][1]:
+                    considered[0], considered[-1] = considered[-1], considered[0]
         if not considered:
             return None
         chosen = considered[0][0]
-        for scorer, _ in self._scorers:
-            scorer.placed(chosen, request)
         return Placement(chosen.engine_id, tuple((engine.engine_id, score) for engine, score in considered))
-
-    def removed(self, engine_id: str) -> None:
-        """An engine is gone."""
-        for scorer, _ in self._scorers:
-            scorer.removed(engine_id)

@@ -13,16 +13,8 @@ class Scorer(Protocol):
 
     name: str
 
-    def score(self, engine: EngineView, request: PendingRequest) -> float:
+    def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
         """Return the score in [0, 1]; larger is better."""
-        ...
-
-    def placed(self, engine: EngineView, request: PendingRequest) -> None:
-        """A request was placed; a scorer that remembers (prefixes) learns here."""
-        ...
-
-    def removed(self, engine_id: str) -> None:
-        """An engine is gone; forget what was remembered of it."""
         ...
 
 
@@ -34,12 +26,6 @@ class LeastWork:
 
     name = "least_work"
 
-    def score(self, engine: EngineView, request: PendingRequest) -> float:
+    def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
         tokens = engine.credits.tokens + request.classification.tokens
         return 1.0 / (1.0 + tokens * engine.seconds_per_token)
-
-    def placed(self, engine: EngineView, request: PendingRequest) -> None:
-        """Nothing to learn: the credits say it all."""
-
-    def removed(self, engine_id: str) -> None:
-        """Nothing was remembered."""

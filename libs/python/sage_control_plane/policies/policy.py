@@ -17,8 +17,27 @@ class PoolView(Protocol):
         """Share of the pool's credits that is in use: 0 is idle, 1 is full."""
         ...
 
+    @property
+    def engines(self) -> int:
+        """Engines that take work."""
+        ...
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Expected time from dispatch to first token; None while nothing trustworthy is known."""
+        """Expected time from dispatch to first token on the pool's usual engine under its usual load.
+
+        It changes slowly, so it may go into a key. None while nothing trustworthy is known.
+        """
+        ...
+
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        """Whether a free engine is expected to give the first token so soon if the request goes to it now.
+
+        True while nothing trustworthy is known.
+        """
+        ...
+
+    def wait_seconds(self) -> float | None:
+        """Expected time until all that is queued has been placed: work ahead / drain rate. None when not known."""
         ...
 
 
@@ -72,12 +91,12 @@ class SchedulingPolicy(Protocol):
         """No engine is free for the lane until it is opened again."""
         ...
 
-    def dispatched(self, request: PendingRequest, now: float) -> None:
-        """A request was placed: charge its estimate to whoever pays."""
+    def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
+        """A request was placed: charge its estimated cost to whoever pays."""
         ...
 
-    def settled(self, request: PendingRequest, input_tokens: int, output_tokens: int) -> None:
-        """A request has ended: correct its charge to what it used."""
+    def settled(self, request: PendingRequest, engine_seconds: float) -> None:
+        """A request has ended, and cost so much more (or less, when negative) than was charged for it."""
         ...
 
     def next_change_at(self) -> float | None:

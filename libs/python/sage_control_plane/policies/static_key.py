@@ -53,12 +53,12 @@ class StaticKeyPolicy(ABC):
 
     # Nobody is charged in what follows: a static order does not depend on who was served.
 
-    def dispatched(self, request: PendingRequest, now: float) -> None:  # noqa: B027 - right as it is
+    def dispatched(  # noqa: B027 - right as it is
+        self, request: PendingRequest, engine_seconds: float, now: float
+    ) -> None:
         """Charge nothing."""
 
-    def settled(  # noqa: B027 - right as it is
-        self, request: PendingRequest, input_tokens: int, output_tokens: int
-    ) -> None:
+    def settled(self, request: PendingRequest, engine_seconds: float) -> None:  # noqa: B027 - right as it is
         """Charge nothing."""
 
     def next_change_at(self) -> float | None:

@@ -104,7 +104,8 @@ class FolderSource:
         listing = await asyncio.to_thread(
             list_documents, self._folder, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files
         )
-        for item, reason in listing.skipped:
+        left_out = list(listing.skipped)
+        for item, reason in left_out:
             self._context.skip(Skipped(self._node_id, item, reason))
         read = 0
         for path in listing.files:
@@ -113,13 +114,15 @@ class FolderSource:
             except (OSError, UnreadableDocumentError) as error:
                 reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
                 self._context.skip(Skipped(self._node_id, str(path), reason))
+                left_out.append((str(path), reason))
                 continue
             read += 1
             yield [record]
         if read == 0:
-            left_out = len(listing.skipped) + len(listing.files)
+            first = "; ".join(f"{item}: {reason}" for item, reason in left_out[:3])
+            why = f", first {first}" if first else ""
             raise UnprocessableError(
-                f"{self._folder} holds no document that can be read ({left_out} entries left out); "
+                f"{self._folder} holds no document that can be read ({len(left_out)} entries left out{why}); "
                 "put .md, .txt, .html or .pdf files there or name another folder",
                 code="no_documents",
             )

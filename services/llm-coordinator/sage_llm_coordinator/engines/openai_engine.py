@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
+from typing import Any, Final
 
 import aiohttp
 import orjson
@@ -12,7 +14,7 @@ from sage_common.errors import EngineFailedError, InvalidRequestError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.requests import Endpoint, RequestKind
 from sage_llm_coordinator.engines.health_record import HealthRecord
 from sage_llm_coordinator.engines.model_field import with_model
 from sage_llm_coordinator.engines.upstream import LLM_KINDS, NotServingError, Upstream
@@ -32,6 +34,12 @@ BURST_SECONDS = 0.05
 # /v1/models. Others may refuse it, or answer anew.
 CONTINUING_SERVERS = frozenset({"vllm", "sglang", "sage-simulated"})
 _CONTINUATION = b'"continue_final_message":true'
+# What is passed on, if one of the server's models is for it.
+PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
+    Endpoint.CHAT_COMPLETIONS: RequestKind.LLM_CHAT,
+    Endpoint.COMPLETIONS: RequestKind.LLM_GENERATE,
+    Endpoint.EMBEDDINGS: RequestKind.EMBEDDING,
+}
 
 
 class OpenAiEngine:
@@ -108,7 +116,7 @@ class OpenAiEngine:
             SageError: see ``upstream_errors``; EngineFailedError for a server that cannot be reached, falls silent,
                 answers with something else than the API's media, or breaks off.
         """
-        if job.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
+        if not self._serves(job.endpoint):
             raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
         continued = job.attempt.submission > 1 and _CONTINUATION in job.body
         if continued and not self._continues(job):
@@ -130,6 +138,10 @@ class OpenAiEngine:
         except (aiohttp.ClientError, OSError) as error:
             raise self._broken(f"broke off: {error or type(error).__name__}") from None
 
+    def _serves(self, endpoint: Endpoint) -> bool:
+        kind = PASSED_ON.get(endpoint)
+        return kind is not None and any(kind in card.kinds for card in self._spec.models)
+
     async def _pass_on(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
         if response.status != 200:
             raise await self._refused(response)
@@ -138,8 +150,8 @@ class OpenAiEngine:
             return
         data = await response.read()
         try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            value = _read_json(data)
+        except ValueError:
             raise self._broken(f"answered with {response.content_type!r} that is not JSON: {data[:80]!r}") from None
         reply.head(Media.JSON, model=job.model)
         reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
@@ -254,3 +266,14 @@ def _headers(job: EngineJob) -> dict[str, str]:
     """The headers that let an engine's logs and traces be matched; an id that no header can hold is left out."""
     named = {"X-Request-Id": job.request_id, "traceparent": job.traceparent}
     return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}
+
+
+def _read_json(data: bytes) -> Any:
+    """Read an engine's answer. Raises ValueError.
+
+    A model may emit half of a surrogate pair, which Python's own parser takes and orjson does not.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)

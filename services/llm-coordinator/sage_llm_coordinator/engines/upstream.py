@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 import orjson
@@ -13,6 +14,14 @@ from sage_control_plane.engines import ModelCard
 from sage_control_plane.requests import RequestKind
 
 LLM_KINDS = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
+# Names in the field ``kinds`` of an entry of /v1/models: short ones, and those that SAGE's own gateway writes.
+KIND_NAMES: Final[dict[str, RequestKind]] = {
+    "chat": RequestKind.LLM_CHAT,
+    "generate": RequestKind.LLM_GENERATE,
+    "embedding": RequestKind.EMBEDDING,
+    "llm_chat": RequestKind.LLM_CHAT,
+    "llm_generate": RequestKind.LLM_GENERATE,
+}
 # Below the five seconds after which uvicorn, under vLLM and others, closes an idle connection: a request must not
 # start on one that is just being closed.
 KEEPALIVE_SECONDS = 4.0
@@ -174,7 +183,17 @@ def _card(entry: dict[str, object]) -> ModelCard:
     context = entry.get("max_model_len")
     return ModelCard(
         name=str(entry["id"]),
-        kinds=LLM_KINDS,
+        kinds=_kinds(entry.get("kinds")),
         max_context_tokens=context if isinstance(context, int) and context > 0 else 0,
         owned_by=str(entry.get("owned_by") or "unknown"),
     )
+
+
+def _kinds(named: object) -> frozenset[RequestKind]:
+    """What a model is for: by the entry's ``kinds``, a field of SAGE's own; without it a model is an LLM.
+
+    Kinds of work that this engine does not pass on are left out; a model that has no other serves nothing.
+    """
+    if not isinstance(named, list):
+        return LLM_KINDS
+    return frozenset(KIND_NAMES[name] for name in named if name in KIND_NAMES)

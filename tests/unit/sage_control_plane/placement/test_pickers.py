@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from fixtures.control_plane import engine
+from fixtures.control_plane import engine, forecast
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.breaker import Breaker, BreakerSettings
@@ -21,7 +21,9 @@ def books(count: int) -> list[EngineBook]:
     for number in range(count):
         state = engine(f"e{number:03}")
         breaker = Breaker(BreakerSettings())
-        made.append(EngineBook(state.spec.engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), 1e-3))
+        made.append(
+            EngineBook(state.spec.engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), 1e-3, forecast())
+        )
     return made
 
 

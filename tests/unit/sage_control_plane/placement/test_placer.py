@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from fixtures.control_plane import engine, request
+from fixtures.control_plane import engine, forecast, request
 
 from sage_control_plane.breaker import Breaker, BreakerSettings
 from sage_control_plane.credits import Credits
@@ -23,31 +23,24 @@ from sage_control_plane.requests import PendingRequest
 def book(engine_id: str = "e", *, seconds_per_token: float = 1e-3, token_cap: int = 0) -> EngineBook:
     state = engine(engine_id, concurrency=2, token_cap=token_cap)
     breaker = Breaker(BreakerSettings())
-    return EngineBook(engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), seconds_per_token)
+    return EngineBook(engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), seconds_per_token, forecast())
 
 
 class Favourite:
-    """Scores one engine 1 and the others 0, and remembers."""
+    """Scores one engine 1 and the others 0."""
 
     name = "favourite"
 
     def __init__(self, engine_id: str) -> None:
         self._engine_id = engine_id
-        self.events: list[str] = []
 
-    def score(self, view: EngineView, item: PendingRequest) -> float:
+    def score(self, view: EngineView, item: PendingRequest, now: float) -> float:
         return float(view.engine_id == self._engine_id)
-
-    def placed(self, view: EngineView, item: PendingRequest) -> None:
-        self.events.append(f"placed {item.request_id} on {view.engine_id}")
-
-    def removed(self, engine_id: str) -> None:
-        self.events.append(f"removed {engine_id}")
 
 
 def placer(*scorers: tuple[object, float]) -> Placer:
     weighted = scorers or ((LeastWork(), 1.0),)
-    return Placer(engine_filters(), request_filters(), weighted, make_picker("argmin"), Random(1))  # type: ignore[arg-type]
+    return Placer(engine_filters(0.1), request_filters(), weighted, make_picker("argmin"), Random(1))  # type: ignore[arg-type]
 
 
 def test_each_filter_is_named_when_it_refuses() -> None:
@@ -71,11 +64,11 @@ def test_least_work_counts_tokens_and_speed() -> None:
     item = request("r", tokens=100)
     idle, loaded, slow = book("idle"), book("loaded"), book("slow", seconds_per_token=1e-2)
     loaded.credits.take(300)
-    scores = {view.engine_id: LeastWork().score(view, item) for view in (idle, loaded, slow)}
+    scores = {view.engine_id: LeastWork().score(view, item, 0.0) for view in (idle, loaded, slow)}
     assert scores["idle"] == pytest.approx(1 / 1.1)
     assert scores["loaded"] == pytest.approx(1 / 1.4)
     assert scores["slow"] == pytest.approx(1 / 2)
-    placement = placer().place(item, [slow, loaded, idle])
+    placement = placer().place(item, [slow, loaded, idle], 0.0)
     assert placement is not None
     assert placement.engine_id == "idle"
     assert dict(placement.candidates) == pytest.approx(scores)
@@ -86,22 +79,26 @@ def test_scores_are_added_by_weight() -> None:
     far.credits.take(5000)
     item = request("r")
     slight, strong = Favourite("far"), Favourite("far")
-    weak = placer((LeastWork(), 10.0), (slight, 1.0)).place(item, [near, far])
-    firm = placer((LeastWork(), 1.0), (strong, 10.0)).place(item, [near, far])
+    weak = placer((LeastWork(), 10.0), (slight, 1.0)).place(item, [near, far], 0.0)
+    firm = placer((LeastWork(), 1.0), (strong, 10.0)).place(item, [near, far], 0.0)
     assert weak is not None
     assert firm is not None
     assert (weak.engine_id, firm.engine_id) == ("near", "far")
-    assert strong.events == ["placed r on far"]
 
 
-def test_scorers_hear_of_engines_that_are_gone() -> None:
-    favourite = Favourite("e")
-    placer((favourite, 1.0)).removed("e")
-    assert favourite.events == ["removed e"]
+def test_a_favourite_is_looked_at_whatever_the_picker_looks_at() -> None:
+    engines = [book(f"e{number}") for number in range(100)]
+    cases = Placer(
+        engine_filters(0.1), request_filters(), [(Favourite("e42"), 1.0)], make_picker("power_of_two"), Random(1)
+    )
+    placement = cases.place(request("r"), engines, 0.0, engines[42])
+    assert placement is not None
+    assert placement.engine_id == "e42"
+    assert len(placement.candidates) <= 3
 
 
 def test_nothing_is_placed_where_nothing_fits() -> None:
     full = book(token_cap=100)
     full.credits.take(100)
-    assert placer().place(request("r", tokens=10), [full]) is None
-    assert placer().place(request("r"), []) is None
+    assert placer().place(request("r", tokens=10), [full], 0.0) is None
+    assert placer().place(request("r"), [], 0.0) is None

@@ -52,7 +52,7 @@ async def test_documents_come_in_the_order_of_their_paths_and_the_rest_is_report
 
 async def test_a_folder_without_documents_is_a_clear_error(models: Any, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(NodeFailedError, match=r"no document that can be read \(1 entries left out\)") as caught:
+    with pytest.raises(NodeFailedError, match=r"can be read \(1 entries left out, first photo\.jpg: ") as caught:
         await read(models, tmp_path)
     assert isinstance(caught.value.cause, UnprocessableError)
 

@@ -128,3 +128,85 @@ class SetPolicyResponse(_message.Message):
     previous: str
     policy: str
     def __init__(self, previous: _Optional[str] = ..., policy: _Optional[str] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("explanations",)
+    EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
+    explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
+    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULER_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    BAND_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_TTFT_MS_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_TTFT_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    DISPATCHES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    scheduler_id: str
+    state: str
+    tenant: str
+    classification: _request_pb2.Classification
+    policy: str
+    band: str
+    age_ms: int
+    decided_ms_ago: int
+    queue_ms: float
+    engine_id: str
+    predicted_ttft_ms: float
+    actual_ttft_ms: float
+    ended_after_ms: float
+    dispatches: _containers.RepeatedCompositeFieldContainer[DispatchExplanation]
+    error_code: str
+    error_message: str
+    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
+
+class DispatchExplanation(_message.Message):
+    __slots__ = ("engine_id", "tries", "hedge", "at_ms", "queue_ms", "band", "candidates", "predicted_ttft_ms", "error_code", "error_message")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    BAND_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_TTFT_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    tries: int
+    hedge: bool
+    at_ms: float
+    queue_ms: float
+    band: str
+    candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
+    predicted_ttft_ms: float
+    error_code: str
+    error_message: str
+    def __init__(self, engine_id: _Optional[str] = ..., tries: _Optional[int] = ..., hedge: _Optional[bool] = ..., at_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., band: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., predicted_ttft_ms: _Optional[float] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
+
+class Candidate(_message.Message):
+    __slots__ = ("engine_id", "score")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    score: float
+    def __init__(self, engine_id: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...

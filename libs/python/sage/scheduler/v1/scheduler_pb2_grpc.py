@@ -65,6 +65,11 @@ class SchedulerServiceStub:
                 request_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.SetPolicyRequest.SerializeToString,
                 response_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.SetPolicyResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/sage.scheduler.v1.SchedulerService/Explain',
+                request_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -113,6 +118,13 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explain tells what was decided about a request, on whichever replica. NOT_FOUND when none remembers it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.SetPolicy,
                     request_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.SetPolicyRequest.FromString,
                     response_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.SetPolicyResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainRequest.FromString,
+                    response_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class SchedulerService:
             '/sage.scheduler.v1.SchedulerService/SetPolicy',
             sage_dot_scheduler_dot_v1_dot_scheduler__pb2.SetPolicyRequest.SerializeToString,
             sage_dot_scheduler_dot_v1_dot_scheduler__pb2.SetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.scheduler.v1.SchedulerService/Explain',
+            sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainRequest.SerializeToString,
+            sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,123 @@
+"""A peer that runs, in front of the engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from sage_benchmark.live.peers import Peer, PeerStart
+from sage_benchmark.live.simulated_pool import SimulatedPool
+from sage_benchmark.workload.request_body import ModelNames
+from sage_common.errors import UnavailableError
+from sage_common.ports import free_port
+
+READY_SECONDS = 90.0
+CALL_SECONDS = 5.0
+POLL_SECONDS = 0.2
+STOP_SECONDS = 10.0
+
+
+class RunningPeer:
+    """One peer's processes."""
+
+    def __init__(self, peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path, engines: int) -> None:
+        self._peer = peer
+        self._process = process
+        self._log = log
+        self._engines = engines
+        self._url = f"http://127.0.0.1:{port}"
+
+    @property
+    def name(self) -> str:
+        return self._peer.name
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def prepare(self) -> None:
+        """Wait until it answers, as many times in a row as there are engines: it may still avoid one that was away."""
+        models = ModelNames()
+        chat = {"model": models.llm, "max_tokens": 1, "messages": [{"role": "user", "content": "hello"}]}
+        deadline = time.monotonic() + READY_SECONDS
+        answered, said = 0, ""
+        while answered < self._engines:
+            if self._process.poll() is not None:
+                raise self._failed(f"ended with status {self._process.returncode}")
+            said = _post(f"{self._url}/v1/chat/completions", chat)
+            answered = 0 if said else answered + 1
+            if said and time.monotonic() > deadline:
+                raise self._failed(f"did not answer within {READY_SECONDS:g} s; at last: {said}")
+            if said:
+                time.sleep(POLL_SECONDS)
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        main = psutil.Process(self._process.pid)
+        total = 0.0
+        for process in (main, *main.children(recursive=True)):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue  # it has ended since it was listed
+            total += times.user + times.system
+        return {self._peer.name: total}
+
+    def stop(self) -> None:
+        """End it and whatever it has started."""
+        try:
+            family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            family = []
+        self._process.terminate()
+        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for process in left:
+            process.kill()
+        self._process.wait(STOP_SECONDS)
+
+    def _failed(self, what: str) -> UnavailableError:
+        tail = self._log.read_text(errors="replace")[-2000:]
+        return UnavailableError(f"the peer {self._peer.name} {what}; its log ends with:\n{tail}")
+
+
+@contextmanager
+def running_peer(peer: Peer, program: Path, directory: Path, pool: SimulatedPool) -> Iterator[RunningPeer]:
+    """Run a peer for as long as the context lasts. Raises UnavailableError where it does not come up."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    start = PeerStart(pool.urls, port, free_port(), directory)
+    log = directory / "log.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(program.absolute()), *peer.arguments(start)],
+            cwd=directory,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(peer.environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+    running = RunningPeer(peer, process, port, log, len(pool.engines))
+    try:
+        running.prepare()
+        yield running
+    finally:
+        running.stop()
+
+
+def _post(url: str, body: dict[str, object]) -> str:
+    """Post; return what was wrong, or nothing."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as response:
+            response.read()
+    except (urllib.error.URLError, OSError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,131 @@
+"""Simulated engines as processes of their own, which can be made slow, killed and brought back at the same address."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from sage_benchmark.workload.request_body import ModelNames
+from sage_common.errors import UnavailableError
+
+HTTP_SECONDS = 5.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.1
+_REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+class SimulatedEngineProcess:
+    """One engine. ``start`` before use.
+
+    Attributes:
+        url: base URL without ``/v1``; the same after a restart.
+    """
+
+    def __init__(self, models: ModelNames, arguments: Sequence[str] = ()) -> None:
+        self._command = [sys.executable, "-m", "sage_benchmark.simulated", "--model", models.llm]
+        self._command += ["--embedding-model", models.embedding, *arguments]
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it. Raises UnavailableError where it ends at once."""
+        self._close_output()
+        port = urlsplit(self.url).port or 0
+        command = [*self._command, "--port", str(port)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self._process = process
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise UnavailableError(
+                f"a simulated engine did not start; it ended with status {process.wait(STOP_SECONDS)}"
+            )
+        self.url = url
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._close_output()
+
+    def _close_output(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def set_faults(self, faults: dict[str, object]) -> None:
+        """Set its faults, ``{}`` for none. Raises OSError where it does not take them."""
+        request = urllib.request.Request(
+            f"{self.url}/sim/faults", json.dumps(faults).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as response:
+            response.read()
+
+    def requests_held(self) -> int:
+        """How many requests it runs or has waiting."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=HTTP_SECONDS) as response:
+            return int(sum(float(value) for value in _REQUESTS.findall(response.read().decode())))
+
+
+class SimulatedPool:
+    """The engines of a benchmark."""
+
+    def __init__(self, engines: Sequence[SimulatedEngineProcess]) -> None:
+        self.engines = tuple(engines)
+
+    @property
+    def urls(self) -> list[str]:
+        """Base URLs without ``/v1``."""
+        return [engine.url for engine in self.engines]
+
+    def recover(self, timeout_seconds: float = 30.0) -> None:
+        """Bring back what was killed, end all faults, and wait until no engine holds a request.
+
+        Raises:
+            UnavailableError: requests are still there after the time; the next run would not begin from the same state.
+        """
+        for engine in self.engines:
+            if not engine.running:
+                engine.start()
+            engine.set_faults({})
+        deadline = time.monotonic() + timeout_seconds
+        while any(engine.requests_held() for engine in self.engines):
+            if time.monotonic() > deadline:
+                held = [engine.requests_held() for engine in self.engines]
+                raise UnavailableError(f"after {timeout_seconds:g} s the engines still hold {held} requests")
+            time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def simulated_pool(count: int, models: ModelNames, arguments: Sequence[str] = ()) -> Iterator[SimulatedPool]:
+    """Run so many equal engines for as long as the context lasts. Raises UnavailableError where one does not start."""
+    pool = SimulatedPool([SimulatedEngineProcess(models, arguments) for _ in range(count)])
+    try:
+        for engine in pool.engines:
+            engine.start()
+        yield pool
+    finally:
+        for engine in pool.engines:
+            engine.stop()

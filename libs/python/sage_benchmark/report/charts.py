@@ -1,0 +1,95 @@
+"""Charts as PNG files, drawn with matplotlib's objects alone: no window, no state shared between charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from sage_benchmark.report.benchmark_report import Timeline
+from sage_benchmark.report.spread import Spread
+
+SIZE_INCHES = (7.5, 4.2)
+DPI = 150
+# Distinct in colour and in grey (Okabe and Ito's palette).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+
+
+def draw_cdf(path: Path, title: str, seconds: Mapping[str, Sequence[float]], target_ms: float | None = None) -> None:
+    """Draw for each system the share of all requests whose latency is at most x.
+
+    Infinite values never came: they count in the share and are not drawn, so a curve that ends below 1 says how many.
+    """
+    figure, axes = _axes(title, "milliseconds from the scheduled arrival (log)", "share of requests")
+    for index, (name, values) in enumerate(seconds.items()):
+        ordered = sorted(value for value in values if isfinite(value))
+        shares = [(rank + 1) / len(values) for rank in range(len(ordered))]
+        axes.step([max(value * 1000, 0.1) for value in ordered], shares, where="post", label=name, color=_colour(index))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if target_ms is not None:
+        axes.axvline(target_ms, color="#666666", linestyle=":", linewidth=1, label=f"target {target_ms:g} ms")
+    axes.set_ylim(0, 1.02)
+    _save(figure, axes, path)
+
+
+def draw_attainment(
+    path: Path, title: str, points: Mapping[str, Sequence[tuple[float, Spread]]], x_label: str = "offered load"
+) -> None:
+    """Draw attainment (0 to 1) against the load for each system; bars go from the lowest repetition to the highest."""
+    figure, axes = _axes(title, x_label, "share within every target")
+    for index, (name, given) in enumerate(points.items()):
+        ordered = sorted(given, key=lambda point: point[0])
+        means = [value.mean for _, value in ordered]
+        errors = [[v.mean - v.low for _, v in ordered], [v.high - v.mean for _, v in ordered]]
+        loads = [load for load, _ in ordered]
+        axes.errorbar(loads, means, yerr=errors, marker="o", capsize=3, label=name, color=_colour(index))
+    axes.set_ylim(0, 1.02)
+    _save(figure, axes, path)
+
+
+def draw_timeline(path: Path, timelines: Sequence[Timeline]) -> None:
+    """Draw the life of a request from its scheduled arrival to its last token, one row for each timeline."""
+    figure, axes = _axes("One request from arrival to last token", "milliseconds from the scheduled arrival", "")
+    labels = list(dict.fromkeys(span.label for timeline in timelines for span in timeline.spans))
+    shown: set[str] = set()
+    for row, timeline in enumerate(timelines):
+        for span in timeline.spans:
+            label = span.label if span.label not in shown else None
+            shown.add(span.label)
+            colour = _colour(labels.index(span.label))
+            axes.barh(row, span.end_ms - span.start_ms, left=span.start_ms, height=0.5, color=colour, label=label)
+        if timeline.tokens_ms:
+            axes.plot(timeline.tokens_ms, [row] * len(timeline.tokens_ms), "|", color="#000000", markersize=6)
+    axes.set_yticks(range(len(timelines)), [timeline.title for timeline in timelines])
+    axes.invert_yaxis()
+    _save(figure, axes, path)
+
+
+def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _save(figure: Figure, axes: Axes, path: Path) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path)

@@ -1,0 +1,157 @@
+"""Figures of one run, from the outcomes of all its requests."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sage_benchmark.report.fairness import demand_by_tenant, service_by_tenant, service_fairness
+from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
+from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.workload.arrival import Arrival
+from sage_control_plane.requests import ServiceClass, ServiceLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Percentiles by the nearest rank, in milliseconds; ``count`` of what they are taken from."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+    @staticmethod
+    def of(seconds: Iterable[float]) -> Percentiles:
+        """Take them from values in seconds; zeros where there are none."""
+        ordered = sorted(seconds)
+        if not ordered:
+            return Percentiles(0, 0.0, 0.0, 0.0)
+        return Percentiles(len(ordered), *(_rank(ordered, share) * 1000 for share in (0.50, 0.95, 0.99)))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMetrics:
+    """Figures of the requests of one class or tenant.
+
+    Attributes:
+        attainment: share of all that were sent which were served within every target.
+        served: share of all that were sent which were answered completely.
+        ttft, end_to_end: from the scheduled arrival, of the requests that got so far. A system that rejects much looks
+            good in these; read them beside ``served``.
+    """
+
+    requests: int
+    attainment: float
+    served: float
+    ttft: Percentiles
+    tpot: Percentiles
+    end_to_end: Percentiles
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetrics:
+    """Figures of one run.
+
+    Attributes:
+        seconds: in which requests arrived; rates are per second of it.
+        goodput: requests a second that were served within every target.
+        throughput: requests a second that were served.
+        tokens_per_second: tokens generated, of all answers.
+        jain: fairness of service among tenants; see ``fairness``.
+        errors: how many requests failed in which way.
+        engines: requests served by each engine, where the system tells.
+        late_p99_ms: how late the load generator was; figures of a late run are of the generator too.
+    """
+
+    requests: int
+    seconds: float
+    attainment: float
+    goodput: float
+    throughput: float
+    tokens_per_second: float
+    jain: float
+    by_class: dict[str, GroupMetrics] = field(default_factory=dict)
+    by_tenant: dict[str, GroupMetrics] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    engines: dict[str, int] = field(default_factory=dict)
+    late_p99_ms: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def measure(
+    outcomes: Sequence[RequestOutcome],
+    seconds: float,
+    config: EngineModelConfig,
+    *,
+    weights: Mapping[str, float] | None = None,
+    level: Callable[[Arrival], ServiceLevel] = level_of,
+) -> RunMetrics:
+    """Return the figures of a run.
+
+    Args:
+        seconds: length of the time in which requests arrived, > 0.
+        config: what engine-seconds are, for the fairness of service.
+        weights: of the tenants; 1 where not given.
+        level: the targets of a request.
+    """
+    good = {id(outcome) for outcome in outcomes if meets(outcome, level(outcome.arrival))}
+    served = [outcome for outcome in outcomes if outcome.served]
+    classes: dict[str, list[RequestOutcome]] = defaultdict(list)
+    tenants: dict[str, list[RequestOutcome]] = defaultdict(list)
+    for outcome in outcomes:
+        classes[outcome.arrival.service_class.name.lower()].append(outcome)
+        tenants[outcome.arrival.tenant].append(outcome)
+    service = service_by_tenant(outcomes, config, until=seconds)
+    return RunMetrics(
+        requests=len(outcomes),
+        seconds=seconds,
+        attainment=_share(len(good), len(outcomes)),
+        goodput=len(good) / seconds,
+        throughput=len(served) / seconds,
+        tokens_per_second=sum(outcome.tokens for outcome in outcomes) / seconds,
+        jain=service_fairness(service, demand_by_tenant(outcomes, config), weights or {}),
+        by_class={name: _group(group, good) for name, group in sorted(classes.items())},
+        by_tenant={name: _group(group, good) for name, group in sorted(tenants.items())},
+        errors=dict(sorted(Counter(o.error for o in outcomes if o.error).items())),
+        engines=dict(sorted(Counter(o.engine for o in served if o.engine).items())),
+        late_p99_ms=Percentiles.of(o.sent_at - o.arrival.at_seconds for o in outcomes).p99,
+    )
+
+
+def ttft_for_cdf(outcomes: Iterable[RequestOutcome], service_class: ServiceClass) -> list[float]:
+    """Times to first token of a class in seconds; infinite for requests that were not served."""
+    return [
+        outcome.ttft_seconds if outcome.served and outcome.ttft_seconds is not None else math.inf
+        for outcome in outcomes
+        if outcome.arrival.service_class is service_class
+    ]
+
+
+def _group(outcomes: Sequence[RequestOutcome], good: set[int]) -> GroupMetrics:
+    return GroupMetrics(
+        requests=len(outcomes),
+        attainment=_share(sum(id(outcome) in good for outcome in outcomes), len(outcomes)),
+        served=_share(sum(outcome.served for outcome in outcomes), len(outcomes)),
+        ttft=_percentiles(outcome.ttft_seconds for outcome in outcomes),
+        tpot=_percentiles(outcome.tpot_seconds for outcome in outcomes),
+        end_to_end=_percentiles(outcome.end_to_end_seconds for outcome in outcomes),
+    )
+
+
+def _percentiles(values: Iterable[float | None]) -> Percentiles:
+    return Percentiles.of(value for value in values if value is not None)
+
+
+def _rank(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0

@@ -1,0 +1,58 @@
+"""Writing a report: JSON, Markdown and charts in a folder of its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import orjson
+
+from sage_benchmark.report.benchmark_report import BenchmarkReport
+from sage_benchmark.report.charts import draw_attainment, draw_cdf, draw_timeline
+from sage_benchmark.report.markdown import render_markdown
+from sage_benchmark.report.spread import Spread
+from sage_control_plane.classification import DEFAULT_LEVEL
+from sage_control_plane.requests import ServiceClass
+
+INTERACTIVE = "by_class.interactive.attainment"
+
+
+def write_report(root: Path, name: str, timestamp: str, report: BenchmarkReport) -> Path:
+    """Write ``report.json``, ``report.md`` and the charts to ``root/name-timestamp`` and return that folder.
+
+    Args:
+        root: usually ``bench-results``.
+        timestamp: when the benchmark was run, as it is to stand in the folder's name.
+
+    Raises:
+        FileExistsError: the folder exists; results are never mixed.
+    """
+    folder = root / f"{name}-{timestamp}"
+    folder.mkdir(parents=True, exist_ok=False)
+    charts = _draw(folder, report)
+    (folder / "report.json").write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
+    (folder / "report.md").write_text(render_markdown(report, charts), encoding="utf-8")
+    return folder
+
+
+def _draw(folder: Path, report: BenchmarkReport) -> list[tuple[str, str]]:
+    charts: list[tuple[str, str]] = []
+    target = float(DEFAULT_LEVEL[ServiceClass.INTERACTIVE].ttft_ms)
+    for load in sorted({system.load for system in report.systems}):
+        values = {s.name: s.ttft_seconds for s in report.systems if s.load == load and s.ttft_seconds}
+        if values:
+            title = f"Time to first token of interactive requests at load {load:g}"
+            draw_cdf(folder / f"ttft-cdf-{load:g}.png", title, values, target)
+            charts.append((title, f"ttft-cdf-{load:g}.png"))
+    points: dict[str, list[tuple[float, Spread]]] = defaultdict(list)
+    for system in report.systems:
+        figures = system.figures
+        points[system.name].append((system.load, figures.get(INTERACTIVE, figures["attainment"])))
+    if any(len(given) > 1 for given in points.values()):
+        title = "Interactive attainment against offered load"
+        draw_attainment(folder / "attainment.png", title, points, "offered load, multiples of saturation")
+        charts.append((title, "attainment.png"))
+    if report.timelines:
+        draw_timeline(folder / "timeline.png", report.timelines)
+        charts.append(("One request from arrival to last token", "timeline.png"))
+    return charts

@@ -1,0 +1,57 @@
+"""What is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_control_plane.settings import ControlSettings
+
+
+class FaultKind(Enum):
+    """What happens to an engine."""
+
+    SLOW = "slow"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One engine's misfortune.
+
+    Attributes:
+        engine: index of the engine.
+        at: seconds from the start of the run.
+        factor: how many times as slow it becomes; not used for a death.
+    """
+
+    engine: int
+    at: float
+    kind: FaultKind
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationPlan:
+    """The pool and its control plane.
+
+    Attributes:
+        engines: equal engines; each serves the model for text and the one for embeddings.
+        timeout_seconds: after which a request that is still queued is refused, as the gateway's default has it.
+        death_noticed_seconds: from an engine's death to the news of it: three missed heartbeats.
+        heartbeat_seconds: between two words of an engine about its queue and cache; 0 for none.
+        hop_seconds: from a decision to the engine, and from an engine's word back; one way.
+        seed: of the control plane's own randomness.
+    """
+
+    engines: int = 3
+    policy: str = "hybrid"
+    engine: EngineModelConfig = field(default_factory=EngineModelConfig)
+    control: ControlSettings = field(default_factory=ControlSettings)
+    faults: tuple[Fault, ...] = ()
+    timeout_seconds: float = 600.0
+    death_noticed_seconds: float = 0.75
+    heartbeat_seconds: float = 0.5
+    hop_seconds: float = 0.0
+    seed: int = 1

@@ -1,0 +1,232 @@
+"""The event loop of the simulation."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from sage_benchmark.report.outcome import OK, RequestOutcome
+from sage_benchmark.simulate.arriving import EMBEDDING_MODEL, POOL, TEXT_MODEL, pending
+from sage_benchmark.simulate.plan import Fault, FaultKind, SimulationPlan
+from sage_benchmark.simulate.pool_of_engines import EnginePool
+from sage_benchmark.simulated.engine_work import Emission, EngineWork
+from sage_benchmark.workload.arrival import Arrival
+from sage_common.errors import ErrorKind
+from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
+from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
+from sage_control_plane.manager import ControlPlaneManager
+from sage_control_plane.requests import Attempt, PendingRequest, RequestKind
+
+STATUS = {ErrorKind.CONTENDED: 429, ErrorKind.UNAVAILABLE: 503, ErrorKind.DEADLINE_EXCEEDED: 504}
+_TEXT = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One request under way.
+
+    Attributes:
+        generated: tokens that its client has from engines that have died.
+        key: names it on its engine.
+    """
+
+    arrival: Arrival
+    request: PendingRequest
+    generated: int = 0
+    first_token_at: float | None = None
+    engine: int = -1
+    queue_ms: float = 0.0
+    attempts: int = 0
+
+
+class Simulation:
+    """Plays a workload against a manager and engine models. Time is a number; nothing sleeps.
+
+    Args:
+        arrivals: in order of time.
+    """
+
+    def __init__(self, plan: SimulationPlan, arrivals: Sequence[Arrival]) -> None:
+        self.plan = plan
+        self.manager = ControlPlaneManager(POOL, plan.policy, plan.control, epoch=1, random=Random(plan.seed))
+        self.outcomes: list[RequestOutcome] = []
+        self._arrivals = arrivals
+        self._engines = EnginePool(plan)
+        self._states = [self._state(index) for index in range(plan.engines)]
+        self._index = {state.spec.engine_id: index for index, state in enumerate(self._states)}
+        self._flights: dict[str, _Flight] = {}
+        # On an engine: its key for the attempt, and the attempt.
+        self._on_engine: dict[str, tuple[str, Attempt]] = {}
+        self._timers: list[tuple[float, int, str, int]] = []
+        self._sequence = 0
+
+    def run(self) -> list[RequestOutcome]:
+        """Play it to the end of the last request; return the outcomes in the order of their ends."""
+        plan, manager, engines = self.plan, self.manager, self._engines
+        for state in self._states:
+            manager.engine_updated(state, 0.0)
+        for number, fault in enumerate(plan.faults):
+            self._at(fault.at, "fault", number)
+        if plan.heartbeat_seconds:
+            self._at(plan.heartbeat_seconds, "heartbeat", 0)
+        arrivals, position, last = self._arrivals, 0, len(self._arrivals)
+        while position < last or self._flights:
+            now = min(
+                arrivals[position].at_seconds if position < last else float("inf"),
+                engines.next_at(),
+                manager.next_deadline() or float("inf"),
+                self._timers[0][0] if self._timers else float("inf"),
+            )
+            if now == float("inf"):
+                raise RuntimeError(f"{len(self._flights)} requests are under way and nothing is due; this is a bug")
+            for index, emissions in engines.due(now):
+                for emission in emissions:
+                    self._emitted(index, emission)
+            while self._timers and self._timers[0][0] <= now:
+                _, _, kind, number = heapq.heappop(self._timers)
+                self._on_timer(kind, number, now)
+            while position < last and arrivals[position].at_seconds <= now:
+                self._arrive(arrivals[position], now)
+                position += 1
+            deadline = manager.next_deadline()
+            if deadline is not None and deadline <= now:
+                manager.tick(now)
+            while decisions := manager.decide(now):
+                for decision in decisions:
+                    self._carry_out(decision, now)
+        return self.outcomes
+
+    # What happens
+
+    def _arrive(self, arrival: Arrival, now: float) -> None:
+        request_id = str(arrival.index)
+        request = pending(arrival, request_id, self.plan.engine.block_tokens, self.plan.timeout_seconds)
+        self._flights[request_id] = _Flight(arrival, request)
+        self.manager.submit(request, now)
+
+    def _emitted(self, index: int, emission: Emission) -> None:
+        request_id, attempt = self._on_engine[emission.key]
+        flight = self._flights[request_id]
+        manager, at = self.manager, emission.at
+        if emission.first == 0 and flight.first_token_at is None and (emission.until or emission.finished):
+            flight.first_token_at = at
+        if emission.first == 0 and emission.until:
+            flight.engine = index
+            manager.first_token(request_id, attempt, at)
+        if emission.finished:
+            flight.engine = index
+            del self._on_engine[emission.key]
+            tokens = flight.generated + emission.until
+            manager.finished(request_id, attempt, at, (flight.request.classification.input_tokens, emission.until))
+            self._end(request_id, flight, at, OK, "", tokens)
+
+    def _on_timer(self, kind: str, number: int, now: float) -> None:
+        if kind == "fault":
+            fault = self.plan.faults[number]
+            self._fault(fault, now)
+        elif kind == "noticed":
+            self.manager.engine_lost(self._states[number].spec.engine_id, "it has died", now)
+        elif kind == "heartbeat":
+            for index, state in enumerate(self._states):
+                if index not in self._engines.dead:
+                    self.manager.engine_updated(self._heard(index, state, now), now)
+            self._at(now + self.plan.heartbeat_seconds, "heartbeat", 0)
+
+    def _fault(self, fault: Fault, now: float) -> None:
+        if fault.kind is FaultKind.SLOW:
+            self._engines.slow_down(fault.engine, now, fault.factor)
+            return
+        for lost in self._engines.kill(fault.engine, now):
+            request_id, _ = self._on_engine.pop(lost.key)
+            self._flights[request_id].generated += lost.generated
+        self._at(now + self.plan.death_noticed_seconds, "noticed", fault.engine)
+
+    # What is decided
+
+    def _carry_out(self, decision: Decision, now: float) -> None:
+        if isinstance(decision, Dispatch):
+            self._dispatch(decision, now)
+        elif isinstance(decision, Refuse):
+            flight = self._flights[decision.request_id]
+            if flight.generated and decision.error.code == "engine_lost":
+                self._resume(flight, now)
+                return
+            status = STATUS.get(decision.error.kind, 502)
+            self._end(decision.request_id, flight, now, status, decision.error.code, flight.generated)
+        elif isinstance(decision, Abort) and decision.engine_id:
+            index = self._index[decision.engine_id]
+            key = f"{decision.request_id}/{decision.up_to.dispatch}"
+            self._on_engine.pop(key, None)
+            self._engines.cancel(index, now, key)
+
+    def _dispatch(self, decision: Dispatch, now: float) -> None:
+        flight = self._flights[decision.request_id]
+        flight.attempts += 1
+        if not decision.hedge:
+            flight.queue_ms = decision.queue_us / 1000
+        arrival, attempt = flight.arrival, decision.attempt
+        key = f"{decision.request_id}/{attempt.dispatch}"
+        self._on_engine[key] = (decision.request_id, attempt)
+        classification = flight.request.classification
+        output = arrival.output_tokens - flight.generated
+        work = EngineWork(key, arrival.kind, classification.input_tokens, output, classification.prefix_blocks)
+        index = self._index[decision.engine_id]
+        if index in self._engines.dead:
+            del self._on_engine[key]
+        else:
+            self._engines.submit(index, now, work)
+
+    def _resume(self, flight: _Flight, now: float) -> None:
+        """The edge submits what is left of a broken stream: the text so far becomes part of the prompt."""
+        request = flight.request
+        tokens = flight.arrival.input_tokens + flight.generated
+        classification = replace(request.classification, input_tokens=tokens)
+        flight.request = replace(request, classification=classification, submission=request.submission + 1)
+        self.manager.submit(flight.request, now)
+
+    def _end(self, request_id: str, flight: _Flight, now: float, status: int, error: str, tokens: int) -> None:
+        del self._flights[request_id]
+        engine = self._states[flight.engine].spec.engine_id if flight.engine >= 0 else ""
+        self.outcomes.append(
+            RequestOutcome(
+                flight.arrival,
+                flight.arrival.at_seconds,
+                flight.first_token_at,
+                now,
+                tokens,
+                status,
+                error,
+                engine,
+                flight.queue_ms,
+                flight.attempts,
+            )
+        )
+
+    # Engines
+
+    def _state(self, index: int) -> EngineState:
+        config = self.plan.engine
+        cards = (ModelCard(TEXT_MODEL, _TEXT), ModelCard(EMBEDDING_MODEL, frozenset({RequestKind.EMBEDDING})))
+        spec = EngineSpec(
+            f"engine-{index}",
+            "simulated",
+            cards,
+            max_concurrency=config.max_num_seqs,
+            max_outstanding_tokens=config.kv_tokens,
+        )
+        return EngineState(spec, EnginePhase.READY, executor_id=f"executor-{index}")
+
+    def _heard(self, index: int, state: EngineState, now: float) -> EngineState:
+        model = self._engines.models[index]
+        running = tuple(
+            RunningRequest(job.request_id, job.attempt, job.begun, job.tokens)
+            for job in self.manager.engines[state.spec.engine_id].running.values()
+            if model.holds(f"{job.request_id}/{job.attempt.dispatch}")
+        )
+        return replace(state, running=running, engine_waiting=model.waiting, kv_cache_usage=model.kv_usage(now))
+
+    def _at(self, at: float, kind: str, number: int) -> None:
+        self._sequence += 1
+        heapq.heappush(self._timers, (at, self._sequence, kind, number))

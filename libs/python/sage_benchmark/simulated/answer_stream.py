@@ -1,0 +1,81 @@
+"""Rendering one answer: an SSE chunk per token, or one JSON document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from sage_benchmark.simulated.answer_text import answer_text, token_text
+from sage_benchmark.simulated.http_responses import STREAM_END, STREAM_HEAD, event, respond_json
+from sage_benchmark.simulated.simulated_request import SimulatedRequest
+from sage_control_plane.requests import Endpoint
+
+
+class AnswerStream:
+    """Renders the answer to one request. Everything but the token's text is rendered once.
+
+    Args:
+        request_id: as the client gave it.
+        created: Unix seconds.
+    """
+
+    def __init__(self, request: SimulatedRequest, request_id: str, created: int) -> None:
+        self._request = request
+        self._chat = request.endpoint is Endpoint.CHAT_COMPLETIONS
+        self._id = f"{'chatcmpl' if self._chat else 'cmpl'}-{request_id}"
+        self._created = created
+        before, after = self._chunk("\0", None).split(b"\\u0000")
+        self._before, self._after = b"data: " + before, after + b"\n\n"
+
+    def token(self, index: int) -> bytes:
+        """Token ``index`` of the whole answer, with the head before the first and the end after the last."""
+        request = self._request
+        last = index == request.until - 1
+        if index > request.first and not last:
+            # No character of it needs escaping in JSON.
+            text = token_text(request.name, index).encode()
+            data = self._before + text + self._after
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        text_now = token_text(request.name, index)
+        chunk = event(self._chunk(text_now, request.finish_reason if last else None, role=index == request.first))
+        if index == request.first:
+            chunk = STREAM_HEAD + chunk
+        return chunk + self._end() if last else chunk
+
+    def nothing(self) -> bytes:
+        """The whole response where no token is left to send."""
+        return STREAM_HEAD + event(self._chunk("", self._request.finish_reason, role=True)) + self._end()
+
+    def whole(self) -> bytes:
+        """The answer as one JSON document."""
+        request = self._request
+        text = answer_text(request.name, request.first, request.until)
+        content: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": request.finish_reason}
+        kind = "chat.completion" if self._chat else "text_completion"
+        return respond_json({**self._common(kind), "choices": [choice], "usage": self._usage()})
+
+    def _end(self) -> bytes:
+        end = event(b"[DONE]") + STREAM_END
+        if not self._request.include_usage:
+            return end
+        return event(orjson.dumps({**self._common(self._kind), "choices": [], "usage": self._usage()})) + end
+
+    def _chunk(self, text: str, finish_reason: str | None, *, role: bool = False) -> bytes:
+        content: dict[str, Any] = {"text": text}
+        if self._chat:
+            content = {"delta": {"role": "assistant", "content": text} if role else {"content": text}}
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+        return orjson.dumps({**self._common(self._kind), "choices": [choice]})
+
+    @property
+    def _kind(self) -> str:
+        return "chat.completion.chunk" if self._chat else "text_completion"
+
+    def _common(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._request.model}
+
+    def _usage(self) -> dict[str, int]:
+        prompt, completion = self._request.input_tokens, self._request.until - self._request.first
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

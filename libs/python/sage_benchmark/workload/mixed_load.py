@@ -1,0 +1,113 @@
+"""Generating workloads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.workload.arrival import Arrival
+from sage_benchmark.workload.arrival_times import POISSON, arrival_times
+from sage_benchmark.workload.shapes import CHAT, MIXED, RequestShape, request_weights, saturation_rate
+from sage_benchmark.workload.tenants import TenantLoad, equal_tenants
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrefixes:
+    """Some generating requests begin with a long text that others of their group share, such as a system prompt.
+
+    Attributes:
+        groups: groups of each tenant.
+        tokens: length of a group's text; added to the prompts.
+        share: of the generating requests that have one.
+    """
+
+    groups: int = 8
+    tokens: int = 512
+    share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """A workload.
+
+    Attributes:
+        duration: seconds in which requests arrive.
+        engines: engines that ``load`` refers to.
+        cv: coefficient of variation of the gaps between a tenant's arrivals.
+    """
+
+    duration: float
+    engines: int
+    tenants: tuple[TenantLoad, ...] = equal_tenants(1, 1.0)
+    cv: float = POISSON
+    shapes: tuple[RequestShape, ...] = MIXED
+    prefixes: SharedPrefixes | None = None
+
+
+def generate(plan: LoadPlan, config: EngineModelConfig, seed: int) -> list[Arrival]:
+    """Return the arrivals, in order of time. The same arguments give the same list.
+
+    Each tenant has a random stream of its own, so that a tenant's requests are the same whoever else there is.
+    """
+    weights = request_weights(plan.shapes, config)
+    rate = saturation_rate(plan.shapes, config, plan.engines)
+    drawn: list[Arrival] = []
+    for tenant in plan.tenants:
+        drawn += _tenant_arrivals(plan, tenant, rate * tenant.load, weights, random.Random(f"{seed}:{tenant.name}"))
+    drawn.sort(key=lambda arrival: (arrival.at_seconds, arrival.tenant))
+    return [replace(arrival, index=index) for index, arrival in enumerate(drawn)]
+
+
+def burst(count: int, *, tenant: str = "tenant-1", shape: RequestShape = CHAT) -> list[Arrival]:
+    """``count`` equal requests that all arrive at once, of the shape's median size."""
+    outputs = round(shape.outputs.median) if shape.outputs else 0
+    size = (round(shape.inputs.median) * shape.items[0], outputs)
+    return [
+        Arrival(
+            index,
+            0.0,
+            shape.kind,
+            tenant,
+            *size,
+            shape.service_class,
+            shape.max_tokens,
+            shape.items[0],
+            streaming=shape.streaming,
+        )
+        for index in range(count)
+    ]
+
+
+def without_tenant(arrivals: Sequence[Arrival], tenant: str) -> list[Arrival]:
+    """The same workload as if the tenant did not exist."""
+    return [replace(a, index=i) for i, a in enumerate(a for a in arrivals if a.tenant != tenant)]
+
+
+def _tenant_arrivals(
+    plan: LoadPlan, tenant: TenantLoad, rate: float, weights: Sequence[float], rng: random.Random
+) -> Iterator[Arrival]:
+    if rate <= 0:
+        return
+    for at in arrival_times(rng, rate, plan.duration, plan.cv):
+        shape = rng.choices(plan.shapes, weights)[0]
+        size = shape.draw(rng)
+        group, prefix_tokens = "", 0
+        if plan.prefixes is not None and shape.outputs is not None and rng.random() < plan.prefixes.share:
+            group = f"{tenant.name}/{rng.randrange(plan.prefixes.groups)}"
+            prefix_tokens = plan.prefixes.tokens
+        yield Arrival(
+            0,
+            at,
+            shape.kind,
+            tenant.name,
+            size.input_tokens + prefix_tokens,
+            size.output_tokens,
+            shape.service_class,
+            shape.max_tokens,
+            size.items,
+            group,
+            prefix_tokens,
+            shape.streaming,
+        )

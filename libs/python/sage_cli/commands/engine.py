@@ -1,0 +1,152 @@
+"""``sage engine``: the engines while the mesh runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sage_client.management.results import EngineRegistration, EngineRemoval, EngineView
+
+app = typer.Typer(help="Show, add, drain and remove engines while the mesh runs.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+EngineId = Annotated[str, typer.Argument(help="Id of the engine; `sage engine list` shows them.")]
+
+
+@app.command(name="list")
+def list_engines(as_json: AsJson = False) -> None:
+    """List the engines with their load, as the scheduler counts it."""
+    from sage_cli.json_output import print_json
+    from sage_cli.running import run
+
+    engines = run(_list())
+    if as_json:
+        print_json(engines)
+        return
+    _print_table(engines)
+
+
+@app.command()
+def register(
+    url: Annotated[str, typer.Argument(help="Base URL of an OpenAI-compatible server, e.g. http://127.0.0.1:8001/v1.")],
+    name: Annotated[str, typer.Option("--id", help="Name; its id is this and a tail. Left out, from the URL.")] = "",
+    pool: Annotated[str, typer.Option(help="Pool to join; left out, the default one.")] = "",
+    max_concurrency: Annotated[int, typer.Option(min=0, help="Requests outstanding at once; 0: the default.")] = 0,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File with the server's API key; `-` reads the standard input.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a server; it takes work as soon as it answers, and comes back after a restart of the mesh."""
+    from sage_cli.json_output import print_json
+    from sage_cli.running import run
+    from sage_client.management.results import EngineRegistration
+
+    key = _api_key(api_key_file) if api_key_file else ""
+    engine = run(_register(EngineRegistration(url, name, key, pool, max_concurrency)))
+    if as_json:
+        print_json(engine)
+        return
+    typer.echo(engine.engine_id)
+    typer.echo(f"{engine.phase}: {engine.reason}" if engine.reason else engine.phase, err=True)
+
+
+@app.command()
+def drain(
+    engine_id: EngineId,
+    undo: Annotated[bool, typer.Option("--undo", help="Allow new work again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send no new work to an engine; what runs on it goes on."""
+    from sage_cli.json_output import print_json
+    from sage_cli.running import run
+
+    engine = run(_drain(engine_id, undo))
+    if as_json:
+        print_json(engine)
+        return
+    state = "drains" if engine.draining else "takes work"
+    typer.echo(f"{engine.engine_id} {state}; {engine.outstanding} requests outstanding")
+
+
+@app.command()
+def remove(
+    engine_id: EngineId,
+    drain: Annotated[bool, typer.Option("--drain", help="Let its requests end first.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.001, max=3600, help="Longest wait for that, in seconds.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an engine for good. With --drain it returns when the engine is empty, or at the time-out."""
+    from sage_cli.json_output import print_json
+    from sage_cli.running import run
+
+    removal = run(_remove(engine_id, drain, timeout))
+    if as_json:
+        print_json(removal)
+        return
+    typer.echo(f"{removal.engine_id} removed; {removal.aborted} requests aborted")
+
+
+def _api_key(path: Path) -> str:
+    from sage_common.errors import NotFoundError
+
+    if str(path) == "-":
+        return sys.stdin.read().strip()
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise NotFoundError(f"cannot read the API key in {path}: {error.strerror}") from None
+
+
+def _print_table(engines: list[EngineView]) -> None:
+    from rich.table import Table
+
+    from sage_cli.consoles import output
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("engine", "phase", "kind", "pool", "models", "busy", "breaker", "owner"):
+        table.add_column(name, overflow="fold", no_wrap=name == "engine")
+    for engine in engines:
+        table.add_row(
+            engine.engine_id,
+            "draining" if engine.draining else engine.phase,
+            engine.implementation,
+            engine.pool,
+            ", ".join(engine.models),
+            f"{engine.outstanding}/{engine.max_concurrency}",
+            engine.breaker,
+            engine.executor_id,
+        )
+    output().print(table)
+
+
+async def _list() -> list[EngineView]:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        return await mesh.engines()
+
+
+async def _register(registration: EngineRegistration) -> EngineView:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        return await mesh.register_engine(registration)
+
+
+async def _drain(engine_id: str, undo: bool) -> EngineView:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        return await mesh.drain_engine(engine_id, undo=undo)
+
+
+async def _remove(engine_id: str, drain: bool, timeout_seconds: float) -> EngineRemoval:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        return await mesh.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)

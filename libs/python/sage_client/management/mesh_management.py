@@ -1,0 +1,152 @@
+"""The verbs of operators. Each is a call of the service that answers for it, wherever its instances run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc.aio import Channel
+
+from sage.llm.v1 import llm_pb2, llm_pb2_grpc
+from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from sage_client.management.results import (
+    EngineRegistration,
+    EngineRemoval,
+    EngineView,
+    Explanation,
+    PolicyChange,
+    PolicyInForce,
+)
+from sage_client.management.service_calls import ListInstances, ServiceCalls
+from sage_client.management.translation import engine_of_book, engine_view, explanation
+from sage_common.errors import NotFoundError, UnavailableError, UnprocessableError
+from sage_control_plane.engines import DEFAULT_POOL
+from sage_mesh.wire import state_from_wire
+from sage_platform.registry import Instance
+
+SCHEDULER = "scheduler"
+COORDINATOR = "llm-coordinator"
+CALL_SECONDS = 10.0
+# What a removal may take beyond the wait for its requests: the engine's own stop.
+STOP_SECONDS = 20.0
+DRAIN_SECONDS = 30.0
+MOST_DRAIN_SECONDS = 3600.0
+
+
+class MeshManagement:
+    """Shows and changes the mesh. Every method raises UnavailableError when the service it needs does not answer."""
+
+    def __init__(self, list_instances: ListInstances) -> None:
+        self._calls = ServiceCalls(list_instances)
+
+    async def policy(self, pool: str = "") -> PolicyInForce:
+        """The policy of a pool; empty for the default one. Raises NotFoundError for a pool that is not known."""
+        request = scheduler_pb2.GetPolicyRequest(pool=pool)
+        answer: scheduler_pb2.GetPolicyResponse = await self._calls.any(
+            SCHEDULER, lambda c: _scheduler(c).GetPolicy(request, timeout=CALL_SECONDS)
+        )
+        return PolicyInForce(pool or DEFAULT_POOL, answer.policy, tuple(answer.available))
+
+    async def set_policy(self, policy: str, pool: str = "") -> PolicyChange:
+        """Change the policy of a pool, or of every pool when ``pool`` is empty; queued work is kept.
+
+        Raises:
+            InvalidRequestError: no policy has this name; the message lists those that exist.
+            NotFoundError: no pool is called so.
+        """
+        request = scheduler_pb2.SetPolicyRequest(policy=policy, pool=pool)
+        answer: scheduler_pb2.SetPolicyResponse = await self._calls.any(
+            SCHEDULER, lambda c: _scheduler(c).SetPolicy(request, timeout=CALL_SECONDS)
+        )
+        return PolicyChange(pool or None, answer.previous, answer.policy)
+
+    async def engines(self) -> list[EngineView]:
+        """Every engine by id, with the books of the scheduler that leads its pool."""
+        answers: list[scheduler_pb2.ListEnginesResponse] = await self._calls.every(
+            SCHEDULER, lambda c: _scheduler(c).ListEngines(scheduler_pb2.ListEnginesRequest(), timeout=CALL_SECONDS)
+        )
+        views: dict[str, EngineView] = {}
+        for view in (engine_of_book(book) for answer in answers for book in answer.engines):
+            # Only the pool's leader knows the breaker, and only its counts are the ones that it decides by.
+            if view.breaker or view.engine_id not in views:
+                views[view.engine_id] = view
+        return [views[engine_id] for engine_id in sorted(views)]
+
+    async def register_engine(self, registration: EngineRegistration) -> EngineView:
+        """Have a coordinator take a server in; its phase says how far it is.
+
+        Raises:
+            InvalidRequestError: the URL is none.
+            ConflictError: an engine of this name is registered.
+        """
+        request = llm_pb2.RegisterEngineRequest(
+            engine_id=registration.engine_id,
+            url=registration.url,
+            api_key=registration.api_key,
+            pool=registration.pool,
+            max_concurrency=registration.max_concurrency,
+        )
+        answered = await self._calls.any(
+            COORDINATOR, lambda c: _coordinator(c).RegisterEngine(request, timeout=CALL_SECONDS)
+        )
+        return engine_view(state_from_wire(answered.engine, ""))
+
+    async def drain_engine(self, engine_id: str, *, undo: bool = False) -> EngineView:
+        """Stop new work to an engine, or allow it again; what runs on it goes on. Raises NotFoundError."""
+        request = scheduler_pb2.DrainEngineRequest(engine_id=engine_id, undo=undo)
+        answer: scheduler_pb2.DrainEngineResponse = await self._calls.any(
+            SCHEDULER, lambda c: _scheduler(c).DrainEngine(request, timeout=CALL_SECONDS)
+        )
+        return engine_of_book(answer.engine)
+
+    async def remove_engine(
+        self, engine_id: str, *, drain: bool = False, timeout_seconds: float = DRAIN_SECONDS
+    ) -> EngineRemoval:
+        """Remove an engine for good; with ``drain`` when its requests have ended, or at the time-out.
+
+        Raises:
+            NotFoundError: no engine has this id.
+            UnprocessableError: it belongs to a service that removes no engines.
+            ConflictError: it is being removed already.
+        """
+        owner = await self._owner(engine_id)
+        request = llm_pb2.RemoveEngineRequest(
+            engine_id=engine_id, drain=drain, timeout_ms=max(1, int(timeout_seconds * 1000))
+        )
+        longest = (timeout_seconds if drain else 0.0) + STOP_SECONDS
+        answer: llm_pb2.RemoveEngineResponse = await self._calls.at(
+            owner, lambda c: _coordinator(c).RemoveEngine(request, timeout=longest)
+        )
+        return EngineRemoval(engine_id, answer.aborted)
+
+    async def explain(self, request_id: str) -> list[Explanation]:
+        """What the schedulers decided about a request, the last to decide coming first. Raises NotFoundError."""
+        request = scheduler_pb2.ExplainRequest(request_id=request_id)
+        answer: scheduler_pb2.ExplainResponse = await self._calls.any(
+            SCHEDULER, lambda c: _scheduler(c).Explain(request, timeout=CALL_SECONDS)
+        )
+        return [explanation(message) for message in answer.explanations]
+
+    async def _owner(self, engine_id: str) -> Instance:
+        engines = {engine.engine_id: engine for engine in await self.engines()}
+        engine = engines.get(engine_id)
+        if engine is None:
+            known = ", ".join(engines) or "none"
+            raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
+        owner = await self._calls.instance(engine.executor_id)
+        if owner is None:
+            raise UnavailableError(f"{engine.executor_id}, which owns the engine {engine_id!r}, is not registered")
+        if owner.service != COORDINATOR:
+            raise UnprocessableError(
+                f"the engine {engine_id!r} is part of its {owner.service} and goes with it; "
+                f"`sage engine drain {engine_id}` stops new work to it",
+                code="engine_not_removable",
+            )
+        return owner
+
+
+def _scheduler(channel: Channel) -> Any:
+    return scheduler_pb2_grpc.SchedulerServiceStub(channel)  # type: ignore[no-untyped-call]
+
+
+def _coordinator(channel: Channel) -> Any:
+    return llm_pb2_grpc.LlmServiceStub(channel)  # type: ignore[no-untyped-call]

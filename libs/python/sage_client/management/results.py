@@ -1,0 +1,148 @@
+"""Policies, engines, decisions in plain values. ``dataclasses.asdict`` of each is its JSON in REST and ``--json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInForce:
+    """The policy of a pool, and the names that may be set."""
+
+    pool: str
+    policy: str
+    available: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """A change of policy; ``pool`` is None when it was for every pool, and ``previous`` then the default pool's."""
+
+    pool: str | None
+    previous: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """An engine, with the scheduler's books where a scheduler has it.
+
+    Attributes:
+        running: requests that its executor says it holds.
+        outstanding: requests outstanding by the scheduler's own count.
+        draining: whether an operator drains it.
+        breaker: ``closed``, ``open`` or ``half_open``; empty while no scheduler leads its pool.
+        heartbeat_age_seconds: since its executor was last heard.
+    """
+
+    engine_id: str
+    implementation: str
+    pool: str
+    phase: str
+    reason: str
+    executor_id: str
+    models: tuple[str, ...]
+    max_concurrency: int
+    max_outstanding_tokens: int
+    running: int
+    waiting: int
+    kv_cache_usage: float
+    url: str
+    labels: dict[str, str]
+    outstanding: int = 0
+    outstanding_tokens: int = 0
+    draining: bool = False
+    breaker: str = ""
+    heartbeat_age_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRegistration:
+    """An OpenAI-compatible server to take in.
+
+    Attributes:
+        engine_id: name; empty makes one from the URL. The engine's id is this and a tail.
+        pool: empty for the default one.
+        max_concurrency: requests outstanding at once; 0 for the default.
+    """
+
+    url: str
+    engine_id: str = ""
+    api_key: str = ""
+    pool: str = ""
+    max_concurrency: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRemoval:
+    """An engine was removed; ``aborted`` requests were still running on it."""
+
+    engine_id: str
+    aborted: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """An engine that was considered for a request, and its score; higher is better."""
+
+    engine_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchView:
+    """One dispatch; ``at_ms`` counts from the request's arrival. The error is the one that ended the attempt."""
+
+    engine_id: str
+    tries: int
+    hedge: bool
+    at_ms: float
+    queue_ms: float
+    band: str
+    candidates: tuple[CandidateView, ...]
+    predicted_ttft_ms: float | None
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationView:
+    """What the classifier found out; targets are milliseconds, 0 for none."""
+
+    kind: str
+    pool: str
+    model: str
+    service_class: str
+    priority: str
+    slo_ttft_ms: int
+    slo_tpot_ms: int
+    slo_end_to_end_ms: int
+    input_tokens: int
+    output_tokens: int
+    streaming: bool
+    sheddable: bool
+    resumable: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one scheduler decided about a request; ``sage.scheduler.v1.Explanation`` describes the fields."""
+
+    request_id: str
+    scheduler_id: str
+    state: str
+    tenant: str
+    classification: ClassificationView | None
+    policy: str
+    band: str
+    age_ms: int
+    decided_ms_ago: int
+    queue_ms: float
+    engine_id: str
+    predicted_ttft_ms: float | None
+    actual_ttft_ms: float | None
+    ended_after_ms: float | None
+    dispatches: tuple[DispatchView, ...]
+    error_code: str
+    error_message: str

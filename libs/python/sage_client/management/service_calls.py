@@ -1,0 +1,99 @@
+"""Calls to the instances of a service, which the registry names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from grpc.aio import AioRpcError, Channel
+from nats.errors import Error as NatsError
+
+from sage_common.errors import SageError, UnavailableError
+from sage_platform.grpc_server import channel
+from sage_platform.grpc_status import error_from_status, is_unanswered
+from sage_platform.registry import Instance
+
+T = TypeVar("T")
+ListInstances = Callable[[], Awaitable[list[Instance]]]
+# What is done over an open channel.
+Call = Callable[[Channel], Awaitable[T]]
+
+REGISTRY_SECONDS = 2.0
+
+
+class ServiceCalls:
+    """Finds instances and calls them. One that was killed stays in the registry for some seconds: the next is tried."""
+
+    def __init__(self, list_instances: ListInstances) -> None:
+        self._list_instances = list_instances
+
+    async def any(self, service: str, call: Call[T]) -> T:
+        """Call one instance; those that do not answer are passed over.
+
+        Raises:
+            UnavailableError: none is registered, or none answers.
+            SageError: what the instance raised.
+        """
+        failure: SageError | None = None
+        for instance in await self.instances(service):
+            try:
+                return await self._call(instance, call)
+            except AioRpcError as error:
+                failure = error_from_status(error, service, instance.grpc_address)
+                if not is_unanswered(error):
+                    raise failure from None
+        raise failure or _none_registered(service)
+
+    async def every(self, service: str, call: Call[T]) -> list[T]:
+        """Call every instance at the same time; return the answers of those that answer.
+
+        Raises:
+            UnavailableError: none is registered, or none answers.
+        """
+        instances = await self.instances(service)
+        outcomes = await asyncio.gather(*(self._call(i, call) for i in instances), return_exceptions=True)
+        answers: list[T] = []
+        failure: SageError | None = None
+        for instance, outcome in zip(instances, outcomes, strict=True):
+            if isinstance(outcome, AioRpcError):
+                failure = error_from_status(outcome, service, instance.grpc_address)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                answers.append(outcome)
+        if not answers:
+            raise failure or _none_registered(service)
+        return answers
+
+    async def at(self, instance: Instance, call: Call[T]) -> T:
+        """Call this instance. Raises SageError as ``any`` does."""
+        try:
+            return await self._call(instance, call)
+        except AioRpcError as error:
+            raise error_from_status(error, instance.service, instance.grpc_address) from None
+
+    async def instance(self, instance_id: str) -> Instance | None:
+        """The instance with this id, if it is registered."""
+        return next((i for i in await self._instances() if i.instance_id == instance_id), None)
+
+    async def instances(self, service: str) -> list[Instance]:
+        """The registered instances of a service, the one that started first coming first."""
+        return [instance for instance in await self._instances() if instance.service == service]
+
+    async def _instances(self) -> list[Instance]:
+        try:
+            return await asyncio.wait_for(self._list_instances(), REGISTRY_SECONDS)
+        except (NatsError, asyncio.TimeoutError) as error:
+            raise UnavailableError(
+                f"the registry does not answer ({error or type(error).__name__}); `sage status` shows if NATS runs",
+                code="nats_unreachable",
+            ) from None
+
+    async def _call(self, instance: Instance, call: Call[T]) -> T:
+        async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)]) as opened:
+            return await call(opened)
+
+
+def _none_registered(service: str) -> UnavailableError:
+    return UnavailableError(f"no {service} is registered; `sage status` shows what runs, `sage up` starts one")

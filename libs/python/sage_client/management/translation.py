@@ -1,0 +1,115 @@
+"""The services' messages in plain values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sage.inference.v1 import request_pb2
+from sage.scheduler.v1 import scheduler_pb2
+from sage_client.management.results import (
+    CandidateView,
+    ClassificationView,
+    DispatchView,
+    EngineView,
+    Explanation,
+)
+from sage_control_plane.engines import EngineState
+from sage_mesh.wire import classification_from_wire, state_from_wire
+
+
+def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> EngineView:
+    """An engine as its executor describes it, without a scheduler's books."""
+    spec = state.spec
+    return EngineView(
+        engine_id=spec.engine_id,
+        implementation=spec.implementation,
+        pool=spec.pool,
+        phase=state.phase.name.lower(),
+        reason=state.reason,
+        executor_id=state.executor_id,
+        models=tuple(card.name for card in spec.models),
+        max_concurrency=spec.max_concurrency,
+        max_outstanding_tokens=spec.max_outstanding_tokens,
+        running=len(state.running),
+        waiting=state.engine_waiting,
+        kv_cache_usage=round(state.kv_cache_usage, 4),
+        url=spec.url,
+        labels=dict(spec.labels),
+        outstanding=len(state.running),
+        outstanding_tokens=sum(running.tokens for running in state.running),
+        heartbeat_age_seconds=round(heartbeat_age_seconds, 3),
+    )
+
+
+def engine_of_book(book: scheduler_pb2.EngineBook) -> EngineView:
+    """An engine with the books of a scheduler."""
+    state = state_from_wire(book.state, book.executor_id)
+    return replace(
+        engine_view(state, heartbeat_age_seconds=book.heartbeat_age_ms / 1000),
+        outstanding=book.outstanding,
+        outstanding_tokens=book.outstanding_tokens,
+        draining=book.draining,
+        breaker=book.breaker,
+    )
+
+
+def explanation(message: scheduler_pb2.Explanation) -> Explanation:
+    """What a scheduler tells of a request."""
+    return Explanation(
+        request_id=message.request_id,
+        scheduler_id=message.scheduler_id,
+        state=message.state,
+        tenant=message.tenant,
+        classification=_classification(message.classification) if message.HasField("classification") else None,
+        policy=message.policy,
+        band=message.band,
+        age_ms=message.age_ms,
+        decided_ms_ago=message.decided_ms_ago,
+        queue_ms=round(message.queue_ms, 3),
+        engine_id=message.engine_id,
+        predicted_ttft_ms=_rounded(message.predicted_ttft_ms) if message.HasField("predicted_ttft_ms") else None,
+        actual_ttft_ms=_rounded(message.actual_ttft_ms) if message.HasField("actual_ttft_ms") else None,
+        ended_after_ms=_rounded(message.ended_after_ms) if message.HasField("ended_after_ms") else None,
+        dispatches=tuple(_dispatch(dispatch) for dispatch in message.dispatches),
+        error_code=message.error_code,
+        error_message=message.error_message,
+    )
+
+
+def _dispatch(message: scheduler_pb2.DispatchExplanation) -> DispatchView:
+    return DispatchView(
+        engine_id=message.engine_id,
+        tries=message.tries,
+        hedge=message.hedge,
+        at_ms=_rounded(message.at_ms),
+        queue_ms=_rounded(message.queue_ms),
+        band=message.band,
+        candidates=tuple(CandidateView(c.engine_id, round(c.score, 4)) for c in message.candidates),
+        predicted_ttft_ms=_rounded(message.predicted_ttft_ms) if message.HasField("predicted_ttft_ms") else None,
+        error_code=message.error_code,
+        error_message=message.error_message,
+    )
+
+
+def _classification(message: request_pb2.Classification) -> ClassificationView:
+    value = classification_from_wire(message)
+    return ClassificationView(
+        kind=value.kind.name.lower(),
+        pool=value.pool,
+        model=value.model,
+        service_class=value.service_class.name.lower(),
+        priority=value.priority.name.lower(),
+        slo_ttft_ms=value.slo.ttft_ms,
+        slo_tpot_ms=value.slo.tpot_ms,
+        slo_end_to_end_ms=value.slo.end_to_end_ms,
+        input_tokens=value.input_tokens,
+        output_tokens=value.output_tokens,
+        streaming=value.streaming,
+        sheddable=value.sheddable,
+        resumable=value.resumable,
+        reasons=value.reasons,
+    )
+
+
+def _rounded(milliseconds: float) -> float:
+    return round(milliseconds, 3)

@@ -1,0 +1,114 @@
+"""What executors report of attempts: begun, finished, failed, cancelled."""
+
+from __future__ import annotations
+
+from sage_common.errors import SageError
+from sage_control_plane.breaker import Blame, blame
+from sage_control_plane.decisions import Outcome
+from sage_control_plane.engine_book import EngineBook
+from sage_control_plane.hedging import Hedging
+from sage_control_plane.jobs import Job, JobState
+from sage_control_plane.ledger import Ledger
+from sage_control_plane.recovery import Recovery
+from sage_control_plane.requests import Attempt
+
+
+class Attempts:
+    """Carries reports into the books, and what they teach into the predictions."""
+
+    def __init__(self, ledger: Ledger, recovery: Recovery, hedging: Hedging) -> None:
+        self._ledger = ledger
+        self._recovery = recovery
+        self._hedging = hedging
+
+    def current(self, request_id: str, attempt: Attempt) -> Job | None:
+        """The job that this attempt is at, if it runs; word of another attempt comes late."""
+        job = self._ledger.jobs.get(request_id)
+        if job is None:
+            return None
+        if job.state is JobState.RUNNING and job.attempt == attempt:
+            return job
+        hedge = self._ledger.hedges.get(request_id)
+        return hedge if hedge is not None and hedge.attempt == attempt else None
+
+    def first_token(self, job: Job, now: float, ttft_seconds: float) -> None:
+        """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
+        if job.begun:
+            return
+        self._hedging.began(job, now)
+        seconds = ttft_seconds or now - job.dispatched_at
+        book = self._ledger.roster.books[job.engine_id]
+        self._ledger.roster.learn_begin(book, job, now, seconds)
+        if not book.free:
+            self._ledger.freed(book)
+        self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft, now)
+
+    def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:
+        """An answer is complete."""
+        ledger = self._ledger
+        self.first_token(job, now, ttft_seconds)
+        book = ledger.roster.books[job.engine_id]
+        ledger.roster.learn_finish(book, job, now, used[1])
+        engine_seconds = book.forecast.share_seconds - job.share_mark
+        ledger.release(job)
+        book.breaker.succeeded()
+        self._settle(job, used, engine_seconds)
+        ledger.freed(book)
+        ledger.end(job, Outcome.FINISHED, now)
+
+    def failed(self, job: Job, error: SageError, now: float, *, started_replying: bool) -> None:
+        """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
+        ledger = self._ledger
+        ledger.log.attempt_failed(job.request_id, job.attempt, error)
+        book = ledger.release(job)
+        self._blame(book, error, now)
+        ledger.freed(book)
+        if not started_replying and error.retryable:
+            self._recovery.failed(job, error, now)
+            return
+        # The executor has given the error to the edge as the answer.
+        self._hedging.ended(job)
+        self._refund(job)
+        ledger.end(job, Outcome.FAILED, now)
+
+    def cancelled(self, job: Job, now: float) -> None:
+        """An attempt was stopped because somebody said so: the request ends."""
+        ledger = self._ledger
+        self._hedging.ended(job)
+        book = ledger.release(job)
+        book.breaker.neutral()
+        ledger.freed(book)
+        ledger.end(job, Outcome.CANCELLED, now)
+
+    def unheard(self, engine_id: str) -> None:
+        """An engine has not been heard for a while: what it said of its own queue counts no more."""
+        book = self._ledger.roster.books.get(engine_id)
+        if book is not None:
+            book.credits.uncorrect()
+            self._ledger.freed(book)
+
+    def _settle(self, job: Job, used: tuple[int, int], engine_seconds: float) -> None:
+        """Correct the tenant's charge to what was used, and learn what such work costs."""
+        request = job.request
+        if request is None:
+            return
+        ledger, classification = self._ledger, request.classification
+        input_tokens = used[0] or classification.input_tokens
+        output_tokens = used[1] or job.output_tokens
+        if not job.adopted:
+            ledger.prices.learn(classification.route, input_tokens, output_tokens, engine_seconds)
+        cost = ledger.prices.seconds(classification.route, input_tokens, output_tokens)
+        ledger.queue.policy.settled(request, cost - job.charged_seconds)
+        ledger.lengths.learn(request.tenant, classification, used[1])
+
+    def _refund(self, job: Job) -> None:
+        if job.request is not None:
+            self._ledger.queue.policy.settled(job.request, -job.charged_seconds)
+
+    def _blame(self, book: EngineBook, error: SageError, now: float) -> None:
+        if blame(error) is Blame.NONE:
+            book.breaker.neutral()
+            return
+        book.breaker.failed()
+        if book.breaker.tripped and self._ledger.roster.may_eject(book):
+            self._ledger.deadlines.arm("breaker", book.engine_id, now + book.breaker.open())

@@ -1,0 +1,46 @@
+"""Bands: groups of requests that are served in order of importance."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from sage_control_plane.requests import PendingRequest, Priority, ServiceClass
+
+
+class Band(IntEnum):
+    """The bands, the most important first."""
+
+    URGENT = 0
+    TIGHT = 1
+    INTERACTIVE = 2
+    DEFAULT = 3
+    BEST_EFFORT = 4
+    BULK = 5
+
+
+_OF_CLASS = {
+    ServiceClass.INTERACTIVE: Band.INTERACTIVE,
+    ServiceClass.EMBEDDING: Band.TIGHT,
+    ServiceClass.DEFAULT: Band.DEFAULT,
+    ServiceClass.BULK: Band.BULK,
+}
+_SHIFT = {
+    Priority.CRITICAL: -2,
+    Priority.HIGH: -1,
+    Priority.NORMAL: 0,
+    Priority.LOW: 1,
+    Priority.BACKGROUND: 5,
+}
+
+
+def band_of(request: PendingRequest) -> Band:
+    """Return the band of a request's class, moved by its priority.
+
+    Embeddings go before chats: their targets are tight and they cost little, and an engine whose prompts are all taken
+    up by chats could never begin one in time. BEST_EFFORT is for requests whose target cannot be met any more; nobody
+    is moved there by priority.
+    """
+    classification = request.classification
+    shifted = _OF_CLASS[classification.service_class] + _SHIFT[classification.priority]
+    band = Band(min(Band.BULK, max(Band.URGENT, shifted)))
+    return Band.BULK if band is Band.BEST_EFFORT else band

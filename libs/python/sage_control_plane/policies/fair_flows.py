@@ -1,0 +1,121 @@
+"""One band of the hybrid policy: a flow for each tenant, the one served least first, and laxity within it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sage_control_plane.lanes import Lane
+from sage_control_plane.policies.virtual_counters import VirtualCounters
+from sage_control_plane.removable_heap import RemovableHeap
+
+
+class _LaneFlows:
+    """The flows of one lane: a heap of each tenant's requests, and a heap of the tenants."""
+
+    __slots__ = ("flows", "tenants")
+
+    def __init__(self) -> None:
+        self.flows: dict[str, RemovableHeap[str]] = {}
+        self.tenants: RemovableHeap[str] = RemovableHeap()
+
+
+class FairFlows:
+    """The queued id that goes first among the open lanes, in O(log n) plus the lanes that its tenant waits in.
+
+    Order: the tenant's counter, then the request's own key. Keys must be unique.
+    """
+
+    def __init__(self, counters: VirtualCounters) -> None:
+        self._counters = counters
+        self._lanes: dict[Lane, _LaneFlows] = {}
+        self._lanes_of: dict[str, set[Lane]] = {}
+        self._where: dict[str, tuple[Lane, str]] = {}
+        self._heads: RemovableHeap[Lane] = RemovableHeap()
+        self._closed: set[Lane] = set()
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def push(self, request_id: str, tenant: str, lane: Lane, key: Any) -> None:
+        """Queue an id that is not queued."""
+        self._counters.joined(tenant)
+        book = self._lanes.get(lane)
+        if book is None:
+            book = self._lanes[lane] = _LaneFlows()
+        flow = book.flows.get(tenant)
+        if flow is None:
+            flow = book.flows[tenant] = RemovableHeap()
+            self._lanes_of.setdefault(tenant, set()).add(lane)
+        flow.push(request_id, key)
+        self._where[request_id] = (lane, tenant)
+        self._show(tenant, lane, book)
+
+    def remove(self, request_id: str) -> bool:
+        """Take an id out; return whether it was queued."""
+        where = self._where.pop(request_id, None)
+        if where is None:
+            return False
+        lane, tenant = where
+        book = self._lanes[lane]
+        flow = book.flows[tenant]
+        flow.remove(request_id)
+        self._counters.left(tenant)
+        if flow:
+            self._show(tenant, lane, book)
+            return True
+        del book.flows[tenant]
+        book.tenants.remove(tenant)
+        lanes = self._lanes_of[tenant]
+        lanes.discard(lane)
+        if not lanes:
+            del self._lanes_of[tenant]
+        if book.flows:
+            self._show_head(lane, book)
+        else:
+            del self._lanes[lane]
+            self._closed.discard(lane)
+            self._heads.remove(lane)
+        return True
+
+    def first(self) -> str | None:
+        """Return the id that goes first among the open lanes."""
+        head = self._heads.peek()
+        if head is None:
+            return None
+        book = self._lanes[head[1]]
+        tenant = book.tenants.peek()
+        assert tenant is not None
+        first = book.flows[tenant[1]].peek()
+        assert first is not None
+        return first[1]
+
+    def recounted(self, tenant: str) -> None:
+        """The tenant's counter has changed."""
+        for lane in self._lanes_of.get(tenant, ()):
+            self._show(tenant, lane, self._lanes[lane])
+
+    def open(self, lane: Lane) -> None:
+        """Let ``first`` look at the lane again."""
+        if lane in self._closed:
+            self._closed.discard(lane)
+            self._show_head(lane, self._lanes[lane])
+
+    def close(self, lane: Lane) -> None:
+        """Keep ``first`` from looking at the lane until it is opened."""
+        if lane in self._lanes:
+            self._closed.add(lane)
+            self._heads.remove(lane)
+
+    def _show(self, tenant: str, lane: Lane, book: _LaneFlows) -> None:
+        """Put a tenant of a lane where its counter and its first request say."""
+        first = book.flows[tenant].peek()
+        assert first is not None
+        book.tenants.push(tenant, (self._counters.value(tenant), first[0]))
+        self._show_head(lane, book)
+
+    def _show_head(self, lane: Lane, book: _LaneFlows) -> None:
+        if lane in self._closed:
+            return
+        first = book.tenants.peek()
+        if first is not None and self._heads.key(lane) is not first[0]:
+            self._heads.push(lane, first[0])

@@ -1,0 +1,202 @@
+"""Bands with holdback, fair flows within them, least laxity within those, and feasibility before all."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sage_control_plane.lanes import Lane
+from sage_control_plane.policies.bands import Band, band_of
+from sage_control_plane.policies.fair_flows import FairFlows
+from sage_control_plane.policies.hybrid_settings import HybridSettings
+from sage_control_plane.policies.laxity import deadline, latest_start
+from sage_control_plane.policies.policy import Pick, PoolView
+from sage_control_plane.policies.virtual_counters import VirtualCounters
+from sage_control_plane.requests import PendingRequest
+
+# What has so much time left is feasible, whatever is predicted.
+FAR_OFF_SECONDS = 30.0
+
+_NEVER = float("inf")
+_FIRST_FIRST = tuple(Band)
+_LAST_FIRST = tuple(reversed(Band))
+
+
+class HybridSchedulingPolicy:
+    """Meets as many targets as it can, shares what is left, and starves nobody. The default.
+
+    1. Band: the most important first. A later band dispatches only up to a saturation that falls from band to band
+       (priority holdback), so that engines keep room for what is more important, while such work has come of late.
+    2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Bulk
+       work has counters of its own: what a tenant gets of spare capacity is not held against its urgent requests.
+       A tenant that is ``lead_seconds`` ahead of another has no claim on its band either: the other's request of a
+       later band goes first, or who asks for enough chats could keep everybody else from anything less urgent.
+    3. Laxity: within a tenant's flow the request that can wait least goes first.
+    4. Feasibility: a request that no free engine can begin in time any more gives way to those that can still be
+       helped: it is refused if it may be shed, else it goes on as best effort, by arrival. Plain deadline order
+       collapses past saturation; this is what prevents that (SCORPIO, arXiv 2505.23022; SLOs-Serve, 2504.08784).
+
+    Bound: a band in which something waits for an open lane gets a dispatch at least every ``starvation_seconds``
+    (once an engine is free), so a request with k others before it in its band waits for at most k + 1 times that.
+
+    It trades a little throughput (the holdback) and the order of arrival for targets, and relies on predictions for
+    feasibility; while none can be trusted, a request is infeasible only when its deadline has passed.
+    """
+
+    name: ClassVar[str] = "hybrid"
+
+    def __init__(self, settings: HybridSettings | None = None) -> None:
+        settings = settings or HybridSettings()
+        self._settings = settings
+        urgent, spare = VirtualCounters(settings.weights), VirtualCounters(settings.weights)
+        self._bands = [FairFlows(spare if band is Band.BULK else urgent) for band in Band]
+        self._counters = [spare if band is Band.BULK else urgent for band in Band]
+        bands = list(zip(self._bands, self._counters, strict=True))
+        self._sharing = [[flows for flows, theirs in bands if theirs is mine] for mine in self._counters]
+        step = (settings.holdback_most - settings.holdback_least) / (len(Band) - 1)
+        self._limits = [settings.holdback_most - band * step for band in Band]
+        self._queued: dict[str, tuple[PendingRequest, Lane, Band]] = {}
+        self._lanes: dict[Lane, int] = {}
+        self._closed: set[Lane] = set()
+        self._removed: tuple[str, Band] = ("", Band.BULK)
+        self._sequence = 0
+        # When each band last got a request, and since when it has waited for a dispatch.
+        self._pushed_at = [-_NEVER] * len(Band)
+        self._waits_since = [_NEVER] * len(Band)
+        self._change_at: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
+        band = band_of(request)
+        self._pushed_at[band] = now
+        self._enter(request, lane, band, latest_start(request, view), now)
+
+    def _enter(self, request: PendingRequest, lane: Lane, band: Band, key: float, now: float) -> None:
+        flows = self._bands[band]
+        if not flows:
+            self._waits_since[band] = now
+        self._sequence += 1
+        self._queued[request.request_id] = (request, lane, band)
+        self._lanes[lane] = self._lanes.get(lane, 0) + 1
+        flows.push(request.request_id, request.tenant, lane, (key, self._sequence))
+        if lane in self._closed:
+            flows.close(lane)
+
+    def remove(self, request_id: str) -> bool:
+        queued = self._queued.pop(request_id, None)
+        if queued is None:
+            return False
+        _, lane, band = queued
+        self._removed = (request_id, band)
+        flows = self._bands[band]
+        flows.remove(request_id)
+        if self._lanes[lane] > 1:
+            self._lanes[lane] -= 1
+        else:
+            del self._lanes[lane]
+            self._closed.discard(lane)
+        if not flows:
+            self._waits_since[band] = _NEVER
+        return True
+
+    def next(self, now: float, view: PoolView) -> Pick | None:
+        self._change_at = None
+        if not self._queued:
+            return None
+        starved_since = now - self._settings.starvation_seconds
+        if min(self._waits_since) <= starved_since:
+            for band in _LAST_FIRST:
+                if self._waits_since[band] <= starved_since:
+                    pick = self._first(band, now, view)
+                    if pick is not None:
+                        return pick
+        saturation = view.saturation
+        newest_before = -_NEVER
+        for band in _FIRST_FIRST:
+            # A band that waits for nothing is empty.
+            if self._waits_since[band] != _NEVER:
+                held_until = newest_before + self._settings.holdback_memory_seconds
+                limit = self._limits[band if held_until > now else 0]
+                if saturation < limit or saturation <= 0.0:
+                    pick = self._first(band, now, view)
+                    if pick is not None:
+                        return self._less_served(pick, band, now, view) or pick
+                else:
+                    self._look_again(self._waits_since[band] + self._settings.starvation_seconds, now)
+                    if saturation < self._limits[0]:
+                        self._look_again(held_until, now)
+            if self._pushed_at[band] > newest_before:
+                newest_before = self._pushed_at[band]
+        return None
+
+    def _less_served(self, pick: Pick, band: Band, now: float, view: PoolView) -> Pick | None:
+        """A request of a later band whose tenant is so far behind the pick's that the band counts no more."""
+        counters = self._counters[band]
+        if band >= Band.DEFAULT or counters.active < 2:
+            return None
+        most = counters.value(pick.request.tenant) - self._settings.lead_seconds * view.engines
+        if most <= counters.smallest:
+            return None
+        for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
+            request_id = self._bands[later].first()
+            if request_id is not None and counters.value(self._queued[request_id][0].tenant) < most:
+                other = self._first(later, now, view)
+                if other is not None and counters.value(other.request.tenant) < most:
+                    return other
+        return None
+
+    def _look_again(self, at: float, now: float) -> None:
+        if at > now and (self._change_at is None or at < self._change_at):
+            self._change_at = at
+
+    def _first(self, band: Band, now: float, view: PoolView) -> Pick | None:
+        """The first feasible request of a band; those found infeasible on the way are shed or demoted."""
+        flows = self._bands[band]
+        while (request_id := flows.first()) is not None:
+            request, lane, _ = self._queued[request_id]
+            if band is Band.BEST_EFFORT or self._feasible(request, now, view):
+                return Pick(request, band.name.lower())
+            if request.classification.sheddable:
+                return Pick(request, band.name.lower(), shed="no engine can meet the request's deadline")
+            if band is Band.BULK:
+                return Pick(request, band.name.lower())
+            since = self._waits_since[band]
+            self.remove(request_id)
+            self._enter(request, lane, Band.BEST_EFFORT, request.arrived_at, now)
+            self._waits_since[Band.BEST_EFFORT] = min(since, self._waits_since[Band.BEST_EFFORT])
+        return None
+
+    def _feasible(self, request: PendingRequest, now: float, view: PoolView) -> bool:
+        due = deadline(request)
+        reserve = self._settings.margin * (due - request.arrived_at)
+        slack = due - reserve - now
+        if slack <= 0 or slack > FAR_OFF_SECONDS:
+            return slack > 0
+        return view.can_begin_within(request, slack)
+
+    def open(self, lane: Lane) -> None:
+        self._closed.discard(lane)
+        for flows in self._bands:
+            flows.open(lane)
+
+    def close(self, lane: Lane) -> None:
+        if lane in self._lanes:
+            self._closed.add(lane)
+            for flows in self._bands:
+                flows.close(lane)
+
+    def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
+        removed_id, band = self._removed
+        if removed_id == request.request_id and self._bands[band]:
+            self._waits_since[band] = now
+        self.settled(request, engine_seconds)
+
+    def settled(self, request: PendingRequest, engine_seconds: float) -> None:
+        band = band_of(request)
+        self._counters[band].charge(request.tenant, engine_seconds)
+        for flows in self._sharing[band]:
+            flows.recounted(request.tenant)
+
+    def next_change_at(self) -> float | None:
+        return self._change_at

@@ -1,0 +1,44 @@
+"""Knobs of the hybrid policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class HybridSettings:
+    """How bands, flows and feasibility work together.
+
+    Attributes:
+        holdback_most: saturation up to which the first band may dispatch.
+        holdback_least: saturation up to which the last band may; those between are evenly spaced.
+        holdback_memory_seconds: how long after the last request of an earlier band a later one is held back for it.
+        starvation_seconds: a band that has waited so long for a dispatch gets one, whatever the saturation.
+        lead_seconds: seconds of the whole pool's work by which a tenant may be ahead of another before that one's less
+            urgent requests go first.
+        margin: share of a target that is kept in reserve when a request is judged feasible.
+        weights: shares of the tenants; 1 for those not named.
+    """
+
+    holdback_most: float = 1.0
+    holdback_least: float = 0.3
+    holdback_memory_seconds: float = 10.0
+    starvation_seconds: float = 10.0
+    lead_seconds: float = 0.5
+    margin: float = 0.05
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a figure out of range."""
+        if not 0 < self.holdback_least <= self.holdback_most:
+            raise ValueError(
+                f"holdback is {self.holdback_most} to {self.holdback_least}; it must fall, and stay above 0"
+            )
+        if self.starvation_seconds <= 0:
+            raise ValueError(f"starvation_seconds is {self.starvation_seconds}; it must be above 0")
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"margin is {self.margin}; it must be in [0, 1)")
+        for tenant, weight in self.weights.items():
+            if weight <= 0:
+                raise ValueError(f"the weight of tenant {tenant!r} is {weight}; it must be above 0")

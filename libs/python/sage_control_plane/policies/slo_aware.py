@@ -1,0 +1,29 @@
+"""Least laxity first."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sage_control_plane.policies.laxity import latest_start
+from sage_control_plane.policies.policy import PoolView
+from sage_control_plane.policies.static_key import StaticKeyPolicy
+from sage_control_plane.requests import PendingRequest
+
+
+class SloAwareSchedulingPolicy(StaticKeyPolicy):
+    """The request that can wait least goes first.
+
+    ``laxity = deadline - now - predicted TTFT``; ``now`` is common to all, so ``deadline - predicted TTFT`` is a
+    static key. Without trusted predictions it is earliest deadline first.
+
+    Bound: deadlines are at most the longest target after arrival, so a request is overtaken by none that arrives later
+    than its own target after it.
+
+    It meets every target while that is possible, and collapses past saturation, as any deadline order does: it then
+    serves whoever is about to be late, and everybody is (``hybrid`` prevents that). It knows no tenants.
+    """
+
+    name: ClassVar[str] = "slo_aware"
+
+    def key(self, request: PendingRequest, now: float, view: PoolView) -> float:
+        return latest_start(request, view)

@@ -1,0 +1,79 @@
+"""Virtual token counters: who has been served how much, in engine-seconds by weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sage_control_plane.removable_heap import RemovableHeap
+
+# Idle tenants whose counters are remembered; beyond it those that owe nothing are forgotten.
+MOST_IDLE = 4_096
+
+
+class VirtualCounters:
+    """The counter of each tenant (VTC: Sheng et al., Fairness in Serving Large Language Models, OSDI '24).
+
+    A tenant's counter grows by what it is served, divided by its weight, and the smallest is served first. A tenant
+    that wakes is lifted to the smallest counter of those that are active, so that idling earns no credit.
+
+    Args:
+        weights: shares by tenant; 1 for those not named.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._weights = weights
+        self._counters: dict[str, float] = {}
+        self._queued: dict[str, int] = {}
+        self._active: RemovableHeap[str] = RemovableHeap()
+        self._floor = 0.0
+
+    def value(self, tenant: str) -> float:
+        """Return the tenant's counter."""
+        return self._counters.get(tenant, self._floor)
+
+    @property
+    def active(self) -> int:
+        """Tenants that have something queued."""
+        return len(self._queued)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest counter of those; where a tenant that wakes begins."""
+        return self._smallest_active()
+
+    def joined(self, tenant: str) -> None:
+        """A request of the tenant is queued."""
+        queued = self._queued.get(tenant, 0)
+        self._queued[tenant] = queued + 1
+        if not queued:
+            self._counters[tenant] = max(self._counters.get(tenant, 0.0), self._smallest_active())
+            self._active.push(tenant, (self._counters[tenant], tenant))
+
+    def left(self, tenant: str) -> None:
+        """A request of the tenant has left the queue."""
+        queued = self._queued[tenant] - 1
+        if queued:
+            self._queued[tenant] = queued
+            return
+        self._floor = self._smallest_active()
+        del self._queued[tenant]
+        self._active.remove(tenant)
+        if len(self._counters) > MOST_IDLE + 2 * len(self._queued):
+            self._forget()
+
+    def charge(self, tenant: str, engine_seconds: float) -> None:
+        """The tenant was served so much, or gets it back when negative."""
+        value = max(0.0, self.value(tenant) + engine_seconds / self._weights.get(tenant, 1.0))
+        self._counters[tenant] = value
+        if tenant in self._queued:
+            self._active.push(tenant, (value, tenant))
+
+    def _smallest_active(self) -> float:
+        first = self._active.peek()
+        # Nobody is active: who wakes first begins where the last one left.
+        return self._floor if first is None else max(self._floor, first[0][0])
+
+    def _forget(self) -> None:
+        idle = [tenant for tenant in self._counters if tenant not in self._queued]
+        owing = sorted(idle, key=lambda tenant: self._counters[tenant], reverse=True)[: MOST_IDLE // 2]
+        self._counters = {t: self._counters[t] for t in (*self._queued, *owing)}

@@ -1,0 +1,1 @@
+"""How long things will take, learned from what they took."""

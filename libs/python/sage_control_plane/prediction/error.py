@@ -1,0 +1,34 @@
+"""How wrong predictions have been of late."""
+
+from __future__ import annotations
+
+# Nobody waits for less than this, and a prediction off by less is not wrong.
+LEAST_SECONDS = 0.01
+
+
+class PercentageError:
+    """Mean absolute percentage error (MAPE) of predictions, as a decayed mean; 0.2 is 20 %.
+
+    Args:
+        memory_samples: samples after which an old one counts 1/e.
+    """
+
+    __slots__ = ("_keep", "_sum", "_weight", "count")
+
+    def __init__(self, memory_samples: float = 100.0) -> None:
+        self._keep = 1 - 1 / memory_samples
+        self._sum = 0.0
+        self._weight = 0.0
+        self.count = 0
+
+    def record(self, predicted_seconds: float, actual_seconds: float) -> None:
+        """A prediction came to its test."""
+        actual = max(actual_seconds, LEAST_SECONDS)
+        self._sum = self._sum * self._keep + abs(predicted_seconds - actual) / actual
+        self._weight = self._weight * self._keep + 1
+        self.count += 1
+
+    @property
+    def value(self) -> float | None:
+        """The error; None while nothing was predicted."""
+        return self._sum / self._weight if self.count else None

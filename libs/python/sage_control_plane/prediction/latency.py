@@ -1,0 +1,101 @@
+"""Predicted time to first token, and time per token after it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sage_control_plane.prediction.error import PercentageError
+from sage_control_plane.prediction.least_squares import RecursiveLeastSquares
+from sage_control_plane.prediction.settings import PredictionSettings
+
+# Features are divided by these, to be about 1.
+TOKENS = 1000.0
+REQUESTS = 10.0
+
+
+class Load(NamedTuple):
+    """What is on an engine when a request comes.
+
+    Attributes:
+        queued_tokens: input tokens of the requests that have no first token yet.
+        running: requests outstanding.
+    """
+
+    queued_tokens: float = 0.0
+    running: float = 0.0
+
+
+class _Fit:
+    """A fit that knows how good it is.
+
+    Attributes:
+        known: whether enough was seen to predict at all.
+        trusted: whether enough was seen, and predicted well enough.
+        error: of the predictions so far.
+    """
+
+    __slots__ = ("_fit", "_settings", "error", "known", "trusted")
+
+    def __init__(self, settings: PredictionSettings, features: int) -> None:
+        self._settings = settings
+        self._fit = RecursiveLeastSquares(features, settings.forgetting)
+        self.error = PercentageError()
+        self.known = False
+        self.trusted = False
+
+    def _learn(self, features: tuple[float, ...], predicted: float, seconds: float) -> None:
+        if self.known:
+            self.error.record(predicted, seconds)
+        self._fit.learn(features, seconds)
+        if self._fit.count >= self._settings.least_samples:
+            error = self.error.value
+            self.known = True
+            self.trusted = error is None or error <= self._settings.most_error
+
+
+class TtftFit(_Fit):
+    """``TTFT = a + b*uncached_input + c*queued_tokens + d*running``, in seconds."""
+
+    __slots__ = ()
+
+    def __init__(self, settings: PredictionSettings) -> None:
+        super().__init__(settings, 4)
+
+    @property
+    def seconds_per_input_token(self) -> float:
+        """What one more uncached input token costs."""
+        return max(0.0, self._fit.weights[1]) / TOKENS
+
+    def seconds(self, uncached_tokens: float, load: Load) -> float:
+        """Return the prediction, whether to be trusted or not."""
+        a, b, c, d = self._fit.weights
+        value = a + (b * uncached_tokens + c * load.queued_tokens) / TOKENS + d * load.running / REQUESTS
+        return value if value > 0.0 else 0.0
+
+    def wait_seconds(self, load: Load) -> float:
+        """Return the part of the prediction that what is on the engine already is to blame for."""
+        weights = self._fit.weights
+        return max(0.0, weights[2]) * load.queued_tokens / TOKENS + max(0.0, weights[3]) * load.running / REQUESTS
+
+    def learn(self, uncached_tokens: float, load: Load, seconds: float) -> None:
+        """A first token came so long after its dispatch."""
+        features = (1.0, uncached_tokens / TOKENS, load.queued_tokens / TOKENS, load.running / REQUESTS)
+        self._learn(features, self.seconds(uncached_tokens, load), seconds)
+
+
+class TpotFit(_Fit):
+    """``TPOT = e + f*running + g*kv_usage``, in seconds."""
+
+    __slots__ = ()
+
+    def __init__(self, settings: PredictionSettings) -> None:
+        super().__init__(settings, 3)
+
+    def seconds(self, running: float, kv_usage: float) -> float:
+        """Return the prediction, whether to be trusted or not."""
+        e, f, g = self._fit.weights
+        return max(0.0, e + f * running / REQUESTS + g * kv_usage)
+
+    def learn(self, running: float, kv_usage: float, seconds: float) -> None:
+        """An answer's tokens came so far apart."""
+        self._learn((1.0, running / REQUESTS, kv_usage), self.seconds(running, kv_usage), seconds)

@@ -1,0 +1,61 @@
+"""How long answers are."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+
+from sage_control_plane.prediction.settings import PredictionSettings
+from sage_control_plane.requests import Classification, RequestKind, ServiceClass
+
+# Tenants are named by callers, so what is remembered of them must have an end; the longest unused goes first.
+MOST_KEYS = 10_000
+
+GENERATES = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
+
+
+class _Lengths:
+    """A quantile of the latest lengths."""
+
+    __slots__ = ("latest", "ordered")
+
+    def __init__(self) -> None:
+        self.latest: deque[int] = deque()
+        self.ordered: list[int] = []
+
+    def add(self, tokens: int, most: int) -> None:
+        self.latest.append(tokens)
+        insort(self.ordered, tokens)
+        if len(self.latest) > most:
+            del self.ordered[bisect_left(self.ordered, self.latest.popleft())]
+
+
+class OutputLengths:
+    """Expected output tokens by tenant, model and class, since a tenant's chats say nothing of its batches."""
+
+    def __init__(self, settings: PredictionSettings) -> None:
+        self._settings = settings
+        self._lengths: OrderedDict[tuple[str, str, ServiceClass], _Lengths] = OrderedDict()
+
+    def expected(self, tenant: str, classification: Classification) -> int:
+        """Return the learned quantile, or the classifier's estimate until there is one."""
+        if classification.kind not in GENERATES:
+            return classification.output_tokens
+        lengths = self._lengths.get((tenant, classification.model, classification.service_class))
+        if lengths is None or len(lengths.ordered) < self._settings.least_output_samples:
+            return classification.output_tokens
+        return lengths.ordered[int(self._settings.output_quantile * (len(lengths.ordered) - 1))]
+
+    def learn(self, tenant: str, classification: Classification, tokens: int) -> None:
+        """An answer was so long. 0 says that the engine did not tell."""
+        if tokens <= 0 or classification.kind not in GENERATES:
+            return
+        key = (tenant, classification.model, classification.service_class)
+        lengths = self._lengths.get(key)
+        if lengths is None:
+            lengths = self._lengths[key] = _Lengths()
+            if len(self._lengths) > MOST_KEYS:
+                self._lengths.popitem(last=False)
+        else:
+            self._lengths.move_to_end(key)
+        lengths.add(tokens, self._settings.output_samples)

@@ -1,0 +1,82 @@
+"""Explanations from every replica: pools move between them, and each knows only what it decided itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from sage.scheduler.v1 import scheduler_pb2
+from sage_platform import subjects
+from sage_scheduler.explanations import Explanations
+
+# A replica that has died stays registered for some seconds; it is not waited for longer than this.
+ANSWER_SECONDS = 0.5
+
+
+class ExplanationExchange:
+    """Answers the other replicas, and asks them.
+
+    Args:
+        replica: id of this one, which does not ask itself over NATS.
+        others: how many other replicas are registered.
+    """
+
+    def __init__(self, connection: Client, replica: str, explanations: Explanations, others: Callable[[], int]) -> None:
+        self._connection = connection
+        self._replica = replica
+        self._explanations = explanations
+        self._others = others
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        self._subscription = await self._connection.subscribe(subjects.EXPLAIN, cb=self._on_question)
+
+    async def stop(self) -> None:
+        """Answer no more."""
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+
+    async def explain(self, request_id: str) -> list[scheduler_pb2.Explanation]:
+        """Return what every replica knows of a request: the one that decided last comes first."""
+        mine = self._explanations.of(request_id)
+        found = [] if mine is None else [mine]
+        others = self._others()
+        if others:
+            found += await self._ask(request_id, others)
+        return sorted(found, key=lambda explanation: explanation.decided_ms_ago)
+
+    async def _ask(self, request_id: str, others: int) -> list[scheduler_pb2.Explanation]:
+        answers: list[scheduler_pb2.ExplainResponse] = []
+        complete = asyncio.Event()
+
+        async def on_answer(message: Msg) -> None:
+            answers.append(scheduler_pb2.ExplainResponse.FromString(message.data))
+            if len(answers) >= others:
+                complete.set()
+
+        inbox = self._connection.new_inbox()
+        subscription = await self._connection.subscribe(inbox, cb=on_answer)
+        try:
+            question = scheduler_pb2.ExplainRequest(request_id=request_id)
+            headers = {subjects.FROM_HEADER: self._replica}
+            await self._connection.publish(subjects.EXPLAIN, question.SerializeToString(), inbox, headers)
+            await asyncio.wait_for(complete.wait(), ANSWER_SECONDS)
+        except asyncio.TimeoutError:
+            pass  # what has come is told
+        finally:
+            await subscription.unsubscribe()
+        return [explanation for answer in answers for explanation in answer.explanations]
+
+    async def _on_question(self, message: Msg) -> None:
+        if (message.headers or {}).get(subjects.FROM_HEADER) == self._replica:
+            return
+        question = scheduler_pb2.ExplainRequest.FromString(message.data)
+        found = self._explanations.of(question.request_id)
+        # Nothing known is an answer too: who asks counts them.
+        answer = scheduler_pb2.ExplainResponse(explanations=[] if found is None else [found])
+        await message.respond(answer.SerializeToString())

@@ -1,0 +1,31 @@
+"""The benchmark of the policies runs on a real mesh, and what it counts is every request."""
+
+from __future__ import annotations
+
+import pytest
+
+from sage_benchmark.live.comparison import ComparisonPlan
+from sage_benchmark.live.policies import run_policies
+from sage_benchmark.report.markdown import render_markdown
+from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.workload.load_settings import LoadSettings
+
+
+@pytest.mark.timeout(150)
+def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
+    load = LoadSettings(engines=1, seconds=3.0, load=0.8)
+    plan = ComparisonPlan(load, repetitions=1, seed=7, warm_up_seconds=1.0)
+    said: list[str] = []
+    report = run_policies(plan, ["fifo", "hybrid"], "sage bench policies", said.append)
+    sent = len(load.arrivals(EngineModelConfig(), 7))
+    for system in report.systems:
+        [run] = system.runs
+        assert run.requests == sent
+        assert run.errors == {}
+        assert run.throughput * run.seconds == pytest.approx(sent)
+        assert {"embedding", "interactive"} <= run.by_class.keys()
+        assert {"gateway", "classifier", "scheduler", "llm-coordinator"} <= system.cpu_seconds.keys()
+        assert system.cpu_seconds["scheduler"] > 0
+    assert [system.name for system in report.systems] == ["fifo", "hybrid"]
+    assert len(said) == 2
+    assert "| hybrid |" in render_markdown(report)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+
+from sage_benchmark.live.engine_fault import EngineFault, LiveFault
+from sage_benchmark.live.simulated_pool import simulated_pool
+from sage_benchmark.workload.request_body import ModelNames
+
+
+def faults_of(url: str) -> dict[str, object]:
+    with urllib.request.urlopen(f"{url}/sim/faults", timeout=5) as response:
+        value: dict[str, object] = json.load(response)
+    return value
+
+
+async def test_engines_recover_from_their_faults_at_the_same_addresses() -> None:
+    with simulated_pool(2, ModelNames()) as pool:
+        urls = pool.urls
+        await EngineFault(LiveFault.SLOW, 0.0, factor=7.0).strike(pool)
+        assert faults_of(urls[0])["slowdown"] == 7.0
+        assert faults_of(urls[1])["slowdown"] == 1.0
+        await asyncio.to_thread(pool.recover)
+        assert faults_of(urls[0])["slowdown"] == 1.0
+        await EngineFault(LiveFault.DIE, 0.0).strike(pool)
+        assert [engine.running for engine in pool.engines] == [False, True]
+        await asyncio.to_thread(pool.recover)
+        assert [engine.running for engine in pool.engines] == [True, True]
+        assert pool.urls == urls
+        assert [engine.requests_held() for engine in pool.engines] == [0, 0]
+    assert not any(engine.running for engine in pool.engines)

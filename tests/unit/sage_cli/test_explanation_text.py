@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from sage_cli.explanation_text import explanation_text
+from sage_client.management.results import CandidateView, ClassificationView, DispatchView, Explanation
+
+CHAT = ClassificationView(
+    "llm_chat", "main", "m", "interactive", "high", 500, 50, 0, 120, 64, True, False, True, ("endpoint says chat",)
+)
+FIRST = DispatchView("a", 1, False, 0.4, 0.4, "interactive", (CandidateView("a", 0.9),), None, "engine_failed", "reset")
+SECOND = DispatchView(
+    "b", 2, True, 1500.0, 0.5, "", tuple(CandidateView(f"b{n}", 0.5) for n in range(12)), 90.0, "", ""
+)
+TOLD = Explanation(
+    "req-1", "s1", "finished", "ann", CHAT, "hybrid", "interactive", 200_000, 10, 0.5, "b", 90.0, 110.0, 2500.0,
+    (FIRST, SECOND), "", "",
+)  # fmt: skip
+
+
+def rendered(told: Explanation) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(explanation_text(told))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_finished_request_is_told_whole() -> None:
+    text = rendered(TOLD)
+    for part in (
+        "req-1  finished on b, 3 min ago",
+        "llm_chat for m by ann, 120 tokens in, 64 expected out",
+        "interactive, priority high; first token 500 ms, between tokens 50 ms",
+        "endpoint says chat",
+        "s1, policy hybrid, band interactive",
+        "110 ms, predicted 90 ms",
+        "2.5 s",
+        "a (0.900)",
+        "reset (engine_failed)",
+        "2 (hedge)",
+        "and 4 more",
+    ):
+        assert part in text
+
+
+def test_a_refused_request_begins_with_why() -> None:
+    refused = replace(
+        TOLD, state="refused", engine_id="", dispatches=(), error_code="no_engine", error_message="no engine serves it",
+        predicted_ttft_ms=None, actual_ttft_ms=None,
+    )  # fmt: skip
+    lines = rendered(refused).splitlines()
+    assert lines[0].startswith("req-1  refused, 3 min ago")
+    assert "no engine serves it (no_engine)" in lines[1]
+    assert "first token 500 ms" in rendered(refused)
+    assert "considered" not in rendered(refused)
+
+
+def test_what_was_only_found_running_is_told_without_its_request() -> None:
+    adopted = replace(
+        TOLD, state="running", tenant="", classification=None, policy="", band="", dispatches=(), ended_after_ms=None,
+        predicted_ttft_ms=None, actual_ttft_ms=None,
+    )  # fmt: skip
+    text = rendered(adopted)
+    assert "running on b" in text
+    assert "decided by  s1" in text
+
+
+def test_markup_in_what_callers_send_is_shown_as_it_is() -> None:
+    assert "[bold]" in rendered(replace(TOLD, request_id="[bold]"))
+    assert "[red]x" in rendered(replace(TOLD, error_code="c", error_message="[red]x"))

@@ -1,0 +1,181 @@
+"""Bands, fair flows, laxity and feasibility of the hybrid policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from fixtures.control_plane import Pool, engine, request
+
+from sage_control_plane.lanes import Lane
+from sage_control_plane.policies.hybrid import HybridSchedulingPolicy
+from sage_control_plane.policies.hybrid_settings import HybridSettings
+from sage_control_plane.policies.policy import Pick
+from sage_control_plane.policies.virtual_counters import VirtualCounters
+from sage_control_plane.requests import PendingRequest, Priority, ServiceClass, ServiceLevel
+from sage_control_plane.settings import ControlSettings
+
+
+class View:
+    """A pool whose condition the test says."""
+
+    def __init__(self) -> None:
+        self.saturation = 0.0
+        self.engines = 1
+        self.begins_after = 0.0
+
+    def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
+        return None
+
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        return self.begins_after <= seconds
+
+    def wait_seconds(self) -> float | None:
+        return None
+
+
+def bulk(request_id: str, arrived_at: float = 0.0, tenant: str = "default") -> PendingRequest:
+    made = request(request_id, arrived_at, service_class=ServiceClass.BULK, tenant=tenant)
+    classification = replace(made.classification, slo=ServiceLevel(end_to_end_ms=3_600_000), sheddable=True)
+    return replace(made, classification=classification)
+
+
+def push(policy: HybridSchedulingPolicy, view: View, *requests: PendingRequest, now: float = 0.0) -> None:
+    for item in requests:
+        policy.push(item, Lane(item.classification.route), now, view)
+
+
+def serve(policy: HybridSchedulingPolicy, view: View, now: float = 0.0, cost: float = 0.1) -> Pick | None:
+    pick = policy.next(now, view)
+    if pick is not None:
+        policy.remove(pick.request.request_id)
+        policy.dispatched(pick.request, cost, now)
+    return pick
+
+
+def served_ids(policy: HybridSchedulingPolicy, view: View, now: float = 0.0) -> list[str]:
+    served = []
+    while (pick := serve(policy, view, now)) is not None:
+        served.append(pick.request.request_id)
+    return served
+
+
+def test_bands_go_in_order_of_importance() -> None:
+    policy, view = HybridSchedulingPolicy(), View()
+    push(
+        policy,
+        view,
+        bulk("bulk"),
+        request("generate", service_class=ServiceClass.DEFAULT),
+        request("chat"),
+        request("vector", service_class=ServiceClass.EMBEDDING),
+        request("critical", priority=Priority.CRITICAL),
+    )
+    assert served_ids(policy, view) == ["critical", "vector", "chat", "generate", "bulk"]
+
+
+def test_bulk_leaves_room_while_urgent_work_comes_and_fills_everything_when_none_does() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(holdback_memory_seconds=10.0)), View()
+    push(policy, view, request("chat"), bulk("bulk"))
+    assert served_ids(policy, view) == ["chat", "bulk"]
+    push(policy, view, bulk("more"), now=1.0)
+    view.saturation = 0.6
+    assert policy.next(1.0, view) is None
+    # The chat came at 0, so it is expected again until 10; the band itself would be served for its wait at 11.
+    assert policy.next_change_at() == 10.0
+    pick = policy.next(10.0, view)
+    assert pick is not None
+    assert pick.band == "bulk"
+
+
+def test_a_band_that_waits_is_served_whatever_the_saturation() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(starvation_seconds=5.0)), View()
+    view.saturation = 0.95
+    push(policy, view, bulk("first"), bulk("second"))
+    for step in range(50):
+        push(policy, view, request(f"chat{step}", step * 0.1), now=step * 0.1)
+        pick = serve(policy, view, now=step * 0.1)
+        assert pick is not None
+        assert pick.band == "interactive"
+    push(policy, view, request("chat", 5.0), now=5.0)
+    assert [serve(policy, view, now=5.0).request.request_id for _ in range(2)] == ["first", "chat"]  # type: ignore[union-attr]
+    assert policy.next(9.9, view) is None
+    pick = policy.next(10.0, view)
+    assert pick is not None
+    assert pick.request.request_id == "second"
+
+
+def test_the_tenant_that_was_served_least_goes_first() -> None:
+    policy, view = HybridSchedulingPolicy(), View()
+    push(policy, view, *(request(f"g{n}", tenant="greedy") for n in range(100)))
+    push(policy, view, *(request(f"m{n}", tenant="modest") for n in range(10)))
+    first = [serve(policy, view).request.tenant for _ in range(20)]  # type: ignore[union-attr]
+    assert Counter(first) == {"greedy": 10, "modest": 10}
+
+
+def test_weights_share_service_out() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(weights={"large": 3.0})), View()
+    push(policy, view, *(request(f"{tenant}{n}", tenant=tenant) for n in range(100) for tenant in ("large", "small")))
+    first = Counter(serve(policy, view).request.tenant for _ in range(80))  # type: ignore[union-attr]
+    assert 58 <= first["large"] <= 62
+
+
+def test_a_tenant_far_ahead_has_no_claim_on_its_band() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(lead_seconds=0.5)), View()
+    push(policy, view, *(request(f"g{n}", tenant="greedy") for n in range(100)))
+    push(policy, view, request("modest", tenant="modest", service_class=ServiceClass.DEFAULT))
+    bands = [serve(policy, view).band for _ in range(10)]  # type: ignore[union-attr]
+    assert bands.count("default") == 1
+    assert bands.index("default") in (5, 6)
+
+
+def test_within_a_flow_the_one_that_can_wait_least_goes_first() -> None:
+    policy, view = HybridSchedulingPolicy(), View()
+    patient = request("patient", 0.0)
+    patient = replace(patient, classification=replace(patient.classification, slo=ServiceLevel(ttft_ms=5000)))
+    push(policy, view, patient, request("hurried", 1.0), now=1.0)
+    assert served_ids(policy, view, now=1.0) == ["hurried", "patient"]
+
+
+def test_what_cannot_be_met_any_more_gives_way() -> None:
+    policy, view = HybridSchedulingPolicy(), View()
+    view.begins_after = 0.2
+    push(policy, view, request("late", 0.0), request("on time", 0.4), now=0.4)
+    picks = [serve(policy, view, now=0.4) for _ in range(2)]
+    assert [(pick.request.request_id, pick.band) for pick in picks if pick] == [
+        ("on time", "interactive"),
+        ("late", "best_effort"),
+    ]
+
+
+def test_what_may_be_shed_and_cannot_be_met_is_refused() -> None:
+    policy, view = HybridSchedulingPolicy(), View()
+    push(policy, view, bulk("hopeless", arrived_at=-4000.0))
+    pick = policy.next(0.0, view)
+    assert pick is not None
+    assert pick.shed
+
+
+def test_a_shed_request_gets_429_with_a_time_to_come_back() -> None:
+    pool = Pool(engine("e", concurrency=1), policy="hybrid", settings=ControlSettings(headroom=0.0))
+    late = replace(bulk("late", pool.now - 4000.0), expires_at=pool.now + 60)
+    pool.submit(late)
+    (refusal,) = pool.refusals()
+    assert refusal.error.code == "queue_full"
+    assert refusal.error.retry_after_seconds
+
+
+def test_a_tenant_that_wakes_has_no_credit_from_its_sleep() -> None:
+    counters = VirtualCounters({})
+    counters.joined("busy")
+    counters.charge("busy", 100.0)
+    counters.joined("waking")
+    assert counters.value("waking") == pytest.approx(100.0)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="holdback"):
+        HybridSettings(holdback_most=0.2, holdback_least=0.5)
+    with pytest.raises(ValueError, match="weight of tenant 'x'"):
+        HybridSettings(weights={"x": 0.0})

@@ -1,0 +1,90 @@
+"""Who may do what over the management API, and what it says when the services are not there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+from fixtures.gateway_mesh import gateway_mesh
+from fixtures.nats import NatsProcess
+
+from sage_client.management.mesh_management import MeshManagement
+from sage_client.management.results import Explanation
+
+TOLD = Explanation("r", "s1", "finished", "acme", None, "fifo", "", 9, 1, 0.1, "a", None, None, 5.0, (), "", "")
+KEYS = {"k-acme": "acme", "k-other": "other", "k-ops": "ops"}
+
+
+@pytest.fixture
+async def http(nats_server: NatsProcess, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[aiohttp.ClientSession]:
+    async def explain(self: MeshManagement, request_id: str) -> list[Explanation]:
+        return [TOLD, replace(TOLD, scheduler_id="s2", tenant="")]
+
+    monkeypatch.setattr(MeshManagement, "explain", explain)
+    async with (
+        gateway_mesh(nats_server, api_keys=KEYS, operators=("ops",)) as mesh,
+        aiohttp.ClientSession(mesh.url) as session,
+    ):
+        yield session
+
+
+async def ask(
+    http: aiohttp.ClientSession, method: str, path: str, key: str, body: object = None
+) -> tuple[int, dict[str, Any]]:
+    headers = {"authorization": f"Bearer {key}"}
+    async with http.request(method, f"/v1/management/{path}", json=body, headers=headers) as response:
+        return response.status, await response.json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "policy", {"policy": "fifo"}),
+        ("POST", "engines", {"url": "http://127.0.0.1:1"}),
+        ("POST", "engines/a/drain", None),
+        ("DELETE", "engines/a", None),
+    ],
+)
+async def test_a_tenant_gives_no_orders_and_an_operator_does(
+    http: aiohttp.ClientSession, method: str, path: str, body: object
+) -> None:
+    status, answer = await ask(http, method, path, "k-acme", body)
+    assert (status, answer["error"]["code"]) == (403, "operators_only")
+    status, answer = await ask(http, method, path, "k-ops", body)
+    # Past the door: this mesh has no scheduler and no coordinator to carry the order out.
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert "is registered" in answer["error"]["message"]
+
+
+async def test_a_tenant_sees_its_own_decisions_and_an_operator_all(http: aiohttp.ClientSession) -> None:
+    status, answer = await ask(http, "GET", "decisions/r", "k-acme")
+    assert status == 200
+    assert [decision["scheduler_id"] for decision in answer["decisions"]] == ["s1"]
+    status, answer = await ask(http, "GET", "decisions/r", "k-other")
+    assert (status, answer["error"]["code"]) == (404, "request_not_found")
+    status, answer = await ask(http, "GET", "decisions/r", "k-ops")
+    assert [decision["scheduler_id"] for decision in answer["decisions"]] == ["s1", "s2"]
+
+
+async def test_ids_may_hold_slashes(http: aiohttp.ClientSession) -> None:
+    status, answer = await ask(http, "GET", "decisions/a/b", "k-ops")
+    assert (status, answer["request_id"]) == (200, "a/b")
+    status, answer = await ask(http, "POST", "engines/org/model-1/drain", "k-ops")
+    assert status == 503
+
+
+async def test_engines_are_listed_from_their_heartbeats_while_no_scheduler_answers(
+    http: aiohttp.ClientSession,
+) -> None:
+    status, answer = await ask(http, "GET", "engines", "k-acme")
+    (engine,) = answer["data"]
+    assert (status, engine["phase"], engine["breaker"], engine["draining"]) == (200, "ready", "", False)
+
+
+async def test_a_page_of_another_site_gives_no_orders(http: aiohttp.ClientSession) -> None:
+    headers = {"authorization": "Bearer k-ops", "origin": "https://elsewhere.example"}
+    async with http.post("/v1/management/engines/a/drain", headers=headers) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (403, "cross_origin")
