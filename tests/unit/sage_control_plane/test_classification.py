@@ -142,6 +142,8 @@ def test_a_longer_conversation_keeps_the_prefix_blocks_of_the_shorter_one() -> N
 
 def test_what_cannot_be_continued_says_so() -> None:
     assert not classify(tools=[{"type": "function"}]).resumable
+    assert not classify(Endpoint.COMPLETIONS, prompt=["a", "b"]).resumable
+    assert not classify(Endpoint.COMPLETIONS, prompt=[1, 2, 3]).resumable
     assert not classify(Endpoint.EMBEDDINGS, input="x").resumable
 
 

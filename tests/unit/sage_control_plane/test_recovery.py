@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
@@ -43,6 +45,15 @@ def test_a_retry_waits_for_a_busy_engine_rather_than_go_back() -> None:
     assert "r" not in pool.running
     pool.finish("other")
     assert pool.running["r"].engine_id != first
+
+
+def test_a_request_that_broke_off_on_an_engine_goes_to_another_and_back_only_where_there_is_none() -> None:
+    pool = Pool(engine("a"), engine("b"))
+    pool.submit(*(replace(request(f"r{n}", pool.now), submission=2, avoided=frozenset({"a"})) for n in range(4)))
+    assert {dispatch.engine_id for dispatch in pool.running.values()} == {"b"}
+    alone = Pool(engine("a"))
+    alone.submit(replace(request("r", alone.now), avoided=frozenset({"a"})))
+    assert alone.running["r"].engine_id == "a"
 
 
 def test_with_no_other_engine_the_same_one_is_tried_again() -> None:

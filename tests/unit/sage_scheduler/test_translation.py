@@ -37,6 +37,10 @@ def test_ages_become_times_of_this_clock() -> None:
     assert pending.classification == CLASSIFICATION
 
 
+def test_engines_to_avoid_are_the_edges_to_say() -> None:
+    assert pending_from_wire(item(avoided_engines=["a", "b"]), 0.0).avoided == {"a", "b"}
+
+
 def test_a_request_without_a_time_out_or_tenant_gets_the_defaults() -> None:
     pending = pending_from_wire(item(timeout_ms=0, tenant="", age_ms=0), now=0.0)
     assert (pending.tenant, pending.expires_at) == ("default", 600.0)
