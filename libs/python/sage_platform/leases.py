@@ -20,10 +20,10 @@ from sage_common.tasks import end_tasks
 
 log = get_logger(__name__)
 
-TTL_SECONDS = 1.5
-ATTEMPT_SECONDS = 0.25
+TTL_SECONDS = 1.3
+ATTEMPT_SECONDS = 0.2
 # Step down this long before the server would expire the lease.
-SAFETY_SECONDS = 0.4
+SAFETY_SECONDS = 0.35
 
 
 class Leadership:
