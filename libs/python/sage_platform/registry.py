@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 import orjson
 from nats.errors import Error as NatsError
-from nats.js.errors import NoKeysError
+from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from sage_common.logging import get_logger
@@ -82,17 +82,17 @@ class Registration:
 
 async def list_instances(bucket: KeyValue) -> list[Instance]:
     """Return the instances whose records are fresh, by service and start."""
-    try:
-        keys = await bucket.keys()
-    except NoKeysError:
-        return []
+    # Not bucket.keys(): it reads through a watch, which under load may say that it is complete before its first record.
+    prefix: str = bucket._pre
+    stream = await bucket._js.stream_info(bucket._stream, subjects_filter=f"{prefix}>")
+    keys = [subject.removeprefix(prefix) for subject in stream.state.subjects or {}]
     known = {f.name for f in fields(Instance)}
     instances = []
     for key in keys:
         try:
             entry = await bucket.get(key)
-        except NatsError:
-            continue  # it expired between the two calls
+        except KeyNotFoundError:
+            continue  # it left, or expired between the two calls
         record = orjson.loads(entry.value or b"{}")
         instances.append(Instance(**{name: value for name, value in record.items() if name in known}))
     return sorted(instances, key=lambda i: (i.service, i.started_unix_seconds))
