@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sage_common.tasks import end_tasks
 from sage_platform.kv import open_bucket
 from sage_platform.registry import Instance, Registration, list_instances
 from sage_platform.ring import Ring
@@ -27,8 +28,7 @@ async def test_every_instance_is_listed_at_any_moment_while_records_are_refreshe
     refreshing = asyncio.create_task(refresh())
     for _ in range(100):
         assert {found.pid for found in await list_instances(bucket)} == {0, 1, 2}
-    refreshing.cancel()
-    await asyncio.gather(refreshing, return_exceptions=True)
+    await end_tasks(refreshing)
     await registrations[0].stop()
     assert {found.pid for found in await list_instances(bucket)} == {1, 2}
     for registration in registrations[1:]:
