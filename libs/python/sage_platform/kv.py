@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.client import JetStreamContext
-from nats.js.errors import BadRequestError, BucketNotFoundError, NotFoundError
+from nats.js.errors import BadRequestError, BucketNotFoundError, KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 
@@ -26,3 +26,22 @@ async def open_bucket(
     except BadRequestError:
         # Another process created it between the two calls.
         return await js.key_value(bucket)
+
+
+async def read_all(bucket: KeyValue) -> dict[str, bytes]:
+    """Return every key of ``bucket`` with its value; keys that were deleted or have expired are not among them.
+
+    Not by ``bucket.keys()``: it reads through a watch, which under load may say that it is complete before its first
+    record has arrived.
+    """
+    prefix: str = bucket._pre
+    stream = await bucket._js.stream_info(bucket._stream, subjects_filter=f"{prefix}>")
+    values: dict[str, bytes] = {}
+    for subject in stream.state.subjects or {}:
+        key = subject.removeprefix(prefix)
+        try:
+            entry = await bucket.get(key)
+        except KeyNotFoundError:
+            continue  # deleted, or expired between the two calls
+        values[key] = entry.value or b""
+    return values

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field, fields
 
 import orjson
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_platform.kv import read_all
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
@@ -82,17 +82,9 @@ class Registration:
 
 async def list_instances(bucket: KeyValue) -> list[Instance]:
     """Return the instances whose records are fresh, by service and start."""
-    # Not bucket.keys(): it reads through a watch, which under load may say that it is complete before its first record.
-    prefix: str = bucket._pre
-    stream = await bucket._js.stream_info(bucket._stream, subjects_filter=f"{prefix}>")
-    keys = [subject.removeprefix(prefix) for subject in stream.state.subjects or {}]
     known = {f.name for f in fields(Instance)}
     instances = []
-    for key in keys:
-        try:
-            entry = await bucket.get(key)
-        except KeyNotFoundError:
-            continue  # it left, or expired between the two calls
-        record = orjson.loads(entry.value or b"{}")
-        instances.append(Instance(**{name: value for name, value in record.items() if name in known}))
+    for value in (await read_all(bucket)).values():
+        record = orjson.loads(value or b"{}")
+        instances.append(Instance(**{name: item for name, item in record.items() if name in known}))
     return sorted(instances, key=lambda i: (i.service, i.started_unix_seconds))

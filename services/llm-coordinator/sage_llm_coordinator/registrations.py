@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 import orjson
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 from pydantic import SecretStr
 
@@ -24,6 +24,7 @@ from sage_control_plane.engines import EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import REGISTERED_LABEL, ExecutionCoordinator
 from sage_mesh.directory import EngineDirectory
+from sage_platform.kv import read_all
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
@@ -141,15 +142,10 @@ class Registrations:
                 log.warning("registered engines not looked after", error=str(error) or repr(error))
 
     async def _records(self) -> dict[str, Registration]:
-        try:
-            keys = await self._bucket.keys()
-        except NoKeysError:
-            return {}
         records: dict[str, Registration] = {}
-        for key in keys:
-            entry = await self._bucket.get(key)
+        for key, value in (await read_all(self._bucket)).items():
             try:
-                registration = Registration.from_bytes(entry.value or b"")
+                registration = Registration.from_bytes(value)
             except (ValueError, TypeError) as error:
                 log.error("unreadable registration left alone", key=key, error=str(error))
                 continue
