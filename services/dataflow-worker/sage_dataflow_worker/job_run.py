@@ -139,25 +139,32 @@ class JobRun:
 
     async def _refresh(self) -> None:
         stored = await self._tools.store.get(self._stored.job.job_id)
-        if stored is None or stored.revision != self._stored.revision:
-            # Nobody but the owner writes a running job, except to end it or to take it over.
+        if stored is None or not self._is_ours(stored.job):
             self._stop(Outcome.CANCELLED if stored is None or stored.job.state.ended else Outcome.LOST)
-        elif self._progress != stored.job.progress:
+            return
+        # The revision alone says nothing: an own write may have been stored without its answer reaching us.
+        self._stored = stored
+        if self._progress != stored.job.progress:
             written = await self._tools.store.write(self._with_progress(stored.job), stored.revision)
             if written is None:
                 self._look.set()
             else:
                 self._stored = written
 
+    def _is_ours(self, job: Job) -> bool:
+        """Whether this very run owns ``job``: nobody else writes it, except to end it or to take it over."""
+        own = self._stored.job
+        return (job.worker_id, job.attempts, job.state) == (own.worker_id, own.attempts, JobState.RUNNING)
+
     def _with_progress(self, job: Job) -> Job:
         return replace(job, progress=dict(self._progress), updated_unix_ms=self._tools.now_ms())
 
     async def _end(self, state: JobState, errors: tuple[str, ...], outcome: Outcome) -> Outcome:
         ended = self._with_progress(self._stored.job).ended_as(state, self._tools.now_ms(), errors)
-        if await self._write_at_last(ended):
+        stored = await self._write_at_last(ended)
+        if stored is not None and stored.job == ended:
             await self._message.ack_sync()
             return outcome
-        stored = await self._tools.store.get(ended.job_id)
         cancelled = stored is None or stored.job.state.ended
         return await self._after_stop(Outcome.CANCELLED if cancelled else Outcome.LOST)
 
@@ -166,20 +173,29 @@ class JobRun:
             await self._message.ack_sync()
         elif outcome is Outcome.HANDED_OVER:
             waiting = replace(self._with_progress(self._stored.job), state=JobState.PENDING, worker_id="")
-            if await self._write_at_last(waiting):
+            stored = await self._write_at_last(waiting)
+            if stored is not None and stored.job == waiting:
                 await self._message.nak()
         # A lost job's message must not be acknowledged: that would end it for its new owner too.
         return outcome
 
-    async def _write_at_last(self, job: Job) -> bool:
-        """Write through a short absence of NATS. False: the job is not ours any more."""
+    async def _write_at_last(self, job: Job) -> StoredJob | None:
+        """Write through a short absence of NATS, and return what is stored then: ``job``, or what another wrote."""
         attempts = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_delay(self._tools.ack_wait_seconds / 2),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=1.0),
             retry=tenacity.retry_if_exception_type((NatsError, asyncio.TimeoutError)),
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                return await self._tools.store.write(job, self._stored.revision) is not None
-        return False
+        return await attempts(self._write_unless_taken, job)
+
+    async def _write_unless_taken(self, job: Job) -> StoredJob | None:
+        while True:
+            written = await self._tools.store.write(job, self._stored.revision)
+            if written is not None:
+                return written
+            stored = await self._tools.store.get(job.job_id)
+            if stored is None or not self._is_ours(stored.job):
+                return stored
+            # An own write was stored whose answer was cut off: by NATS going away, or by the run's end.
+            self._stored = stored

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fixtures.eventually import eventually
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from sage_common.errors import InvalidRequestError, NotFoundError
 from sage_kernel.builder import Pipeline
@@ -263,6 +264,32 @@ async def test_a_worker_that_was_cut_off_writes_nothing_over_its_heir(workplace:
     assert (await slow.store.require(job.job_id)).job.worker_id == "heir"
     info = await slow.ring.connection.jetstream().stream_info(subjects.JOBS_STREAM)
     assert info.state.messages == 1
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "SUCCEEDED"])
+async def test_an_own_write_whose_answer_was_lost_is_not_taken_for_anothers(workplace: Any, state: str) -> None:
+    worker = await workplace.worker("one")
+    job = await worker.api.submit(shouting("hi"), "")
+    await worker.until(job.job_id, "RUNNING")
+    await asyncio.wait_for(worker.models.asked.wait(), 10)
+    real_write, lost = worker.store.write, []
+
+    async def write(job: Any, revision: int) -> Any:
+        written = await real_write(job, revision)
+        if not lost and written is not None and job.state.name == state:
+            lost.append(written)
+            raise NatsTimeoutError
+        return written
+
+    worker.store.write = write
+    if state == "RUNNING":  # the job's progress, written before its model answers
+        await eventually(lambda: bool(lost))
+    worker.models.gate.set()
+    done = await worker.until(job.job_id, "SUCCEEDED")
+    assert (done.attempts, len(lost)) == (1, 1)
+    await eventually(lambda: worker.ended.labels(outcome="succeeded")._value.get() == 1)
+    info = await worker.ring.connection.jetstream().stream_info(subjects.JOBS_STREAM)
+    assert info.state.messages == 0
 
 
 async def test_jobs_are_listed_newest_first_by_every_worker(workplace: Any) -> None:

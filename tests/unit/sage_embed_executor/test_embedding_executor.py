@@ -63,9 +63,7 @@ class Bench:
         self.clock = ManualClock()
         self.registry = CollectorRegistry()
         metrics = EmbedMetrics(self.registry)
-        self.executor = EmbeddingExecutor(
-            self.backend, limits, streams, VectorLru(cache_bytes), self.clock, metrics
-        )
+        self.executor = EmbeddingExecutor(self.backend, limits, streams, VectorLru(cache_bytes), self.clock, metrics)
         self.executor.start()
 
     def embed(self, *rows: list[int]) -> asyncio.Task[Vectors]:
