@@ -171,7 +171,10 @@ class Ledger:
 
     def charge(self, job: Job, book: EngineBook, now: float) -> None:
         """Put a running job on an engine's account."""
+        job.prompt_seconds = None
         self.roster.take(book, job, now)
+        if job.prompt_seconds is not None:
+            self.deadlines.arm("prompt", (job.request_id, job.attempt), now + job.prompt_seconds)
         book.dispatched += 1
         book.breaker.dispatched()
         self.roster.refresh(book)
@@ -179,6 +182,7 @@ class Ledger:
     def release(self, job: Job) -> EngineBook:
         """Take a running job off its engine's account; call ``freed`` when the engine's breaker knows why."""
         book = self.roster.books[job.engine_id]
+        self.deadlines.disarm("prompt", (job.request_id, job.attempt))
         self.roster.give(book, job)
         return book
 

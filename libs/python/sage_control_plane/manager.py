@@ -285,6 +285,8 @@ class ControlPlaneManager:
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
+            elif kind == "prompt":
+                self._attempts.prompt_due(subject)
             elif kind == "stale":
                 self._attempts.unheard(str(subject))
             elif kind == "breaker":

@@ -119,6 +119,11 @@ class Classification:
         return self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
 
     @property
+    def shows_first_token(self) -> bool:
+        """Whether its first byte tells of its first token; a generated answer in one piece comes with its last."""
+        return self.streaming or not self.generates
+
+    @property
     def begin_target_seconds(self) -> float | None:
         """How soon after its arrival the answer is to begin, or to be complete where nothing is streamed.
 

@@ -215,11 +215,16 @@ class Roster:
             classification = job.request.classification
             job.found = forecast.load
             job.uncached_tokens = self.uncached_tokens(book, job.request)
-            job.predicted_ttft = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
-            # Rounded, so that sums of them come back to exactly nothing.
-            job.queued_tokens = round(job.uncached_tokens * prompt_weight(self.fits, classification.generates)) or 1
-            forecast.queued_tokens += job.queued_tokens
-            self._queued_tokens += job.queued_tokens
+            expected = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
+            if classification.shows_first_token:
+                job.predicted_ttft = expected
+            else:
+                job.prompt_seconds = expected
+            if classification.shows_first_token or expected is not None:
+                # Rounded, so that sums of them come back to exactly nothing.
+                job.queued_tokens = round(job.uncached_tokens * prompt_weight(self.fits, classification.generates)) or 1
+                forecast.queued_tokens += job.queued_tokens
+                self._queued_tokens += job.queued_tokens
             self._prefixes.add(book.engine_id, job.request)
         self._outstanding += 1
 
@@ -228,10 +233,11 @@ class Roster:
         del book.running[job.request_id]
         book.credits.give(job.tokens)
         book.forecast.running -= 1
-        self._not_queued(book, job)
+        self.prompt_done(book, job)
         self._outstanding -= 1
 
-    def _not_queued(self, book: EngineBook, job: Job) -> None:
+    def prompt_done(self, book: EngineBook, job: Job) -> None:
+        """A job's prompt is computed, or will not be: it keeps no other waiting. ``refresh`` the engine afterwards."""
         book.forecast.queued_tokens -= job.queued_tokens
         self._queued_tokens -= job.queued_tokens
         job.queued_tokens = 0
@@ -245,8 +251,8 @@ class Roster:
         job.begun = True
         job.begun_at = now
         job.running_mark = forecast.running_seconds
-        self._not_queued(book, job)
-        if job.request is not None and not job.adopted:
+        self.prompt_done(book, job)
+        if job.request is not None and not job.adopted and job.request.classification.shows_first_token:
             forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, ttft_seconds)
 
     def learn_overdue(self, book: EngineBook, job: Job, now: float) -> None:
@@ -262,6 +268,8 @@ class Roster:
         self._pace.record(job.tokens, seconds)
         book.pace.record(job.tokens, seconds)
         book.seconds_per_token = book.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
+        if job.request is not None and not job.request.classification.shows_first_token:
+            return
         streamed = now - job.begun_at
         if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and not job.adopted:
             mean_running = (book.forecast.running_seconds - job.running_mark) / streamed

@@ -114,7 +114,8 @@ class Simulation:
             flight.first_token_at = at
         if emission.first == 0 and emission.until:
             flight.engine = index
-            manager.first_token(request_id, attempt, at)
+            if flight.request.classification.shows_first_token:
+                manager.first_token(request_id, attempt, at)
         if emission.finished:
             flight.engine = index
             del self._on_engine[emission.key]
