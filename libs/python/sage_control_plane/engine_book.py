@@ -22,6 +22,8 @@ class EngineBook:
         forecast: its load and what may be expected of it.
         dispatched: requests sent to it so far.
         running: requests outstanding, by id.
+        unseen: those of them whose prompts count as queued and whose answers will not tell when they are computed,
+            in order of dispatch.
         free: whether every engine filter admits it.
         capacity: requests that it adds to the pool's capacity: its cap while it is usable, else 0.
     """
@@ -36,6 +38,7 @@ class EngineBook:
     draining: bool = False
     dispatched: int = 0
     running: dict[str, Job] = field(default_factory=dict)
+    unseen: dict[str, Job] = field(default_factory=dict)
     free: bool = False
     capacity: int = 0
 

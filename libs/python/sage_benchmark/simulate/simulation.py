@@ -110,9 +110,10 @@ class Simulation:
         request_id, attempt = self._on_engine[emission.key]
         flight = self._flights[request_id]
         manager, at = self.manager, emission.at
-        if emission.first == 0 and flight.first_token_at is None and (emission.until or emission.finished):
+        # An answer in one piece shows nothing before its end, neither to its client nor to the scheduler.
+        if flight.first_token_at is None and (emission.finished or flight.arrival.streaming):
             flight.first_token_at = at
-        if emission.first == 0 and emission.until:
+        if emission.first == 0 and emission.until and flight.arrival.streaming:
             flight.engine = index
             manager.first_token(request_id, attempt, at)
         if emission.finished:
