@@ -3,7 +3,7 @@ from __future__ import annotations
 from sage_benchmark.simulate.policies_in_virtual_time import CLAIRVOYANT, VirtualPlan, run_in_virtual_time
 from sage_benchmark.workload.load_settings import LoadSettings
 
-PLAN = VirtualPlan(LoadSettings(engines=1, seconds=20, load=1.5), repetitions=2, seed=3)
+PLAN = VirtualPlan((LoadSettings(engines=1, seconds=20, load=1.5),), repetitions=2, seed=3)
 
 
 def test_every_policy_gets_every_request_of_every_seed() -> None:
@@ -27,7 +27,7 @@ def test_the_same_seeds_give_the_same_figures() -> None:
 
 
 def test_without_the_yardstick_there_is_no_bar_for_it() -> None:
-    plan = VirtualPlan(PLAN.load, repetitions=1, clairvoyant=False)
+    plan = VirtualPlan(PLAN.workloads, repetitions=1, clairvoyant=False)
     report = run_in_virtual_time(plan, ["hybrid"], "", lambda _: None)
     assert [system.name for system in report.systems] == ["hybrid"]
     assert not report.bars
