@@ -24,6 +24,7 @@ class EngineBook:
         running: requests outstanding, by id.
         unseen: those of them whose prompts count as queued and whose answers will not tell when they are computed,
             in order of dispatch.
+        prompt_share: its queue of prompts, as a share of the longest one with which it still gets work; at most 1.
         free: whether every engine filter admits it.
         capacity: requests that it adds to the pool's capacity: its cap while it is usable, else 0.
     """
@@ -39,6 +40,7 @@ class EngineBook:
     dispatched: int = 0
     running: dict[str, Job] = field(default_factory=dict)
     unseen: dict[str, Job] = field(default_factory=dict)
+    prompt_share: float = 0.0
     free: bool = False
     capacity: int = 0
 

@@ -42,6 +42,7 @@ class Roster:
         self._prediction = settings.prediction
         self._prompt_seconds = settings.prompt_seconds
         self._queued_tokens = 0
+        self._prompt_shares = 0.0
         self.usable = 0
         self._prefixes = prefixes
         self.fits = LatencyFits(settings.prediction)
@@ -63,11 +64,9 @@ class Roster:
         if not self._capacity:
             return 1.0
         seats = self._outstanding / self._capacity
-        fit = self.fits.ttft_generating
-        if not self._queued_tokens or not fit.trusted:
+        if not self._queued_tokens or not self.fits.ttft_generating.trusted:
             return seats
-        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self.usable)
-        return max(seats, min(1.0, prompts))
+        return max(seats, min(1.0, self._prompt_shares / self.usable))
 
     @property
     def outstanding(self) -> int:
@@ -123,7 +122,7 @@ class Roster:
             self._outstanding -= book.credits.requests
             self._capacity -= book.capacity
             self.usable -= bool(book.capacity)
-            self._queued_tokens -= sum(job.queued_tokens for job in book.running.values())
+            self._queue(book, -sum(job.queued_tokens for job in book.running.values()))
             self._prefixes.remove(engine_id)
         return book
 
@@ -185,8 +184,7 @@ class Roster:
                 job.computed_by = now + (UNPREDICTED_SECONDS if expected is None else expected)
             # Rounded, so that sums of them come back to exactly nothing.
             job.queued_tokens = round(job.uncached_tokens * prompt_weight(self.fits, classification.generates)) or 1
-            forecast.queued_tokens += job.queued_tokens
-            self._queued_tokens += job.queued_tokens
+            self._queue(book, job.queued_tokens)
             self._prefixes.add(book.engine_id, job.request)
         self._outstanding += 1
 
@@ -199,10 +197,21 @@ class Roster:
         self._outstanding -= 1
 
     def _not_queued(self, book: EngineBook, job: Job) -> None:
-        book.forecast.queued_tokens -= job.queued_tokens
-        self._queued_tokens -= job.queued_tokens
+        self._queue(book, -job.queued_tokens)
         job.queued_tokens = 0
         book.unseen.pop(job.request_id, None)
+
+    def _queue(self, book: EngineBook, tokens: int) -> None:
+        """So many more tokens of prompts, or fewer, are queued on an engine.
+
+        An engine is at most full, however long its queue: a few long prompts must not make the others seem busy too.
+        """
+        book.forecast.queued_tokens += tokens
+        self._queued_tokens += tokens
+        prompts = book.forecast.queued_tokens * self.fits.ttft_generating.seconds_per_input_token
+        share = min(1.0, prompts / self._prompt_seconds)
+        self._prompt_shares += share - book.prompt_share
+        book.prompt_share = share
 
     def presume_computed(self, book: EngineBook, job: Job) -> None:
         """The prompt of a job whose answer comes in one piece should have been computed by now."""

@@ -67,7 +67,7 @@ def mesh_systems(
     suffix: str = "",
     affinity: bool = True,
 ) -> Iterator[list[MeshWithPolicy]]:
-    """Run one mesh in front of the engines; gives a system for each policy, named by it between ``prefix`` and ``suffix``.
+    """Run one mesh in front of the engines; gives a system for each policy, named by it, ``prefix`` and ``suffix``.
 
     Args:
         affinity: whether the mesh is to see which prompts begin alike.
