@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from sage_benchmark.live.engine_fault import LiveFault
-from sage_cli.bench_options import BenchOptions, names_in
+from sage_cli.bench_options import BenchOptions, names_in, takes_bench_options
 from sage_common.errors import InvalidRequestError
 
 
@@ -32,7 +34,35 @@ def test_a_fault_strikes_after_a_third() -> None:
     assert (fault.kind, fault.at_seconds) == (LiveFault.DIE, 20.0)
 
 
-@pytest.mark.parametrize("wrong", [{"fault": "explode"}, {"greedy": True, "trace": Path("trace.csv")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fault": "explode"},
+        {"greedy": True, "trace": Path("trace.csv")},
+        {"shared_prefixes": True, "trace": Path("trace.csv")},
+    ],
+)
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         BenchOptions(**wrong).plan()
+
+
+def test_each_load_given_is_run_once() -> None:
+    plan = BenchOptions(load=[0.7, 1.3, 0.7], shared_prefixes=True).plan()
+    assert [workload.load for workload in plan.workloads] == [0.7, 1.3]
+    assert all(workload.prefixes is not None for workload in plan.workloads)
+
+
+def test_a_command_has_its_own_options_and_all_shared_ones() -> None:
+    got: list[tuple[BenchOptions, str]] = []
+
+    @takes_bench_options(seconds=300.0)
+    def command(options: BenchOptions, peers: str = "none") -> None:
+        """Do it."""
+        got.append((options, peers))
+
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, ["--load", "0.7", "--load", "1.3", "-n", "2", "--peers", "some"])
+    assert result.exit_code == 0, result.output
+    assert got == [(BenchOptions(seconds=300.0, load=[0.7, 1.3], repetitions=2), "some")]

@@ -20,7 +20,7 @@ from sage_benchmark.open_loop.open_loop_run import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.benchmark_report import SystemRuns, Timeline
 from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
-from sage_benchmark.report.timeline import typical_timeline
+from sage_benchmark.report.timeline import candidates, shared_timelines
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
@@ -75,7 +75,7 @@ class _Collected:
     runs: list[RunMetrics] = field(default_factory=list)
     ttft_seconds: list[float] = field(default_factory=list)
     cpu_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    timeline: Timeline | None = None
+    first: Sequence[RequestOutcome] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def compare_systems(
             system.prepare()
             run = _measured(plan, workload, arrivals, system, pool)
             machine.append(run.machine)
-            _collect(collected[workload, system.name], system.name, run)
+            _collect(collected[workload, system.name], run)
             tell(
                 f"{system.name}, load {workload.load:g}, run {repetition + 1} of {plan.repetitions}: "
                 f"{run.metrics.requests} requests, attainment {run.metrics.attainment:.3f}, "
@@ -139,11 +139,9 @@ def compare_systems(
             SystemRuns(name, workload.load, of.runs, of.ttft_seconds, dict(of.cpu_seconds))
             for (workload, name), of in collected.items()
         ],
-        [
-            of.timeline
-            for (workload, _), of in collected.items()
-            if of.timeline is not None and workload is plan.workloads[-1]
-        ],
+        shared_timelines(
+            {name: of.first for (workload, name), of in collected.items() if workload is plan.workloads[-1]}
+        ),
         offered,
         machine,
     )
@@ -206,13 +204,12 @@ async def _run(
             await end_tasks(striking)
 
 
-def _collect(into: _Collected, name: str, run: _Run) -> None:
+def _collect(into: _Collected, run: _Run) -> None:
     into.runs.append(run.metrics)
     into.ttft_seconds += ttft_for_cdf(run.outcomes, ServiceClass.INTERACTIVE)
     for process, seconds in run.cpu_seconds.items():
         into.cpu_seconds[process] += seconds
-    if into.timeline is None:
-        into.timeline = typical_timeline(run.outcomes, name)
+    into.first = into.first or candidates(run.outcomes)
 
 
 def _cpu_seconds(system: SystemUnderLoad, pool: SimulatedPool) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ from sage_benchmark.report.benchmark_report import BenchmarkReport, SystemRuns, 
 from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.policy_bars import at_each_load, policy_bars
-from sage_benchmark.report.timeline import typical_timeline
+from sage_benchmark.report.timeline import candidates, shared_timelines
 from sage_benchmark.simulate.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
 from sage_benchmark.simulate.plan import WITHOUT_AFFINITY, SimulationPlan
 from sage_benchmark.simulate.simulation import Simulation
@@ -61,10 +61,8 @@ def run_in_virtual_time(
     for workload in plan.workloads:
         played = _Played(plan, workload)
         offered += [workload.offered(arrivals, plan.simulation.engine) for arrivals in played.arrivals]
-        timelines = []
-        for name in names:
-            systems.append(played.under(name, tell))
-            timelines += played.timeline
+        systems += [played.under(name, tell) for name in names]
+        timelines = shared_timelines(played.first)
     settings = plan.workloads[0].describe() | {
         "load": ", ".join(f"{workload.load:g}" for workload in plan.workloads),
         "repetitions": plan.repetitions,
@@ -90,7 +88,7 @@ class _Played:
     """One workload, all its repetitions.
 
     Attributes:
-        timeline: of the first repetition under the policy that was played last; empty where nothing was served.
+        first: early outcomes of the first repetition under each policy.
     """
 
     def __init__(self, plan: VirtualPlan, workload: LoadSettings) -> None:
@@ -98,13 +96,12 @@ class _Played:
         self._workload = workload
         seeds = range(plan.seed, plan.seed + plan.repetitions)
         self.arrivals = [workload.arrivals(plan.simulation.engine, seed) for seed in seeds]
-        self.timeline: list[Timeline] = []
+        self.first: dict[str, list[RequestOutcome]] = {}
 
     def under(self, name: str, tell: Callable[[str], None]) -> SystemRuns:
         """Play it under a policy."""
         plan, workload, config = self._plan, self._workload, self._plan.simulation.engine
         runs, ttft, cpu = list[RunMetrics](), list[float](), 0.0
-        self.timeline = []
         for seed, arrivals in enumerate(self.arrivals, start=plan.seed):
             simulated = replace(plan.simulation, engines=workload.engines, seed=seed)
             began = time.process_time()
@@ -116,9 +113,7 @@ class _Played:
             metrics = replace(measure(outcomes, workload.seconds, config), cached_prompt_share=cached)
             runs.append(metrics)
             ttft += ttft_for_cdf(outcomes, ServiceClass.INTERACTIVE)
-            timeline = typical_timeline(outcomes, name)
-            if timeline is not None and not self.timeline:
-                self.timeline = [timeline]
+            self.first.setdefault(name, candidates(outcomes))
             tell(
                 f"{name}, load {workload.load:g}, seed {seed}: {len(arrivals)} requests in {taken:.1f} s, "
                 f"attainment {metrics.attainment:.3f}, goodput {metrics.goodput:.2f}/s"
