@@ -1,4 +1,4 @@
-"""A minute of load on a real mesh in which an engine, executors and the leading scheduler are killed, one after another.
+"""A minute of load on a real mesh in which an engine, executors and the leading scheduler are killed in turn.
 
 Every byte that each client got is compared with what the engines wrote down before they sent it: nothing is lost,
 nothing is told twice, and the pool has another leader within two seconds.
