@@ -181,6 +181,9 @@ class Ledger:
     def release(self, job: Job) -> EngineBook:
         """Take a running job off its engine's account; call ``freed`` when the engine's breaker knows why."""
         book = self.roster.books[job.engine_id]
+        if job.computed_by:
+            job.computed_by = 0.0
+            self.deadlines.disarm("computed", job.request_id)
         self.roster.give(book, job)
         return book
 

@@ -253,6 +253,8 @@ class Roster:
         book.pace.record(job.tokens, seconds)
         book.seconds_per_token = book.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
         streamed = now - job.begun_at
+        if job.request is not None and not job.request.classification.shows_beginning:
+            return
         if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and not job.adopted:
             mean_running = (book.forecast.running_seconds - job.running_mark) / streamed
             book.forecast.learn_tpot(mean_running, streamed / (output_tokens - 1))
