@@ -30,8 +30,6 @@ class Recovery:
 
     def failed(self, job: Job, error: SageError, now: float) -> None:
         """An attempt failed before the first byte and another engine may succeed. The job is off its engine."""
-        if self._hedging.survives(job):
-            return
         job.avoided |= {job.engine_id}
         refusal = self._refusal(job, error, now, spare=False)
         if job.request is None or refusal is not None:
@@ -58,7 +56,7 @@ class Recovery:
         """
         error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
         self._ledger.log.attempt_failed(job.request_id, job.attempt, error)
-        if self._hedging.survives(job):
+        if self._hedging.survives(job, now):
             return
         if job.begun:
             error = EngineFailedError(
@@ -133,6 +131,7 @@ class Recovery:
             # Submitted again before this heartbeat came: it runs already, so it need not queue.
             ledger.unqueue(job)
         else:
+            self._hedging.adopted(job, running, book, now)
             return
         job.state = JobState.RUNNING
         job.tries = 1
