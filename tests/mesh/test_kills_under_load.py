@@ -229,9 +229,7 @@ async def play(mesh: IsolatedMesh, engines: list[JournaledEngine], load: list[Se
     return kills, references
 
 
-def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(tmp_path: Path) -> None:
     load = schedule(seed=11)
     steps = ("--step-base-seconds", STEP_SECONDS)
     with journaled_engines(ENGINES, tmp_path / "journals", steps) as engines:
@@ -258,7 +256,7 @@ def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(
         if problem:
             problems[exchange.request_id] = problem
     assert not problems, f"{len(problems)} of {len(load)}: {dict(list(problems.items())[:10])}"
-    record_property("takeover_seconds", kills.takeover_seconds)
+    print(f"takeovers after {kills.takeover_seconds} s; under way at the kills: {kills.under_way_at_kill}")  # noqa: T201
     assert len(kills.takeover_seconds) == 2
     assert max(kills.takeover_seconds) <= TAKEOVER_SECONDS, kills.takeover_seconds
 
