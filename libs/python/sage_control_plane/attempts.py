@@ -43,15 +43,6 @@ class Attempts:
             self._ledger.freed(book)
         self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft, now)
 
-    def prompt_due(self, subject: object) -> None:
-        """The time is over in which the prompt of an answer in one piece was to be computed: (request id, attempt)."""
-        assert isinstance(subject, tuple)
-        job = self.current(*subject)
-        if job is not None:
-            book = self._ledger.roster.books[job.engine_id]
-            self._ledger.roster.prompt_done(book, job)
-            self._ledger.freed(book)
-
     def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:
         """An answer is complete."""
         ledger = self._ledger

@@ -283,10 +283,10 @@ class ControlPlaneManager:
                 self._recovery.expired(self._ledger.jobs[str(subject)], now)
             elif kind == "backoff":
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
+            elif kind == "computed":
+                self._ledger.presume_computed(str(subject))
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
-            elif kind == "prompt":
-                self._attempts.prompt_due(subject)
             elif kind == "stale":
                 self._attempts.unheard(str(subject))
             elif kind == "breaker":

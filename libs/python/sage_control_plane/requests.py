@@ -119,8 +119,11 @@ class Classification:
         return self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
 
     @property
-    def shows_first_token(self) -> bool:
-        """Whether its first byte tells of its first token; a generated answer in one piece comes with its last."""
+    def shows_beginning(self) -> bool:
+        """Whether the first byte of its answer tells when its prompt was computed.
+
+        It does not where a generated answer comes in one piece: its first byte comes with its last token.
+        """
         return self.streaming or not self.generates
 
     @property
