@@ -102,15 +102,7 @@ class SentenceTransformersEngine:
             failure = InternalError(f"the model could not be loaded: {type(error).__name__}: {error}")
             self._fail(failure)
             raise failure from error
-        self._answers = EmbeddingAnswers(
-            self._spec.models[0].name,
-            model.folder,
-            model.tokenizer,
-            model.backend.dimensions,
-            executor,
-            self._clock,
-            self._metrics,
-        )
+        self._answers = self._make_answers(model, executor)
         self._spec = replace(self._spec, models=(_complete(self._spec.models[0], model),))
         self._phase, self._reason = EnginePhase.READY, ""
         log.info(
@@ -135,6 +127,11 @@ class SentenceTransformersEngine:
             answers.close()
         if executor is not None:
             await executor.stop()
+
+    def _make_answers(self, model: LoadedModel, executor: EmbeddingExecutor) -> Answers:
+        name = self._spec.models[0].name
+        dimensions = model.backend.dimensions
+        return EmbeddingAnswers(name, model.folder, model.tokenizer, dimensions, executor, self._clock, self._metrics)
 
     def _ready(self) -> Answers:
         if self._answers is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from fixtures.engine_answer import Answer
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
@@ -26,43 +26,10 @@ from sage_control_plane.requests import (
     ServiceLevel,
 )
 from sage_embed_executor.answering import normalised
-from sage_embed_executor.backends.backend import Vectors
 from sage_embed_executor.engine import LoadedModel, LoadModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.reply import Media, TokenUsage
-
-
-@dataclass
-class Answer:
-    """A ReplyWriter that keeps what it is given."""
-
-    media: Media | None = None
-    model: str = ""
-    shape: tuple[int, int] = (0, 0)
-    bytes_: bytearray = field(default_factory=bytearray)
-    used: TokenUsage = TokenUsage()
-
-    def head(
-        self,
-        media: Media,
-        *,
-        model: str = "",
-        vector_count: int = 0,
-        vector_dimensions: int = 0,
-        continuable: bool = True,
-    ) -> None:
-        self.media, self.model, self.shape = media, model, (vector_count, vector_dimensions)
-
-    def data(self, data: bytes) -> None:
-        self.bytes_ += data
-
-    def usage(self, usage: TokenUsage) -> None:
-        self.used = usage
-
-    @property
-    def vectors(self) -> Vectors:
-        return np.frombuffer(bytes(self.bytes_), dtype="<f4").reshape(self.shape)
 
 
 def engine_of(load: LoadModel) -> SentenceTransformersEngine:

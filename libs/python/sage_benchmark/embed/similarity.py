@@ -37,7 +37,8 @@ def read_sts(path: Path, most: int = 0) -> StsPairs:
 def cosines(a: Vectors, b: Vectors) -> npt.NDArray[np.float64]:
     """Cosine of each row of ``a`` with the same of ``b``."""
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.einsum("ij,ij->i", a.astype(np.float64), b) / lengths
+    products: npt.NDArray[np.float64] = np.einsum("ij,ij->i", a.astype(np.float64), b) / lengths
+    return products
 
 
 def spearman(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
@@ -48,4 +49,5 @@ def spearman(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    return ((ends - counts + 1 + ends) / 2)[inverse]
+    ranks: npt.NDArray[np.float64] = ((ends - counts + 1 + ends) / 2)[inverse]
+    return ranks

@@ -36,7 +36,8 @@ class SteadyMemory:
 def steady_memory(mesh: Mesh, process: psutil.Process, minutes: float, seed: int) -> SteadyMemory:
     """Send mixed texts in requests of 1 to 64 for so many minutes."""
     random_ = random.Random(seed)
-    samples, sent = [], 0
+    samples: list[float] = []
+    sent = 0
     until = time.monotonic() + 60 * minutes
     while time.monotonic() < until or len(samples) < 8:
         texts = mixed_texts(128, random_.getrandbits(32))
