@@ -5,7 +5,7 @@ from __future__ import annotations
 from sage_control_plane.prediction.least_squares import RecursiveLeastSquares
 
 # Features of a fit are to be about 1.
-_TOKENS_SCALE = 1_000.0
+_TOKENS_SCALE = 500.0
 # Before this many batches the fit says nothing.
 LEAST_SAMPLES = 4
 
