@@ -29,7 +29,7 @@ from sage_benchmark.embed.through_the_mesh import (
     rate_of_singles,
 )
 from sage_benchmark.isolated_mesh import isolated_mesh
-from sage_benchmark.report.benchmark_report import Bar
+from sage_benchmark.report.bar import Bar
 from sage_common.errors import UnavailableError
 from sage_common.ports import free_port
 

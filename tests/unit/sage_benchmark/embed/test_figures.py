@@ -16,7 +16,7 @@ from sage_benchmark.embed.report import render_markdown
 from sage_benchmark.embed.run import EmbedPlan, EmbedResult, quick_plan
 from sage_benchmark.embed.similarity import cosines, read_sts, spearman
 from sage_benchmark.embed.texts import mixed_texts, short_texts
-from sage_benchmark.report.benchmark_report import Bar
+from sage_benchmark.report.bar import Bar
 
 
 def test_texts_are_distinct_of_mixed_lengths_and_the_same_for_the_same_seed() -> None:
