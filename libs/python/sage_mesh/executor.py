@@ -318,4 +318,5 @@ def _job(running: _Running) -> EngineJob:
         classification=classification_from_wire(dispatch.classification),
         attempt=running.attempt,
         traceparent=request.traceparent,
+        waited_seconds=request.age_ms / 1e3 + dispatch.queue_us / 1e6,
     )
