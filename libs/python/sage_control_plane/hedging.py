@@ -54,14 +54,16 @@ class Hedging:
 
     def _expected_seconds(self, job: Job) -> float | None:
         """Expected time to the first byte of the answer; None while nothing trustworthy is known."""
-        if job.predicted_ttft is None or job.request is None or job.request.classification.sheddable:
+        if job.request is None or job.request.classification.sheddable:
             return None
         classification = job.request.classification
-        if classification.streaming or not classification.generates:
+        if classification.shows_beginning:
             return job.predicted_ttft
-        # The first byte of an answer that is not streamed comes with its last.
-        tpot = self._ledger.roster.books[job.engine_id].forecast.tpot_seconds() or 0.0
-        return job.predicted_ttft + tpot * job.output_tokens
+        # The first byte of an answer in one piece comes with its last; what that takes is known from streams.
+        forecast = self._ledger.roster.books[job.engine_id].forecast
+        ttft = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
+        tpot = forecast.tpot_seconds()
+        return None if ttft is None or tpot is None else ttft + tpot * job.output_tokens
 
     # Which
 
