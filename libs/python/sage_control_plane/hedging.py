@@ -59,11 +59,11 @@ class Hedging:
         classification = job.request.classification
         if classification.shows_beginning:
             return job.predicted_ttft
-        # The first byte of an answer in one piece comes with its last; what that takes is known from streams.
+        # The first byte of an answer in one piece comes with its last.
         forecast = self._ledger.roster.books[job.engine_id].forecast
-        ttft = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
-        tpot = forecast.tpot_seconds()
-        return None if ttft is None or tpot is None else ttft + tpot * job.output_tokens
+        prompt = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
+        each = forecast.tpot_seconds()
+        return None if prompt is None or each is None else prompt + each * job.output_tokens
 
     # Which
 

@@ -178,7 +178,7 @@ class Ledger:
         """Put a running job on an engine's account."""
         self.roster.take(book, job, now)
         if job.request_id in book.unseen:
-            self.deadlines.arm("computed", job.request_id, job.computed_by)
+            self.deadlines.arm("computed", (job.engine_id, job.request_id), job.computed_by)
         book.dispatched += 1
         book.breaker.dispatched()
         self.roster.refresh(book)
@@ -188,15 +188,15 @@ class Ledger:
         book = self.roster.books[job.engine_id]
         if job.computed_by:
             job.computed_by = 0.0
-            self.deadlines.disarm("computed", job.request_id)
+            self.deadlines.disarm("computed", (job.engine_id, job.request_id))
         self.roster.give(book, job)
         return book
 
-    def presume_computed(self, request_id: str) -> None:
-        """If a job whose answer comes in one piece still runs, its prompt should have been computed by now."""
-        job = self.jobs.get(request_id)
-        if job is not None and job.state is JobState.RUNNING and job.queued_tokens:
-            book = self.roster.books[job.engine_id]
+    def presume_computed(self, engine_id: str, request_id: str) -> None:
+        """If an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+        book = self.roster.books.get(engine_id)
+        job = None if book is None else book.unseen.get(request_id)
+        if book is not None and job is not None:
             self.roster.presume_computed(book, job)
             self.freed(book)
 

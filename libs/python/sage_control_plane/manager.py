@@ -294,7 +294,8 @@ class ControlPlaneManager:
             elif kind == "backoff":
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
             elif kind == "computed":
-                self._ledger.presume_computed(str(subject))
+                assert isinstance(subject, tuple)
+                self._ledger.presume_computed(*subject)
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":

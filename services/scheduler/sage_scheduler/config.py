@@ -55,6 +55,9 @@ class SchedulerSettings(ServiceSettings):
     base_ejection_seconds: float = Field(1.0, gt=0, description="first ejection; each further one doubles it")
     max_ejection_seconds: float = Field(60.0, gt=0, description="longest ejection")
     max_ejection_percent: float = Field(50.0, ge=0, le=100, description="engines of one model ejected at once, at most")
+    forget_drained_seconds: float = Field(
+        3600.0, ge=0, description="the order to drain an engine is forgotten when it has been gone for so long"
+    )
     submit_timeout_seconds: float = Field(600.0, gt=0, description="time-out of gRPC submissions that name none")
 
     def control(self) -> ControlSettings:
