@@ -230,11 +230,9 @@ class Executor:
                 running = hosted.running.get(cancellation.request_id)
                 if running is None or (engine_id and engine_id != running.dispatch.engine_id):
                     continue
-                if cancellation.unbegun and running.writer.begun:
-                    continue
-                if cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to):
-                    continue
-                self._end_task(running)
+                later = cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to)
+                if not later and not (cancellation.unbegun and running.writer.begun):
+                    self._end_task(running)
 
     # Reports and heartbeats
 
