@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sage_control_plane.prediction.error import PercentageError
-from sage_control_plane.prediction.least_squares import RecursiveLeastSquares
+from sage_control_plane.prediction.least_squares import RecursiveLeastSquares, Vector
 from sage_control_plane.prediction.settings import PredictionSettings
 
 # Features are divided by these, to be about 1.
@@ -43,7 +43,7 @@ class _Fit:
         self.known = False
         self.trusted = False
 
-    def _learn(self, features: tuple[float, ...], predicted: float, seconds: float) -> None:
+    def _learn(self, features: Vector, predicted: float, seconds: float) -> None:
         if self.known:
             self.error.record(predicted, seconds)
         self._fit.learn(features, seconds)
@@ -93,9 +93,9 @@ class TpotFit(_Fit):
 
     def seconds(self, running: float, kv_usage: float) -> float:
         """Return the prediction, whether to be trusted or not."""
-        e, f, g = self._fit.weights
+        e, f, g, _ = self._fit.weights
         return max(0.0, e + f * running / REQUESTS + g * kv_usage)
 
     def learn(self, running: float, kv_usage: float, seconds: float) -> None:
         """An answer's tokens came so far apart."""
-        self._learn((1.0, running / REQUESTS, kv_usage), self.seconds(running, kv_usage), seconds)
+        self._learn((1.0, running / REQUESTS, kv_usage, 0.0), self.seconds(running, kv_usage), seconds)
