@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sage_control_plane.lanes import Lane
+from sage_control_plane.prediction.forecast import Clocks
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.requests import Attempt, PendingRequest
 
 IDLE = Load()
+UNBEGUN = Clocks()
 
 
 class JobState(Enum):
@@ -41,8 +43,9 @@ class Job:
         found: what was on its engine when it was dispatched.
         predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
         begun_at: when its first token came.
-        share_mark: its engine's share clock at dispatch.
-        running_mark: its engine's load clock when it began.
+        clocks: its engine's when it began.
+        decoding: whether its engine's book counts it among those whose tokens are coming.
+        paced_ms: target for the time between its tokens, as noted in its engine's book; 0 for none.
         charged_seconds: engine-seconds charged to its tenant so far.
         hedge: whether it is the second of two attempts that run at the same time.
     """
@@ -70,7 +73,8 @@ class Job:
     found: Load = IDLE
     predicted_ttft: float | None = None
     begun_at: float = 0.0
-    share_mark: float = 0.0
-    running_mark: float = 0.0
+    clocks: Clocks = UNBEGUN
+    decoding: bool = False
+    paced_ms: int = 0
     charged_seconds: float = 0.0
     hedge: bool = False

@@ -14,6 +14,7 @@ from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
 from sage_control_plane.prediction.latency import Load
+from sage_control_plane.prediction.prices import Prices
 from sage_control_plane.requests import PendingRequest, Route
 from sage_control_plane.settings import ControlSettings
 
@@ -83,6 +84,7 @@ class Roster:
         self.usable = 0
         self._prefixes = prefixes
         self.fits = LatencyFits(settings.prediction)
+        self.prices = Prices()
         self._breaker = settings.breaker
         self._headroom = settings.headroom
         self._pace = Pace()
@@ -101,10 +103,9 @@ class Roster:
         if not self._capacity:
             return 1.0
         seats = self._outstanding / self._capacity
-        fit = self.fits.ttft_generating
-        if not self._queued_tokens or not fit.trusted:
+        if not self._queued_tokens:
             return seats
-        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self.usable)
+        prompts = self._queued_tokens * self.fits.seconds_per_input_token(True) / (self._prompt_seconds * self.usable)
         return max(seats, min(1.0, prompts))
 
     @property
@@ -207,12 +208,14 @@ class Roster:
         """Charge a job to an engine."""
         forecast = book.forecast
         forecast.advance(now)
-        job.share_mark = forecast.share_seconds
         book.running[job.request_id] = job
         book.credits.take(job.tokens)
         forecast.running += 1
         if job.request is not None and not job.begun:
             classification = job.request.classification
+            if classification.slo.tpot_ms:
+                job.paced_ms = classification.slo.tpot_ms
+                book.pace_to(job.paced_ms)
             job.found = forecast.load
             job.uncached_tokens = self.uncached_tokens(book, job.request)
             job.predicted_ttft = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
@@ -227,7 +230,14 @@ class Roster:
         """Take a job off an engine; ``refresh`` it afterwards."""
         del book.running[job.request_id]
         book.credits.give(job.tokens)
-        book.forecast.running -= 1
+        forecast = book.forecast
+        forecast.running -= 1
+        if job.decoding:
+            job.decoding = False
+            forecast.decoding -= 1
+        if job.paced_ms:
+            book.unpace(job.paced_ms)
+            job.paced_ms = 0
         self._not_queued(book, job)
         self._outstanding -= 1
 
@@ -244,10 +254,20 @@ class Roster:
         forecast.advance(now)
         job.begun = True
         job.begun_at = now
-        job.running_mark = forecast.running_seconds
         self._not_queued(book, job)
-        if job.request is not None and not job.adopted:
-            forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+        if job.request is None or job.adopted:
+            return
+        classification = job.request.classification
+        generates = classification.generates
+        forecast.learn_ttft(generates, job.uncached_tokens, job.found, ttft_seconds)
+        price = forecast.seconds_per_input_token(generates)
+        if price:
+            self.prices.learn_input(classification.route, price)
+        forecast.computed(generates, job.uncached_tokens)
+        if generates:
+            job.decoding = True
+            forecast.decoding += 1
+            job.clocks = forecast.clocks
 
     def learn_overdue(self, book: EngineBook, job: Job, now: float) -> None:
         """A job is given up on, and has had no first token so long after its dispatch."""
@@ -257,15 +277,16 @@ class Roster:
 
     def learn_finish(self, book: EngineBook, job: Job, now: float, output_tokens: int) -> None:
         """A job is about to be taken off its engine because it is complete."""
-        book.forecast.advance(now)
+        forecast = book.forecast
+        forecast.advance(now)
         seconds = now - job.dispatched_at
         self._pace.record(job.tokens, seconds)
         book.pace.record(job.tokens, seconds)
         book.seconds_per_token = book.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
         streamed = now - job.begun_at
-        if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and not job.adopted:
-            mean_running = (book.forecast.running_seconds - job.running_mark) / streamed
-            book.forecast.learn_tpot(mean_running, streamed / (output_tokens - 1))
+        if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and job.decoding and job.request is not None:
+            share = forecast.learn_answer(job.clocks, streamed, output_tokens)
+            self.prices.learn_output(job.request.classification.route, output_tokens, share)
 
     # Routes
 
