@@ -101,6 +101,8 @@ class PromptRoom:
             step = forecast.step_seconds(forecast.decoding)
             if step is not None:
                 room = min(room, max(PACE_MARGIN * engine.tightest_ms / 1000 - step, LEAST_PROMPTS * step))
+                # The one that fills the room goes beyond it, by half a prompt as it is met by chance.
+                room -= forecast.half_a_prompt_seconds
         return forecast.prompt_seconds() < room
 
 

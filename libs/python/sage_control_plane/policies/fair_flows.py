@@ -36,9 +36,9 @@ class FairFlows:
     def __len__(self) -> int:
         return len(self._where)
 
-    def push(self, request_id: str, tenant: str, lane: Lane, key: Any) -> None:
-        """Queue an id that is not queued."""
-        self._counters.joined(tenant)
+    def push(self, request_id: str, tenant: str, lane: Lane, key: Any, credit: float = 0.0) -> None:
+        """Queue an id that is not queued. ``credit``: as for the counters."""
+        self._counters.joined(tenant, credit)
         book = self._lanes.get(lane)
         if book is None:
             book = self._lanes[lane] = _LaneFlows()

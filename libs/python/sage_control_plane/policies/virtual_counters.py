@@ -14,7 +14,8 @@ class VirtualCounters:
     """The counter of each tenant (VTC: Sheng et al., Fairness in Serving Large Language Models, OSDI '24).
 
     A tenant's counter grows by what it is served, divided by its weight, and the smallest is served first. A tenant
-    that wakes is lifted to the smallest counter of those that are active, so that idling earns no credit.
+    that wakes is lifted to the smallest counter of those that are active, less a credit: with none, one that asks for
+    just less than its share would wait for each of its requests until the others have been served as much.
 
     Args:
         weights: shares by tenant; 1 for those not named.
@@ -41,12 +42,12 @@ class VirtualCounters:
         """The smallest counter of those; where a tenant that wakes begins."""
         return self._smallest_active()
 
-    def joined(self, tenant: str) -> None:
-        """A request of the tenant is queued."""
+    def joined(self, tenant: str, credit: float = 0.0) -> None:
+        """A request of the tenant is queued. ``credit``: how far behind the others it may begin, in engine-seconds."""
         queued = self._queued.get(tenant, 0)
         self._queued[tenant] = queued + 1
         if not queued:
-            self._counters[tenant] = max(self._counters.get(tenant, 0.0), self._smallest_active())
+            self._counters[tenant] = max(self._counters.get(tenant, 0.0), self._smallest_active() - credit)
             self._active.push(tenant, (self._counters[tenant], tenant))
 
     def left(self, tenant: str) -> None:

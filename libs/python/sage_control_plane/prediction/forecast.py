@@ -9,6 +9,8 @@ from sage_control_plane.prediction.settings import PredictionSettings
 
 # What prompts have taken of the time between tokens is an estimate; the rest at least is left to the tokens.
 MOST_PROMPTS = 0.8
+# Weight of a prompt's size after the next one.
+PROMPT_MEMORY = 0.99
 
 
 class LatencyFits:
@@ -105,6 +107,8 @@ class Forecast:
         "_fits",
         "_least_samples",
         "_pool",
+        "_prompt_sizes",
+        "_prompt_squares",
         "_prompts",
         "_share_seconds",
         "_vectors",
@@ -122,6 +126,8 @@ class Forecast:
         self._share_seconds = 0.0
         self._decoding_seconds = 0.0
         self._prompts = 0.0
+        self._prompt_sizes = 0.0
+        self._prompt_squares = 0.0
         self._vectors = 0.0
         self.queued_tokens = 0
         self.running = 0
@@ -137,8 +143,16 @@ class Forecast:
                 self._decoding_seconds += elapsed * self.decoding
             self._at = now
 
+    @property
+    def half_a_prompt_seconds(self) -> float:
+        """Half the time that a prompt takes, each counted as often as it is long."""
+        return self._prompt_squares / (2.0 * self._prompt_sizes) if self._prompt_sizes else 0.0
+
     def computed(self, generates: bool, tokens: float) -> None:
-        """So many input tokens have been computed."""
+        """So many input tokens of a request have been computed."""
+        seconds = self.seconds_per_input_token(generates) * tokens
+        self._prompt_sizes = self._prompt_sizes * PROMPT_MEMORY + seconds
+        self._prompt_squares = self._prompt_squares * PROMPT_MEMORY + seconds * seconds
         if generates:
             self._prompts += tokens
         else:
