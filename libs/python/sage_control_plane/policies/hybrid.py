@@ -70,7 +70,8 @@ class HybridSchedulingPolicy:
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
         self._pushed_at[band] = now
-        credit = self._settings.credit_seconds * view.engines
+        # Bulk work can wait, so it needs no credit.
+        credit = 0.0 if band is Band.BULK else self._settings.credit_seconds * view.engines
         self._enter(request, lane, band, latest_start(request, view), now, credit)
 
     def _enter(
