@@ -100,9 +100,13 @@ class PromptRoom:
         if engine.tightest_ms and forecast.decoding:
             step = forecast.step_seconds(forecast.decoding)
             if step is not None:
-                room = min(room, max(PACE_MARGIN * engine.tightest_ms / 1000 - step, LEAST_PROMPTS * step))
-                # The one that fills the room goes beyond it, by half a prompt as it is met by chance.
-                room -= forecast.half_a_prompt_seconds
+                between = max(PACE_MARGIN * engine.tightest_ms / 1000 - step, LEAST_PROMPTS * step)
+                # Targets are for the mean over an answer, so a short burst of prompts does no harm.
+                strict = 2.0 * forecast.prompt_share * (step + between) / between - 1.0
+                if strict > 0.0:
+                    # The one that fills the room goes beyond it, by half a prompt as it is met by chance.
+                    least = between - forecast.half_a_prompt_seconds
+                    room = min(room, room + (least - room) * min(1.0, strict))
         return forecast.prompt_seconds() < room
 
 

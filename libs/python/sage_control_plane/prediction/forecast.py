@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp
 from typing import NamedTuple
 
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
@@ -11,6 +12,8 @@ from sage_control_plane.prediction.settings import PredictionSettings
 MOST_PROMPTS = 0.8
 # Weight of a prompt's size after the next one.
 PROMPT_MEMORY = 0.99
+# "Of late": about as long as a short answer takes, since targets are for the mean over an answer.
+RECENT_SECONDS = 2.0
 
 
 class LatencyFits:
@@ -99,10 +102,12 @@ class Forecast:
     Attributes:
         running: requests outstanding.
         decoding: answers whose tokens are coming.
+        prompt_share: share of the engine's time that prompts have taken of late, up to the last that was computed.
     """
 
     __slots__ = (
         "_at",
+        "_computed_at",
         "_decoding_seconds",
         "_fits",
         "_least_samples",
@@ -114,6 +119,7 @@ class Forecast:
         "_vectors",
         "decoding",
         "kv_usage",
+        "prompt_share",
         "queued_tokens",
         "running",
     )
@@ -127,6 +133,8 @@ class Forecast:
         self._decoding_seconds = 0.0
         self._prompts = 0.0
         self._prompt_sizes = 0.0
+        self._computed_at = 0.0
+        self.prompt_share = 0.0
         self._prompt_squares = 0.0
         self._vectors = 0.0
         self.queued_tokens = 0
@@ -149,8 +157,11 @@ class Forecast:
         return self._prompt_squares / (2.0 * self._prompt_sizes) if self._prompt_sizes else 0.0
 
     def computed(self, generates: bool, tokens: float) -> None:
-        """So many input tokens of a request have been computed."""
+        """So many input tokens of a request have been computed; ``advance`` comes before."""
         seconds = self.seconds_per_input_token(generates) * tokens
+        kept = exp((self._computed_at - self._at) / RECENT_SECONDS)
+        self._computed_at = self._at
+        self.prompt_share = self.prompt_share * kept + seconds / RECENT_SECONDS
         self._prompt_sizes = self._prompt_sizes * PROMPT_MEMORY + seconds
         self._prompt_squares = self._prompt_squares * PROMPT_MEMORY + seconds * seconds
         if generates:
