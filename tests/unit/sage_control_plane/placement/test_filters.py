@@ -53,6 +53,7 @@ def test_prompts_wait_while_more_of_them_would_break_the_pace_of_an_answer_under
     tight = pool(engine("e", concurrency=16))
     tight.submit(paced("answer", 50, 80))
     begin(tight, "answer")
+    tight.manager.engines["e"].forecast.prompt_share = 0.6
     # 45 ms less 20 for a token leave room for 25 ms: 200 tokens, less half of a prompt.
     tight.submit(*(paced(f"r{n}", 50, 80) for n in range(10)))
     assert 2 <= len(dispatched(tight)) < 5
@@ -62,10 +63,19 @@ def test_prompts_wait_while_more_of_them_would_break_the_pace_of_an_answer_under
     assert len(dispatched(tight)) > before
 
 
+def test_a_burst_of_prompts_is_let_through() -> None:
+    idle = pool(engine("e", concurrency=16))
+    idle.submit(paced("answer", 50, 80))
+    begin(idle, "answer")
+    idle.submit(*(paced(f"r{n}", 50, 80) for n in range(10)))
+    assert len(dispatched(idle)) == 11
+
+
 def test_without_a_target_for_the_pace_only_the_wait_of_prompts_counts() -> None:
     loose = pool(engine("e", concurrency=16))
     loose.submit(paced("answer", 0, 80))
     begin(loose, "answer")
+    loose.manager.engines["e"].forecast.prompt_share = 0.6
     loose.submit(*(paced(f"r{n}", 0, 80) for n in range(10)))
     assert len(dispatched(loose)) == 11
 
