@@ -301,9 +301,10 @@ class ControlPlaneManager:
             if pick.shed:
                 ledger.unqueue(job)
                 ledger.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now), now)
-            elif ledger.place(job, pick, now):
-                self._hedging.dispatched(job, now)
-            else:
-                assert job.lane is not None
-                queue.close(job.lane)
+            elif (lane := job.lane) is not None:
+                placed = ledger.place(job, pick, now)
+                if placed:
+                    self._hedging.dispatched(job, now)
+                if not placed or not self._roster.route(lane.route).free.engines:
+                    queue.close(lane)
         return ledger.take_decisions()

@@ -201,7 +201,8 @@ class HybridSchedulingPolicy:
         if lane in self._lanes:
             self._closed.add(lane)
             for flows in self._bands:
-                flows.close(lane)
+                if flows:
+                    flows.close(lane)
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, band = self._removed
@@ -211,12 +212,11 @@ class HybridSchedulingPolicy:
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
         tenant = request.tenant
-        self._all.charge(tenant, engine_seconds)
-        self._bands[Band.BULK].recounted(tenant)
-        if band_of(request) is not Band.BULK:
-            self._urgent.charge(tenant, engine_seconds)
+        if self._all.charge(tenant, engine_seconds):
+            self._bands[Band.BULK].lowered(tenant)
+        if band_of(request) is not Band.BULK and self._urgent.charge(tenant, engine_seconds):
             for flows in self._bands[: Band.BULK]:
-                flows.recounted(tenant)
+                flows.lowered(tenant)
 
     def next_change_at(self) -> float | None:
         return self._change_at

@@ -23,10 +23,12 @@ class LatencyFits:
         every: the pool's fits learn from one sample in so many: what is typical needs no more, however many engines.
     """
 
-    __slots__ = ("_skipped", "every", "tpot", "ttft_generating", "ttft_vectors")
+    __slots__ = ("_generating_price", "_skipped", "_vector_price", "every", "tpot", "ttft_generating", "ttft_vectors")
 
     def __init__(self, settings: PredictionSettings) -> None:
         self.every = 1
+        self._generating_price = 0.0
+        self._vector_price = 0.0
         self._skipped = 0
         self.ttft_generating = TtftFit(settings)
         self.ttft_vectors = TtftFit(settings)
@@ -54,16 +56,19 @@ class LatencyFits:
         return self.ttft_generating if generates else self.ttft_vectors
 
     def seconds_per_input_token(self, generates: bool) -> float:
-        """What an uncached input token takes of an engine; 0 while nothing is known.
+        """What an uncached input token takes of an engine; 0 while nothing is known."""
+        return self._generating_price if generates else self._vector_price
 
-        From the time between tokens that go on beside it where there are such, else from the time to first token.
+    def learned(self) -> None:
+        """A fit has learned: take the prices from it, for they are asked for much more often.
+
+        From the time between tokens that go on beside the prompts where there are such, else from that to first tokens.
         """
-        if self.tpot.known:
-            slope = self.tpot.seconds_per_input_token if generates else self.tpot.seconds_per_vector_token
-            if slope:
-                return slope
-        fit = self.ttft(generates)
-        return fit.seconds_per_input_token if fit.known else 0.0
+        tpot, generating, vectors = self.tpot, self.ttft_generating, self.ttft_vectors
+        price = tpot.seconds_per_input_token if tpot.known else 0.0
+        self._generating_price = price or (generating.seconds_per_input_token if generating.known else 0.0)
+        price = tpot.seconds_per_vector_token if tpot.known else 0.0
+        self._vector_price = price or (vectors.seconds_per_input_token if vectors.known else 0.0)
 
 
 def prompt_weight(fits: LatencyFits, generates: bool) -> float:
@@ -224,9 +229,9 @@ class Forecast:
 
     def learn_ttft(self, generates: bool, uncached_tokens: float, found: Load, seconds: float) -> None:
         """A request that found this load has begun so long after its dispatch."""
-        self._fits.ttft(generates).learn(uncached_tokens, found, seconds)
-        if self._pool.samples_this():
-            self._pool.ttft(generates).learn(uncached_tokens, found, seconds)
+        for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
+            fits.ttft(generates).learn(uncached_tokens, found, seconds)
+            fits.learned()
 
     def learn_answer(self, since: Clocks, streamed_seconds: float, output_tokens: int) -> float:
         """An answer has taken so long from its first token to its last. Return its share of the engine's time.
@@ -240,9 +245,9 @@ class Forecast:
         decoding = (self._decoding_seconds - since.decoding_seconds) / streamed_seconds
         prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
         sample = (decoding, self.kv_usage, prompts / between, vectors / between, streamed_seconds / between)
-        self._fits.tpot.learn(*sample)
-        if self._pool.samples_this():
-            self._pool.tpot.learn(*sample)
+        for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
+            fits.tpot.learn(*sample)
+            fits.learned()
         busy = prompts * self.seconds_per_input_token(True) + vectors * self.seconds_per_input_token(False)
         own = 1.0 - min(MOST_PROMPTS, busy / streamed_seconds)
         return (self._share_seconds - since.share_seconds) * own
