@@ -23,6 +23,7 @@ from sage_control_plane.requests import (
     ServiceLevel,
 )
 from sage_control_plane.settings import ControlSettings
+from sage_platform.service_host import settle_garbage_collector
 
 CONCURRENCY = 8
 CLASSES = list(ServiceClass)
@@ -77,7 +78,8 @@ def _request(number: int) -> PendingRequest:
 
 
 def main() -> None:
-    """Measure and print every policy."""
+    """Measure and print every policy, with the garbage collector as services have it."""
+    settle_garbage_collector()
     for policy in policy_names():
         rate = measure(policy)
         print(f"{policy:10} {rate.engines} engines, {rate.queued} queued: {rate.per_second:,.0f} requests/s")

@@ -42,12 +42,14 @@ class Job:
         queued_tokens: what it adds to its engine's queued input tokens until it begins.
         found: what was on its engine when it was dispatched.
         predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
+        computed_by: when its prompt is presumed computed if nothing shows it; 0 for a job that shows it itself.
         begun_at: when its first token came.
         clocks: its engine's when it began.
         decoding: whether its engine's book counts it among those whose tokens are coming.
         paced_ms: target for the time between its tokens, as noted in its engine's book; 0 for none.
         charged_seconds: engine-seconds charged to its tenant so far.
-        hedge: whether it is the second of two attempts that run at the same time.
+        hedged: whether two attempts at it have run at the same time.
+        loser: the other attempt of two, aborted because this one began first.
     """
 
     request_id: str
@@ -72,9 +74,11 @@ class Job:
     queued_tokens: int = 0
     found: Load = IDLE
     predicted_ttft: float | None = None
+    computed_by: float = 0.0
     begun_at: float = 0.0
     clocks: Clocks = UNBEGUN
     decoding: bool = False
     paced_ms: int = 0
     charged_seconds: float = 0.0
-    hedge: bool = False
+    hedged: bool = False
+    loser: Job | None = None

@@ -86,12 +86,14 @@ class Clocks(NamedTuple):
     """How much an engine has done up to some moment.
 
     Attributes:
+        at: the moment.
         share_seconds: integral of 1 / answers under way: the time that is each one's equal share.
         decoding_seconds: integral of answers under way.
         prompts: uncached tokens of prompts computed.
         vectors: tokens embedded.
     """
 
+    at: float = 0.0
     share_seconds: float = 0.0
     decoding_seconds: float = 0.0
     prompts: float = 0.0
@@ -177,7 +179,7 @@ class Forecast:
     @property
     def clocks(self) -> Clocks:
         """How much it has done so far."""
-        return Clocks(self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
+        return Clocks(self._at, self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
 
     @property
     def load(self) -> Load:
@@ -233,21 +235,24 @@ class Forecast:
             fits.ttft(generates).learn(uncached_tokens, found, seconds)
             fits.learned()
 
-    def learn_answer(self, since: Clocks, streamed_seconds: float, output_tokens: int) -> float:
-        """An answer has taken so long from its first token to its last. Return its share of the engine's time.
+    def learn_answer(self, since: Clocks, output_tokens: int) -> None:
+        """An answer is complete; ``advance`` comes before.
 
         Args:
-            since: the clocks when it began.
-            streamed_seconds: > 0.
+            since: the clocks when it began; not now.
             output_tokens: > 1.
         """
-        between = output_tokens - 1
+        between, streamed_seconds = output_tokens - 1, self._at - since.at
         decoding = (self._decoding_seconds - since.decoding_seconds) / streamed_seconds
         prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
         sample = (decoding, self.kv_usage, prompts / between, vectors / between, streamed_seconds / between)
         for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
             fits.tpot.learn(*sample)
             fits.learned()
+
+    def share_since(self, since: Clocks) -> float:
+        """Seconds of the engine's time that each answer under way has had since then, prompts left out."""
+        prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
         busy = prompts * self.seconds_per_input_token(True) + vectors * self.seconds_per_input_token(False)
-        own = 1.0 - min(MOST_PROMPTS, busy / streamed_seconds)
+        own = 1.0 - min(MOST_PROMPTS, busy / (self._at - since.at))
         return (self._share_seconds - since.share_seconds) * own

@@ -106,7 +106,8 @@ def test_an_answer_costs_its_share_of_the_time_in_which_its_tokens_came_less_the
         streamed = 100 * step + prompts / 8_000
         now += streamed
         forecast.advance(now)
-        shares.append((forecast.learn_answer(began, streamed, 101), 100 * step / decoding))
+        forecast.learn_answer(began, 101)
+        shares.append((forecast.share_since(began), 100 * step / decoding))
     assert sum(share for share, _ in shares[200:]) == pytest.approx(sum(due for _, due in shares[200:]), rel=0.03)
 
 
