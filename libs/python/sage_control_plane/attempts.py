@@ -57,10 +57,9 @@ class Attempts:
         self.first_token(job, now, ttft_seconds)
         book = ledger.roster.books[job.engine_id]
         ledger.roster.learn_finish(book, job, now, used[1])
-        engine_seconds = book.forecast.share_seconds - job.share_mark
         ledger.release(job)
         book.breaker.succeeded()
-        self._settle(job, used, engine_seconds)
+        self._settle(job, used)
         ledger.freed(book)
         self._hedging.completed(job)
         ledger.end(job, Outcome.FINISHED, now)
@@ -102,17 +101,16 @@ class Attempts:
             book.credits.uncorrect()
             self._ledger.freed(book)
 
-    def _settle(self, job: Job, used: tuple[int, int], engine_seconds: float) -> None:
-        """Correct the tenant's charge to what was used, and learn what such work costs."""
+    def _settle(self, job: Job, used: tuple[int, int]) -> None:
+        """Correct the tenant's charge to what was used."""
         request = job.request
         if request is None:
             return
         ledger, classification = self._ledger, request.classification
-        input_tokens = used[0] or classification.input_tokens
-        output_tokens = used[1] or job.output_tokens
-        if not job.adopted:
-            ledger.prices.learn(classification.route, input_tokens, output_tokens, engine_seconds)
-        cost = ledger.prices.seconds(classification.route, input_tokens, output_tokens)
+        uncached_tokens = job.uncached_tokens
+        if used[0] and classification.input_tokens and not job.adopted:
+            uncached_tokens *= used[0] / classification.input_tokens
+        cost = ledger.roster.prices.seconds(classification.route, uncached_tokens, used[1] or job.output_tokens)
         ledger.queue.policy.settled(request, cost - job.charged_seconds)
         ledger.lengths.learn(request.tenant, classification, used[1])
 

@@ -27,6 +27,7 @@ class EngineBook:
         prompt_share: its queue of prompts, as a share of the longest one with which it still gets work; at most 1.
         free: whether every engine filter admits it.
         capacity: requests that it adds to the pool's capacity: its cap while it is usable, else 0.
+        tightest_ms: smallest target for the time between tokens among the requests outstanding; 0 for none.
     """
 
     engine_id: str
@@ -43,6 +44,22 @@ class EngineBook:
     prompt_share: float = 0.0
     free: bool = False
     capacity: int = 0
+    tightest_ms: int = 0
+    _paced: dict[int, int] = field(default_factory=dict)
+
+    def pace_to(self, target_ms: int) -> None:
+        """A request with this target for the time between its tokens is outstanding."""
+        self._paced[target_ms] = self._paced.get(target_ms, 0) + 1
+        if not self.tightest_ms or target_ms < self.tightest_ms:
+            self.tightest_ms = target_ms
+
+    def unpace(self, target_ms: int) -> None:
+        """It is outstanding no more."""
+        if self._paced[target_ms] > 1:
+            self._paced[target_ms] -= 1
+            return
+        del self._paced[target_ms]
+        self.tightest_ms = min(self._paced, default=0)
 
     @property
     def usable(self) -> bool:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sage_control_plane.lanes import Lane
+from sage_control_plane.prediction.forecast import Clocks
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.requests import Attempt, PendingRequest
 
 IDLE = Load()
+UNBEGUN = Clocks()
 
 
 class JobState(Enum):
@@ -42,8 +44,9 @@ class Job:
         predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
         computed_by: when its prompt is presumed computed if nothing shows it; 0 for a job that shows it itself.
         begun_at: when its first token came.
-        share_mark: its engine's share clock at dispatch.
-        running_mark: its engine's load clock when it began.
+        clocks: its engine's when it began.
+        decoding: whether its engine's book counts it among those whose tokens are coming.
+        paced_ms: target for the time between its tokens, as noted in its engine's book; 0 for none.
         charged_seconds: engine-seconds charged to its tenant so far.
         hedged: whether two attempts at it have run at the same time.
         loser: the other attempt of two, aborted because this one began first.
@@ -73,8 +76,9 @@ class Job:
     predicted_ttft: float | None = None
     computed_by: float = 0.0
     begun_at: float = 0.0
-    share_mark: float = 0.0
-    running_mark: float = 0.0
+    clocks: Clocks = UNBEGUN
+    decoding: bool = False
+    paced_ms: int = 0
     charged_seconds: float = 0.0
     hedged: bool = False
     loser: Job | None = None

@@ -21,7 +21,6 @@ from sage_control_plane.placement.placer import Placement, Placer
 from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.policies.policy import Pick
 from sage_control_plane.prediction.output_length import OutputLengths
-from sage_control_plane.prediction.prices import Prices
 from sage_control_plane.reconciliation import EPOCH_SHIFT
 from sage_control_plane.requests import Attempt, PendingRequest, Route
 from sage_control_plane.roster import Roster
@@ -55,7 +54,6 @@ class Ledger:
         self.queue = queue
         self.epoch = epoch
         self.lengths = lengths
-        self.prices = Prices()
         self.log = log
         self.jobs: dict[str, Job] = {}
         self.hedges: dict[str, Job] = {}
@@ -114,21 +112,21 @@ class Ledger:
 
     def place(self, job: Job, pick: Pick, now: float) -> bool:
         """Dispatch the queued job to an engine; return False when none is free for it."""
-        placement = self._choose(pick.request, job, now)
+        assert job.lane is not None
+        placement = self._choose(pick.request, job, job.lane.route, now)
         if placement is None:
             return False
         self.unqueue(job)
-        classification = pick.request.classification
-        if not job.charged_seconds:
-            cost = self.prices.seconds(classification.route, classification.input_tokens, job.output_tokens)
-            job.charged_seconds = cost
-            self.queue.drained(pick.request, cost, now)
         job.waited_seconds += now - job.waiting_since
         job.tries += 1
         self.totals.dispatched += 1
         if job.tries > 1:
             self.totals.retried += 1
         self._dispatch(job, pick.request, placement, pick.band, now)
+        if not job.charged_seconds:
+            cost = self.roster.prices.seconds(job.lane.route, job.uncached_tokens, job.output_tokens)
+            job.charged_seconds = cost
+            self.queue.drained(pick.request, cost, now)
         return True
 
     def place_hedge(self, job: Job, paid: Callable[[], bool], now: float) -> bool:
@@ -192,12 +190,12 @@ class Ledger:
         self.roster.give(book, job)
         return book
 
-    def presume_computed(self, engine_id: str, request_id: str) -> None:
+    def presume_computed(self, engine_id: str, request_id: str, now: float) -> None:
         """If an answer in one piece still runs on the engine, its prompt should have been computed by now."""
         book = self.roster.books.get(engine_id)
         job = None if book is None else book.unseen.get(request_id)
         if book is not None and job is not None:
-            self.roster.presume_computed(book, job)
+            self.roster.presume_computed(book, job, now)
             self.freed(book)
 
     def freed(self, book: EngineBook) -> None:
@@ -229,9 +227,8 @@ class Ledger:
         """Have the executors, or the one of ``engine_id``, stop a job's attempt, if they run it."""
         self._decisions.append(Abort(job.request_id, job.attempt, reason, engine_id, unbegun))
 
-    def _choose(self, request: PendingRequest, job: Job, now: float) -> Placement | None:
-        assert job.lane is not None
-        route = self.roster.route(job.lane.route)
+    def _choose(self, request: PendingRequest, job: Job, of: Route, now: float) -> Placement | None:
+        route = self.roster.route(of)
         free = route.free.engines
         if not free:
             return None

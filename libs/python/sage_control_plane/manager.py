@@ -292,7 +292,8 @@ class ControlPlaneManager:
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
             elif kind == "computed":
                 assert isinstance(subject, tuple)
-                self._ledger.presume_computed(*subject)
+                engine_id, request_id = subject
+                self._ledger.presume_computed(engine_id, request_id, now)
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":
@@ -311,9 +312,10 @@ class ControlPlaneManager:
             if pick.shed:
                 ledger.unqueue(job)
                 ledger.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now), now)
-            elif ledger.place(job, pick, now):
-                self._hedging.dispatched(job, now)
-            else:
-                assert job.lane is not None
-                queue.close(job.lane)
+            elif (lane := job.lane) is not None:
+                placed = ledger.place(job, pick, now)
+                if placed:
+                    self._hedging.dispatched(job, now)
+                if not placed or not self._roster.route(lane.route).free.engines:
+                    queue.close(lane)
         return ledger.take_decisions()

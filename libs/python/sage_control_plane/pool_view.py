@@ -8,6 +8,9 @@ from sage_control_plane.roster import Roster
 
 # So many free engines are asked whether one can begin in time: enough to find one, and a constant.
 ASKED = 16
+# One in so many requests that look late is tried anyway: a prediction that keeps work away is not put to the test, and
+# one that was wrong would stay so.
+TRIED_ANYWAY = 10
 
 
 class RosterView:
@@ -16,6 +19,7 @@ class RosterView:
     def __init__(self, roster: Roster, admission: Admission) -> None:
         self._roster = roster
         self._admission = admission
+        self._doubts = 0
         self.now = 0.0
 
     @property
@@ -37,7 +41,10 @@ class RosterView:
             ttft = book.forecast.ttft_seconds(generates, self._roster.uncached_tokens(book, request))
             if ttft is None or ttft <= seconds:
                 return True
-        return not free
+        if not free:
+            return True
+        self._doubts += 1
+        return self._doubts % TRIED_ANYWAY == 0
 
     def wait_seconds(self) -> float | None:
         return self._admission.wait_seconds(self.now)

@@ -36,15 +36,18 @@ class RemovableHeap(Generic[I]):
 
     def push(self, item: I, key: Any) -> None:
         """Put ``item`` at ``key``, instead of wherever it was before."""
-        self._keys[item] = key
-        heapq.heappush(self._heap, (key, item))
-        self._clear_out()
+        keys, heap = self._keys, self._heap
+        keys[item] = key
+        heapq.heappush(heap, (key, item))
+        if len(heap) > 2 * len(keys) + SLACK:
+            self._clear_out()
 
     def remove(self, item: I) -> bool:
         """Take ``item`` out; return whether it was there."""
         if self._keys.pop(item, None) is None:
             return False
-        self._clear_out()
+        if len(self._heap) > 2 * len(self._keys) + SLACK:
+            self._clear_out()
         return True
 
     def peek(self) -> tuple[Any, I] | None:
@@ -58,6 +61,5 @@ class RemovableHeap(Generic[I]):
         return None
 
     def _clear_out(self) -> None:
-        if len(self._heap) > 2 * len(self._keys) + SLACK:
-            self._heap = [(key, live) for live, key in self._keys.items()]
-            heapq.heapify(self._heap)
+        self._heap = [(key, live) for live, key in self._keys.items()]
+        heapq.heapify(self._heap)

@@ -14,7 +14,8 @@ from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
 from sage_control_plane.prediction.latency import Load
-from sage_control_plane.requests import PendingRequest, Route
+from sage_control_plane.prediction.prices import Prices
+from sage_control_plane.requests import Classification, PendingRequest, Route
 from sage_control_plane.route_book import RouteBook
 from sage_control_plane.settings import ControlSettings
 
@@ -46,6 +47,7 @@ class Roster:
         self.usable = 0
         self._prefixes = prefixes
         self.fits = LatencyFits(settings.prediction)
+        self.prices = Prices()
         self._breaker = settings.breaker
         self._headroom = settings.headroom
         self._pace = Pace()
@@ -64,7 +66,7 @@ class Roster:
         if not self._capacity:
             return 1.0
         seats = self._outstanding / self._capacity
-        if not self._queued_tokens or not self.fits.ttft_generating.trusted:
+        if not self._queued_tokens:
             return seats
         return max(seats, min(1.0, self._prompt_shares / self.usable))
 
@@ -168,12 +170,14 @@ class Roster:
         """Charge a job to an engine."""
         forecast = book.forecast
         forecast.advance(now)
-        job.share_mark = forecast.share_seconds
         book.running[job.request_id] = job
         book.credits.take(job.tokens)
         forecast.running += 1
         if job.request is not None and not job.begun:
             classification = job.request.classification
+            if classification.slo.tpot_ms:
+                job.paced_ms = classification.slo.tpot_ms
+                book.pace_to(job.paced_ms)
             job.found = forecast.load
             job.uncached_tokens = self.uncached_tokens(book, job.request)
             expected = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
@@ -192,7 +196,14 @@ class Roster:
         """Take a job off an engine; ``refresh`` it afterwards."""
         del book.running[job.request_id]
         book.credits.give(job.tokens)
-        book.forecast.running -= 1
+        forecast = book.forecast
+        forecast.running -= 1
+        if job.decoding:
+            job.decoding = False
+            forecast.decoding -= 1
+        if job.paced_ms:
+            book.unpace(job.paced_ms)
+            job.paced_ms = 0
         self._not_queued(book, job)
         self._outstanding -= 1
 
@@ -208,14 +219,18 @@ class Roster:
         """
         book.forecast.queued_tokens += tokens
         self._queued_tokens += tokens
-        prompts = book.forecast.queued_tokens * self.fits.ttft_generating.seconds_per_input_token
+        prompts = book.forecast.queued_tokens * self.fits.seconds_per_input_token(True)
         share = min(1.0, prompts / self._prompt_seconds)
         self._prompt_shares += share - book.prompt_share
         book.prompt_share = share
 
-    def presume_computed(self, book: EngineBook, job: Job) -> None:
+    def presume_computed(self, book: EngineBook, job: Job, now: float) -> None:
         """The prompt of a job whose answer comes in one piece should have been computed by now."""
-        self._not_queued(book, job)
+        book.forecast.advance(now)
+        if job.request is None:
+            self._not_queued(book, job)
+        else:
+            self._computed(book, job, job.request.classification)
 
     # What is learned
 
@@ -225,18 +240,33 @@ class Roster:
         forecast.advance(now)
         job.begun = True
         job.begun_at = now
-        job.running_mark = forecast.running_seconds
-        self._not_queued(book, job)
         if job.request is None or job.adopted:
+            self._not_queued(book, job)
             return
         classification = job.request.classification
-        if not classification.shows_beginning:
-            return
-        forecast.learn_ttft(classification.generates, job.uncached_tokens, job.found, ttft_seconds)
-        if classification.generates:
-            # Engines compute prompts in the order in which they came.
-            for earlier in [other for other in book.unseen.values() if other.attempt.dispatch < job.attempt.dispatch]:
-                self._not_queued(book, earlier)
+        if classification.shows_beginning:
+            forecast.learn_ttft(classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+            self._computed(book, job, classification)
+            if classification.generates and book.unseen:
+                # Engines compute prompts in the order in which they came.
+                before = job.attempt.dispatch
+                for earlier in [other for other in book.unseen.values() if other.attempt.dispatch < before]:
+                    self.presume_computed(book, earlier, now)
+        elif job.request_id in book.unseen:
+            self._computed(book, job, classification)
+
+    def _computed(self, book: EngineBook, job: Job, classification: Classification) -> None:
+        """A job's prompt has been computed; ``advance`` comes before."""
+        self._not_queued(book, job)
+        forecast, generates = book.forecast, classification.generates
+        price = forecast.seconds_per_input_token(generates)
+        if price:
+            self.prices.learn_input(classification.route, price)
+        forecast.computed(generates, job.uncached_tokens)
+        if generates:
+            job.decoding = True
+            forecast.decoding += 1
+            job.clocks = forecast.clocks
 
     def learn_overdue(self, book: EngineBook, job: Job, now: float) -> None:
         """A job is given up on, and has had no first token so long after its dispatch."""
@@ -247,17 +277,19 @@ class Roster:
 
     def learn_finish(self, book: EngineBook, job: Job, now: float, output_tokens: int) -> None:
         """A job is about to be taken off its engine because it is complete."""
-        book.forecast.advance(now)
+        forecast = book.forecast
+        forecast.advance(now)
         seconds = now - job.dispatched_at
         self._pace.record(job.tokens, seconds)
         book.pace.record(job.tokens, seconds)
         book.seconds_per_token = book.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
-        streamed = now - job.begun_at
-        if job.request is not None and not job.request.classification.shows_beginning:
+        if output_tokens < LEAST_TPOT_TOKENS or not job.decoding or job.request is None or now <= job.clocks.at:
             return
-        if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and not job.adopted:
-            mean_running = (book.forecast.running_seconds - job.running_mark) / streamed
-            book.forecast.learn_tpot(mean_running, streamed / (output_tokens - 1))
+        classification = job.request.classification
+        if classification.shows_beginning:
+            forecast.learn_answer(job.clocks, output_tokens)
+        # Where the beginning is only presumed it is a small part of the whole.
+        self.prices.learn_output(classification.route, output_tokens, forecast.share_since(job.clocks))
 
     # Routes
 

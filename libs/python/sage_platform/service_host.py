@@ -129,7 +129,7 @@ async def _serve(
             settings.host, settings.grpc_port, setting=f"SAGE_{section.upper()}_GRPC_PORT"
         )
         metrics_port = _serve_metrics(settings)
-        _settle_garbage_collector()
+        settle_garbage_collector()
         await host.grpc.set_serving(True)
         registration = await _register(host, grpc_port, metrics_port)
         log.info("ready", grpc_port=grpc_port, metrics_port=metrics_port, http_port=host.http_port)
@@ -171,7 +171,7 @@ def _serve_metrics(settings: ServiceSettings) -> int:
     return int(server.server_port)
 
 
-def _settle_garbage_collector() -> None:
+def settle_garbage_collector() -> None:
     """Keep modules and wiring out of collections from now on, and collect less often.
 
     Requests make tens of short-lived containers each; with the default thresholds the collector walks everything that

@@ -44,6 +44,11 @@ class EngineView(Protocol):
         ...
 
     @property
+    def tightest_ms(self) -> int:
+        """Smallest target for the time between tokens of what it runs; 0 for none."""
+        ...
+
+    @property
     def forecast(self) -> Forecast:
         """Its load, and predictions from it."""
         ...

@@ -12,6 +12,11 @@ from sage_control_plane.engines import EnginePhase
 from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.requests import PendingRequest
 
+# Share of a target for the time between tokens that is planned with.
+PACE_MARGIN = 0.9
+# Prompts may take this part of the time of tokens, whatever the targets.
+LEAST_PROMPTS = 0.25
+
 
 class EngineFilter(Protocol):
     """Looks at an engine alone. Asked when the engine changes, so that a decision need not ask every engine."""
@@ -70,9 +75,13 @@ class HasSlot:
 
 
 class PromptRoom:
-    """The prompts that it has still to compute would not keep another waiting for long.
+    """The prompts that it has still to compute would not keep another, or the tokens of those before, waiting for long.
 
     What is beyond that waits better here, where the most urgent goes first. An engine without any always admits.
+
+    Prompts are computed between tokens, so what may be queued is bounded too by what the tightest target for the time
+    between tokens leaves beside the tokens themselves: who floods a pool with prompts would else break every answer
+    under way. Prompts keep a part of the time even where that target cannot be met.
 
     Args:
         seconds: longest predicted wait.
@@ -84,7 +93,21 @@ class PromptRoom:
         self._seconds = seconds
 
     def admits(self, engine: EngineView) -> bool:
-        return not engine.forecast.queued_tokens or engine.forecast.prompt_seconds() < self._seconds
+        forecast = engine.forecast
+        if not forecast.queued_tokens:
+            return True
+        room = self._seconds
+        if engine.tightest_ms and forecast.decoding:
+            step = forecast.step_seconds(forecast.decoding)
+            if step is not None:
+                between = max(PACE_MARGIN * engine.tightest_ms / 1000 - step, LEAST_PROMPTS * step)
+                # Targets are for the mean over an answer, so a short burst of prompts does no harm.
+                strict = 2.0 * forecast.prompt_share * (step + between) / between - 1.0
+                if strict > 0.0:
+                    # The one that fills the room goes beyond it, by half a prompt as it is met by chance.
+                    least = between - forecast.half_a_prompt_seconds
+                    room = min(room, room + (least - room) * min(1.0, strict))
+        return forecast.prompt_seconds() < room
 
 
 class TokensFit:

@@ -41,6 +41,14 @@ def band_of(request: PendingRequest) -> Band:
     is moved there by priority.
     """
     classification = request.classification
-    shifted = _OF_CLASS[classification.service_class] + _SHIFT[classification.priority]
-    band = Band(min(Band.BULK, max(Band.URGENT, shifted)))
+    return _BANDS[classification.service_class, classification.priority]
+
+
+def _band(service_class: ServiceClass, priority: Priority) -> Band:
+    band = Band(min(Band.BULK, max(Band.URGENT, _OF_CLASS[service_class] + _SHIFT[priority])))
     return Band.BULK if band is Band.BEST_EFFORT else band
+
+
+_BANDS = {
+    (service_class, priority): _band(service_class, priority) for service_class in ServiceClass for priority in Priority
+}

@@ -36,9 +36,9 @@ class FairFlows:
     def __len__(self) -> int:
         return len(self._where)
 
-    def push(self, request_id: str, tenant: str, lane: Lane, key: Any) -> None:
-        """Queue an id that is not queued."""
-        self._counters.joined(tenant)
+    def push(self, request_id: str, tenant: str, lane: Lane, key: Any, credit: float = 0.0) -> None:
+        """Queue an id that is not queued. ``credit``: as for the counters."""
+        self._counters.joined(tenant, credit)
         book = self._lanes.get(lane)
         if book is None:
             book = self._lanes[lane] = _LaneFlows()
@@ -48,7 +48,9 @@ class FairFlows:
             self._lanes_of.setdefault(tenant, set()).add(lane)
         flow.push(request_id, key)
         self._where[request_id] = (lane, tenant)
-        self._show(tenant, lane, book)
+        first = flow.peek()
+        if first is not None and first[1] == request_id:
+            self._show(tenant, lane, book)
 
     def remove(self, request_id: str) -> bool:
         """Take an id out; return whether it was queued."""
@@ -58,10 +60,12 @@ class FairFlows:
         lane, tenant = where
         book = self._lanes[lane]
         flow = book.flows[tenant]
+        first = flow.peek()
         flow.remove(request_id)
         self._counters.left(tenant)
         if flow:
-            self._show(tenant, lane, book)
+            if first is not None and first[1] == request_id:
+                self._show(tenant, lane, book)
             return True
         del book.flows[tenant]
         book.tenants.remove(tenant)
@@ -79,18 +83,23 @@ class FairFlows:
 
     def first(self) -> str | None:
         """Return the id that goes first among the open lanes."""
-        head = self._heads.peek()
-        if head is None:
-            return None
-        book = self._lanes[head[1]]
-        tenant = book.tenants.peek()
-        assert tenant is not None
-        first = book.flows[tenant[1]].peek()
-        assert first is not None
-        return first[1]
+        while (head := self._heads.peek()) is not None:
+            lane = head[1]
+            book = self._lanes[lane]
+            tenant = book.tenants.peek()
+            assert tenant is not None
+            if self._counters.value(tenant[1]) > tenant[0][0]:
+                # Counters grow with every request, so their places are brought up to date only when they come to the
+                # top.
+                self._show(tenant[1], lane, book)
+                continue
+            first = book.flows[tenant[1]].peek()
+            assert first is not None
+            return first[1]
+        return None
 
-    def recounted(self, tenant: str) -> None:
-        """The tenant's counter has changed."""
+    def lowered(self, tenant: str) -> None:
+        """The tenant's counter has become smaller; when it grows nobody need say so."""
         for lane in self._lanes_of.get(tenant, ()):
             self._show(tenant, lane, self._lanes[lane])
 

@@ -26,10 +26,12 @@ class HybridSchedulingPolicy:
 
     1. Band: the most important first. A later band dispatches only up to a saturation that falls from band to band
        (priority holdback), so that engines keep room for what is more important, while such work has come of late.
-    2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Bulk
-       work has counters of its own: what a tenant gets of spare capacity is not held against its urgent requests.
+    2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Two
+       counters are kept, of urgent work and of all work: what a tenant gets of spare capacity is not held against its
+       urgent requests, but those are held against its bulk work.
        A tenant that is ``lead_seconds`` ahead of another has no claim on its band either: the other's request of a
-       later band goes first, or who asks for enough chats could keep everybody else from anything less urgent.
+       later band goes first, or who asks for enough chats could keep everybody else from anything less urgent. The
+       same holds for bulk work beyond ``bulk_lead_seconds`` of all work.
     3. Laxity: within a tenant's flow the request that can wait least goes first.
     4. Feasibility: a request that no free engine can begin in time any more gives way to those that can still be
        helped: it is refused if it may be shed, else it goes on as best effort, by arrival. Plain deadline order
@@ -47,11 +49,9 @@ class HybridSchedulingPolicy:
     def __init__(self, settings: HybridSettings | None = None) -> None:
         settings = settings or HybridSettings()
         self._settings = settings
-        urgent, spare = VirtualCounters(settings.weights), VirtualCounters(settings.weights)
-        self._bands = [FairFlows(spare if band is Band.BULK else urgent) for band in Band]
-        self._counters = [spare if band is Band.BULK else urgent for band in Band]
-        bands = list(zip(self._bands, self._counters, strict=True))
-        self._sharing = [[flows for flows, theirs in bands if theirs is mine] for mine in self._counters]
+        self._urgent = VirtualCounters(settings.weights)
+        self._all = VirtualCounters(settings.weights)
+        self._bands = [FairFlows(self._all if band is Band.BULK else self._urgent) for band in Band]
         step = (settings.holdback_most - settings.holdback_least) / (len(Band) - 1)
         self._limits = [settings.holdback_most - band * step for band in Band]
         self._queued: dict[str, tuple[PendingRequest, Lane, Band]] = {}
@@ -70,16 +70,22 @@ class HybridSchedulingPolicy:
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
         self._pushed_at[band] = now
-        self._enter(request, lane, band, latest_start(request, view), now)
+        # Bulk work can wait, so it needs no credit.
+        credit = 0.0 if band is Band.BULK else self._settings.credit_seconds * view.engines
+        self._enter(request, lane, band, latest_start(request, view), now, credit)
 
-    def _enter(self, request: PendingRequest, lane: Lane, band: Band, key: float, now: float) -> None:
+    def _enter(
+        self, request: PendingRequest, lane: Lane, band: Band, key: float, now: float, credit: float = 0.0
+    ) -> None:
         flows = self._bands[band]
         if not flows:
             self._waits_since[band] = now
         self._sequence += 1
         self._queued[request.request_id] = (request, lane, band)
         self._lanes[lane] = self._lanes.get(lane, 0) + 1
-        flows.push(request.request_id, request.tenant, lane, (key, self._sequence))
+        flows.push(request.request_id, request.tenant, lane, (key, self._sequence), credit)
+        if band is not Band.BULK:
+            self._all.joined(request.tenant)
         if lane in self._closed:
             flows.close(lane)
 
@@ -87,10 +93,12 @@ class HybridSchedulingPolicy:
         queued = self._queued.pop(request_id, None)
         if queued is None:
             return False
-        _, lane, band = queued
+        request, lane, band = queued
         self._removed = (request_id, band)
         flows = self._bands[band]
         flows.remove(request_id)
+        if band is not Band.BULK:
+            self._all.left(request.tenant)
         if self._lanes[lane] > 1:
             self._lanes[lane] -= 1
         else:
@@ -132,19 +140,28 @@ class HybridSchedulingPolicy:
 
     def _less_served(self, pick: Pick, band: Band, now: float, view: PoolView) -> Pick | None:
         """A request of a later band whose tenant is so far behind the pick's that the band counts no more."""
-        counters = self._counters[band]
-        if band >= Band.DEFAULT or counters.active < 2:
+        if band is Band.BULK or self._all.active < 2:
             return None
-        most = counters.value(pick.request.tenant) - self._settings.lead_seconds * view.engines
-        if most <= counters.smallest:
-            return None
-        for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
-            request_id = self._bands[later].first()
-            if request_id is not None and counters.value(self._queued[request_id][0].tenant) < most:
-                other = self._first(later, now, view)
-                if other is not None and counters.value(other.request.tenant) < most:
+        tenant = pick.request.tenant
+        most = self._all.value(tenant) - self._settings.bulk_lead_seconds * view.engines
+        if most > self._all.smallest and (other := self._served_less(Band.BULK, self._all, most, now, view)):
+            return other
+        most = self._urgent.value(tenant) - self._settings.lead_seconds * view.engines
+        if most > self._urgent.smallest:
+            for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
+                if other := self._served_less(later, self._urgent, most, now, view):
                     return other
         return None
+
+    def _served_less(
+        self, band: Band, counters: VirtualCounters, most: float, now: float, view: PoolView
+    ) -> Pick | None:
+        """The first of a band, if its tenant's counter is below ``most``."""
+        request_id = self._bands[band].first()
+        if request_id is None or counters.value(self._queued[request_id][0].tenant) >= most:
+            return None
+        pick = self._first(band, now, view)
+        return pick if pick is not None and counters.value(pick.request.tenant) < most else None
 
     def _look_again(self, at: float, now: float) -> None:
         if at > now and (self._change_at is None or at < self._change_at):
@@ -184,7 +201,8 @@ class HybridSchedulingPolicy:
         if lane in self._lanes:
             self._closed.add(lane)
             for flows in self._bands:
-                flows.close(lane)
+                if flows:
+                    flows.close(lane)
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, band = self._removed
@@ -193,10 +211,12 @@ class HybridSchedulingPolicy:
         self.settled(request, engine_seconds)
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
-        band = band_of(request)
-        self._counters[band].charge(request.tenant, engine_seconds)
-        for flows in self._sharing[band]:
-            flows.recounted(request.tenant)
+        tenant = request.tenant
+        if self._all.charge(tenant, engine_seconds):
+            self._bands[Band.BULK].lowered(tenant)
+        if band_of(request) is not Band.BULK and self._urgent.charge(tenant, engine_seconds):
+            for flows in self._bands[: Band.BULK]:
+                flows.lowered(tenant)
 
     def next_change_at(self) -> float | None:
         return self._change_at

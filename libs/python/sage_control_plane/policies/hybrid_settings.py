@@ -17,6 +17,9 @@ class HybridSettings:
         starvation_seconds: a band that has waited so long for a dispatch gets one, whatever the saturation.
         lead_seconds: seconds of the whole pool's work by which a tenant may be ahead of another before that one's less
             urgent requests go first.
+        bulk_lead_seconds: the same, before that one's bulk work goes first.
+        credit_seconds: seconds of the whole pool's work by which a tenant that sends something after a pause may be
+            behind the others; what it does not use in longer pauses is lost.
         margin: share of a target that is kept in reserve when a request is judged feasible.
         weights: shares of the tenants; 1 for those not named.
     """
@@ -26,6 +29,8 @@ class HybridSettings:
     holdback_memory_seconds: float = 10.0
     starvation_seconds: float = 10.0
     lead_seconds: float = 0.5
+    bulk_lead_seconds: float = 5.0
+    credit_seconds: float = 0.5
     margin: float = 0.05
     weights: Mapping[str, float] = field(default_factory=dict)
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from math import exp
+from typing import NamedTuple
+
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
 from sage_control_plane.prediction.settings import PredictionSettings
+
+# What prompts have taken of the time between tokens is an estimate; the rest at least is left to the tokens.
+MOST_PROMPTS = 0.8
+# Weight of a prompt's size after the next one.
+PROMPT_MEMORY = 0.99
+# "Of late": about as long as a short answer takes, since targets are for the mean over an answer.
+RECENT_SECONDS = 2.0
 
 
 class LatencyFits:
@@ -13,10 +23,12 @@ class LatencyFits:
         every: the pool's fits learn from one sample in so many: what is typical needs no more, however many engines.
     """
 
-    __slots__ = ("_skipped", "every", "tpot", "ttft_generating", "ttft_vectors")
+    __slots__ = ("_generating_price", "_skipped", "_vector_price", "every", "tpot", "ttft_generating", "ttft_vectors")
 
     def __init__(self, settings: PredictionSettings) -> None:
         self.every = 1
+        self._generating_price = 0.0
+        self._vector_price = 0.0
         self._skipped = 0
         self.ttft_generating = TtftFit(settings)
         self.ttft_vectors = TtftFit(settings)
@@ -43,38 +55,80 @@ class LatencyFits:
         """The fit for a kind of work."""
         return self.ttft_generating if generates else self.ttft_vectors
 
+    def seconds_per_input_token(self, generates: bool) -> float:
+        """What an uncached input token takes of an engine; 0 while nothing is known."""
+        return self._generating_price if generates else self._vector_price
+
+    def learned(self) -> None:
+        """A fit has learned: take the prices from it, for they are asked for much more often.
+
+        From the time between tokens that go on beside the prompts where there are such, else from that to first tokens.
+        """
+        tpot, generating, vectors = self.tpot, self.ttft_generating, self.ttft_vectors
+        price = tpot.seconds_per_input_token if tpot.known else 0.0
+        self._generating_price = price or (generating.seconds_per_input_token if generating.known else 0.0)
+        price = tpot.seconds_per_vector_token if tpot.known else 0.0
+        self._vector_price = price or (vectors.seconds_per_input_token if vectors.known else 0.0)
+
 
 def prompt_weight(fits: LatencyFits, generates: bool) -> float:
     """Return how much a token of a kind of work counts in an engine's queue of prompts, in tokens of generating work.
 
     A text to embed costs a part of what a prompt costs that is to be answered.
     """
-    if generates or not (fits.ttft_generating.trusted and fits.ttft_vectors.trusted):
+    if generates:
         return 1.0
-    generating = fits.ttft_generating.seconds_per_input_token
-    return min(1.0, fits.ttft_vectors.seconds_per_input_token / generating) if generating else 1.0
+    generating, vectors = fits.seconds_per_input_token(True), fits.seconds_per_input_token(False)
+    return min(1.0, vectors / generating) if generating and vectors else 1.0
+
+
+class Clocks(NamedTuple):
+    """How much an engine has done up to some moment.
+
+    Attributes:
+        at: the moment.
+        share_seconds: integral of 1 / answers under way: the time that is each one's equal share.
+        decoding_seconds: integral of answers under way.
+        prompts: uncached tokens of prompts computed.
+        vectors: tokens embedded.
+    """
+
+    at: float = 0.0
+    share_seconds: float = 0.0
+    decoding_seconds: float = 0.0
+    prompts: float = 0.0
+    vectors: float = 0.0
 
 
 class Forecast:
     """An engine's load, kept with each decision, and predictions from it.
 
-    Two clocks run with the load: ``share_seconds`` is the integral of 1 / outstanding, by which a stay is priced, and
-    ``running_seconds`` the integral of outstanding, by which a mean load is known.
-
     Args:
         pool: fits over all engines of the pool, used until the engine's own know enough.
+
+    Attributes:
+        running: requests outstanding.
+        decoding: answers whose tokens are coming.
+        prompt_share: share of the engine's time that prompts have taken of late, up to the last that was computed.
     """
 
     __slots__ = (
         "_at",
+        "_computed_at",
+        "_decoding_seconds",
         "_fits",
         "_least_samples",
         "_pool",
+        "_prompt_sizes",
+        "_prompt_squares",
+        "_prompts",
+        "_share_seconds",
+        "_vectors",
+        "decoding",
         "kv_usage",
+        "prompt_share",
         "queued_tokens",
         "running",
-        "running_seconds",
-        "share_seconds",
     )
 
     def __init__(self, settings: PredictionSettings, pool: LatencyFits) -> None:
@@ -82,20 +136,50 @@ class Forecast:
         self._pool = pool
         self._least_samples = settings.least_samples
         self._at = 0.0
+        self._share_seconds = 0.0
+        self._decoding_seconds = 0.0
+        self._prompts = 0.0
+        self._prompt_sizes = 0.0
+        self._computed_at = 0.0
+        self.prompt_share = 0.0
+        self._prompt_squares = 0.0
+        self._vectors = 0.0
         self.queued_tokens = 0
         self.running = 0
+        self.decoding = 0
         self.kv_usage = 0.0
-        self.running_seconds = 0.0
-        self.share_seconds = 0.0
 
     def advance(self, now: float) -> None:
         """Let the clocks run up to now; to be called before the load changes."""
         elapsed = now - self._at
         if elapsed > 0:
-            if self.running:
-                self.share_seconds += elapsed / self.running
-                self.running_seconds += elapsed * self.running
+            if self.decoding:
+                self._share_seconds += elapsed / self.decoding
+                self._decoding_seconds += elapsed * self.decoding
             self._at = now
+
+    @property
+    def half_a_prompt_seconds(self) -> float:
+        """Half the time that a prompt takes, each counted as often as it is long."""
+        return self._prompt_squares / (2.0 * self._prompt_sizes) if self._prompt_sizes else 0.0
+
+    def computed(self, generates: bool, tokens: float) -> None:
+        """So many input tokens of a request have been computed; ``advance`` comes before."""
+        seconds = self.seconds_per_input_token(generates) * tokens
+        kept = exp((self._computed_at - self._at) / RECENT_SECONDS)
+        self._computed_at = self._at
+        self.prompt_share = self.prompt_share * kept + seconds / RECENT_SECONDS
+        self._prompt_sizes = self._prompt_sizes * PROMPT_MEMORY + seconds
+        self._prompt_squares = self._prompt_squares * PROMPT_MEMORY + seconds * seconds
+        if generates:
+            self._prompts += tokens
+        else:
+            self._vectors += tokens
+
+    @property
+    def clocks(self) -> Clocks:
+        """How much it has done so far."""
+        return Clocks(self._at, self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
 
     @property
     def load(self) -> Load:
@@ -113,12 +197,20 @@ class Forecast:
         fit = self._trusted_ttft(generates)
         return None if fit is None else fit.seconds(uncached_tokens, self.load)
 
-    def tpot_seconds(self) -> float | None:
-        """Expected time between tokens with one more request; None while nothing trustworthy is known."""
+    def step_seconds(self, decoding: int) -> float | None:
+        """Expected time between tokens of so many answers while no prompt is computed.
+
+        None while nothing trustworthy is known.
+        """
         fit = self._fits.tpot
         if not fit.known:
             fit = self._pool.tpot
-        return fit.seconds(self.running + 1, self.kv_usage) if fit.trusted else None
+        return fit.step_seconds(decoding, self.kv_usage) if fit.trusted else None
+
+    def tpot_seconds(self) -> float | None:
+        """Expected time between tokens with one more answer and the prompts that wait; None as for ``step_seconds``."""
+        step = self.step_seconds(self.decoding + 1)
+        return None if step is None else step + self.prompt_seconds()
 
     def wait_seconds(self, generates: bool) -> float | None:
         """Expected wait for what is on the engine already; None while nothing trustworthy is known."""
@@ -127,25 +219,40 @@ class Forecast:
 
     def prompt_seconds(self) -> float:
         """Expected time to compute the prompts that are on the engine already; 0 while nothing is known."""
-        for generates in (True, False):
-            fit = self._trusted_ttft(generates)
-            if fit is not None:
-                return fit.seconds_per_input_token * self.queued_tokens
-        return 0.0
+        return self.seconds_per_input_token(True) * self.queued_tokens if self.queued_tokens else 0.0
 
     def prefill_seconds(self, generates: bool, tokens: float) -> float | None:
-        """Expected time to compute so much of a prompt; None while nothing trustworthy is known."""
-        fit = self._trusted_ttft(generates)
-        return None if fit is None else fit.seconds_per_input_token * tokens
+        """Expected time to compute so much of a prompt; None while nothing is known."""
+        return self.seconds_per_input_token(generates) * tokens or None
+
+    def seconds_per_input_token(self, generates: bool) -> float:
+        """What an uncached input token takes of the engine; 0 while nothing is known."""
+        return self._fits.seconds_per_input_token(generates) or self._pool.seconds_per_input_token(generates)
 
     def learn_ttft(self, generates: bool, uncached_tokens: float, found: Load, seconds: float) -> None:
         """A request that found this load has begun so long after its dispatch."""
-        self._fits.ttft(generates).learn(uncached_tokens, found, seconds)
-        if self._pool.samples_this():
-            self._pool.ttft(generates).learn(uncached_tokens, found, seconds)
+        for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
+            fits.ttft(generates).learn(uncached_tokens, found, seconds)
+            fits.learned()
 
-    def learn_tpot(self, mean_running: float, seconds: float) -> None:
-        """An answer's tokens came so far apart."""
-        self._fits.tpot.learn(mean_running, self.kv_usage, seconds)
-        if self._pool.samples_this():
-            self._pool.tpot.learn(mean_running, self.kv_usage, seconds)
+    def learn_answer(self, since: Clocks, output_tokens: int) -> None:
+        """An answer is complete; ``advance`` comes before.
+
+        Args:
+            since: the clocks when it began; not now.
+            output_tokens: > 1.
+        """
+        between, streamed_seconds = output_tokens - 1, self._at - since.at
+        decoding = (self._decoding_seconds - since.decoding_seconds) / streamed_seconds
+        prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
+        sample = (decoding, self.kv_usage, prompts / between, vectors / between, streamed_seconds / between)
+        for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
+            fits.tpot.learn(*sample)
+            fits.learned()
+
+    def share_since(self, since: Clocks) -> float:
+        """Seconds of the engine's time that each answer under way has had since then, prompts left out."""
+        prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
+        busy = prompts * self.seconds_per_input_token(True) + vectors * self.seconds_per_input_token(False)
+        own = 1.0 - min(MOST_PROMPTS, busy / (self._at - since.at))
+        return (self._share_seconds - since.share_seconds) * own

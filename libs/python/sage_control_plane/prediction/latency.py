@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sage_control_plane.prediction.error import PercentageError
-from sage_control_plane.prediction.least_squares import RecursiveLeastSquares
+from sage_control_plane.prediction.least_squares import RecursiveLeastSquares, Vector
 from sage_control_plane.prediction.settings import PredictionSettings
 
 # Features are divided by these, to be about 1.
@@ -43,7 +43,7 @@ class _Fit:
         self.known = False
         self.trusted = False
 
-    def _learn(self, features: tuple[float, ...], predicted: float, seconds: float) -> None:
+    def _learn(self, features: Vector, predicted: float, seconds: float) -> None:
         if self.known:
             self.error.record(predicted, seconds)
         self._fit.learn(features, seconds)
@@ -68,7 +68,7 @@ class TtftFit(_Fit):
 
     def seconds(self, uncached_tokens: float, load: Load) -> float:
         """Return the prediction, whether to be trusted or not."""
-        a, b, c, d = self._fit.weights
+        a, b, c, d, _ = self._fit.weights
         value = a + (b * uncached_tokens + c * load.queued_tokens) / TOKENS + d * load.running / REQUESTS
         return value if value > 0.0 else 0.0
 
@@ -79,23 +79,40 @@ class TtftFit(_Fit):
 
     def learn(self, uncached_tokens: float, load: Load, seconds: float) -> None:
         """A first token came so long after its dispatch."""
-        features = (1.0, uncached_tokens / TOKENS, load.queued_tokens / TOKENS, load.running / REQUESTS)
+        features = (1.0, uncached_tokens / TOKENS, load.queued_tokens / TOKENS, load.running / REQUESTS, 0.0)
         self._learn(features, self.seconds(uncached_tokens, load), seconds)
 
 
 class TpotFit(_Fit):
-    """``TPOT = e + f*running + g*kv_usage``, in seconds."""
+    """``TPOT = e + f*decoding + g*kv_usage + h*prompts + i*vectors``, in seconds.
+
+    ``prompts`` and ``vectors`` are the tokens of prompts that were computed and of texts that were embedded for each
+    token of the answer. Without them e would be whatever they happened to take of the engine; with them the fit knows
+    what each kind of work takes of an engine's time. The slope of a TTFT does not: under load a step of an engine is
+    filled up with prompts to the same length whatever the size of one's own.
+    """
 
     __slots__ = ()
 
     def __init__(self, settings: PredictionSettings) -> None:
-        super().__init__(settings, 3)
+        super().__init__(settings, 5)
 
-    def seconds(self, running: float, kv_usage: float) -> float:
-        """Return the prediction, whether to be trusted or not."""
-        e, f, g = self._fit.weights
-        return max(0.0, e + f * running / REQUESTS + g * kv_usage)
+    @property
+    def seconds_per_input_token(self) -> float:
+        """What a token of a prompt takes of an engine's time."""
+        return max(0.0, self._fit.weights[3]) / TOKENS
 
-    def learn(self, running: float, kv_usage: float, seconds: float) -> None:
+    @property
+    def seconds_per_vector_token(self) -> float:
+        """What a token of a text to embed takes of an engine's time."""
+        return max(0.0, self._fit.weights[4]) / TOKENS
+
+    def step_seconds(self, decoding: float, kv_usage: float) -> float:
+        """Return the prediction while no prompt is computed, whether to be trusted or not."""
+        e, f, g, _, _ = self._fit.weights
+        return max(0.0, e + f * decoding / REQUESTS + g * kv_usage)
+
+    def learn(self, decoding: float, kv_usage: float, prompts: float, vectors: float, seconds: float) -> None:
         """An answer's tokens came so far apart."""
-        self._learn((1.0, running / REQUESTS, kv_usage), self.seconds(running, kv_usage), seconds)
+        features = (1.0, decoding / REQUESTS, kv_usage, prompts / TOKENS, vectors / TOKENS)
+        self._learn(features, max(0.0, self._fit.value(features)), seconds)

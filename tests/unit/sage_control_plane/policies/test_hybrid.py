@@ -130,6 +130,49 @@ def test_a_tenant_far_ahead_has_no_claim_on_its_band() -> None:
     assert bands.index("default") in (5, 6)
 
 
+def test_bulk_work_of_a_tenant_that_is_far_behind_goes_before_more_of_the_greedy_ones_chats() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(bulk_lead_seconds=1.0)), View()
+    push(policy, view, *(request(f"g{n}", tenant="greedy") for n in range(100)))
+    push(policy, view, *(bulk(f"b{n}", tenant="modest") for n in range(20)))
+    tenants = [serve(policy, view).request.tenant for _ in range(40)]  # type: ignore[union-attr]
+    # Ten chats of 0.1 s are the lead; after that both get the same.
+    assert tenants[:10] == ["greedy"] * 10
+    assert 14 <= tenants[10:].count("modest") <= 16
+
+
+def test_bulk_work_is_not_held_against_a_tenants_chats() -> None:
+    policy, view = HybridSchedulingPolicy(), View()
+    push(policy, view, *(bulk(f"b{n}", tenant="worker") for n in range(50)))
+    for _ in range(50):
+        serve(policy, view)
+    push(policy, view, *(request(f"w{n}", tenant="worker") for n in range(10)))
+    push(policy, view, *(request(f"o{n}", tenant="other") for n in range(10)))
+    first = Counter(serve(policy, view).request.tenant for _ in range(10))  # type: ignore[union-attr]
+    assert first == {"worker": 5, "other": 5}
+
+
+def test_who_begins_with_bulk_work_has_no_claim_for_the_time_before() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(bulk_lead_seconds=1.0)), View()
+    push(policy, view, *(request(f"g{n}", tenant="busy") for n in range(200)))
+    for _ in range(100):
+        serve(policy, view)
+    push(policy, view, *(bulk(f"b{n}", tenant="new") for n in range(50)))
+    tenants = [serve(policy, view).request.tenant for _ in range(11)]  # type: ignore[union-attr]
+    assert tenants[:10] == ["busy"] * 10
+
+
+def test_after_a_pause_a_tenant_may_run_ahead_by_its_credit_and_no_further() -> None:
+    policy, view = HybridSchedulingPolicy(HybridSettings(credit_seconds=0.5)), View()
+    push(policy, view, *(request(f"g{n}", tenant="greedy") for n in range(200)))
+    push(policy, view, request("early", tenant="modest"))
+    for _ in range(100):
+        serve(policy, view)
+    push(policy, view, *(request(f"m{n}", tenant="modest") for n in range(20)))
+    tenants = [serve(policy, view).request.tenant for _ in range(20)]  # type: ignore[union-attr]
+    assert 5 <= [*tenants, "greedy"].index("greedy") <= 6
+    assert 5 <= tenants[6:].count("modest") <= 9
+
+
 def test_within_a_flow_the_one_that_can_wait_least_goes_first() -> None:
     policy, view = HybridSchedulingPolicy(), View()
     patient = request("patient", 0.0)

@@ -60,13 +60,16 @@ def test_equal_samples_do_not_blow_the_fit_up() -> None:
     assert 0 <= fit.seconds(110, Load(0, 1)) < 0.1
 
 
-def test_time_per_token_grows_with_the_batch() -> None:
+def test_the_time_between_tokens_is_told_apart_by_what_it_goes_to() -> None:
     fit = TpotFit(SETTINGS)
     random = Random(7)
-    for _ in range(200):
-        running = random.uniform(1, 48)
-        fit.learn(running, 0.0, 0.006 + 0.00035 * running)
-    assert fit.seconds(40, 0.0) == pytest.approx(0.02, rel=0.01)
+    for _ in range(400):
+        decoding, prompts, vectors = random.uniform(1, 48), random.uniform(0, 300), random.uniform(0, 900)
+        seconds = 0.006 + 0.00035 * decoding + prompts / 8_000 + vectors / 40_000
+        fit.learn(decoding, 0.0, prompts, vectors, seconds)
+    assert fit.step_seconds(40, 0.0) == pytest.approx(0.02, rel=0.01)
+    assert fit.seconds_per_input_token == pytest.approx(1 / 8_000, rel=0.01)
+    assert fit.seconds_per_vector_token == pytest.approx(1 / 40_000, rel=0.01)
 
 
 def test_a_new_engine_is_predicted_by_its_pool_until_its_own_fit_knows() -> None:
@@ -89,12 +92,28 @@ def test_vectors_and_text_are_predicted_apart() -> None:
     assert forecast.ttft_seconds(False, 100) is None
 
 
-def test_the_clocks_of_an_engine_share_its_time() -> None:
+def test_an_answer_costs_its_share_of_the_time_in_which_its_tokens_came_less_the_prompts_in_between() -> None:
     forecast = Forecast(SETTINGS, LatencyFits(SETTINGS))
-    forecast.advance(10.0)
-    forecast.running = 1
-    forecast.advance(12.0)
-    forecast.running = 4
-    forecast.advance(16.0)
-    assert forecast.share_seconds == pytest.approx(2 + 1)
-    assert forecast.running_seconds == pytest.approx(2 + 16)
+    random, now = Random(11), 0.0
+    shares = []
+    for _ in range(400):
+        decoding, prompts = random.randrange(1, 40), random.uniform(0, 5_000)
+        forecast.decoding = decoding
+        forecast.advance(now)
+        began = forecast.clocks
+        forecast.computed(True, prompts)
+        step = 0.006 + 0.00035 * decoding
+        streamed = 100 * step + prompts / 8_000
+        now += streamed
+        forecast.advance(now)
+        forecast.learn_answer(began, 101)
+        shares.append((forecast.share_since(began), 100 * step / decoding))
+    assert sum(share for share, _ in shares[200:]) == pytest.approx(sum(due for _, due in shares[200:]), rel=0.03)
+
+
+def test_an_engine_without_answers_has_the_price_of_its_prompts_from_their_first_tokens() -> None:
+    forecast = Forecast(SETTINGS, LatencyFits(SETTINGS))
+    assert forecast.seconds_per_input_token(False) == 0.0
+    for tokens, load in samples(100, seed=12):
+        forecast.learn_ttft(False, tokens, load, true_ttft(tokens, load))
+    assert forecast.seconds_per_input_token(False) == pytest.approx(1 / 8_000, rel=0.02)
