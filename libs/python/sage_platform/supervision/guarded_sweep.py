@@ -1,0 +1,78 @@
+"""Ending what runs under guardians when nobody is left to ask them: found in the list of processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from sage_platform.supervision import guardian
+
+GUARDIAN_PROGRAM = Path(guardian.__file__).name
+# Beyond the grace that a guardian gives its server.
+MARGIN_SECONDS = 3.0
+KILLED_SECONDS = 5.0
+_LOST = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
+
+
+@dataclass(frozen=True)
+class EndedServer:
+    """A server that was found running and does not any more; ``pid`` is its guardian's, or its own without one."""
+
+    name: str
+    pid: int
+    killed: bool
+
+
+def end_guarded(home: Path) -> list[EndedServer]:
+    """End every guardian of the mesh whose state directory is ``home``, with what it holds, and what guardians that
+    were killed have left; return what was running. Blocks until they are gone."""
+    guardians = dict(_guardians(home))
+    for process in guardians:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, late = psutil.wait_procs(list(guardians), guardian.GRACE_SECONDS + MARGIN_SECONDS)
+    for process in late:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    left = _kill([p for p in _processes() if _mark(p, guardian.HOME_MARK) == str(home)])
+    ended = [EndedServer(name, process.pid, process in late) for process, name in guardians.items()]
+    return [*ended, *(EndedServer("engine process", process.pid, True) for process in left)]
+
+
+def kill_marked(socket: str) -> None:
+    """Kill everything that was started under the guardian at ``socket``. Blocks until it is gone."""
+    _kill([process for process in _processes() if _mark(process, guardian.SOCKET_MARK) == socket])
+
+
+def _guardians(home: Path) -> Iterator[tuple[psutil.Process, str]]:
+    for process in _processes():
+        try:
+            command = process.cmdline()
+        except _LOST:
+            continue
+        # python -I -S …/guardian.py SOCKET HOME …
+        if len(command) > 5 and Path(command[3]).name == GUARDIAN_PROGRAM and command[5] == str(home):
+            yield process, Path(command[4]).stem
+
+
+def _processes() -> Iterator[psutil.Process]:
+    return psutil.process_iter()
+
+
+def _mark(process: psutil.Process, name: str) -> str:
+    try:
+        return process.environ().get(name, "")
+    except (*_LOST, OSError):
+        return ""
+
+
+def _kill(processes: list[psutil.Process]) -> list[psutil.Process]:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, KILLED_SECONDS)
+    return processes
