@@ -16,9 +16,9 @@ from sage_llm_coordinator.engines import extractive_engine
 from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
-from sage_llm_coordinator.engines.upstream import Upstream, UpstreamTimeouts
 from sage_llm_coordinator.engines.vllm_engine import VllmCommand, VllmEngine
 from sage_mesh.engine_host import Engine
+from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
-from sage_llm_coordinator.engines.health_record import HealthRecord
-from sage_llm_coordinator.engines.model_field import with_model
-from sage_llm_coordinator.engines.upstream import LLM_KINDS, NotServingError, Upstream
-from sage_llm_coordinator.engines.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
+from sage_mesh.upstream.health_record import HealthRecord
+from sage_mesh.upstream.model_field import with_model
+from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
+from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 from sage_mesh.whole_events import WholeEvents
 
 log = get_logger(__name__)
