@@ -120,17 +120,30 @@ class GuardedProcess:
             UnavailableError: no guardian is there.
             ConflictError: it has an owner, or one of a higher epoch.
         """
-        try:
-            reader, writer = await asyncio.open_unix_connection(str(socket))
-        except OSError as error:
-            raise UnavailableError(f"no guardian at {socket}: {error.strerror}", code="guardian_gone") from None
-        guarded = cls(socket, reader, writer)
+        guarded = await cls._reach(socket)
         try:
             await guarded._own(epoch, force=force)
         except BaseException:
-            writer.close()
+            guarded._writer.close()
             raise
         return guarded
+
+    @classmethod
+    async def is_owned(cls, socket: Path) -> bool:
+        """Whether the server at ``socket`` has an owner whose connection is open; without a guardian it has none."""
+        try:
+            guarded = await cls._reach(socket)
+        except UnavailableError:
+            return False
+        try:
+            guarded._tell(verb="look")
+            answer = await asyncio.wait_for(guarded._read(), ANSWER_SECONDS)
+            return answer is not None and bool(answer.get("owned"))
+        except asyncio.TimeoutError:
+            # It is ending its server, which takes seconds.
+            return True
+        finally:
+            guarded._writer.close()
 
     async def wait(self) -> ServerEnd:
         """Return when the server has ended, or is another owner's. May be called again, and by several."""
@@ -163,6 +176,13 @@ class GuardedProcess:
         self._writer.close()
 
     @classmethod
+    async def _reach(cls, socket: Path) -> GuardedProcess:
+        try:
+            return cls(socket, *await asyncio.open_unix_connection(str(socket)))
+        except OSError as error:
+            raise UnavailableError(f"no guardian at {socket}: {error.strerror}", code="guardian_gone") from None
+
+    @classmethod
     async def _connect(cls, socket: Path, process: asyncio.subprocess.Process) -> GuardedProcess:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CONNECT_SECONDS
@@ -176,7 +196,7 @@ class GuardedProcess:
     async def _own(self, epoch: int, *, force: bool) -> None:
         self._tell(verb="own", epoch=epoch, force=force)
         try:
-            answer = await asyncio.wait_for(self._read(), ANSWER_SECONDS + CONNECT_SECONDS)
+            answer = await asyncio.wait_for(self._read(), CONNECT_SECONDS)
         except asyncio.TimeoutError:
             answer = None
         if answer is None or answer["event"] == "ended":

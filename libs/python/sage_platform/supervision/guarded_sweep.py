@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ GUARDIAN_PROGRAM = Path(guardian.__file__).name
 # Beyond the grace that a guardian gives its server.
 MARGIN_SECONDS = 3.0
 KILLED_SECONDS = 5.0
+POLL_SECONDS = 0.02
 _LOST = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
 
 
@@ -34,7 +36,7 @@ def end_guarded(home: Path) -> list[EndedServer]:
     for process in guardians:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, late = psutil.wait_procs(list(guardians), guardian.GRACE_SECONDS + MARGIN_SECONDS)
+    late = _wait_ended(list(guardians), guardian.GRACE_SECONDS + MARGIN_SECONDS)
     for process in late:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -60,12 +62,12 @@ def _guardians(home: Path) -> Iterator[tuple[psutil.Process, str]]:
 
 
 def _processes() -> Iterator[psutil.Process]:
-    return psutil.process_iter()
+    yield from psutil.process_iter()
 
 
 def _mark(process: psutil.Process, name: str) -> str:
     try:
-        return process.environ().get(name, "")
+        return str(process.environ().get(name, ""))
     except (*_LOST, OSError):
         return ""
 
@@ -74,5 +76,22 @@ def _kill(processes: list[psutil.Process]) -> list[psutil.Process]:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, KILLED_SECONDS)
+    _wait_ended(processes, KILLED_SECONDS)
     return processes
+
+
+def _wait_ended(processes: list[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
+    """Return those that have not ended in time. They are nobody's we know, so nothing tells us; a zombie has ended."""
+    deadline = time.monotonic() + timeout_seconds
+    while left := [process for process in processes if _runs(process)]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

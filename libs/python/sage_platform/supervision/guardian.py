@@ -1,10 +1,10 @@
 """A small program between a service and a server that it runs, so that the server outlives a killed service for long
 enough to be adopted, and never for longer.
 
-``python guardian.py SOCKET HOME ORPHAN_SECONDS COMMAND…`` runs the command in a session of its own and listens on a Unix
-socket. Whoever connects and says ``own`` owns the server for as long as the connection lasts; the kernel closes it however
-the owner ends. A server without an owner for ORPHAN_SECONDS is ended, with its whole process group: vLLM's worker
-processes go on without end when only their parent is killed.
+``python guardian.py SOCKET HOME ORPHAN_SECONDS COMMAND…`` runs the command in a session of its own and listens on a
+Unix socket. Whoever connects and says ``own`` owns the server for as long as the connection lasts; the kernel closes it
+however the owner ends. A server without an owner for ORPHAN_SECONDS is ended, with its whole process group: vLLM's
+worker processes go on without end when only their parent is killed.
 
 One JSON object a line, both ways:
 
@@ -16,9 +16,9 @@ An owner of a higher epoch takes the place of one whose connection is gone, or w
 ``replaced``), so that one who merely slept cannot act on a server that is another's. When the server ends the owner is
 told, what is left of the group is ended, and the guardian ends too. SIGTERM ends the server.
 
-HOME says to which mesh the server belongs; it is there to be seen, in the list of processes. It is a program, not a
-``preexec_fn``: code between fork and exec in a process with threads can deadlock. Only the standard library, and nothing
-of SAGE, so that it starts in milliseconds.
+HOME says to which mesh the server belongs; it is there to be seen, in the list of processes. This is a program, not a
+``preexec_fn``: code between fork and exec in a process with threads can deadlock. Only the standard library, and
+nothing of SAGE, so that it starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Guardian:
         self._epoch = -1
         self._unowned_since = time.monotonic()
         self._grace_seconds: float | None = None
+        self._server_pid = 0
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
@@ -114,9 +115,10 @@ class Guardian:
 
     def _serve_once(self) -> None:
         wait = None if self._owner else max(0.0, self._unowned_since + self._orphan_seconds - time.monotonic()) + 0.01
-        readable, _, _ = select.select([self._listener, self._woken, *self._connections], [], [], wait)
+        watched = [self._listener.fileno(), self._woken, *self._connections]
+        readable, _, _ = select.select(watched, [], [], wait)
         for ready in readable:
-            if ready is self._listener:
+            if ready == self._listener.fileno():
                 channel, _ = self._listener.accept()
                 channel.settimeout(1.0)
                 self._connections[channel.fileno()] = Connection(channel)
