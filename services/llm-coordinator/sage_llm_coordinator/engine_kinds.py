@@ -109,7 +109,7 @@ def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, 
 
 def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: HeldServer | None) -> Engine:
     served = settings.served_model_name or _last_segment(settings.model)
-    name = settings.name or _last_segment(settings.model)
+    name = settings.name or _model_name(settings)
     command = VllmCommand(
         model=settings.model,
         served_model_name=served,
@@ -142,6 +142,10 @@ def _url_name(settings: EngineSettings) -> str:
     return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"
 
 
+def _model_name(settings: EngineSettings) -> str:
+    return _last_segment(settings.model)
+
+
 def _last_segment(model: str) -> str:
     return model.rstrip("/").rpartition("/")[2]
 
@@ -149,7 +153,5 @@ def _last_segment(model: str) -> str:
 KINDS: Final[dict[str, EngineKind]] = {
     "openai": EngineKind(_openai, _url_name, 256, required=("url",)),
     "extractive": EngineKind(_extractive, lambda _: extractive_engine.MODEL, 32),
-    "vllm": EngineKind(
-        _vllm, lambda settings: _last_segment(settings.model), 256, required=("model",), starts_server=True
-    ),
+    "vllm": EngineKind(_vllm, _model_name, 256, required=("model",), starts_server=True),
 }

@@ -25,6 +25,8 @@ from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
 from sage_llm_coordinator.registrations import Registrations
+from sage_llm_coordinator.servers.record import ServerRecords
+from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge
@@ -64,7 +66,9 @@ async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterato
     directory = EngineDirectory(ring, instance, clock)
     edge = Edge(ring, instance, directory, RequestClassifier(request_features), clock)
     executor = Executor(ring, instance, "llm-coordinator", clock)
-    parts = EngineParts(settings, MeshEmbedder(edge, directory), clock)
+    records = ServerRecords(await open_bucket(connection.jetstream(), f"servers-{bucket}"))
+    servers = Servers(settings, records, instance, "this-host")
+    parts = EngineParts(settings, MeshEmbedder(edge, directory), clock, servers)
     coordinator = ExecutionCoordinator(executor, parts, instance)
     registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
     server = GrpcServer()

@@ -19,8 +19,8 @@ from sage_llm_coordinator.servers.vllm_options import DEFAULT_UTILIZATION, GIB, 
 CPU_OVERHEAD_BYTES: Final = 2 * GIB
 # CUDA's context, activations and graphs.
 GPU_OVERHEAD_BYTES: Final = 2 * GIB
-# What vLLM on a CPU is told to take for its KV cache where nobody says; its own default is 92 % of main memory.
-CPU_KV_BYTES: Final = 4 * GIB
+# The most that vLLM on a CPU is told to take for its KV cache where nobody says; by itself it takes 92 % of all memory.
+MAX_CPU_KV_BYTES: Final = 4 * GIB
 # Left for everything else on the machine.
 RESERVE_BYTES: Final = GIB // 2
 _DTYPE_BYTES: Final = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
@@ -49,6 +49,12 @@ class MemoryNeed:
 def cpu_need(model: ModelFiles | None, options: VllmOptions, kv_bytes: int) -> MemoryNeed:
     """Main memory that a server on the CPU will take."""
     return MemoryNeed(_weights(model, options), kv_bytes, CPU_OVERHEAD_BYTES)
+
+
+def cpu_kv_bytes(model: ModelFiles | None, options: VllmOptions, available_bytes: int) -> int:
+    """A KV cache for a server on the CPU: half of what is left beside it, in whole GiB, at least one."""
+    left = available_bytes - RESERVE_BYTES - cpu_need(model, options, 0).total
+    return max(GIB, min(MAX_CPU_KV_BYTES, left // 2 // GIB * GIB))
 
 
 def gpu_need(model: ModelFiles | None, options: VllmOptions) -> MemoryNeed:

@@ -16,12 +16,12 @@ from sage_common import paths
 from sage_common.errors import ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
-from sage_llm_coordinator.servers.devices import Gpu, choose_gpus, list_gpus, read_wish
+from sage_llm_coordinator.servers.devices import DeviceWish, Gpu, choose_gpus, list_gpus, read_wish
 from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
 from sage_llm_coordinator.servers.memory_need import (
-    CPU_KV_BYTES,
     check_gpus,
     check_main_memory,
+    cpu_kv_bytes,
     cpu_need,
     gpu_need,
 )
@@ -30,7 +30,7 @@ from sage_llm_coordinator.servers.ports import HOST, choose_port
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.server_log import log_size
 from sage_llm_coordinator.servers.vllm_command import VllmCommand
-from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, read_options
+from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options
 from sage_platform.subjects import token
 from sage_platform.supervision.guarded_process import GuardedProcess, socket_path
 
@@ -119,11 +119,14 @@ class Servers:
             if engine.check_memory:
                 check_gpus(gpu_need(model, options), gpus, options)
             return Placement(port, tuple(gpu.index for gpu in gpus), *_on_gpus(engine, gpus), memory_bytes=0)
-        environment, kv_bytes = _on_cpu(engine, wish.cores, options.kv_bytes, options.gpu_memory_utilization)
+        available, starting = available_bytes(), sum(self._starting.values())
+        kv_bytes = options.kv_bytes or cpu_kv_bytes(model, options, available - starting)
+        if options.gpu_memory_utilization is not None:
+            kv_bytes = int(options.gpu_memory_utilization * total_bytes())
         need = cpu_need(model, options, kv_bytes)
         if engine.check_memory:
-            check_main_memory(need, available_bytes(), sum(self._starting.values()))
-        return Placement(port, (), environment, engine.arguments, need.total)
+            check_main_memory(need, available, starting)
+        return Placement(port, (), _on_cpu(wish, options, kv_bytes), engine.arguments, need.total)
 
     async def start(
         self, engine: EngineSettings, command: VllmCommand, *, engine_id: str, name: str, origin: str
@@ -249,18 +252,13 @@ def _on_gpus(engine: EngineSettings, gpus: Sequence[Gpu]) -> tuple[Mapping[str, 
     return environment, (*engine.arguments, "--tensor-parallel-size", str(len(gpus) // options.pipeline_parallel))
 
 
-def _on_cpu(
-    engine: EngineSettings, cores: str, kv_bytes: int, utilization: float | None
-) -> tuple[Mapping[str, str], int]:
-    """The variables for a server on the CPU, and the size of its KV cache."""
-    environment = {"VLLM_CPU_OMP_THREADS_BIND": cores} if cores else {}
-    if read_wish(engine.device).cpu:
+def _on_cpu(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:
+    environment = {"VLLM_CPU_OMP_THREADS_BIND": wish.cores} if wish.cores else {}
+    if wish.cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    if kv_bytes:
-        return environment, kv_bytes
-    if utilization is not None:
-        return environment, int(utilization * total_bytes())
-    return {**environment, KV_SPACE_VARIABLE: str(CPU_KV_BYTES // GIB)}, CPU_KV_BYTES
+    if not options.kv_bytes and options.gpu_memory_utilization is None:
+        environment[KV_SPACE_VARIABLE] = str(kv_bytes // GIB)
+    return environment
 
 
 def _no_nats(error: BaseException) -> UnavailableError:

@@ -1,4 +1,4 @@
-"""How far a vLLM server is, from what it writes. Its wording changes between versions; what is not known is passed over."""
+"""How far a vLLM server is, from what it writes. Wording that is not known is passed over: it changes with versions."""
 
 from __future__ import annotations
 
