@@ -132,8 +132,9 @@ class Executor:
             hosted.draining = True
         self.beat()
         await self._empty(list(self._hosted.values()), drain_timeout_seconds)
-        for engine_id in list(self._hosted):
-            await self.remove(engine_id, drain=False, timeout_seconds=0)
+        # Together: each may take seconds to end its server.
+        leaving = [self.remove(engine_id, drain=False, timeout_seconds=0) for engine_id in list(self._hosted)]
+        await asyncio.gather(*leaving)
         if self._beat:
             await end_tasks(self._beat)
         self._publish_heartbeat(leaving=True)

@@ -250,7 +250,7 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
     ):
         await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
         registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
-        await second.coordinator.add(registered, registered=True)
+        await second.coordinator.add(registered, origin="registered/mine")
         for service in (first, second):
             await service.wait_ready("mine-aaaa")
             await service.wait_ready("mine-bbbb")
