@@ -28,7 +28,7 @@ from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
 
 Eventually = Callable[..., Awaitable[None]]
-FAKE = Path(__file__).with_name("fake_vllm.py")
+FAKE = Path(__file__).parents[2] / "fixtures" / "fake_vllm.py"
 
 
 class NoEmbedder:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from sage_client.management.mesh_management import MeshManagement
     from sage_client.management.results import EngineRemoval, EngineRestart, EngineStart, EngineView
 
 EngineId = Annotated[str, typer.Argument(metavar="ENGINE", help="Id or name; `sage engine list` shows them.")]
@@ -146,7 +147,7 @@ async def _restart(engine_id: str, drain: bool, timeout_seconds: float, wait: bo
         return await _until_ready(mesh, done.engine) if wait else done.engine
 
 
-async def _until_ready(mesh: Any, engine: EngineView) -> EngineView:
+async def _until_ready(mesh: MeshManagement, engine: EngineView) -> EngineView:
     """Show the engine's reasons until it is ready. Raises UnavailableError when it is given up, or gone."""
     import asyncio
 
