@@ -32,6 +32,8 @@ from sage_platform.ring import Ring
 log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
+# A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
+PHASE_SECONDS = 0.05
 
 
 @dataclass
@@ -258,7 +260,14 @@ class Executor:
     async def _beat_forever(self) -> None:
         while True:
             self.beat()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            told = self._phases()
+            for _ in range(round(HEARTBEAT_SECONDS / PHASE_SECONDS)):
+                await asyncio.sleep(PHASE_SECONDS)
+                if self._phases() != told:
+                    break
+
+    def _phases(self) -> dict[str, EnginePhase]:
+        return {engine_id: hosted.engine.phase for engine_id, hosted in self._hosted.items()}
 
     def _publish_heartbeat(self, *, leaving: bool) -> None:
         self._sequence += 1
