@@ -57,7 +57,7 @@ def mesh_with_fake(
 
 
 def servers(directory: Path) -> list[int]:
-    """The servers that run, by pid. Every start has written its pids down."""
+    """The processes of servers that run: two of each, whose pids every start has written down."""
     pids = directory / "pids"
     lines = pids.read_text().splitlines() if pids.exists() else []
     started = [int(pid) for line in lines for pid in line.split()]
@@ -90,7 +90,7 @@ def replica_of(mesh: IsolatedMesh, executor_id: str) -> str:
 
 
 def wait_for_coordinator(mesh: IsolatedMesh) -> None:
-    while "llm-coordinator" not in sage(mesh, "status", "--json"):
+    while '"extractive"' not in sage(mesh, "engine", "list", "--json"):
         pass
 
 
@@ -186,7 +186,7 @@ def test_an_engine_that_nobody_adopts_ends_within_ten_seconds(tmp_path: Path) ->
         try:
             wait_for_coordinator(mesh)
             start(mesh)
-            assert len(servers(tmp_path)) == 1
+            assert len(servers(tmp_path)) == 2
         finally:
             coordinator.kill()
             coordinator.wait(10)
@@ -200,9 +200,9 @@ def test_what_operators_started_comes_back_after_everything_was_stopped_until_th
     with mesh_with_fake(tmp_path) as mesh:
         start(mesh, "--name", "first")
         stopped = start(mesh, "--name", "second")
-        assert len(servers(tmp_path)) == 2
+        assert len(servers(tmp_path)) == 4
         sage(mesh, "engine", "stop", stopped)
-        assert len(servers(tmp_path)) == 1
+        assert len(servers(tmp_path)) == 2
     with mesh_with_fake(tmp_path) as mesh:
         asyncio.run(until(lambda listed: [e["phase"] for e in listed] == ["ready"], mesh, 20))
         assert [engine["labels"]["registered"] for engine in engines(mesh)] == ["first"]
@@ -213,7 +213,7 @@ def test_what_operators_started_comes_back_after_everything_was_stopped_until_th
 def test_down_leaves_nothing_even_when_the_supervisor_was_killed(tmp_path: Path) -> None:
     with mesh_with_fake(tmp_path) as mesh:
         start(mesh)
-        assert len(servers(tmp_path)) == 1
+        assert len(servers(tmp_path)) == 2
         mesh.supervisor.kill()
         mesh.supervisor.wait(10)
         sage(mesh, "down")
