@@ -178,7 +178,7 @@ class ManagementRoutes:
 
     async def _presets(self, request: Request) -> Response:
         self._credentials.tenant(request.headers)
-        data = [{"name": name, **preset.model_dump()} for name, preset in built_in().items()]
+        data = [{"preset": name, **preset.model_dump()} for name, preset in built_in().items()]
         return _json({"object": "list", "data": data})
 
     async def _logs(self, request: Request) -> Response:

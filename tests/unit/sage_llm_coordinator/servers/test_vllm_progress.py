@@ -7,7 +7,7 @@ from pathlib import Path
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 
-RECORDED = Path(__file__).with_name("vllm_cpu_0_32.log")
+RECORDED = Path(__file__).with_name("vllm_cpu_0_32.txt")
 # Lines of vLLM 0.10 and 0.11 on a GPU, in their order.
 ON_A_GPU = """\
 INFO 08-12 09:01:02 [core.py:71] Initializing a V1 LLM engine (v0.10.0) with config: model='Qwen/Qwen3-0.6B'
