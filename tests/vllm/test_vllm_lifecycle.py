@@ -41,15 +41,24 @@ def sage(mesh: IsolatedMesh, *arguments: str, seconds: float = 60) -> str:
 
 
 def processes(home: Path) -> set[int]:
-    """What runs under the guardians of a mesh."""
-    found = set()
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("GUARDIAN_HOME") == str(home) and process.status() != psutil.STATUS_ZOMBIE:
-                found.add(process.pid)
-        except (psutil.Error, OSError):
-            continue
-    return found
+    """What runs under the guardians of a mesh: everything in the sessions of the processes that carry its mark."""
+    running = [p.pid for p in psutil.process_iter(["status"]) if p.info["status"] != psutil.STATUS_ZOMBIE]
+    sessions = {session(pid) for pid in running if marked(pid, home)}
+    return {pid for pid in running if session(pid) in sessions - {0}}
+
+
+def marked(pid: int, home: Path) -> bool:
+    try:
+        return bool(psutil.Process(pid).environ().get("GUARDIAN_HOME") == str(home))
+    except (psutil.Error, OSError):
+        return False
+
+
+def session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 async def chat(mesh: IsolatedMesh) -> str:
@@ -98,5 +107,5 @@ async def test_it_is_started_adopted_and_stopped_to_the_last_process(tmp_path: P
         assert await chat(mesh) == text
         assert "Starting to load model" in sage(mesh, "engine", "logs", "tiny-llama", "-n", "0")
         sage(mesh, "engine", "stop", "tiny-llama")
-        assert processes(home) == set()
+        assert not any(psutil.pid_exists(pid) for pid in before)
         assert end_guarded(home) == []

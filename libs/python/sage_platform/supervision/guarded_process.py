@@ -168,7 +168,7 @@ class GuardedProcess:
             if self._guardian is not None:
                 with contextlib.suppress(ProcessLookupError):
                     self._guardian.kill()
-            await asyncio.to_thread(kill_marked, str(self._socket))
+            await asyncio.to_thread(kill_marked, str(self._socket), self.server_pid)
 
     def abandon(self) -> None:
         """Give the server up as a killed process would: it waits for another owner, and ends without one."""
@@ -209,7 +209,7 @@ class GuardedProcess:
         message = await self._read()
         if message is None:
             # Killed: the kernel has ended the server's first process with it, but no other.
-            await asyncio.to_thread(kill_marked, str(self._socket))
+            await asyncio.to_thread(kill_marked, str(self._socket), self.server_pid)
             return ServerEnd()
         if message["event"] == "ended":
             return ServerEnd(int(message["status"]))

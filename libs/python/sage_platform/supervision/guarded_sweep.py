@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +41,36 @@ def end_guarded(home: Path) -> list[EndedServer]:
     for process in late:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    left = _kill([p for p in _processes() if _mark(p, guardian.HOME_MARK) == str(home)])
+    left = _kill(_marked(guardian.HOME_MARK, str(home)))
     ended = [EndedServer(name, process.pid, process in late) for process, name in guardians.items()]
     return [*ended, *(EndedServer("engine process", process.pid, True) for process in left)]
 
 
-def kill_marked(socket: str) -> None:
-    """Kill everything that was started under the guardian at ``socket``. Blocks until it is gone."""
-    _kill([process for process in _processes() if _mark(process, guardian.SOCKET_MARK) == socket])
+def kill_marked(socket: str, server_pid: int = 0) -> None:
+    """Kill everything that was started under the guardian at ``socket``. Blocks until it is gone.
+
+    Args:
+        server_pid: of the server that it started, whether that still runs or not, if it is known.
+    """
+    _kill(_marked(guardian.SOCKET_MARK, socket, {server_pid} - {0}))
+
+
+def _marked(name: str, value: str, sessions: Collection[int] = ()) -> list[psutil.Process]:
+    """The processes whose environment has a mark, and all others of their sessions.
+
+    The session, because a process that shows a title of its own, as vLLM's do, has overwritten its environment.
+    """
+    processes = list(_processes())
+    marked = [process for process in processes if _mark(process, name) == value]
+    wanted = {_session(process.pid) for process in marked} | set(sessions)
+    return [process for process in processes if process in marked or _session(process.pid) in wanted - {None}]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _guardians(home: Path) -> Iterator[tuple[psutil.Process, str]]:

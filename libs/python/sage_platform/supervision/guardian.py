@@ -39,7 +39,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_SECONDS = 5.0
 ENDING_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-# Named in the environment of everything that runs under a guardian, so that it can be found if the guardian is killed.
+# In the environment of what runs under a guardian, so that it can be found if the guardian is killed.
 SOCKET_MARK = "GUARDIAN_SOCKET"
 HOME_MARK = "GUARDIAN_HOME"
 
