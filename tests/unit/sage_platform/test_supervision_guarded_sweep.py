@@ -1,4 +1,4 @@
-"""Nothing that ran under a guardian survives a sweep, not even what has left its mark behind; nothing else is touched."""
+"""Nothing that ran under a guardian survives a sweep, not even what has lost its mark; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def start(home: Path, log: Path) -> GuardedProcess:
     )
 
 
-async def family(server: GuardedProcess, log: Path) -> list[psutil.Process]:
+def family(server: GuardedProcess, log: Path) -> list[psutil.Process]:
     while not log.exists() or b"up" not in log.read_bytes():
         assert psutil.pid_exists(server.server_pid)
     first = psutil.Process(server.server_pid)
@@ -50,7 +50,7 @@ def gone(process: psutil.Process) -> bool:
 async def test_a_sweep_ends_the_guardians_of_one_mesh_and_leaves_those_of_another(tmp_path: Path) -> None:
     mine = await start(tmp_path / "mine", tmp_path / "1.log")
     other = await start(tmp_path / "other", tmp_path / "2.log")
-    processes, others = await family(mine, tmp_path / "1.log"), await family(other, tmp_path / "2.log")
+    processes, others = family(mine, tmp_path / "1.log"), family(other, tmp_path / "2.log")
     assert [ended.killed for ended in end_guarded(tmp_path / "mine")] == [False]
     assert all(gone(process) for process in processes)
     assert not any(gone(process) for process in others)
@@ -61,7 +61,7 @@ async def test_a_sweep_ends_the_guardians_of_one_mesh_and_leaves_those_of_anothe
 
 async def test_what_a_killed_guardian_left_is_ended_by_its_owner(tmp_path: Path) -> None:
     server = await start(tmp_path, tmp_path / "log")
-    processes = await family(server, tmp_path / "log")
+    processes = family(server, tmp_path / "log")
     assert len(processes) == 2
     guardian = psutil.Process(server.server_pid).parent()
     assert guardian is not None

@@ -33,6 +33,7 @@ from sage_llm_coordinator.servers.vllm_command import VllmCommand
 from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options
 from sage_platform.subjects import token
 from sage_platform.supervision.guarded_process import GuardedProcess, socket_path
+from sage_platform.supervision.guarded_sweep import kill_marked
 
 log = get_logger(__name__)
 
@@ -196,6 +197,8 @@ class Servers:
         try:
             process = await GuardedProcess.adopt(socket, claimed.epoch, force=force)
         except UnavailableError:
+            # Its guardian may have been killed with its owner, and has then ended no more than its first process.
+            await asyncio.to_thread(kill_marked, str(socket))
             await self._deleted(claimed)
             raise
         return HeldServer(claimed, process, adopted=True)
