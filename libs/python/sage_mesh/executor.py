@@ -135,8 +135,7 @@ class Executor:
         self.beat()
         await self._empty(list(self._hosted.values()), drain_timeout_seconds)
         # Together: each may take seconds to end its server.
-        leaving = [self.remove(engine_id, drain=False, timeout_seconds=0) for engine_id in list(self._hosted)]
-        await asyncio.gather(*leaving)
+        await asyncio.gather(*(self.remove(e, drain=False, timeout_seconds=0) for e in list(self._hosted)))
         if self._beat:
             await end_tasks(self._beat)
         self._publish_heartbeat(leaving=True)
