@@ -18,10 +18,10 @@ class BatchPace:
 
     def learn(self, padded_tokens: int, seconds: float) -> None:
         """A batch of this size took so long."""
-        self._fit.learn((padded_tokens / _TOKENS_SCALE, 1.0), seconds)
+        self._fit.learn((padded_tokens / _TOKENS_SCALE, 1.0, 0.0, 0.0, 0.0), seconds)
 
     def seconds(self, padded_tokens: int) -> float:
         """Predict a batch; 0 while too little is known."""
         if self._fit.count < LEAST_SAMPLES:
             return 0.0
-        return max(0.0, self._fit.value((padded_tokens / _TOKENS_SCALE, 1.0)))
+        return max(0.0, self._fit.value((padded_tokens / _TOKENS_SCALE, 1.0, 0.0, 0.0, 0.0)))
