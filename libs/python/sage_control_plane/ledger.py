@@ -112,7 +112,10 @@ class Ledger:
     # The engines
 
     def place(self, job: Job, pick: Pick, now: float) -> bool:
-        """Dispatch the queued job to an engine; return False when none is free for it. Its lane closes with the last."""
+        """Dispatch the queued job to an engine; return False when none is free for it.
+
+        The lane is closed when no engine is left for it.
+        """
         assert job.lane is not None
         lane, route = job.lane, self.roster.route(job.lane.route)
         placement = self._choose(pick.request, job, route, now)
@@ -195,8 +198,9 @@ class Ledger:
         self.roster.give(book, job)
         return book
 
-    def presume_computed(self, engine_id: str, request_id: str, now: float) -> None:
-        """If an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+    def presume_computed(self, of: tuple[str, str], now: float) -> None:
+        """``of`` is an engine and a request: if an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+        engine_id, request_id = of
         book = self.roster.books.get(engine_id)
         job = None if book is None else book.unseen.get(request_id)
         if book is not None and job is not None:

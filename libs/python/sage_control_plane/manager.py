@@ -295,7 +295,7 @@ class ControlPlaneManager:
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
             elif kind == "computed":
                 assert isinstance(subject, tuple)
-                self._ledger.presume_computed(*subject, now)
+                self._ledger.presume_computed(subject, now)
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":
