@@ -24,6 +24,7 @@ from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.reconciliation import EPOCH_SHIFT
 from sage_control_plane.requests import Attempt, PendingRequest, Route
 from sage_control_plane.roster import Roster
+from sage_control_plane.route_book import RouteBook
 from sage_control_plane.work_queue import WorkQueue
 
 
@@ -111,10 +112,15 @@ class Ledger:
     # The engines
 
     def place(self, job: Job, pick: Pick, now: float) -> bool:
-        """Dispatch the queued job to an engine; return False when none is free for it."""
+        """Dispatch the queued job to an engine; return False when none is free for it.
+
+        The lane is closed when no engine is left for it.
+        """
         assert job.lane is not None
-        placement = self._choose(pick.request, job, job.lane.route, now)
+        lane, route = job.lane, self.roster.route(job.lane.route)
+        placement = self._choose(pick.request, job, route, now)
         if placement is None:
+            self.queue.close(lane)
             return False
         self.unqueue(job)
         job.waited_seconds += now - job.waiting_since
@@ -127,6 +133,8 @@ class Ledger:
             cost = self.roster.prices.seconds(job.lane.route, job.uncached_tokens, job.output_tokens)
             job.charged_seconds = cost
             self.queue.drained(pick.request, cost, now)
+        if not route.free.engines:
+            self.queue.close(lane)
         return True
 
     def place_hedge(self, job: Job, paid: Callable[[], bool], now: float) -> bool:
@@ -190,8 +198,9 @@ class Ledger:
         self.roster.give(book, job)
         return book
 
-    def presume_computed(self, engine_id: str, request_id: str, now: float) -> None:
-        """If an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+    def presume_computed(self, of: tuple[str, str], now: float) -> None:
+        """``of`` is an engine and a request: if an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+        engine_id, request_id = of
         book = self.roster.books.get(engine_id)
         job = None if book is None else book.unseen.get(request_id)
         if book is not None and job is not None:
@@ -227,8 +236,7 @@ class Ledger:
         """Have the executors, or the one of ``engine_id``, stop a job's attempt, if they run it."""
         self._decisions.append(Abort(job.request_id, job.attempt, reason, engine_id, unbegun))
 
-    def _choose(self, request: PendingRequest, job: Job, of: Route, now: float) -> Placement | None:
-        route = self.roster.route(of)
+    def _choose(self, request: PendingRequest, job: Job, route: RouteBook, now: float) -> Placement | None:
         free = route.free.engines
         if not free:
             return None

@@ -292,8 +292,7 @@ class ControlPlaneManager:
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
             elif kind == "computed":
                 assert isinstance(subject, tuple)
-                engine_id, request_id = subject
-                self._ledger.presume_computed(engine_id, request_id, now)
+                self._ledger.presume_computed(subject, now)
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":
@@ -312,10 +311,6 @@ class ControlPlaneManager:
             if pick.shed:
                 ledger.unqueue(job)
                 ledger.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now), now)
-            elif (lane := job.lane) is not None:
-                placed = ledger.place(job, pick, now)
-                if placed:
-                    self._hedging.dispatched(job, now)
-                if not placed or not self._roster.route(lane.route).free.engines:
-                    queue.close(lane)
+            elif ledger.place(job, pick, now):
+                self._hedging.dispatched(job, now)
         return ledger.take_decisions()

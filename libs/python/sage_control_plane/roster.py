@@ -16,7 +16,7 @@ from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.prediction.prices import Prices
 from sage_control_plane.requests import Classification, PendingRequest, Route
-from sage_control_plane.route_book import RouteBook
+from sage_control_plane.route_book import RouteBook, RouteBooks
 from sage_control_plane.settings import ControlSettings
 
 # Assumed pace before anything has been measured: 1,000 tokens a second.
@@ -51,12 +51,11 @@ class Roster:
         self._breaker = settings.breaker
         self._headroom = settings.headroom
         self._pace = Pace()
-        self._routes: dict[Route, RouteBook] = {}
-        self._routes_of: dict[str, dict[Route, RouteBook]] = {}
         self._outstanding = 0
         self._capacity = 0
         self.draining: set[str] = set()
         self.books: dict[str, EngineBook] = {}
+        self._routes = RouteBooks(self.books)
 
     # The pool as a whole
 
@@ -104,13 +103,13 @@ class Roster:
             )
             self.books[spec.engine_id] = book
             self.fits.every = 1 + len(self.books) // ENGINES_SAMPLED
-            self._join_routes(book)
+            self._routes.join(book)
         else:
             old, book.state = book.state, state
             if old.spec != spec:
                 book.credits.resize(spec, self._headroom)
-                self._leave_routes(book)
-                self._join_routes(book)
+                self._routes.leave(book)
+                self._routes.join(book)
         book.forecast.kv_usage = state.kv_cache_usage
         book.credits.correct(state.engine_waiting, state.kv_cache_usage)
         self.refresh(book)
@@ -120,7 +119,7 @@ class Roster:
         """Strike an engine off; return its book with the jobs that were running."""
         book = self.books.pop(engine_id, None)
         if book is not None:
-            self._leave_routes(book)
+            self._routes.leave(book)
             self._outstanding -= book.credits.requests
             self._capacity -= book.capacity
             self.usable -= bool(book.capacity)
@@ -149,11 +148,7 @@ class Roster:
         free = self._placer.admits(book)
         if free != book.free:
             book.free = free
-            for route in self._routes_of[book.engine_id].values():
-                if free:
-                    route.free.add(book)
-                else:
-                    route.free.discard(book.engine_id)
+            self._routes.refresh(book)
 
     def may_eject(self, book: EngineBook) -> bool:
         """Whether the breaker of ``book`` may open without leaving too few engines for any of its models."""
@@ -295,30 +290,8 @@ class Roster:
 
     def route(self, route: Route) -> RouteBook:
         """The engines of a route."""
-        book = self._routes.get(route)
-        if book is None:
-            book = self._routes[route] = RouteBook()
-            for engine in self.books.values():
-                self._join(engine, route, book)
-        return book
+        return self._routes.book(route)
 
     def routes_of(self, book: EngineBook) -> Iterable[Route]:
         """The routes asked for so far that an engine serves."""
-        return self._routes_of.get(book.engine_id, ())
-
-    def _join(self, engine: EngineBook, route: Route, book: RouteBook) -> None:
-        if engine.serves(route):
-            book.serving[engine.engine_id] = engine
-            self._routes_of[engine.engine_id][route] = book
-            if engine.free:
-                book.free.add(engine)
-
-    def _join_routes(self, book: EngineBook) -> None:
-        self._routes_of[book.engine_id] = {}
-        for route, served in self._routes.items():
-            self._join(book, route, served)
-
-    def _leave_routes(self, book: EngineBook) -> None:
-        for served in self._routes_of.pop(book.engine_id).values():
-            del served.serving[book.engine_id]
-            served.free.discard(book.engine_id)
+        return self._routes.of(book)

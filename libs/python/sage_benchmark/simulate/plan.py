@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_control_plane.admission import QueueLimit
 from sage_control_plane.settings import ControlSettings
 
 # What reports call a policy after whose name it stands, when it does not see which prompts begin alike.
@@ -35,6 +36,11 @@ class Fault:
     factor: float = 1.0
 
 
+# Requests of a class that may be queued for each engine, where the scheduler's own bound is too small for the pool: an
+# operator of so many engines would raise it too.
+QUEUED_PER_ENGINE = 1_000
+
+
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
     """The pool and its control plane.
@@ -58,3 +64,14 @@ class SimulationPlan:
     heartbeat_seconds: float = 0.5
     affinity: bool = True
     seed: int = 1
+
+
+def for_many_engines(control: ControlSettings, engines: int) -> ControlSettings:
+    """Return the settings with queues as long as so many engines need; they never become shorter."""
+    admission = control.admission
+
+    def raised(limit: QueueLimit) -> QueueLimit:
+        return replace(limit, requests=max(limit.requests, QUEUED_PER_ENGINE * engines))
+
+    limits = {service_class: raised(limit) for service_class, limit in admission.limits.items()}
+    return replace(control, admission=replace(admission, default=raised(admission.default), limits=limits))

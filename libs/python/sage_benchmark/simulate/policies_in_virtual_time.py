@@ -14,8 +14,9 @@ from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.policy_bars import at_each_load, policy_bars
 from sage_benchmark.report.timeline import candidates, shared_timelines
 from sage_benchmark.simulate.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
-from sage_benchmark.simulate.plan import WITHOUT_AFFINITY, SimulationPlan
+from sage_benchmark.simulate.plan import WITHOUT_AFFINITY, SimulationPlan, for_many_engines
 from sage_benchmark.simulate.simulation import Simulation
+from sage_benchmark.simulate.without_collections import without_collections
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_control_plane.requests import ServiceClass
@@ -105,9 +106,10 @@ class _Played:
         for seed, arrivals in enumerate(self.arrivals, start=plan.seed):
             simulated = replace(plan.simulation, engines=workload.engines, seed=seed)
             began = time.process_time()
-            outcomes, cached = (
-                _best(simulated, arrivals, workload) if name == CLAIRVOYANT else _play(simulated, arrivals, name)
-            )
+            with without_collections():
+                outcomes, cached = (
+                    _best(simulated, arrivals, workload) if name == CLAIRVOYANT else _play(simulated, arrivals, name)
+                )
             taken = time.process_time() - began
             cpu += taken
             metrics = replace(measure(outcomes, workload.seconds, config), cached_prompt_share=cached)
@@ -123,6 +125,7 @@ class _Played:
 
 def _play(plan: SimulationPlan, arrivals: Sequence[Arrival], name: str) -> tuple[list[RequestOutcome], float]:
     policy = name.removesuffix(WITHOUT_AFFINITY)
+    plan = replace(plan, control=for_many_engines(plan.control, plan.engines))
     simulation = Simulation(replace(plan, policy=policy, affinity=policy == name), arrivals)
     return simulation.run(), simulation.cached_prompt_share
 
@@ -131,6 +134,8 @@ def _best(plan: SimulationPlan, arrivals: Sequence[Arrival], load: LoadSettings)
     """The clairvoyant policy's best run by goodput, whichever order and limit it took."""
     config = plan.engine
     cost = {str(a.index): config.engine_seconds(a.kind, a.input_tokens, a.output_tokens) for a in arrivals}
+
+    plan = replace(plan, control=for_many_engines(plan.control, plan.engines))
 
     def play(order: ClairvoyantOrder, bulk_limit: float) -> tuple[list[RequestOutcome], float]:
         simulation = Simulation(replace(plan, policy="fifo"), arrivals)

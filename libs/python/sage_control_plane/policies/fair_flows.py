@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from sage_control_plane.lanes import Lane
@@ -23,15 +24,19 @@ class FairFlows:
     """The queued id that goes first among the open lanes, in O(log n) plus the lanes that its tenant waits in.
 
     Order: the tenant's counter, then the request's own key. Keys must be unique.
+
+    Args:
+        closed: the lanes that are closed; kept by the caller, who tells when one has been opened. Lanes close and open
+            with every request on a busy pool, so nothing is moved for it until ``first`` comes upon one.
     """
 
-    def __init__(self, counters: VirtualCounters) -> None:
+    def __init__(self, counters: VirtualCounters, closed: Set[Lane]) -> None:
         self._counters = counters
         self._lanes: dict[Lane, _LaneFlows] = {}
         self._lanes_of: dict[str, set[Lane]] = {}
         self._where: dict[str, tuple[Lane, str]] = {}
         self._heads: RemovableHeap[Lane] = RemovableHeap()
-        self._closed: set[Lane] = set()
+        self._closed = closed
 
     def __len__(self) -> int:
         return len(self._where)
@@ -77,7 +82,6 @@ class FairFlows:
             self._show_head(lane, book)
         else:
             del self._lanes[lane]
-            self._closed.discard(lane)
             self._heads.remove(lane)
         return True
 
@@ -85,6 +89,9 @@ class FairFlows:
         """Return the id that goes first among the open lanes."""
         while (head := self._heads.peek()) is not None:
             lane = head[1]
+            if lane in self._closed:
+                self._heads.remove(lane)
+                continue
             book = self._lanes[lane]
             tenant = book.tenants.peek()
             assert tenant is not None
@@ -103,17 +110,11 @@ class FairFlows:
         for lane in self._lanes_of.get(tenant, ()):
             self._show(tenant, lane, self._lanes[lane])
 
-    def open(self, lane: Lane) -> None:
-        """Let ``first`` look at the lane again."""
-        if lane in self._closed:
-            self._closed.discard(lane)
-            self._show_head(lane, self._lanes[lane])
-
-    def close(self, lane: Lane) -> None:
-        """Keep ``first`` from looking at the lane until it is opened."""
-        if lane in self._lanes:
-            self._closed.add(lane)
-            self._heads.remove(lane)
+    def opened(self, lane: Lane) -> None:
+        """The lane is closed no more."""
+        book = self._lanes.get(lane)
+        if book is not None:
+            self._show_head(lane, book)
 
     def _show(self, tenant: str, lane: Lane, book: _LaneFlows) -> None:
         """Put a tenant of a lane where its counter and its first request say."""

@@ -51,12 +51,12 @@ class HybridSchedulingPolicy:
         self._settings = settings
         self._urgent = VirtualCounters(settings.weights)
         self._all = VirtualCounters(settings.weights)
-        self._bands = [FairFlows(self._all if band is Band.BULK else self._urgent) for band in Band]
+        self._closed: set[Lane] = set()
+        self._bands = [FairFlows(self._all if band is Band.BULK else self._urgent, self._closed) for band in Band]
         step = (settings.holdback_most - settings.holdback_least) / (len(Band) - 1)
         self._limits = [settings.holdback_most - band * step for band in Band]
         self._queued: dict[str, tuple[PendingRequest, Lane, Band]] = {}
         self._lanes: dict[Lane, int] = {}
-        self._closed: set[Lane] = set()
         self._removed: tuple[str, Band] = ("", Band.BULK)
         self._sequence = 0
         # When each band last got a request, and since when it has waited for a dispatch.
@@ -86,8 +86,6 @@ class HybridSchedulingPolicy:
         flows.push(request.request_id, request.tenant, lane, (key, self._sequence), credit)
         if band is not Band.BULK:
             self._all.joined(request.tenant)
-        if lane in self._closed:
-            flows.close(lane)
 
     def remove(self, request_id: str) -> bool:
         queued = self._queued.pop(request_id, None)
@@ -110,7 +108,7 @@ class HybridSchedulingPolicy:
 
     def next(self, now: float, view: PoolView) -> Pick | None:
         self._change_at = None
-        if not self._queued:
+        if len(self._closed) == len(self._lanes):
             return None
         starved_since = now - self._settings.starvation_seconds
         if min(self._waits_since) <= starved_since:
@@ -144,10 +142,10 @@ class HybridSchedulingPolicy:
             return None
         tenant = pick.request.tenant
         most = self._all.value(tenant) - self._settings.bulk_lead_seconds * view.engines
-        if most > self._all.smallest and (other := self._served_less(Band.BULK, self._all, most, now, view)):
+        if self._all.any_below(most) and (other := self._served_less(Band.BULK, self._all, most, now, view)):
             return other
         most = self._urgent.value(tenant) - self._settings.lead_seconds * view.engines
-        if most > self._urgent.smallest:
+        if self._urgent.any_below(most):
             for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
                 if other := self._served_less(later, self._urgent, most, now, view):
                     return other
@@ -193,16 +191,14 @@ class HybridSchedulingPolicy:
         return view.can_begin_within(request, slack)
 
     def open(self, lane: Lane) -> None:
-        self._closed.discard(lane)
-        for flows in self._bands:
-            flows.open(lane)
+        if lane in self._closed:
+            self._closed.discard(lane)
+            for flows in self._bands:
+                flows.opened(lane)
 
     def close(self, lane: Lane) -> None:
         if lane in self._lanes:
             self._closed.add(lane)
-            for flows in self._bands:
-                if flows:
-                    flows.close(lane)
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, band = self._removed

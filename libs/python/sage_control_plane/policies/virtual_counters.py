@@ -40,10 +40,17 @@ class VirtualCounters:
         """Tenants that have something queued."""
         return len(self._queued)
 
-    @property
-    def smallest(self) -> float:
-        """The smallest counter of those; where a tenant that wakes begins."""
-        return self._smallest_active()
+    def any_below(self, most: float) -> bool:
+        """Whether one of those has a smaller counter than this."""
+        # Places are brought up to date only as far as the question goes, so that it is cheap to ask for each request.
+        active, counters = self._active, self._counters
+        while (first := active.peek()) is not None and first[0][0] < most:
+            tenant = first[1]
+            value = counters[tenant]
+            if value < most:
+                return True
+            active.push(tenant, (value, tenant))
+        return False
 
     def joined(self, tenant: str, credit: float = 0.0) -> None:
         """A request of the tenant is queued. ``credit``: how far behind the others it may begin, in engine-seconds."""

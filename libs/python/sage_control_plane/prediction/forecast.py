@@ -20,15 +20,26 @@ class LatencyFits:
     """The fits of one engine, or of a pool over all its engines. Vectors and generated text begin differently.
 
     Attributes:
+        priced_by_answers: whether both prices come from the time between tokens.
         every: the pool's fits learn from one sample in so many: what is typical needs no more, however many engines.
     """
 
-    __slots__ = ("_generating_price", "_skipped", "_vector_price", "every", "tpot", "ttft_generating", "ttft_vectors")
+    __slots__ = (
+        "_generating_price",
+        "_skipped",
+        "_vector_price",
+        "every",
+        "priced_by_answers",
+        "tpot",
+        "ttft_generating",
+        "ttft_vectors",
+    )
 
     def __init__(self, settings: PredictionSettings) -> None:
         self.every = 1
         self._generating_price = 0.0
         self._vector_price = 0.0
+        self.priced_by_answers = False
         self._skipped = 0
         self.ttft_generating = TtftFit(settings)
         self.ttft_vectors = TtftFit(settings)
@@ -67,8 +78,9 @@ class LatencyFits:
         tpot, generating, vectors = self.tpot, self.ttft_generating, self.ttft_vectors
         price = tpot.seconds_per_input_token if tpot.known else 0.0
         self._generating_price = price or (generating.seconds_per_input_token if generating.known else 0.0)
-        price = tpot.seconds_per_vector_token if tpot.known else 0.0
-        self._vector_price = price or (vectors.seconds_per_input_token if vectors.known else 0.0)
+        vector = tpot.seconds_per_vector_token if tpot.known else 0.0
+        self.priced_by_answers = bool(price and vector)
+        self._vector_price = vector or (vectors.seconds_per_input_token if vectors.known else 0.0)
 
 
 def prompt_weight(fits: LatencyFits, generates: bool) -> float:
@@ -233,7 +245,8 @@ class Forecast:
         """A request that found this load has begun so long after its dispatch."""
         for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
             fits.ttft(generates).learn(uncached_tokens, found, seconds)
-            fits.learned()
+            if not fits.priced_by_answers:
+                fits.learned()
 
     def learn_answer(self, since: Clocks, output_tokens: int) -> None:
         """An answer is complete; ``advance`` comes before.
