@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
@@ -14,7 +14,7 @@ from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineState, RunningRequest
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineState, RunningRequest
 from sage_control_plane.requests import Attempt, Endpoint
 from sage_mesh.engine_host import Engine, EngineJob
 from sage_mesh.frame_writer import FrameWriter
@@ -32,6 +32,7 @@ from sage_platform.ring import Ring
 log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
+TellLoad = Callable[[], EngineLoad | None]
 
 
 @dataclass
@@ -41,6 +42,7 @@ class _Hosted:
     starting: asyncio.Task[None] | None = None
     draining: bool = False
     running: dict[str, _Running] = field(default_factory=dict)
+    load: TellLoad = lambda: None
 
 
 @dataclass
@@ -91,10 +93,13 @@ class Executor:
         ]
         self._beat = asyncio.create_task(self._beat_forever(), name="heartbeat")
 
-    async def host(self, engine: Engine) -> asyncio.Task[None]:
-        """Take an engine in and start it; the returned task ends when it is ready or has failed to start."""
+    async def host(self, engine: Engine, load: TellLoad = lambda: None) -> asyncio.Task[None]:
+        """Take an engine in and start it; the returned task ends when it is ready or has failed to start.
+
+        ``load`` tells for each heartbeat what the engine says of its own load.
+        """
         engine_id = engine.spec.engine_id
-        hosted = _Hosted(engine)
+        hosted = _Hosted(engine, load=load)
         self._hosted[engine_id] = hosted
         hosted.subscription = await self._ring.subscribe(
             subjects.dispatch(engine_id), frame_pb2.DispatchBatch, self._on_dispatches
@@ -290,6 +295,7 @@ class Executor:
                 )
                 for request_id, running in hosted.running.items()
             ),
+            load=hosted.load(),
         )
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, SageError, error_class
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
+from sage_control_plane.engines import (
+    NO_LOAD,
+    EngineLoad,
+    EnginePhase,
+    EngineSpec,
+    EngineState,
+    ModelCard,
+    RunningRequest,
+)
 from sage_control_plane.requests import (
     Attempt,
     Classification,
@@ -150,7 +158,7 @@ def card_from_wire(message: engine_pb2.ModelCard) -> ModelCard:
 
 def state_to_wire(state: EngineState) -> engine_pb2.EngineState:
     """Translate an engine's state."""
-    spec = state.spec
+    spec, load = state.spec, state.load or NO_LOAD
     return engine_pb2.EngineState(
         spec=engine_pb2.EngineSpec(
             engine_id=spec.engine_id,
@@ -173,8 +181,14 @@ def state_to_wire(state: EngineState) -> engine_pb2.EngineState:
             )
             for running in state.running
         ],
-        engine_waiting=state.engine_waiting,
-        kv_cache_usage=state.kv_cache_usage,
+        load_known=state.load is not None,
+        engine_running=load.running,
+        engine_waiting=load.waiting,
+        kv_cache_usage=load.kv_cache_usage,
+        prefix_hit_rate=load.prefix_hit_rate,
+        first_token_seconds=load.first_token_seconds,
+        inter_token_seconds=load.inter_token_seconds,
+        engine_queue_seconds=load.queue_seconds,
     )
 
 
@@ -192,6 +206,18 @@ def spec_from_wire(message: engine_pb2.EngineSpec) -> EngineSpec:
     )
 
 
+def _load_from_wire(message: engine_pb2.EngineState) -> EngineLoad:
+    return EngineLoad(
+        running=message.engine_running,
+        waiting=message.engine_waiting,
+        kv_cache_usage=message.kv_cache_usage,
+        prefix_hit_rate=message.prefix_hit_rate,
+        first_token_seconds=message.first_token_seconds,
+        inter_token_seconds=message.inter_token_seconds,
+        queue_seconds=message.engine_queue_seconds,
+    )
+
+
 def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> EngineState:
     """Translate an engine's state."""
     return EngineState(
@@ -203,6 +229,5 @@ def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> Engine
             RunningRequest(r.request_id, attempt_from_wire(r.attempt), r.started_replying, r.tokens)
             for r in message.running
         ),
-        engine_waiting=message.engine_waiting,
-        kv_cache_usage=message.kv_cache_usage,
+        load=_load_from_wire(message) if message.load_known else None,
     )

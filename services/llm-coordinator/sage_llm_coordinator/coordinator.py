@@ -69,7 +69,7 @@ class ExecutionCoordinator:
         )
         engine = kind.build(settings, spec, self._parts)
         log.info("engine added", engine=spec.engine_id, kind=settings.kind, url=settings.url, model=settings.model)
-        await self._executor.host(engine)
+        await self._executor.host(engine, lambda: engine.load)
         self._executor.beat()
         return self.state(spec.engine_id)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from sage_common.clock import Clock
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
-from sage_control_plane.engines import EngineSpec
+from sage_control_plane.engines import EngineLoad, EngineSpec
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engines import extractive_engine
 from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine
+from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_llm_coordinator.engines.vllm_engine import VllmCommand, VllmEngine
@@ -30,6 +31,15 @@ class EngineParts:
     clock: Clock
 
 
+class LlmEngine(Engine, Protocol):
+    """An engine that may know its server's load."""
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """What the server says of its load; None where it does not, or has not of late."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """How to build engines of one kind.
@@ -40,7 +50,7 @@ class EngineKind:
         required: settings that must be given.
     """
 
-    build: Callable[[EngineSettings, EngineSpec, EngineParts], Engine]
+    build: Callable[[EngineSettings, EngineSpec, EngineParts], LlmEngine]
     short_name: Callable[[EngineSettings], str]
     max_concurrency: int
     required: tuple[str, ...] = ()
@@ -61,7 +71,7 @@ def engine_kind(settings: EngineSettings) -> EngineKind:
     return kind
 
 
-def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> LlmEngine:
     return _client(settings, spec, parts, only_model=settings.model)
 
 
@@ -84,14 +94,15 @@ def _client(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, *, o
         aliases=settings.aliases,
         check_seconds=seconds.health_interval_seconds,
         continues_chats=settings.continues_chats,
+        load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
     )
 
 
-def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> LlmEngine:
     return ExtractiveEngine(spec, parts.embedder, max_sentences=parts.settings.max_sentences, aliases=settings.aliases)
 
 
-def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> LlmEngine:
     served = settings.served_model_name or _last_segment(settings.model)
     command = VllmCommand(
         model=settings.model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sage_control_plane.engines import EngineLoad
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
 from sage_control_plane.prediction.settings import PredictionSettings
 
@@ -63,6 +64,9 @@ class Forecast:
 
     Args:
         pool: fits over all engines of the pool, used until the engine's own know enough.
+
+    Attributes:
+        told_tpot_seconds: time between tokens of late, as the engine itself measures it; 0 when it does not tell.
     """
 
     __slots__ = (
@@ -75,6 +79,7 @@ class Forecast:
         "running",
         "running_seconds",
         "share_seconds",
+        "told_tpot_seconds",
     )
 
     def __init__(self, settings: PredictionSettings, pool: LatencyFits) -> None:
@@ -85,6 +90,7 @@ class Forecast:
         self.queued_tokens = 0
         self.running = 0
         self.kv_usage = 0.0
+        self.told_tpot_seconds = 0.0
         self.running_seconds = 0.0
         self.share_seconds = 0.0
 
@@ -96,6 +102,11 @@ class Forecast:
                 self.share_seconds += elapsed / self.running
                 self.running_seconds += elapsed * self.running
             self._at = now
+
+    def hear(self, told: EngineLoad | None) -> None:
+        """Take in what the engine says of itself; None when it has not of late."""
+        self.kv_usage = told.kv_cache_usage if told else 0.0
+        self.told_tpot_seconds = told.inter_token_seconds if told else 0.0
 
     @property
     def load(self) -> Load:
@@ -114,11 +125,17 @@ class Forecast:
         return None if fit is None else fit.seconds(uncached_tokens, self.load)
 
     def tpot_seconds(self) -> float | None:
-        """Expected time between tokens with one more request; None while nothing trustworthy is known."""
+        """Expected time between tokens with one more request; None while nothing trustworthy is known.
+
+        An engine that measures itself is taken at its word until enough was seen here: a scheduler that has just
+        taken over, or been started, would else know nothing of engines that have run for days.
+        """
         fit = self._fits.tpot
         if not fit.known:
             fit = self._pool.tpot
-        return fit.seconds(self.running + 1, self.kv_usage) if fit.trusted else None
+        if fit.trusted:
+            return fit.seconds(self.running + 1, self.kv_usage)
+        return self.told_tpot_seconds or None
 
     def wait_seconds(self, generates: bool) -> float | None:
         """Expected wait for what is on the engine already; None while nothing trustworthy is known."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint
 from sage_libs.extractive import rank_sentences, split_sentences
 from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, read_request
@@ -87,6 +87,11 @@ class ExtractiveEngine:
     @property
     def reason(self) -> str:
         return "" if self._embedder.ready else "waits for an embedding engine, with which it ranks sentences"
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """None: it has no server and no queue."""
+        return None
 
     async def start(self) -> None:
         """Nothing to load: it is ready whenever an embedding engine of the mesh is."""

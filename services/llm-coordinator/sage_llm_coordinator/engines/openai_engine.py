@@ -13,8 +13,9 @@ import orjson
 from sage_common.errors import EngineFailedError, InvalidRequestError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
+from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
@@ -52,6 +53,7 @@ class OpenAiEngine:
         aliases: further names for the first model.
         check_seconds: between health checks.
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
+        load_watch: knows the server's load; None leaves it unknown.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class OpenAiEngine:
         aliases: tuple[str, ...] = (),
         check_seconds: float = 2.0,
         continues_chats: bool | None = None,
+        load_watch: LoadWatch | None = None,
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
         self._aliases = aliases
         self._check_seconds = check_seconds
         self._continues_chats = continues_chats
+        self._load_watch = load_watch
         self._health = HealthRecord()
         self._ready = asyncio.Event()
         self._look_now = asyncio.Event()
@@ -80,7 +84,14 @@ class OpenAiEngine:
 
     @property
     def spec(self) -> EngineSpec:
+        tokens = self._load_watch.cache_tokens if self._load_watch else 0
+        if tokens and self._spec.max_outstanding_tokens != tokens:
+            self._spec = replace(self._spec, max_outstanding_tokens=tokens)
         return self._spec
+
+    @property
+    def load(self) -> EngineLoad | None:
+        return self._load_watch.load if self._load_watch else None
 
     @property
     def phase(self) -> EnginePhase:
@@ -101,9 +112,13 @@ class OpenAiEngine:
         """Watch the server from now on; return when it has answered for the first time."""
         self._upstream.open()
         self._watching = asyncio.create_task(self._watch(), name=f"watch-{self._spec.engine_id}")
+        if self._load_watch is not None:
+            self._load_watch.start()
         await self._ready.wait()
 
     async def stop(self) -> None:
+        if self._load_watch is not None:
+            await self._load_watch.stop()
         self._stopped = True
         if self._watching is not None:
             await end_tasks(self._watching)

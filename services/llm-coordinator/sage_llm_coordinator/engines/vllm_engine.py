@@ -12,7 +12,7 @@ from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.ports import free_port
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineSpec
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.server_process import ServerProcess
 from sage_mesh.engine_host import EngineJob, ReplyWriter
@@ -116,6 +116,11 @@ class VllmEngine:
             return ""
         last_line = self._process.last_line if self._process else ""
         return last_line or "starting vLLM"
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """What the present life of the server says of its load."""
+        return self._client.load
 
     async def start(self) -> None:
         """Start the server and keep it running from now on; return when it first answers."""
