@@ -63,6 +63,8 @@ class InFlight:
     failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
     _body: bytes = field(init=False)
     _stream: AnswerStream | None = None
+    # What the engine had counted where the attempt broke off; zeros where it did not say.
+    _counted: TokenUsage = field(default_factory=TokenUsage)
 
     def __post_init__(self) -> None:
         # The message's own is replaced by what a continuation asks for.
@@ -83,6 +85,9 @@ class InFlight:
         if stream is None or not stream.record.complete:
             raise NotResumableError("it is not resumable")
         told = read_told(stream.record.events())
+        if self._counted.completion_tokens and told.usage is None:
+            # The engine's own count, up to where it broke off, is better than one made from the text.
+            told.tokens, told.usage = self._counted.completion_tokens, self._counted
         plan = continuation(Endpoint(self.message.endpoint), self._body, told)
         if plan.body and self.message.submission >= MAX_SUBMISSIONS:
             raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
@@ -105,6 +110,7 @@ class InFlight:
         self.next_seq = 0
         self.engine_id = ""
         self.missing_heartbeats = 0
+        self._counted = TokenUsage()
         self._restart()
 
     def close(self) -> None:
@@ -176,16 +182,20 @@ class InFlight:
         if end.HasField("error"):
             error = error_from_wire(end.error)
             if error.retryable:
+                self._counted = self._usage(end)
                 return self._broken(error)
             self.reply.fail(error)
             return Outcome.ENDED
-        usage = TokenUsage(end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
-        if self._stream is not None:
-            usage = self._stream.usage(usage)
-            if rest := self._stream.rest():
-                self.reply.feed(rest)
+        usage = self._usage(end)
+        if self._stream is not None and (rest := self._stream.rest()):
+            self.reply.feed(rest)
         self.reply.end(usage)
         return Outcome.ENDED
+
+    def _usage(self, end: frame_pb2.FrameEnd) -> TokenUsage:
+        """The usage of the whole answer, as far as the attempt's engine told it."""
+        usage = TokenUsage(end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
+        return usage if self._stream is None else self._stream.usage(usage)
 
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error

@@ -15,8 +15,11 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
+from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS, CONTINUOUS_USAGE_SERVERS, USAGE_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
-from sage_llm_coordinator.engines.usage_scan import StreamTail
+from sage_llm_coordinator.engines.model_names import ModelNames
+from sage_llm_coordinator.engines.streamed_answer import StreamedAnswer
+from sage_llm_coordinator.engines.usage_request import AS_ASKED, UsageWish, with_usage
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
@@ -24,16 +27,12 @@ from sage_mesh.upstream.health_record import HealthRecord
 from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
-from sage_mesh.whole_events import WholeEvents
 
 log = get_logger(__name__)
 
 # The list of models is read again after so many health checks: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES = 15
 BURST_SECONDS = 0.05
-# Servers that take up an assistant's unfinished message (``continue_final_message``), by what they call themselves in
-# /v1/models. Others may refuse it, or answer anew.
-CONTINUING_SERVERS = frozenset({"vllm", "sglang", "sage-simulated"})
 _CONTINUATION = b'"continue_final_message":true'
 # What is passed on, if one of the server's models is for it.
 PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
@@ -79,6 +78,7 @@ class OpenAiEngine:
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._answered = False
+        self._fingerprint: bytes | None = None
         given = ModelCard(name=only_model, kinds=LLM_KINDS, aliases=aliases)
         self._spec = replace(spec, models=(given,)) if only_model else spec
 
@@ -141,13 +141,14 @@ class OpenAiEngine:
                 code="engine_cannot_continue",
                 retryable=True,
             )
-        body = with_model(job.body, job.model)
+        names = ModelNames.of(job)
+        body, wish = self._with_usage(with_model(job.body, job.model), job)
         headers = _headers(job)
         try:
             # Leaving this block early, by cancellation too, closes the connection; that is how a server learns that
             # it can stop generating.
             async with self._upstream.post(job.endpoint.path, body, headers) as response:
-                await self._pass_on(response, reply, job)
+                await self._pass_on(response, reply, job, names, wish)
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -157,11 +158,20 @@ class OpenAiEngine:
         kind = PASSED_ON.get(endpoint)
         return kind is not None and any(kind in card.kinds for card in self._spec.models)
 
-    async def _pass_on(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
+    def _with_usage(self, body: bytes, job: EngineJob) -> tuple[bytes, UsageWish]:
+        """Ask for the usage of a stream where the server is known to tell it and the caller did not ask."""
+        owner = self._owner(job.model)
+        if not (job.classification and job.classification.streaming and owner in USAGE_SERVERS):
+            return body, AS_ASKED
+        return with_usage(body, continuous=owner in CONTINUOUS_USAGE_SERVERS)
+
+    async def _pass_on(
+        self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob, names: ModelNames, wish: UsageWish
+    ) -> None:
         if response.status != 200:
             raise await self._refused(response)
         if response.content_type == "text/event-stream":
-            await self._pass_stream(response, reply, job)
+            await self._pass_stream(response, reply, job, names, wish)
             return
         data = await response.read()
         try:
@@ -170,30 +180,36 @@ class OpenAiEngine:
             raise self._broken(f"answered with {response.content_type!r} that is not JSON: {data[:80]!r}") from None
         reply.head(Media.JSON, model=job.model)
         reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
-        reply.data(data)
+        reply.data(names.in_answer(data))
 
-    async def _pass_stream(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
-        tail = StreamTail()
-        whole = WholeEvents()
+    async def _pass_stream(
+        self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob, names: ModelNames, wish: UsageWish
+    ) -> None:
+        answer = StreamedAnswer(wish, names, self._fingerprint)
         begun = False
-        async for piece in response.content.iter_any():
-            tail.take(piece)
-            events = whole.feed(piece)
-            if not events:
-                continue
-            healthy, error = split_at_error(events, self._spec.engine_id)
-            if healthy and not begun:
-                begun = True
-                reply.head(Media.EVENT_STREAM, model=job.model, continuable=self._continues(job))
-            if healthy:
-                reply.data(healthy)
-            if error is not None:
-                self._look_now.set()
-                raise error
-        if (rest := whole.rest()) and begun:
+        try:
+            async for piece in response.content.iter_any():
+                events = answer.take(piece)
+                if not events:
+                    continue
+                healthy, error = split_at_error(events, self._spec.engine_id)
+                if healthy and not begun:
+                    begun = True
+                    reply.head(Media.EVENT_STREAM, model=job.model, continuable=self._continues(job))
+                if healthy:
+                    reply.data(healthy)
+                if error is not None:
+                    self._look_now.set()
+                    raise error
+        finally:
+            # What was told and used counts however the stream ends.
+            if begun and (held := answer.held()):
+                reply.data(held)
+            reply.usage(answer.usage())
+            self._fingerprint = answer.fingerprint
+        if begun and (rest := answer.rest()):
             reply.data(rest)
-        reply.usage(tail.usage())
-        if not tail.done:
+        if not answer.done:
             raise self._broken("ended its stream without [DONE]")
 
     def _continues(self, job: EngineJob) -> bool:
@@ -202,7 +218,10 @@ class OpenAiEngine:
             return True
         if self._continues_chats is not None:
             return self._continues_chats
-        return any(card.name == job.model and card.owned_by in CONTINUING_SERVERS for card in self._spec.models)
+        return self._owner(job.model) in CONTINUING_SERVERS
+
+    def _owner(self, model: str) -> str:
+        return next((card.owned_by for card in self._spec.models if card.name == model), "")
 
     async def _refused(self, response: aiohttp.ClientResponse) -> SageError:
         body = await response.content.read(MAX_ERROR_BYTES)
