@@ -16,7 +16,7 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineLoad, EnginePhase, EngineState, RunningRequest
 from sage_control_plane.requests import Attempt, Endpoint
-from sage_mesh.engine_host import Engine, EngineJob
+from sage_mesh.engine_host import Engine, EngineJob, ToldTokens
 from sage_mesh.frame_writer import FrameWriter
 from sage_mesh.wire import (
     attempt_from_wire,
@@ -312,4 +312,5 @@ def _job(running: _Running) -> EngineJob:
         classification=classification_from_wire(dispatch.classification),
         attempt=running.attempt,
         traceparent=request.traceparent,
+        told=ToldTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
     )

@@ -88,6 +88,9 @@ class InFlight:
         if self._counted.completion_tokens and told.usage is None:
             # The engine's own count, up to where it broke off, is better than one made from the text.
             told.tokens, told.usage = self._counted.completion_tokens, self._counted
+        ids = stream.record.tokens()
+        if ids:
+            told.tokens = len(ids) + told.end_tokens
         plan = continuation(Endpoint(self.message.endpoint), self._body, told)
         if plan.body and self.message.submission >= MAX_SUBMISSIONS:
             raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
@@ -99,6 +102,10 @@ class InFlight:
         stream.join(plan.events, plan.splice)
         self.reply.keep()
         self.message.body = plan.body
+        self.message.ClearField("told")
+        if ids:
+            self.message.told.ids.extend(ids)
+            self.message.told.characters = len(told.text)
         return False
 
     def supersede(self) -> None:
@@ -147,6 +154,8 @@ class InFlight:
         self.heard_at = now
         if frame.HasField("head"):
             self._begin(frame.head)
+        if frame.token_ids and self._stream is not None:
+            self._stream.record.add_tokens(frame.token_ids)
         if frame.data:
             self._feed(frame.data)
         if frame.HasField("end"):
@@ -165,6 +174,8 @@ class InFlight:
             self._stream = AnswerStream(StreamRecord(self.budget))
         if self._stream is not None and not head.resumable:
             self._stream.record.close()
+        elif self._stream is not None:
+            self._stream.record.follow_tokens(told=head.tells_tokens)
         self.reply.begin(
             ReplyHead(
                 media=Media(head.media or Media.JSON),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage_llm_coordinator.engines.exchange import Exchange
 from sage_llm_coordinator.engines.model_names import AGREED, ModelNames
 from sage_llm_coordinator.engines.streamed_answer import StreamedAnswer
 from sage_llm_coordinator.engines.usage_request import AS_ASKED, UsageWish, with_usage
@@ -18,6 +19,10 @@ SIGNATURE = b',"system_fingerprint":"vllm-0.32.0-d2136965"'
 HEAD = b'data: {"id":"chatcmpl-9","object":"chat.completion.chunk","created":17,"model":"m","choices":['
 DONE = b"data: [DONE]\n\n"
 HIDDEN = UsageWish(hides_last=True, hides_each=True)
+
+
+def exchange(wish: UsageWish, names: ModelNames = AGREED) -> Exchange:
+    return Exchange("/v1/chat/completions", b"{}", names, wish)
 
 
 def usage(completion: int, *, each: bool = True) -> bytes:
@@ -63,7 +68,7 @@ ASKED = role() + b"".join(map(token, TEXTS)) + token(".", finish="length") + las
 
 
 def shown(stream: bytes, wish: UsageWish, places: list[int], fingerprint: bytes | None = None) -> StreamedAnswer:
-    answer = StreamedAnswer(wish, AGREED, fingerprint)
+    answer = StreamedAnswer(exchange(wish), fingerprint)
     bounds = [0, *sorted(places), len(stream)]
     pieces = [answer.take(stream[start:end]) for start, end in pairwise(bounds)]
     answer.told = b"".join(pieces) + answer.held() + answer.rest()  # type: ignore[attr-defined]
@@ -97,7 +102,7 @@ def test_who_asked_for_everything_gets_the_bytes_untouched(places: list[int]) ->
 
 @given(st.integers(0, len(COUNTED)))
 def test_a_stream_that_is_given_up_is_counted_and_nothing_whole_is_lost(at: int) -> None:
-    answer = StreamedAnswer(HIDDEN, AGREED, None)
+    answer = StreamedAnswer(exchange(HIDDEN), None)
     told = answer.take(COUNTED[:at]) + answer.held()
     whole = COUNTED[:at].count(b"\n\n")
     assert answer.usage().completion_tokens == min(max(0, whole - 1), 9)
@@ -137,7 +142,7 @@ def test_each_of_several_choices_ends_with_the_signature_and_all_are_counted(fin
         token(text, index=index, finish=finish, extra=usage(count))
         for (index, text, finish), count in zip(events, counts, strict=True)
     )
-    answer = StreamedAnswer(SEVERAL, AGREED, fingerprint)
+    answer = StreamedAnswer(exchange(SEVERAL), fingerprint)
     told = answer.take(stream)
     assert answer.usage() == TokenUsage(9, 4)
     told += answer.take(last(4) + DONE)
@@ -154,14 +159,14 @@ def test_each_of_several_choices_ends_with_the_signature_and_all_are_counted(fin
 
 
 def test_with_a_known_signature_no_choice_waits_for_another() -> None:
-    answer = StreamedAnswer(SEVERAL, AGREED, SIGNATURE)
+    answer = StreamedAnswer(exchange(SEVERAL), SIGNATURE)
     assert answer.take(token("b", index=1, finish="stop", extra=usage(1))) == token(
         "b", index=1, finish="stop", extra=SIGNATURE
     )
 
 
 def test_an_error_after_a_finished_choice_is_not_held_back() -> None:
-    answer = StreamedAnswer(HIDDEN, AGREED, None)
+    answer = StreamedAnswer(exchange(HIDDEN), None)
     error = b'data: {"error":{"message":"EngineCore died","code":500}}\n\n'
     finished = token("b", finish="stop")
     assert answer.take(finished) == b""
@@ -170,7 +175,7 @@ def test_an_error_after_a_finished_choice_is_not_held_back() -> None:
 
 def test_the_callers_name_stands_for_the_models() -> None:
     names = ModelNames((b'"model":"m"', b'"model": "m"'), b'"model":"best"')
-    answer = StreamedAnswer(HIDDEN, names, None)
+    answer = StreamedAnswer(exchange(HIDDEN, names), None)
     told = answer.take(COUNTED) + answer.held() + answer.rest()
     assert told == PLAIN.replace(b'"model":"m"', b'"model":"best"')
 

@@ -8,5 +8,7 @@ from typing import Final
 CONTINUING_SERVERS: Final = frozenset({"vllm", "sglang", "sage-simulated"})
 # They tell a stream's usage when asked to (``stream_options.include_usage``).
 USAGE_SERVERS: Final = frozenset({"vllm", "sglang", "sage-simulated", "llamacpp", "openai", "system"})
+# They name the tokens of an answer (``return_token_ids``), cut prompts (``/tokenize``) and take tokens for a prompt.
+TOKEN_SERVERS: Final = frozenset({"vllm"})
 # They can tell it with every event (``continuous_usage_stats``).
 CONTINUOUS_USAGE_SERVERS: Final = frozenset({"vllm"})

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
-import orjson
-
-from sage_common.errors import EngineFailedError, InvalidRequestError, SageError, UnavailableError
+from sage_common.errors import InvalidRequestError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
-from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS, CONTINUOUS_USAGE_SERVERS, USAGE_SERVERS
+from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
-from sage_llm_coordinator.engines.model_names import ModelNames
-from sage_llm_coordinator.engines.streamed_answer import StreamedAnswer
-from sage_llm_coordinator.engines.usage_request import AS_ASKED, UsageWish, with_usage
+from sage_llm_coordinator.engines.passage import Passage
 from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import read_usage
 from sage_mesh.upstream.health_record import HealthRecord
-from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
-from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 
 log = get_logger(__name__)
 
@@ -78,7 +68,7 @@ class OpenAiEngine:
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._answered = False
-        self._fingerprint: bytes | None = None
+        self._passage = Passage(spec.engine_id, upstream, self._look_now.set)
         given = ModelCard(name=only_model, kinds=LLM_KINDS, aliases=aliases)
         self._spec = replace(spec, models=(given,)) if only_model else spec
 
@@ -141,76 +131,11 @@ class OpenAiEngine:
                 code="engine_cannot_continue",
                 retryable=True,
             )
-        names = ModelNames.of(job)
-        body, wish = self._with_usage(with_model(job.body, job.model), job)
-        headers = _headers(job)
-        try:
-            # Leaving this block early, by cancellation too, closes the connection; that is how a server learns that
-            # it can stop generating.
-            async with self._upstream.post(job.endpoint.path, body, headers) as response:
-                await self._pass_on(response, reply, job, names, wish)
-        except asyncio.TimeoutError:
-            raise self._broken("did not answer in time") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._broken(f"broke off: {error or type(error).__name__}") from None
+        await self._passage.run(job, reply, self._spec.card(job.model), continuable=self._continues(job))
 
     def _serves(self, endpoint: Endpoint) -> bool:
         kind = PASSED_ON.get(endpoint)
         return kind is not None and any(kind in card.kinds for card in self._spec.models)
-
-    def _with_usage(self, body: bytes, job: EngineJob) -> tuple[bytes, UsageWish]:
-        """Ask for the usage of a stream where the server is known to tell it and the caller did not ask."""
-        owner = self._owner(job.model)
-        if not (job.classification and job.classification.streaming and owner in USAGE_SERVERS):
-            return body, AS_ASKED
-        return with_usage(body, continuous=owner in CONTINUOUS_USAGE_SERVERS)
-
-    async def _pass_on(
-        self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob, names: ModelNames, wish: UsageWish
-    ) -> None:
-        if response.status != 200:
-            raise await self._refused(response)
-        if response.content_type == "text/event-stream":
-            await self._pass_stream(response, reply, job, names, wish)
-            return
-        data = await response.read()
-        try:
-            value = _read_json(data)
-        except ValueError:
-            raise self._broken(f"answered with {response.content_type!r} that is not JSON: {data[:80]!r}") from None
-        reply.head(Media.JSON, model=job.model)
-        reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
-        reply.data(names.in_answer(data))
-
-    async def _pass_stream(
-        self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob, names: ModelNames, wish: UsageWish
-    ) -> None:
-        answer = StreamedAnswer(wish, names, self._fingerprint)
-        begun = False
-        try:
-            async for piece in response.content.iter_any():
-                events = answer.take(piece)
-                if not events:
-                    continue
-                healthy, error = split_at_error(events, self._spec.engine_id)
-                if healthy and not begun:
-                    begun = True
-                    reply.head(Media.EVENT_STREAM, model=job.model, continuable=self._continues(job))
-                if healthy:
-                    reply.data(healthy)
-                if error is not None:
-                    self._look_now.set()
-                    raise error
-        finally:
-            # What was told and used counts however the stream ends.
-            if begun and (held := answer.held()):
-                reply.data(held)
-            reply.usage(answer.usage())
-            self._fingerprint = answer.fingerprint
-        if begun and (rest := answer.rest()):
-            reply.data(rest)
-        if not answer.done:
-            raise self._broken("ended its stream without [DONE]")
 
     def _continues(self, job: EngineJob) -> bool:
         """Whether the server goes on with an answer whose start is given; to a completion's prompt any does."""
@@ -222,17 +147,6 @@ class OpenAiEngine:
 
     def _owner(self, model: str) -> str:
         return next((card.owned_by for card in self._spec.models if card.name == model), "")
-
-    async def _refused(self, response: aiohttp.ClientResponse) -> SageError:
-        body = await response.content.read(MAX_ERROR_BYTES)
-        error = upstream_error(self._spec.engine_id, response.status, body, response.headers.get("Retry-After"))
-        if isinstance(error, EngineFailedError):
-            self._look_now.set()
-        return error
-
-    def _broken(self, what: str) -> EngineFailedError:
-        self._look_now.set()
-        return EngineFailedError(f"engine {self._spec.engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
     # What follows watches the server.
 
@@ -294,20 +208,3 @@ class OpenAiEngine:
         finally:
             timer.cancel()
         self._look_now.clear()
-
-
-def _headers(job: EngineJob) -> dict[str, str]:
-    """The headers that let an engine's logs and traces be matched; an id that no header can hold is left out."""
-    named = {"X-Request-Id": job.request_id, "traceparent": job.traceparent}
-    return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}
-
-
-def _read_json(data: bytes) -> Any:
-    """Read an engine's answer. Raises ValueError.
-
-    A model may emit half of a surrogate pair, which Python's own parser takes and orjson does not.
-    """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return json.loads(data)

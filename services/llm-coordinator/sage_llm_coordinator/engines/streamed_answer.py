@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sage_llm_coordinator.engines.model_names import ModelNames
+from sage_llm_coordinator.engines.chat_events import chat_events
+from sage_llm_coordinator.engines.exchange import Exchange
+from sage_llm_coordinator.engines.token_events import TokenEvents
 from sage_llm_coordinator.engines.usage_events import UsageEvents
-from sage_llm_coordinator.engines.usage_request import UsageWish
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.reply import TokenUsage
 from sage_mesh.whole_events import WholeEvents
@@ -14,17 +15,18 @@ class StreamedAnswer:
     """One stream. A token's event costs a few scans of its bytes and is never parsed.
 
     Args:
-        wish: what the caller is not to see.
-        names: the model's, for the engine and for the caller.
+        exchange: says what the caller is not to see.
         fingerprint: of the server, where an earlier stream has told it.
     """
 
-    def __init__(self, wish: UsageWish, names: ModelNames, fingerprint: bytes | None) -> None:
+    def __init__(self, exchange: Exchange, fingerprint: bytes | None) -> None:
         self._whole = WholeEvents()
         self._tail = StreamTail()
-        self._names = names
+        self._names = exchange.names
+        self._as_chat = exchange.as_chat
+        self._tokens = TokenEvents() if exchange.tokens else None
         self._known = fingerprint
-        self._private = UsageEvents(wish, fingerprint) if wish.hides else None
+        self._private = UsageEvents(exchange.usage, fingerprint) if exchange.usage.hides else None
 
     @property
     def done(self) -> bool:
@@ -55,7 +57,15 @@ class StreamedAnswer:
         told = self._private.usage() if self._private else None
         return told or self._tail.usage()
 
+    def ids(self) -> list[int]:
+        """The tokens of the text since the last call, where the server was asked for them."""
+        return self._tokens.ids() if self._tokens else []
+
     def _shown(self, events: bytes) -> bytes:
-        if self._private is not None:
+        if self._as_chat:
+            events = chat_events(events)
+        if self._tokens is not None:
+            events = self._tokens.take(events)
+        if self._private is not None and events:
             events = self._private.take(events)
         return self._names.in_events(events) if self._names.engines else events

@@ -6,10 +6,10 @@ Nothing is parsed on the way: inside a JSON string a quote is written ``\\"``, s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import orjson
 
+from sage_llm_coordinator.engines.event_cuts import each_event
 from sage_llm_coordinator.engines.usage_request import UsageWish
 from sage_mesh.reply import TokenUsage
 from sage_mesh.sse import read_usage
@@ -28,7 +28,6 @@ _FINGERPRINT_KEY = b'"system_fingerprint"'
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"(?:[^"\\]|\\.)*"')
 # After these no usage comes.
 _LAST = (b"data: [DONE]", b'data: {"error"')
-_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class UsageEvents:
@@ -54,7 +53,7 @@ class UsageEvents:
         """Take whole events; return those that the caller is to have now."""
         if events.count(b"\n\n") == 1 and events.endswith(b"\n\n"):
             return self._one(events)
-        return b"".join(self._one(event) for event in _each(events))
+        return b"".join(self._one(event) for event in each_event(events))
 
     def rest(self) -> bytes:
         """Return what is still held back, where the stream ends or breaks off."""
@@ -125,16 +124,6 @@ def _place(event: bytes) -> tuple[int, int, int] | None:
             return start, value, end
     found = _USAGE.search(event)
     return (found.start(), found.start(1), found.end()) if found else None
-
-
-def _each(events: bytes) -> Iterator[bytes]:
-    end = next((end for end in _ENDS if end in events), _ENDS[0])
-    start = 0
-    while (at := events.find(end, start)) >= 0:
-        yield events[start : at + len(end)]
-        start = at + len(end)
-    if start < len(events):
-        yield events[start:]
 
 
 def _read(raw: bytes) -> TokenUsage | None:
