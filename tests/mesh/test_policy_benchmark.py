@@ -14,7 +14,7 @@ from sage_benchmark.workload.load_settings import LoadSettings
 @pytest.mark.timeout(150)
 def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
     load = LoadSettings(engines=1, seconds=3.0, load=0.8)
-    plan = ComparisonPlan(load, repetitions=1, seed=7, warm_up_seconds=1.0)
+    plan = ComparisonPlan((load,), repetitions=1, seed=7, warm_up_seconds=1.0)
     said: list[str] = []
     report = run_policies(plan, ["fifo", "hybrid"], "sage bench policies", said.append)
     sent = len(load.arrivals(EngineModelConfig(), 7))

@@ -40,6 +40,7 @@ class Job:
         queued_tokens: what it adds to its engine's queued input tokens until it begins.
         found: what was on its engine when it was dispatched.
         predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
+        computed_by: when its prompt is presumed computed if nothing shows it; 0 for a job that shows it itself.
         begun_at: when its first token came.
         share_mark: its engine's share clock at dispatch.
         running_mark: its engine's load clock when it began.
@@ -69,6 +70,7 @@ class Job:
     queued_tokens: int = 0
     found: Load = IDLE
     predicted_ttft: float | None = None
+    computed_by: float = 0.0
     begun_at: float = 0.0
     share_mark: float = 0.0
     running_mark: float = 0.0

@@ -172,6 +172,8 @@ class Ledger:
     def charge(self, job: Job, book: EngineBook, now: float) -> None:
         """Put a running job on an engine's account."""
         self.roster.take(book, job, now)
+        if job.request_id in book.unseen:
+            self.deadlines.arm("computed", job.request_id, job.computed_by)
         book.dispatched += 1
         book.breaker.dispatched()
         self.roster.refresh(book)
@@ -179,8 +181,19 @@ class Ledger:
     def release(self, job: Job) -> EngineBook:
         """Take a running job off its engine's account; call ``freed`` when the engine's breaker knows why."""
         book = self.roster.books[job.engine_id]
+        if job.computed_by:
+            job.computed_by = 0.0
+            self.deadlines.disarm("computed", job.request_id)
         self.roster.give(book, job)
         return book
+
+    def presume_computed(self, request_id: str) -> None:
+        """If a job whose answer comes in one piece still runs, its prompt should have been computed by now."""
+        job = self.jobs.get(request_id)
+        if job is not None and job.state is JobState.RUNNING and job.queued_tokens:
+            book = self.roster.books[job.engine_id]
+            self.roster.presume_computed(book, job)
+            self.freed(book)
 
     def freed(self, book: EngineBook) -> None:
         """Something about an engine has changed that may let queued work through."""

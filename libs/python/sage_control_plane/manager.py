@@ -283,6 +283,8 @@ class ControlPlaneManager:
                 self._recovery.expired(self._ledger.jobs[str(subject)], now)
             elif kind == "backoff":
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
+            elif kind == "computed":
+                self._ledger.presume_computed(str(subject))
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":

@@ -15,15 +15,14 @@ from sage_common.errors import EngineFailedError, InternalError, SageError, Unav
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineLoad, EnginePhase, EngineState, RunningRequest
-from sage_control_plane.requests import Attempt, Endpoint
-from sage_mesh.engine_host import Engine, EngineJob, ToldTokens
+from sage_control_plane.requests import Attempt
+from sage_mesh.engine_host import Engine
 from sage_mesh.frame_writer import FrameWriter
 from sage_mesh.wire import (
     attempt_from_wire,
     attempt_to_wire,
-    classification_from_wire,
     error_to_wire,
-    hints_from_wire,
+    job_from_wire,
     state_to_wire,
 )
 from sage_platform import subjects
@@ -32,6 +31,9 @@ from sage_platform.ring import Ring
 log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
+# A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
+PHASE_SECONDS = 0.05
+
 TellLoad = Callable[[], EngineLoad | None]
 
 
@@ -199,7 +201,7 @@ class Executor:
         request = running.dispatch.request
         try:
             try:
-                await hosted.engine.run(_job(running), running.writer)
+                await hosted.engine.run(job_from_wire(running.dispatch), running.writer)
                 running.writer.finish()
                 self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
             except asyncio.CancelledError:
@@ -262,7 +264,14 @@ class Executor:
     async def _beat_forever(self) -> None:
         while True:
             self.beat()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            told = self._phases()
+            for _ in range(round(HEARTBEAT_SECONDS / PHASE_SECONDS)):
+                await asyncio.sleep(PHASE_SECONDS)
+                if self._phases() != told:
+                    break
+
+    def _phases(self) -> dict[str, EnginePhase]:
+        return {engine_id: hosted.engine.phase for engine_id, hosted in self._hosted.items()}
 
     def _publish_heartbeat(self, *, leaving: bool) -> None:
         self._sequence += 1
@@ -297,20 +306,3 @@ class Executor:
             ),
             load=hosted.load(),
         )
-
-
-def _job(running: _Running) -> EngineJob:
-    dispatch = running.dispatch
-    request = dispatch.request
-    return EngineJob(
-        request_id=request.request_id,
-        endpoint=Endpoint(request.endpoint),
-        body=request.body,
-        model=dispatch.classification.model,
-        tenant=request.tenant,
-        hints=hints_from_wire(request.hints),
-        classification=classification_from_wire(dispatch.classification),
-        attempt=running.attempt,
-        traceparent=request.traceparent,
-        told=ToldTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
-    )

@@ -16,12 +16,14 @@ from sage_control_plane.engines import (
 from sage_control_plane.requests import (
     Attempt,
     Classification,
+    Endpoint,
     Hints,
     Priority,
     RequestKind,
     ServiceClass,
     ServiceLevel,
 )
+from sage_mesh.engine_host import EngineJob, ToldTokens
 
 
 def attempt_to_wire(attempt: Attempt) -> frame_pb2.Attempt:
@@ -230,4 +232,21 @@ def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> Engine
             for r in message.running
         ),
         load=_load_from_wire(message) if message.load_known else None,
+    )
+
+
+def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
+    """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
+    request = message.request
+    return EngineJob(
+        request_id=request.request_id,
+        endpoint=Endpoint(request.endpoint),
+        body=request.body,
+        model=message.classification.model,
+        tenant=request.tenant,
+        hints=hints_from_wire(request.hints),
+        classification=classification_from_wire(message.classification),
+        attempt=attempt_from_wire(message.attempt),
+        traceparent=request.traceparent,
+        told=ToldTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
     )
