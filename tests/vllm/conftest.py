@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_llama import build_tiny_llama
 
+from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_common.ports import free_port
 
 START_SECONDS = 280
@@ -76,6 +77,17 @@ def vllm_servers(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     finally:
         for server in servers:
             server.kill()
+
+
+@pytest.fixture(scope="session")
+def mesh(
+    vllm_servers: tuple[VllmServer, VllmServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[IsolatedMesh]:
+    """A mesh whose only engine is the first server."""
+    replicas = {"embed-executor": 0, "dataflow-worker": 0}
+    llm = f"{vllm_servers[0].url}/v1"
+    with isolated_mesh(tmp_path_factory.mktemp("mesh"), llm=llm, replicas=replicas) as running:
+        yield running
 
 
 def start(model: Path, log: Path) -> VllmServer:

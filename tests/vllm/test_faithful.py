@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from conftest import MODEL, PYTHON, VllmServer
 
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 
 pytestmark = [
     pytest.mark.vllm,
@@ -60,16 +58,6 @@ STREAMS: dict[str, dict[str, Any]] = {
     "usage": {"stream": True, "stream_options": {"include_usage": True}},
     "usage each": {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}},
 }
-
-
-@pytest.fixture(scope="module")
-def mesh(
-    vllm_servers: tuple[VllmServer, VllmServer], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[IsolatedMesh]:
-    replicas = {"embed-executor": 0, "dataflow-worker": 0}
-    directory: Path = tmp_path_factory.mktemp("mesh")
-    with isolated_mesh(directory, llm=f"{vllm_servers[0].url}/v1", replicas=replicas) as running:
-        yield running
 
 
 def ask(url: str, path: str, body: dict[str, Any]) -> tuple[int, bytes]:

@@ -29,7 +29,7 @@ PROMPTS = ("def main():", "class Foo:\n    def __init__", "import os", "The quic
 
 
 @pytest.fixture(scope="module")
-def mesh(
+def twins(
     vllm_servers: tuple[VllmServer, VllmServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[IsolatedMesh]:
     engines = [
@@ -43,17 +43,17 @@ def mesh(
         yield running
 
 
-async def engines_of(session: aiohttp.ClientSession, mesh: IsolatedMesh) -> list[dict[str, Any]]:
-    async with session.get(f"{mesh.gateway_url}/v1/management/engines") as response:
+async def engines_of(session: aiohttp.ClientSession, twins: IsolatedMesh) -> list[dict[str, Any]]:
+    async with session.get(f"{twins.gateway_url}/v1/management/engines") as response:
         value = await response.json()
     return list(value["engines"] if isinstance(value, dict) and "engines" in value else value["data"])
 
 
-async def both_ready(mesh: IsolatedMesh) -> None:
+async def both_ready(twins: IsolatedMesh) -> None:
     async with aiohttp.ClientSession() as session:
 
         async def two_ready() -> bool:
-            return sum(engine["phase"].lower() == "ready" for engine in await engines_of(session, mesh)) == 2
+            return sum(engine["phase"].lower() == "ready" for engine in await engines_of(session, twins)) == 2
 
         await until(two_ready)
 
@@ -85,10 +85,10 @@ def request_of(number: int, *, stream: bool) -> tuple[str, dict[str, Any]]:
     return "/v1/chat/completions", {**body, "messages": [{"role": "user", "content": prompt}]}
 
 
-async def listen(session: aiohttp.ClientSession, mesh: IsolatedMesh, number: int, seen: Seen) -> None:
+async def listen(session: aiohttp.ClientSession, twins: IsolatedMesh, number: int, seen: Seen) -> None:
     path, body = request_of(number, stream=True)
     parser = SseParser()
-    async with session.post(mesh.gateway_url + path, json=body) as response:
+    async with session.post(twins.gateway_url + path, json=body) as response:
         assert response.status == 200, await response.text()
         seen.engine = response.headers["x-sage-engine"]
         async for piece in response.content.iter_any():
@@ -121,22 +121,22 @@ async def whole_answer(session: aiohttp.ClientSession, url: str, number: int) ->
     return choice.get("text") or choice["message"]["content"], usage
 
 
-async def test_vllms_own_figures_are_in_the_heartbeats(mesh: IsolatedMesh) -> None:
+async def test_vllms_own_figures_are_in_the_heartbeats(twins: IsolatedMesh) -> None:
     async with aiohttp.ClientSession() as session:
-        for engine in await engines_of(session, mesh):
+        for engine in await engines_of(session, twins):
             # One gigabyte of keys and values of a model with two layers of 256 floats, in float32.
             assert engine["max_outstanding_tokens"] == 262_144
         seen = Seen()
-        streams = [asyncio.create_task(listen(session, mesh, number, seen)) for number in range(8)]
+        streams = [asyncio.create_task(listen(session, twins, number, seen)) for number in range(8)]
         try:
-            busy = asyncio.wait_for(until(lambda: kv_used(session, mesh)), 20)
+            busy = asyncio.wait_for(until(lambda: kv_used(session, twins)), 20)
             await busy
         finally:
             await asyncio.gather(*streams)
 
 
-async def kv_used(session: aiohttp.ClientSession, mesh: IsolatedMesh) -> bool:
-    return any(engine["kv_cache_usage"] > 0 for engine in await engines_of(session, mesh))
+async def kv_used(session: aiohttp.ClientSession, twins: IsolatedMesh) -> bool:
+    return any(engine["kv_cache_usage"] > 0 for engine in await engines_of(session, twins))
 
 
 async def until(condition: Any) -> None:
@@ -144,21 +144,21 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_an_answer_to_an_alias_names_the_alias(mesh: IsolatedMesh) -> None:
+async def test_an_answer_to_an_alias_names_the_alias(twins: IsolatedMesh) -> None:
     async with aiohttp.ClientSession() as session:
         body = {"model": "best", "prompt": "import", "max_tokens": 2}
-        async with session.post(f"{mesh.gateway_url}/v1/completions", json=body) as response:
+        async with session.post(f"{twins.gateway_url}/v1/completions", json=body) as response:
             assert (await response.json())["model"] == "best"
 
 
 async def test_the_texts_of_streams_whose_vllm_was_killed_are_those_of_an_unbroken_run(
-    mesh: IsolatedMesh, vllm_servers: tuple[VllmServer, VllmServer]
+    twins: IsolatedMesh, vllm_servers: tuple[VllmServer, VllmServer]
 ) -> None:
     count = 10
     async with aiohttp.ClientSession() as session:
         expected = [await whole_answer(session, vllm_servers[0].url, number) for number in range(count)]
         seen = [Seen() for _ in range(count)]
-        streams = [asyncio.create_task(listen(session, mesh, number, seen[number])) for number in range(count)]
+        streams = [asyncio.create_task(listen(session, twins, number, seen[number])) for number in range(count)]
         await asyncio.wait_for(until(lambda: all_begun(seen)), 60)
         vllm_servers[1].kill()
         await asyncio.wait_for(asyncio.gather(*streams), 120)

@@ -23,7 +23,11 @@ class EnginePhase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that an engine serves."""
+    """A model that an engine serves.
+
+    Attributes:
+        parent: the model that it is an adapter of; empty for one that stands alone.
+    """
 
     name: str
     kinds: frozenset[RequestKind]
@@ -32,6 +36,7 @@ class ModelCard:
     dimensions: int = 0
     owned_by: str = "sage"
     description: str = ""
+    parent: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:

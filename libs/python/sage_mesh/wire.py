@@ -142,6 +142,7 @@ def card_to_wire(card: ModelCard) -> engine_pb2.ModelCard:
         dimensions=card.dimensions,
         owned_by=card.owned_by,
         description=card.description,
+        parent=card.parent,
     )
 
 
@@ -155,6 +156,7 @@ def card_from_wire(message: engine_pb2.ModelCard) -> ModelCard:
         dimensions=message.dimensions,
         owned_by=message.owned_by,
         description=message.description,
+        parent=message.parent,
     )
 
 

@@ -50,6 +50,15 @@ class EngineOrder(BaseModel):
     max_concurrency: int = Field(0, ge=0, le=2**32 - 1)
 
 
+class LoraOrder(BaseModel):
+    """Body of ``POST /v1/management/engines/{engine_id}/lora``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+
 class ManagementRoutes:
     """Orders and questions of operators. Tenants may ask about their own requests."""
 
@@ -66,6 +75,8 @@ class ManagementRoutes:
             Route("/v1/management/policy", self._policy, methods=["GET", "PUT"]),
             Route("/v1/management/engines", self._engines, methods=["GET", "POST"]),
             Route(f"{engine}/drain", self._drain, methods=["POST"]),
+            Route(f"{engine}/lora", self._load_lora, methods=["POST"]),
+            Route(f"{engine}/lora/{{name}}", self._unload_lora, methods=["DELETE"]),
             Route(engine, self._remove, methods=["DELETE"]),
             Route("/v1/management/decisions/{request_id:path}", self._decision, methods=["GET"]),
         ]
@@ -115,6 +126,17 @@ class ManagementRoutes:
         self._admit_order(request)
         undo = _flag(request, "undo")
         return _json(asdict(await self._management.drain_engine(request.path_params["engine_id"], undo=undo)))
+
+    async def _load_lora(self, request: Request) -> Response:
+        self._admit_order(request)
+        order = await _order(request, LoraOrder)
+        engine_id = request.path_params["engine_id"]
+        return _json(asdict(await self._management.load_lora(engine_id, order.name, order.path)), 201)
+
+    async def _unload_lora(self, request: Request) -> Response:
+        self._admit_order(request)
+        path = request.path_params
+        return _json(asdict(await self._management.unload_lora(path["engine_id"], path["name"])))
 
     async def _decision(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)

@@ -15,6 +15,7 @@ from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engines import extractive_engine
 from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine
 from sage_llm_coordinator.engines.load_watch import LoadWatch
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_llm_coordinator.engines.vllm_engine import VllmCommand, VllmEngine
@@ -32,11 +33,16 @@ class EngineParts:
 
 
 class LlmEngine(Engine, Protocol):
-    """An engine that may know its server's load."""
+    """An engine that may know its server's load, and have it load adapters."""
 
     @property
     def load(self) -> EngineLoad | None:
         """What the server says of its load; None where it does not, or has not of late."""
+        ...
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """Loads and unloads adapters; None for a kind of engine that has none."""
         ...
 
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sage_cli.commands import engine_lora
+
 if TYPE_CHECKING:
     from sage_client.management.results import EngineRegistration, EngineRemoval, EngineView
 
 app = typer.Typer(help="Show, add, drain and remove engines while the mesh runs.", no_args_is_help=True)
+app.add_typer(engine_lora.app, name="lora")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EngineId = Annotated[str, typer.Argument(help="Id of the engine; `sage engine list` shows them.")]

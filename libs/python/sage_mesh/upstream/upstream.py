@@ -197,6 +197,7 @@ def _card(entry: dict[str, object]) -> ModelCard:
         kinds=_kinds(entry.get("kinds")),
         max_context_tokens=context if isinstance(context, int) and context > 0 else 0,
         owned_by=str(entry.get("owned_by") or "unknown"),
+        parent=str(entry.get("parent") or ""),
     )
 
 

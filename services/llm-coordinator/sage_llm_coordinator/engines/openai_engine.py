@@ -13,6 +13,7 @@ from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, Mode
 from sage_control_plane.requests import Endpoint, RequestKind
 from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.passage import Passage
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.upstream.health_record import HealthRecord
@@ -68,6 +69,7 @@ class OpenAiEngine:
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._answered = False
+        self._lora = LoraAdapters(spec.engine_id, upstream, self._discover)
         self._passage = Passage(spec.engine_id, upstream, self._look_now.set)
         given = ModelCard(name=only_model, kinds=LLM_KINDS, aliases=aliases)
         self._spec = replace(spec, models=(given,)) if only_model else spec
@@ -82,6 +84,11 @@ class OpenAiEngine:
     @property
     def load(self) -> EngineLoad | None:
         return self._load_watch.load if self._load_watch else None
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """Loads and unloads adapters."""
+        return self._lora
 
     @property
     def phase(self) -> EnginePhase:
@@ -180,8 +187,10 @@ class OpenAiEngine:
                 return  # without a list, the model is taken at the operator's word
             raise
         if self._only_model:
-            found = tuple(card for card in found if card.name == self._only_model)
-        if not found:
+            # Adapters of the one model are models of the engine, too.
+            found = tuple(card for card in found if self._only_model in (card.name, card.parent))
+            found = tuple(sorted(found, key=lambda card: card.name != self._only_model))
+        if not found or (self._only_model and found[0].name != self._only_model):
             what = f"has no model {self._only_model!r}" if self._only_model else "lists no model"
             raise NotServingError(f"{self._upstream.root} {what}", status=200)
         found = (replace(found[0], aliases=self._aliases), *found[1:])

@@ -13,6 +13,7 @@ from sage_common.logging import get_logger
 from sage_common.ports import free_port
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.server_process import ServerProcess
 from sage_mesh.engine_host import EngineJob, ReplyWriter
@@ -121,6 +122,11 @@ class VllmEngine:
     def load(self) -> EngineLoad | None:
         """What the present life of the server says of its load."""
         return self._client.load
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """The adapters of the present life of the server."""
+        return self._client.lora
 
     async def start(self) -> None:
         """Start the server and keep it running from now on; return when it first answers."""

@@ -40,7 +40,7 @@ REPORT_EVENT_FAILED: ReportEvent
 REPORT_EVENT_CANCELLED: ReportEvent
 
 class ModelCard(_message.Message):
-    __slots__ = ("name", "aliases", "kinds", "max_context_tokens", "dimensions", "owned_by", "description")
+    __slots__ = ("name", "aliases", "kinds", "max_context_tokens", "dimensions", "owned_by", "description", "parent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class ModelCard(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     OWNED_BY_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     kinds: _containers.RepeatedScalarFieldContainer[_request_pb2.RequestKind]
@@ -55,7 +56,8 @@ class ModelCard(_message.Message):
     dimensions: int
     owned_by: str
     description: str
-    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[_request_pb2.RequestKind, str]]] = ..., max_context_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., owned_by: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+    parent: str
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[_request_pb2.RequestKind, str]]] = ..., max_context_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., owned_by: _Optional[str] = ..., description: _Optional[str] = ..., parent: _Optional[str] = ...) -> None: ...
 
 class EngineSpec(_message.Message):
     __slots__ = ("engine_id", "implementation", "pool", "models", "max_concurrency", "max_outstanding_tokens", "url", "labels")
