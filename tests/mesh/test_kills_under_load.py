@@ -127,7 +127,7 @@ class Kills:
     engines: list[JournaledEngine]
     dispatches: Dispatches
     under_way: Callable[[], int]
-    takeover_seconds: float = float("inf")
+    takeover_seconds: list[float] = field(default_factory=list)
     under_way_at_kill: list[int] = field(default_factory=list)
 
     async def all(self, began: float) -> None:
@@ -167,9 +167,7 @@ class Kills:
         killed_at = time.monotonic()
         try:
             await eventually(lambda: max(self.dispatches.first_at) > epoch)
-            seconds = self.dispatches.first_at[max(self.dispatches.first_at)] - killed_at
-            worst = max(seconds, self.takeover_seconds if self.takeover_seconds != float("inf") else 0.0)
-            self.takeover_seconds = worst
+            self.takeover_seconds.append(self.dispatches.first_at[max(self.dispatches.first_at)] - killed_at)
             await restarted
         finally:
             await end_tasks(restarted)
@@ -231,7 +229,9 @@ async def play(mesh: IsolatedMesh, engines: list[JournaledEngine], load: list[Se
     return kills, references
 
 
-def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(tmp_path: Path) -> None:
+def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     load = schedule(seed=11)
     steps = ("--step-base-seconds", STEP_SECONDS)
     with journaled_engines(ENGINES, tmp_path / "journals", steps) as engines:
@@ -258,7 +258,9 @@ def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(tmp_path: Path)
         if problem:
             problems[exchange.request_id] = problem
     assert not problems, f"{len(problems)} of {len(load)}: {dict(list(problems.items())[:10])}"
-    assert kills.takeover_seconds <= TAKEOVER_SECONDS
+    record_property("takeover_seconds", kills.takeover_seconds)
+    assert len(kills.takeover_seconds) == 2
+    assert max(kills.takeover_seconds) <= TAKEOVER_SECONDS, kills.takeover_seconds
 
     # The kills struck answers that were under way, and those went on elsewhere; else nothing was shown.
     assert min(kills.under_way_at_kill) >= 10, kills.under_way_at_kill

@@ -45,7 +45,8 @@ class Job:
         share_mark: its engine's share clock at dispatch.
         running_mark: its engine's load clock when it began.
         charged_seconds: engine-seconds charged to its tenant so far.
-        hedge: whether it is the second of two attempts that run at the same time.
+        hedged: whether two attempts at it have run at the same time.
+        loser: the other attempt of two, aborted because this one began first.
     """
 
     request_id: str
@@ -75,4 +76,5 @@ class Job:
     share_mark: float = 0.0
     running_mark: float = 0.0
     charged_seconds: float = 0.0
-    hedge: bool = False
+    hedged: bool = False
+    loser: Job | None = None

@@ -33,8 +33,6 @@ class Recovery:
 
         Where the engine broke off, or could not be reached, it is lost: see ``lost`` for the retry budget.
         """
-        if self._hedging.survives(job):
-            return
         job.avoided |= {job.engine_id}
         lost = error.kind is ErrorKind.ENGINE_FAILED and not error.upstream_status
         refusal = self._refusal(job, error, now, spare=lost and not job.spared_loss)
@@ -63,7 +61,7 @@ class Recovery:
         """
         error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
         self._ledger.log.attempt_failed(job.request_id, job.attempt, error)
-        if self._hedging.survives(job):
+        if self._hedging.survives(job, now):
             return
         if job.begun:
             error = EngineFailedError(
@@ -138,6 +136,7 @@ class Recovery:
             # Submitted again before this heartbeat came: it runs already, so it need not queue.
             ledger.unqueue(job)
         else:
+            self._hedging.adopted(job, running, book, now)
             return
         job.state = JobState.RUNNING
         job.tries = 1

@@ -230,9 +230,12 @@ class Executor:
 
     def _on_cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         for cancellation in cancellations:
+            engine_id = cancellation.engine_id
             for hosted in self._hosted.values():
                 running = hosted.running.get(cancellation.request_id)
-                if running is None:
+                if running is None or (engine_id and engine_id != running.dispatch.engine_id):
+                    continue
+                if cancellation.unbegun and running.writer.begun:
                     continue
                 if cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to):
                     continue

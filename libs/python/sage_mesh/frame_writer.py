@@ -72,6 +72,7 @@ class FrameWriter:
                 tells_tokens=tells_tokens,
             )
         )
+        frame.beside = dispatch.beside
         self._held = frame
         if self.on_head is not None:
             self.on_head()
@@ -107,6 +108,7 @@ class FrameWriter:
         self.ended = True
         frame = self._take_held() or self._next()
         frame.end.CopyFrom(end)
+        frame.beside = self._dispatch.beside
         self._ring.send(self._subject, frame)
 
     def _take_held(self) -> frame_pb2.Frame | None:

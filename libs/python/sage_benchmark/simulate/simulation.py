@@ -172,6 +172,7 @@ class Simulation:
             key = f"{decision.request_id}/{decision.up_to.dispatch}"
             self._on_engine.pop(key, None)
             self._engines.cancel(index, now, key)
+            self.manager.cancelled(decision.request_id, decision.up_to, now)
 
     def _dispatch(self, decision: Dispatch, now: float) -> None:
         flight = self._flights[decision.request_id]
