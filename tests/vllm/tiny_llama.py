@@ -47,6 +47,37 @@ def build_tiny_llama(folder: Path) -> Path:
     return folder
 
 
+def build_lora(folder: Path, model: Path) -> Path:
+    """Write an adapter of the model to ``folder`` and return it: random, and strong enough to change every answer."""
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.loads((model / "config.json").read_text())
+    width, rank = config["hidden_size"], 4
+    generator = torch.Generator().manual_seed(SEED)
+    tensors = {}
+    for layer in range(config["num_hidden_layers"]):
+        name = f"base_model.model.model.layers.{layer}.self_attn.o_proj.lora_"
+        tensors[f"{name}A.weight"] = torch.randn(rank, width, generator=generator)
+        tensors[f"{name}B.weight"] = torch.randn(width, rank, generator=generator)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": str(model),
+        "r": rank,
+        "lora_alpha": 8,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": ["o_proj"],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return folder
+
+
 def _tokenizer():  # type: ignore[no-untyped-def]
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

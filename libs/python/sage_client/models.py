@@ -27,6 +27,7 @@ class ModelInfo:
     owned_by: str = "sage"
     description: str = ""
     pool: str = ""
+    parent: str = ""
 
 
 def model_of_entry(entry: CatalogEntry) -> ModelInfo:
@@ -40,6 +41,7 @@ def model_of_entry(entry: CatalogEntry) -> ModelInfo:
         dimensions=card.dimensions,
         owned_by=card.owned_by,
         description=card.description,
+        parent=card.parent,
         pool=entry.pool,
     )
 
@@ -56,6 +58,7 @@ def model_to_json(model: ModelInfo, created: int) -> dict[str, Any]:
         "aliases": list(model.aliases),
         "dimensions": model.dimensions or None,
         "description": model.description,
+        "parent": model.parent or None,
         "pool": model.pool,
     }
 
@@ -71,5 +74,6 @@ def model_from_json(value: Mapping[str, Any]) -> ModelInfo:
         dimensions=int(value.get("dimensions") or 0),
         owned_by=str(value.get("owned_by") or ""),
         description=str(value.get("description") or ""),
+        parent=str(value.get("parent") or ""),
         pool=str(value.get("pool") or ""),
     )

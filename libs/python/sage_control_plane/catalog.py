@@ -97,7 +97,8 @@ class ModelCatalog:
         return entry
 
     def _any(self, kind: RequestKind, endpoint: Endpoint) -> CatalogEntry:
-        able = [entry for entry in self.entries if kind in entry.kinds]
+        # Who names no model wants none that was adapted to something, unless there is no other.
+        able = sorted((e for e in self.entries if kind in e.kinds), key=lambda entry: bool(entry.card.parent))
         if able:
             return able[0]
         raise UnavailableError(

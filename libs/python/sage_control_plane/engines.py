@@ -23,7 +23,11 @@ class EnginePhase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that an engine serves."""
+    """A model that an engine serves.
+
+    Attributes:
+        parent: the model that it is an adapter of; empty for one that stands alone.
+    """
 
     name: str
     kinds: frozenset[RequestKind]
@@ -32,6 +36,7 @@ class ModelCard:
     dimensions: int = 0
     owned_by: str = "sage"
     description: str = ""
+    parent: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,13 +78,38 @@ class RunningRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What an engine's server says of its own load; it may serve others than SAGE, too.
+
+    Attributes:
+        running, waiting: requests in its batches and in its queue.
+        kv_cache_usage, prefix_hit_rate: shares from 0 to 1.
+        first_token_seconds, inter_token_seconds, queue_seconds: means of late; 0 when it has not told.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    kv_cache_usage: float = 0.0
+    prefix_hit_rate: float = 0.0
+    first_token_seconds: float = 0.0
+    inter_token_seconds: float = 0.0
+    queue_seconds: float = 0.0
+
+
+NO_LOAD = EngineLoad()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
-    """An engine's spec with its present condition, as its executor last reported it."""
+    """An engine's spec with its present condition, as its executor last reported it.
+
+    Attributes:
+        load: what the engine itself says of its load; None where it does not, or has not of late.
+    """
 
     spec: EngineSpec
     phase: EnginePhase = EnginePhase.READY
     reason: str = ""
     executor_id: str = ""
     running: tuple[RunningRequest, ...] = field(default=())
-    engine_waiting: int = 0
-    kv_cache_usage: float = 0.0
+    load: EngineLoad | None = None

@@ -110,8 +110,12 @@ class Roster:
                 book.credits.resize(spec, self._headroom)
                 self._routes.leave(book)
                 self._routes.join(book)
-        book.forecast.kv_usage = state.kv_cache_usage
-        book.credits.correct(state.engine_waiting, state.kv_cache_usage)
+        load = state.load
+        book.forecast.hear(load)
+        if load is None:
+            book.credits.uncorrect()
+        else:
+            book.credits.correct(load.waiting, load.kv_cache_usage)
         self.refresh(book)
         return book
 

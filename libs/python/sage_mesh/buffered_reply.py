@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sage_common.errors import InternalError, SageError
@@ -28,8 +28,12 @@ class BufferedWriter:
         vector_count: int = 0,
         vector_dimensions: int = 0,
         continuable: bool = True,
+        tells_tokens: bool = False,
     ) -> None:
         self._reply.begin(ReplyHead(media, self._engine_id, 0.0, 1, model, vector_count, vector_dimensions))
+
+    def tokens(self, ids: Sequence[int]) -> None:
+        """Nobody here goes on with a broken answer."""
 
     def data(self, data: bytes) -> None:
         self._reply.feed(data)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sage_control_plane.engines import EnginePhase, EngineSpec
 from sage_control_plane.requests import Attempt, Classification, Endpoint, Hints
 from sage_mesh.reply import Media, TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class ToldTokens:
+    """What an earlier engine said, as tokens, and how many characters at the end of the prompt they stand for."""
+
+    ids: tuple[int, ...]
+    characters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,7 @@ class EngineJob:
         body: the caller's JSON, untouched.
         model: the model's name, resolved from any alias.
         waited_seconds: time since an edge accepted it, for engines that go by deadlines.
+        told: the tokens of the answer's beginning, where the body asks for its continuation and they are known.
     """
 
     request_id: str
@@ -30,6 +40,7 @@ class EngineJob:
     attempt: Attempt = Attempt(1, 1)
     traceparent: str = ""
     waited_seconds: float = 0.0
+    told: ToldTokens | None = None
 
 
 class ReplyWriter(Protocol):
@@ -46,12 +57,18 @@ class ReplyWriter(Protocol):
         vector_count: int = 0,
         vector_dimensions: int = 0,
         continuable: bool = True,
+        tells_tokens: bool = False,
     ) -> None:
         """Begin the answer.
 
         Args:
             continuable: of an event stream: whether an engine of this kind, given the text so far, goes on with it.
+            tells_tokens: whether ``tokens`` will name every token of the text.
         """
+        ...
+
+    def tokens(self, ids: Sequence[int]) -> None:
+        """Name tokens of the text that the next ``data`` completes."""
         ...
 
     def data(self, data: bytes) -> None:

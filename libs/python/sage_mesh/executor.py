@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
@@ -14,16 +14,15 @@ from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineState, RunningRequest
-from sage_control_plane.requests import Attempt, Endpoint
-from sage_mesh.engine_host import Engine, EngineJob
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineState, RunningRequest
+from sage_control_plane.requests import Attempt
+from sage_mesh.engine_host import Engine
 from sage_mesh.frame_writer import FrameWriter
 from sage_mesh.wire import (
     attempt_from_wire,
     attempt_to_wire,
-    classification_from_wire,
     error_to_wire,
-    hints_from_wire,
+    job_from_wire,
     state_to_wire,
 )
 from sage_platform import subjects
@@ -35,6 +34,8 @@ HEARTBEAT_SECONDS = 0.25
 # A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
 PHASE_SECONDS = 0.05
 
+TellLoad = Callable[[], EngineLoad | None]
+
 
 @dataclass
 class _Hosted:
@@ -43,6 +44,7 @@ class _Hosted:
     starting: asyncio.Task[None] | None = None
     draining: bool = False
     running: dict[str, _Running] = field(default_factory=dict)
+    load: TellLoad = lambda: None
 
 
 @dataclass
@@ -93,10 +95,13 @@ class Executor:
         ]
         self._beat = asyncio.create_task(self._beat_forever(), name="heartbeat")
 
-    async def host(self, engine: Engine) -> asyncio.Task[None]:
-        """Take an engine in and start it; the returned task ends when it is ready or has failed to start."""
+    async def host(self, engine: Engine, load: TellLoad = lambda: None) -> asyncio.Task[None]:
+        """Take an engine in and start it; the returned task ends when it is ready or has failed to start.
+
+        ``load`` tells for each heartbeat what the engine says of its own load.
+        """
         engine_id = engine.spec.engine_id
-        hosted = _Hosted(engine)
+        hosted = _Hosted(engine, load=load)
         self._hosted[engine_id] = hosted
         hosted.subscription = await self._ring.subscribe(
             subjects.dispatch(engine_id), frame_pb2.DispatchBatch, self._on_dispatches
@@ -196,7 +201,7 @@ class Executor:
         request = running.dispatch.request
         try:
             try:
-                await hosted.engine.run(_job(running), running.writer)
+                await hosted.engine.run(job_from_wire(running.dispatch), running.writer)
                 running.writer.finish()
                 self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
             except asyncio.CancelledError:
@@ -300,21 +305,5 @@ class Executor:
                 )
                 for request_id, running in hosted.running.items()
             ),
+            load=hosted.load(),
         )
-
-
-def _job(running: _Running) -> EngineJob:
-    dispatch = running.dispatch
-    request = dispatch.request
-    return EngineJob(
-        request_id=request.request_id,
-        endpoint=Endpoint(request.endpoint),
-        body=request.body,
-        model=dispatch.classification.model,
-        tenant=request.tenant,
-        hints=hints_from_wire(request.hints),
-        classification=classification_from_wire(dispatch.classification),
-        attempt=running.attempt,
-        traceparent=request.traceparent,
-        waited_seconds=request.age_ms / 1e3 + dispatch.queue_us / 1e6,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
@@ -28,6 +28,7 @@ class FrameWriter:
         self._seq = 0
         self._held: frame_pb2.Frame | None = None
         self._usage = TokenUsage()
+        self._tokens: list[int] = []
         self.on_head: Callable[[], None] | None = None
         self.begun = False
         self.ended = False
@@ -46,6 +47,7 @@ class FrameWriter:
         vector_count: int = 0,
         vector_dimensions: int = 0,
         continuable: bool = True,
+        tells_tokens: bool = False,
     ) -> None:
         if self.begun:
             raise RuntimeError("an answer has one head")
@@ -62,6 +64,7 @@ class FrameWriter:
                 vector_count=vector_count,
                 vector_dimensions=vector_dimensions,
                 resumable=continuable and media is Media.EVENT_STREAM and dispatch.classification.resumable,
+                tells_tokens=tells_tokens,
             )
         )
         frame.beside = dispatch.beside
@@ -69,12 +72,18 @@ class FrameWriter:
         if self.on_head is not None:
             self.on_head()
 
+    def tokens(self, ids: Sequence[int]) -> None:
+        self._tokens.extend(ids)
+
     def data(self, data: bytes) -> None:
         if not self.begun:
             raise RuntimeError("the head comes before the data")
         for start in range(0, len(data), MAX_FRAME_BYTES):
             frame = self._take_held() or self._next()
             frame.data = data if len(data) <= MAX_FRAME_BYTES else data[start : start + MAX_FRAME_BYTES]
+            if self._tokens and start + MAX_FRAME_BYTES >= len(data):
+                frame.token_ids.extend(self._tokens)
+                self._tokens.clear()
             self._ring.send(self._subject, frame)
 
     def usage(self, usage: TokenUsage) -> None:

@@ -65,6 +65,8 @@ class InFlight:
     failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
     _body: bytes = field(init=False)
     _stream: AnswerStream | None = None
+    # What the engine had counted where the attempt broke off; zeros where it did not say.
+    _counted: TokenUsage = field(default_factory=TokenUsage)
     _twins: Twins = field(default_factory=Twins)
 
     def __post_init__(self) -> None:
@@ -86,6 +88,12 @@ class InFlight:
         if stream is None or not stream.record.complete:
             raise NotResumableError("it is not resumable")
         told = read_told(stream.record.events())
+        if self._counted.completion_tokens and told.usage is None:
+            # The engine's own count, up to where it broke off, is better than one made from the text.
+            told.tokens, told.usage = self._counted.completion_tokens, self._counted
+        ids = stream.record.tokens()
+        if ids:
+            told.tokens = len(ids) + told.end_tokens
         plan = continuation(Endpoint(self.message.endpoint), self._body, told)
         if plan.body and self.message.submission >= MAX_SUBMISSIONS:
             raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
@@ -97,6 +105,10 @@ class InFlight:
         stream.join(plan.events, plan.splice)
         self.reply.keep()
         self.message.body = plan.body
+        self.message.ClearField("told")
+        if ids:
+            self.message.told.ids.extend(ids)
+            self.message.told.characters = len(told.text)
         return False
 
     def supersede(self) -> None:
@@ -108,6 +120,7 @@ class InFlight:
         self.next_seq = 0
         self.engine_id = ""
         self.missing_heartbeats = 0
+        self._counted = TokenUsage()
         self._twins = Twins()
         self._restart()
 
@@ -160,6 +173,8 @@ class InFlight:
         self.heard_at = now
         if frame.HasField("head"):
             self._begin(frame.head)
+        if frame.token_ids and self._stream is not None:
+            self._stream.record.add_tokens(frame.token_ids)
         if frame.data:
             self._feed(frame.data)
         if frame.HasField("end"):
@@ -178,6 +193,8 @@ class InFlight:
             self._stream = AnswerStream(StreamRecord(self.budget))
         if self._stream is not None and not head.resumable:
             self._stream.record.close()
+        elif self._stream is not None:
+            self._stream.record.follow_tokens(told=head.tells_tokens)
         self.reply.begin(
             ReplyHead(
                 media=Media(head.media or Media.JSON),
@@ -195,16 +212,20 @@ class InFlight:
         if end.HasField("error"):
             error = error_from_wire(end.error)
             if error.retryable:
+                self._counted = self._usage(end)
                 return self._broken(error)
             self.reply.fail(error)
             return Outcome.ENDED
-        usage = usage_from_wire(end.usage)
-        if self._stream is not None:
-            usage = self._stream.usage(usage)
-            if rest := self._stream.rest():
-                self.reply.feed(rest)
+        usage = self._usage(end)
+        if self._stream is not None and (rest := self._stream.rest()):
+            self.reply.feed(rest)
         self.reply.end(usage)
         return Outcome.ENDED
+
+    def _usage(self, end: frame_pb2.FrameEnd) -> TokenUsage:
+        """The usage of the whole answer, as far as the attempt's engine told it."""
+        usage = usage_from_wire(end.usage)
+        return usage if self._stream is None else self._stream.usage(usage)
 
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+
 # A token's event is about 200 bytes: 10,000 tokens. A longer answer is not continued when its engine dies.
 MAX_STREAM_BYTES = 2 * 1024 * 1024
 # All streams of an edge together; when it is used up, further events make their own stream one that is not continued.
@@ -35,7 +38,7 @@ class StreamRecord:
     What came before ``keep`` stays; what came after it is forgotten by ``rewind``.
     """
 
-    __slots__ = ("_budget", "_bytes", "_kept", "_limit", "_pieces", "complete")
+    __slots__ = ("_budget", "_bytes", "_kept", "_kept_tokens", "_limit", "_pieces", "_tokens", "complete")
 
     def __init__(self, budget: RecordBudget, limit_bytes: int = MAX_STREAM_BYTES) -> None:
         self._budget = budget
@@ -43,6 +46,9 @@ class StreamRecord:
         self._pieces: list[bytes] = []
         self._bytes = 0
         self._kept = 0
+        # None where the engine does not name them.
+        self._tokens: array[int] | None = None
+        self._kept_tokens = 0
         # Whether it holds everything that was added.
         self.complete = True
 
@@ -56,9 +62,26 @@ class StreamRecord:
         self._bytes += len(events)
         self._pieces.append(events)
 
+    def follow_tokens(self, *, told: bool) -> None:
+        """Another attempt begins: its engine names the tokens of the text, or does not."""
+        if not told:
+            self._tokens = None
+        elif self._tokens is None and not self._pieces:
+            self._tokens = array("I")
+
+    def add_tokens(self, ids: Sequence[int]) -> None:
+        """Record tokens of the text."""
+        if self._tokens is not None and self.complete:
+            self._tokens.extend(ids)
+
+    def tokens(self) -> tuple[int, ...]:
+        """Every token of the text recorded; none where not all of them are known."""
+        return tuple(self._tokens or ())
+
     def keep(self) -> None:
         """What is recorded stays, whatever becomes of the attempt that follows."""
         self._kept = len(self._pieces)
+        self._kept_tokens = len(self._tokens or ())
 
     def rewind(self) -> None:
         """Forget what came since ``keep``: it was not delivered."""
@@ -66,6 +89,8 @@ class StreamRecord:
         del self._pieces[self._kept :]
         self._bytes -= undone
         self._budget.give_back(undone)
+        if self._tokens is not None:
+            del self._tokens[self._kept_tokens :]
 
     def events(self) -> bytes:
         """Everything recorded."""
@@ -76,5 +101,6 @@ class StreamRecord:
         self.complete = False
         self._budget.give_back(self._bytes)
         self._pieces.clear()
+        self._tokens = None
         self._bytes = 0
         self._kept = 0

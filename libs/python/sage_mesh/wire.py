@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, SageError, error_class
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
+from sage_control_plane.engines import (
+    NO_LOAD,
+    EngineLoad,
+    EnginePhase,
+    EngineSpec,
+    EngineState,
+    ModelCard,
+    RunningRequest,
+)
 from sage_control_plane.requests import (
     Attempt,
     Classification,
+    Endpoint,
     Hints,
     Priority,
     RequestKind,
     ServiceClass,
     ServiceLevel,
 )
+from sage_mesh.engine_host import EngineJob, ToldTokens
 from sage_mesh.reply import EngineTime, TokenUsage
 
 NO_TIME = EngineTime()
@@ -162,6 +172,7 @@ def card_to_wire(card: ModelCard) -> engine_pb2.ModelCard:
         dimensions=card.dimensions,
         owned_by=card.owned_by,
         description=card.description,
+        parent=card.parent,
     )
 
 
@@ -175,12 +186,13 @@ def card_from_wire(message: engine_pb2.ModelCard) -> ModelCard:
         dimensions=message.dimensions,
         owned_by=message.owned_by,
         description=message.description,
+        parent=message.parent,
     )
 
 
 def state_to_wire(state: EngineState) -> engine_pb2.EngineState:
     """Translate an engine's state."""
-    spec = state.spec
+    spec, load = state.spec, state.load or NO_LOAD
     return engine_pb2.EngineState(
         spec=engine_pb2.EngineSpec(
             engine_id=spec.engine_id,
@@ -203,8 +215,14 @@ def state_to_wire(state: EngineState) -> engine_pb2.EngineState:
             )
             for running in state.running
         ],
-        engine_waiting=state.engine_waiting,
-        kv_cache_usage=state.kv_cache_usage,
+        load_known=state.load is not None,
+        engine_running=load.running,
+        engine_waiting=load.waiting,
+        kv_cache_usage=load.kv_cache_usage,
+        prefix_hit_rate=load.prefix_hit_rate,
+        first_token_seconds=load.first_token_seconds,
+        inter_token_seconds=load.inter_token_seconds,
+        engine_queue_seconds=load.queue_seconds,
     )
 
 
@@ -222,6 +240,18 @@ def spec_from_wire(message: engine_pb2.EngineSpec) -> EngineSpec:
     )
 
 
+def _load_from_wire(message: engine_pb2.EngineState) -> EngineLoad:
+    return EngineLoad(
+        running=message.engine_running,
+        waiting=message.engine_waiting,
+        kv_cache_usage=message.kv_cache_usage,
+        prefix_hit_rate=message.prefix_hit_rate,
+        first_token_seconds=message.first_token_seconds,
+        inter_token_seconds=message.inter_token_seconds,
+        queue_seconds=message.engine_queue_seconds,
+    )
+
+
 def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> EngineState:
     """Translate an engine's state."""
     return EngineState(
@@ -233,6 +263,23 @@ def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> Engine
             RunningRequest(r.request_id, attempt_from_wire(r.attempt), r.started_replying, r.tokens)
             for r in message.running
         ),
-        engine_waiting=message.engine_waiting,
-        kv_cache_usage=message.kv_cache_usage,
+        load=_load_from_wire(message) if message.load_known else None,
+    )
+
+
+def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
+    """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
+    request = message.request
+    return EngineJob(
+        request_id=request.request_id,
+        endpoint=Endpoint(request.endpoint),
+        body=request.body,
+        model=message.classification.model,
+        tenant=request.tenant,
+        hints=hints_from_wire(request.hints),
+        classification=classification_from_wire(message.classification),
+        attempt=attempt_from_wire(message.attempt),
+        traceparent=request.traceparent,
+        waited_seconds=request.age_ms / 1e3 + message.queue_us / 1e6,
+        told=ToldTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
     )

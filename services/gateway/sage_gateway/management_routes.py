@@ -97,6 +97,15 @@ class EngineOrder(BaseModel):
         )
 
 
+class LoraOrder(BaseModel):
+    """Body of ``POST /v1/management/engines/{engine_id}/lora``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+
 class ManagementRoutes:
     """Orders and questions of operators. Tenants may ask about their own requests."""
 
@@ -116,6 +125,8 @@ class ManagementRoutes:
             Route(f"{engine}/drain", self._drain, methods=["POST"]),
             Route(f"{engine}/restart", self._restart, methods=["POST"]),
             Route(f"{engine}/logs", self._logs, methods=["GET"]),
+            Route(f"{engine}/lora", self._load_lora, methods=["POST"]),
+            Route(f"{engine}/lora/{{name}}", self._unload_lora, methods=["DELETE"]),
             Route(engine, self._remove, methods=["DELETE"]),
             Route("/v1/management/decisions/{request_id:path}", self._decision, methods=["GET"]),
         ]
@@ -189,6 +200,17 @@ class ManagementRoutes:
         # A refusal must come before the head of the answer is sent.
         first = await anext(logs, None)
         return StreamingResponse(_text(first, logs), media_type="text/plain; charset=utf-8")
+
+    async def _load_lora(self, request: Request) -> Response:
+        self._admit_order(request)
+        order = await _order(request, LoraOrder)
+        engine_id = request.path_params["engine_id"]
+        return _json(asdict(await self._management.load_lora(engine_id, order.name, order.path)), 201)
+
+    async def _unload_lora(self, request: Request) -> Response:
+        self._admit_order(request)
+        path = request.path_params
+        return _json(asdict(await self._management.unload_lora(path["engine_id"], path["name"])))
 
     async def _decision(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)

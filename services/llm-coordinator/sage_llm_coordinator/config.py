@@ -81,6 +81,7 @@ class LlmCoordinatorSettings(ServiceSettings):
     )
     health_interval_seconds: float = Field(2.0, gt=0, description="between health checks of an engine")
     health_timeout_seconds: float = Field(5.0, gt=0, description="longest wait for the answer to a health check")
+    metrics_interval_seconds: float = Field(0.5, gt=0, description="between looks at an engine's /metrics")
     embed_model: str = Field("", description="embedding model of the extractive engine; empty takes any")
     embed_timeout_seconds: float = Field(60.0, gt=0, description="longest wait for the vectors of one request")
     max_sentences: int = Field(4, ge=1, description="most sentences in an answer of the extractive engine")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from collections.abc import Callable
+
+from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, UnprocessableError
 from sage_common.logging import get_logger
 from sage_control_plane.catalog import ANY_MODEL
 from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.origin import labels_of
 from sage_llm_coordinator.servers.servers import HeldServer
 from sage_mesh.engine_host import Engine
@@ -32,6 +35,7 @@ class ExecutionCoordinator:
         self._executor = executor
         self._parts = parts
         self._leaving: set[str] = set()
+        self._lora: dict[str, Callable[[], LoraAdapters | None]] = {}
         self._ids: set[str] = set()
         self._wanted: dict[str, tuple[EngineSettings, str]] = {}
         self._tail = instance_id[-ID_TAIL_CHARACTERS:]
@@ -82,8 +86,9 @@ class ExecutionCoordinator:
         )
         engine = kind.build(settings, spec, self._parts, held)
         self._wanted[spec.engine_id] = (settings, origin)
+        self._lora[spec.engine_id] = lambda: engine.lora
         log.info("engine added", engine=spec.engine_id, kind=settings.kind, url=settings.url, model=settings.model)
-        await self._executor.host(engine)
+        await self._executor.host(engine, lambda: engine.load)
         self._executor.beat()
         return self.state(spec.engine_id)
 
@@ -108,6 +113,7 @@ class ExecutionCoordinator:
         finally:
             self._leaving.discard(engine_id)
         del self._wanted[engine_id]
+        self._lora.pop(engine_id, None)
         log.info("engine removed", engine=engine_id, aborted=aborted)
         return aborted
 
@@ -122,6 +128,28 @@ class ExecutionCoordinator:
         settings, origin = self._wanted[engine_id]
         aborted = await self.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
         return await self.add(settings, origin=origin), aborted
+
+    async def load_lora(self, engine_id: str, name: str, path: str) -> EngineState:
+        """Have an engine's server load an adapter; return the engine with it. Raises as ``LoraAdapters.load``."""
+        await self._adapters(engine_id).load(name, path)
+        self._executor.beat()
+        return self.state(engine_id)
+
+    async def unload_lora(self, engine_id: str, name: str) -> EngineState:
+        """Have it forget an adapter; return the engine without it. Raises as ``LoraAdapters.unload``."""
+        await self._adapters(engine_id).unload(name)
+        self._executor.beat()
+        return self.state(engine_id)
+
+    def _adapters(self, engine_id: str) -> LoraAdapters:
+        state = self.state(engine_id)
+        adapters = self._lora[engine_id]()
+        if adapters is None:
+            raise UnprocessableError(
+                f"engine {engine_id!r} is of the kind {state.spec.implementation!r}, which loads no adapters",
+                code="adapters_not_allowed",
+            )
+        return adapters
 
     def choose(self, model: str, kind: RequestKind) -> tuple[Engine, str]:
         """Return the least busy ready engine for a direct call, and the model's own name.

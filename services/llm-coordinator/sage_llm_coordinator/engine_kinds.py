@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from sage_common.clock import Clock
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
-from sage_control_plane.engines import EngineSpec
+from sage_control_plane.engines import EngineLoad, EngineSpec
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engines import extractive_engine
 from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine
+from sage_llm_coordinator.engines.load_watch import LoadWatch
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_llm_coordinator.engines.vllm_engine import ToldKinds, VllmEngine
@@ -34,6 +36,20 @@ class EngineParts:
     servers: Servers
 
 
+class LlmEngine(Engine, Protocol):
+    """An engine that may know its server's load, and have it load adapters."""
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """What the server says of its load; None where it does not, or has not of late."""
+        ...
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """Loads and unloads adapters; None for a kind of engine that has none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EngineKind:
     """How to build engines of one kind.
@@ -46,7 +62,7 @@ class EngineKind:
         starts_server: whether its server is a process that SAGE starts.
     """
 
-    build: Callable[[EngineSettings, EngineSpec, EngineParts, HeldServer | None], Engine]
+    build: Callable[[EngineSettings, EngineSpec, EngineParts, HeldServer | None], LlmEngine]
     short_name: Callable[[EngineSettings], str]
     max_concurrency: int
     required: tuple[str, ...] = ()
@@ -68,7 +84,7 @@ def engine_kind(settings: EngineSettings) -> EngineKind:
     return kind
 
 
-def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> Engine:
+def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> LlmEngine:
     return _client(settings, spec, parts, only_model=settings.model)
 
 
@@ -100,14 +116,15 @@ def _client(
         check_seconds=seconds.health_interval_seconds,
         continues_chats=settings.continues_chats,
         kinds=lambda: kinds or told_kinds(),
+        load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
     )
 
 
-def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> Engine:
+def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> LlmEngine:
     return ExtractiveEngine(spec, parts.embedder, max_sentences=parts.settings.max_sentences, aliases=settings.aliases)
 
 
-def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: HeldServer | None) -> Engine:
+def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: HeldServer | None) -> LlmEngine:
     served = settings.served_model_name or _last_segment(settings.model)
     name = settings.name or _model_name(settings)
     command = VllmCommand(

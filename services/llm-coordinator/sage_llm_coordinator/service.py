@@ -132,6 +132,18 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         )
         return llm_pb2.RemoveEngineResponse(aborted=aborted)
 
+    async def LoadLora(  # noqa: N802
+        self, request: llm_pb2.LoadLoraRequest, context: aio.ServicerContext
+    ) -> llm_pb2.LoadLoraResponse:
+        state = await self._coordinator.load_lora(request.engine_id, request.name, request.path)
+        return llm_pb2.LoadLoraResponse(engine=state_to_wire(state))
+
+    async def UnloadLora(  # noqa: N802
+        self, request: llm_pb2.UnloadLoraRequest, context: aio.ServicerContext
+    ) -> llm_pb2.UnloadLoraResponse:
+        state = await self._coordinator.unload_lora(request.engine_id, request.name)
+        return llm_pb2.UnloadLoraResponse(engine=state_to_wire(state))
+
     async def _run(
         self,
         endpoint: Endpoint,

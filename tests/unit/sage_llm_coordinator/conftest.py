@@ -9,8 +9,10 @@ import orjson
 import pytest
 from aiohttp import web
 
+from sage_common.clock import MonotonicClock
 from sage_control_plane.engines import EngineSpec
 from sage_control_plane.requests import Endpoint
+from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
@@ -25,6 +27,7 @@ class ScriptedUpstream:
         self.completions: Handler = self.answer
         self.models: Handler = self.list_models
         self.health: Handler = self.healthy
+        self.page = ""
         self.bodies: list[bytes] = []
         self.headers: list[Mapping[str, str]] = []
         self.paths: list[str] = []
@@ -43,6 +46,7 @@ class ScriptedUpstream:
         app.router.add_post("/v1/{path:.*}", self._post)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -71,6 +75,11 @@ class ScriptedUpstream:
     async def _health(self, request: web.Request) -> web.StreamResponse:
         self.health_checks += 1
         return await self.health(request)
+
+    async def _metrics(self, _request: web.Request) -> web.StreamResponse:
+        if not self.page:
+            raise web.HTTPNotFound
+        return web.Response(text=self.page)
 
     async def answer(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response(
@@ -118,8 +127,9 @@ async def make_engine(upstream: ScriptedUpstream) -> AsyncIterator[MakeEngine]:
             max_concurrency=max_concurrency,
             timeouts=UpstreamTimeouts(connect=2.0, read=read_seconds, health=health_seconds),
         )
+        watch = LoadWatch(client, MonotonicClock(), 0.02)
         spec = EngineSpec("up-0", "openai", (), max_concurrency=max_concurrency, url=upstream.url)
-        engine = OpenAiEngine(spec, client, check_seconds=0.02, **options)  # type: ignore[arg-type]
+        engine = OpenAiEngine(spec, client, check_seconds=0.02, load_watch=watch, **options)  # type: ignore[arg-type]
         made.append(engine)
         return engine
 

@@ -15,7 +15,7 @@ from sage_common.errors import (
     InvalidRequestError,
     SageError,
 )
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.requests import Classification, Endpoint, Priority, RequestKind, ServiceClass, ServiceLevel
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
@@ -184,3 +184,82 @@ async def test_embeddings_pass_through_where_the_server_says_that_a_model_is_for
         assert orjson.loads(await reply.read())["data"] == [{"embedding": "AAAA"}]
     assert (upstream.paths, upstream.bodies) == (["/v1/embeddings"], [body])
     assert reply.usage.prompt_tokens == 5
+
+
+async def list_vllm(_request: web.Request) -> web.StreamResponse:
+    models = [
+        {"id": "big", "owned_by": "vllm", "parent": None, "max_model_len": 4096},
+        {"id": "polite", "owned_by": "vllm", "parent": "big"},
+    ]
+    return web.json_response({"object": "list", "data": models})
+
+
+def streaming(job: MakeJob, **fields: object) -> EngineJob:
+    classification = Classification(
+        RequestKind.LLM_CHAT,
+        "main",
+        "big",
+        ServiceClass.INTERACTIVE,
+        Priority.NORMAL,
+        ServiceLevel(),
+        1,
+        1,
+        streaming=True,
+    )
+    return replace(job(stream=True, **fields), classification=classification)
+
+
+async def test_usage_is_known_though_the_caller_did_not_ask_and_does_not_see_it(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK + USAGE + DONE)
+        return response
+
+    upstream.models = list_vllm
+    upstream.completions = stream
+    engine = make_engine()
+    await engine.start()
+    async with run_here(engine, streaming(job)) as reply:
+        assert await reply.read() == CHUNK + DONE
+    assert reply.usage == TokenUsage(9, 3)
+    options = orjson.loads(upstream.bodies[0])["stream_options"]
+    assert options == {"include_usage": True, "continuous_usage_stats": True}
+
+
+async def test_a_server_that_nobody_knows_is_asked_for_nothing_more(
+    upstream: Any, make_engine: Make, job: MakeJob
+) -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK + DONE)
+        return response
+
+    upstream.completions = stream
+    engine = make_engine()
+    await engine.start()
+    asked = streaming(job)
+    async with run_here(engine, asked) as reply:
+        await reply.read()
+    assert upstream.bodies[0] == asked.body
+
+
+async def test_the_answer_to_an_alias_names_the_alias(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        if not orjson.loads(upstream.bodies[-1]).get("stream"):
+            return web.json_response({"model": "big", "choices": [{"text": '"model": "big"'}]})
+        response = await open_stream(request)
+        await response.write(b'data: {"model":"big","choices":[{"text":"\\"model\\":\\"big\\""}]}\n\n' + DONE)
+        return response
+
+    upstream.completions = stream
+    engine = make_engine(aliases=("best",))
+    await engine.start()
+    async with run_here(engine, job(model="best")) as reply:
+        assert orjson.loads(await reply.read()) == {"model": "best", "choices": [{"text": '"model": "big"'}]}
+    async with run_here(engine, job(model="best", stream=True)) as reply:
+        told = await reply.read()
+    assert told == b'data: {"model":"best","choices":[{"text":"\\"model\\":\\"big\\""}]}\n\n' + DONE
+    async with run_here(engine, job(model="default")) as reply:
+        assert orjson.loads(await reply.read())["model"] == "big"

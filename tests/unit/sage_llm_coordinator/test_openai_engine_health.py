@@ -13,7 +13,7 @@ from sage_common.errors import (
     EngineFailedError,
     SageError,
 )
-from sage_control_plane.engines import EnginePhase
+from sage_control_plane.engines import EngineLoad, EnginePhase
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
@@ -148,3 +148,25 @@ async def test_a_stopped_engine_says_so(make_engine: Make) -> None:
     await engine.start()
     await engine.stop()
     assert engine.phase is EnginePhase.STOPPED
+
+
+async def test_the_servers_load_and_the_size_of_its_cache_are_known(
+    upstream: Any, make_engine: Make, eventually: Eventually
+) -> None:
+    upstream.page = (
+        'vllm:num_requests_running{engine="0"} 3.0\nvllm:num_requests_waiting{engine="0"} 1.0\n'
+        'vllm:cache_config_info{block_size="16",num_gpu_blocks="100"} 1.0\n'
+    )
+    engine = make_engine()
+    await engine.start()
+    await eventually(lambda: engine.load is not None)
+    assert engine.load == EngineLoad(running=3, waiting=1)
+    assert engine.spec.max_outstanding_tokens == 1600
+
+
+async def test_a_server_without_metrics_is_ready_and_its_load_unknown(make_engine: Make) -> None:
+    engine = make_engine()
+    await engine.start()
+    assert engine.phase is EnginePhase.READY
+    assert engine.load is None
+    assert engine.spec.max_outstanding_tokens == 0

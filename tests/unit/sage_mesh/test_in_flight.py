@@ -300,3 +300,69 @@ def test_the_record_is_given_back_when_the_request_ends() -> None:
     assert life.held.budget.used == len(life.received)
     life.held.close()
     assert life.held.budget.used == 0
+
+
+def token_frame(held: InFlight, seq: int, text: str, ids: list[int]) -> frame_pb2.Frame:
+    chunk = {"id": "a", "object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": None}]}
+    return frame_pb2.Frame(
+        request_id="r",
+        attempt=frame_pb2.Attempt(submission=held.message.submission, dispatch=1),
+        seq=seq,
+        head=frame_pb2.FrameHead(media=2, engine_id="e", resumable=True, tells_tokens=True) if not seq else None,
+        data=b"data: " + orjson.dumps(chunk) + b"\n\n",
+        token_ids=ids,
+    )
+
+
+def broken_end(held: InFlight, seq: int, completion_tokens: int = 0) -> frame_pb2.Frame:
+    usage = frame_pb2.Usage(prompt_tokens=5, completion_tokens=completion_tokens)
+    return frame_pb2.Frame(
+        request_id="r",
+        attempt=frame_pb2.Attempt(submission=held.message.submission, dispatch=1),
+        seq=seq,
+        end=frame_pb2.FrameEnd(error=BROKE_OFF, usage=usage),
+    )
+
+
+def test_the_tokens_told_by_all_engines_so_far_go_with_the_continuation() -> None:
+    life = Life(Endpoint.COMPLETIONS, orjson.dumps({"prompt": "p", "stream": True, "max_tokens": 9}))
+    held = life.held
+    held.take(token_frame(held, 0, "ä", [7, 8]), 0.0)
+    life.take()
+    held.take(token_frame(held, 1, "b", [9]), 0.0)
+    assert held.take(broken_end(held, 2), 0.0) is Outcome.BROKEN
+    assert not life.recover()
+    assert (list(held.message.told.ids), held.message.told.characters) == ([7, 8, 9], 2)
+    assert orjson.loads(held.message.body)["max_tokens"] == 6
+    held.take(token_frame(held, 0, "cd", [4]), 0.0)
+    life.take()
+    life.take()
+    assert held.take(broken_end(held, 1), 0.0) is Outcome.BROKEN
+    assert not life.recover()
+    assert (list(held.message.told.ids), held.message.told.characters) == ([7, 8, 9, 4], 4)
+
+
+def test_tokens_of_a_continuation_that_nobody_read_are_forgotten_with_it() -> None:
+    life = Life(Endpoint.COMPLETIONS, orjson.dumps({"prompt": "p", "stream": True}))
+    held = life.held
+    held.take(token_frame(held, 0, "a", [7]), 0.0)
+    life.take()
+    held.take(broken_end(held, 1), 0.0)
+    assert not life.recover()
+    held.take(token_frame(held, 0, "b", [8]), 0.0)
+    held.take(broken_end(held, 1), 0.0)
+    assert not life.recover()
+    assert list(held.message.told.ids) == [7]
+
+
+def test_the_engines_own_count_is_what_the_limit_is_reduced_by() -> None:
+    life = Life(Endpoint.COMPLETIONS, orjson.dumps({"prompt": "p", "stream": True, "max_tokens": 9}))
+    held = life.held
+    frame = token_frame(held, 0, "three words here", [])
+    frame.head.tells_tokens = False
+    held.take(frame, 0.0)
+    life.take()
+    held.take(broken_end(held, 1, completion_tokens=4), 0.0)
+    assert not life.recover()
+    assert orjson.loads(held.message.body)["max_tokens"] == 5
+    assert not held.message.HasField("told")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, InternalError, error_class
 from sage_control_plane import requests
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
 from sage_control_plane.requests import Attempt, Classification, Hints, Priority, RequestKind, ServiceClass
 from sage_mesh import wire
 
@@ -63,7 +63,8 @@ def test_an_engines_state_survives_the_wire() -> None:
     card = ModelCard("m", frozenset({RequestKind.EMBEDDING}), ("a",), 512, 384, "sage", "about")
     spec = EngineSpec("e", "openai", (card,), "pool", 7, 9, "http://x", (("zone", "a"),))
     running = RunningRequest("r", Attempt(1, 2**40), True, 5)
-    state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), 3, 0.5)
+    load = EngineLoad(4, 3, 0.5, 0.25, 0.125, 0.0625, 1.5)
+    state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), load)
     assert wire.state_from_wire(wire.state_to_wire(state), "executor") == state
 
 
@@ -92,3 +93,8 @@ def test_enumerations_have_the_wires_numbers() -> None:
         assert {prefix + member.name: member.value for member in enum} == {
             name: number for name, number in pb.items() if number
         }
+
+
+def test_an_engine_that_tells_no_load_does_not_seem_idle() -> None:
+    state = EngineState(EngineSpec("e", "openai", ()), load=None)
+    assert wire.state_from_wire(wire.state_to_wire(state), "executor").load is None

@@ -15,7 +15,7 @@ from sage_benchmark.simulated.engine_work import Emission, EngineWork
 from sage_benchmark.workload.arrival import Arrival
 from sage_common.errors import ErrorKind
 from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
 from sage_control_plane.manager import ControlPlaneManager
 from sage_control_plane.requests import Attempt, PendingRequest, RequestKind
 
@@ -238,7 +238,8 @@ class Simulation:
             for job in self.manager.engines[state.spec.engine_id].running.values()
             if model.holds(f"{job.request_id}/{job.attempt.dispatch}")
         )
-        return replace(state, running=running, engine_waiting=model.waiting, kv_cache_usage=model.kv_usage(now))
+        load = EngineLoad(model.running, model.waiting, model.kv_usage(now))
+        return replace(state, running=running, load=load)
 
     def _at(self, at: float, kind: str, number: int) -> None:
         self._sequence += 1

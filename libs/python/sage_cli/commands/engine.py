@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sage_cli.commands import engine_presets, engine_servers
+from sage_cli.commands import engine_lora, engine_presets, engine_servers
 
 if TYPE_CHECKING:
     from sage_client.management.results import EngineRegistration, EngineRemoval, EngineView
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Show, start, add, drain, stop engines while the mesh runs.", no_args_is_help=True)
 engine_servers.register(app)
 app.add_typer(engine_presets.app, name="preset")
+app.add_typer(engine_lora.app, name="lora")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EngineId = Annotated[str, typer.Argument(help="Id of the engine; `sage engine list` shows them.")]

@@ -111,7 +111,7 @@ def engine_view(engine: EngineState) -> EngineView:
         kinds=tuple(sorted({kind.name.lower() for card in spec.models for kind in card.kinds})),
         outstanding=len(engine.running),
         capacity=spec.max_concurrency,
-        waiting=engine.engine_waiting,
+        waiting=engine.load.waiting if engine.load else 0,
         reason=engine.reason,
     )
 

@@ -33,6 +33,8 @@ CALL_SECONDS = 10.0
 START_SECONDS = 30.0
 # What a removal may take beyond the wait for its requests: the engine's own stop.
 STOP_SECONDS = 20.0
+# A little longer than a coordinator waits for its engine.
+LORA_SECONDS = 70.0
 DRAIN_SECONDS = 30.0
 MOST_DRAIN_SECONDS = 3600.0
 
@@ -181,6 +183,30 @@ class MeshManagement:
             owner, lambda c: _coordinator(c).RemoveEngine(request, timeout=longest)
         )
         return EngineRemoval(engine_id, answer.aborted)
+
+    async def load_lora(self, engine_id: str, name: str, path: str) -> EngineView:
+        """Have an engine's server load the LoRA adapter at ``path`` on its machine, as the model ``name``.
+
+        Raises:
+            NotFoundError: no engine has this id.
+            UnprocessableError: it loads no adapters at run time.
+            InvalidRequestError: the server finds no adapter there.
+        """
+        owner, engine_id = await self._owner(engine_id)
+        request = llm_pb2.LoadLoraRequest(engine_id=engine_id, name=name, path=path)
+        answer: llm_pb2.LoadLoraResponse = await self._calls.at(
+            owner, lambda c: _coordinator(c).LoadLora(request, timeout=LORA_SECONDS)
+        )
+        return engine_view(state_from_wire(answer.engine, owner.instance_id))
+
+    async def unload_lora(self, engine_id: str, name: str) -> EngineView:
+        """Have it forget an adapter. Raises NotFoundError, UnprocessableError."""
+        owner, engine_id = await self._owner(engine_id)
+        request = llm_pb2.UnloadLoraRequest(engine_id=engine_id, name=name)
+        answer: llm_pb2.UnloadLoraResponse = await self._calls.at(
+            owner, lambda c: _coordinator(c).UnloadLora(request, timeout=LORA_SECONDS)
+        )
+        return engine_view(state_from_wire(answer.engine, owner.instance_id))
 
     async def explain(self, request_id: str) -> list[Explanation]:
         """What the schedulers decided about a request, the last to decide coming first. Raises NotFoundError."""

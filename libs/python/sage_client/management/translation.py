@@ -13,13 +13,13 @@ from sage_client.management.results import (
     EngineView,
     Explanation,
 )
-from sage_control_plane.engines import EngineState
+from sage_control_plane.engines import NO_LOAD, EngineState
 from sage_mesh.wire import classification_from_wire, state_from_wire
 
 
 def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> EngineView:
     """An engine as its executor describes it, without a scheduler's books."""
-    spec = state.spec
+    spec, load = state.spec, state.load or NO_LOAD
     return EngineView(
         engine_id=spec.engine_id,
         implementation=spec.implementation,
@@ -31,8 +31,8 @@ def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> En
         max_concurrency=spec.max_concurrency,
         max_outstanding_tokens=spec.max_outstanding_tokens,
         running=len(state.running),
-        waiting=state.engine_waiting,
-        kv_cache_usage=round(state.kv_cache_usage, 4),
+        waiting=load.waiting,
+        kv_cache_usage=round(load.kv_cache_usage, 4),
         url=spec.url,
         labels=dict(spec.labels),
         outstanding=len(state.running),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import exp
 from typing import NamedTuple
 
+from sage_control_plane.engines import EngineLoad
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
 from sage_control_plane.prediction.settings import PredictionSettings
 
@@ -122,6 +123,7 @@ class Forecast:
         running: requests outstanding.
         decoding: answers whose tokens are coming.
         prompt_share: share of the engine's time that prompts have taken of late, up to the last that was computed.
+        told_tpot_seconds: time between tokens of late, as the engine itself measures it; 0 when it does not tell.
     """
 
     __slots__ = (
@@ -141,6 +143,7 @@ class Forecast:
         "prompt_share",
         "queued_tokens",
         "running",
+        "told_tpot_seconds",
     )
 
     def __init__(self, settings: PredictionSettings, pool: LatencyFits) -> None:
@@ -160,6 +163,7 @@ class Forecast:
         self.running = 0
         self.decoding = 0
         self.kv_usage = 0.0
+        self.told_tpot_seconds = 0.0
 
     def advance(self, now: float) -> None:
         """Let the clocks run up to now; to be called before the load changes."""
@@ -169,6 +173,11 @@ class Forecast:
                 self._share_seconds += elapsed / self.decoding
                 self._decoding_seconds += elapsed * self.decoding
             self._at = now
+
+    def hear(self, told: EngineLoad | None) -> None:
+        """Take in what the engine says of itself; None when it has not of late."""
+        self.kv_usage = told.kv_cache_usage if told else 0.0
+        self.told_tpot_seconds = told.inter_token_seconds if told else 0.0
 
     @property
     def half_a_prompt_seconds(self) -> float:
@@ -220,9 +229,13 @@ class Forecast:
         return fit.step_seconds(decoding, self.kv_usage) if fit.trusted else None
 
     def tpot_seconds(self) -> float | None:
-        """Expected time between tokens with one more answer and the prompts that wait; None as for ``step_seconds``."""
+        """Expected time between tokens with one more answer and the prompts that wait; None as for ``step_seconds``.
+
+        An engine that measures itself is taken at its word until enough was seen here: a scheduler that has just
+        taken over, or been started, would else know nothing of engines that have run for days.
+        """
         step = self.step_seconds(self.decoding + 1)
-        return None if step is None else step + self.prompt_seconds()
+        return self.told_tpot_seconds or None if step is None else step + self.prompt_seconds()
 
     def wait_seconds(self, generates: bool) -> float | None:
         """Expected wait for what is on the engine already; None while nothing trustworthy is known."""

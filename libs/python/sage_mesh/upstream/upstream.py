@@ -160,6 +160,17 @@ class Upstream:
             problem = f"{where} did not answer with a list of models but with {shown!r}"
             raise NotServingError(problem, status=status) from None
 
+    async def metrics(self) -> bytes:
+        """Read the server's Prometheus page, from ``/metrics`` beside ``/v1``.
+
+        Raises:
+            NotServingError: it has none, or did not answer.
+        """
+        status, body = await self._get("/metrics")
+        if status != 200:
+            raise NotServingError(f"GET {self._root}/metrics answered {status}", status=status)
+        return body
+
     async def _get(self, path: str) -> tuple[int, bytes]:
         url = self._root + path
         timeout = aiohttp.ClientTimeout(total=self._timeouts.health)
@@ -186,6 +197,7 @@ def _card(entry: dict[str, object]) -> ModelCard:
         kinds=_kinds(entry.get("kinds")),
         max_context_tokens=context if isinstance(context, int) and context > 0 else 0,
         owned_by=str(entry.get("owned_by") or "unknown"),
+        parent=str(entry.get("parent") or ""),
     )
 
 

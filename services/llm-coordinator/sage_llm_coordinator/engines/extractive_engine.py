@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint
 from sage_libs.extractive import rank_sentences, split_sentences
 from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, read_request
 from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tokens, text_tokens
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_objects import AnswerObjects
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_mesh.engine_host import EngineJob, ReplyWriter
@@ -87,6 +88,16 @@ class ExtractiveEngine:
     @property
     def reason(self) -> str:
         return "" if self._embedder.ready else "waits for an embedding engine, with which it ranks sentences"
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """None: it has no server and no queue."""
+        return None
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """None: there is no model to adapt."""
+        return None
 
     async def start(self) -> None:
         """Nothing to load: it is ready whenever an embedding engine of the mesh is."""

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
-import orjson
-
-from sage_common.errors import EngineFailedError, InvalidRequestError, SageError, UnavailableError
+from sage_common.errors import InvalidRequestError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
-from sage_llm_coordinator.engines.usage_scan import StreamTail
+from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
+from sage_llm_coordinator.engines.load_watch import LoadWatch
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
+from sage_llm_coordinator.engines.passage import Passage
 from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import read_usage
 from sage_mesh.upstream.health_record import HealthRecord
-from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
-from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
-from sage_mesh.whole_events import WholeEvents
 
 log = get_logger(__name__)
 
 # The list of models is read again after so many health checks: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES = 15
 BURST_SECONDS = 0.05
-# Servers that take up an assistant's unfinished message (``continue_final_message``), by what they call themselves in
-# /v1/models. Others may refuse it, or answer anew.
-CONTINUING_SERVERS = frozenset({"vllm", "sglang", "sage-simulated"})
 _CONTINUATION = b'"continue_final_message":true'
 # What is passed on, if one of the server's models is for it.
 PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
@@ -54,6 +45,7 @@ class OpenAiEngine:
         check_seconds: between health checks.
         kinds: what its models are for, asked when they are discovered; empty goes by the server's list.
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
+        load_watch: knows the server's load; None leaves it unknown.
     """
 
     def __init__(
@@ -66,6 +58,7 @@ class OpenAiEngine:
         check_seconds: float = 2.0,
         continues_chats: bool | None = None,
         kinds: Callable[[], frozenset[RequestKind]] = frozenset,
+        load_watch: LoadWatch | None = None,
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
@@ -73,18 +66,33 @@ class OpenAiEngine:
         self._check_seconds = check_seconds
         self._continues_chats = continues_chats
         self._kinds = kinds
+        self._load_watch = load_watch
         self._health = HealthRecord()
         self._ready = asyncio.Event()
         self._look_now = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._answered = False
+        self._lora = LoraAdapters(spec.engine_id, upstream, self._discover)
+        self._passage = Passage(spec.engine_id, upstream, self._look_now.set)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         self._spec = replace(spec, models=(given,)) if only_model else spec
 
     @property
     def spec(self) -> EngineSpec:
+        tokens = self._load_watch.cache_tokens if self._load_watch else 0
+        if tokens and self._spec.max_outstanding_tokens != tokens:
+            self._spec = replace(self._spec, max_outstanding_tokens=tokens)
         return self._spec
+
+    @property
+    def load(self) -> EngineLoad | None:
+        return self._load_watch.load if self._load_watch else None
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """Loads and unloads adapters."""
+        return self._lora
 
     @property
     def phase(self) -> EnginePhase:
@@ -105,9 +113,13 @@ class OpenAiEngine:
         """Watch the server from now on; return when it has answered for the first time."""
         self._upstream.open()
         self._watching = asyncio.create_task(self._watch(), name=f"watch-{self._spec.engine_id}")
+        if self._load_watch is not None:
+            self._load_watch.start()
         await self._ready.wait()
 
     async def stop(self) -> None:
+        if self._load_watch is not None:
+            await self._load_watch.stop()
         self._stopped = True
         if self._watching is not None:
             await end_tasks(self._watching)
@@ -130,60 +142,11 @@ class OpenAiEngine:
                 code="engine_cannot_continue",
                 retryable=True,
             )
-        body = with_model(job.body, job.model)
-        headers = _headers(job)
-        try:
-            # Leaving this block early, by cancellation too, closes the connection; that is how a server learns that
-            # it can stop generating.
-            async with self._upstream.post(job.endpoint.path, body, headers) as response:
-                await self._pass_on(response, reply, job)
-        except asyncio.TimeoutError:
-            raise self._broken("did not answer in time") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._broken(f"broke off: {error or type(error).__name__}") from None
+        await self._passage.run(job, reply, self._spec.card(job.model), continuable=self._continues(job))
 
     def _serves(self, endpoint: Endpoint) -> bool:
         kind = PASSED_ON.get(endpoint)
         return kind is not None and any(kind in card.kinds for card in self._spec.models)
-
-    async def _pass_on(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
-        if response.status != 200:
-            raise await self._refused(response)
-        if response.content_type == "text/event-stream":
-            await self._pass_stream(response, reply, job)
-            return
-        data = await response.read()
-        try:
-            value = _read_json(data)
-        except ValueError:
-            raise self._broken(f"answered with {response.content_type!r} that is not JSON: {data[:80]!r}") from None
-        reply.head(Media.JSON, model=job.model)
-        reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
-        reply.data(data)
-
-    async def _pass_stream(self, response: aiohttp.ClientResponse, reply: ReplyWriter, job: EngineJob) -> None:
-        tail = StreamTail()
-        whole = WholeEvents()
-        begun = False
-        async for piece in response.content.iter_any():
-            tail.take(piece)
-            events = whole.feed(piece)
-            if not events:
-                continue
-            healthy, error = split_at_error(events, self._spec.engine_id)
-            if healthy and not begun:
-                begun = True
-                reply.head(Media.EVENT_STREAM, model=job.model, continuable=self._continues(job))
-            if healthy:
-                reply.data(healthy)
-            if error is not None:
-                self._look_now.set()
-                raise error
-        if (rest := whole.rest()) and begun:
-            reply.data(rest)
-        reply.usage(tail.usage())
-        if not tail.done:
-            raise self._broken("ended its stream without [DONE]")
 
     def _continues(self, job: EngineJob) -> bool:
         """Whether the server goes on with an answer whose start is given; to a completion's prompt any does."""
@@ -191,18 +154,10 @@ class OpenAiEngine:
             return True
         if self._continues_chats is not None:
             return self._continues_chats
-        return any(card.name == job.model and card.owned_by in CONTINUING_SERVERS for card in self._spec.models)
+        return self._owner(job.model) in CONTINUING_SERVERS
 
-    async def _refused(self, response: aiohttp.ClientResponse) -> SageError:
-        body = await response.content.read(MAX_ERROR_BYTES)
-        error = upstream_error(self._spec.engine_id, response.status, body, response.headers.get("Retry-After"))
-        if isinstance(error, EngineFailedError):
-            self._look_now.set()
-        return error
-
-    def _broken(self, what: str) -> EngineFailedError:
-        self._look_now.set()
-        return EngineFailedError(f"engine {self._spec.engine_id!r} at {self._upstream.root} {what}", retryable=True)
+    def _owner(self, model: str) -> str:
+        return next((card.owned_by for card in self._spec.models if card.name == model), "")
 
     # What follows watches the server.
 
@@ -236,8 +191,10 @@ class OpenAiEngine:
                 return  # without a list, the model is taken at the operator's word
             raise
         if self._only_model:
-            found = tuple(card for card in found if card.name == self._only_model)
-        if not found:
+            # Adapters of the one model are models of the engine, too.
+            found = tuple(card for card in found if self._only_model in (card.name, card.parent))
+            found = tuple(sorted(found, key=lambda card: card.name != self._only_model))
+        if not found or (self._only_model and found[0].name != self._only_model):
             what = f"has no model {self._only_model!r}" if self._only_model else "lists no model"
             raise NotServingError(f"{self._upstream.root} {what}", status=200)
         found = (replace(found[0], aliases=self._aliases), *found[1:])
@@ -266,20 +223,3 @@ class OpenAiEngine:
         finally:
             timer.cancel()
         self._look_now.clear()
-
-
-def _headers(job: EngineJob) -> dict[str, str]:
-    """The headers that let an engine's logs and traces be matched; an id that no header can hold is left out."""
-    named = {"X-Request-Id": job.request_id, "traceparent": job.traceparent}
-    return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}
-
-
-def _read_json(data: bytes) -> Any:
-    """Read an engine's answer. Raises ValueError.
-
-    A model may emit half of a surrogate pair, which Python's own parser takes and orjson does not.
-    """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return json.loads(data)

@@ -11,8 +11,9 @@ from sage_common.clock import Clock
 from sage_common.errors import SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineSpec
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec
 from sage_control_plane.requests import RequestKind
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.servers.server_log import ServerLog
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
@@ -103,6 +104,16 @@ class VllmEngine:
     def log_file(self) -> Path | None:
         """The log of its present or last server; None before the first."""
         return Path(self._held.kept.record.log_file) if self._held else None
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """What the present life of the server says of its load."""
+        return self._client.load
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """The adapters of the present life of the server."""
+        return self._client.lora
 
     async def start(self) -> None:
         """Start the server and keep it running from now on; return when it first answers."""

@@ -40,7 +40,7 @@ REPORT_EVENT_FAILED: ReportEvent
 REPORT_EVENT_CANCELLED: ReportEvent
 
 class ModelCard(_message.Message):
-    __slots__ = ("name", "aliases", "kinds", "max_context_tokens", "dimensions", "owned_by", "description")
+    __slots__ = ("name", "aliases", "kinds", "max_context_tokens", "dimensions", "owned_by", "description", "parent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class ModelCard(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     OWNED_BY_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     kinds: _containers.RepeatedScalarFieldContainer[_request_pb2.RequestKind]
@@ -55,7 +56,8 @@ class ModelCard(_message.Message):
     dimensions: int
     owned_by: str
     description: str
-    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[_request_pb2.RequestKind, str]]] = ..., max_context_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., owned_by: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+    parent: str
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[_request_pb2.RequestKind, str]]] = ..., max_context_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., owned_by: _Optional[str] = ..., description: _Optional[str] = ..., parent: _Optional[str] = ...) -> None: ...
 
 class EngineSpec(_message.Message):
     __slots__ = ("engine_id", "implementation", "pool", "models", "max_concurrency", "max_outstanding_tokens", "url", "labels")
@@ -97,20 +99,32 @@ class RunningRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., started_replying: _Optional[bool] = ..., tokens: _Optional[int] = ...) -> None: ...
 
 class EngineState(_message.Message):
-    __slots__ = ("spec", "phase", "reason", "running", "engine_waiting", "kv_cache_usage")
+    __slots__ = ("spec", "phase", "reason", "running", "engine_waiting", "kv_cache_usage", "load_known", "engine_running", "prefix_hit_rate", "first_token_seconds", "inter_token_seconds", "engine_queue_seconds")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     ENGINE_WAITING_FIELD_NUMBER: _ClassVar[int]
     KV_CACHE_USAGE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_HIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INTER_TOKEN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     spec: EngineSpec
     phase: EnginePhase
     reason: str
     running: _containers.RepeatedCompositeFieldContainer[RunningRequest]
     engine_waiting: int
     kv_cache_usage: float
-    def __init__(self, spec: _Optional[_Union[EngineSpec, _Mapping]] = ..., phase: _Optional[_Union[EnginePhase, str]] = ..., reason: _Optional[str] = ..., running: _Optional[_Iterable[_Union[RunningRequest, _Mapping]]] = ..., engine_waiting: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ...) -> None: ...
+    load_known: bool
+    engine_running: int
+    prefix_hit_rate: float
+    first_token_seconds: float
+    inter_token_seconds: float
+    engine_queue_seconds: float
+    def __init__(self, spec: _Optional[_Union[EngineSpec, _Mapping]] = ..., phase: _Optional[_Union[EnginePhase, str]] = ..., reason: _Optional[str] = ..., running: _Optional[_Iterable[_Union[RunningRequest, _Mapping]]] = ..., engine_waiting: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ..., load_known: _Optional[bool] = ..., engine_running: _Optional[int] = ..., prefix_hit_rate: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., inter_token_seconds: _Optional[float] = ..., engine_queue_seconds: _Optional[float] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("executor_id", "service", "sequence", "interval_ms", "engines", "leaving")

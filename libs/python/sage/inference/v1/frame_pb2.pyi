@@ -133,7 +133,7 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., truncated_inputs: _Optional[int] = ..., engine_time: _Optional[_Union[EngineTime, _Mapping]] = ...) -> None: ...
 
 class FrameHead(_message.Message):
-    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable")
+    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable", "tells_tokens")
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +142,7 @@ class FrameHead(_message.Message):
     VECTOR_COUNT_FIELD_NUMBER: _ClassVar[int]
     VECTOR_DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
+    TELLS_TOKENS_FIELD_NUMBER: _ClassVar[int]
     media: Media
     engine_id: str
     queue_us: int
@@ -150,7 +151,8 @@ class FrameHead(_message.Message):
     vector_count: int
     vector_dimensions: int
     resumable: bool
-    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ...) -> None: ...
+    tells_tokens: bool
+    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ..., tells_tokens: _Optional[bool] = ...) -> None: ...
 
 class FrameEnd(_message.Message):
     __slots__ = ("error", "usage")
@@ -161,7 +163,7 @@ class FrameEnd(_message.Message):
     def __init__(self, error: _Optional[_Union[ErrorDetail, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("request_id", "attempt", "seq", "data", "head", "end", "held", "beside")
+    __slots__ = ("request_id", "attempt", "seq", "data", "head", "end", "held", "token_ids", "beside")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +171,7 @@ class Frame(_message.Message):
     HEAD_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     BESIDE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: Attempt
@@ -177,8 +180,9 @@ class Frame(_message.Message):
     head: FrameHead
     end: FrameEnd
     held: bool
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
     beside: int
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., head: _Optional[_Union[FrameHead, _Mapping]] = ..., end: _Optional[_Union[FrameEnd, _Mapping]] = ..., held: _Optional[bool] = ..., beside: _Optional[int] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., head: _Optional[_Union[FrameHead, _Mapping]] = ..., end: _Optional[_Union[FrameEnd, _Mapping]] = ..., held: _Optional[bool] = ..., token_ids: _Optional[_Iterable[int]] = ..., beside: _Optional[int] = ...) -> None: ...
 
 class FrameBatch(_message.Message):
     __slots__ = ("items",)

@@ -175,3 +175,33 @@ class EngineLogsResponse(_message.Message):
     LINES_FIELD_NUMBER: _ClassVar[int]
     lines: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, lines: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LoadLoraRequest(_message.Message):
+    __slots__ = ("engine_id", "name", "path")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    name: str
+    path: str
+    def __init__(self, engine_id: _Optional[str] = ..., name: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class LoadLoraResponse(_message.Message):
+    __slots__ = ("engine",)
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    engine: _engine_pb2.EngineState
+    def __init__(self, engine: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ...) -> None: ...
+
+class UnloadLoraRequest(_message.Message):
+    __slots__ = ("engine_id", "name")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    name: str
+    def __init__(self, engine_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class UnloadLoraResponse(_message.Message):
+    __slots__ = ("engine",)
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    engine: _engine_pb2.EngineState
+    def __init__(self, engine: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ...) -> None: ...

@@ -75,6 +75,16 @@ class LlmServiceStub:
                 request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsRequest.SerializeToString,
                 response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsResponse.FromString,
                 _registered_method=True)
+        self.LoadLora = channel.unary_unary(
+                '/sage.llm.v1.LlmService/LoadLora',
+                request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.LoadLoraRequest.SerializeToString,
+                response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.LoadLoraResponse.FromString,
+                _registered_method=True)
+        self.UnloadLora = channel.unary_unary(
+                '/sage.llm.v1.LlmService/UnloadLora',
+                request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.UnloadLoraRequest.SerializeToString,
+                response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.UnloadLoraResponse.FromString,
+                _registered_method=True)
 
 
 class LlmServiceServicer:
@@ -138,6 +148,20 @@ class LlmServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadLora(self, request, context):
+        """LoadLora has an engine's server load a LoRA adapter, which becomes a model of the engine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadLora(self, request, context):
+        """UnloadLora has it forget the adapter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LlmServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +204,16 @@ def add_LlmServiceServicer_to_server(servicer, server):
                     servicer.EngineLogs,
                     request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsRequest.FromString,
                     response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsResponse.SerializeToString,
+            ),
+            'LoadLora': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadLora,
+                    request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.LoadLoraRequest.FromString,
+                    response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.LoadLoraResponse.SerializeToString,
+            ),
+            'UnloadLora': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadLora,
+                    request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.UnloadLoraRequest.FromString,
+                    response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.UnloadLoraResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -399,6 +433,60 @@ class LlmService:
             '/sage.llm.v1.LlmService/EngineLogs',
             sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsRequest.SerializeToString,
             sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadLora(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.llm.v1.LlmService/LoadLora',
+            sage_dot_llm_dot_v1_dot_llm__pb2.LoadLoraRequest.SerializeToString,
+            sage_dot_llm_dot_v1_dot_llm__pb2.LoadLoraResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadLora(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.llm.v1.LlmService/UnloadLora',
+            sage_dot_llm_dot_v1_dot_llm__pb2.UnloadLoraRequest.SerializeToString,
+            sage_dot_llm_dot_v1_dot_llm__pb2.UnloadLoraResponse.FromString,
             options,
             channel_credentials,
             insecure,

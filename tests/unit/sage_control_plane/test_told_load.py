@@ -1,0 +1,44 @@
+"""What engines say of their own load narrows credits and stands in for what was not yet seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fixtures.control_plane import Pool, engine, forecast, request
+
+from sage_control_plane.engines import EngineLoad
+from sage_control_plane.settings import ControlSettings
+
+TIGHT = ControlSettings(headroom=0.0)
+
+
+def test_an_engine_that_keeps_requests_waiting_gets_no_more() -> None:
+    state = engine("a", concurrency=8)
+    pool = Pool(state, settings=TIGHT)
+    pool.submit(*(request(str(n), pool.now) for n in range(4)))
+    pool.manager.engine_updated(replace(state, load=EngineLoad(running=2, waiting=2)), pool.now)
+    assert pool.submit(request("more", pool.now)) == []
+
+
+def test_a_load_that_is_not_known_any_more_leaves_the_credits_alone() -> None:
+    state = engine("a", concurrency=8)
+    pool = Pool(state, settings=TIGHT)
+    pool.submit(*(request(str(n), pool.now) for n in range(4)))
+    pool.manager.engine_updated(replace(state, load=EngineLoad(running=2, waiting=2)), pool.now)
+    pool.manager.engine_updated(replace(state, load=None), pool.now)
+    pool.submit(*(request(f"more-{n}", pool.now) for n in range(4)))
+    assert len(pool.running) == 8
+
+
+def test_an_engines_own_word_on_its_pace_counts_until_enough_was_seen_here() -> None:
+    book = forecast()
+    assert book.tpot_seconds() is None
+    book.hear(EngineLoad(inter_token_seconds=0.02))
+    assert book.tpot_seconds() == 0.02
+    for _ in range(100):
+        book.learn_tpot(1, 0.05)
+    seen = book.tpot_seconds()
+    assert seen is not None
+    assert abs(seen - 0.05) < 0.01
+    book.hear(None)
+    assert book.kv_usage == 0.0
