@@ -89,7 +89,7 @@ def test_every_linear_layer_implementation_gives_the_same_values() -> None:
 
     generator = torch.Generator().manual_seed(3)
     weight, bias, x = (torch.randn(shape, generator=generator) for shape in ((48, 32), (48,), (7, 32)))
-    assert fastest_linear(32, 48) in (PLAIN, PACKED)
+    assert fastest_linear(32, 48, torch.float32, torch.device("cpu")) in (PLAIN, PACKED)
     for gelu in (False, True):
         expected = torch.nn.functional.linear(x, weight, bias)
         expected = torch.nn.functional.gelu(expected) if gelu else expected
