@@ -1,4 +1,4 @@
-"""A model on ONNX Runtime: fp32, or int8 weights with activations quantised as they come. Imports no torch."""
+"""A model on ONNX Runtime: fp32, or int8. Reads an export; imports no torch."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ ONNX = ExportForm(
     "onnx",
     "sage_embed_executor.exports.onnx_export",
     "onnxruntime",
-    {Precision.FP32: (*_TRACING, "onnx"), Precision.INT8: (*_TRACING, "onnx", "onnxruntime")},
+    {Precision.FP32: (*_TRACING, "onnx"), Precision.INT8: (*_TRACING, "onnx", "onnx-ir", "onnxruntime")},
     revision=1,
 )
 FORMS = {form.name: form for form in (OPENVINO, ONNX)}

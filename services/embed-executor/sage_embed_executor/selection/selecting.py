@@ -151,7 +151,13 @@ def _try_all(folder: ModelFolder, wish: Wish, found: list[Candidate], children: 
 
 
 def _try(
-    candidate: Candidate, folder: ModelFolder, wish: Wish, reference: Path, budgets: Sequence[int], best: float, children: ChildRunner
+    candidate: Candidate,
+    folder: ModelFolder,
+    wish: Wish,
+    reference: Path,
+    budgets: Sequence[int],
+    best_so_far: float,
+    children: ChildRunner,
 ) -> Trial:
     log.info("trying a backend", candidate=str(candidate))
     if candidate.precision is not Precision.FP32 and not reference.exists():
@@ -165,7 +171,7 @@ def _try(
         "threads": wish.threads,
         "budgets": budgets,
         "reference": str(reference),
-        "best_so_far": best,
+        "best_so_far": best_so_far,
     }
     try:
         return Trial(candidate, **children.run(_CHILD, request, TRIAL_SECONDS))

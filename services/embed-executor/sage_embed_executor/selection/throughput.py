@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sage_control_plane.batching import BatchLimits, LengthAwareQueue
-from sage_embed_executor.backends.backend import EmbeddingBackend
+from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime
 from sage_embed_executor.tokenizer import TokenIds
 
 BUDGETS = (256, 512, 1024, 2048, 4096)
@@ -18,6 +18,8 @@ HOPELESS = 0.3
 # For one short text; processors that emulate bf16 take seconds for what others do in 3 ms.
 PROBE_SECONDS = 0.5
 PASSES = 3
+# How much longer than it should something may take before that is its own fault.
+DISTURBANCE = 3
 
 
 def give_up_reason(backend: EmbeddingBackend, inputs: Sequence[TokenIds]) -> str:
@@ -31,9 +33,12 @@ def give_up_reason(backend: EmbeddingBackend, inputs: Sequence[TokenIds]) -> str
 
 
 def tokens_per_second(
-    backend: EmbeddingBackend, inputs: Sequence[TokenIds], streams: int, token_budget: int, best_so_far: float = 0.0
+    backend: EmbeddingBackend, inputs: Sequence[TokenIds], runtime: Runtime, token_budget: int, best_so_far: float = 0.0
 ) -> float:
     """Tokens without padding that a backend computes in a second with all streams; 0 where it was given up.
+
+    On processors, seconds are those that this process computed, shared out over its threads: what else runs on the
+    machine changes them little, where wall time varied threefold. On a device they are wall time.
 
     Args:
         best_so_far: of another candidate; far below it there is nothing to measure.
@@ -44,7 +49,7 @@ def tokens_per_second(
     best = float("inf")
     # The first pass also makes the backend's kernels for these shapes; of the others the least disturbed counts.
     for _ in range(PASSES):
-        best = min(best, _run(backend, batches, streams, limit))
+        best = min(best, _run(backend, batches, runtime, limit))
         if best >= limit:
             return 0.0
     return tokens / best
@@ -68,16 +73,19 @@ def _batches(inputs: Sequence[TokenIds], limits: BatchLimits) -> list[list[Token
     return batches
 
 
-def _run(backend: EmbeddingBackend, batches: Sequence[list[TokenIds]], streams: int, limit_seconds: float) -> float:
-    """Seconds for all batches with a number of streams, or at least the limit once that is reached."""
+def _run(backend: EmbeddingBackend, batches: Sequence[list[TokenIds]], runtime: Runtime, limit_seconds: float) -> float:
+    """Seconds for all batches with all streams, or infinity once it takes far longer than the limit."""
     waiting = iter(batches)
     lock = threading.Lock()
     failures: list[Exception] = []
-    began = time.perf_counter()
+    began, computed_before = time.perf_counter(), time.process_time()
+
+    def late() -> bool:
+        return time.perf_counter() - began > limit_seconds * DISTURBANCE
 
     def stream() -> None:
         try:
-            while time.perf_counter() - began < limit_seconds:
+            while not late():
                 with lock:
                     batch = next(waiting, None)
                 if batch is None:
@@ -86,11 +94,15 @@ def _run(backend: EmbeddingBackend, batches: Sequence[list[TokenIds]], streams: 
         except Exception as error:  # raised again below, where somebody sees it
             failures.append(error)
 
-    threads = [threading.Thread(target=stream) for _ in range(streams)]
+    threads = [threading.Thread(target=stream) for _ in range(runtime.streams)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
-    return time.perf_counter() - began
+    if late():
+        return float("inf")
+    if runtime.device != "cpu":
+        return time.perf_counter() - began
+    return (time.process_time() - computed_before) / (runtime.streams * runtime.threads)

@@ -40,9 +40,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         return {"problem": problem}
     # Every other one: the lengths are mixed all the same.
     sample, best = inputs[::2], request["best_so_far"]
-    speeds = {
-        budget: tokens_per_second(backend, sample, request["streams"], budget, best) for budget in request["budgets"]
-    }
+    speeds = {budget: tokens_per_second(backend, sample, runtime, budget, best) for budget in request["budgets"]}
     budget = best_token_budget(speeds)
     if not speeds[budget]:
         return {"problem": f"given up: far below {best:.0f} tokens/s"}
