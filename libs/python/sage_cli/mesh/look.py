@@ -113,6 +113,7 @@ def engine_view(engine: EngineState) -> EngineView:
         capacity=spec.max_concurrency,
         waiting=engine.engine_waiting,
         reason=engine.reason,
+        labels=dict(spec.labels),
     )
 
 
