@@ -17,12 +17,13 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from fixtures.seen_answer import Seen, seen_in_stream, take
 from fixtures.steady_answer import events, read_asked
 from fixtures.steady_upstream import UpstreamProcess, steady_upstream
 
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_control_plane.requests import Endpoint
-from sage_mesh.sse import DONE, SseParser
+from sage_mesh.sse import SseParser
 
 STREAMS = 20
 TOKENS = 120
@@ -72,19 +73,6 @@ async def both_ready(mesh: IsolatedMesh) -> None:
             await asyncio.sleep(0.05)
 
 
-@dataclass
-class Seen:
-    """What one client saw."""
-
-    text: str = ""
-    roles: int = 0
-    ids: frozenset[tuple[object, ...]] = frozenset()
-    finish: str = ""
-    usage: tuple[int, int] = (0, 0)
-    ended: int = 0
-    error: str = ""
-
-
 async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: Seen) -> str:
     """Stream one answer into ``seen``; return the engine that began it."""
     parser = SseParser()
@@ -95,24 +83,6 @@ async def listen(session: aiohttp.ClientSession, url: str, path: str, body: byte
             for event in parser.feed(piece):
                 take(event.data, seen)
         return response.headers["x-sage-engine"]
-
-
-def take(data: str, seen: Seen) -> None:
-    if data == DONE:
-        seen.ended += 1
-        return
-    chunk: dict[str, Any] = orjson.loads(data)
-    if "error" in chunk:
-        seen.error = chunk["error"]["message"]
-        return
-    seen.ids |= {(chunk["id"], chunk["created"], chunk["model"])}
-    if chunk.get("usage"):
-        seen.usage = (chunk["usage"]["prompt_tokens"], chunk["usage"]["completion_tokens"])
-    for choice in chunk["choices"]:
-        delta = choice.get("delta", choice)
-        seen.roles += "role" in delta
-        seen.text += delta.get("content") or delta.get("text") or ""
-        seen.finish = choice["finish_reason"] or seen.finish
 
 
 def request_of(number: int) -> tuple[Endpoint, bytes]:
@@ -127,10 +97,7 @@ def request_of(number: int) -> tuple[Endpoint, bytes]:
 
 
 def uninterrupted(endpoint: Endpoint, body: bytes) -> Seen:
-    seen = Seen()
-    for event in SseParser().feed(b"".join(events(read_asked(endpoint, body), "x", 1))):
-        take(event.data, seen)
-    return seen
+    return seen_in_stream(b"".join(events(read_asked(endpoint, body), "x", 1)))
 
 
 async def stream_through_a_kill(

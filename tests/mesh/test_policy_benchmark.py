@@ -14,11 +14,12 @@ from sage_benchmark.workload.load_settings import LoadSettings
 @pytest.mark.timeout(150)
 def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
     load = LoadSettings(engines=1, seconds=3.0, load=0.8)
-    plan = ComparisonPlan(load, repetitions=1, seed=7, warm_up_seconds=1.0)
+    plan = ComparisonPlan((load,), repetitions=1, seed=7, warm_up_seconds=1.0)
     said: list[str] = []
     report = run_policies(plan, ["fifo", "hybrid"], "sage bench policies", said.append)
     sent = len(load.arrivals(EngineModelConfig(), 7))
-    for system in report.systems:
+    live, simulated = report.systems[:2], report.systems[2:]
+    for system in live:
         [run] = system.runs
         assert run.requests == sent
         assert run.errors == {}
@@ -26,6 +27,11 @@ def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
         assert {"embedding", "interactive"} <= run.by_class.keys()
         assert {"gateway", "classifier", "scheduler", "llm-coordinator"} <= system.cpu_seconds.keys()
         assert system.cpu_seconds["scheduler"] > 0
-    assert [system.name for system in report.systems] == ["fifo", "hybrid"]
-    assert len(said) == 2
+        assert system.cpu_seconds["simulated engines"] > 0
+    assert [system.name for system in live] == ["fifo", "hybrid"]
+    assert [system.name for system in simulated] == ["fifo, simulated", "hybrid, simulated"]
+    assert all(run.requests == sent for system in simulated for run in system.runs)
+    assert {(item.system, item.group) for item in report.agreements} >= {("fifo", "all"), ("hybrid", "interactive")}
+    assert [timeline.title.partition(":")[0] for timeline in report.timelines] == ["fifo", "hybrid"]
+    assert len(said) == 4
     assert "| hybrid |" in render_markdown(report)

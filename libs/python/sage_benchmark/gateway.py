@@ -19,6 +19,7 @@ import uvloop
 
 from sage_benchmark.http_load import Load, percentile, post, run_load
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.report.bar import Bar
 
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"static","messages":[{"role":"user","content":"Say something."}]}'
@@ -44,22 +45,6 @@ class GatewayPlan:
     stream_gap_ms: float = 20.0
     concurrencies: tuple[int, ...] = (1, 16, 64)
     repetitions: int = 3
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A figure beside what it has to reach. ``at_most`` says which side of the bar is good."""
-
-    name: str
-    value: float
-    bar: float
-    unit: str
-    at_most: bool = True
-
-    @property
-    def reached(self) -> bool:
-        """Whether the figure is on the good side."""
-        return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 
 @dataclass(frozen=True)

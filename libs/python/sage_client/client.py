@@ -161,9 +161,7 @@ class AsyncUnifiedInferenceClient:
     ) -> None:
         await self.close()
 
-    async def _stream(
-        self, endpoint: Endpoint, body: dict[str, Any], options: CallOptions
-    ) -> AsyncIterator[TextPiece]:
+    async def _stream(self, endpoint: Endpoint, body: dict[str, Any], options: CallOptions) -> AsyncIterator[TextPiece]:
         body = {"stream_options": {"include_usage": True}, **body, "stream": True}
         async with self._transport.stream(self._call(endpoint, body, options)) as answer:
             async for piece in text_pieces(answer):
@@ -207,6 +205,4 @@ async def _open_transport(target: str, api_key: str, max_connections: int, *, ke
         from sage_client.ring import open_ring_transport
 
         return await open_ring_transport(load(NatsSettings, url=target))
-    raise ConfigurationError(
-        f"target {target!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)"
-    )
+    raise ConfigurationError(f"target {target!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)")

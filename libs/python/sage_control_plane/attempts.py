@@ -31,6 +31,13 @@ class Attempts:
         hedge = self._ledger.hedges.get(request_id)
         return hedge if hedge is not None and hedge.attempt == attempt else None
 
+    def on_engine(self, request_id: str, engine_id: str) -> Job | None:
+        """The job whose attempt runs on this engine."""
+        for job in (self._ledger.jobs.get(request_id), self._ledger.hedges.get(request_id)):
+            if job is not None and job.state is JobState.RUNNING and job.engine_id == engine_id:
+                return job
+        return None
+
     def first_token(self, job: Job, now: float, ttft_seconds: float) -> None:
         """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
         if job.begun:
@@ -54,31 +61,38 @@ class Attempts:
         book.breaker.succeeded()
         self._settle(job, used, engine_seconds)
         ledger.freed(book)
+        self._hedging.completed(job)
         ledger.end(job, Outcome.FINISHED, now)
 
     def failed(self, job: Job, error: SageError, now: float, *, started_replying: bool) -> None:
-        """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
+        """An attempt failed; with another running, only that. Else a retryable failure is tried on another engine,
+        unless bytes have left."""
         ledger = self._ledger
         ledger.log.attempt_failed(job.request_id, job.attempt, error)
         book = ledger.release(job)
         self._blame(book, error, now)
         ledger.freed(book)
+        if self._hedging.survives(job, now):
+            return
         if not started_replying and error.retryable:
             self._recovery.failed(job, error, now)
             return
-        # The executor has given the error to the edge as the answer.
-        self._hedging.ended(job)
         self._refund(job)
-        ledger.end(job, Outcome.FAILED, now)
+        if job.hedged and not started_replying:
+            # The edge has had the executor's error, but waits for another attempt unless it is told that none runs.
+            ledger.refuse(job.request_id, job.submission, error, now)
+        else:
+            # The executor has given the error to the edge as the answer.
+            ledger.end(job, Outcome.FAILED, now)
 
     def cancelled(self, job: Job, now: float) -> None:
-        """An attempt was stopped because somebody said so: the request ends."""
+        """An attempt was stopped because somebody said so: the request ends, unless another attempt runs."""
         ledger = self._ledger
-        self._hedging.ended(job)
         book = ledger.release(job)
         book.breaker.neutral()
         ledger.freed(book)
-        ledger.end(job, Outcome.CANCELLED, now)
+        if not self._hedging.survives(job, now):
+            ledger.end(job, Outcome.CANCELLED, now)
 
     def unheard(self, engine_id: str) -> None:
         """An engine has not been heard for a while: what it said of its own queue counts no more."""

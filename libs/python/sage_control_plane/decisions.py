@@ -28,7 +28,8 @@ class Dispatch:
         band: the policy's group.
         candidates: (engine id, score) of the engines considered, the chosen one first.
         predicted_ttft: seconds from now to its first token; None when nothing trustworthy is known.
-        hedge: whether an earlier attempt goes on at the same time; an ``Abort`` of the loser follows.
+        beside: dispatch number of the attempt that goes on at the same time, of a hedge; an ``Abort`` of the loser
+            follows. 0 otherwise.
     """
 
     request: PendingRequest
@@ -39,7 +40,12 @@ class Dispatch:
     band: str = ""
     candidates: tuple[tuple[str, float], ...] = ()
     predicted_ttft: float | None = None
-    hedge: bool = False
+    beside: int = 0
+
+    @property
+    def hedge(self) -> bool:
+        """Whether an earlier attempt goes on at the same time."""
+        return self.beside > 0
 
     @property
     def request_id(self) -> str:
@@ -58,12 +64,17 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Tell executors to stop attempts up to and including this one, on one engine if it names one."""
+    """Tell executors to stop attempts up to and including this one, on one engine if it names one.
+
+    Attributes:
+        unbegun: only if the answer has not begun.
+    """
 
     request_id: str
     up_to: Attempt
     reason: str
     engine_id: str = ""
+    unbegun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ class EngineBook:
         forecast: its load and what may be expected of it.
         dispatched: requests sent to it so far.
         running: requests outstanding, by id.
+        unseen: those of them whose prompts count as queued and whose answers will not tell when they are computed,
+            in order of dispatch.
+        prompt_share: its queue of prompts, as a share of the longest one with which it still gets work; at most 1.
         free: whether every engine filter admits it.
         capacity: requests that it adds to the pool's capacity: its cap while it is usable, else 0.
     """
@@ -36,6 +39,8 @@ class EngineBook:
     draining: bool = False
     dispatched: int = 0
     running: dict[str, Job] = field(default_factory=dict)
+    unseen: dict[str, Job] = field(default_factory=dict)
+    prompt_share: float = 0.0
     free: bool = False
     capacity: int = 0
 

@@ -40,11 +40,13 @@ class Job:
         queued_tokens: what it adds to its engine's queued input tokens until it begins.
         found: what was on its engine when it was dispatched.
         predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
+        computed_by: when its prompt is presumed computed if nothing shows it; 0 for a job that shows it itself.
         begun_at: when its first token came.
         share_mark: its engine's share clock at dispatch.
         running_mark: its engine's load clock when it began.
         charged_seconds: engine-seconds charged to its tenant so far.
-        hedge: whether it is the second of two attempts that run at the same time.
+        hedged: whether two attempts at it have run at the same time.
+        loser: the other attempt of two, aborted because this one began first.
     """
 
     request_id: str
@@ -69,8 +71,10 @@ class Job:
     queued_tokens: int = 0
     found: Load = IDLE
     predicted_ttft: float | None = None
+    computed_by: float = 0.0
     begun_at: float = 0.0
     share_mark: float = 0.0
     running_mark: float = 0.0
     charged_seconds: float = 0.0
-    hedge: bool = False
+    hedged: bool = False
+    loser: Job | None = None

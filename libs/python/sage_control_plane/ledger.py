@@ -131,20 +131,25 @@ class Ledger:
         self._dispatch(job, pick.request, placement, pick.band, now)
         return True
 
-    def place_hedge(self, job: Job, paid: Callable[[], bool], now: float) -> None:
+    def place_hedge(self, job: Job, paid: Callable[[], bool], now: float) -> bool:
         """Dispatch a second attempt at a running job to another engine, if one is free and it is ``paid`` for."""
         assert job.request is not None
         assert job.lane is not None
-        free = [b for b in self.roster.route(job.lane.route).free.engines if b.engine_id != job.engine_id]
+        avoided = job.avoided | {job.engine_id}
+        free = [b for b in self.roster.route(job.lane.route).free.engines if b.engine_id not in avoided]
         placement = self._placer.place(job.request, free, now) if free else None
         if placement is None or not paid():
-            return
-        hedge = replace(job, avoided=job.avoided | {job.engine_id}, queued_tokens=0, hedge=True)
+            return False
+        job.hedged = True
+        hedge = replace(job, avoided=avoided, tries=job.tries + 1, queued_tokens=0)
         self.hedges[job.request_id] = hedge
         self.totals.hedged += 1
-        self._dispatch(hedge, job.request, placement, "", now)
+        self._dispatch(hedge, job.request, placement, "", now, beside=job.attempt.dispatch)
+        return True
 
-    def _dispatch(self, job: Job, request: PendingRequest, placement: Placement, band: str, now: float) -> None:
+    def _dispatch(
+        self, job: Job, request: PendingRequest, placement: Placement, band: str, now: float, *, beside: int = 0
+    ) -> None:
         self._number += 1
         job.state = JobState.RUNNING
         job.engine_id = placement.engine_id
@@ -164,7 +169,7 @@ class Ledger:
             band,
             placement.candidates,
             job.predicted_ttft,
-            job.hedge,
+            beside,
         )
         self._decisions.append(decision)
         self.log.dispatched(decision, self.queue.policy.name, now)
@@ -172,6 +177,8 @@ class Ledger:
     def charge(self, job: Job, book: EngineBook, now: float) -> None:
         """Put a running job on an engine's account."""
         self.roster.take(book, job, now)
+        if job.request_id in book.unseen:
+            self.deadlines.arm("computed", (job.engine_id, job.request_id), job.computed_by)
         book.dispatched += 1
         book.breaker.dispatched()
         self.roster.refresh(book)
@@ -179,8 +186,19 @@ class Ledger:
     def release(self, job: Job) -> EngineBook:
         """Take a running job off its engine's account; call ``freed`` when the engine's breaker knows why."""
         book = self.roster.books[job.engine_id]
+        if job.computed_by:
+            job.computed_by = 0.0
+            self.deadlines.disarm("computed", (job.engine_id, job.request_id))
         self.roster.give(book, job)
         return book
+
+    def presume_computed(self, engine_id: str, request_id: str) -> None:
+        """If an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+        book = self.roster.books.get(engine_id)
+        job = None if book is None else book.unseen.get(request_id)
+        if book is not None and job is not None:
+            self.roster.presume_computed(book, job)
+            self.freed(book)
 
     def freed(self, book: EngineBook) -> None:
         """Something about an engine has changed that may let queued work through."""
@@ -207,9 +225,9 @@ class Ledger:
         self._decisions.append(Refuse(request_id, Attempt(submission, self._number), error))
         self.log.refused(request_id, request, error, self.queue.policy.name, now)
 
-    def abort(self, job: Job, reason: str, *, engine_id: str = "") -> None:
+    def abort(self, job: Job, reason: str, *, engine_id: str = "", unbegun: bool = False) -> None:
         """Have the executors, or the one of ``engine_id``, stop a job's attempt, if they run it."""
-        self._decisions.append(Abort(job.request_id, job.attempt, reason, engine_id))
+        self._decisions.append(Abort(job.request_id, job.attempt, reason, engine_id, unbegun))
 
     def _choose(self, request: PendingRequest, job: Job, now: float) -> Placement | None:
         assert job.lane is not None

@@ -172,15 +172,21 @@ class ControlPlaneManager:
             self._ledger.open_job(request, route, now)
         return True
 
-    def cancel(self, request_id: str, up_to: Attempt | None = None, now: float = 0.0) -> None:
-        """The client went away, or (with ``up_to``) attempts up to this one are to stop."""
+    def cancel(self, request_id: str, up_to: Attempt | None = None, now: float = 0.0, engine_id: str = "") -> None:
+        """The client went away, or attempts are to stop: those up to ``up_to``, the one on ``engine_id``."""
         job = self._ledger.jobs.get(request_id)
         if job is None:
+            return
+        if engine_id:
+            running = self._attempts.on_engine(request_id, engine_id)
+            if running is not None and (up_to is None or running.attempt <= up_to):
+                self._attempts.cancelled(running, now)
             return
         if job.state is JobState.RUNNING:
             if up_to is None:
                 # Executors hear the client's word too, but perhaps before the dispatch: this one comes after it.
                 self._ledger.abort(job, "cancelled")
+                self._hedging.ended(job)
             elif job.attempt > up_to:
                 return
             self._attempts.cancelled(job, now)
@@ -195,6 +201,8 @@ class ControlPlaneManager:
         job = self._attempts.current(request_id, attempt)
         if job is not None:
             self._attempts.first_token(job, now, ttft_seconds)
+        else:
+            self._hedging.began_too(request_id, attempt, now, ttft_seconds)
 
     def finished(
         self,
@@ -232,10 +240,12 @@ class ControlPlaneManager:
             return
         book = self._roster.update(state)
         differences = compare(book.running, state.running, self._ledger.epoch, now)
+        for job in differences.begun:
+            self._hedging.began(job, now)
         for stranger in differences.strangers:
             self._recovery.adopt(stranger, book, now)
         for job in differences.lost:
-            self._ledger.abort(job, "its engine does not list it")
+            self._ledger.abort(job, "its engine does not list it", engine_id=book.engine_id)
             self._ledger.release(job).breaker.neutral()
             self._recovery.lost(job, f"engine {book.engine_id!r} does not run the request any more", now)
         if book.credits.corrected:
@@ -283,6 +293,9 @@ class ControlPlaneManager:
                 self._recovery.expired(self._ledger.jobs[str(subject)], now)
             elif kind == "backoff":
                 self._recovery.resume(self._ledger.jobs[str(subject)], now)
+            elif kind == "computed":
+                assert isinstance(subject, tuple)
+                self._ledger.presume_computed(*subject)
             elif kind == "hedge":
                 self._hedging.due(self._ledger.jobs[str(subject)], now)
             elif kind == "stale":

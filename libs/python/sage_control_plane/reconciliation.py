@@ -22,10 +22,12 @@ class Differences:
     Attributes:
         lost: jobs that the engine does not run any more, or never got.
         strangers: requests that it runs for an earlier leader.
+        begun: jobs whose answer has begun, which was not known.
     """
 
     lost: Sequence[Job] = ()
     strangers: Sequence[RunningRequest] = ()
+    begun: Sequence[Job] = ()
 
 
 def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoch: int, now: float) -> Differences:
@@ -37,11 +39,14 @@ def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoc
         return Differences()
     listed = {entry.request_id: entry for entry in reported}
     lost = []
+    begun = []
     for job in running.values():
         entry = listed.get(job.request_id)
         if entry is not None and entry.attempt >= job.attempt:
             job.missing_heartbeats = 0
-            job.begun = job.begun or entry.started_replying
+            if entry.started_replying and not job.begun:
+                job.begun = True
+                begun.append(job)
         elif now - job.dispatched_at >= GRACE_SECONDS:
             job.missing_heartbeats += 1
             if job.missing_heartbeats >= MISSING_HEARTBEATS:
@@ -49,4 +54,4 @@ def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoc
     strangers = [
         entry for entry in reported if entry.request_id not in running and entry.attempt.dispatch >> EPOCH_SHIFT < epoch
     ]
-    return Differences(lost, strangers)
+    return Differences(lost, strangers, begun)

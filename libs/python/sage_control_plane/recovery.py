@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
-from sage_common.errors import DeadlineExceededError, EngineFailedError, SageError, UnavailableError
+from sage_common.errors import DeadlineExceededError, EngineFailedError, ErrorKind, SageError, UnavailableError
 from sage_control_plane.decisions import Outcome
 from sage_control_plane.engine_book import EngineBook
 from sage_control_plane.engines import RunningRequest
@@ -29,11 +29,14 @@ class Recovery:
         self.budget = RetryBudget(settings.retry_ratio, settings.retry_floor_per_second)
 
     def failed(self, job: Job, error: SageError, now: float) -> None:
-        """An attempt failed before the first byte and another engine may succeed. The job is off its engine."""
-        if self._hedging.survives(job):
-            return
+        """An attempt failed before the first byte and another engine may succeed. The job is off its engine.
+
+        Where the engine broke off, or could not be reached, it is lost: see ``lost`` for the retry budget.
+        """
         job.avoided |= {job.engine_id}
-        refusal = self._refusal(job, error, now, spare=False)
+        lost = error.kind is ErrorKind.ENGINE_FAILED and not error.upstream_status
+        refusal = self._refusal(job, error, now, spare=lost and not job.spared_loss)
+        job.spared_loss = job.spared_loss or lost
         if job.request is None or refusal is not None:
             self._close(job, refusal, now)
         else:
@@ -58,7 +61,7 @@ class Recovery:
         """
         error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
         self._ledger.log.attempt_failed(job.request_id, job.attempt, error)
-        if self._hedging.survives(job):
+        if self._hedging.survives(job, now):
             return
         if job.begun:
             error = EngineFailedError(
@@ -133,6 +136,7 @@ class Recovery:
             # Submitted again before this heartbeat came: it runs already, so it need not queue.
             ledger.unqueue(job)
         else:
+            self._hedging.adopted(job, running, book, now)
             return
         job.state = JobState.RUNNING
         job.tries = 1

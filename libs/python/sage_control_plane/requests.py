@@ -119,6 +119,14 @@ class Classification:
         return self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
 
     @property
+    def shows_beginning(self) -> bool:
+        """Whether the first byte of its answer tells when its prompt was computed.
+
+        It does not where a generated answer comes in one piece: its first byte comes with its last token.
+        """
+        return self.streaming or not self.generates
+
+    @property
     def begin_target_seconds(self) -> float | None:
         """How soon after its arrival the answer is to begin, or to be complete where nothing is streamed.
 

@@ -15,56 +15,18 @@ from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.requests import PendingRequest, Route
+from sage_control_plane.route_book import RouteBook
 from sage_control_plane.settings import ControlSettings
 
 # Assumed pace before anything has been measured: 1,000 tokens a second.
 FIRST_PACE = 1e-3
 NO_LOAD = Load()
+# How long a prompt is taken to be queued whose computing is not seen, while nothing trustworthy is known.
+UNPREDICTED_SECONDS = 1.0
 # Shorter answers say little about the time between tokens.
 LEAST_TPOT_TOKENS = 8
 # In pools of more engines than this, what is typical is learned from a part of the samples.
 ENGINES_SAMPLED = 8
-
-
-class FreeEngines:
-    """A set of engines that is also a sequence, so that a picker can sample it. O(1) to add and remove."""
-
-    __slots__ = ("_index", "engines")
-
-    def __init__(self) -> None:
-        self.engines: list[EngineBook] = []
-        self._index: dict[str, int] = {}
-
-    def add(self, book: EngineBook) -> None:
-        """Add an engine; adding it twice is adding it once."""
-        if book.engine_id not in self._index:
-            self._index[book.engine_id] = len(self.engines)
-            self.engines.append(book)
-
-    def discard(self, engine_id: str) -> None:
-        """Remove an engine if it is here."""
-        index = self._index.pop(engine_id, None)
-        if index is None:
-            return
-        last = self.engines.pop()
-        if last.engine_id != engine_id:
-            self.engines[index] = last
-            self._index[last.engine_id] = index
-
-
-class RouteBook:
-    """The engines that serve one route, those of them that are free, and how fast answers begin."""
-
-    __slots__ = ("free", "serving")
-
-    def __init__(self) -> None:
-        self.serving: dict[str, EngineBook] = {}
-        self.free = FreeEngines()
-
-    @property
-    def hopeful(self) -> bool:
-        """Whether some engine serves the route or may come to."""
-        return any(book.hopeful for book in self.serving.values())
 
 
 class Roster:
@@ -80,6 +42,7 @@ class Roster:
         self._prediction = settings.prediction
         self._prompt_seconds = settings.prompt_seconds
         self._queued_tokens = 0
+        self._prompt_shares = 0.0
         self.usable = 0
         self._prefixes = prefixes
         self.fits = LatencyFits(settings.prediction)
@@ -101,11 +64,9 @@ class Roster:
         if not self._capacity:
             return 1.0
         seats = self._outstanding / self._capacity
-        fit = self.fits.ttft_generating
-        if not self._queued_tokens or not fit.trusted:
+        if not self._queued_tokens or not self.fits.ttft_generating.trusted:
             return seats
-        prompts = self._queued_tokens * fit.seconds_per_input_token / (self._prompt_seconds * self.usable)
-        return max(seats, min(1.0, prompts))
+        return max(seats, min(1.0, self._prompt_shares / self.usable))
 
     @property
     def outstanding(self) -> int:
@@ -161,7 +122,7 @@ class Roster:
             self._outstanding -= book.credits.requests
             self._capacity -= book.capacity
             self.usable -= bool(book.capacity)
-            self._queued_tokens -= sum(job.queued_tokens for job in book.running.values())
+            self._queue(book, -sum(job.queued_tokens for job in book.running.values()))
             self._prefixes.remove(engine_id)
         return book
 
@@ -215,11 +176,15 @@ class Roster:
             classification = job.request.classification
             job.found = forecast.load
             job.uncached_tokens = self.uncached_tokens(book, job.request)
-            job.predicted_ttft = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
+            expected = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
+            if classification.shows_beginning:
+                job.predicted_ttft = expected
+            else:
+                book.unseen[job.request_id] = job
+                job.computed_by = now + (UNPREDICTED_SECONDS if expected is None else expected)
             # Rounded, so that sums of them come back to exactly nothing.
             job.queued_tokens = round(job.uncached_tokens * prompt_weight(self.fits, classification.generates)) or 1
-            forecast.queued_tokens += job.queued_tokens
-            self._queued_tokens += job.queued_tokens
+            self._queue(book, job.queued_tokens)
             self._prefixes.add(book.engine_id, job.request)
         self._outstanding += 1
 
@@ -232,9 +197,25 @@ class Roster:
         self._outstanding -= 1
 
     def _not_queued(self, book: EngineBook, job: Job) -> None:
-        book.forecast.queued_tokens -= job.queued_tokens
-        self._queued_tokens -= job.queued_tokens
+        self._queue(book, -job.queued_tokens)
         job.queued_tokens = 0
+        book.unseen.pop(job.request_id, None)
+
+    def _queue(self, book: EngineBook, tokens: int) -> None:
+        """So many more tokens of prompts, or fewer, are queued on an engine.
+
+        An engine is at most full, however long its queue: a few long prompts must not make the others seem busy too.
+        """
+        book.forecast.queued_tokens += tokens
+        self._queued_tokens += tokens
+        prompts = book.forecast.queued_tokens * self.fits.ttft_generating.seconds_per_input_token
+        share = min(1.0, prompts / self._prompt_seconds)
+        self._prompt_shares += share - book.prompt_share
+        book.prompt_share = share
+
+    def presume_computed(self, book: EngineBook, job: Job) -> None:
+        """The prompt of a job whose answer comes in one piece should have been computed by now."""
+        self._not_queued(book, job)
 
     # What is learned
 
@@ -246,13 +227,22 @@ class Roster:
         job.begun_at = now
         job.running_mark = forecast.running_seconds
         self._not_queued(book, job)
-        if job.request is not None and not job.adopted:
-            forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+        if job.request is None or job.adopted:
+            return
+        classification = job.request.classification
+        if not classification.shows_beginning:
+            return
+        forecast.learn_ttft(classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+        if classification.generates:
+            # Engines compute prompts in the order in which they came.
+            for earlier in [other for other in book.unseen.values() if other.attempt.dispatch < job.attempt.dispatch]:
+                self._not_queued(book, earlier)
 
     def learn_overdue(self, book: EngineBook, job: Job, now: float) -> None:
         """A job is given up on, and has had no first token so long after its dispatch."""
         waited = now - job.dispatched_at
-        if job.request is not None and waited > (job.predicted_ttft or 0.0):
+        unseen = job.request is None or not job.request.classification.shows_beginning
+        if job.request is not None and not unseen and waited > (job.predicted_ttft or 0.0):
             book.forecast.learn_ttft(job.request.classification.generates, job.uncached_tokens, job.found, waited)
 
     def learn_finish(self, book: EngineBook, job: Job, now: float, output_tokens: int) -> None:
@@ -263,6 +253,8 @@ class Roster:
         book.pace.record(job.tokens, seconds)
         book.seconds_per_token = book.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
         streamed = now - job.begun_at
+        if job.request is not None and not job.request.classification.shows_beginning:
+            return
         if output_tokens >= LEAST_TPOT_TOKENS and streamed > 0 and not job.adopted:
             mean_running = (book.forecast.running_seconds - job.running_mark) / streamed
             book.forecast.learn_tpot(mean_running, streamed / (output_tokens - 1))

@@ -165,17 +165,19 @@ class Edge:
         for frame in frames:
             held = self._in_flight.get(frame.request_id)
             if held is None:
+                if frame.HasField("head") and not frame.HasField("end"):
+                    self._tell_unwanted(frame)
                 continue
             if frame.held:
-                held.heard_at = now
-                held.asked_at = 0.0
-                held.unheld_since = None
+                held.hear(frame, now)
                 continue
             outcome = held.take(frame, now)
             if outcome is Outcome.ENDED:
                 self._in_flight.pop(frame.request_id).close()
             elif outcome is Outcome.BROKEN:
                 self._recover(held, held.failure)
+            elif outcome is Outcome.UNWANTED:
+                self._tell_unwanted(frame)
 
     def _recover(self, held: InFlight, failure: SageError) -> None:
         """The attempt is broken: start over, go on elsewhere, or end the request."""
@@ -214,6 +216,16 @@ class Edge:
 
     def _tell_cancelled(self, request_id: str, reason: str) -> None:
         self._ring.send(subjects.CANCEL, engine_pb2.Cancellation(request_id=request_id, reason=reason))
+
+    def _tell_unwanted(self, frame: frame_pb2.Frame) -> None:
+        """Stop one attempt, on its engine; another may be the answer, or the request has ended."""
+        cancellation = engine_pb2.Cancellation(
+            request_id=frame.request_id,
+            up_to=frame.attempt,
+            reason="its answer is not read",
+            engine_id=frame.head.engine_id,
+        )
+        self._ring.send(subjects.CANCEL, cancellation)
 
     # What follows is the edge's watch over silence.
 

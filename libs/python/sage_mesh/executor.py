@@ -32,6 +32,8 @@ from sage_platform.ring import Ring
 log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
+# A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
+PHASE_SECONDS = 0.05
 
 
 @dataclass
@@ -223,9 +225,12 @@ class Executor:
 
     def _on_cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         for cancellation in cancellations:
+            engine_id = cancellation.engine_id
             for hosted in self._hosted.values():
                 running = hosted.running.get(cancellation.request_id)
-                if running is None:
+                if running is None or (engine_id and engine_id != running.dispatch.engine_id):
+                    continue
+                if cancellation.unbegun and running.writer.begun:
                     continue
                 if cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to):
                     continue
@@ -257,7 +262,14 @@ class Executor:
     async def _beat_forever(self) -> None:
         while True:
             self.beat()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            told = self._phases()
+            for _ in range(round(HEARTBEAT_SECONDS / PHASE_SECONDS)):
+                await asyncio.sleep(PHASE_SECONDS)
+                if self._phases() != told:
+                    break
+
+    def _phases(self) -> dict[str, EnginePhase]:
+        return {engine_id: hosted.engine.phase for engine_id, hosted in self._hosted.items()}
 
     def _publish_heartbeat(self, *, leaving: bool) -> None:
         self._sequence += 1

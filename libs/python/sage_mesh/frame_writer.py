@@ -69,6 +69,7 @@ class FrameWriter:
                 resumable=continuable and media is Media.EVENT_STREAM and dispatch.classification.resumable,
             )
         )
+        frame.beside = dispatch.beside
         self._held = frame
         if self.on_head is not None:
             self.on_head()
@@ -98,6 +99,7 @@ class FrameWriter:
         self.ended = True
         frame = self._take_held() or self._next()
         frame.end.CopyFrom(end)
+        frame.beside = self._dispatch.beside
         self._ring.send(self._subject, frame)
 
     def _take_held(self) -> frame_pb2.Frame | None:

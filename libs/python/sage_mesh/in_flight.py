@@ -13,6 +13,7 @@ from sage_mesh.continuation import continuation
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.stream_record import RecordBudget, StreamRecord
 from sage_mesh.told_answer import NotResumableError, read_told
+from sage_mesh.twins import Twins
 from sage_mesh.wire import error_from_wire
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
@@ -25,10 +26,11 @@ def stream_interrupted(reason: str) -> EngineFailedError:
 
 
 class Outcome(Enum):
-    """What a frame did."""
+    """What a frame did. An unwanted one comes of an attempt that is not read and may be stopped."""
 
     TAKEN = auto()
     DROPPED = auto()
+    UNWANTED = auto()
     ENDED = auto()
     BROKEN = auto()
 
@@ -63,6 +65,7 @@ class InFlight:
     failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
     _body: bytes = field(init=False)
     _stream: AnswerStream | None = None
+    _twins: Twins = field(default_factory=Twins)
 
     def __post_init__(self) -> None:
         # The message's own is replaced by what a continuation asks for.
@@ -105,6 +108,7 @@ class InFlight:
         self.next_seq = 0
         self.engine_id = ""
         self.missing_heartbeats = 0
+        self._twins = Twins()
         self._restart()
 
     def close(self) -> None:
@@ -117,19 +121,34 @@ class InFlight:
         if self._stream is not None:
             self._stream.restart()
 
+    def hear(self, frame: frame_pb2.Frame, now: float) -> None:
+        """The scheduler says that it holds the request, or that it has sent a hedge."""
+        self.heard_at = now
+        self.asked_at = 0.0
+        self.unheld_since = None
+        if frame.beside and frame.attempt.submission == self.message.submission:
+            self._twins.meet(_attempt(frame), frame.beside)
+            self._twins.tries = frame.head.tries
+
     def take(self, frame: frame_pb2.Frame, now: float) -> Outcome:
         """Apply one frame.
 
-        Frames of an older attempt are dropped; a newer attempt replaces the present one unless bytes of it were
-        delivered already. A gap in the sequence means that frames were lost on the way.
+        Frames of an older attempt are dropped, and of a twin of the one that began; a newer attempt replaces the
+        present one unless bytes of it were delivered already. A gap in the sequence means that frames were lost on the
+        way.
         """
-        attempt = Attempt(frame.attempt.submission, frame.attempt.dispatch)
+        attempt = _attempt(frame)
+        if frame.beside and attempt.submission == self.message.submission:
+            self._twins.meet(attempt, frame.beside)
         if attempt != self.attempt:
-            if attempt < self.attempt:
-                return Outcome.DROPPED
+            if attempt < self.attempt or self._twins.are(attempt, self.attempt):
+                return _unread(frame)
             if self.reply.delivered:
                 # Bytes of another attempt cannot be joined to those delivered, but the word that it is over can.
-                return self._end(frame.end) if frame.end.HasField("error") else Outcome.DROPPED
+                return self._end(frame.end) if frame.end.HasField("error") else _unread(frame)
+            if frame.end.HasField("error") and not frame.HasField("head") and self._twins.awaited_after(attempt):
+                self.heard_at = now
+                return Outcome.DROPPED
             self.attempt = attempt
             self.next_seq = 0
             self._restart()
@@ -164,7 +183,7 @@ class InFlight:
                 media=Media(head.media or Media.JSON),
                 engine_id=head.engine_id,
                 queue_ms=head.queue_us / 1000,
-                tries=head.tries,
+                tries=max(head.tries, self._twins.tries),
                 model=head.model,
                 vector_count=head.vector_count,
                 vector_dimensions=head.vector_dimensions,
@@ -190,3 +209,12 @@ class InFlight:
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error
         return Outcome.BROKEN
+
+
+def _attempt(frame: frame_pb2.Frame) -> Attempt:
+    return Attempt(frame.attempt.submission, frame.attempt.dispatch)
+
+
+def _unread(frame: frame_pb2.Frame) -> Outcome:
+    """The outcome for a frame of an attempt that is not read: it is stopped when it begins, if it is not over."""
+    return Outcome.UNWANTED if frame.HasField("head") and not frame.HasField("end") else Outcome.DROPPED

@@ -23,6 +23,7 @@ _WANTED = {
         names.TENANT,
         names.TIMEOUT_MS,
         "authorization",
+        "content-encoding",
         "content-type",
         "content-length",
         "expect",
@@ -66,11 +67,12 @@ def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
 
     Raises:
         UnauthenticatedError, PermissionDeniedError: see :class:`Credentials`.
-        UnsupportedMediaTypeError: the body is said not to be JSON.
+        UnsupportedMediaTypeError: the body is said not to be JSON, or to be compressed.
         InvalidRequestError: a header's value is not understood; ``param`` names the header.
     """
     tenant = credentials.tenant(headers)
     _check_media_type(headers.get("content-type"))
+    _check_encoding(headers.get("content-encoding"))
     return Admitted(
         tenant=tenant,
         hints=_NO_HINTS if _HINTS.isdisjoint(headers) else hints_from_headers(headers),
@@ -88,6 +90,14 @@ def _check_media_type(value: str | None) -> None:
     raise UnsupportedMediaTypeError(
         f"content type {value[:80]!r} is not understood; send JSON with 'Content-Type: application/json'"
     )
+
+
+def _check_encoding(value: str | None) -> None:
+    # RFC 9110, §8.4: bytes that are not decoded must not be taken for the body.
+    if value is not None and value.strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaTypeError(
+            f"content encoding {value[:80]!r} is not understood; send the body as it is, without 'Content-Encoding'"
+        )
 
 
 def _traceparent(headers: dict[str, str]) -> str:

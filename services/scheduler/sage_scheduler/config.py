@@ -38,7 +38,9 @@ class SchedulerSettings(ServiceSettings):
     holdback_memory_seconds: float = Field(10.0, ge=0, description="how long urgent work is expected again (hybrid)")
     starvation_seconds: float = Field(10.0, gt=0, description="wait after which a band gets one dispatch (hybrid)")
     tenant_weights: dict[str, float] = Field(default_factory=dict, description="tenants' shares; 1 for others (hybrid)")
-    hedge_ratio: float = Field(0.0, ge=0, le=1, description="hedged requests as a share of all; 0 for none")
+    hedge_ratio: float = Field(0.05, ge=0, le=1, description="hedged requests as a share of all; 0 for none")
+    hedge_factor: float = Field(3.0, ge=1, description="overdue by so many times the predicted wait is hedged")
+    hedge_least_seconds: float = Field(0.1, gt=0, description="no request is hedged before this")
     explained: int = Field(10_000, ge=0, description="latest requests whose decisions are kept, of all pools")
     max_queued: int = Field(20_000, ge=1, description="requests queued of one class in one pool, at most")
     max_queued_bytes: int = Field(256 * 1024 * 1024, ge=1, description="bytes queued of one class in one pool")
@@ -53,6 +55,9 @@ class SchedulerSettings(ServiceSettings):
     base_ejection_seconds: float = Field(1.0, gt=0, description="first ejection; each further one doubles it")
     max_ejection_seconds: float = Field(60.0, gt=0, description="longest ejection")
     max_ejection_percent: float = Field(50.0, ge=0, le=100, description="engines of one model ejected at once, at most")
+    forget_drained_seconds: float = Field(
+        3600.0, ge=0, description="the order to drain an engine is forgotten when it has been gone for so long"
+    )
     submit_timeout_seconds: float = Field(600.0, gt=0, description="time-out of gRPC submissions that name none")
 
     def control(self) -> ControlSettings:
@@ -83,6 +88,8 @@ class SchedulerSettings(ServiceSettings):
             scorers=scorers,
             prompt_seconds=self.prompt_seconds,
             hedge_ratio=self.hedge_ratio,
+            hedge_factor=self.hedge_factor,
+            hedge_least_seconds=self.hedge_least_seconds,
             explained=self.explained,
             admission=AdmissionSettings(QueueLimit(self.max_queued, self.max_queued_bytes), limits),
             breaker=BreakerSettings(

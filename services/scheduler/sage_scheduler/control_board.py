@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from nats.errors import Error as NatsError
+from nats.js.errors import BadRequestError
 from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
@@ -21,6 +22,8 @@ log = get_logger(__name__)
 EVERY_POOL = "policy._every"
 DRAIN = "drain."
 WRITE_SECONDS = 2.0
+# JetStream's code for "somebody has written since".
+WRONG_LAST_SEQUENCE = 10071
 
 
 class ControlBoard:
@@ -64,6 +67,24 @@ class ControlBoard:
         """Engines that operators drain."""
         entries = self._mirror.entries.items()
         return {entry.value.decode() for key, entry in entries if key.startswith(DRAIN) and entry.value}
+
+    def drain_orders(self) -> dict[str, tuple[str, int]]:
+        """Every drain that is written down, by key: the engine, empty where it was taken back, and the revision."""
+        return {
+            key: (entry.value.decode(), entry.revision)
+            for key, entry in self._mirror.entries.items()
+            if key.startswith(DRAIN) and entry.value is not None
+        }
+
+    async def forget(self, key: str, revision: int) -> bool:
+        """Delete an order if it is still this one; return whether it was. Raises NatsError or asyncio.TimeoutError."""
+        try:
+            await asyncio.wait_for(self._bucket.delete(key, last=revision), WRITE_SECONDS)
+        except BadRequestError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
 
     async def set_policy(self, pool: str, name: str) -> None:
         """Set the policy of a pool, or of every pool when ``pool`` is empty."""

@@ -22,6 +22,7 @@ from sage_platform.ring import Ring
 from sage_platform.service_host import ServiceHost, Stop, run
 from sage_scheduler.config import SchedulerSettings
 from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.drain_pruning import DrainPruning
 from sage_scheduler.explanation_exchange import ExplanationExchange
 from sage_scheduler.explanations import Explanations
 from sage_scheduler.inspection import Inspection
@@ -83,6 +84,7 @@ async def assemble(
     metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()]))
     explanations = Explanations(replica, decision_log, clock)
     exchange = ExplanationExchange(ring.connection, replica, explanations, lambda: lease_board.others)
+    pruning = DrainPruning(board, lambda: directory.engines, clock, settings.forget_drained_seconds)
     inspection = Inspection(replica, directory, pool_leases, lease_board, board)
 
     def reconnected() -> None:
@@ -93,6 +95,7 @@ async def assemble(
         await pool_leases.stop()
         await scheduler_ring.stop()
         await exchange.stop()
+        await pruning.stop()
         await edge.close()
         await board.stop()
         await lease_board.stop()
@@ -105,6 +108,7 @@ async def assemble(
     await scheduler_ring.start()
     await exchange.start()
     pool_leases.start()
+    pruning.start()
     servicer = SchedulerServicer(edge, inspection, board, exchange, settings.submit_timeout_seconds)
     return Scheduler(pool_leases, servicer, reconnected, stop)
 

@@ -24,6 +24,12 @@ class SchedulerMetrics:
         labels = ["pool", "service_class"]
         self._dispatched = Counter("sage_scheduler_dispatched", "Dispatches.", labels, registry=registry)
         self._retried = Counter("sage_scheduler_retried", "Dispatches after the first.", labels, registry=registry)
+        self._hedged = Counter(
+            "sage_scheduler_hedged",
+            "Second attempts at overdue requests, not in the dispatches.",
+            labels,
+            registry=registry,
+        )
         self._refused = Counter("sage_scheduler_refused", "Refusals.", [*labels, "code"], registry=registry)
         self._queue_seconds = Histogram(
             "sage_scheduler_queue_seconds", "Time queued.", labels, buckets=QUEUE_SECONDS, registry=registry
@@ -45,6 +51,10 @@ class SchedulerMetrics:
         if tries > 1:
             kept[1].inc()
         kept[2].observe(queue_us / 1_000_000)
+
+    def hedged(self, pool: str, service_class: ServiceClass) -> None:
+        """A request whose first token is overdue was sent to a second engine."""
+        self._hedged.labels(pool, service_class.name.lower()).inc()
 
     def refused(self, pool: str, service_class: ServiceClass, code: str) -> None:
         """A request was refused."""

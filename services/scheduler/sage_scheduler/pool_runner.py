@@ -26,6 +26,7 @@ from sage_scheduler.metrics import SchedulerMetrics
 from sage_scheduler.translation import (
     abort_to_wire,
     dispatch_to_wire,
+    hedge_to_wire,
     pending_from_wire,
     refusal_to_wire,
     up_to_from_wire,
@@ -126,8 +127,10 @@ class PoolRunner:
         """Requests, or attempts at them, are cancelled."""
         now = self._clock.now()
         for cancellation in cancellations:
-            if self.manager.holds(cancellation.request_id):
-                self.manager.cancel(cancellation.request_id, up_to_from_wire(cancellation), now)
+            # Whether an attempt had begun, and so goes on, its executor will say.
+            if self.manager.holds(cancellation.request_id) and not cancellation.unbegun:
+                up_to = up_to_from_wire(cancellation)
+                self.manager.cancel(cancellation.request_id, up_to, now, cancellation.engine_id)
         self._decide()
 
     def engines_changed(self, updated: Sequence[EngineState], lost: Sequence[EngineState], reason: str) -> None:
@@ -229,18 +232,23 @@ class PoolRunner:
     def _dispatch(self, decision: Dispatch, now: float) -> None:
         payload = self._payloads[decision.request_id]
         subject = self._dispatch_subjects[decision.engine_id]
+        reply_subject = payload.request.reply_subject
+        if decision.hedge:
+            # Before the dispatch, so that the edge knows of both attempts when the first bytes come.
+            self._ring.send(reply_subject, hedge_to_wire(decision))
         try:
             self._ring.send(subject, dispatch_to_wire(decision, payload))
         except TooLargeError as error:
             # It fitted on its way here by less than what a dispatch adds to it.
-            self._ring.send(
-                payload.request.reply_subject,
-                refusal_to_wire(Refuse(decision.request_id, decision.attempt, error)),
-            )
+            if not decision.hedge:
+                self._ring.send(reply_subject, refusal_to_wire(Refuse(decision.request_id, decision.attempt, error)))
             self.manager.failed(decision.request_id, decision.attempt, error, now, started_replying=False)
             return
         service_class = decision.request.classification.service_class
-        self._metrics.dispatched(self.pool, service_class, decision.queue_us, decision.tries)
+        if decision.hedge:
+            self._metrics.hedged(self.pool, service_class)
+        else:
+            self._metrics.dispatched(self.pool, service_class, decision.queue_us, decision.tries)
 
     def _refuse_unreadable(self, item: request_pb2.ClassifiedRequest, error: ValueError) -> None:
         request = item.request

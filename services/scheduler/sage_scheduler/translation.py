@@ -36,6 +36,18 @@ def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest)
         attempt=attempt_to_wire(decision.attempt),
         tries=decision.tries,
         queue_us=min(decision.queue_us, 0xFFFFFFFF),
+        beside=decision.beside,
+    )
+
+
+def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:
+    """Translate a hedge to the word that its edge gets of it."""
+    return frame_pb2.Frame(
+        request_id=decision.request_id,
+        attempt=attempt_to_wire(decision.attempt),
+        head=frame_pb2.FrameHead(engine_id=decision.engine_id, tries=decision.tries),
+        held=True,
+        beside=decision.beside,
     )
 
 
@@ -51,7 +63,11 @@ def refusal_to_wire(decision: Refuse) -> frame_pb2.Frame:
 def abort_to_wire(decision: Abort) -> engine_pb2.Cancellation:
     """Translate an abort."""
     return engine_pb2.Cancellation(
-        request_id=decision.request_id, up_to=attempt_to_wire(decision.up_to), reason=decision.reason
+        request_id=decision.request_id,
+        up_to=attempt_to_wire(decision.up_to),
+        reason=decision.reason,
+        engine_id=decision.engine_id,
+        unbegun=decision.unbegun,
     )
 
 

@@ -4,24 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from sage_benchmark.live.engine_fault import LiveFault
-from sage_cli.bench_options import live_plan, names_in
+from sage_cli.bench_options import BenchOptions, names_in, takes_bench_options
 from sage_common.errors import InvalidRequestError
-
-OPTIONS: dict[str, Any] = {
-    "engines": 3,
-    "seconds": 60.0,
-    "load": 1.3,
-    "cv": 3.0,
-    "repetitions": 3,
-    "seed": 5,
-    "tenants": 3,
-    "trace": None,
-    "greedy": False,
-    "fault": "",
-    "quick": False,
-}
 
 
 def test_names_are_split_in_order_and_each_once() -> None:
@@ -29,22 +17,52 @@ def test_names_are_split_in_order_and_each_once() -> None:
 
 
 def test_a_plan_holds_what_was_asked_for() -> None:
-    plan = live_plan(**OPTIONS)
-    assert (plan.load.load, plan.load.cv, plan.repetitions, plan.seed, plan.fault) == (1.3, 3.0, 3, 5, None)
+    plan = BenchOptions(cv=3.0, seed=5).plan()
+    assert (plan.repetitions, plan.seed, plan.fault) == (3, 5, None)
+    [workload] = plan.workloads
+    assert (workload.load, workload.cv) == (1.3, 3.0)
 
 
 def test_a_quick_one_is_short_and_run_once() -> None:
-    plan = live_plan(**{**OPTIONS, "quick": True})
-    assert (plan.load.seconds, plan.repetitions) == (20.0, 1)
+    plan = BenchOptions(quick=True).plan()
+    assert (plan.workloads[0].seconds, plan.repetitions) == (20.0, 1)
 
 
 def test_a_fault_strikes_after_a_third() -> None:
-    fault = live_plan(**{**OPTIONS, "fault": "die"}).fault
+    fault = BenchOptions(fault="die").plan().fault
     assert fault is not None
     assert (fault.kind, fault.at_seconds) == (LiveFault.DIE, 20.0)
 
 
-@pytest.mark.parametrize("wrong", [{"fault": "explode"}, {"greedy": True, "trace": Path("trace.csv")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fault": "explode"},
+        {"greedy": True, "trace": Path("trace.csv")},
+        {"shared_prefixes": True, "trace": Path("trace.csv")},
+    ],
+)
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
-        live_plan(**{**OPTIONS, **wrong})
+        BenchOptions(**wrong).plan()
+
+
+def test_each_load_given_is_run_once() -> None:
+    plan = BenchOptions(load=[0.7, 1.3, 0.7], shared_prefixes=True).plan()
+    assert [workload.load for workload in plan.workloads] == [0.7, 1.3]
+    assert all(workload.prefixes is not None for workload in plan.workloads)
+
+
+def test_a_command_has_its_own_options_and_all_shared_ones() -> None:
+    got: list[tuple[BenchOptions, str]] = []
+
+    @takes_bench_options(seconds=300.0)
+    def command(options: BenchOptions, peers: str = "none") -> None:
+        """Do it."""
+        got.append((options, peers))
+
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, ["--load", "0.7", "--load", "1.3", "-n", "2", "--peers", "some"])
+    assert result.exit_code == 0, result.output
+    assert got == [(BenchOptions(seconds=300.0, load=[0.7, 1.3], repetitions=2), "some")]

@@ -14,6 +14,7 @@ from sage_common.errors import ContendedError, EngineFailedError, InvalidRequest
 from sage_control_plane.decisions import Dispatch, Ended, Refuse
 from sage_control_plane.engines import EnginePhase, EngineState, RunningRequest
 from sage_control_plane.policies.registry import policy_names
+from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.reconciliation import EPOCH_SHIFT
 from sage_control_plane.requests import Attempt, ServiceClass
 from sage_control_plane.settings import ControlSettings
@@ -37,9 +38,11 @@ SETTINGS = ControlSettings(headroom=0.0, absence_seconds=2.0)
 class ManagerMachine(RuleBasedStateMachine):
     """Random events; ``submitted`` maps each id to its latest submission."""
 
+    knobs = SETTINGS
+
     @initialize(policy=st.sampled_from(policy_names()))
     def start(self, policy: str) -> None:
-        self.pool = Pool(policy=policy, settings=SETTINGS, epoch=EPOCH)
+        self.pool = Pool(policy=policy, settings=self.knobs, epoch=EPOCH)
         self.submitted: dict[str, int] = {}
         self.up: dict[str, EngineState] = {}
         self.counted = 0
@@ -55,6 +58,14 @@ class ManagerMachine(RuleBasedStateMachine):
     def pick(self, number: int) -> Dispatch | None:
         running = sorted(self.pool.running.values(), key=lambda d: d.request_id)
         return running[number % len(running)] if running else None
+
+    def listed(self, engine_id: str) -> tuple[RunningRequest, ...]:
+        """What an engine says that it runs."""
+        return tuple(RunningRequest(d.request_id, d.attempt) for d in self.live() if d.engine_id == engine_id)
+
+    def live(self) -> list[Dispatch]:
+        """Attempts that engines may run."""
+        return list(self.pool.running.values())
 
     @rule(
         model=st.sampled_from(["m", "n", "unknown"]),
@@ -103,7 +114,7 @@ class ManagerMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 50), error=st.sampled_from(ERRORS), begun=st.booleans())
     def fail(self, number: int, error: Exception, begun: bool) -> None:
         if (dispatch := self.pick(number)) is not None:
-            del self.pool.running[dispatch.request_id]
+            self.pool.running.pop(dispatch.request_id, None)
             assert isinstance(error, (EngineFailedError, UnavailableError, ContendedError, InvalidRequestError))
             self.pool.manager.failed(
                 dispatch.request_id, dispatch.attempt, error, self.pool.now, started_replying=begun
@@ -117,13 +128,7 @@ class ManagerMachine(RuleBasedStateMachine):
         inherited=st.booleans(),
     )
     def heartbeat(self, name: str, phase: EnginePhase, forgets: bool, inherited: bool) -> None:
-        running = (
-            ()
-            if forgets
-            else tuple(
-                RunningRequest(d.request_id, d.attempt) for d in self.pool.running.values() if d.engine_id == name
-            )
-        )
+        running = () if forgets else self.listed(name)
         if inherited:
             running += (RunningRequest(f"old-{name}", Attempt(1, (EPOCH - 1 << EPOCH_SHIFT) + 1), tokens=100),)
         self.up[name] = replace(ENGINES[name], phase=phase, running=running)
@@ -156,7 +161,9 @@ class ManagerMachine(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         for name, book in self.pool.manager.engines.items():
-            own = [job for job in book.running.values() if job.attempt.dispatch >> EPOCH_SHIFT >= EPOCH]
+            # Two that have begun run until their edge stops one, whatever the bounds.
+            mine = [job for job in book.running.values() if job.attempt.dispatch >> EPOCH_SHIFT >= EPOCH]
+            own = [job for job in mine if not (job.hedged and job.begun)]
             assert book.credits.requests == len(book.running) >= 0
             assert book.credits.tokens == sum(job.tokens for job in book.running.values()) >= 0
             assert len(own) <= ENGINES[name].spec.max_concurrency
@@ -182,12 +189,9 @@ class ManagerMachine(RuleBasedStateMachine):
         for _ in range(300):
             for name, state in ENGINES.items():
                 self.pool.manager.set_draining(name, False, self.pool.now)
-                listed = tuple(
-                    RunningRequest(d.request_id, d.attempt) for d in self.pool.running.values() if d.engine_id == name
-                )
-                self.pool.manager.engine_updated(replace(state, running=listed), self.pool.now)
+                self.pool.manager.engine_updated(replace(state, running=self.listed(name)), self.pool.now)
             self.act()
-            for dispatch in list(self.pool.running.values()):
+            for dispatch in self.live():
                 self.pool.manager.finished(dispatch.request_id, dispatch.attempt, self.pool.now)
             self.pool.advance(0.6)
             self.act()
@@ -196,8 +200,84 @@ class ManagerMachine(RuleBasedStateMachine):
         assert self.ended.keys() >= self.submitted.keys()
         assert all(self.ended[name] == 1 for name in self.submitted)
         assert self.pool.manager.queued == self.pool.manager.outstanding == 0
-        assert not any(self.pool.manager.holds(f"old-{name}") for name in ENGINES)
+        assert not any(self.pool.manager.holds(name) for name in ("twins", *(f"old-{name}" for name in ENGINES)))
 
 
 TestManager = ManagerMachine.TestCase
 TestManager.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+class HedgingMachine(ManagerMachine):
+    """The same with many hedges, and with word of any attempt, however late."""
+
+    knobs = replace(
+        SETTINGS,
+        hedge_ratio=1.0,
+        hedge_least_seconds=0.05,
+        prediction=PredictionSettings(least_samples=2, most_error=1e9),
+    )
+
+    @initialize(policy=st.sampled_from(policy_names()), requests=st.integers(1, 4))
+    def start(self, policy: str, requests: int) -> None:
+        super().start(policy)
+        for name in ENGINES:
+            self.heartbeat(name, EnginePhase.READY, True, False)
+        for number in range(6):
+            taught = request(f"t{number}", self.pool.now, tokens=10)
+            self.pool.submit(taught)
+            self.pool.now += 0.01
+            self.pool.finish(taught.request_id)
+        self.act()
+        for _ in range(requests):
+            self.submit("m", 10, 60.0, ServiceClass.INTERACTIVE)
+
+    def pick(self, number: int) -> Dispatch | None:
+        known = self.pool.dispatches()[-8:]
+        return known[number % len(known)] if known else None
+
+    def live(self) -> list[Dispatch]:
+        return [d for d in self.pool.dispatches() if self.pool.manager.holds(d.request_id)]
+
+    @rule(name=st.sampled_from(sorted(ENGINES)), begun=st.booleans())
+    def inherit_one_of_two(self, name: str, begun: bool) -> None:
+        attempt = Attempt(1, (EPOCH - 1 << EPOCH_SHIFT) + 1 + sorted(ENGINES).index(name))
+        running = (*self.listed(name), RunningRequest("twins", attempt, begun, 10))
+        self.pool.manager.engine_updated(replace(ENGINES[name], running=running), self.pool.now)
+        self.act()
+
+    @rule(number=st.integers(0, 50))
+    def both_begin(self, number: int) -> None:
+        self.pool.advance(0.3)
+        self.act()
+        hedges = [dispatch for dispatch in self.pool.dispatches() if dispatch.hedge]
+        if hedges:
+            hedge = hedges[-1 - number % len(hedges)]
+            first = Attempt(hedge.attempt.submission, hedge.beside)
+            for attempt in (first, hedge.attempt) if number % 2 else (hedge.attempt, first):
+                self.pool.manager.first_token(hedge.request_id, attempt, self.pool.now)
+            self.act()
+
+    @rule(number=st.integers(0, 50), told=st.booleans())
+    def stop(self, number: int, told: bool) -> None:
+        if (dispatch := self.pick(number)) is not None:
+            if told:
+                self.pool.manager.cancel(dispatch.request_id, dispatch.attempt, self.pool.now, dispatch.engine_id)
+            else:
+                self.pool.manager.cancelled(dispatch.request_id, dispatch.attempt, self.pool.now)
+            self.act()
+
+    @invariant()
+    def an_attempt_beside_another_runs_as_it_does(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        ledger = self.pool.manager._ledger
+        for name, hedge in ledger.hedges.items():
+            other = ledger.jobs[name]
+            assert other is not hedge
+            assert other.engine_id != hedge.engine_id
+            assert ledger.roster.books[other.engine_id].running[name] is other
+            assert ledger.roster.books[hedge.engine_id].running[name] is hedge
+
+
+TestHedging = HedgingMachine.TestCase
+TestHedging.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

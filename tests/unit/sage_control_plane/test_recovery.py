@@ -16,6 +16,7 @@ from sage_control_plane.requests import Attempt
 from sage_control_plane.settings import ControlSettings
 
 BROKEN = EngineFailedError("connection reset", retryable=True)
+ANSWERED_500 = EngineFailedError("HTTP 500", retryable=True, upstream_status=500)
 
 
 def fail(pool: Pool, request_id: str, error: SageError = BROKEN, *, begun: bool = False) -> str:
@@ -95,9 +96,25 @@ def test_an_outage_is_not_multiplied_by_retries() -> None:
     pool.submit(*(request(str(n), pool.now) for n in range(100)))
     for _ in range(5):
         for request_id in list(pool.running):
-            fail(pool, request_id)
+            fail(pool, request_id, ANSWERED_500)
         pool.advance(5)
     assert len(pool.dispatches()) == 120
+    assert len(pool.refusals()) == 100
+
+
+def test_what_a_dead_engine_held_goes_on_elsewhere_once_though_the_retry_budget_is_spent() -> None:
+    settings = ControlSettings(retry_ratio=0.0, retry_floor_per_second=0.0, breaker=BreakerSettings(10**9))
+    pool = Pool(*(engine(name, concurrency=500) for name in "ab"), settings=settings)
+    pool.submit(*(request(str(n), pool.now) for n in range(100)))
+    for request_id in list(pool.running):
+        fail(pool, request_id, BROKEN)
+    pool.advance(5)
+    assert len(pool.dispatches()) == 200
+    assert pool.refusals() == []
+    for request_id in list(pool.running):
+        fail(pool, request_id, BROKEN)
+    pool.advance(5)
+    assert len(pool.dispatches()) == 200, "a second loss pays for its retry"
     assert len(pool.refusals()) == 100
 
 

@@ -121,6 +121,7 @@ REFUSALS = {
     "no input": (EMBEDDINGS, orjson.dumps({"model": EMBEDDING_MODEL}), {}, 400, "invalid_type"),
     "a form": (CHAT, b"a=1", {"content_type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
     "text": (CHAT, chat_body(), {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+    "compressed": (CHAT, chat_body(), {"content_encoding": "gzip"}, 415, "unsupported_media_type"),
     "engine broke": (CHAT, chat_body("please break"), {}, 502, "engine_failed"),
     "deadline": (CHAT, chat_body("please stall"), {"x_sage_timeout_ms": "1"}, 504, "deadline_exceeded"),
 }

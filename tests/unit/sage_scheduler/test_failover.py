@@ -15,7 +15,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 from sage_control_plane.engines import ModelCard
 from sage_control_plane.requests import RequestKind
 from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.reply import Media
+from sage_mesh.reply import Media, Reply
 
 
 class SlowAnswer:
@@ -109,6 +109,56 @@ async def test_replicas_share_the_pools_out(mesh: SchedulerMesh) -> None:
     await until(lambda: len(first.leases.runners) == len(second.leases.runners) == 2, 8)
     await mesh.stop_scheduler("second")
     await until(lambda: len(first.leases.runners) == 4)
+
+
+async def test_every_pool_of_a_killed_replica_moves_within_two_seconds_and_no_request_is_lost(
+    mesh: SchedulerMesh, tmp_path: Path
+) -> None:
+    engines = {f"pool-{n}": PooledEngine(f"e{n}", f"pool-{n}") for n in range(4)}
+    first_job_at: dict[str, float] = {}
+    for pool, engine in engines.items():
+        engine.behaviour = NotesItsFirstJob(pool, first_job_at)
+    await mesh.host(*engines.values())
+    doomed = mesh.scheduler_process("doomed", tmp_path / "doomed.log")
+    replies = [mesh.submit(f"warm-{pool}", body_for(pool), timeout_seconds=20) for pool in engines]
+    await asyncio.gather(*(reply.read() for reply in replies))
+    survivor = await mesh.scheduler("survivor")
+    # Five pools, with the default one, shared by two replicas.
+    await until(lambda: len(survivor.leases.runners) >= 2, 10)
+    moving = set(engines) - set(survivor.leases.runners)
+    assert moving
+
+    doomed.send_signal(signal.SIGKILL)
+    killed_at = time.monotonic()
+    first_job_at.clear()
+    asked: dict[str, tuple[str, Reply]] = {}
+    while not moving <= set(first_job_at):
+        for pool in engines:
+            request_id = f"{pool}-{len(asked)}"
+            asked[request_id] = (pool, mesh.submit(request_id, body_for(pool), timeout_seconds=20))
+        await asyncio.sleep(0.05)
+        assert time.monotonic() - killed_at < 10, f"{moving - set(first_job_at)} have not moved"
+    took = {pool: first_job_at[pool] - killed_at for pool in moving}
+    assert max(took.values()) <= 2.0, took
+    for pool, reply in asked.values():
+        assert await reply.read() == body_for(pool)
+    assert set(engines) <= set(survivor.leases.runners)
+
+
+def body_for(pool: str) -> bytes:
+    return CHAT.replace(b'"fake"', f'"model-of-{pool}"'.encode())
+
+
+class NotesItsFirstJob:
+    """Answers at once, and notes when it was first asked to since the notes were cleared."""
+
+    def __init__(self, pool: str, first_at: dict[str, float]) -> None:
+        self._pool = pool
+        self._first_at = first_at
+
+    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+        self._first_at.setdefault(self._pool, time.monotonic())
+        await answer(job, reply)
 
 
 class PooledEngine(FakeEngine):

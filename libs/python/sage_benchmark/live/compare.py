@@ -11,7 +11,6 @@ from sage_benchmark.live.comparison import ComparisonPlan, compare_systems
 from sage_benchmark.live.mesh_system import mesh_systems
 from sage_benchmark.live.peer_system import running_peer
 from sage_benchmark.live.peers import Peer, find_program
-from sage_benchmark.live.policies import describe
 from sage_benchmark.live.simulated_pool import simulated_pool
 from sage_benchmark.live.system import SystemUnderLoad
 from sage_benchmark.report.benchmark_report import BenchmarkReport
@@ -45,24 +44,24 @@ def run_compare(
         tell(line)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sage-bench-")))
-        pool = stack.enter_context(simulated_pool(plan.load.engines, ModelNames()))
+        pool = stack.enter_context(simulated_pool(plan.engines, ModelNames()))
         systems: list[SystemUnderLoad] = list(stack.enter_context(mesh_systems(scratch / "mesh", pool, policies, OURS)))
         for peer in peers:
             program = programs[peer.name]
             if program is not None:
                 systems.append(stack.enter_context(running_peer(peer, program, scratch / peer.name, pool)))
         found = compare_systems(plan, pool, systems, tell)
-    settings = describe(plan) | {"offered": ", ".join(f"{value:.2f}" for value in found.offered)}
+    settings = plan.describe() | {"offered": ", ".join(f"{value:.2f}" for value in found.offered)}
     settings["peers"] = ", ".join(
         f"{peer.name}: {'run with its defaults' if programs[peer.name] else 'NOT INSTALLED'}" for peer in peers
     )
-    ours, theirs = found.systems[0], found.systems[len(policies) :]
+    running = [peer.name for peer in peers if programs[peer.name] is not None]
     return BenchmarkReport(
         "SAGE and its peers in front of the same engines",
         command,
         settings,
         found.systems,
-        bars=peer_bars(ours, theirs),
+        bars=peer_bars(OURS + policies[0], running, found.systems),
         notes=[*missing, *found.notes()],
         timelines=found.timelines,
     )

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import psutil
 import uvloop
 
 from sage_benchmark.live.engine_fault import EngineFault
+from sage_benchmark.live.machine_use import MachineClock, MachineUse, describe_use
 from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.live.system import SystemUnderLoad
 from sage_benchmark.open_loop.open_loop_run import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.benchmark_report import SystemRuns, Timeline
 from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
-from sage_benchmark.report.timeline import typical_timeline
+from sage_benchmark.report.timeline import candidates, shared_timelines
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
@@ -28,7 +29,9 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.requests import ServiceClass
 
 LOAD_GENERATOR = "load generator"
+ENGINES = "simulated engines"
 WARM_UP_SEED = 0
+WARM_UP_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,35 @@ class ComparisonPlan:
     """What is run.
 
     Attributes:
-        repetitions: runs of each system, each with a seed of its own that all systems share.
+        workloads: one for each load, over the same engines.
+        repetitions: runs of each system under each load, each with a seed of its own that all systems share.
         timeout_seconds: after its scheduled arrival a request is given up, and counts as failed.
         warm_up_seconds: of half the saturating load through each system, before anything is measured.
     """
 
-    load: LoadSettings = LoadSettings()
+    workloads: tuple[LoadSettings, ...] = (LoadSettings(),)
     repetitions: int = 3
     seed: int = 1
     timeout_seconds: float = 60.0
     warm_up_seconds: float = 4.0
     fault: EngineFault | None = None
+
+    @property
+    def engines(self) -> int:
+        """How many engines there are."""
+        return self.workloads[0].engines
+
+    def describe(self) -> dict[str, object]:
+        """As settings of a report."""
+        return {
+            **self.workloads[0].describe(),
+            "load": ", ".join(f"{workload.load:g}" for workload in self.workloads),
+            "repetitions": self.repetitions,
+            "first seed": self.seed,
+            "request time-out, s": self.timeout_seconds,
+            "warm-up of each system, not counted": f"{self.warm_up_seconds:g} s at load {WARM_UP_LOAD:g}",
+            "fault": self.fault.describe() if self.fault else "none",
+        }
 
 
 @dataclass
@@ -54,7 +75,7 @@ class _Collected:
     runs: list[RunMetrics] = field(default_factory=list)
     ttft_seconds: list[float] = field(default_factory=list)
     cpu_seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    timeline: Timeline | None = None
+    first: Sequence[RequestOutcome] = ()
 
 
 @dataclass(frozen=True)
@@ -62,21 +83,21 @@ class Comparison:
     """What came of it.
 
     Attributes:
+        systems: one for each system and load, in the order of the loads.
         offered: load that each repetition really offered, as a multiple of saturation.
-        load_averages: the machine's load average over a minute at the start of each run, the benchmark's own included.
+        machine: who used the machine during each run.
     """
 
     systems: list[SystemRuns]
     timelines: list[Timeline]
     offered: list[float]
-    load_averages: list[float]
+    machine: list[MachineUse]
 
     def notes(self) -> list[str]:
         """What a reader must know of the machine."""
-        low, high = min(self.load_averages), max(self.load_averages)
         return [
-            f"Engines, load generator and systems shared {os.cpu_count()} cores, whose load average was {low:.1f} to "
-            f"{high:.1f} at the starts of the runs; requests that were sent late count from their scheduled arrival.",
+            describe_use(self.machine),
+            "Requests that were sent late count from their scheduled arrival.",
             "Each repetition has another seed, the same for all systems; the order of the systems rotates.",
         ]
 
@@ -90,42 +111,66 @@ def compare_systems(
         SageError: a system could not be made ready; a report without it would mislead.
     """
     config, models = EngineModelConfig(), ModelNames()
-    collected = {system.name: _Collected() for system in systems}
-    offered, load_averages = [], []
-    warm_up = LoadSettings(plan.load.engines, plan.warm_up_seconds, 0.5).arrivals(config, WARM_UP_SEED)
+    warm_up = LoadSettings(plan.engines, plan.warm_up_seconds, WARM_UP_LOAD).arrivals(config, WARM_UP_SEED)
     for system in systems:
         pool.recover()
         system.prepare()
         _play(system.url, warm_up, models, plan.timeout_seconds, pool, None)
-    for repetition in range(plan.repetitions):
-        arrivals = plan.load.arrivals(config, plan.seed + repetition)
-        offered.append(plan.load.offered(arrivals, config))
+    collected = {(load, system.name): _Collected() for load in plan.workloads for system in systems}
+    offered, machine = [], []
+    for turn, (workload, repetition) in enumerate(product(plan.workloads, range(plan.repetitions))):
+        arrivals = workload.arrivals(config, plan.seed + repetition)
+        offered.append(workload.offered(arrivals, config))
         for place in range(len(systems)):
-            system = systems[(place + repetition) % len(systems)]
+            system = systems[(place + turn) % len(systems)]
             pool.recover()
             system.prepare()
-            load_averages.append(os.getloadavg()[0])
-            before = _cpu_seconds(system)
-            outcomes = _play(system.url, arrivals, models, plan.timeout_seconds, pool, plan.fault)
-            after = _cpu_seconds(system)
-            metrics = measure(outcomes, plan.load.seconds, config)
-            _collect(collected[system.name], system.name, metrics, outcomes)
-            for name, seconds in after.items():
-                collected[system.name].cpu_seconds[name] += seconds - before.get(name, 0.0)
+            run = _measured(plan, workload, arrivals, system, pool)
+            machine.append(run.machine)
+            _collect(collected[workload, system.name], run)
             tell(
-                f"{system.name}, run {repetition + 1} of {plan.repetitions}: {metrics.requests} requests, "
-                f"attainment {metrics.attainment:.3f}, goodput {metrics.goodput:.2f}/s"
+                f"{system.name}, load {workload.load:g}, run {repetition + 1} of {plan.repetitions}: "
+                f"{run.metrics.requests} requests, attainment {run.metrics.attainment:.3f}, "
+                f"goodput {run.metrics.goodput:.2f}/s"
             )
     pool.recover()
     return Comparison(
         [
-            SystemRuns(name, plan.load.load, of.runs, of.ttft_seconds, dict(of.cpu_seconds))
-            for name, of in collected.items()
+            SystemRuns(name, workload.load, of.runs, of.ttft_seconds, dict(of.cpu_seconds))
+            for (workload, name), of in collected.items()
         ],
-        [of.timeline for of in collected.values() if of.timeline is not None],
+        shared_timelines(
+            {name: of.first for (workload, name), of in collected.items() if workload is plan.workloads[-1]}
+        ),
         offered,
-        load_averages,
+        machine,
     )
+
+
+@dataclass(frozen=True)
+class _Run:
+    metrics: RunMetrics
+    outcomes: list[RequestOutcome]
+    cpu_seconds: Mapping[str, float]
+    machine: MachineUse
+
+
+def _measured(
+    plan: ComparisonPlan,
+    workload: LoadSettings,
+    arrivals: Sequence[Arrival],
+    system: SystemUnderLoad,
+    pool: SimulatedPool,
+) -> _Run:
+    cpu, (prompts, hits), clock = _cpu_seconds(system, pool), pool.prompt_tokens(), MachineClock.now()
+    outcomes = _play(system.url, arrivals, ModelNames(), plan.timeout_seconds, pool, plan.fault)
+    # A process that died on the way has taken its time with it.
+    used = {name: max(0.0, value - cpu.get(name, 0.0)) for name, value in _cpu_seconds(system, pool).items()}
+    machine = MachineUse.between(clock, MachineClock.now(), used)
+    prompts_after, hits_after = pool.prompt_tokens()
+    cached = max(0, hits_after - hits) / max(1, prompts_after - prompts)
+    metrics = replace(measure(outcomes, workload.seconds, EngineModelConfig()), cached_prompt_share=cached)
+    return _Run(metrics, outcomes, used, machine)
 
 
 def _play(
@@ -159,13 +204,14 @@ async def _run(
             await end_tasks(striking)
 
 
-def _collect(into: _Collected, name: str, metrics: RunMetrics, outcomes: Sequence[RequestOutcome]) -> None:
-    into.runs.append(metrics)
-    into.ttft_seconds += ttft_for_cdf(outcomes, ServiceClass.INTERACTIVE)
-    if into.timeline is None:
-        into.timeline = typical_timeline(outcomes, name)
+def _collect(into: _Collected, run: _Run) -> None:
+    into.runs.append(run.metrics)
+    into.ttft_seconds += ttft_for_cdf(run.outcomes, ServiceClass.INTERACTIVE)
+    for process, seconds in run.cpu_seconds.items():
+        into.cpu_seconds[process] += seconds
+    into.first = into.first or candidates(run.outcomes)
 
 
-def _cpu_seconds(system: SystemUnderLoad) -> Mapping[str, float]:
+def _cpu_seconds(system: SystemUnderLoad, pool: SimulatedPool) -> Mapping[str, float]:
     times = psutil.Process().cpu_times()
-    return {**system.cpu_seconds(), LOAD_GENERATOR: times.user + times.system}
+    return {**system.cpu_seconds(), LOAD_GENERATOR: times.user + times.system, ENGINES: pool.cpu_seconds()}

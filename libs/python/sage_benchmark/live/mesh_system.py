@@ -20,6 +20,7 @@ from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.request_body import ModelNames
 from sage_common.errors import UnavailableError
+from sage_control_plane.features import MAX_BLOCK_BYTES
 
 READY_SECONDS = 30.0
 CALL_SECONDS = 5.0
@@ -58,9 +59,18 @@ class MeshWithPolicy:
 
 @contextmanager
 def mesh_systems(
-    directory: Path, pool: SimulatedPool, policies: Sequence[str], prefix: str = ""
+    directory: Path,
+    pool: SimulatedPool,
+    policies: Sequence[str],
+    prefix: str = "",
+    *,
+    suffix: str = "",
+    affinity: bool = True,
 ) -> Iterator[list[MeshWithPolicy]]:
-    """Run one mesh in front of the engines; gives a system for each policy, named ``prefix`` and the policy.
+    """Run one mesh in front of the engines; gives a system for each policy, named by it, ``prefix`` and ``suffix``.
+
+    Args:
+        affinity: whether the mesh is to see which prompts begin alike.
 
     Raises:
         UnavailableError: the mesh or an engine did not become ready.
@@ -71,13 +81,16 @@ def mesh_systems(
         for number, url in enumerate(pool.urls, start=1)
     ]
     settings = {"SAGE_LLM_COORDINATOR_ENGINES": json.dumps(engines)}
+    if not affinity:
+        # Only whole blocks count, and no prompt of a benchmark fills one of these.
+        settings["SAGE_CLASSIFICATION_BLOCK_BYTES"] = str(MAX_BLOCK_BYTES)
     light = {"embed-executor": 0, "dataflow-worker": 0}
     with isolated_mesh(directory, replicas=light, settings=settings) as mesh:
         address = f"127.0.0.1:{mesh.processes('scheduler')[0].ports['grpc']}"
         with grpc.insecure_channel(address) as channel:
             _wait_for_engines(channel, pool)
             _wait_for_gateway(mesh.gateway_url, ModelNames())
-            yield [MeshWithPolicy(mesh, channel, pool, policy, prefix + policy) for policy in policies]
+            yield [MeshWithPolicy(mesh, channel, pool, policy, f"{prefix}{policy}{suffix}") for policy in policies]
 
 
 def _wait_for_engines(channel: grpc.Channel, pool: SimulatedPool) -> None:

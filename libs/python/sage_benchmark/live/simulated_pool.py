@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import psutil
+
 from sage_benchmark.workload.request_body import ModelNames
 from sage_common.errors import UnavailableError
 
 HTTP_SECONDS = 5.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.1
+_PROMPT_TOKENS = re.compile(r"^vllm:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -85,8 +88,25 @@ class SimulatedEngineProcess:
 
     def requests_held(self) -> int:
         """How many requests it runs or has waiting."""
+        return int(sum(float(value) for value in _REQUESTS.findall(self._metrics())))
+
+    def prompt_tokens(self) -> tuple[int, int]:
+        """Prompt tokens so far, and how many of them its prefix cache had; zeros while it does not run."""
+        if not self.running:
+            return 0, 0
+        found = {name: int(float(value)) for name, value in _PROMPT_TOKENS.findall(self._metrics())}
+        return found["queries"], found["hits"]
+
+    def cpu_seconds(self) -> float:
+        """CPU time that its process has used; 0 while it does not run."""
+        if self._process is None or not self.running:
+            return 0.0
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def _metrics(self) -> str:
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=HTTP_SECONDS) as response:
-            return int(sum(float(value) for value in _REQUESTS.findall(response.read().decode())))
+            return str(response.read().decode())
 
 
 class SimulatedPool:
@@ -99,6 +119,15 @@ class SimulatedPool:
     def urls(self) -> list[str]:
         """Base URLs without ``/v1``."""
         return [engine.url for engine in self.engines]
+
+    def prompt_tokens(self) -> tuple[int, int]:
+        """Prompt tokens of all engines so far, and how many of them were in a prefix cache."""
+        counts = [engine.prompt_tokens() for engine in self.engines]
+        return sum(prompt for prompt, _ in counts), sum(hits for _, hits in counts)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the engines' processes so far."""
+        return sum(engine.cpu_seconds() for engine in self.engines)
 
     def recover(self, timeout_seconds: float = 30.0) -> None:
         """Bring back what was killed, end all faults, and wait until no engine holds a request.

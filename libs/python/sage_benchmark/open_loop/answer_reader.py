@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 
 import orjson
 
@@ -24,6 +25,7 @@ class AnswerReader:
         keep_text: whether the answer's text is wanted.
 
     Attributes:
+        times: when pieces of a streamed answer's text came.
         first_at, last_at: when the first and the last token came, by the clock of ``take``'s caller.
     """
 
@@ -36,6 +38,7 @@ class AnswerReader:
         self._done = False
         self._failed = ""
         self._keep = keep_text
+        self.times = array("d")
         self.first_at: float | None = None
         self.last_at: float | None = None
 
@@ -55,6 +58,7 @@ class AnswerReader:
         texts = len(_TEXT.findall(lines))
         if texts:
             self._counted += texts
+            self.times.append(now)
             self.last_at = now
             if self.first_at is None:
                 self.first_at = now

@@ -118,6 +118,7 @@ def _outcome(arrival: Arrival, sent_at: float, answer: HttpAnswer, now: float) -
         queue_ms=_number(answer.headers.get(names.QUEUE_MS)),
         attempts=int(_number(answer.headers.get(names.ATTEMPTS))),
         text="" if refused else reader.text(),
+        token_times=() if refused else reader.times,
     )
 
 

@@ -6,24 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sage_benchmark.report.agreement import Agreement
+from sage_benchmark.report.bar import Bar
 from sage_benchmark.report.metrics import RunMetrics
 from sage_benchmark.report.spread import Spread, spread
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A figure beside what it has to reach. ``at_most`` says which side of the bar is good."""
-
-    name: str
-    value: float
-    bar: float
-    unit: str = ""
-    at_most: bool = True
-
-    @property
-    def reached(self) -> bool:
-        """Whether the figure is on the good side."""
-        return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 
 @dataclass(frozen=True)
@@ -43,6 +29,16 @@ class SystemRuns:
     runs: Sequence[RunMetrics]
     ttft_seconds: Sequence[float] = ()
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent in all repetitions."""
+        return sum(run.requests for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Time in which they arrived."""
+        return sum(run.seconds for run in self.runs)
 
     @property
     def figures(self) -> dict[str, Spread]:
@@ -76,6 +72,7 @@ class BenchmarkReport:
         command: makes the report again.
         settings: what was run, in words and numbers.
         notes: what a reader must know to read the figures rightly.
+        agreements: what was measured live beside what the simulator made of the same requests.
     """
 
     title: str
@@ -85,6 +82,7 @@ class BenchmarkReport:
     bars: Sequence[Bar] = ()
     notes: Sequence[str] = ()
     timelines: Sequence[Timeline] = ()
+    agreements: Sequence[Agreement] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -103,6 +101,7 @@ class BenchmarkReport:
                 for system in self.systems
             ],
             "bars": [{**asdict(bar), "reached": bar.reached} for bar in self.bars],
+            "agreements": [{**asdict(item), "points": item.points} for item in self.agreements],
             "notes": list(self.notes),
             "timelines": [asdict(timeline) for timeline in self.timelines],
         }

@@ -39,18 +39,22 @@ def draw_cdf(path: Path, title: str, seconds: Mapping[str, Sequence[float]], tar
     _save(figure, axes, path)
 
 
-def draw_attainment(
-    path: Path, title: str, points: Mapping[str, Sequence[tuple[float, Spread]]], x_label: str = "offered load"
+def draw_over_load(
+    path: Path, title: str, points: Mapping[str, Sequence[tuple[float, Spread]]], y_label: str, top: float | None
 ) -> None:
-    """Draw attainment (0 to 1) against the load for each system; bars go from the lowest repetition to the highest."""
-    figure, axes = _axes(title, x_label, "share within every target")
+    """Draw a figure against the load for each system; bars go from the lowest repetition to the highest.
+
+    Args:
+        top: where the figure's axis ends; None for where the figures end.
+    """
+    figure, axes = _axes(title, "offered load, multiples of saturation", y_label)
     for index, (name, given) in enumerate(points.items()):
         ordered = sorted(given, key=lambda point: point[0])
         means = [value.mean for _, value in ordered]
         errors = [[v.mean - v.low for _, v in ordered], [v.high - v.mean for _, v in ordered]]
         loads = [load for load, _ in ordered]
         axes.errorbar(loads, means, yerr=errors, marker="o", capsize=3, label=name, color=_colour(index))
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, top)
     _save(figure, axes, path)
 
 

@@ -14,7 +14,15 @@ OVERALL = (
     ("tokens/s", "tokens_per_second", 0),
     ("attainment", "attainment", 3),
     ("Jain", "jain", 3),
+    ("prompt cached", "cached_prompt_share", 3),
     ("sent late p99 ms", "late_p99_ms", 1),
+)
+# Columns of the table over several loads.
+AGAINST_LOAD = (
+    ("goodput/s", "goodput", 2),
+    ("attainment", "attainment", 3),
+    ("interactive attainment", "by_class.interactive.attainment", 3),
+    ("interactive TTFT p99 ms", "by_class.interactive.ttft.p99", 0),
 )
 PER_GROUP = (
     ("requests", "requests", 0),
@@ -46,6 +54,11 @@ def render_markdown(report: BenchmarkReport, charts: Sequence[tuple[str, str]] =
             for bar in report.bars
         ]
         parts += ["## Figures to reach", _table(("figure", "value", "bar", "reached"), bars)]
+    if len({system.load for system in report.systems}) > 1:
+        parts += ["## Against load", _against_load(report)]
+    if report.agreements:
+        said = "Attainment of the same requests, live and simulated, and the difference in percentage points."
+        parts += ["## Live beside the simulator", said, _agreements(report)]
     parts += ["## Systems", "Mean over the repetitions; in brackets the lowest and the highest.", _overall(report)]
     for heading, key in (("By class", "by_class"), ("By tenant", "by_tenant")):
         rows = [row for system in report.systems for row in _groups(system, key)]
@@ -56,16 +69,41 @@ def render_markdown(report: BenchmarkReport, charts: Sequence[tuple[str, str]] =
     if failures:
         parts += ["## Failures", "Requests per repetition.", _table(("system", "load", "error", "count"), failures)]
     cpu = [
-        (system.name, f"{system.load:g}", name, f"{seconds:.1f}")
+        (system.name, f"{system.load:g}", name, f"{seconds:.1f}", f"{1e6 * seconds / max(1, system.requests):.0f}")
         for system in report.systems
         for name, seconds in system.cpu_seconds.items()
     ]
     if cpu:
-        parts += ["## CPU", _table(("system", "load", "service", "CPU seconds"), cpu)]
+        parts += ["## CPU", _table(("system", "load", "service", "CPU seconds", "µs a request"), cpu)]
     parts += [f"![{title}]({file})" for title, file in charts]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def _against_load(report: BenchmarkReport) -> str:
+    rows = []
+    for system in sorted(report.systems, key=lambda system: (system.name, system.load)):
+        figures = system.figures
+        cells = [_cell(figures[name], digits) if name in figures else "" for _, name, digits in AGAINST_LOAD]
+        rows.append((system.name, f"{system.load:g}", f"{system.requests / system.seconds:.1f}", *cells))
+    return _table(("system", "load", "requests/s", *(column for column, _, _ in AGAINST_LOAD)), rows)
+
+
+def _agreements(report: BenchmarkReport) -> str:
+    rows = [
+        (
+            item.system,
+            f"{item.load:g}",
+            item.group,
+            f"{item.requests:.0f}",
+            _cell(item.live, 3),
+            _cell(item.simulated, 3),
+            f"{item.points:+.1f}",
+        )
+        for item in report.agreements
+    ]
+    return _table(("system", "load", "requests of class", "count", "live", "simulated", "points"), rows)
 
 
 def _overall(report: BenchmarkReport) -> str:

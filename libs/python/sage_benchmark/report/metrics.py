@@ -64,6 +64,7 @@ class RunMetrics:
         jain: fairness of service among tenants; see ``fairness``.
         errors: how many requests failed in which way.
         engines: requests served by each engine, where the system tells.
+        cached_prompt_share: share of the prompt tokens that engines found in their prefix caches.
         late_p99_ms: how late the load generator was; figures of a late run are of the generator too.
     """
 
@@ -79,6 +80,7 @@ class RunMetrics:
     errors: dict[str, int] = field(default_factory=dict)
     engines: dict[str, int] = field(default_factory=dict)
     late_p99_ms: float = 0.0
+    cached_prompt_share: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

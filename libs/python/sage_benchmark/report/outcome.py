@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sage_benchmark.workload.arrival import Arrival
@@ -25,6 +26,7 @@ class RequestOutcome:
         engine: who answered, where the server tells.
         queue_ms: milliseconds queued and ...
         attempts: dispatches that it took, where the server tells.
+        token_times: when pieces of a streamed chat came, where that was noted.
         text: the answer's text, where it was asked to be kept.
     """
 
@@ -39,6 +41,7 @@ class RequestOutcome:
     queue_ms: float = 0.0
     attempts: int = 0
     text: str = ""
+    token_times: Sequence[float] = ()
 
     @property
     def served(self) -> bool:

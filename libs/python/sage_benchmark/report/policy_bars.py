@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from sage_benchmark.report.benchmark_report import Bar, SystemRuns
+from sage_benchmark.report.bar import Bar
+from sage_benchmark.report.benchmark_report import SystemRuns
 
 INTERACTIVE = "by_class.interactive.attainment"
+# Below this load there is room for everybody, and an order of service makes little difference to goodput.
+SATURATED = 1.2
+
+
+def at_each_load(systems: Sequence[SystemRuns]) -> Iterator[tuple[str, list[SystemRuns]]]:
+    """Yield the systems at each load, the lowest first, with what tells the bars of several loads apart."""
+    loads = sorted({system.load for system in systems})
+    for load in loads:
+        yield f" at load {load:g}" if len(loads) > 1 else "", [system for system in systems if system.load == load]
 
 
 def policy_bars(systems: Sequence[SystemRuns]) -> list[Bar]:
     """``hybrid`` beside ``fifo``: interactive attainment, and goodput as a ratio. Nothing where one is missing."""
+    return [bar for where, those in at_each_load(systems) for bar in _policy_bars(where, those)]
+
+
+def _policy_bars(where: str, systems: Sequence[SystemRuns]) -> list[Bar]:
     by_name = {system.name: system.figures for system in systems}
     if not {"hybrid", "fifo"} <= by_name.keys():
         return []
     hybrid, fifo = by_name["hybrid"], by_name["fifo"]
+    saturated = systems[0].load >= SATURATED
     bars = []
     if INTERACTIVE in hybrid and INTERACTIVE in fifo:
-        bars.append(Bar("interactive attainment, hybrid", hybrid[INTERACTIVE].mean, 0.95, at_most=False))
-        bars.append(Bar("interactive attainment, fifo", fifo[INTERACTIVE].mean, 0.5))
-    if fifo["goodput"].mean > 0:
+        bars.append(Bar(f"interactive attainment, hybrid{where}", hybrid[INTERACTIVE].mean, 0.95, at_most=False))
+        if saturated:
+            bars.append(Bar(f"interactive attainment, fifo{where}", fifo[INTERACTIVE].mean, 0.5))
+    if saturated and fifo["goodput"].mean > 0:
         ratio = hybrid["goodput"].mean / fifo["goodput"].mean
-        bars.append(Bar("goodput, hybrid to fifo", ratio, 1.5, "×", at_most=False))
+        bars.append(Bar(f"goodput, hybrid to fifo{where}", ratio, 1.5, "×", at_most=False))
     return bars
 
 
-def peer_bars(ours: SystemRuns, peers: Sequence[SystemRuns]) -> list[Bar]:
-    """The mesh beside each peer: goodput as a ratio, and the slowest first tokens of interactive requests."""
-    figures = ours.figures
+def peer_bars(ours: str, peers: Sequence[str], systems: Sequence[SystemRuns]) -> list[Bar]:
+    """The mesh beside each peer: goodput as a ratio, and the slowest first tokens of interactive requests.
+
+    Args:
+        ours: name of the system that is held against the ``peers``, which are names too.
+    """
+    bars: list[Bar] = []
+    for where, those in at_each_load(systems):
+        by_name = {system.name: system for system in those}
+        for peer in peers:
+            if ours in by_name and peer in by_name:
+                bars += _peer_bars(where, by_name[ours], by_name[peer])
+    return bars
+
+
+def _peer_bars(where: str, ours: SystemRuns, peer: SystemRuns) -> Iterator[Bar]:
     p99 = "by_class.interactive.ttft.p99"
-    bars = []
-    for peer in peers:
-        theirs = peer.figures
-        if theirs["goodput"].mean > 0:
-            ratio = figures["goodput"].mean / theirs["goodput"].mean
-            bars.append(Bar(f"goodput, {ours.name} to {peer.name}", ratio, 1.0, "×", at_most=False))
-        if theirs.get("by_class.interactive.ttft.count") and p99 in figures:
-            bars.append(Bar(f"interactive TTFT p99, beside {peer.name}", figures[p99].mean, theirs[p99].mean, "ms"))
-    return bars
+    figures, theirs = ours.figures, peer.figures
+    if theirs["goodput"].mean > 0:
+        ratio = figures["goodput"].mean / theirs["goodput"].mean
+        yield Bar(f"goodput, {ours.name} to {peer.name}{where}", ratio, 1.0, "×", at_most=False)
+    if theirs.get("by_class.interactive.ttft.count") and p99 in figures:
+        yield Bar(f"interactive TTFT p99, beside {peer.name}{where}", figures[p99].mean, theirs[p99].mean, "ms")

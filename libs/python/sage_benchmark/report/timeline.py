@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from sage_benchmark.report.benchmark_report import Timeline, TimelineSpan
 from sage_benchmark.report.outcome import RequestOutcome
@@ -11,6 +11,8 @@ from sage_control_plane.requests import ServiceClass
 QUEUED = "queued"
 FIRST_TOKEN = "to the first token"
 TOKENS = "tokens"
+# Requests of a run among which one is looked for; a run may have a million.
+LOOKED_AT = 10_000
 
 
 def timeline_of(outcome: RequestOutcome, title: str) -> Timeline:
@@ -25,19 +27,35 @@ def timeline_of(outcome: RequestOutcome, title: str) -> Timeline:
     spans = [TimelineSpan(QUEUED, 0.0, dispatched), TimelineSpan(FIRST_TOKEN, dispatched, first)]
     if outcome.first_token_at is not None:
         spans.append(TimelineSpan(TOKENS, first, end))
-    return Timeline(title, spans)
+    return Timeline(title, spans, [(at - arrival) * 1000 for at in outcome.token_times])
 
 
-def typical_timeline(outcomes: Iterable[RequestOutcome], system: str) -> Timeline | None:
-    """Timeline of the served interactive request with the median time to first token; None where none was served."""
-    served = sorted(
-        (outcome.ttft_seconds, outcome.arrival.index, outcome)
-        for outcome in outcomes
-        if outcome.served
-        and outcome.ttft_seconds is not None
-        and outcome.arrival.service_class is ServiceClass.INTERACTIVE
-    )
+def candidates(outcomes: Sequence[RequestOutcome]) -> list[RequestOutcome]:
+    """Return the early interactive requests that were served: what to keep of a run for ``shared_timelines``."""
+    return [outcome for outcome in outcomes if outcome.arrival.index < LOOKED_AT and _interactive(outcome)]
+
+
+def shared_timelines(outcomes: Mapping[str, Sequence[RequestOutcome]]) -> list[Timeline]:
+    """Timelines of one and the same interactive request under every system.
+
+    It is the one with the median time to first token, under the last system, of those that every system served; empty
+    where there is none.
+
+    Args:
+        outcomes: the ``candidates`` of each system.
+    """
+    served = {name: {outcome.arrival.index: outcome for outcome in given} for name, given in outcomes.items()}
     if not served:
-        return None
-    typical = served[len(served) // 2][2]
-    return timeline_of(typical, f"{system}: interactive request {typical.arrival.index}")
+        return []
+    everywhere = set.intersection(*(set(given) for given in served.values()))
+    last = list(served.values())[-1]
+    ordered = sorted(everywhere, key=lambda index: (last[index].ttft_seconds or 0.0, index))
+    if not ordered:
+        return []
+    typical = ordered[len(ordered) // 2]
+    return [timeline_of(given[typical], f"{name}: request {typical}") for name, given in served.items()]
+
+
+def _interactive(outcome: RequestOutcome) -> bool:
+    of_class = outcome.arrival.service_class is ServiceClass.INTERACTIVE
+    return of_class and outcome.served and outcome.ttft_seconds is not None

@@ -8,13 +8,23 @@ from pathlib import Path
 import orjson
 
 from sage_benchmark.report.benchmark_report import BenchmarkReport
-from sage_benchmark.report.charts import draw_attainment, draw_cdf, draw_timeline
+from sage_benchmark.report.charts import draw_cdf, draw_over_load, draw_timeline
 from sage_benchmark.report.markdown import render_markdown
 from sage_benchmark.report.spread import Spread
 from sage_control_plane.classification import DEFAULT_LEVEL
 from sage_control_plane.requests import ServiceClass
 
-INTERACTIVE = "by_class.interactive.attainment"
+# Charts over several loads: title, file, figure, label of its axis, and where that ends.
+OVER_LOAD = (
+    (
+        "Interactive attainment against offered load",
+        "attainment.png",
+        "by_class.interactive.attainment",
+        "share within every target",
+        1.02,
+    ),
+    ("Goodput against offered load", "goodput.png", "goodput", "requests/s within every target", None),
+)
 
 
 def write_report(root: Path, name: str, timestamp: str, report: BenchmarkReport) -> Path:
@@ -44,14 +54,15 @@ def _draw(folder: Path, report: BenchmarkReport) -> list[tuple[str, str]]:
             title = f"Time to first token of interactive requests at load {load:g}"
             draw_cdf(folder / f"ttft-cdf-{load:g}.png", title, values, target)
             charts.append((title, f"ttft-cdf-{load:g}.png"))
-    points: dict[str, list[tuple[float, Spread]]] = defaultdict(list)
-    for system in report.systems:
-        figures = system.figures
-        points[system.name].append((system.load, figures.get(INTERACTIVE, figures["attainment"])))
-    if any(len(given) > 1 for given in points.values()):
-        title = "Interactive attainment against offered load"
-        draw_attainment(folder / "attainment.png", title, points, "offered load, multiples of saturation")
-        charts.append((title, "attainment.png"))
+    if len({system.load for system in report.systems}) > 1:
+        for title, file, figure, label, top in OVER_LOAD:
+            points: dict[str, list[tuple[float, Spread]]] = defaultdict(list)
+            for system in report.systems:
+                value = system.figures.get(figure)
+                if value is not None:
+                    points[system.name].append((system.load, value))
+            draw_over_load(folder / file, title, points, label, top)
+            charts.append((title, file))
     if report.timelines:
         draw_timeline(folder / "timeline.png", report.timelines)
         charts.append(("One request from arrival to last token", "timeline.png"))

@@ -8,6 +8,9 @@ from enum import Enum
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_control_plane.settings import ControlSettings
 
+# What reports call a policy after whose name it stands, when it does not see which prompts begin alike.
+WITHOUT_AFFINITY = ", no affinity"
+
 
 class FaultKind(Enum):
     """What happens to an engine."""
@@ -41,7 +44,7 @@ class SimulationPlan:
         timeout_seconds: after which a request that is still queued is refused, as the gateway's default has it.
         death_noticed_seconds: from an engine's death to the news of it: three missed heartbeats.
         heartbeat_seconds: between two words of an engine about its queue and cache; 0 for none.
-        hop_seconds: from a decision to the engine, and from an engine's word back; one way.
+        affinity: whether the control plane sees which prompts begin alike; engines' caches do in any case.
         seed: of the control plane's own randomness.
     """
 
@@ -53,5 +56,5 @@ class SimulationPlan:
     timeout_seconds: float = 600.0
     death_noticed_seconds: float = 0.75
     heartbeat_seconds: float = 0.5
-    hop_seconds: float = 0.0
+    affinity: bool = True
     seed: int = 1

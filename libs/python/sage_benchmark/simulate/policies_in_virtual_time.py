@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from sage_benchmark.report.benchmark_report import Bar, BenchmarkReport, SystemRuns, Timeline
+from sage_benchmark.report.bar import Bar
+from sage_benchmark.report.benchmark_report import BenchmarkReport, SystemRuns, Timeline
 from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
-from sage_benchmark.report.policy_bars import policy_bars
-from sage_benchmark.report.timeline import typical_timeline
+from sage_benchmark.report.policy_bars import at_each_load, policy_bars
+from sage_benchmark.report.timeline import candidates, shared_timelines
 from sage_benchmark.simulate.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
-from sage_benchmark.simulate.plan import SimulationPlan
+from sage_benchmark.simulate.plan import WITHOUT_AFFINITY, SimulationPlan
 from sage_benchmark.simulate.simulation import Simulation
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
@@ -29,14 +30,17 @@ class VirtualPlan:
     """What is simulated.
 
     Attributes:
+        workloads: one for each load, over the same engines.
+        without_affinity: simulate the last policy once more, not seeing what prompts have in common.
         clairvoyant: whether the yardstick is simulated too, once for each of its orders and limits.
         simulation: the pool; its engines, policy and seed are those of the load.
     """
 
-    load: LoadSettings = LoadSettings()
+    workloads: tuple[LoadSettings, ...] = (LoadSettings(),)
     repetitions: int = 3
     seed: int = 1
     clairvoyant: bool = True
+    without_affinity: bool = False
     simulation: SimulationPlan = SimulationPlan()
 
 
@@ -48,37 +52,19 @@ def run_in_virtual_time(
     Raises:
         InvalidRequestError: no such policy, or the trace is not one.
     """
-    config = plan.simulation.engine
     names = [*policies, *([CLAIRVOYANT] if plan.clairvoyant else [])]
-    runs: dict[str, list[RunMetrics]] = {name: [] for name in names}
-    ttft: dict[str, list[float]] = {name: [] for name in names}
-    cpu: dict[str, float] = dict.fromkeys(names, 0.0)
-    timelines: dict[str, Timeline] = {}
-    offered = []
-    for repetition in range(plan.repetitions):
-        seed = plan.seed + repetition
-        arrivals = plan.load.arrivals(config, seed)
-        offered.append(plan.load.offered(arrivals, config))
-        for name in names:
-            simulated = replace(plan.simulation, engines=plan.load.engines, seed=seed)
-            began = time.process_time()
-            outcomes = (
-                _best(simulated, arrivals, plan.load) if name == CLAIRVOYANT else _play(simulated, arrivals, name)
-            )
-            taken = time.process_time() - began
-            cpu[name] += taken
-            metrics = measure(outcomes, plan.load.seconds, config)
-            runs[name].append(metrics)
-            ttft[name] += ttft_for_cdf(outcomes, ServiceClass.INTERACTIVE)
-            timeline = typical_timeline(outcomes, name)
-            if timeline is not None:
-                timelines.setdefault(name, timeline)
-            tell(
-                f"{name}, seed {seed}: {len(arrivals)} requests in {taken:.1f} s, attainment {metrics.attainment:.3f}, "
-                f"goodput {metrics.goodput:.2f}/s"
-            )
-    systems = [SystemRuns(name, plan.load.load, runs[name], ttft[name], {"simulation": cpu[name]}) for name in names]
-    settings = plan.load.describe() | {
+    if plan.without_affinity:
+        names.append(policies[-1] + WITHOUT_AFFINITY)
+    systems: list[SystemRuns] = []
+    timelines: list[Timeline] = []
+    offered: list[float] = []
+    for workload in plan.workloads:
+        played = _Played(plan, workload)
+        offered += [workload.offered(arrivals, plan.simulation.engine) for arrivals in played.arrivals]
+        systems += [played.under(name, tell) for name in names]
+        timelines = shared_timelines(played.first)
+    settings = plan.workloads[0].describe() | {
+        "load": ", ".join(f"{workload.load:g}" for workload in plan.workloads),
         "repetitions": plan.repetitions,
         "first seed": plan.seed,
         "offered": ", ".join(f"{value:.2f}" for value in offered),
@@ -94,31 +80,73 @@ def run_in_virtual_time(
         notes=[
             "The control plane is the scheduler's own; engines are models, and hops between processes cost nothing."
         ],
-        timelines=list(timelines.values()),
+        timelines=timelines,
     )
 
 
-def _play(plan: SimulationPlan, arrivals: Sequence[Arrival], policy: str) -> list[RequestOutcome]:
-    return Simulation(replace(plan, policy=policy), arrivals).run()
+class _Played:
+    """One workload, all its repetitions.
+
+    Attributes:
+        first: early outcomes of the first repetition under each policy.
+    """
+
+    def __init__(self, plan: VirtualPlan, workload: LoadSettings) -> None:
+        self._plan = plan
+        self._workload = workload
+        seeds = range(plan.seed, plan.seed + plan.repetitions)
+        self.arrivals = [workload.arrivals(plan.simulation.engine, seed) for seed in seeds]
+        self.first: dict[str, list[RequestOutcome]] = {}
+
+    def under(self, name: str, tell: Callable[[str], None]) -> SystemRuns:
+        """Play it under a policy."""
+        plan, workload, config = self._plan, self._workload, self._plan.simulation.engine
+        runs, ttft, cpu = list[RunMetrics](), list[float](), 0.0
+        for seed, arrivals in enumerate(self.arrivals, start=plan.seed):
+            simulated = replace(plan.simulation, engines=workload.engines, seed=seed)
+            began = time.process_time()
+            outcomes, cached = (
+                _best(simulated, arrivals, workload) if name == CLAIRVOYANT else _play(simulated, arrivals, name)
+            )
+            taken = time.process_time() - began
+            cpu += taken
+            metrics = replace(measure(outcomes, workload.seconds, config), cached_prompt_share=cached)
+            runs.append(metrics)
+            ttft += ttft_for_cdf(outcomes, ServiceClass.INTERACTIVE)
+            self.first.setdefault(name, candidates(outcomes))
+            tell(
+                f"{name}, load {workload.load:g}, seed {seed}: {len(arrivals)} requests in {taken:.1f} s, "
+                f"attainment {metrics.attainment:.3f}, goodput {metrics.goodput:.2f}/s"
+            )
+        return SystemRuns(name, workload.load, runs, ttft, {"simulation": cpu})
 
 
-def _best(plan: SimulationPlan, arrivals: Sequence[Arrival], load: LoadSettings) -> list[RequestOutcome]:
+def _play(plan: SimulationPlan, arrivals: Sequence[Arrival], name: str) -> tuple[list[RequestOutcome], float]:
+    policy = name.removesuffix(WITHOUT_AFFINITY)
+    simulation = Simulation(replace(plan, policy=policy, affinity=policy == name), arrivals)
+    return simulation.run(), simulation.cached_prompt_share
+
+
+def _best(plan: SimulationPlan, arrivals: Sequence[Arrival], load: LoadSettings) -> tuple[list[RequestOutcome], float]:
     """The clairvoyant policy's best run by goodput, whichever order and limit it took."""
     config = plan.engine
     cost = {str(a.index): config.engine_seconds(a.kind, a.input_tokens, a.output_tokens) for a in arrivals}
 
-    def play(order: ClairvoyantOrder, bulk_limit: float) -> list[RequestOutcome]:
+    def play(order: ClairvoyantOrder, bulk_limit: float) -> tuple[list[RequestOutcome], float]:
         simulation = Simulation(replace(plan, policy="fifo"), arrivals)
         simulation.manager.use_policy(ClairvoyantPolicy(cost, order, bulk_limit, arrivals[-1].at_seconds), 0.0)
-        return simulation.run()
+        return simulation.run(), simulation.cached_prompt_share
 
     tried = (play(order, limit) for order, limit in product(ClairvoyantOrder, BULK_LIMITS))
-    return max(tried, key=lambda outcomes: measure(outcomes, load.seconds, config).goodput)
+    return max(tried, key=lambda played: measure(played[0], load.seconds, config).goodput)
 
 
 def _yardstick_bars(systems: Sequence[SystemRuns]) -> list[Bar]:
     """Goodput of ``hybrid`` beside the clairvoyant policy's."""
-    by_name = {system.name: system.figures["goodput"].mean for system in systems}
-    if "hybrid" not in by_name or not by_name.get(CLAIRVOYANT):
-        return []
-    return [Bar("goodput, hybrid to clairvoyant", by_name["hybrid"] / by_name[CLAIRVOYANT], 0.9, "×", at_most=False)]
+    bars = []
+    for where, those in at_each_load(systems):
+        by_name = {system.name: system.figures["goodput"].mean for system in those}
+        if "hybrid" in by_name and by_name.get(CLAIRVOYANT):
+            ratio = by_name["hybrid"] / by_name[CLAIRVOYANT]
+            bars.append(Bar(f"goodput, hybrid to clairvoyant{where}", ratio, 0.9, "×", at_most=False))
+    return bars

@@ -28,12 +28,14 @@ class _Flight:
     """One request under way.
 
     Attributes:
+        prefix_blocks: what engines know it by, whether the control plane sees it or not.
         generated: tokens that its client has from engines that have died.
         key: names it on its engine.
     """
 
     arrival: Arrival
     request: PendingRequest
+    prefix_blocks: tuple[int, ...]
     generated: int = 0
     first_token_at: float | None = None
     engine: int = -1
@@ -61,6 +63,12 @@ class Simulation:
         self._on_engine: dict[str, tuple[str, Attempt]] = {}
         self._timers: list[tuple[float, int, str, int]] = []
         self._sequence = 0
+
+    @property
+    def cached_prompt_share(self) -> float:
+        """Share of the prompt tokens that engines found in their prefix caches."""
+        counts = [model.prompt_tokens for model in self._engines.models]
+        return sum(cached for _, cached in counts) / max(1, sum(prompt for prompt, _ in counts))
 
     def run(self) -> list[RequestOutcome]:
         """Play it to the end of the last request; return the outcomes in the order of their ends."""
@@ -103,16 +111,20 @@ class Simulation:
     def _arrive(self, arrival: Arrival, now: float) -> None:
         request_id = str(arrival.index)
         request = pending(arrival, request_id, self.plan.engine.block_tokens, self.plan.timeout_seconds)
-        self._flights[request_id] = _Flight(arrival, request)
-        self.manager.submit(request, now)
+        flight = self._flights[request_id] = _Flight(arrival, request, request.classification.prefix_blocks)
+        if not self.plan.affinity:
+            unseen = replace(request.classification, prefix_blocks=())
+            flight.request = replace(request, classification=unseen)
+        self.manager.submit(flight.request, now)
 
     def _emitted(self, index: int, emission: Emission) -> None:
         request_id, attempt = self._on_engine[emission.key]
         flight = self._flights[request_id]
         manager, at = self.manager, emission.at
-        if emission.first == 0 and flight.first_token_at is None and (emission.until or emission.finished):
+        # An answer in one piece shows nothing before its end, neither to its client nor to the scheduler.
+        if flight.first_token_at is None and (emission.finished or flight.arrival.streaming):
             flight.first_token_at = at
-        if emission.first == 0 and emission.until:
+        if emission.first == 0 and emission.until and flight.arrival.streaming:
             flight.engine = index
             manager.first_token(request_id, attempt, at)
         if emission.finished:
@@ -160,6 +172,7 @@ class Simulation:
             key = f"{decision.request_id}/{decision.up_to.dispatch}"
             self._on_engine.pop(key, None)
             self._engines.cancel(index, now, key)
+            self.manager.cancelled(decision.request_id, decision.up_to, now)
 
     def _dispatch(self, decision: Dispatch, now: float) -> None:
         flight = self._flights[decision.request_id]
@@ -171,7 +184,7 @@ class Simulation:
         self._on_engine[key] = (decision.request_id, attempt)
         classification = flight.request.classification
         output = arrival.output_tokens - flight.generated
-        work = EngineWork(key, arrival.kind, classification.input_tokens, output, classification.prefix_blocks)
+        work = EngineWork(key, arrival.kind, classification.input_tokens, output, flight.prefix_blocks)
         index = self._index[decision.engine_id]
         if index in self._engines.dead:
             del self._on_engine[key]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from sage_benchmark.simulated.answer_text import Identity, identify, tokens_said
+from sage_benchmark.simulated.answer_text import Identity, answer_text, identify, tokens_said
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.body import read_body
 from sage_control_plane.features import DEFAULT_BLOCK_BYTES, FeatureExtractor
@@ -97,6 +97,10 @@ class RequestReader:
             raise InvalidRequestError("the simulated engine gives one answer to one prompt", param="n")
         identity, said = _chat(value) if endpoint is Endpoint.CHAT_COMPLETIONS else _completion(value)
         name, marked = identity
+        if said:
+            # What the engine said is as many tokens in a prompt as it was when it was said, whatever an estimate says.
+            asked = _without(answer_text(name, 0, said), content.segments)
+            input_tokens = max(1, self._extract(asked, DEFAULT_BLOCK_BYTES)[0] + content.given_tokens) + said
         wanted = _wanted(headers, value, marked)
         limit = content.max_tokens
         left = DEFAULT_OUTPUT_TOKENS if limit is None else limit
@@ -122,6 +126,16 @@ class RequestReader:
             streaming=content.streaming,
             include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
+
+
+def _without(told: str, segments: tuple[str, ...]) -> tuple[str, ...]:
+    """The prompt without the answer at its end.
+
+    A message that holds nothing else goes too: the mark of whose turn it is ends every chat's prompt.
+    """
+    *before, last = segments
+    rest = last.removesuffix(told)
+    return (*before, rest) if rest else tuple(before[:-1])
 
 
 def _wanted(headers: Mapping[str, str], value: Mapping[str, Any], marked: int | None) -> int | None:

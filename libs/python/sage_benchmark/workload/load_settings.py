@@ -9,7 +9,7 @@ from typing import Any
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival, offered_engine_seconds
 from sage_benchmark.workload.arrival_times import POISSON
-from sage_benchmark.workload.mixed_load import LoadPlan, generate
+from sage_benchmark.workload.mixed_load import LoadPlan, SharedPrefixes, generate
 from sage_benchmark.workload.tenants import equal_tenants, with_a_greedy_one
 from sage_benchmark.workload.trace_file import TracePlan, read_trace, trace_arrivals
 
@@ -23,6 +23,7 @@ class LoadSettings:
             of it offers so much; its bursts remain.
         cv: coefficient of variation of the gaps between arrivals; 1 is Poisson.
         greedy: whether the first tenant offers ten times its share of the engines.
+        prefixes: long system prompts that a tenant's requests share; None for none. They come on top of the load.
         trace: file to play instead of the mixed load.
     """
 
@@ -33,6 +34,7 @@ class LoadSettings:
     tenants: int = 3
     greedy: bool = False
     trace: Path | None = None
+    prefixes: SharedPrefixes | None = None
 
     def arrivals(self, config: EngineModelConfig, seed: int) -> list[Arrival]:
         """Return the arrivals, in order of time. The same arguments give the same list.
@@ -44,7 +46,8 @@ class LoadSettings:
         if self.trace is not None:
             return self._traced(self.trace, config, seed)
         tenants = (with_a_greedy_one if self.greedy else equal_tenants)(self.tenants, self.load)
-        return generate(LoadPlan(self.seconds, self.engines, tenants, self.cv), config, seed)
+        plan = LoadPlan(self.seconds, self.engines, tenants, self.cv, prefixes=self.prefixes)
+        return generate(plan, config, seed)
 
     def offered(self, arrivals: list[Arrival], config: EngineModelConfig) -> float:
         """What the arrivals really offer, as a multiple of saturation."""
@@ -53,6 +56,12 @@ class LoadSettings:
     def describe(self) -> dict[str, Any]:
         """As settings of a report."""
         source = {"trace": self.trace.name} if self.trace else {"workload": "mixed load", "cv": self.cv}
+        if self.prefixes is not None:
+            shared = self.prefixes
+            source["shared prefixes"] = (
+                f"{shared.share:.0%} of the generating requests begin with one of {shared.groups} system prompts of "
+                f"their tenant, of {shared.tokens} tokens each"
+            )
         return {
             **source,
             "engines": self.engines,

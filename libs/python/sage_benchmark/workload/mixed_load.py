@@ -23,9 +23,9 @@ class SharedPrefixes:
         share: of the generating requests that have one.
     """
 
-    groups: int = 8
-    tokens: int = 512
-    share: float = 0.5
+    groups: int = 32
+    tokens: int = 2048
+    share: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,7 @@ class Supervisor:
         generator: random.Random,
     ) -> None:
         self._processes = [
-            SupervisedProcess(
-                spec, log_directory=log_directory, on_change=on_change, clock=clock, generator=generator
-            )
+            SupervisedProcess(spec, log_directory=log_directory, on_change=on_change, clock=clock, generator=generator)
             for spec in specs
         ]
 

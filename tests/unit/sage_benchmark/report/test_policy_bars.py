@@ -26,5 +26,6 @@ def test_one_policy_alone_has_nothing_to_reach() -> None:
 
 def test_the_mesh_is_held_against_each_peer_on_goodput_and_slowest_first_tokens() -> None:
     ours = system("sage hybrid", 10, 0.9, 300)
-    bars = peer_bars(ours, [system("ahead", 11, 0.9, 200), system("behind", 8, 0.9, 400)])
+    peers = [system("ahead", 11, 0.9, 200), system("behind", 8, 0.9, 400)]
+    bars = peer_bars(ours.name, [peer.name for peer in peers], [ours, *peers])
     assert [bar.reached for bar in bars] == [False, False, True, True]

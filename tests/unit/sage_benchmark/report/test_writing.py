@@ -8,7 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sage_benchmark.report.benchmark_report import Bar, BenchmarkReport, SystemRuns, Timeline, TimelineSpan
+from sage_benchmark.report.bar import Bar
+from sage_benchmark.report.benchmark_report import BenchmarkReport, SystemRuns, Timeline, TimelineSpan
 from sage_benchmark.report.metrics import measure
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.writing import write_report
@@ -37,7 +38,7 @@ REPORT = BenchmarkReport(
 def test_a_report_has_json_markdown_and_charts_in_a_folder_of_its_own(tmp_path: Path) -> None:
     folder = write_report(tmp_path, "policies", "20260102-030405", REPORT)
     assert folder == tmp_path / "policies-20260102-030405"
-    images = {"ttft-cdf-1.png", "ttft-cdf-1.3.png", "attainment.png", "timeline.png"}
+    images = {"ttft-cdf-1.png", "ttft-cdf-1.3.png", "attainment.png", "goodput.png", "timeline.png"}
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", *images}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in images)
     text = (folder / "report.md").read_text()
@@ -53,7 +54,7 @@ def test_the_tables_state_what_was_measured(tmp_path: Path) -> None:
     assert "| TTFT p99 | 900 ms | ≤ 500 ms | **no** |" in text
     assert "| hybrid | 1.3 | 2 | 0.75 (0.50-1.00) |" in text
     assert "| fifo | 1.3 | http_503 | 0 (0-1) |" in text
-    assert "| fifo | 1 | scheduler | 1.5 |" in text
+    assert "| fifo | 1 | scheduler | 1.5 | 93750 |" in text
     value = orjson.loads((folder / "report.json").read_bytes())
     assert value["systems"][2]["figures"]["goodput"]["mean"] == pytest.approx(0.75)
     assert value["bars"][1]["reached"] is False

@@ -77,7 +77,9 @@ async def test_a_continued_answer_goes_on_with_the_very_tokens_that_were_left(
     rest = await stream(http, path, body_of(path, text, said, max_tokens=5))
     assert said + "".join(p.text for p in rest) == "".join(p.text for p in whole)
     assert rest[-1].usage is not None
+    assert whole[-1].usage is not None
     assert rest[-1].usage.completion_tokens == 5
+    assert rest[-1].usage.prompt_tokens == whole[-1].usage.prompt_tokens + 4, "what was said is four tokens"
     assert rest[-2].finish_reason == whole[-2].finish_reason == "length"
 
 

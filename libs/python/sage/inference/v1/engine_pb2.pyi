@@ -163,14 +163,18 @@ class ReportBatch(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[Report, _Mapping]]] = ...) -> None: ...
 
 class Cancellation(_message.Message):
-    __slots__ = ("request_id", "up_to", "reason")
+    __slots__ = ("request_id", "up_to", "reason", "engine_id", "unbegun")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     UP_TO_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    UNBEGUN_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     up_to: _frame_pb2.Attempt
     reason: str
-    def __init__(self, request_id: _Optional[str] = ..., up_to: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    engine_id: str
+    unbegun: bool
+    def __init__(self, request_id: _Optional[str] = ..., up_to: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., reason: _Optional[str] = ..., engine_id: _Optional[str] = ..., unbegun: _Optional[bool] = ...) -> None: ...
 
 class CancellationBatch(_message.Message):
     __slots__ = ("items",)

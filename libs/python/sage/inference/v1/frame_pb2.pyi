@@ -65,20 +65,22 @@ class Attempt(_message.Message):
     def __init__(self, submission: _Optional[int] = ..., dispatch: _Optional[int] = ...) -> None: ...
 
 class Dispatch(_message.Message):
-    __slots__ = ("request", "classification", "engine_id", "attempt", "tries", "queue_us")
+    __slots__ = ("request", "classification", "engine_id", "attempt", "tries", "queue_us", "beside")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TRIES_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
     request: _request_pb2.InferenceRequest
     classification: _request_pb2.Classification
     engine_id: str
     attempt: Attempt
     tries: int
     queue_us: int
-    def __init__(self, request: _Optional[_Union[_request_pb2.InferenceRequest, _Mapping]] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., engine_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., tries: _Optional[int] = ..., queue_us: _Optional[int] = ...) -> None: ...
+    beside: int
+    def __init__(self, request: _Optional[_Union[_request_pb2.InferenceRequest, _Mapping]] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., engine_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., tries: _Optional[int] = ..., queue_us: _Optional[int] = ..., beside: _Optional[int] = ...) -> None: ...
 
 class DispatchBatch(_message.Message):
     __slots__ = ("items",)
@@ -145,7 +147,7 @@ class FrameEnd(_message.Message):
     def __init__(self, error: _Optional[_Union[ErrorDetail, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("request_id", "attempt", "seq", "data", "head", "end", "held")
+    __slots__ = ("request_id", "attempt", "seq", "data", "head", "end", "held", "beside")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +155,7 @@ class Frame(_message.Message):
     HEAD_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: Attempt
     seq: int
@@ -160,7 +163,8 @@ class Frame(_message.Message):
     head: FrameHead
     end: FrameEnd
     held: bool
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., head: _Optional[_Union[FrameHead, _Mapping]] = ..., end: _Optional[_Union[FrameEnd, _Mapping]] = ..., held: _Optional[bool] = ...) -> None: ...
+    beside: int
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., head: _Optional[_Union[FrameHead, _Mapping]] = ..., end: _Optional[_Union[FrameEnd, _Mapping]] = ..., held: _Optional[bool] = ..., beside: _Optional[int] = ...) -> None: ...
 
 class FrameBatch(_message.Message):
     __slots__ = ("items",)

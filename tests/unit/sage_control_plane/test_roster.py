@@ -1,0 +1,41 @@
+"""How full the pool is, which is what holds less urgent work back."""
+
+from __future__ import annotations
+
+from fixtures.control_plane import Pool, engine, request
+
+from sage_control_plane.settings import ControlSettings
+
+
+def taught(*engines: str) -> Pool:
+    """Engines that compute a prompt of 100 tokens in 100 ms, one of 1,000 in 1 s, as the pool knows."""
+    pool = Pool(*(engine(name, concurrency=100) for name in engines), settings=ControlSettings(prompt_seconds=0.15))
+    for number in range(120):
+        tokens = 200 + 40 * (number % 5)
+        pool.submit(request(f"w{number}", pool.now, tokens=tokens))
+        pool.now += tokens / 2 / 1000
+        pool.manager.first_token(f"w{number}", pool.running[f"w{number}"].attempt, pool.now)
+        pool.finish(f"w{number}")
+    return pool
+
+
+def test_one_long_prompt_fills_its_own_engine_and_no_other() -> None:
+    pool = taught("a", "b", "c", "d")
+    pool.submit(request("long", pool.now, tokens=4000))
+    assert 0.2 < pool.manager.saturation < 0.3
+
+
+def test_the_pool_is_full_when_every_engine_has_its_fill_of_prompts_and_empty_when_they_begin() -> None:
+    pool = taught("a", "b")
+    pool.submit(request("x", pool.now, tokens=4000), request("y", pool.now, tokens=4000))
+    assert pool.manager.saturation > 0.99
+    for name in ("x", "y"):
+        pool.manager.first_token(name, pool.running[name].attempt, pool.now)
+    assert pool.manager.saturation < 0.02
+
+
+def test_the_prompts_of_an_engine_that_is_gone_fill_nothing() -> None:
+    pool = taught("a", "b")
+    pool.submit(request("x", pool.now, tokens=4000))
+    pool.manager.engine_lost(pool.running["x"].engine_id, "it has died", pool.now)
+    assert pool.manager.saturation < 0.02

@@ -1,0 +1,22 @@
+"""An engine's phase is told when it changes, not with the next heartbeat."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.engines import FakeEngine
+from fixtures.nats import NatsProcess
+from fixtures.scheduler_mesh import scheduler_mesh
+
+from sage_control_plane.engines import EnginePhase
+from sage_mesh import executor
+
+
+async def test_a_phase_that_changes_is_told_at_once(nats_server: NatsProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "HEARTBEAT_SECONDS", 600.0)
+    async with scheduler_mesh(nats_server) as mesh:
+        engine = FakeEngine()
+        await mesh.host(engine)
+        engine.phase = EnginePhase.UNHEALTHY
+        assert await mesh.directory.wait_until(lambda d: d.engines["fake-0"].phase is EnginePhase.UNHEALTHY, 10)
+        engine.phase = EnginePhase.READY
+        assert await mesh.directory.wait_until(lambda d: d.engines["fake-0"].phase is EnginePhase.READY, 10)

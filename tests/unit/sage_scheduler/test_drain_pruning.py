@@ -1,0 +1,90 @@
+"""Orders to drain engines that are gone for good are forgotten; those for engines that are away a while are not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fixtures.eventually import eventually
+from fixtures.scheduler_mesh import SchedulerMesh
+from nats.js.kv import KeyValue
+
+from sage_common.clock import MonotonicClock
+from sage_platform import subjects
+from sage_platform.kv import open_bucket, read_all
+from sage_scheduler.control_board import ControlBoard
+from sage_scheduler.drain_pruning import DrainPruning
+
+HOUR = 3600.0
+
+
+class GivenClock:
+    """A clock that stands where the test puts it."""
+
+    def __init__(self) -> None:
+        self.at = 50.0
+
+    def now(self) -> float:
+        return self.at
+
+
+@asynccontextmanager
+async def board_of(mesh: SchedulerMesh) -> AsyncIterator[tuple[ControlBoard, KeyValue]]:
+    bucket = await open_bucket(mesh.ring.connection.jetstream(), subjects.BUCKET_CONTROL)
+    board = ControlBoard(bucket, MonotonicClock(), "hybrid", lambda: None)
+    await board.start()
+    try:
+        yield board, bucket
+    finally:
+        await board.stop()
+
+
+async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(mesh: SchedulerMesh) -> None:
+    async with board_of(mesh) as (board, bucket):
+        clock, there = GivenClock(), {"stays", "leaves"}
+        pruning = DrainPruning(board, lambda: there, clock, HOUR)
+        await board.set_drain("stays", True)
+        await board.set_drain("leaves", True)
+        await board.set_policy("", "fifo")
+        await pruning.look()
+        there.remove("leaves")
+        for _ in range(2):
+            await pruning.look()
+            clock.at += HOUR - 1
+        assert board.drained() == {"stays", "leaves"}
+        await pruning.look()
+        await eventually(lambda: board.drained() == {"stays"})
+        assert set((await read_all(bucket)).values()) == {b"stays", b"fifo"}
+
+
+async def test_an_engine_that_comes_back_in_time_stays_drained(mesh: SchedulerMesh) -> None:
+    async with board_of(mesh) as (board, _):
+        clock, there = GivenClock(), {"e"}
+        pruning = DrainPruning(board, lambda: there, clock, HOUR)
+        await board.set_drain("e", True)
+        for _ in range(5):
+            there.clear()
+            await pruning.look()
+            clock.at += HOUR - 1
+            there.add("e")
+            await pruning.look()
+            clock.at += HOUR - 1
+        assert board.drained() == {"e"}
+
+
+async def test_an_order_given_anew_meanwhile_is_kept(mesh: SchedulerMesh) -> None:
+    async with board_of(mesh) as (board, _):
+        await board.set_drain("e", True)
+        ((key, (_, revision)),) = board.drain_orders().items()
+        await board.set_drain("e", True)
+        assert not await board.forget(key, revision)
+        assert board.drained() == {"e"}
+
+
+async def test_an_order_that_was_taken_back_leaves_no_key(mesh: SchedulerMesh) -> None:
+    async with board_of(mesh) as (board, bucket):
+        await board.set_drain("e", True)
+        await board.set_drain("e", False)
+        await DrainPruning(board, lambda: {"e"}, GivenClock(), HOUR).look()
+        await eventually(lambda: not board.drain_orders())
+        assert await read_all(bucket) == {}

@@ -1,0 +1,208 @@
+"""A request whose engine stalls is answered by another, over a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from fixtures.engines import FakeEngine, answer
+from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
+
+from sage_common.errors import InternalError
+from sage_control_plane.manager import ControlPlaneManager
+from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.reply import Media, Reply
+from sage_scheduler.main import Scheduler
+
+STREAM = CHAT[:-1] + b',"stream":true}'
+SETTINGS = {"hedge_ratio": 1.0, "hedge_least_seconds": 0.1}
+
+
+@dataclass
+class Switched:
+    """An engine's behaviour: quick until the test switches it; then the request's turn waits for the test."""
+
+    quick: bool = True
+    begin: asyncio.Event = field(default_factory=asyncio.Event)
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+
+    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+        if self.quick:
+            # Long enough that what is predicted of it is not noise.
+            await asyncio.sleep(0.01)
+            await answer(job, reply)
+            return
+        await self.begin.wait()
+        if self.error is not None:
+            raise self.error
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"data: one\n\n")
+        await self.finish.wait()
+        reply.data(b"data: two\n\n")
+
+
+@dataclass
+class Twins:
+    """Two engines that are known to be quick, one of which holds the request "r" now."""
+
+    mesh: SchedulerMesh
+    scheduler: Scheduler
+    engines: dict[str, FakeEngine]
+    slow: Switched = field(default_factory=Switched)
+    other: Switched = field(default_factory=Switched)
+    stalled: str = ""
+
+    @property
+    def manager(self) -> ControlPlaneManager:
+        return self.scheduler.leases.runners["main"].manager
+
+    @property
+    def rescuer(self) -> str:
+        return next(name for name in self.engines if name != self.stalled)
+
+    async def submit(self, body: bytes = STREAM) -> Reply:
+        """Submit "r"; the engine that gets it stalls, and the other does as ``other`` says."""
+        for engine in self.engines.values():
+            engine.behaviour = self.slow
+        self.slow.quick = False
+        reply = self.mesh.submit("r", body)
+        await until(lambda: any(job.request_id == "r" for e in self.engines.values() for job in e.jobs))
+        self.stalled = next(
+            name for name, engine in self.engines.items() if any(job.request_id == "r" for job in engine.jobs)
+        )
+        self.engines[self.rescuer].behaviour = self.other
+        return reply
+
+    async def hedged(self) -> None:
+        await until(lambda: any(job.request_id == "r" for job in self.engines[self.rescuer].jobs))
+
+    async def settled(self) -> None:
+        await until(lambda: self.manager.outstanding == 0 and not self.manager.holds("r"))
+        assert self.mesh.edge.in_flight == 0
+
+
+@pytest.fixture
+async def twins(mesh: SchedulerMesh) -> Twins:
+    scheduler = await mesh.scheduler("s1", **SETTINGS)
+    made = Twins(mesh, scheduler, {name: FakeEngine(name) for name in ("a", "b")})
+    for engine in made.engines.values():
+        engine.behaviour = made.slow
+        await mesh.host(engine)
+    for number in range(50):
+        await mesh.submit(f"taught-{number}", STREAM).read()
+    return made
+
+
+async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(twins: Twins) -> None:
+    reply = await twins.submit()
+    head = await asyncio.wait_for(reply.head(), 3)
+    assert (head.engine_id, head.tries) == (twins.rescuer, 2)
+    assert await reply.read() == STREAM
+    await until(lambda: twins.engines[twins.stalled].cancelled == ["r"])
+    assert twins.engines[twins.rescuer].cancelled == []
+    await twins.settled()
+    record = twins.manager.decision_log.get("r")
+    assert record is not None
+    assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, "")]
+    assert record.outcome == "finished"
+
+
+async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_stopped(twins: Twins) -> None:
+    twins.other.quick = False
+    reply = await twins.submit()
+    await twins.hedged()
+    twins.slow.begin.set()
+    head = await reply.head()
+    assert (head.engine_id, head.tries) == (twins.stalled, 2)
+    await until(lambda: twins.engines[twins.rescuer].cancelled == ["r"])
+    twins.slow.finish.set()
+    assert await reply.read() == b"data: one\n\ndata: two\n\n"
+    assert twins.engines[twins.stalled].cancelled == []
+    await twins.settled()
+
+
+async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_stopped(twins: Twins) -> None:
+    twins.other = twins.slow
+    reply = await twins.submit()
+    await twins.hedged()
+    twins.slow.begin.set()
+    head = await reply.head()
+    loser = next(name for name in twins.engines if name != head.engine_id)
+    await until(lambda: twins.engines[loser].cancelled == ["r"])
+    twins.slow.finish.set()
+    assert await reply.read() == b"data: one\n\ndata: two\n\n"
+    assert twins.engines[head.engine_id].cancelled == []
+    await twins.settled()
+    record = twins.manager.decision_log.get("r")
+    assert record is not None
+    assert (record.engine_id, record.outcome) == (head.engine_id, "finished")
+
+
+async def test_an_error_that_no_other_engine_could_mend_does_not_fail_a_request_that_another_runs(
+    twins: Twins,
+) -> None:
+    twins.other.quick = False
+    twins.slow.error = InternalError("a bug")
+    reply = await twins.submit()
+    await twins.hedged()
+    twins.slow.begin.set()
+    await until(lambda: twins.manager.outstanding == 1)
+    twins.other.begin.set()
+    twins.other.finish.set()
+    assert await reply.read() == b"data: one\n\ndata: two\n\n"
+    await twins.settled()
+
+
+async def test_when_both_fail_for_good_the_client_gets_the_error(twins: Twins) -> None:
+    twins.other.quick = False
+    twins.slow.error = twins.other.error = InternalError("a bug")
+    reply = await twins.submit()
+    await twins.hedged()
+    twins.slow.begin.set()
+    await until(lambda: twins.manager.outstanding == 1)
+    twins.other.begin.set()
+    with pytest.raises(InternalError, match="a bug"):
+        await reply.read()
+    await twins.settled()
+
+
+async def test_a_client_that_goes_away_stops_both(twins: Twins) -> None:
+    twins.other.quick = False
+    reply = await twins.submit()
+    await twins.hedged()
+    reply.cancel()
+    await until(lambda: all(engine.cancelled == ["r"] for engine in twins.engines.values()))
+    await twins.settled()
+
+
+async def test_a_new_leader_lets_both_race_on(twins: Twins) -> None:
+    twins.other.quick = False
+    reply = await twins.submit()
+    await twins.hedged()
+    # In good order, so that the next leader is there at once; it knows of both from heartbeats alone.
+    heir = await twins.mesh.scheduler("s2", **SETTINGS)
+    await twins.mesh.stop_scheduler("s1")
+    await until(lambda: "main" in heir.leases.runners and heir.leases.runners["main"].manager.outstanding == 2)
+    twins.other.begin.set()
+    twins.other.finish.set()
+    assert await reply.read() == b"data: one\n\ndata: two\n\n"
+    await until(lambda: twins.engines[twins.stalled].cancelled == ["r"])
+    twins.scheduler = heir
+    await twins.settled()
+
+
+async def test_a_winner_that_fails_in_mid_stream_is_recovered_although_the_loser_is_gone(twins: Twins) -> None:
+    twins.other.quick = False
+    reply = await twins.submit()
+    await twins.hedged()
+    twins.other.begin.set()
+    await reply.head()
+    await until(lambda: twins.engines[twins.stalled].cancelled == ["r"])
+    # Nothing was read, so that the edge starts over, and elsewhere.
+    twins.slow.quick = True
+    rescuer = twins.mesh.executors[list(twins.engines).index(twins.rescuer)]
+    await rescuer.remove(twins.rescuer, drain=False, timeout_seconds=0)
+    assert await reply.read() == STREAM
+    await twins.settled()
