@@ -122,6 +122,8 @@ def isolated_mesh(
     for section in SECTIONS_WITH_PORTS:
         environment[f"SAGE_{section}_GRPC_PORT"] = "0"
         environment[f"SAGE_{section}_METRICS_PORT"] = "0"
+    # What is measured on a first start takes time, and its outcome would be one more thing that differs between runs.
+    environment |= {"SAGE_EMBED_EXECUTOR_BACKEND": "torch", "SAGE_EMBED_EXECUTOR_PRECISION": "fp32"}
     environment |= settings or {}
     command = [sys.executable, "-m", "sage_cli", "up", "--timeout", f"{timeout_seconds:g}"]
     command += ["--llm", llm] if llm else []

@@ -8,8 +8,9 @@ from typing import ClassVar
 from pydantic import Field, SecretStr
 
 from sage_common.service_settings import ServiceSettings
-from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import DEFAULT_POOL
+from sage_embed_executor.backends.registry import AUTO
+from sage_embed_executor.selection.selecting import Wish
 from sage_embed_executor.weights import DEFAULT_MODEL
 
 # More one-thread streams than this wait for the interpreter's lock rather than for the processor.
@@ -26,7 +27,8 @@ class EmbedExecutorSettings(ServiceSettings):
         description="engine that runs the model: sentence-transformers, cross-encoder, openai-embedding",
     )
     model: str = Field(DEFAULT_MODEL, description="model: a short name, a hub name, or a folder")
-    aliases: list[str] = Field(default_factory=list, description="further names that callers may use")
+    further_models: list[str] = Field(default_factory=list, description="more models, each an engine of its own")
+    aliases: list[str] = Field(default_factory=list, description="further names for the first model")
     pool: str = Field(DEFAULT_POOL, min_length=1, description="pool that the engine belongs to")
     max_concurrency: int = Field(256, ge=1, description="requests that schedulers may have outstanding here")
 
@@ -36,17 +38,30 @@ class EmbedExecutorSettings(ServiceSettings):
         default=["embedding"], min_length=1, description="engine openai-embedding: what the model is for"
     )
 
-    backend: str = Field("auto", description="how the model runs: auto, torch-bert, sentence-transformers")
-    token_budget: int = Field(512, ge=1, description="most tokens in a batch, padding included")
+    backend: str = Field(
+        AUTO, description="how models run: torch, openvino, onnx, sentence-transformers; auto measures what is there"
+    )
+    precision: str = Field(
+        AUTO,
+        pattern="^(auto|fp32|bf16|int8)$",
+        description="numbers to compute with: fp32, bf16, int8; auto takes bf16 where it is faster, never int8",
+    )
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, or cuda or cuda:N (backend torch)")
+    token_budget: int = Field(0, ge=0, description="most tokens in a batch, padding included; 0 measures the best")
     max_padding_share: float = Field(0.25, ge=0, le=1, description="most of a batch that may be padding")
     streams: int = Field(0, ge=0, description="batches computed at the same time; 0 takes the processors there are")
     threads_per_stream: int = Field(0, ge=0, description="threads of one batch; 0 shares the processors out")
     cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="bytes for vectors of texts seen before; 0 for none")
 
     @property
-    def limits(self) -> BatchLimits:
-        """Limits on a batch."""
-        return BatchLimits(self.token_budget, self.max_padding_share)
+    def models(self) -> list[str]:
+        """Every model to serve, the main one first."""
+        return [self.model, *self.further_models]
+
+    def wish(self, processors: int) -> Wish:
+        """What is left of these settings once the processors are known."""
+        streams, threads = self.stream_layout(processors)
+        return Wish(self.backend, self.precision, self.device, streams, threads, self.token_budget)
 
     def stream_layout(self, processors: int) -> tuple[int, int]:
         """Streams, and threads of each, for a number of processors.

@@ -18,10 +18,11 @@ from sage_embed_executor.admission import AdmissionTokenizer
 from sage_embed_executor.answering import Answers, usage_of
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors, pad
 from sage_embed_executor.embedding_executor import EmbeddingExecutor
-from sage_embed_executor.engine import LoadedModel, SentenceTransformersEngine
+from sage_embed_executor.engine import SentenceTransformersEngine
 from sage_embed_executor.input_limits import Tokenised
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.rerank_request import RerankRequest, read_rerank_request, render_rerank
 from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.urgency import urgency_of

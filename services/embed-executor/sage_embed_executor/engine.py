@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
-from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import RequestKind
 from sage_embed_executor.answering import Answers, EmbeddingAnswers
-from sage_embed_executor.backends.backend import EmbeddingBackend
 from sage_embed_executor.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
+from sage_embed_executor.model_loader import LoadedModel, runtime_labels
+from sage_embed_executor.tokenizer import TokenIds
 from sage_embed_executor.vector_lru import VectorLru
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 
 log = get_logger(__name__)
 
 IMPLEMENTATION = "sentence-transformers"
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model ready to use."""
-
-    folder: ModelFolder
-    tokenizer: TextTokenizer
-    backend: EmbeddingBackend
 
 
 LoadModel = Callable[[], LoadedModel]
@@ -46,27 +35,29 @@ class SentenceTransformersEngine:
     Args:
         card: the model as callers know it; limits and dimensions are added once it is loaded.
         load: loads the model; called once, on a thread.
+        give_up: makes ``load`` fail soon, for when the engine is stopped first.
     """
 
     def __init__(
         self,
         spec: EngineSpec,
         load: LoadModel,
-        limits: BatchLimits,
         streams: int,
         cache_bytes: int,
         clock: Clock,
         metrics: EmbedMetrics,
+        *,
+        give_up: Callable[[], None] | None = None,
     ) -> None:
         self._spec = spec
         self._load = load
-        self._limits = limits
         self._streams = streams
         self._cache_bytes = cache_bytes
         self._clock = clock
         self._metrics = metrics
+        self._give_up = give_up
         self._phase = EnginePhase.STARTING
-        self._reason = "loading the model"
+        self._reason = "loading the model; the first start measures the backends"
         self._answers: Answers | None = None
         self._executor: EmbeddingExecutor | None = None
 
@@ -90,11 +81,11 @@ class SentenceTransformersEngine:
             loaded = self._clock.now()
             self._reason = "warming up"
             executor = EmbeddingExecutor(
-                model.backend, self._limits, self._streams, VectorLru(self._cache_bytes), self._clock, self._metrics
+                model.backend, model.limits, self._streams, VectorLru(self._cache_bytes), self._clock, self._metrics
             )
             executor.start()
             self._executor = executor
-            await executor.embed(_warm_up_inputs(model, self._limits, self._streams))
+            await executor.embed(_warm_up_inputs(model, self._streams))
         except SageError as error:
             self._fail(error)
             raise
@@ -103,14 +94,14 @@ class SentenceTransformersEngine:
             self._fail(failure)
             raise failure from error
         self._answers = self._make_answers(model, executor)
-        self._spec = replace(self._spec, models=(_complete(self._spec.models[0], model),))
+        labels = runtime_labels(model, self._streams)
+        self._spec = replace(self._spec, models=(_complete(self._spec.models[0], model),), labels=labels)
         self._phase, self._reason = EnginePhase.READY, ""
         log.info(
             "model ready",
             model=self._spec.models[0].name,
             folder=str(model.folder.path),
-            backend=model.backend.description,
-            streams=self._streams,
+            **dict(labels),
             load_seconds=round(loaded - began, 2),
             warm_up_seconds=round(self._clock.now() - loaded, 2),
         )
@@ -122,6 +113,8 @@ class SentenceTransformersEngine:
     async def stop(self) -> None:
         """Stop the streams and let the model go."""
         self._phase, self._reason = EnginePhase.STOPPED, "stopped"
+        if self._give_up is not None:
+            self._give_up()
         executor, self._executor, answers, self._answers = self._executor, None, self._answers, None
         if answers is not None:
             answers.close()
@@ -157,13 +150,19 @@ def new_spec(
 
 
 def _complete(card: ModelCard, model: LoadedModel) -> ModelCard:
-    return replace(card, max_context_tokens=model.folder.max_tokens, dimensions=model.backend.dimensions)
+    return replace(
+        card,
+        max_context_tokens=model.folder.max_tokens,
+        dimensions=model.backend.dimensions,
+        description=f"{card.description} ({model.backend.description})",
+    )
 
 
-def _warm_up_inputs(model: LoadedModel, limits: BatchLimits, streams: int) -> list[TokenIds]:
+def _warm_up_inputs(model: LoadedModel, streams: int) -> list[TokenIds]:
     """Distinct inputs that make every stream compute one full batch and one short one."""
-    length = min(64, model.folder.max_tokens, limits.token_budget)
-    full = max(1, limits.token_budget // length)
+    budget = model.limits.token_budget
+    length = min(64, model.folder.max_tokens, budget)
+    full = max(1, budget // length)
     short = model.tokenizer.encode([f"warm {number}" for number in range(streams)], model.folder.max_tokens)
     frame = [np.arange(number, number + length, dtype=np.int32) for number in range(full * streams)]
     return [*short, *(ids % model.folder.vocabulary_size for ids in frame)]

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable
 
 from sage_common.clock import Clock
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
+from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EngineSpec, ModelCard
 from sage_control_plane.requests import RequestKind
-from sage_embed_executor.backends.registry import check_backend_name, load_backend
+from sage_embed_executor.backends.registry import check_backend_name
 from sage_embed_executor.config import EmbedExecutorSettings, available_processors
 from sage_embed_executor.cross_encoder import CrossEncoderEngine, load_cross_encoder
-from sage_embed_executor.engine import LoadedModel, SentenceTransformersEngine, new_spec
+from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import read_model_folder
+from sage_embed_executor.model_loader import LoadedModel, ModelLoader
 from sage_embed_executor.remote_engine import REMOTE_KINDS, RemoteEngine
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.weights import aliases_of, find_weights, short_name
 from sage_mesh.engine_host import Engine
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
-MakeEngine = Callable[[EmbedExecutorSettings, str, Clock, EmbedMetrics], Engine]
+# A cross-encoder is not measured at its start; its batches are as large as fp32 likes them.
+CROSS_ENCODER_TOKENS = 512
+
+MakeEngines = Callable[[EmbedExecutorSettings, str, Clock, EmbedMetrics], list[Engine]]
 
 
-def make_engine(settings: EmbedExecutorSettings, instance_id: str, clock: Clock, metrics: EmbedMetrics) -> Engine:
-    """Make the engine that the settings name. Raises ConfigurationError for an unknown name."""
+def make_engines(
+    settings: EmbedExecutorSettings, instance_id: str, clock: Clock, metrics: EmbedMetrics
+) -> list[Engine]:
+    """Make the engines that the settings name. Raises ConfigurationError: unknown name, two models of one name."""
     make = ENGINES.get(settings.engine)
     if make is None:
         suggestion = nearest(settings.engine, list(ENGINES))
         raise ConfigurationError(f"unknown embedding engine {settings.engine!r}{suggestion}")
-    return make(settings, engine_id(settings.model, instance_id), clock, metrics)
+    name, count = Counter(map(short_name, settings.models)).most_common(1)[0]
+    if count > 1:
+        raise ConfigurationError(f"{count} models are called {name!r}: {', '.join(settings.models)}; rename a folder")
+    return make(settings, instance_id, clock, metrics)
 
 
 def engine_id(model: str, instance_id: str) -> str:
@@ -39,36 +51,42 @@ def engine_id(model: str, instance_id: str) -> str:
 
 
 def make_sentence_transformers(
-    settings: EmbedExecutorSettings, engine_id: str, clock: Clock, metrics: EmbedMetrics
-) -> SentenceTransformersEngine:
-    """An engine that runs the model in this process."""
+    settings: EmbedExecutorSettings, instance_id: str, clock: Clock, metrics: EmbedMetrics
+) -> list[Engine]:
+    """Engines that run the models in this process."""
     check_backend_name(settings.backend)
-    streams, threads = settings.stream_layout(available_processors())
-
-    def load() -> LoadedModel:
-        folder = read_model_folder(find_weights(settings.model))
-        return LoadedModel(folder, TextTokenizer.load(folder.path), load_backend(settings.backend, folder, threads))
-
-    spec = new_spec(
-        engine_id,
-        short_name(settings.model),
-        tuple(dict.fromkeys((*aliases_of(settings.model), *settings.aliases))),
-        settings.pool,
-        settings.max_concurrency,
-        "embedding model, run by SAGE on this machine's processors",
-    )
-    return SentenceTransformersEngine(spec, load, settings.limits, streams, settings.cache_bytes, clock, metrics)
+    wish = settings.wish(available_processors())
+    turn = threading.Lock()
+    engines: list[Engine] = []
+    for model in settings.models:
+        given = settings.aliases if model == settings.model else ()
+        loader = ModelLoader(model, wish, settings.max_padding_share, turn)
+        spec = new_spec(
+            engine_id(model, instance_id),
+            short_name(model),
+            tuple(dict.fromkeys((*aliases_of(model), *given))),
+            settings.pool,
+            settings.max_concurrency,
+            "embedding model, run by SAGE on this machine",
+        )
+        engines.append(
+            SentenceTransformersEngine(
+                spec, loader.load, wish.streams, settings.cache_bytes, clock, metrics, give_up=loader.give_up
+            )
+        )
+    return engines
 
 
 def make_cross_encoder(
-    settings: EmbedExecutorSettings, engine_id: str, clock: Clock, metrics: EmbedMetrics
-) -> CrossEncoderEngine:
+    settings: EmbedExecutorSettings, instance_id: str, clock: Clock, metrics: EmbedMetrics
+) -> list[Engine]:
     """An engine that ranks documents with a model in this process."""
     streams, threads = settings.stream_layout(available_processors())
+    limits = BatchLimits(settings.token_budget or CROSS_ENCODER_TOKENS, settings.max_padding_share)
 
     def load() -> LoadedModel:
         folder = read_model_folder(find_weights(settings.model))
-        return LoadedModel(folder, TextTokenizer.load(folder.path), load_cross_encoder(folder, threads))
+        return LoadedModel(folder, TextTokenizer.load(folder.path), load_cross_encoder(folder, threads), limits)
 
     card = ModelCard(
         short_name(settings.model),
@@ -76,13 +94,19 @@ def make_cross_encoder(
         tuple(dict.fromkeys((*aliases_of(settings.model), *settings.aliases))),
         description="cross-encoder, run by SAGE on this machine's processors",
     )
-    spec = EngineSpec(engine_id, "cross-encoder", (card,), pool=settings.pool, max_concurrency=settings.max_concurrency)
-    return CrossEncoderEngine(spec, load, settings.limits, streams, settings.cache_bytes, clock, metrics)
+    spec = EngineSpec(
+        engine_id(settings.model, instance_id),
+        "cross-encoder",
+        (card,),
+        pool=settings.pool,
+        max_concurrency=settings.max_concurrency,
+    )
+    return [CrossEncoderEngine(spec, load, streams, settings.cache_bytes, clock, metrics)]
 
 
 def make_openai_embedding(
-    settings: EmbedExecutorSettings, engine_id: str, clock: Clock, metrics: EmbedMetrics
-) -> RemoteEngine:
+    settings: EmbedExecutorSettings, instance_id: str, clock: Clock, metrics: EmbedMetrics
+) -> list[Engine]:
     """An engine that passes requests on to a server."""
     if not settings.url:
         raise ConfigurationError(
@@ -98,7 +122,7 @@ def make_openai_embedding(
         description=f"embedding model of the server at {settings.url}",
     )
     spec = EngineSpec(
-        engine_id,
+        engine_id(settings.model, instance_id),
         "openai-embedding",
         (card,),
         pool=settings.pool,
@@ -111,10 +135,10 @@ def make_openai_embedding(
         max_concurrency=settings.max_concurrency,
         timeouts=UpstreamTimeouts(),
     )
-    return RemoteEngine(spec, upstream)
+    return [RemoteEngine(spec, upstream)]
 
 
-ENGINES: dict[str, MakeEngine] = {
+ENGINES: dict[str, MakeEngines] = {
     "sentence-transformers": make_sentence_transformers,
     "cross-encoder": make_cross_encoder,
     "openai-embedding": make_openai_embedding,

@@ -7,7 +7,7 @@ import os
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage_common.clock import MonotonicClock
 from sage_embed_executor.config import EmbedExecutorSettings
-from sage_embed_executor.engines import make_engine
+from sage_embed_executor.engines import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.executor import Executor
@@ -15,12 +15,13 @@ from sage_platform.service_host import ServiceHost, Stop, run
 
 
 async def start(host: ServiceHost[EmbedExecutorSettings]) -> Stop:
-    """Wire the service. The model goes on loading after it is up; the engine's phase says how far it is."""
+    """Wire the service. The models go on loading after it is up; an engine's phase says how far it is."""
     clock = MonotonicClock()
     executor = Executor(host.ring, host.instance_id, "embed-executor", clock)
-    engine = make_engine(host.settings, host.instance_id, clock, EmbedMetrics())
+    engines = make_engines(host.settings, host.instance_id, clock, EmbedMetrics())
     await executor.start()
-    await executor.host(engine)
+    for engine in engines:
+        await executor.host(engine)
     descriptor = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
     host.grpc.add(
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server, EmbeddingServicer(executor), descriptor.full_name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,9 @@ import orjson
 
 from sage_common.config import load
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
-from sage_embed_executor.backends.registry import load_backend
 from sage_embed_executor.config import EmbedExecutorSettings, available_processors
-from sage_embed_executor.model_folder import read_model_folder
-from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
-from sage_embed_executor.weights import find_weights
+from sage_embed_executor.model_loader import ModelLoader
+from sage_embed_executor.tokenizer import TokenIds
 
 BUDGETS = (128, 256, 512, 1024, 2048, 4096)
 
@@ -59,10 +58,10 @@ def main() -> None:
     parser.add_argument("--vectors", default="", help="file for the vectors, as numpy writes them")
     arguments = parser.parse_args()
     settings = load(EmbedExecutorSettings)
-    streams, threads = settings.stream_layout(available_processors())
-    folder = read_model_folder(find_weights(settings.model))
-    tokenizer = TextTokenizer.load(folder.path)
-    backend = load_backend(settings.backend, folder, threads)
+    wish = settings.wish(available_processors())
+    streams = wish.streams
+    model = ModelLoader(settings.model, wish, settings.max_padding_share, threading.Lock()).load()
+    folder, tokenizer, backend = model.folder, model.tokenizer, model.backend
     texts = orjson.loads(sys.stdin.buffer.read())
     began = time.perf_counter()
     inputs = tokenizer.encode(texts, folder.max_tokens)

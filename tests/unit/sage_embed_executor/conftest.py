@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from sage_embed_executor.engine import LoadedModel
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.weights import DEFAULT_MODEL, find_weights
 
@@ -25,10 +25,11 @@ def tokenizer(folder: ModelFolder) -> TextTokenizer:
 
 @pytest.fixture(scope="session")
 def minilm(folder: ModelFolder, tokenizer: TextTokenizer) -> LoadedModel:
-    """all-MiniLM-L6-v2 on the backend that ``auto`` takes."""
+    """all-MiniLM-L6-v2 on torch, in fp32."""
+    from sage_embed_executor.backends.backend import Runtime
     from sage_embed_executor.backends.registry import load_backend
 
     with warnings.catch_warnings():
         # Whatever frameworks have to say about themselves while they are imported.
         warnings.simplefilter("ignore")
-        return LoadedModel(folder, tokenizer, load_backend("auto", folder, threads=1))
+        return LoadedModel(folder, tokenizer, load_backend("torch", folder, Runtime()))

@@ -7,7 +7,7 @@ from sage_common.clock import ManualClock
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.config import EmbedExecutorSettings
-from sage_embed_executor.engines import engine_id, make_engine
+from sage_embed_executor.engines import engine_id, make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 
 
@@ -22,21 +22,35 @@ def test_streams_share_the_processors(processors: int, streams: int, threads: in
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_EMBED_EXECUTOR_TOKEN_BUDGET", "2048")
-    assert load(EmbedExecutorSettings).limits.token_budget == 2048
+    assert load(EmbedExecutorSettings).wish(2).token_budget == 2048
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
         ("engine", "sentence-transformer", "unknown embedding engine .*did you mean 'sentence-transformers'"),
-        ("backend", "torch_bert", "unknown embedding backend .*did you mean 'torch-bert'"),
+        ("backend", "open-vino", "unknown embedding backend .*did you mean 'openvino'"),
     ],
 )
 def test_an_unknown_name_ends_the_start(setting: str, value: str, message: str) -> None:
     settings = load(EmbedExecutorSettings, None, **{setting: value})
     with pytest.raises(ConfigurationError, match=message):
-        make_engine(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
+        make_engines(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
 
 
 def test_an_engine_is_named_for_its_model_and_its_process() -> None:
     assert engine_id("sentence-transformers/all-MiniLM-L6-v2", "embed-executor-41-9c3f2a") == "all-MiniLM-L6-v2-3f2a"
+
+
+def test_each_model_is_an_engine_of_its_own() -> None:
+    settings = load(EmbedExecutorSettings, aliases=["mine"], further_models=["BAAI/bge-small-en", "/models/e5"])
+    engines = make_engines(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
+    assert [engine.spec.engine_id for engine in engines] == ["all-MiniLM-L6-v2-cdef", "bge-small-en-cdef", "e5-cdef"]
+    assert [engine.spec.models[0].aliases for engine in engines][1:] == [("BAAI/bge-small-en",), ()]
+    assert "mine" in engines[0].spec.models[0].aliases
+
+
+def test_two_models_of_one_name_are_refused() -> None:
+    settings = load(EmbedExecutorSettings, further_models=["/models/e5", "/other/e5"])
+    with pytest.raises(ConfigurationError, match="2 models are called 'e5'"):
+        make_engines(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))

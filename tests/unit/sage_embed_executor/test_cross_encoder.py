@@ -17,12 +17,11 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InvalidRequestError
-from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
 from sage_embed_executor.cross_encoder import ID_MASK, SEGMENT_SHIFT, CrossEncoderEngine, load_cross_encoder
 from sage_embed_executor.cross_encoder import with_segments as pack
-from sage_embed_executor.engine import LoadedModel
+from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.tokenizer import TextTokenizer
@@ -70,7 +69,7 @@ async def engine(model_path: Path) -> AsyncIterator[CrossEncoderEngine]:
     card = ModelCard("tiny", frozenset({RequestKind.RERANK}))
     spec = EngineSpec("cross-test", "cross-encoder", (card,))
     metrics = EmbedMetrics(CollectorRegistry())
-    one = CrossEncoderEngine(spec, load, BatchLimits(), 2, 1_000_000, MonotonicClock(), metrics)
+    one = CrossEncoderEngine(spec, load, 2, 1_000_000, MonotonicClock(), metrics)
     await one.start()
     yield one
     await one.stop()

@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InternalError, InvalidRequestError, UnavailableError
-from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EnginePhase
 from sage_control_plane.requests import (
     Classification,
@@ -26,8 +25,9 @@ from sage_control_plane.requests import (
     ServiceLevel,
 )
 from sage_embed_executor.answering import normalised
-from sage_embed_executor.engine import LoadedModel, LoadModel, SentenceTransformersEngine, new_spec
+from sage_embed_executor.engine import LoadModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
+from sage_embed_executor.model_loader import LoadedModel
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.reply import Media, TokenUsage
 
@@ -35,7 +35,7 @@ from sage_mesh.reply import Media, TokenUsage
 def engine_of(load: LoadModel) -> SentenceTransformersEngine:
     spec = new_spec("minilm-test", "all-MiniLM-L6-v2", ("minilm",), "main", 64, "")
     metrics = EmbedMetrics(CollectorRegistry())
-    return SentenceTransformersEngine(spec, load, BatchLimits(), 2, 1_000_000, MonotonicClock(), metrics)
+    return SentenceTransformersEngine(spec, load, 2, 1_000_000, MonotonicClock(), metrics)
 
 
 @pytest.fixture

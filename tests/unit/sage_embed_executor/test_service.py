@@ -18,13 +18,13 @@ from prometheus_client import CollectorRegistry
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage.inference.v1 import engine_pb2
 from sage_common.clock import MonotonicClock
-from sage_control_plane.batching import BatchLimits
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.features import request_features
 from sage_control_plane.requests import Endpoint
 from sage_embed_executor.answer_stream import answer_stream
-from sage_embed_executor.engine import LoadedModel, SentenceTransformersEngine, new_spec
+from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
+from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge, EdgeRequest
@@ -47,7 +47,7 @@ async def served(ring: Ring, minilm: LoadedModel) -> AsyncIterator[Served]:
     executor = Executor(ring, "embed-executor-test", "embed-executor", MonotonicClock())
     metrics = EmbedMetrics(CollectorRegistry())
     spec = new_spec("minilm-test", "all-MiniLM-L6-v2", ("minilm",), "main", 64, "")
-    engine = SentenceTransformersEngine(spec, lambda: minilm, BatchLimits(), 2, 1_000_000, MonotonicClock(), metrics)
+    engine = SentenceTransformersEngine(spec, lambda: minilm, 2, 1_000_000, MonotonicClock(), metrics)
     await executor.start()
     await (await executor.host(engine))
     server = GrpcServer()

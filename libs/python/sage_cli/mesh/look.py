@@ -113,6 +113,7 @@ def engine_view(engine: EngineState) -> EngineView:
         capacity=spec.max_concurrency,
         waiting=engine.load.waiting if engine.load else 0,
         reason=engine.reason,
+        labels=dict(spec.labels),
     )
 
 

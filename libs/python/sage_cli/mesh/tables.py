@@ -83,7 +83,7 @@ def _engines(view: MeshView) -> Table:
             ", ".join(engine.models),
             _short(engine.kinds),
             f"{engine.outstanding}/{engine.capacity}",
-            Text(engine.reason, style="dim"),
+            Text(engine.reason or engine.labels.get("backend", ""), style="dim"),
         )
     return table
 

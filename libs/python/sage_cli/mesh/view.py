@@ -38,6 +38,7 @@ class EngineView:
     Attributes:
         outstanding: requests that it holds.
         waiting: requests queued inside the engine itself.
+        labels: what the engine says of how it runs, e.g. its backend.
     """
 
     engine_id: str
@@ -51,6 +52,7 @@ class EngineView:
     capacity: int
     waiting: int
     reason: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

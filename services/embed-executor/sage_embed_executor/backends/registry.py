@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import EmbeddingBackend
+from sage_embed_executor.backends.backend import BackendModule, EmbeddingBackend, Precision, Runtime
 from sage_embed_executor.model_folder import ModelFolder
 
 AUTO = "auto"
+FP32, BF16, INT8 = Precision.FP32, Precision.BF16, Precision.INT8
 
-# In the order in which "auto" tries them. Each module has ``supports(folder)``, ``load`` and the extra it needs.
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """A backend that there is.
+
+    Attributes:
+        module: with ``supports`` and ``load``, see BackendModule.
+        precisions: what it can compute with.
+        packages: what must be installed, as importable names.
+        extra: pip extra of this service that installs them.
+        reference: needs no export; in fp32 its vectors are what others are compared with.
+        library: runs any model, but is never the fastest: taken only where no other backend runs the model.
+    """
+
+    module: str
+    precisions: tuple[Precision, ...]
+    packages: tuple[str, ...]
+    extra: str
+    reference: bool = False
+    library: bool = False
+
+
 BACKENDS = {
-    "torch-bert": "sage_embed_executor.backends.torch_bert",
-    "sentence-transformers": "sage_embed_executor.backends.sentence_transformers_library",
+    "torch": BackendEntry(
+        "sage_embed_executor.backends.torch_bert", (FP32, BF16), ("torch", "safetensors"), "torch", reference=True
+    ),
+    "openvino": BackendEntry(
+        "sage_embed_executor.backends.openvino_model", (FP32, BF16, INT8), ("openvino",), "openvino"
+    ),
+    "onnx": BackendEntry("sage_embed_executor.backends.onnx_model", (FP32, INT8), ("onnxruntime",), "onnx"),
+    "sentence-transformers": BackendEntry(
+        "sage_embed_executor.backends.sentence_transformers_library",
+        (FP32,),
+        ("torch", "sentence_transformers"),
+        "torch",
+        reference=True,
+        library=True,
+    ),
 }
 
 
@@ -25,35 +63,42 @@ def check_backend_name(name: str) -> None:
         raise ConfigurationError(f"unknown embedding backend {name!r}{nearest(name, [AUTO, *BACKENDS])}")
 
 
-def load_backend(name: str, folder: ModelFolder, threads: int) -> EmbeddingBackend:
-    """Load a model with the backend ``name``, or with the first that supports it for ``"auto"``. Blocks.
+def missing_packages(name: str) -> list[str]:
+    """Packages that the backend needs and that are not installed. Imports none of them."""
+    return [package for package in BACKENDS[name].packages if importlib.util.find_spec(package) is None]
 
-    Args:
-        threads: threads that one call of ``embed`` may use.
+
+def load_backend(name: str, folder: ModelFolder, runtime: Runtime) -> EmbeddingBackend:
+    """Load a model with a backend. Blocks.
 
     Raises:
-        ConfigurationError: unknown name, a missing package, or a model that no backend can run.
+        ConfigurationError: unknown name, a missing package, or a model or precision that it cannot run.
     """
     check_backend_name(name)
-    names = list(BACKENDS) if name == AUTO else [name]
-    problems = []
-    for candidate in names:
-        try:
-            module = _module(candidate)
-        except ModuleNotFoundError as error:
-            problems.append(f"{candidate} needs the package {error.name!r}")
-            continue
-        problem = module.supports(folder)
+    entry = BACKENDS[name]
+    problem = problem_with(name, runtime.precision)
+    if not problem:
+        module = cast(BackendModule, importlib.import_module(entry.module))
+        problem = module.supports(folder, runtime)
         if not problem:
-            backend: EmbeddingBackend = module.load(folder, threads)
-            return backend
-        problems.append(f"{candidate}: {problem}")
-    raise ConfigurationError(
+            return module.load(folder, runtime)
+    raise no_backend(folder, [f"{name}: {problem}"], [entry.extra])
+
+
+def problem_with(name: str, precision: Precision) -> str:
+    """Say why a backend cannot run here at a precision, whatever the model; empty when it can."""
+    entry = BACKENDS[name]
+    if precision not in entry.precisions:
+        return f"has no {precision.value}, only {', '.join(p.value for p in entry.precisions)}"
+    missing = missing_packages(name)
+    return f"needs the package {', '.join(map(repr, missing))}" if missing else ""
+
+
+def no_backend(folder: ModelFolder, problems: Sequence[str], extras: Sequence[str]) -> ConfigurationError:
+    """The error for a model that nothing here runs, with the remedy."""
+    wanted = ",".join(dict.fromkeys(extras))
+    return ConfigurationError(
         f"no backend can run the model in {folder.path}: {'; '.join(problems)}. "
-        "`pip install 'sage-embed-executor[torch]'` installs what the backends need",
+        f"`pip install 'sage-embed-executor[{wanted}]'` installs what the backends need",
         code="no_backend",
     )
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(BACKENDS[name])

@@ -10,22 +10,24 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import Vectors, pad
+from sage_embed_executor.backends.backend import Runtime, Vectors, pad
 from sage_embed_executor.model_folder import ModelFolder
 from sage_embed_executor.tokenizer import TokenIds
 
 
-def supports(folder: ModelFolder) -> str:
-    """Say why this backend cannot run a model; empty when it can. What the library refuses shows on loading."""
+def supports(folder: ModelFolder, runtime: Runtime) -> str:
+    """Say why this backend cannot run a model so; empty when it can. What the library refuses shows on loading."""
+    if runtime.device.startswith("cuda") and not torch.cuda.is_available():
+        return f"torch sees no device {runtime.device!r}"
     return ""
 
 
-def load(folder: ModelFolder, threads: int) -> SentenceTransformersBackend:
-    """Load a model for calls of ``threads`` threads each. Raises ConfigurationError when the library cannot."""
-    torch.set_num_threads(threads)
+def load(folder: ModelFolder, runtime: Runtime) -> SentenceTransformersBackend:
+    """Load a model. Raises ConfigurationError when the library cannot."""
+    torch.set_num_threads(runtime.threads)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = SentenceTransformer(str(folder.path), device="cpu", local_files_only=True)
+        model = SentenceTransformer(str(folder.path), device=runtime.device, local_files_only=True)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ConfigurationError(f"sentence-transformers cannot load {folder.path}: {error}") from None
     return SentenceTransformersBackend(model)
@@ -45,13 +47,13 @@ class SentenceTransformersBackend:
 
     @property
     def description(self) -> str:
-        return f"sentence-transformers, torch {torch.__version__}"
+        return f"sentence-transformers, torch {torch.__version__} fp32 on {self._model.device}"
 
     def embed(self, batch: Sequence[TokenIds]) -> Vectors:
         padded = pad(batch)
-        ids = torch.from_numpy(padded.ids)
-        mask = torch.ones_like(ids) if padded.mask is None else torch.from_numpy(padded.mask).long()
+        ids = torch.from_numpy(padded.ids).to(self._model.device)
+        mask = torch.from_numpy(padded.int_mask).to(self._model.device)
         with torch.inference_mode():
             output = self._model.forward({"input_ids": ids, "attention_mask": mask})
-        vectors: Vectors = output["sentence_embedding"].float().numpy()
+        vectors: Vectors = output["sentence_embedding"].float().cpu().numpy()
         return vectors

@@ -1,4 +1,4 @@
-"""BERT encoders (MiniLM, BGE, E5, GTE ...) in plain torch, float32, straight from ``model.safetensors``.
+"""BERT encoders (MiniLM, BGE, E5, GTE ...) in plain torch, fp32 or bf16, straight from ``model.safetensors``.
 
 The same arithmetic as sentence-transformers' modules, without importing ``transformers``: ready in about a quarter
 of the time. Source: Devlin et al., "BERT" (arXiv 1810.04805); pooling as in Reimers and Gurevych (arXiv 1908.10084).
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import Vectors, pad
+from sage_embed_executor.backends.backend import Precision, Runtime, Vectors, pad
 from sage_embed_executor.backends.torch_linear import Linear, LinearKind, fastest_linear
 from sage_embed_executor.model_folder import ModelFolder
 from sage_embed_executor.tokenizer import TokenIds
@@ -24,8 +24,13 @@ from sage_embed_executor.tokenizer import TokenIds
 WEIGHTS_FILE = "model.safetensors"
 
 
-def supports(folder: ModelFolder) -> str:
-    """Say why this backend cannot run a model; empty when it can."""
+_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+
+
+def supports(folder: ModelFolder, runtime: Runtime) -> str:
+    """Say why this backend cannot run a model so; empty when it can."""
+    if runtime.device.startswith("cuda") and not torch.cuda.is_available():
+        return f"torch sees no device {runtime.device!r}"
     config = folder.config
     if config.get("model_type") != "bert":
         return f"model type {config.get('model_type')!r}, expected 'bert'"
@@ -40,13 +45,14 @@ def supports(folder: ModelFolder) -> str:
     return ""
 
 
-def load(folder: ModelFolder, threads: int) -> TorchBert:
-    """Load a model for calls of ``threads`` threads each. Raises ConfigurationError when the weights do not fit."""
-    # Process-wide in torch; this process runs nothing else with it.
-    torch.set_num_threads(threads)
+def load(folder: ModelFolder, runtime: Runtime) -> TorchBert:
+    """Load a model. Raises ConfigurationError when the weights do not fit."""
+    # Process-wide in torch; every model of this process is given the same.
+    torch.set_num_threads(runtime.threads)
+    dtype = _DTYPES[runtime.precision]
     try:
-        weights = load_file(str(folder.path / WEIGHTS_FILE))
-        return TorchBert(folder, {name.removeprefix("bert."): w.float() for name, w in weights.items()})
+        weights = load_file(str(folder.path / WEIGHTS_FILE), device=runtime.device)
+        return TorchBert(folder, {name.removeprefix("bert."): w.to(dtype) for name, w in weights.items()})
     except (SafetensorError, KeyError, OSError) as error:
         raise ConfigurationError(f"cannot read {folder.path / WEIGHTS_FILE}: {error!r}") from None
 
@@ -85,7 +91,8 @@ class TorchBert:
         segment = weights["embeddings.token_type_embeddings.weight"][0]
         self._positions = weights["embeddings.position_embeddings.weight"] + segment
         self._width = int(self._words.shape[1])
-        kind = fastest_linear(self._width, int(config["intermediate_size"]))
+        self._device = self._words.device
+        kind = fastest_linear(self._width, int(config["intermediate_size"]), self._words.dtype, self._device)
         epsilon = float(config.get("layer_norm_eps", 1e-12))
         self._norm = _norm(weights, "embeddings.LayerNorm", epsilon)
         count = int(config["num_hidden_layers"])
@@ -98,14 +105,15 @@ class TorchBert:
 
     @property
     def description(self) -> str:
-        return f"torch {torch.__version__} fp32, {self._kind.name}"
+        precision = next(name.value for name, dtype in _DTYPES.items() if dtype is self._words.dtype)
+        return f"torch {torch.__version__} {precision} on {self._device}, {self._kind.name}"
 
     def embed(self, batch: Sequence[TokenIds]) -> Vectors:
         padded = pad(batch)
-        ids = torch.from_numpy(padded.ids)
-        mask = None if padded.mask is None else torch.from_numpy(padded.mask)
+        ids = torch.from_numpy(padded.ids).to(self._device)
+        mask = None if padded.mask is None else torch.from_numpy(padded.mask).to(self._device)
         with torch.inference_mode():
-            vectors: Vectors = self._embed(ids, mask).numpy()
+            vectors: Vectors = self._embed(ids, mask).cpu().numpy()
         return vectors
 
     def _embed(self, ids: Tensor, mask: Tensor | None) -> Tensor:
@@ -119,7 +127,8 @@ class TorchBert:
             a = functional.scaled_dot_product_attention(q, k, v, attn_mask=attended)
             x = layer.attention_norm(x + layer.attention_output(a.transpose(1, 2).reshape(rows, self._width)))
             x = layer.output_norm(x + layer.narrow(layer.widen(x)))
-        pooled = self._pool(x.view(texts, length, self._width), mask)
+        # In bf16 the sum over many tokens would lose what the layers kept.
+        pooled = self._pool(x.view(texts, length, self._width).float(), mask)
         return functional.normalize(pooled, dim=1) if self._normalise else pooled
 
     def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -80,15 +80,15 @@ def rounded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
-PLAIN = LinearKind("MKL", PlainLinear)
+PLAIN = LinearKind("plain", PlainLinear)
 PACKED = LinearKind("oneDNN", PackedLinear)
 
 
-def fastest_linear(inputs: int, outputs: int) -> LinearKind:
+def fastest_linear(inputs: int, outputs: int, dtype: torch.dtype, device: torch.device) -> LinearKind:
     """Measure the implementations on a layer of this size, for some milliseconds, and return the faster one."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return PLAIN
-    weight, bias, x = torch.rand(outputs, inputs), torch.rand(outputs), torch.rand(TYPICAL_ROWS, inputs)
+    weight, bias, x = (torch.rand(shape, dtype=dtype) for shape in ((outputs, inputs), outputs, (TYPICAL_ROWS, inputs)))
     try:
         packed = _seconds(PACKED.make(weight, bias, True), x)
     except (AttributeError, RuntimeError):

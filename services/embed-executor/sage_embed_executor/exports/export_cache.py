@@ -1,0 +1,92 @@
+"""Exported models in the user's cache: found whole, or made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sage_common import paths
+from sage_common.errors import ConfigurationError
+from sage_common.logging import get_logger
+from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.exports.export_form import ExportForm
+from sage_embed_executor.exports.fingerprint import file_digest, model_fingerprint, short_hash, versions
+from sage_embed_executor.model_folder import ModelFolder
+
+log = get_logger(__name__)
+
+MANIFEST = "manifest.json"
+EXPORT_SECONDS = 900.0
+EXPORT_FAILED = "export_failed"
+_CHILD = "sage_embed_executor.exports.export_child"
+
+
+def cache_folder() -> Path:
+    """Where exports are. Anything in it may be deleted at any time; it is made again."""
+    return paths.cache_dir() / "embedding-exports"
+
+
+def exported(folder: ModelFolder, form: ExportForm, precision: Precision, children: ChildRunner) -> Path:
+    """Return the folder of an export, made first if it is not there, whole, for these files and versions. Blocks.
+
+    Where the packages that make exports are not installed, an export made with any version of them is taken.
+
+    Raises:
+        ConfigurationError: it cannot be made; code ``export_failed`` where the disk is the cause.
+    """
+    target = export_path(folder, form, precision)
+    found = target if is_whole(target) else None
+    makers = form.makers[precision]
+    missing = [name for name in makers if name not in versions(makers)]
+    if found is None and missing:
+        pattern = target.name.rsplit("-", 1)[0] + "-*"
+        found = next((path for path in sorted(target.parent.glob(pattern)) if is_whole(path)), None)
+        if found is None:
+            raise ConfigurationError(
+                f"no {form.name} export of {folder.path} in {target.parent}, and {', '.join(missing)} to make it "
+                "are not installed"
+            )
+    if found is not None:
+        return found
+    log.info("exporting the model", form=form.name, precision=precision.value, to=str(target))
+    request = {"folder": str(folder.path), "form": form.name, "precision": precision.value}
+    children.run(_CHILD, request, EXPORT_SECONDS)
+    if not is_whole(target):
+        raise ConfigurationError(
+            f"the export in {target} is damaged just after it was made; check the disk", code=EXPORT_FAILED
+        )
+    return target
+
+
+def export_path(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
+    """Where an export belongs: its name tells model, form and precision, and two hashes tell versions."""
+    read_by = versions([form.runtime])
+    made_by = versions(form.makers[precision])
+    content = short_hash(model_fingerprint(folder.path), repr(sorted(read_by.items())), str(form.revision))
+    makers = short_hash(repr(sorted(made_by.items())))
+    return cache_folder() / f"{folder.path.name}-{form.name}-{precision.value}-{content}-{makers}"
+
+
+def write_manifest(folder: Path) -> None:
+    """Note the size and hash of each file; a folder without this is not whole."""
+    files = {file.name: _note(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    (folder / MANIFEST).write_bytes(orjson.dumps(files))
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether each file of an export is as it was written."""
+    try:
+        files = orjson.loads((folder / MANIFEST).read_bytes())
+        return bool(files) and all(_note(folder / name) == note for name, note in files.items())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError) as error:
+        log.warning("an export cannot be read and is made again", folder=str(folder), error=str(error))
+        return False
+
+
+def _note(file: Path) -> list[Any]:
+    return [file.stat().st_size, file_digest(file)]

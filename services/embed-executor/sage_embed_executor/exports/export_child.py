@@ -1,0 +1,90 @@
+"""The process that makes an export: ``python -m sage_embed_executor.exports.export_child``, see child_process."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock
+
+from sage_common import paths
+from sage_common.errors import ConfigurationError
+from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.child_process import answer_parent
+from sage_embed_executor.exports.export_cache import EXPORT_FAILED, export_path, is_whole, write_manifest
+from sage_embed_executor.exports.export_form import FORMS, ExportForm, ExportModule
+from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+
+
+def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
+    """Make an export unless it is there, and return its folder.
+
+    Two processes that want the same one take turns. It appears under its name when it is whole, so that whoever is
+    killed on the way leaves at most a folder that the next one removes.
+
+    Raises:
+        ConfigurationError: it cannot be written; code ``export_failed``.
+    """
+    target = export_path(folder, form, precision)
+    source = None if precision is Precision.FP32 else export(folder, form, Precision.FP32)
+    try:
+        paths.private_dir(target.parent)
+        # Released by the system when its holder dies.
+        with FileLock(f"{target}.lock"):
+            if not is_whole(target):
+                _make(folder, form, source, target)
+    except OSError as error:
+        raise _failed(target, error) from None
+    return target
+
+
+def _make(folder: ModelFolder, form: ExportForm, source: Path | None, target: Path) -> None:
+    for left in (target, *target.parent.glob(f"{target.name}.partial-*")):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    try:
+        module = cast(ExportModule, importlib.import_module(form.module))
+        if source is None:
+            module.trace(folder, partial)
+        else:
+            module.reduce(source, partial)
+        write_manifest(partial)
+        for file in partial.iterdir():
+            _to_disk(file)
+        partial.rename(target)
+    except RuntimeError as error:
+        # The runtimes raise this for a disk that is full, and for a model that they cannot trace.
+        raise _failed(target, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _failed(target: Path, error: Exception) -> ConfigurationError:
+    free = shutil.disk_usage(next(path for path in target.parents if path.exists())).free
+    return ConfigurationError(
+        f"cannot export the model to {target}: {type(error).__name__}: {str(error)[:300]}; "
+        f"{free / 1e6:.0f} MB are free there. XDG_CACHE_HOME names another place",
+        code=EXPORT_FAILED,
+    )
+
+
+def _to_disk(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def work(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request of ``export_cache.exported``."""
+    form, precision = FORMS[request["form"]], Precision(request["precision"])
+    return {"folder": str(export(read_model_folder(Path(request["folder"])), form, precision))}
+
+
+if __name__ == "__main__":
+    answer_parent(work)

@@ -1,0 +1,78 @@
+"""Loading a model: its files, its tokenizer, and the backend that runs it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from sage_control_plane.batching import BatchLimits
+from sage_embed_executor.backends.backend import EmbeddingBackend
+from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.selection.candidates import Selection
+from sage_embed_executor.selection.selecting import Wish, select_and_load
+from sage_embed_executor.tokenizer import TextTokenizer
+from sage_embed_executor.weights import find_weights
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to use.
+
+    Attributes:
+        limits: on its batches.
+        selection: how the backend came to be taken; None where nobody chose.
+    """
+
+    folder: ModelFolder
+    tokenizer: TextTokenizer
+    backend: EmbeddingBackend
+    limits: BatchLimits = BatchLimits()
+    selection: Selection | None = None
+
+
+class ModelLoader:
+    """Loads one model, on a thread, and can be told to give up.
+
+    Args:
+        turn: held while a model is loaded, so that models of one process do not measure each other.
+    """
+
+    def __init__(self, model: str, wish: Wish, max_padding_share: float, turn: threading.Lock) -> None:
+        self._model = model
+        self._wish = wish
+        self._max_padding_share = max_padding_share
+        self._turn = turn
+        self._children = ChildRunner()
+
+    def load(self) -> LoadedModel:
+        """Load the model. Blocks, at the first start for as long as measuring takes. Raises SageError."""
+        with self._turn:
+            folder = read_model_folder(find_weights(self._model))
+            tokenizer = TextTokenizer.load(folder.path)
+            backend, selection = select_and_load(folder, self._wish, self._children)
+        limits = BatchLimits(selection.token_budget, self._max_padding_share)
+        return LoadedModel(folder, tokenizer, backend, limits, selection)
+
+    def give_up(self) -> None:
+        """Let ``load`` fail soon instead of measuring to the end. Thread-safe."""
+        self._children.end()
+
+
+def runtime_labels(model: LoadedModel, streams: int) -> tuple[tuple[str, str], ...]:
+    """How the model runs, for heartbeats, ``sage status`` and logs."""
+    labels = {
+        "backend": model.backend.description,
+        "streams": str(streams),
+        "token_budget": str(model.limits.token_budget),
+    }
+    selection = model.selection
+    if selection is not None:
+        labels["precision"] = selection.candidate.precision.value
+        if selection.measured:
+            labels |= {
+                "tokens_per_second": f"{selection.tokens_per_second:.0f}",
+                "least_cosine_to_fp32": f"{selection.cosine:.5f}",
+                "memory_mb": str(selection.memory_mb),
+            }
+    return tuple(labels.items())

@@ -1,0 +1,103 @@
+"""What may run a model here, and which of those that were tried does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.backends.registry import AUTO, BACKENDS, problem_with
+
+# Vectors in bf16 differ from fp32 by less (cosine 0.9999) than a change of library does in rankings; those in int8 by
+# enough (0.99) that somebody should have decided so.
+AUTO_PRECISIONS = (Precision.FP32, Precision.BF16)
+# Least cosine to fp32 of any calibration text.
+LEAST_COSINE = {Precision.FP32: 0.99999, Precision.BF16: 0.99, Precision.INT8: 0.99}
+# How much faster than the best fp32 a reduced precision must be to be worth its error.
+WORTHWHILE = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A backend at a precision."""
+
+    backend: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of trying a candidate.
+
+    Attributes:
+        problem: why it is out; empty when it ran.
+        tokens_per_second: of a mix of lengths, with every stream, at the best token budget.
+        token_budget: that budget, in tokens with padding.
+        cosine: the least of any calibration text to its vector in fp32.
+        memory_mb: resident memory that loading and running it took, frameworks included.
+        disk: whether the problem is that an export could not be written.
+    """
+
+    candidate: Candidate
+    problem: str = ""
+    tokens_per_second: float = 0.0
+    token_budget: int = 0
+    cosine: float = 0.0
+    memory_mb: int = 0
+    disk: bool = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may serve."""
+        return not self.problem and self.cosine >= LEAST_COSINE[self.candidate.precision]
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{self.candidate}: {self.problem}"
+        verdict = "" if self.passes else f", below {LEAST_COSINE[self.candidate.precision]}"
+        return f"{self.candidate}: {self.tokens_per_second:.0f} tokens/s, cosine {self.cosine:.5f}{verdict}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was chosen, and the trials that led to it.
+
+    Attributes:
+        measured: False where there was nothing to compare, so that no trial was made.
+    """
+
+    candidate: Candidate
+    token_budget: int
+    tokens_per_second: float = 0.0
+    cosine: float = 1.0
+    memory_mb: int = 0
+    measured: bool = False
+    trials: tuple[Trial, ...] = field(default=())
+
+
+def candidates(backend: str, precision: str) -> tuple[list[Candidate], list[str]]:
+    """Return what is installed of what the settings allow, fp32 first, and why the rest is not there."""
+    allowed = AUTO_PRECISIONS if precision == AUTO else (Precision(precision),)
+    names = list(BACKENDS) if backend == AUTO else [backend]
+    found, problems = [], []
+    for wanted in sorted(allowed, key=list(Precision).index):
+        for name in names:
+            if problem := problem_with(name, wanted):
+                # That a backend has no such precision is only news to those who asked for both.
+                if wanted in BACKENDS[name].precisions or (backend != AUTO and precision != AUTO):
+                    problems.append(f"{name}: {problem}")
+            else:
+                found.append(Candidate(name, wanted))
+    return found, list(dict.fromkeys(problems))
+
+
+def choose(trials: Iterable[Trial]) -> Trial | None:
+    """Return the fastest that passes, or None; a reduced precision only where it is worth it."""
+    passing = [trial for trial in trials if trial.passes]
+    exact = [trial for trial in passing if trial.candidate.precision is Precision.FP32]
+    floor = WORTHWHILE * max((trial.tokens_per_second for trial in exact), default=0.0)
+    reduced = [t for t in passing if t.candidate.precision is not Precision.FP32 and t.tokens_per_second >= floor]
+    return max(reduced or exact, key=lambda trial: trial.tokens_per_second, default=None)

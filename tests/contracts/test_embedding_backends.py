@@ -1,0 +1,188 @@
+"""What every embedding backend that is installed promises, at every precision, with the real model."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import random
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime, Vectors
+from sage_embed_executor.backends.registry import BACKENDS, load_backend, problem_with
+from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.selection.calibration_texts import calibration_texts
+from sage_embed_executor.selection.trial_child import embed_all, least_cosine
+from sage_embed_executor.tokenizer import TextTokenizer
+from sage_embed_executor.weights import DEFAULT_MODEL, find_weights
+
+pytestmark = pytest.mark.timeout(300)
+
+_STS_PLACES = [parent / "shared" / "data" / "stsbenchmark.tsv.gz" for parent in Path(__file__).parents[3:]]
+STS_BENCHMARK = next((place for place in _STS_PLACES if place.exists()), _STS_PLACES[0])
+TEXTS = [
+    "a",
+    "The quick brown fox jumps over the lazy dog.",
+    "naïve café, 東京, emoji 🙂 and\ttabs\n",
+    "long " * 400,
+    " ",
+    "word " * 120,
+]
+# How far a vector may be from itself when others share its batch, or another thread computes.
+TOLERANCE = {Precision.FP32: 1e-5, Precision.BF16: 5e-3, Precision.INT8: 5e-3}
+PAIRS = [(name, precision) for name, entry in BACKENDS.items() for precision in entry.precisions]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backend under test."""
+
+    name: str
+    precision: Precision
+    backend: EmbeddingBackend
+
+
+@pytest.fixture(scope="module")
+def folder() -> ModelFolder:
+    return read_model_folder(find_weights(DEFAULT_MODEL))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: ModelFolder) -> TextTokenizer:
+    return TextTokenizer.load(folder.path)
+
+
+@pytest.fixture(scope="module")
+def reference(folder: ModelFolder) -> EmbeddingBackend:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_backend("sentence-transformers", folder, Runtime())
+
+
+@pytest.fixture(scope="module")
+def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0]}-{pair[1].value}")
+def subject(
+    request: pytest.FixtureRequest, folder: ModelFolder, export_cache: Path, reference: EmbeddingBackend
+) -> Iterator[Subject]:
+    name, precision = request.param
+    if problem := problem_with(name, precision):
+        pytest.skip(f"{name}: {problem}")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("XDG_CACHE_HOME", str(export_cache))
+        yield Subject(name, precision, load_backend(name, folder, Runtime(precision, streams=2)))
+
+
+def test_vectors_are_those_of_sentence_transformers(
+    subject: Subject, tokenizer: TextTokenizer, folder: ModelFolder
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = SentenceTransformer(str(folder.path), device="cpu").encode(TEXTS)
+    vectors = subject.backend.embed(tokenizer.encode(TEXTS, folder.max_tokens))
+    assert (vectors.dtype, vectors.shape) == (np.float32, (len(TEXTS), subject.backend.dimensions))
+    assert subject.precision.value in subject.backend.description
+    if subject.precision is Precision.FP32:
+        np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2)
+
+
+def test_a_vector_is_the_same_whatever_shares_its_batch(subject: Subject, tokenizer: TextTokenizer) -> None:
+    choose = random.Random(11)
+    words = ["mesh", "answers", "every", "request", "unbelievably", "re-ranked", "1,024", "x"]
+    texts = [" ".join(choose.choices(words, k=choose.randint(1, 60))) for _ in range(24)]
+    inputs = tokenizer.encode(texts, 256)
+    alone = np.concatenate([subject.backend.embed([ids]) for ids in inputs])
+    for size in (2, 5, 24):
+        order = choose.sample(range(24), 24)
+        for start in range(0, 24, size):
+            rows = order[start : start + size]
+            together = subject.backend.embed([inputs[row] for row in rows])
+            np.testing.assert_allclose(together, alone[rows], rtol=0, atol=TOLERANCE[subject.precision])
+
+
+def test_streams_at_once_get_the_vectors_of_one(subject: Subject, tokenizer: TextTokenizer) -> None:
+    groups = [tokenizer.encode(TEXTS[:3], 256), tokenizer.encode(TEXTS[3:], 64)]
+    alone = [subject.backend.embed(group) for group in groups]
+    results: list[tuple[int, Vectors]] = []
+
+    def stream(number: int) -> None:
+        results.extend((number, subject.backend.embed(groups[number])) for _ in range(6))
+
+    threads = [threading.Thread(target=stream, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 12
+    for number, vectors in results:
+        np.testing.assert_allclose(vectors, alone[number], rtol=0, atol=1e-6)
+
+
+def test_a_vector_stays_when_the_next_batch_is_computed(subject: Subject, tokenizer: TextTokenizer) -> None:
+    first = subject.backend.embed(tokenizer.encode(TEXTS[:2], 256))
+    kept = first.copy()
+    subject.backend.embed(tokenizer.encode(TEXTS[2:4], 256))
+    assert (first == kept).all()
+
+
+def test_memory_stays_flat_over_shapes_that_never_repeat(subject: Subject) -> None:
+    choose = random.Random(5)
+    shapes = [(choose.randint(1, 6), choose.randint(3, 90)) for _ in range(240)]
+    levels = []
+    for start in range(0, 240, 60):
+        for texts, tokens in shapes[start : start + 60]:
+            subject.backend.embed([np.full(tokens, 2000 + n, dtype=np.int32) for n in range(texts)])
+        levels.append(_resident_mb())
+    # The first quarter fills what is kept; a runtime that keeps every shape goes on by 15-30 MB a quarter.
+    assert levels[-1] - levels[1] < 24, levels
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_reduced_precision_passes_the_quality_gate(
+    subject: Subject, tokenizer: TextTokenizer, reference: EmbeddingBackend
+) -> None:
+    if subject.precision is Precision.FP32:
+        pytest.skip("fp32 is compared to 1e-5 above")
+    inputs = tokenizer.encode(calibration_texts(), 256)
+    assert least_cosine(embed_all(subject.backend, inputs), embed_all(reference, inputs)) >= 0.99
+
+
+@pytest.mark.skipif(not STS_BENCHMARK.exists(), reason=f"no {STS_BENCHMARK}")
+def test_reduced_precision_ranks_sts_pairs_as_fp32_does(
+    subject: Subject, tokenizer: TextTokenizer, reference: EmbeddingBackend
+) -> None:
+    if subject.precision is Precision.FP32:
+        pytest.skip("fp32 is compared to 1e-5 above")
+    with gzip.open(STS_BENCHMARK, "rt", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row["split"] == "test"]
+    gold = np.array([float(row["score"]) for row in rows])
+    sides = [tokenizer.encode([row[side] for row in rows], 256) for side in ("sentence1", "sentence2")]
+    exact, reduced = (
+        _spearman(*(embed_all(backend, side) for side in sides), gold) for backend in (reference, subject.backend)
+    )
+    assert exact == pytest.approx(0.8203, abs=2e-3)
+    assert abs(reduced - exact) <= 0.005
+
+
+def _spearman(first: Vectors, second: Vectors, gold: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    cosines = (first * second).sum(axis=1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    return float(spearmanr(cosines, gold).statistic)

@@ -1,0 +1,80 @@
+"""Selecting with the real model, in real children, on what is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sage_common.errors import ConfigurationError
+from sage_embed_executor.backends import registry
+from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.selection import selecting
+from sage_embed_executor.selection.candidates import Candidate
+from sage_embed_executor.selection.selecting import Wish, select, select_and_load
+from sage_embed_executor.selection.selection_cache import read_selection
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class NoChildren(ChildRunner):
+    def run(self, *_: object) -> dict[str, object]:
+        raise AssertionError("no child should have been needed")
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(registry, "missing_packages", lambda name: [] if name in names else [name])
+
+
+def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> None:
+    backend, selection = select_and_load(folder, Wish("torch", "fp32"), NoChildren())
+    assert (selection.candidate, selection.measured) == (Candidate("torch", Precision.FP32), False)
+    assert selection.token_budget == 512
+    assert backend.dimensions == 384
+
+
+def test_a_first_start_measures_and_the_second_remembers(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    only(monkeypatch, "torch")
+    wish = Wish(streams=2)
+    first = select(folder, wish, ChildRunner())
+    assert {str(trial.candidate) for trial in first.trials} == {"torch fp32", "torch bf16"}
+    assert first.measured
+    assert first.tokens_per_second > 0
+    assert first.token_budget in selecting.BUDGETS
+    assert first.cosine >= 0.99
+    assert select(folder, wish, NoChildren()) == first
+    (stored,) = (tmp_path / "xdg" / "cache" / "sage" / "embedding-selections").iterdir()
+    stored.write_bytes(stored.read_bytes()[:50])
+    assert read_selection(stored) is None
+
+
+def test_a_cache_that_cannot_be_written_leaves_torch_serving(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    backend, selection = select_and_load(folder, Wish("openvino", "fp32"), ChildRunner())
+    assert selection.candidate == Candidate("torch", Precision.FP32)
+    assert "torch" in backend.description
+
+
+def test_a_precision_that_nothing_here_has_is_refused_and_not_replaced(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "torch")
+    with pytest.raises(ConfigurationError, match=r"openvino: needs the package 'openvino'.*\[torch,openvino,onnx\]"):
+        select_and_load(folder, Wish("auto", "int8"), NoChildren())
+
+
+def test_a_model_that_only_the_library_runs_is_run_by_it(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    only(monkeypatch, "torch", "sentence-transformers")
+    monkeypatch.setattr("sage_embed_executor.backends.torch_bert.supports", lambda *_: "not this one")
+    _, selection = select_and_load(folder, Wish("auto", "fp32"), ChildRunner())
+    assert selection.candidate == Candidate("sentence-transformers", Precision.FP32)
