@@ -21,9 +21,9 @@ from sage_control_plane.engines import EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
 from sage_embed_executor.cross_encoder import ID_MASK, SEGMENT_SHIFT, CrossEncoderEngine, load_cross_encoder
 from sage_embed_executor.cross_encoder import with_segments as pack
-from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_mesh.engine_host import EngineJob
 
