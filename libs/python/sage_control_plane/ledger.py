@@ -199,7 +199,7 @@ class Ledger:
         return book
 
     def presume_computed(self, of: tuple[str, str], now: float) -> None:
-        """``of`` is an engine and a request: if an answer in one piece still runs on the engine, its prompt should have been computed by now."""
+        """If an answer in one piece still runs, its prompt should be computed by now. ``of``: engine and request."""
         engine_id, request_id = of
         book = self.roster.books.get(engine_id)
         job = None if book is None else book.unseen.get(request_id)
