@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
 from fixtures.nats import NatsProcess
-from fixtures.openai_engine import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, vector_of
+from fixtures.openai_engine import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.sync_client import UnifiedInferenceClient
@@ -90,11 +90,26 @@ async def test_embed_gives_float32_vectors_in_order(world: World) -> None:
     np.testing.assert_array_equal(cut.vectors, vector_of("one", 4)[None])
 
 
+async def test_an_answer_tells_what_was_cut_and_where_the_engines_time_went(world: World) -> None:
+    result = await world.client.embed(["one", "too long"], EMBEDDING_MODEL)
+    assert (result.truncated_inputs, result.engine_time) == (1, ENGINE_TIME)
+    assert (await world.client.embed("one", EMBEDDING_MODEL)).truncated_inputs == 0
+
+
+async def test_rerank_gives_documents_by_relevance(world: World) -> None:
+    result = await world.client.rerank("query", ["a", "long one", "bcd"], EMBEDDING_MODEL, top_n=2)
+    assert [(document.index, document.relevance_score) for document in result.results] == [(1, 0.08), (2, 0.03)]
+    assert (result.model, result.usage.prompt_tokens) == (EMBEDDING_MODEL, 3)
+    assert (result.trail.engine, result.trail.engine_time) == (world.mesh.engine.spec.engine_id, ENGINE_TIME)
+    with pytest.raises(InvalidRequestError, match=r"'documents\[1\]' must not be empty"):
+        await world.client.rerank("query", ["a", ""], EMBEDDING_MODEL)
+
+
 async def test_models_are_described_alike(world: World) -> None:
     embedding, chat = await world.client.models()
     assert (embedding.id, embedding.kinds, embedding.dimensions) == (
         EMBEDDING_MODEL,
-        (RequestKind.EMBEDDING,),
+        (RequestKind.EMBEDDING, RequestKind.RERANK),
         DIMENSIONS,
     )
     assert (chat.id, chat.aliases, chat.pool) == (CHAT_MODEL, ("chat-alias",), "main")

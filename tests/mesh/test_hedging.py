@@ -63,7 +63,11 @@ class Client:
         if name.startswith("embed"):
             return {"model": MODELS.embedding, "input": f"a text called {name}"}
         messages = [{"role": "user", "content": f"{marker(name, TOKENS)} please"}]
-        return {"model": MODELS.llm, "messages": messages, "stream": name.startswith("stream"), "max_tokens": TOKENS}
+        body = {"model": MODELS.llm, "messages": messages, "max_tokens": TOKENS}
+        # How long the tokens of an answer take is learned from streams that tell how many there were.
+        return (
+            {**body, "stream": True, "stream_options": {"include_usage": True}} if name.startswith("stream") else body
+        )
 
 
 async def record(session: aiohttp.ClientSession, url: str) -> list[dict[str, Any]]:

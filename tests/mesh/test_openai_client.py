@@ -96,6 +96,25 @@ def test_embedding_options_are_honoured(client: openai.OpenAI) -> None:
         assert len(ids.data[0].embedding) == 384
 
 
+def test_a_text_that_is_too_long_is_cut_and_said_to_be_or_refused(client: openai.OpenAI) -> None:
+    long = "word " * 400
+    with client:
+        raw = client.embeddings.with_raw_response.create(model="minilm", input=[long, "short"])
+        assert raw.headers["x-sage-truncated"] == "1"
+        assert int(raw.headers["x-sage-inference-us"]) > 0
+        assert raw.parse().usage.prompt_tokens == 256 + 3
+        with pytest.raises(openai.BadRequestError, match="has 402 tokens, the limit is 256") as refused:
+            client.embeddings.create(model="minilm", input=long, extra_body={"truncate": False})
+        assert refused.value.code == "input_too_long"
+
+
+def test_documents_are_ranked(client: openai.OpenAI) -> None:
+    body = {"query": "reset a password", "documents": ["Bananas are yellow.", "I forgot my login."], "top_n": 1}
+    with client:
+        answer = client.post("/rerank", cast_to=dict[str, object], body=body)
+    assert [result["index"] for result in answer["results"]] == [1]  # type: ignore[attr-defined]
+
+
 def test_headers_say_what_happened(client: openai.OpenAI) -> None:
     with client:
         raw = client.embeddings.with_raw_response.create(

@@ -19,6 +19,7 @@ import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from fixtures.server_records import MemoryRecords
 from tiny_llama import CONTEXT_TOKENS, build_tiny_llama
 
 from sage_common.clock import MonotonicClock
@@ -28,6 +29,7 @@ from sage_control_plane.requests import Endpoint
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.reply import Media
@@ -65,8 +67,9 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vllm
         environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
     )
     settings = LlmCoordinatorSettings(vllm_python=str(PYTHON))
-    parts = EngineParts(settings, NoEmbedder(), MonotonicClock())
-    engine = engine_kind(engine_settings).build(engine_settings, EngineSpec("tiny-llama-0", "vllm", ()), parts)
+    servers = Servers(settings, MemoryRecords(), "test", "this-host")
+    parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)
+    engine = engine_kind(engine_settings).build(engine_settings, EngineSpec("tiny-llama-0", "vllm", ()), parts, None)
     assert isinstance(engine, VllmEngine)
     starting = asyncio.create_task(engine.start())
     await asyncio.wait({starting}, timeout=START_SECONDS)

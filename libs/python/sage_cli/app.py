@@ -20,6 +20,7 @@ from sage_cli.commands import (
     logs,
     models,
     policy,
+    rerank,
     status,
     up,
 )
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, status, logs, down, chat, embed, ask, models, explain, doctor):
+for command in (up, status, logs, down, chat, embed, rerank, ask, models, explain, doctor):
     command.register(app)
 app.add_typer(engine.app, name="engine")
 app.add_typer(policy.app, name="policy")

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 import orjson
 
 from sage_client.models import ModelInfo
-from sage_client.results import ChatResult, EmbeddingResult, TextPiece, read_chat_result
+from sage_client.results import (
+    ChatResult,
+    EmbeddingResult,
+    RerankResult,
+    TextPiece,
+    read_chat_result,
+    read_rerank_result,
+)
 from sage_client.settings import ClientSettings
 from sage_client.text_stream import text_pieces
 from sage_client.transport import Call, Transport
@@ -142,8 +149,31 @@ class AsyncUnifiedInferenceClient:
         answer = await self._transport.fetch_vectors(self._call(Endpoint.EMBEDDINGS, body, options))
         trail = answer.trail
         return EmbeddingResult(
-            answer.vectors, answer.model, answer.usage, trail.request_id, trail.engine, trail.queue_ms, trail.attempts
+            vectors=answer.vectors,
+            model=answer.model,
+            usage=answer.usage,
+            request_id=trail.request_id,
+            engine=trail.engine,
+            queue_ms=trail.queue_ms,
+            attempts=trail.attempts,
+            truncated_inputs=trail.truncated_inputs,
+            engine_time=trail.engine_time,
         )
+
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        model: str | None = None,
+        top_n: int | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Any,
+    ) -> RerankResult:
+        """Order documents by their relevance to a query; with ``top_n``, only the best so many."""
+        body = {**params, "query": query, "documents": list(documents), "model": model, "top_n": top_n}
+        answer = await self._transport.fetch(self._call(Endpoint.RERANK, body, options))
+        return read_rerank_result(answer.body, answer.trail)
 
     async def models(self) -> list[ModelInfo]:
         """Return the models that some engine serves, by name."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.requests import Hints, Priority, ServiceClass
+from sage_mesh.reply import EngineTime, TokenUsage
 
 T = TypeVar("T")
 
@@ -23,6 +24,12 @@ SLO_TPOT_MS = "x-slo-tpot-ms"
 QUEUE_MS = "x-sage-queue-ms"
 ENGINE = "x-sage-engine"
 ATTEMPTS = "x-sage-attempts"
+# Of engines that say where their time went, which embedding engines do.
+ENGINE_QUEUE_US = "x-sage-engine-queue-us"
+TOKENIZE_US = "x-sage-tokenize-us"
+INFERENCE_US = "x-sage-inference-us"
+# How many inputs were cut; left out where none was.
+TRUNCATED = "x-sage-truncated"
 
 HINT_HEADERS = (PRIORITY, REQUEST_TYPE, SLO_DEADLINE_MS, SLO_TTFT_MS, SLO_TPOT_MS)
 
@@ -50,12 +57,16 @@ class Trail:
         engine: engine that answered; empty where the server does not tell.
         queue_ms: milliseconds spent queued.
         attempts: dispatches that it took.
+        truncated_inputs: inputs that were cut to the model's limit or the caller's.
+        engine_time: where the engine's time went; zeros where it does not say.
     """
 
     request_id: str = ""
     engine: str = ""
     queue_ms: float = 0.0
     attempts: int = 0
+    truncated_inputs: int = 0
+    engine_time: EngineTime = EngineTime()
 
 
 def hints_from_headers(headers: Mapping[str, str]) -> Hints:
@@ -109,10 +120,28 @@ def trail_from_headers(headers: Mapping[str, str]) -> Trail:
     """Read the trail of a reply; a server that is not SAGE gives an empty one."""
     try:
         queue_ms = float(headers.get(QUEUE_MS, "0"))
-        attempts = int(headers.get(ATTEMPTS, "0"))
+        attempts, truncated, queue_us, tokenize_us, inference_us = (
+            int(headers.get(name, "0")) for name in (ATTEMPTS, TRUNCATED, ENGINE_QUEUE_US, TOKENIZE_US, INFERENCE_US)
+        )
     except ValueError:
-        queue_ms, attempts = 0.0, 0
-    return Trail(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""), queue_ms, attempts)
+        return Trail(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""))
+    time = EngineTime(queue_us, tokenize_us, inference_us)
+    return Trail(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""), queue_ms, attempts, truncated, time)
+
+
+def usage_headers(usage: TokenUsage) -> list[tuple[str, str]]:
+    """Write what an answer took beside its tokens; nothing where the engine did not say."""
+    headers = []
+    time = usage.engine_time
+    if time != EngineTime():
+        headers = [
+            (ENGINE_QUEUE_US, str(time.queue_us)),
+            (TOKENIZE_US, str(time.tokenize_us)),
+            (INFERENCE_US, str(time.inference_us)),
+        ]
+    if usage.truncated_inputs:
+        headers.append((TRUNCATED, str(usage.truncated_inputs)))
+    return headers
 
 
 def _choice(headers: Mapping[str, str], name: str, choices: Mapping[str, T]) -> T | None:

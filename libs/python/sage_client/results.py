@@ -10,7 +10,7 @@ import orjson
 from sage_client.embedding_body import Vectors
 from sage_client.headers import Trail
 from sage_common.errors import EngineFailedError
-from sage_mesh.reply import TokenUsage
+from sage_mesh.reply import EngineTime, TokenUsage
 from sage_mesh.sse import read_usage
 
 
@@ -67,6 +67,7 @@ class EmbeddingResult:
 
     Attributes:
         vectors: float32, shape (n, d), row i for text i.
+        truncated_inputs: texts that were cut to the model's limit.
     """
 
     vectors: Vectors
@@ -76,6 +77,46 @@ class EmbeddingResult:
     engine: str = ""
     queue_ms: float = 0.0
     attempts: int = 0
+    truncated_inputs: int = 0
+    engine_time: EngineTime = EngineTime()
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A document's place among those of a request.
+
+    Attributes:
+        index: its position in the request.
+        relevance_score: from a cross-encoder 0 to 1, from an embedding model the cosine.
+        text: the document, where it was asked for.
+    """
+
+    index: int
+    relevance_score: float
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """Documents by their relevance to a query, the most relevant first."""
+
+    results: tuple[RankedDocument, ...]
+    usage: TokenUsage
+    model: str
+    trail: Trail
+
+
+def read_rerank_result(body: bytes, trail: Trail) -> RerankResult:
+    """Read the body of ``/v1/rerank``. Raises EngineFailedError when it is of another form."""
+    try:
+        value = orjson.loads(body)
+        results = tuple(
+            RankedDocument(int(r["index"]), float(r["relevance_score"]), (r.get("document") or {}).get("text"))
+            for r in value["results"]
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        raise EngineFailedError(f"the engine's answer is not a ranking: {body[:80]!r}") from None
+    return RerankResult(results, read_usage(value.get("usage")) or TokenUsage(), str(value.get("model") or ""), trail)
 
 
 def read_chat_result(body: bytes, trail: Trail) -> ChatResult:

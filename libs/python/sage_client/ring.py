@@ -16,12 +16,13 @@ from sage_client.models import ModelInfo, model_of_entry
 from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
 from sage_common.service_settings import NatsSettings, instance_id
 from sage_mesh.edge import EdgeRequest
-from sage_mesh.reply import Media, Reply, ReplyHead
+from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
 
 # How long a new edge waits to hear of a first engine: executors answer its hello within milliseconds.
 FIRST_ENGINE_SECONDS = 1.0
+NOTHING_YET = TokenUsage()
 
 
 class RingTransport:
@@ -34,7 +35,8 @@ class RingTransport:
     async def fetch(self, call: Call) -> Answer:
         with self._submitted(call) as reply:
             head = await reply.head()
-            return Answer(await reply.read(), _trail(call, head))
+            body = await reply.read()
+            return Answer(body, _trail(call, head, reply.usage))
 
     async def fetch_vectors(self, call: Call) -> VectorAnswer:
         with self._submitted(call) as reply:
@@ -42,9 +44,9 @@ class RingTransport:
             data = await reply.read()
             if head.media is Media.JSON:
                 vectors, model, usage = read_embedding_body(data)
-                return VectorAnswer(vectors, model, usage, _trail(call, head))
+                return VectorAnswer(vectors, model, usage, _trail(call, head, reply.usage))
             vectors = read_vectors(data, head.vector_count, head.vector_dimensions)
-            return VectorAnswer(vectors, head.model, reply.usage, _trail(call, head))
+            return VectorAnswer(vectors, head.model, reply.usage, _trail(call, head, reply.usage))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[StreamAnswer]:
@@ -108,5 +110,5 @@ async def open_ring_transport(settings: NatsSettings) -> OwnRingTransport:
     return OwnRingTransport(ring, edge)
 
 
-def _trail(call: Call, head: ReplyHead) -> Trail:
-    return Trail(call.request_id, head.engine_id, head.queue_ms, head.tries)
+def _trail(call: Call, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> Trail:
+    return Trail(call.request_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions, Messages
 from sage_client.loop_thread import LoopThread
 from sage_client.models import ModelInfo
-from sage_client.results import ChatResult, EmbeddingResult, TextPiece
+from sage_client.results import ChatResult, EmbeddingResult, RerankResult, TextPiece
 
 
 class UnifiedInferenceClient:
@@ -87,6 +87,19 @@ class UnifiedInferenceClient:
     ) -> EmbeddingResult:
         """Turn texts into vectors, one a text."""
         return self._loop.call(self._client.embed(texts, model, dimensions, options=options, **params))
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        model: str | None = None,
+        top_n: int | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Any,
+    ) -> RerankResult:
+        """Order documents by their relevance to a query; with ``top_n``, only the best so many."""
+        return self._loop.call(self._client.rerank(query, documents, model, top_n, options=options, **params))
 
     def models(self) -> list[ModelInfo]:
         """Return the models that some engine serves, by name."""

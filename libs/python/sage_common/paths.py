@@ -41,6 +41,12 @@ def cache_dir() -> Path:
     return _base("XDG_CACHE_HOME", ".cache") / "sage"
 
 
+def runtime_dir() -> Path:
+    """Sockets. Below /tmp where the session has none: the path of a socket may have about 100 characters only."""
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(given) / "sage" if given.startswith("/") else Path(f"/tmp/sage-{os.getuid()}")
+
+
 def private_dir(path: Path) -> Path:
     """Create ``path`` readable by its owner only and return it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -31,12 +31,13 @@ class Attempts:
         hedge = self._ledger.hedges.get(request_id)
         return hedge if hedge is not None and hedge.attempt == attempt else None
 
-    def on_engine(self, request_id: str, engine_id: str) -> Job | None:
-        """The job whose attempt runs on this engine."""
+    def cancelled_on(self, engine_id: str, request_id: str, up_to: Attempt | None, now: float) -> None:
+        """The attempt that runs on this engine, unless it is a later one, is stopped."""
         for job in (self._ledger.jobs.get(request_id), self._ledger.hedges.get(request_id)):
             if job is not None and job.state is JobState.RUNNING and job.engine_id == engine_id:
-                return job
-        return None
+                if up_to is None or job.attempt <= up_to:
+                    self.cancelled(job, now)
+                return
 
     def first_token(self, job: Job, now: float, ttft_seconds: float) -> None:
         """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""

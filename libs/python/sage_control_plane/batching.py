@@ -5,16 +5,23 @@ at all. A batch is therefore seeded with one item and filled with the items near
 budget and a limit on padding. The seed is the oldest item of the request that is furthest behind its equal share of
 the tokens computed: a short request waits for what is being computed, not for all of a long one, and the long one
 still moves on. Source: weighted fair queueing, Parekh and Gallager (IEEE/ACM ToN 1(3), 1993), with equal weights.
+
+Deadlines come before shares where they matter: a request that would miss its deadline by waiting for one more batch,
+and still can meet it, goes first, least laxity first, and its batch grows only as far as the deadline allows. One that
+is late already goes by its share, since serving the late first makes everybody late.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
+
+from sage_control_plane.batch_pace import BatchPace
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R", bound=Hashable)
@@ -64,6 +71,7 @@ class _Share(Generic[K]):
 
     served_until: float
     number: int
+    deadline: float
     items: deque[_Item[K]] = field(default_factory=deque)
     waiting_tokens: int = 0
 
@@ -83,11 +91,13 @@ _Heap = list[tuple[int, _Item[K]]]
 class LengthAwareQueue(Generic[R, K]):
     """Items wanted by requests. A batch costs O(log n) an item, plus the active requests and the distinct lengths.
 
-    Virtual time is in tokens. It passes as fast as each active request would be served under equal sharing.
+    Virtual time is in tokens. It passes as fast as each active request would be served under equal sharing. Deadlines
+    are seconds of the caller's clock; they count once ``pace`` has something to predict with.
     """
 
-    def __init__(self, limits: BatchLimits) -> None:
+    def __init__(self, limits: BatchLimits, pace: BatchPace | None = None) -> None:
         self._limits = limits
+        self._pace = pace or BatchPace()
         self._shares: dict[R, _Share[K]] = {}
         self._items: dict[K, _Item[K]] = {}
         self._by_length: dict[int, _Heap[K]] = {}
@@ -106,9 +116,9 @@ class LengthAwareQueue(Generic[R, K]):
         """Tokens queued, without padding."""
         return self._tokens
 
-    def open(self, request: R) -> None:
-        """A request becomes active."""
-        self._shares[request] = _Share(self._now, next(self._numbers))
+    def open(self, request: R, deadline: float = math.inf) -> None:
+        """A request becomes active; it is to be complete at ``deadline``."""
+        self._shares[request] = _Share(self._now, next(self._numbers), deadline)
 
     def add(self, request: R, key: K, tokens: int) -> None:
         """An open request wants an item of ``tokens`` (>= 1); one that is queued already has one more who wants it."""
@@ -137,11 +147,21 @@ class LengthAwareQueue(Generic[R, K]):
                 dropped.append(item.key)
         return dropped
 
-    def take(self) -> Batch[K] | None:
-        """Take the next batch out; None when nothing is queued."""
-        seed = self._seed()
-        if seed is None:
+    def discard(self, key: K) -> None:
+        """Take an item out that is computed elsewhere; a no-op when it is not queued."""
+        item = self._items.get(key)
+        if item is not None:
+            self._remove(item)
+
+    def take(self, now: float = 0.0) -> Batch[K] | None:
+        """Take the next batch out; None when nothing is queued. ``now`` is the time, for the deadlines."""
+        pressed = self._pressed(now)
+        share = pressed or self._next_share()
+        if share is None:
             return None
+        seed = share.items[0]
+        # Nobody's deadline is served by a batch that ends after it.
+        time_left = pressed.deadline - now if pressed else math.inf
         items = [seed]
         tokens = longest = seed.tokens
         self._remove(seed)
@@ -150,28 +170,46 @@ class LengthAwareQueue(Generic[R, K]):
         longer = [length for length in reversed(lengths) if length > seed.tokens]
         while side := self._nearer_side(shorter, longer, seed.tokens):
             length = side[-1]
-            if not self._limits.allow(len(items) + 1, max(longest, length), tokens + length):
+            wider = max(longest, length)
+            allowed = self._limits.allow(len(items) + 1, wider, tokens + length)
+            if not allowed or (pressed and self._pace.seconds((len(items) + 1) * wider) > time_left):
                 # Lengths further out on this side only cost more.
                 side.clear()
                 continue
             item = self._by_length[length][0][1]
             items.append(item)
             tokens += length
-            longest = max(longest, length)
+            longest = wider
             self._remove(item)
         for item in items:
             item.wanted_by[0].served_until += item.tokens
         self._now += tokens / max(1, len(self._shares))
         return Batch(tuple(item.key for item in items), tokens, longest)
 
-    def _seed(self) -> _Item[K] | None:
+    def _pressed(self, now: float) -> _Share[K] | None:
+        """The request with the least laxity among those that one more batch before them would make late."""
+        whole_batch = self._pace.seconds(self._limits.token_budget)
+        if not whole_batch:
+            return None
         best: _Share[K] | None = None
+        best_laxity = whole_batch
         for share in self._shares.values():
-            while share.items and not self._queued(share.items[0]):
-                share.items.popleft()
-            if share.items and (best is None or _turn(share) < _turn(best)):
-                best = share
-        return best.items[0] if best else None
+            if share.deadline == math.inf or not self._waits(share):
+                continue
+            laxity = share.deadline - now - self._pace.seconds(share.waiting_tokens)
+            if 0 <= laxity < best_laxity:
+                best, best_laxity = share, laxity
+        return best
+
+    def _next_share(self) -> _Share[K] | None:
+        waiting = (share for share in self._shares.values() if self._waits(share))
+        return min(waiting, key=_turn, default=None)
+
+    def _waits(self, share: _Share[K]) -> bool:
+        """Whether something of it is queued; its oldest item is first then."""
+        while share.items and not self._queued(share.items[0]):
+            share.items.popleft()
+        return bool(share.items)
 
     def _nearer_side(self, shorter: list[int], longer: list[int], seed: int) -> list[int] | None:
         """The side whose last length is nearer to the seed's and still has items; the shorter one on a tie."""

@@ -165,8 +165,26 @@ def _read_rerank(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
         raise _wrong("query", query, "a non-empty string")
     if not isinstance(documents, list) or not documents:
         raise _wrong("documents", documents, "a non-empty list of strings")
-    segments, _, items = _read_texts(documents, "documents", allow_empty_text=False)
-    return [query, *segments], 0, items
+    if len(documents) > MAX_EMBEDDING_INPUTS:
+        raise InvalidRequestError(
+            f"'documents' holds {len(documents)} texts, the limit is {MAX_EMBEDDING_INPUTS}; send several requests",
+            param="documents",
+        )
+    texts = []
+    for index, document in enumerate(documents):
+        text = document_text(document)
+        if text is None:
+            raise _wrong(f"documents[{index}]", document, "a string, or an object with a text")
+        if not text:
+            raise _empty(f"documents[{index}]")
+        texts.append(text)
+    return [query, *texts], 0, len(texts)
+
+
+def document_text(document: object) -> str | None:
+    """The text of a document to be ranked, which is a string or an object with the field ``text``; None for neither."""
+    text = document.get("text") if isinstance(document, dict) else document
+    return text if isinstance(text, str) else None
 
 
 def _read_texts(values: list[Any], field: str, *, allow_empty_text: bool) -> tuple[list[str], int, int]:

@@ -178,11 +178,8 @@ class ControlPlaneManager:
         if job is None:
             return
         if engine_id:
-            running = self._attempts.on_engine(request_id, engine_id)
-            if running is not None and (up_to is None or running.attempt <= up_to):
-                self._attempts.cancelled(running, now)
-            return
-        if job.state is JobState.RUNNING:
+            self._attempts.cancelled_on(engine_id, request_id, up_to, now)
+        elif job.state is JobState.RUNNING:
             if up_to is None:
                 # Executors hear the client's word too, but perhaps before the dispatch: this one comes after it.
                 self._ledger.abort(job, "cancelled")

@@ -17,6 +17,7 @@ class EngineJob:
     Attributes:
         body: the caller's JSON, untouched.
         model: the model's name, resolved from any alias.
+        waited_seconds: time since an edge accepted it, for engines that go by deadlines.
     """
 
     request_id: str
@@ -28,6 +29,7 @@ class EngineJob:
     classification: Classification | None = None
     attempt: Attempt = Attempt(1, 1)
     traceparent: str = ""
+    waited_seconds: float = 0.0
 
 
 class ReplyWriter(Protocol):

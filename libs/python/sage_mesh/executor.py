@@ -134,8 +134,8 @@ class Executor:
             hosted.draining = True
         self.beat()
         await self._empty(list(self._hosted.values()), drain_timeout_seconds)
-        for engine_id in list(self._hosted):
-            await self.remove(engine_id, drain=False, timeout_seconds=0)
+        # Together: each may take seconds to end its server.
+        await asyncio.gather(*(self.remove(e, drain=False, timeout_seconds=0) for e in list(self._hosted)))
         if self._beat:
             await end_tasks(self._beat)
         self._publish_heartbeat(leaving=True)
@@ -230,11 +230,9 @@ class Executor:
                 running = hosted.running.get(cancellation.request_id)
                 if running is None or (engine_id and engine_id != running.dispatch.engine_id):
                     continue
-                if cancellation.unbegun and running.writer.begun:
-                    continue
-                if cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to):
-                    continue
-                self._end_task(running)
+                later = cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to)
+                if not later and not (cancellation.unbegun and running.writer.begun):
+                    self._end_task(running)
 
     # Reports and heartbeats
 
@@ -318,4 +316,5 @@ def _job(running: _Running) -> EngineJob:
         classification=classification_from_wire(dispatch.classification),
         attempt=running.attempt,
         traceparent=request.traceparent,
+        waited_seconds=request.age_ms / 1e3 + dispatch.queue_us / 1e6,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.wire import error_to_wire
+from sage_mesh.wire import error_to_wire, usage_to_wire
 from sage_platform.ring import Ring
 
 # Larger answers travel as several frames, so that one answer does not hold up the others.
@@ -36,12 +36,7 @@ class FrameWriter:
     @property
     def usage_message(self) -> frame_pb2.Usage:
         """Usage so far, for reports."""
-        usage = self._usage
-        return frame_pb2.Usage(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-        )
+        return usage_to_wire(self._usage)
 
     def head(
         self,

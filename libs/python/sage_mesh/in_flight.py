@@ -14,7 +14,7 @@ from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.stream_record import RecordBudget, StreamRecord
 from sage_mesh.told_answer import NotResumableError, read_told
 from sage_mesh.twins import Twins
-from sage_mesh.wire import error_from_wire
+from sage_mesh.wire import error_from_wire, usage_from_wire
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
 MAX_SUBMISSIONS = 3
@@ -198,7 +198,7 @@ class InFlight:
                 return self._broken(error)
             self.reply.fail(error)
             return Outcome.ENDED
-        usage = TokenUsage(end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
+        usage = usage_from_wire(end.usage)
         if self._stream is not None:
             usage = self._stream.usage(usage)
             if rest := self._stream.rest():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from sage_common.errors import SageError
@@ -42,12 +42,34 @@ class ReplyHead:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTime:
+    """Where an engine's time went, in microseconds; zeros where it does not say.
+
+    Attributes:
+        queue_us: waiting inside the engine, for a batch.
+        tokenize_us: making tokens of text.
+        inference_us: computing the batches that the request was part of; batches at the same time count once.
+    """
+
+    queue_us: int = 0
+    tokenize_us: int = 0
+    inference_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens as the engine counted them."""
+    """What an answer took, as the engine counted it.
+
+    Attributes:
+        truncated_inputs: inputs that were cut to the model's limit or the caller's.
+        engine_time: where the time went. Two equal answers seldom take the same time, so it does not count in ``==``.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    truncated_inputs: int = 0
+    engine_time: EngineTime = field(default=EngineTime(), compare=False)
 
 
 class Reply:

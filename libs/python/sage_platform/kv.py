@@ -29,19 +29,23 @@ async def open_bucket(
 
 
 async def read_all(bucket: KeyValue) -> dict[str, bytes]:
-    """Return every key of ``bucket`` with its value; keys that were deleted or have expired are not among them.
+    """Return every key of ``bucket`` with its value; keys that were deleted or have expired are not among them."""
+    return {key: entry.value or b"" for key, entry in (await read_entries(bucket)).items()}
+
+
+async def read_entries(bucket: KeyValue) -> dict[str, KeyValue.Entry]:
+    """Return every key of ``bucket`` with its entry, as ``read_all`` does, for those who need the revision.
 
     Not by ``bucket.keys()``: it reads through a watch, which under load may say that it is complete before its first
     record has arrived.
     """
     prefix: str = bucket._pre
     stream = await bucket._js.stream_info(bucket._stream, subjects_filter=f"{prefix}>")
-    values: dict[str, bytes] = {}
+    entries: dict[str, KeyValue.Entry] = {}
     for subject in stream.state.subjects or {}:
         key = subject.removeprefix(prefix)
         try:
-            entry = await bucket.get(key)
+            entries[key] = await bucket.get(key)
         except KeyNotFoundError:
             continue  # deleted, or expired between the two calls
-        values[key] = entry.value or b""
-    return values
+    return entries

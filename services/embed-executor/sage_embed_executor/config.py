@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from sage_common.service_settings import ServiceSettings
 from sage_control_plane.batching import BatchLimits
@@ -21,11 +21,20 @@ class EmbedExecutorSettings(ServiceSettings):
 
     section: ClassVar[str] = "embed_executor"
 
-    engine: str = Field("sentence-transformers", description="engine that runs the model: sentence-transformers")
+    engine: str = Field(
+        "sentence-transformers",
+        description="engine that runs the model: sentence-transformers, cross-encoder, openai-embedding",
+    )
     model: str = Field(DEFAULT_MODEL, description="model: a short name, a hub name, or a folder")
     aliases: list[str] = Field(default_factory=list, description="further names that callers may use")
     pool: str = Field(DEFAULT_POOL, min_length=1, description="pool that the engine belongs to")
-    max_concurrency: int = Field(64, ge=1, description="requests that schedulers may have outstanding here")
+    max_concurrency: int = Field(256, ge=1, description="requests that schedulers may have outstanding here")
+
+    url: str = Field("", description="engine openai-embedding: base URL of the server")
+    api_key: SecretStr = Field(SecretStr(""), description="engine openai-embedding: key for the server")
+    kinds: list[str] = Field(
+        default=["embedding"], min_length=1, description="engine openai-embedding: what the model is for"
+    )
 
     backend: str = Field("auto", description="how the model runs: auto, torch-bert, sentence-transformers")
     token_budget: int = Field(512, ge=1, description="most tokens in a batch, padding included")

@@ -1,6 +1,6 @@
 """Texts in, vectors out: queues token ids and keeps the inference streams busy with length-aware batches.
 
-The event loop owns requests and the cache; streams are threads that take batches from the queue themselves, so no
+The event loop owns requests and the cache; streams are threads that take batches from the queues themselves, so no
 stream waits for the loop between batches. Nothing is ever held back: a batch is formed when a stream is free, from
 what is queued at that moment.
 """
@@ -9,48 +9,40 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_common.logging import get_logger
-from sage_control_plane.batching import Batch, BatchLimits, LengthAwareQueue
+from sage_control_plane.batching import Batch, BatchLimits
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
+from sage_embed_executor.lanes import Lanes
 from sage_embed_executor.metrics import EmbedMetrics
+from sage_embed_executor.thread_priority import make_way
+from sage_embed_executor.ticket import Embedded, Ticket, Work
 from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.urgency import Urgency
 from sage_embed_executor.vector_lru import Vector, VectorLru
 
 log = get_logger(__name__)
 
 TOKEN_TYPE = np.dtype(np.int32)
 TOKEN_BYTES = TOKEN_TYPE.itemsize
+# A request of thousands of texts enters in pieces of so many, with a turn of the event loop between two of them: about
+# half a millisecond each.
+ADMITTED_AT_ONCE = 128
 _JOIN_SECONDS = 5.0
-
-
-@dataclass(eq=False)
-class _Ticket:
-    """One call of ``embed``: rows still to come."""
-
-    vectors: Vectors
-    done: asyncio.Future[None]
-    missing: int = 0
-
-
-@dataclass(eq=False)
-class _Work:
-    """One distinct text in the queue or in a batch, and the rows that want it."""
-
-    rows: list[tuple[_Ticket, int]] = field(default_factory=list)
+SOON = Urgency()
 
 
 class EmbeddingExecutor:
-    """Runs a backend with a number of streams. Used from one event loop.
+    """Runs a backend with a number of streams for each lane. Used from one event loop.
 
     Args:
-        streams: batches computed at the same time, each on its own thread.
+        streams: batches computed at the same time, each on its own thread. Bulk work
+            has as many again, of a lower priority.
         cache: vectors computed before.
     """
 
@@ -67,14 +59,13 @@ class EmbeddingExecutor:
         self._cache = cache
         self._clock = clock
         self._metrics = metrics
-        self._pending: dict[bytes, _Work] = {}
+        self._pending: dict[bytes, Work] = {}
         self._loop = asyncio.get_running_loop()
-        # Shared with the streams, under the condition's lock.
-        self._changed = threading.Condition()
-        self._queue: LengthAwareQueue[_Ticket, bytes] = LengthAwareQueue(limits)
+        self._lanes = Lanes(limits, clock)
         self._closing = False
         self._threads = [
-            threading.Thread(target=self._stream, name=f"embed-stream-{number}", daemon=True)
+            threading.Thread(target=run, name=f"embed-{name}-{number}", daemon=True)
+            for name, run in (("stream", self._stream), ("bulk", self._bulk_stream))
             for number in range(streams)
         ]
 
@@ -83,8 +74,12 @@ class EmbeddingExecutor:
         for thread in self._threads:
             thread.start()
 
-    async def embed(self, inputs: Sequence[TokenIds]) -> Vectors:
-        """Return the vectors of ``inputs``, shape (len(inputs), dimensions). Cancelling gives up what is queued.
+    async def embed(self, inputs: Sequence[TokenIds], urgency: Urgency = SOON) -> Vectors:
+        """Return the vectors of ``inputs``, shape (len(inputs), dimensions). See ``run``."""
+        return (await self.run(inputs, urgency)).vectors
+
+    async def run(self, inputs: Sequence[TokenIds], urgency: Urgency = SOON) -> Embedded:
+        """Return the vectors of ``inputs`` and where the time went. Cancelling gives up what is queued.
 
         Raises:
             EngineFailedError: the backend failed on a batch with one of the inputs.
@@ -93,22 +88,23 @@ class EmbeddingExecutor:
         if self._closing:
             raise UnavailableError("the embedding engine is stopping", code="engine_not_ready", retryable=True)
         vectors = np.empty((len(inputs), self._backend.dimensions), dtype=np.float32)
-        ticket = _Ticket(vectors, self._loop.create_future())
+        ticket = Ticket(vectors, self._loop.create_future(), self._clock.now())
         misses = self._from_cache(inputs, vectors)
         if not misses:
-            return vectors
-        self._admit(misses, ticket)
+            return Embedded(vectors)
+        ticket.missing = sum(map(len, misses.values()))
+        self._lanes.open(ticket, urgency)
         try:
+            await self._admit(misses, ticket, urgency)
             await ticket.done
         finally:
-            self._leave(misses, ticket)
-        return vectors
+            self._leave(misses, ticket, urgency)
+        return ticket.result()
 
     async def stop(self) -> None:
         """Stop the streams after their present batches; whoever still waits gets an UnavailableError."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self._closing = True
+        self._lanes.close()
         for thread in self._threads:
             await asyncio.to_thread(thread.join, _JOIN_SECONDS)
         error = UnavailableError("the embedding engine was stopped", code="engine_not_ready", retryable=True)
@@ -132,30 +128,32 @@ class EmbeddingExecutor:
         self._metrics.cache_hits.inc(len(inputs) - missing)
         return misses
 
-    def _admit(self, misses: Mapping[bytes, Sequence[int]], ticket: _Ticket) -> None:
+    async def _admit(self, misses: dict[bytes, list[int]], ticket: Ticket, urgency: Urgency) -> None:
+        keys = list(misses)
         shared = 0
-        with self._changed:
-            self._queue.open(ticket)
-            for key, rows in misses.items():
+        for start in range(0, len(keys), ADMITTED_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+                if ticket.done.done():
+                    return  # one of its batches has failed
+            fresh: list[bytes] = []
+            known: list[bytes] = []
+            for key in keys[start : start + ADMITTED_AT_ONCE]:
                 work = self._pending.get(key)
-                fresh = work is None
+                (fresh if work is None else known).append(key)
                 if work is None:
-                    work = self._pending[key] = _Work()
-                work.rows += [(ticket, row) for row in rows]
-                ticket.missing += len(rows)
-                shared += len(rows) - fresh
-                # What is in a batch already is no longer queued.
-                if fresh or key in self._queue:
-                    self._queue.add(ticket, key, len(key) // TOKEN_BYTES)
-            self._metrics.queued_tokens.set(self._queue.tokens)
-            self._changed.notify(len(misses))
+                    work = self._pending[key] = Work()
+                work.rows += [(ticket, row) for row in misses[key]]
+                shared += len(misses[key])
+            shared -= len(fresh)
+            self._lanes.add(ticket, urgency, fresh, known, TOKEN_BYTES)
+        self._metrics.queued_tokens.set(self._lanes.tokens)
         self._metrics.coalesced.inc(shared)
 
-    def _leave(self, misses: Iterable[bytes], ticket: _Ticket) -> None:
+    def _leave(self, misses: Iterable[bytes], ticket: Ticket, urgency: Urgency) -> None:
         """A request is answered, has failed or is given up; what is in a batch already is computed to the end."""
-        with self._changed:
-            dropped = self._queue.close(ticket)
-            self._metrics.queued_tokens.set(self._queue.tokens)
+        dropped = self._lanes.leave(ticket, urgency)
+        self._metrics.queued_tokens.set(self._lanes.tokens)
         for key in dropped:
             self._pending.pop(key, None)
         if ticket.missing:
@@ -164,21 +162,22 @@ class EmbeddingExecutor:
                 if work is not None:
                     work.rows = [(other, row) for other, row in work.rows if other is not ticket]
 
-    def _finish(self, batch: Batch[bytes], vectors: Vectors, seconds: float) -> None:
+    def _finish(self, batch: Batch[bytes], vectors: Vectors, began: float, ended: float) -> None:
         metrics = self._metrics
         metrics.batch_texts.observe(len(batch.keys))
-        metrics.batch_seconds.observe(seconds)
+        metrics.batch_seconds.observe(ended - began)
         metrics.computed_tokens.inc(batch.tokens)
         metrics.padding_tokens.inc(batch.padded_tokens - batch.tokens)
         for key, vector in zip(batch.keys, vectors, strict=True):
-            self._deliver(key, vector)
+            self._deliver(key, vector, began, ended)
         metrics.cache_bytes.set(self._cache.bytes_used)
 
-    def _deliver(self, key: bytes, vector: Vector) -> None:
+    def _deliver(self, key: bytes, vector: Vector, began: float, ended: float) -> None:
         self._cache.put(key, vector)
         work = self._pending.pop(key, None)
         for ticket, row in work.rows if work else ():
             ticket.vectors[row] = vector
+            ticket.computed(began, ended)
             ticket.missing -= 1
             if not ticket.missing and not ticket.done.done():
                 ticket.done.set_result(None)
@@ -192,8 +191,12 @@ class EmbeddingExecutor:
 
     # On the streams
 
-    def _stream(self) -> None:
-        while (batch := self._next_batch()) is not None:
+    def _bulk_stream(self) -> None:
+        make_way()
+        self._stream(bulk=True)
+
+    def _stream(self, *, bulk: bool = False) -> None:
+        while (batch := self._lanes.take(bulk=bulk)) is not None:
             began = self._clock.now()
             try:
                 vectors = self._backend.embed([np.frombuffer(key, dtype=TOKEN_TYPE) for key in batch.keys])
@@ -204,14 +207,6 @@ class EmbeddingExecutor:
                 )
                 self._loop.call_soon_threadsafe(self._fail, batch.keys, failure)
             else:
-                self._loop.call_soon_threadsafe(self._finish, batch, vectors, self._clock.now() - began)
-
-    def _next_batch(self) -> Batch[bytes] | None:
-        with self._changed:
-            while not self._closing:
-                batch = self._queue.take()
-                if batch is not None:
-                    self._metrics.queued_tokens.set(self._queue.tokens)
-                    return batch
-                self._changed.wait()
-        return None
+                ended = self._clock.now()
+                self._lanes.took(batch, ended - began, bulk=bulk)
+                self._loop.call_soon_threadsafe(self._finish, batch, vectors, began, ended)

@@ -14,22 +14,18 @@ from sage_common.logging import get_logger
 from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import RequestKind
-from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
+from sage_embed_executor.answering import Answers, EmbeddingAnswers
+from sage_embed_executor.backends.backend import EmbeddingBackend
 from sage_embed_executor.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.request import EmbeddingRequest, read_embedding_request
 from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.vector_lru import VectorLru
 from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.reply import Media, TokenUsage
 
 log = get_logger(__name__)
 
 IMPLEMENTATION = "sentence-transformers"
-
-# Below this, tokenising costs less than handing it to a thread.
-INLINE_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ class SentenceTransformersEngine:
         self._metrics = metrics
         self._phase = EnginePhase.STARTING
         self._reason = "loading the model"
-        self._model: LoadedModel | None = None
+        self._answers: Answers | None = None
         self._executor: EmbeddingExecutor | None = None
 
     @property
@@ -106,7 +102,7 @@ class SentenceTransformersEngine:
             failure = InternalError(f"the model could not be loaded: {type(error).__name__}: {error}")
             self._fail(failure)
             raise failure from error
-        self._model = model
+        self._answers = self._make_answers(model, executor)
         self._spec = replace(self._spec, models=(_complete(self._spec.models[0], model),))
         self._phase, self._reason = EnginePhase.READY, ""
         log.info(
@@ -120,49 +116,34 @@ class SentenceTransformersEngine:
         )
 
     async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
-        """Answer one embeddings request."""
-        model, executor = self._ready()
-        request = read_embedding_request(
-            job.body, model.folder, model.tokenizer.special_tokens, model.backend.dimensions
-        )
-        inputs = await _tokenise(request, model.tokenizer)
-        vectors = await executor.embed(inputs)
-        if request.dimensions:
-            vectors = cut(vectors, request.dimensions)
-        reply.head(
-            Media.VECTORS_BASE64 if request.base64 else Media.VECTORS_FLOAT,
-            model=self._spec.models[0].name,
-            vector_count=vectors.shape[0],
-            vector_dimensions=vectors.shape[1],
-        )
-        reply.usage(TokenUsage(prompt_tokens=sum(map(len, inputs))))
-        reply.data(vectors.astype("<f4", copy=False).tobytes())
+        """Answer one embeddings or rerank request."""
+        await self._ready().answer(job, reply)
 
     async def stop(self) -> None:
         """Stop the streams and let the model go."""
         self._phase, self._reason = EnginePhase.STOPPED, "stopped"
-        executor, self._executor, self._model = self._executor, None, None
+        executor, self._executor, answers, self._answers = self._executor, None, self._answers, None
+        if answers is not None:
+            answers.close()
         if executor is not None:
             await executor.stop()
 
-    def _ready(self) -> tuple[LoadedModel, EmbeddingExecutor]:
-        if self._model is None or self._executor is None:
+    def _make_answers(self, model: LoadedModel, executor: EmbeddingExecutor) -> Answers:
+        name = self._spec.models[0].name
+        dimensions = model.backend.dimensions
+        return EmbeddingAnswers(name, model.folder, model.tokenizer, dimensions, executor, self._clock, self._metrics)
+
+    def _ready(self) -> Answers:
+        if self._answers is None:
             raise UnavailableError(
                 f"engine {self._spec.engine_id!r} is {self._phase.name.lower()}: {self._reason}",
                 code="engine_not_ready",
                 retryable=True,
             )
-        return self._model, self._executor
+        return self._answers
 
     def _fail(self, error: SageError) -> None:
         self._phase, self._reason = EnginePhase.UNHEALTHY, error.message
-
-
-def cut(vectors: Vectors, dimensions: int) -> Vectors:
-    """Keep the first ``dimensions`` floats of each vector and make its length 1 again (a zero vector stays zero)."""
-    kept = vectors[:, :dimensions]
-    lengths = np.linalg.norm(kept, axis=1, keepdims=True)
-    return (kept / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
 
 
 def new_spec(
@@ -171,14 +152,8 @@ def new_spec(
     """The spec of an engine before its model is loaded."""
     if not model:
         raise ConfigurationError("the embedding model has no name; set SAGE_EMBED_EXECUTOR_MODEL")
-    card = ModelCard(model, frozenset({RequestKind.EMBEDDING}), aliases, description=description)
+    card = ModelCard(model, frozenset({RequestKind.EMBEDDING, RequestKind.RERANK}), aliases, description=description)
     return EngineSpec(engine_id, IMPLEMENTATION, (card,), pool=pool, max_concurrency=max_concurrency)
-
-
-async def _tokenise(request: EmbeddingRequest, tokenizer: TextTokenizer) -> list[TokenIds]:
-    if request.characters <= INLINE_CHARACTERS:
-        return request.tokenise(tokenizer)
-    return await asyncio.to_thread(request.tokenise, tokenizer)
 
 
 def _complete(card: ModelCard, model: LoadedModel) -> ModelCard:

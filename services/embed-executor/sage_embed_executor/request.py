@@ -10,11 +10,12 @@ import orjson
 
 from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError
+from sage_embed_executor.input_limits import InputLimits, Tokenised, read_input_limits
 from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TextTokenizer, TokenIds, TruncationSide
+from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
 
-# OpenAI's limit on the tokens of one request, over all its inputs.
-MAX_REQUEST_TOKENS = 300_000
+# Texts are tokenised so many at a time: the tokenizer lets go of the interpreter's lock, what follows it does not.
+TEXTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,17 @@ class EmbeddingRequest:
     Attributes:
         texts: inputs as text; empty when they came as token ids.
         token_lists: inputs as token ids; empty when they came as text.
-        max_tokens: tokens that each input is cut to.
-        side: which end of a long input is cut off.
+        limits: what happens to long inputs.
         dimensions: floats to keep of each vector; 0 keeps all.
+        normalise: whether vectors are brought to length 1 after the model.
         base64: whether the answer is to carry base64.
     """
 
     texts: tuple[str, ...]
     token_lists: tuple[tuple[int, ...], ...]
-    max_tokens: int
-    side: TruncationSide
+    limits: InputLimits
     dimensions: int
+    normalise: bool
     base64: bool
 
     @property
@@ -42,20 +43,14 @@ class EmbeddingRequest:
         """Characters to tokenise, all inputs together."""
         return sum(map(len, self.texts))
 
-    def tokenise(self, tokenizer: TextTokenizer) -> list[TokenIds]:
-        """Return the token ids of each input. Raises InvalidRequestError above the limit for one request."""
-        if self.texts:
-            inputs = tokenizer.encode(self.texts, self.max_tokens, self.side)
-        else:
-            inputs = [tokenizer.frame(ids, self.max_tokens, self.side) for ids in self.token_lists]
-        total = sum(map(len, inputs))
-        if total > MAX_REQUEST_TOKENS:
-            raise InvalidRequestError(
-                f"'input' holds {total} tokens, the limit is {MAX_REQUEST_TOKENS}; send several requests",
-                code="too_many_tokens",
-                param="input",
-            )
-        return inputs
+    def tokenise(self, tokenizer: TextTokenizer) -> Tokenised:
+        """Return the token ids of the inputs. Raises InvalidRequestError for what is over a limit."""
+        most, side = self.limits.max_tokens, self.limits.side or "right"
+        counted: list[tuple[TokenIds, int]] = []
+        for start in range(0, len(self.texts), TEXTS_AT_ONCE):
+            counted += tokenizer.encode_counted(self.texts[start : start + TEXTS_AT_ONCE], most, side)
+        counted += (tokenizer.frame_counted(ids, most, side) for ids in self.token_lists)
+        return self.limits.check(counted, "input")
 
 
 def read_embedding_request(body: bytes, model: ModelFolder, special_tokens: int, dimensions: int) -> EmbeddingRequest:
@@ -79,12 +74,13 @@ def read_embedding_request(body: bytes, model: ModelFolder, special_tokens: int,
     else:
         token_lists = given if isinstance(given[0], list) else [given]
         _check_vocabulary(token_lists, model, single=token_lists is not given)
+    kept = _dimensions(value, dimensions)
     return EmbeddingRequest(
         texts=_with_prompt(texts, value, model),
         token_lists=tuple(map(tuple, token_lists)),
-        max_tokens=_max_tokens(value, model, special_tokens),
-        side=_side(value),
-        dimensions=_dimensions(value, dimensions),
+        limits=read_input_limits(value, model, special_tokens),
+        dimensions=kept,
+        normalise=_normalise(value, model, cut=bool(kept)),
         base64=value.get("encoding_format") == "base64",
     )
 
@@ -105,39 +101,42 @@ def _check_vocabulary(token_lists: Sequence[Sequence[int]], model: ModelFolder, 
 
 
 def _with_prompt(texts: Sequence[str], value: Mapping[str, Any], model: ModelFolder) -> tuple[str, ...]:
-    name = value.get("prompt_name")
-    if name is None:
+    prompt = _prompt(value, model)
+    if prompt is None:
         return tuple(texts)
+    field = "prompt_name" if value.get("prompt_name") is not None else "prompt"
+    if not texts:
+        raise InvalidRequestError(f"'{field}' needs text, 'input' holds token ids", param=field)
+    return tuple(prompt + text for text in texts)
+
+
+def _prompt(value: Mapping[str, Any], model: ModelFolder) -> str | None:
+    """The text to put before each input, if one is asked for."""
+    name, prompt = value.get("prompt_name"), value.get("prompt")
+    if prompt is not None:
+        if not isinstance(prompt, str):
+            raise InvalidRequestError(f"'prompt' must be a string; got {prompt!r}", param="prompt")
+        if name is not None:
+            raise InvalidRequestError("'prompt' and 'prompt_name' are both given; give one of them", param="prompt")
+        return prompt
+    if name is None:
+        return None
     if name not in model.prompts:
         known = nearest(str(name), list(model.prompts)) if model.prompts else "; the model has no prompts"
         raise InvalidRequestError(f"'prompt_name' is {name!r}{known}", param="prompt_name")
-    if not texts:
-        raise InvalidRequestError("'prompt_name' needs text, 'input' holds token ids", param="prompt_name")
-    return tuple(model.prompts[name] + text for text in texts)
+    return model.prompts[name]
 
 
-def _max_tokens(value: Mapping[str, Any], model: ModelFolder, special_tokens: int) -> int:
-    limit = value.get("truncate_prompt_tokens")
-    # -1 is vLLM's way of saying the model's own limit.
-    if limit is None or limit == -1:
-        return model.max_tokens
-    least = special_tokens + 1
-    if not isinstance(limit, int) or isinstance(limit, bool) or not least <= limit <= model.max_tokens:
+def _normalise(value: Mapping[str, Any], model: ModelFolder, *, cut: bool) -> bool:
+    wish = value.get("normalize")
+    if wish is not None and not isinstance(wish, bool):
+        raise InvalidRequestError(f"'normalize' must be true or false; got {wish!r}", param="normalize")
+    if wish is False and "Normalize" in model.modules:
         raise InvalidRequestError(
-            f"'truncate_prompt_tokens' must be an integer from {least} to {model.max_tokens}, "
-            f"or -1 for the model's limit; got {limit!r}",
-            param="truncate_prompt_tokens",
+            "'normalize' is false, but the model's last step brings every vector to length 1; leave it out",
+            param="normalize",
         )
-    return limit
-
-
-def _side(value: Mapping[str, Any]) -> TruncationSide:
-    side = value.get("truncation_side")
-    if side is None or side == "right":
-        return "right"
-    if side == "left":
-        return "left"
-    raise InvalidRequestError(f"'truncation_side' must be 'left' or 'right'; got {side!r}", param="truncation_side")
+    return cut if wish is None else wish
 
 
 def _dimensions(value: Mapping[str, Any], available: int) -> int:

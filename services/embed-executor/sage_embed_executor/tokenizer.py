@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from sage_common.errors import ConfigurationError
+from sage_common.errors import ConfigurationError, InvalidRequestError
 
 # One input's tokens, shape (tokens,), special tokens included.
 TokenIds = npt.NDArray[np.int32]
@@ -49,22 +49,73 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str], max_tokens: int, side: TruncationSide = "right") -> list[TokenIds]:
         """Tokenise texts; each result has at most ``max_tokens`` tokens, cut on ``side``."""
+        return [ids for ids, _ in self.encode_counted(texts, max_tokens, side)]
+
+    def encode_counted(
+        self, texts: Sequence[str], max_tokens: int, side: TruncationSide = "right"
+    ) -> list[tuple[TokenIds, int]]:
+        """Tokenise texts, and say with each result how many tokens there would have been without the cut."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._frame(encoding.ids, max_tokens, side) for encoding in encodings]
 
+    def encode_pairs(
+        self, query: str, documents: Sequence[str], max_tokens: int
+    ) -> list[tuple[TokenIds, TokenIds, int]]:
+        """Tokenise pairs for a cross-encoder: ids, segment of each id, and the tokens there would have been.
+
+        The document is cut where the pair is too long, and the query only where it leaves no room, as
+        ``truncation="only_second"`` does it elsewhere.
+        """
+        framed = self._tokenizer.encode_batch([(query, document) for document in documents])
+        alone = self._tokenizer.encode(query, add_special_tokens=False).ids
+        room = max_tokens - self.pair_special_tokens
+        if len(alone) >= room:
+            # Not even a token of the documents would be seen.
+            raise InvalidRequestError(
+                f"'query' has {len(alone)} tokens; the model takes {max_tokens} for query and document together",
+                code="input_too_long",
+                param="query",
+            )
+        return [_cut_pair(encoding, max_tokens) for encoding in framed]
+
+    @property
+    def pair_special_tokens(self) -> int:
+        """Tokens that a pair carries beside those of its two texts."""
+        return int(self._tokenizer.num_special_tokens_to_add(True))
+
     def frame(self, ids: Sequence[int], max_tokens: int, side: TruncationSide = "right") -> TokenIds:
         """Make given token ids an input: special tokens are added where the caller left them out."""
+        return self.frame_counted(ids, max_tokens, side)[0]
+
+    def frame_counted(
+        self, ids: Sequence[int], max_tokens: int, side: TruncationSide = "right"
+    ) -> tuple[TokenIds, int]:
+        """Make given token ids an input, and say how many tokens there would have been without the cut."""
         given = list(ids)
         start, end = len(self._prefix), len(given) - len(self._suffix)
         if start <= end and given[:start] == self._prefix and given[end:] == self._suffix:
             given = given[start:end]
         return self._frame(given, max_tokens, side)
 
-    def _frame(self, ids: list[int], max_tokens: int, side: TruncationSide) -> TokenIds:
+    def _frame(self, ids: list[int], max_tokens: int, side: TruncationSide) -> tuple[TokenIds, int]:
+        whole = len(ids) + self.special_tokens
         room = max_tokens - self.special_tokens
         if len(ids) > room:
             ids = ids[:room] if side == "right" else ids[len(ids) - room :]
-        return np.array([*self._prefix, *ids, *self._suffix], dtype=np.int32)
+        return np.array([*self._prefix, *ids, *self._suffix], dtype=np.int32), whole
+
+
+def _cut_pair(encoding: Encoding, max_tokens: int) -> tuple[TokenIds, TokenIds, int]:
+    """Take tokens out of the document's end until the pair fits; the special tokens after it stay."""
+    ids, segments, special = encoding.ids, encoding.type_ids, encoding.special_tokens_mask
+    excess = len(ids) - max_tokens
+    if excess > 0:
+        tail = len(ids)
+        while special[tail - 1]:
+            tail -= 1
+        ids = ids[: tail - excess] + ids[tail:]
+        segments = segments[: tail - excess] + segments[tail:]
+    return np.array(ids, dtype=np.int32), np.array(segments, dtype=np.int32), len(encoding.ids)
 
 
 def _specials(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

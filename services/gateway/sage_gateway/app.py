@@ -1,4 +1,4 @@
-"""The HTTP application: three hot endpoints, and everything else in Starlette."""
+"""The HTTP application: the hot endpoints, and everything else in Starlette."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hot path: one of the three POST endpoints, from ASGI to the edge and back.
+"""The hot path: one of the POST endpoints that engines answer, from ASGI to the edge and back.
 
 A plain ASGI callable. The body is not parsed here, and one task is made for each request, which watches for the client
 to go away.
@@ -141,6 +141,7 @@ class InferenceEndpoint:
         if head.media is Media.EVENT_STREAM:
             return await self._stream(reply, headers, send)
         body = await reply.read()
+        headers += [(name.encode(), value.encode()) for name, value in names.usage_headers(reply.usage)]
         if head.media is not Media.JSON:
             as_base64 = head.media is Media.VECTORS_BASE64
             body = await render_vectors(body, head, reply.usage, as_base64=as_base64)

@@ -30,7 +30,7 @@ from sage_platform.service_host import ServiceHost, Stop, run
 
 log = get_logger(__name__)
 
-HTTP_ENDPOINTS = (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS)
+HTTP_ENDPOINTS = (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS, Endpoint.RERANK)
 
 
 async def start(host: ServiceHost[GatewaySettings]) -> Stop:

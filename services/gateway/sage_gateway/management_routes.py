@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,12 +10,13 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from sage_client.management.mesh_management import DRAIN_SECONDS, MOST_DRAIN_SECONDS, MeshManagement
-from sage_client.management.results import EngineRegistration
+from sage_client.management.results import EngineRegistration, EngineStart
 from sage_client.management.translation import engine_view
+from sage_client.presets.preset import EnginePreset, built_in, named
 from sage_common.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -26,6 +28,18 @@ from sage_gateway.credentials import Credentials
 from sage_mesh.directory import EngineDirectory
 
 MAX_BODY_BYTES = 64 * 1024
+# Of an order that starts a server; the others go with any engine.
+START_FIELDS = (
+    "model",
+    "preset",
+    "served_model_name",
+    "aliases",
+    "arguments",
+    "environment",
+    "device",
+    "port",
+    "memory_check",
+)
 _TRUTH = {"": False, "true": True, "1": True, "false": False, "0": False}
 
 
@@ -39,15 +53,48 @@ class PolicyOrder(BaseModel):
 
 
 class EngineOrder(BaseModel):
-    """Body of ``POST /v1/management/engines``."""
+    """Body of ``POST /v1/management/engines``: a server to take in, or a model or preset for vLLM to start."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    url: str = Field(min_length=1)
+    url: str = ""
     engine_id: str = ""
     api_key: str = ""
     pool: str = ""
     max_concurrency: int = Field(0, ge=0, le=2**32 - 1)
+    kinds: list[str] = Field(default_factory=list)
+    model: str = ""
+    preset: str = ""
+    served_model_name: str = ""
+    aliases: list[str] = Field(default_factory=list)
+    arguments: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+    device: str = ""
+    port: int = Field(0, ge=0, le=65535)
+    memory_check: bool = True
+
+    def registration(self) -> EngineRegistration:
+        """The order to take in the server at ``url``. Raises InvalidRequestError on fields of a start."""
+        given = [name for name in START_FIELDS if name in self.model_fields_set]
+        if given:
+            raise InvalidRequestError(f"{given[0]} goes with a model to start, not with the url of a server")
+        return EngineRegistration(
+            self.url, self.engine_id, self.api_key, self.pool, self.max_concurrency, tuple(self.kinds)
+        )
+
+    def start(self) -> EngineStart:
+        """The order to start ``model``. Raises NotFoundError for an unknown preset, InvalidRequestError."""
+        if self.api_key:
+            raise InvalidRequestError("api_key goes with the url of a server; one that SAGE starts has none")
+        preset = named(self.preset) if self.preset else EnginePreset()
+        return preset.start(
+            model=self.model,
+            name=self.engine_id,
+            pool=self.pool,
+            max_concurrency=self.max_concurrency,
+            kinds=tuple(self.kinds),
+            **{name: _plain(getattr(self, name)) for name in START_FIELDS if name not in ("model", "preset")},
+        )
 
 
 class ManagementRoutes:
@@ -65,7 +112,10 @@ class ManagementRoutes:
         return [
             Route("/v1/management/policy", self._policy, methods=["GET", "PUT"]),
             Route("/v1/management/engines", self._engines, methods=["GET", "POST"]),
+            Route("/v1/management/engine_presets", self._presets, methods=["GET"]),
             Route(f"{engine}/drain", self._drain, methods=["POST"]),
+            Route(f"{engine}/restart", self._restart, methods=["POST"]),
+            Route(f"{engine}/logs", self._logs, methods=["GET"]),
             Route(engine, self._remove, methods=["DELETE"]),
             Route("/v1/management/decisions/{request_id:path}", self._decision, methods=["GET"]),
         ]
@@ -92,7 +142,10 @@ class ManagementRoutes:
             return _json({"object": "list", "data": await self._listed()})
         self._admit_order(request)
         order = await _order(request, EngineOrder)
-        engine = await self._management.register_engine(EngineRegistration(**order.model_dump()))
+        if order.url:
+            engine = await self._management.register_engine(order.registration())
+        else:
+            engine = await self._management.start_engine(order.start())
         return _json(asdict(engine), 201)
 
     async def _listed(self) -> list[dict[str, Any]]:
@@ -115,6 +168,27 @@ class ManagementRoutes:
         self._admit_order(request)
         undo = _flag(request, "undo")
         return _json(asdict(await self._management.drain_engine(request.path_params["engine_id"], undo=undo)))
+
+    async def _restart(self, request: Request) -> Response:
+        self._admit_order(request)
+        drain, timeout_seconds = _flag(request, "drain"), _seconds(request, "timeout_seconds")
+        engine_id = request.path_params["engine_id"]
+        restart = await self._management.restart_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
+        return _json(asdict(restart))
+
+    async def _presets(self, request: Request) -> Response:
+        self._credentials.tenant(request.headers)
+        data = [{"preset": name, **preset.model_dump()} for name, preset in built_in().items()]
+        return _json({"object": "list", "data": data})
+
+    async def _logs(self, request: Request) -> Response:
+        # What a server writes may quote prompts.
+        self._credentials.operator(request.headers)
+        lines, follow = _count(request, "lines"), _flag(request, "follow")
+        logs = self._management.engine_logs(request.path_params["engine_id"], lines=lines, follow=follow)
+        # A refusal must come before the head of the answer is sent.
+        first = await anext(logs, None)
+        return StreamingResponse(_text(first, logs), media_type="text/plain; charset=utf-8")
 
     async def _decision(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
@@ -149,6 +223,24 @@ def _flag(request: Request, name: str) -> bool:
     if value.lower() not in _TRUTH:
         raise InvalidRequestError(f"{name} is {value!r}; write {name}=true or {name}=false", param=name)
     return _TRUTH[value.lower()]
+
+
+def _count(request: Request, name: str) -> int:
+    value = request.query_params.get(name, "0")
+    if not value.isdecimal() or len(value) > 9:
+        raise InvalidRequestError(f"{name} is {value!r}; write a number of lines", param=name)
+    return int(value)
+
+
+async def _text(first: str | None, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    if first is not None:
+        yield f"{first}\n"
+    async for line in lines:
+        yield f"{line}\n"
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _seconds(request: Request, name: str) -> float:

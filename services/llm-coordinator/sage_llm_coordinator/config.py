@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from sage_common.config import nearest
 from sage_common.service_settings import ServiceSettings
 from sage_control_plane.engines import DEFAULT_POOL
+from sage_mesh.upstream.upstream import KIND_NAMES
 
 
 class EngineSettings(BaseModel):
@@ -33,6 +35,21 @@ class EngineSettings(BaseModel):
     port: int = Field(0, ge=0, le=65535, description="vllm: its HTTP port; 0 takes a free one")
     arguments: tuple[str, ...] = Field((), description="vllm: further arguments of its server")
     environment: dict[str, str] = Field(default_factory=dict, description="vllm: further environment variables")
+    device: str = Field("", description="vllm: cpu, cpu:0-3 (cores), cuda, cuda:0,1 (GPUs); empty chooses")
+    check_memory: bool = Field(True, description="vllm: refuse a start that the machine's memory has no room for")
+    kinds: tuple[str, ...] = Field(
+        (),
+        description="work that its models do: chat, generate, embedding; empty takes what the server says, else chat "
+        "and generate",
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _check_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in kinds:
+            if kind not in KIND_NAMES:
+                raise ValueError(f"{kind!r} is no kind of work{nearest(kind, list(KIND_NAMES))}")
+        return kinds
 
     @field_validator("url")
     @classmethod
@@ -68,4 +85,12 @@ class LlmCoordinatorSettings(ServiceSettings):
     embed_timeout_seconds: float = Field(60.0, gt=0, description="longest wait for the vectors of one request")
     max_sentences: int = Field(4, ge=1, description="most sentences in an answer of the extractive engine")
     vllm_python: str = Field("", description="Python that has vLLM; empty takes the one that runs this service")
+    vllm_ports: str = Field(
+        "8901-8999", pattern=r"^\d{1,5}-\d{1,5}$", description="range from which vLLM servers get their ports; 0-0: any"
+    )
+    vllm_max_failures: int = Field(5, ge=1, description="failed starts in a row after which vLLM is given up")
+    orphan_seconds: float = Field(
+        10.0, gt=0, description="how long vLLM goes on without its coordinator, so that another can adopt it"
+    )
+    replica: int = Field(1, ge=1, description="which coordinator of this machine it is; its own engines go by it")
     restore_registered: bool = Field(True, description="take up engines that were registered over gRPC earlier")

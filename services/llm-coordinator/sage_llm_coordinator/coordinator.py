@@ -9,13 +9,13 @@ from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
+from sage_llm_coordinator.origin import labels_of
+from sage_llm_coordinator.servers.servers import HeldServer
 from sage_mesh.engine_host import Engine
 from sage_mesh.executor import Executor
 
 log = get_logger(__name__)
 
-# Label of an engine that was registered over gRPC, with the name it was registered under.
-REGISTERED_LABEL = "registered"
 ID_TAIL_CHARACTERS = 4
 
 
@@ -33,6 +33,7 @@ class ExecutionCoordinator:
         self._parts = parts
         self._leaving: set[str] = set()
         self._ids: set[str] = set()
+        self._wanted: dict[str, tuple[EngineSettings, str]] = {}
         self._tail = instance_id[-ID_TAIL_CHARACTERS:]
 
     def states(self) -> list[EngineState]:
@@ -50,14 +51,26 @@ class ExecutionCoordinator:
         """The id that an engine of this name has in this process."""
         return f"{name}-{self._tail}"
 
-    async def add(self, settings: EngineSettings, *, registered: bool = False) -> EngineState:
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The engines by id."""
+        return self._executor.engines
+
+    async def add(
+        self, settings: EngineSettings, *, origin: str = "", name: str = "", held: HeldServer | None = None
+    ) -> EngineState:
         """Build an engine and begin to start it; its phase says how far it is.
+
+        Args:
+            origin: who wants it, see ``origin``.
+            name: where the settings have none.
+            held: a running server to build it on.
 
         Raises:
             ConfigurationError: settings that make no engine.
         """
         kind = engine_kind(settings)
-        name = settings.name or kind.short_name(settings)
+        name = settings.name or name or kind.short_name(settings)
         spec = EngineSpec(
             engine_id=self._free_id(name),
             implementation=settings.kind,
@@ -65,13 +78,19 @@ class ExecutionCoordinator:
             pool=settings.pool,
             max_concurrency=settings.max_concurrency or kind.max_concurrency,
             url=settings.url,
-            labels=((REGISTERED_LABEL, name),) if registered else (),
+            labels=labels_of(origin),
         )
-        engine = kind.build(settings, spec, self._parts)
+        engine = kind.build(settings, spec, self._parts, held)
+        self._wanted[spec.engine_id] = (settings, origin)
         log.info("engine added", engine=spec.engine_id, kind=settings.kind, url=settings.url, model=settings.model)
         await self._executor.host(engine)
         self._executor.beat()
         return self.state(spec.engine_id)
+
+    async def check_room(self, settings: EngineSettings) -> None:
+        """Refuse an engine that this machine has no room for. Raises UnprocessableError, InvalidRequestError."""
+        if engine_kind(settings).starts_server:
+            await self._parts.servers.place(settings)
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
         """Take an engine out; return how many of its requests had to be aborted.
@@ -88,8 +107,21 @@ class ExecutionCoordinator:
             aborted = await self._executor.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
         finally:
             self._leaving.discard(engine_id)
+        del self._wanted[engine_id]
         log.info("engine removed", engine=engine_id, aborted=aborted)
         return aborted
+
+    async def restart(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> tuple[EngineState, int]:
+        """End an engine and start it anew; return it, with a new id, and how many requests had to be aborted.
+
+        Raises:
+            NotFoundError: no such engine here.
+            ConflictError: it is being removed.
+        """
+        self.state(engine_id)
+        settings, origin = self._wanted[engine_id]
+        aborted = await self.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
+        return await self.add(settings, origin=origin), aborted
 
     def choose(self, model: str, kind: RequestKind) -> tuple[Engine, str]:
         """Return the least busy ready engine for a direct call, and the model's own name.

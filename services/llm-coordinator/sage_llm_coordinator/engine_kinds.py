@@ -16,9 +16,12 @@ from sage_llm_coordinator.engines import extractive_engine
 from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
-from sage_llm_coordinator.engines.upstream import Upstream, UpstreamTimeouts
-from sage_llm_coordinator.engines.vllm_engine import VllmCommand, VllmEngine
+from sage_llm_coordinator.engines.vllm_engine import ToldKinds, VllmEngine
+from sage_llm_coordinator.origin import origin_of
+from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.vllm_command import VllmCommand
 from sage_mesh.engine_host import Engine
+from sage_mesh.upstream.upstream import KIND_NAMES, Upstream, UpstreamTimeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class EngineParts:
     settings: LlmCoordinatorSettings
     embedder: SentenceEmbedder
     clock: Clock
+    servers: Servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,18 @@ class EngineKind:
     """How to build engines of one kind.
 
     Attributes:
+        build: makes one; of a kind that starts servers, with a server that runs already if one is given.
         short_name: a name for people, from the settings.
         max_concurrency: requests outstanding at once, where the settings do not say.
         required: settings that must be given.
+        starts_server: whether its server is a process that SAGE starts.
     """
 
-    build: Callable[[EngineSettings, EngineSpec, EngineParts], Engine]
+    build: Callable[[EngineSettings, EngineSpec, EngineParts, HeldServer | None], Engine]
     short_name: Callable[[EngineSettings], str]
     max_concurrency: int
     required: tuple[str, ...] = ()
+    starts_server: bool = False
 
 
 def engine_kind(settings: EngineSettings) -> EngineKind:
@@ -61,11 +68,19 @@ def engine_kind(settings: EngineSettings) -> EngineKind:
     return kind
 
 
-def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> Engine:
     return _client(settings, spec, parts, only_model=settings.model)
 
 
-def _client(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, *, only_model: str) -> OpenAiEngine:
+def _client(
+    settings: EngineSettings,
+    spec: EngineSpec,
+    parts: EngineParts,
+    *,
+    only_model: str,
+    told_kinds: ToldKinds = frozenset,
+) -> OpenAiEngine:
+    kinds = frozenset(KIND_NAMES[name] for name in settings.kinds)
     seconds = parts.settings
     upstream = Upstream(
         spec.url,
@@ -84,34 +99,51 @@ def _client(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, *, o
         aliases=settings.aliases,
         check_seconds=seconds.health_interval_seconds,
         continues_chats=settings.continues_chats,
+        kinds=lambda: kinds or told_kinds(),
     )
 
 
-def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> Engine:
     return ExtractiveEngine(spec, parts.embedder, max_sentences=parts.settings.max_sentences, aliases=settings.aliases)
 
 
-def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts) -> Engine:
+def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: HeldServer | None) -> Engine:
     served = settings.served_model_name or _last_segment(settings.model)
+    name = settings.name or _model_name(settings)
     command = VllmCommand(
         model=settings.model,
         served_model_name=served,
         python=parts.settings.vllm_python,
-        port=settings.port,
         arguments=settings.arguments,
         environment=settings.environment,
     )
+
+    def connect(connected: EngineSpec, told_kinds: ToldKinds) -> OpenAiEngine:
+        return _client(settings, connected, parts, only_model=served, told_kinds=told_kinds)
+
+    async def start_server() -> HeldServer:
+        return await parts.servers.start(
+            settings, command, engine_id=spec.engine_id, name=name, origin=origin_of(spec.labels)
+        )
+
     return VllmEngine(
         spec,
-        command,
-        lambda connected: _client(settings, connected, parts, only_model=served),
+        connect,
+        start_server,
+        parts.servers,
         parts.clock,
+        max_failures=parts.settings.vllm_max_failures,
+        adopted=held,
     )
 
 
 def _url_name(settings: EngineSettings) -> str:
     parts = urlsplit(settings.url)
     return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"
+
+
+def _model_name(settings: EngineSettings) -> str:
+    return _last_segment(settings.model)
 
 
 def _last_segment(model: str) -> str:
@@ -121,5 +153,5 @@ def _last_segment(model: str) -> str:
 KINDS: Final[dict[str, EngineKind]] = {
     "openai": EngineKind(_openai, _url_name, 256, required=("url",)),
     "extractive": EngineKind(_extractive, lambda _: extractive_engine.MODEL, 32),
-    "vllm": EngineKind(_vllm, lambda settings: _last_segment(settings.model), 256, required=("model",)),
+    "vllm": EngineKind(_vllm, _model_name, 256, required=("model",), starts_server=True),
 }

@@ -5,11 +5,16 @@ from __future__ import annotations
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_client.edge_factory import open_edge
 from sage_common.clock import MonotonicClock
+from sage_llm_coordinator.adoption import Adoption
 from sage_llm_coordinator.config import LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
 from sage_llm_coordinator.registrations import BUCKET, Registrations
+from sage_llm_coordinator.servers import record
+from sage_llm_coordinator.servers.host import host_id
+from sage_llm_coordinator.servers.record import ServerRecords
+from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
 from sage_mesh.executor import Executor
 from sage_platform.kv import open_bucket
@@ -26,12 +31,20 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     edge = await open_edge(host.ring, host.instance_id, clock=clock)
     embedder = MeshEmbedder(edge.edge, edge.directory, settings.embed_model, settings.embed_timeout_seconds)
     executor = Executor(host.ring, host.instance_id, host.name, clock)
-    coordinator = ExecutionCoordinator(executor, EngineParts(settings, embedder, clock), host.instance_id)
+    records = ServerRecords(await open_bucket(host.js, record.BUCKET))
+    servers = Servers(settings, records, host.instance_id, host_id())
+    coordinator = ExecutionCoordinator(executor, EngineParts(settings, embedder, clock, servers), host.instance_id)
+    adoption = Adoption(
+        servers, coordinator, edge.directory, clock, executor_id=host.instance_id, replica=settings.replica
+    )
     bucket = await open_bucket(host.js, BUCKET)
-    registrations = Registrations(bucket, coordinator, edge.directory, host.instance_id)
+    registrations = Registrations(bucket, coordinator, edge.directory, host.instance_id, adoption.origins)
     await executor.start()
+    with_servers = [engine for engine in settings.engines if engine_kind(engine).starts_server]
     for engine in settings.engines:
-        await coordinator.add(engine)
+        if engine not in with_servers:
+            await coordinator.add(engine)
+    await adoption.start(with_servers)
     if settings.restore_registered:
         registrations.start()
     host.on_reconnect(executor.beat)
@@ -41,6 +54,7 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
 
     async def stop() -> None:
         await registrations.stop()
+        await adoption.stop()
         await executor.stop(settings.drain_timeout_seconds)
         await edge.close()
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 
 import orjson
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
-from pydantic import SecretStr
 
 from sage_common.errors import ConflictError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineState
 from sage_llm_coordinator.config import EngineSettings
-from sage_llm_coordinator.coordinator import REGISTERED_LABEL, ExecutionCoordinator
+from sage_llm_coordinator.coordinator import ExecutionCoordinator
+from sage_llm_coordinator.origin import REGISTERED, registered_name
 from sage_mesh.directory import EngineDirectory
 from sage_platform.kv import read_all
 from sage_platform.subjects import token
@@ -37,29 +38,35 @@ DRAIN_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What is kept of a registered engine."""
+    """What is kept of an engine that an operator registered or started.
+
+    Attributes:
+        engine: its settings without the API key.
+    """
 
     name: str
-    url: str
-    pool: str
-    max_concurrency: int
-    needs_api_key: bool
+    engine: dict[str, object]
+    needs_api_key: bool = False
+
+    @classmethod
+    def of(cls, name: str, settings: EngineSettings) -> Registration:
+        """What is to be kept of an engine with these settings."""
+        kept = settings.model_dump(mode="json", exclude={"api_key"}, exclude_defaults=True)
+        return cls(name, {**kept, "name": name}, bool(settings.api_key.get_secret_value()))
 
     @property
     def key(self) -> str:
         """Its key in the bucket."""
         return token(self.name)
 
-    def settings(self, api_key: str = "") -> EngineSettings:
+    @property
+    def origin(self) -> str:
+        """The origin of its engine."""
+        return f"{REGISTERED}/{self.name}"
+
+    def settings(self) -> EngineSettings:
         """The settings to build it from. Raises ValueError on values that make no engine."""
-        return EngineSettings(
-            kind="openai",
-            name=self.name,
-            url=self.url,
-            pool=self.pool,
-            max_concurrency=self.max_concurrency,
-            api_key=SecretStr(api_key),
-        )
+        return EngineSettings.model_validate(self.engine)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Registration:
@@ -69,15 +76,25 @@ class Registration:
 
 
 class Registrations:
-    """Keeps registered engines and takes up those that have lost their coordinator."""
+    """Keeps registered engines and takes up those that have lost their coordinator.
+
+    Args:
+        running_elsewhere: origins of the engines whose servers run, whoever owns them.
+    """
 
     def __init__(
-        self, bucket: KeyValue, coordinator: ExecutionCoordinator, directory: EngineDirectory, executor_id: str
+        self,
+        bucket: KeyValue,
+        coordinator: ExecutionCoordinator,
+        directory: EngineDirectory,
+        executor_id: str,
+        running_elsewhere: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._bucket = bucket
         self._coordinator = coordinator
         self._directory = directory
         self._executor_id = executor_id
+        self._running_elsewhere = running_elsewhere
         self._missing: Counter[str] = Counter()
         self._told: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -91,21 +108,24 @@ class Registrations:
         if self._task is not None:
             await end_tasks(self._task)
 
-    async def add(self, registration: Registration, api_key: str) -> EngineState:
+    async def add(self, name: str, settings: EngineSettings) -> EngineState:
         """Keep an engine and host it here.
 
         Raises:
             ConflictError: an engine of this name is there.
+            UnprocessableError: the machine has no room for it.
         """
-        if registration.name in self._hosts():
-            raise self._taken(registration.name)
+        if name in self._hosts():
+            raise self._taken(name)
+        await self._coordinator.check_room(settings)
+        registration = Registration.of(name, settings)
         data = orjson.dumps(asdict(registration))
         try:
             await self._bucket.create(registration.key, data)
         except KeyWrongLastSequenceError:
             # A record without a host: its coordinator died, or it waits for its API key.
             await self._bucket.put(registration.key, data)
-        return await self._coordinator.add(registration.settings(api_key), registered=True)
+        return await self._coordinator.add(settings, origin=registration.origin, name=name)
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
         """Remove an engine of this coordinator for good; return how many of its requests had to be aborted.
@@ -113,7 +133,7 @@ class Registrations:
         Raises:
             NotFoundError: this coordinator has no such engine.
         """
-        name = _registered_name(self._coordinator.state(engine_id))
+        name = registered_name(self._coordinator.state(engine_id).spec.labels)
         if name:
             await self._bucket.delete(token(name))
         return await self._coordinator.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
@@ -157,7 +177,7 @@ class Registrations:
         hosts: dict[str, dict[str, str]] = {}
         # This coordinator's own engines count before their first heartbeat has come round.
         for state in (*self._directory.engines.values(), *self._coordinator.states()):
-            name = _registered_name(state)
+            name = registered_name(state.spec.labels)
             if name:
                 hosts.setdefault(name, {})[state.executor_id] = state.spec.engine_id
         return hosts
@@ -175,10 +195,11 @@ class Registrations:
                 log.warning(
                     "an engine was registered with an API key, which is kept in memory only; register it again",
                     name=registration.name,
-                    url=registration.url,
                 )
             return
-        await self._coordinator.add(registration.settings(), registered=True)
+        if registration.origin in self._running_elsewhere():
+            return  # its server runs and is about to be adopted
+        await self._coordinator.add(registration.settings(), origin=registration.origin, name=registration.name)
 
     def _taken(self, name: str) -> ConflictError:
         return ConflictError(
@@ -186,7 +207,3 @@ class Registrations:
             code="engine_exists",
             param="engine_id",
         )
-
-
-def _registered_name(state: EngineState) -> str:
-    return dict(state.spec.labels).get(REGISTERED_LABEL, "")

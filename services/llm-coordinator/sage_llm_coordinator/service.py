@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from grpc import aio
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from sage.inference.v1 import frame_pb2, generation_pb2
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
@@ -16,8 +16,10 @@ from sage_common.errors import InvalidRequestError
 from sage_control_plane.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.engines import DEFAULT_POOL
 from sage_control_plane.requests import Endpoint
+from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
-from sage_llm_coordinator.registrations import Registration, Registrations
+from sage_llm_coordinator.engine_log import engine_log
+from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
@@ -67,23 +69,58 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     async def RegisterEngine(  # noqa: N802
         self, request: llm_pb2.RegisterEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RegisterEngineResponse:
-        registration = Registration(
-            name=request.engine_id or _name_of(request.url),
+        if not request.url:
+            raise InvalidRequestError("'url' is empty; give the server's base URL", param="url")
+        settings = _settings(
+            kind="openai",
             url=request.url,
             pool=request.pool or DEFAULT_POOL,
             max_concurrency=request.max_concurrency,
-            needs_api_key=bool(request.api_key),
+            kinds=tuple(request.kinds),
+            api_key=SecretStr(request.api_key),
         )
-        try:
-            registration.settings()
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InvalidRequestError(f"{where}: {first['msg']}", param=where) from None
-        if not registration.url:
-            raise InvalidRequestError("'url' is empty; give the server's base URL", param="url")
-        state = await self._registrations.add(registration, request.api_key)
+        state = await self._registrations.add(request.engine_id or _name_of(request.url), settings)
         return llm_pb2.RegisterEngineResponse(engine=state_to_wire(state))
+
+    async def StartEngine(  # noqa: N802
+        self, request: llm_pb2.StartEngineRequest, context: aio.ServicerContext
+    ) -> llm_pb2.StartEngineResponse:
+        if not request.model:
+            raise InvalidRequestError("'model' is empty; name a model or its folder", param="model")
+        settings = _settings(
+            kind="vllm",
+            model=request.model,
+            served_model_name=request.served_model_name,
+            aliases=tuple(request.aliases),
+            arguments=tuple(request.arguments),
+            environment=dict(request.environment),
+            device=request.device,
+            port=request.port,
+            pool=request.pool or DEFAULT_POOL,
+            max_concurrency=request.max_concurrency,
+            check_memory=not request.skip_memory_check,
+            kinds=tuple(request.kinds),
+        )
+        name = request.name or request.model.rstrip("/").rpartition("/")[2]
+        return llm_pb2.StartEngineResponse(engine=state_to_wire(await self._registrations.add(name, settings)))
+
+    async def RestartEngine(  # noqa: N802
+        self, request: llm_pb2.RestartEngineRequest, context: aio.ServicerContext
+    ) -> llm_pb2.RestartEngineResponse:
+        state, aborted = await self._coordinator.restart(
+            request.engine_id,
+            drain=request.drain,
+            timeout_seconds=request.timeout_ms / 1000 or self._drain_timeout_seconds,
+        )
+        return llm_pb2.RestartEngineResponse(engine=state_to_wire(state), aborted=aborted)
+
+    async def EngineLogs(  # noqa: N802
+        self, request: llm_pb2.EngineLogsRequest, context: aio.ServicerContext
+    ) -> AsyncIterator[llm_pb2.EngineLogsResponse]:
+        async for lines in engine_log(
+            self._coordinator, request.engine_id, last_lines=request.lines, follow=request.follow
+        ):
+            yield llm_pb2.EngineLogsResponse(lines=lines)
 
     async def RemoveEngine(  # noqa: N802
         self, request: llm_pb2.RemoveEngineRequest, context: aio.ServicerContext
@@ -129,6 +166,15 @@ def _usage(usage: TokenUsage | None) -> frame_pb2.Usage | None:
         completion_tokens=usage.completion_tokens,
         cached_tokens=usage.cached_tokens,
     )
+
+
+def _settings(**values: object) -> EngineSettings:
+    try:
+        return EngineSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequestError(f"{where}: {first['msg']}", param=where) from None
 
 
 def _name_of(url: str) -> str:

@@ -14,6 +14,7 @@ COMMANDS = (
     "down",
     "chat",
     "embed",
+    "rerank",
     "ask",
     "models",
     "doctor",

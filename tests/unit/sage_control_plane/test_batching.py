@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage_control_plane.batch_pace import BatchPace
 from sage_control_plane.batching import Batch, BatchLimits, LengthAwareQueue
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
@@ -185,3 +187,62 @@ def test_an_item_without_tokens_is_an_error() -> None:
     queue.open("r")
     with pytest.raises(ValueError, match="at least one token, got 0"):
         queue.add("r", "x", 0)
+
+
+def known_pace() -> BatchPace:
+    """A pace of 1 ms for each token."""
+    pace = BatchPace()
+    for tokens in (4, 8, 16, 32, 64, 128):
+        for _ in range(20):
+            pace.learn(tokens, tokens / 1_000)
+    return pace
+
+
+def test_a_batchs_time_is_learned_from_those_before_it() -> None:
+    pace = known_pace()
+    assert pace.seconds(50) == pytest.approx(0.05, rel=0.01)
+    assert pace.seconds(0) == pytest.approx(0, abs=3e-3)
+    assert BatchPace().seconds(50) == 0
+
+
+def test_a_request_that_one_more_batch_would_make_late_goes_first() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0), known_pace())
+    for request, deadline in (("early", math.inf), ("pressed", 10.015), ("relaxed", 60.0)):
+        queue.open(request, deadline)
+        queue.add(request, request, {"early": 9, "pressed": 10, "relaxed": 8}[request])
+    assert [batch.keys for batch in iter(lambda: queue.take(10.0), None)] == [("pressed",), ("relaxed",), ("early",)]
+
+
+def test_a_request_that_is_late_already_waits_its_turn() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0), known_pace())
+    queue.open("first")
+    queue.add("first", "first", 9)
+    queue.open("late", 9.0)
+    queue.add("late", "late", 10)
+    batch = queue.take(10.0)
+    assert batch is not None
+    assert batch.keys == ("first",)
+
+
+def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    queue.open("bulk")
+    for number in range(8):
+        queue.add("bulk", f"b{number}", 10)
+    queue.open("pressed", 10.035)
+    queue.add("pressed", "p", 10)
+    batch = queue.take(10.0)
+    assert batch is not None
+    assert batch.keys[0] == "p"
+    assert len(batch.keys) == 3
+
+
+def test_what_is_computed_elsewhere_is_no_longer_queued() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0))
+    queue.open("r")
+    queue.add("r", "a", 3)
+    queue.discard("a")
+    queue.discard("never there")
+    assert queue.take() is None
+    assert (len(queue), queue.tokens) == (0, 0)
+    assert queue.close("r") == []

@@ -5,56 +5,31 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from fixtures.engine_answer import Answer
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InternalError, InvalidRequestError, UnavailableError
 from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EnginePhase
-from sage_control_plane.requests import Endpoint
-from sage_embed_executor.backends.backend import Vectors
-from sage_embed_executor.engine import LoadedModel, LoadModel, SentenceTransformersEngine, cut, new_spec
+from sage_control_plane.requests import (
+    Classification,
+    Endpoint,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
+from sage_embed_executor.answering import normalised
+from sage_embed_executor.engine import LoadedModel, LoadModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.reply import Media, TokenUsage
-
-
-@dataclass
-class Answer:
-    """A ReplyWriter that keeps what it is given."""
-
-    media: Media | None = None
-    model: str = ""
-    shape: tuple[int, int] = (0, 0)
-    bytes_: bytearray = field(default_factory=bytearray)
-    used: TokenUsage = TokenUsage()
-
-    def head(
-        self,
-        media: Media,
-        *,
-        model: str = "",
-        vector_count: int = 0,
-        vector_dimensions: int = 0,
-        continuable: bool = True,
-    ) -> None:
-        self.media, self.model, self.shape = media, model, (vector_count, vector_dimensions)
-
-    def data(self, data: bytes) -> None:
-        self.bytes_ += data
-
-    def usage(self, usage: TokenUsage) -> None:
-        self.used = usage
-
-    @property
-    def vectors(self) -> Vectors:
-        return np.frombuffer(bytes(self.bytes_), dtype="<f4").reshape(self.shape)
 
 
 def engine_of(load: LoadModel) -> SentenceTransformersEngine:
@@ -130,29 +105,26 @@ async def test_fewer_dimensions_are_the_first_ones_normalised_again(engine: Sent
     assert (again.vectors == whole.vectors).all()
 
 
-def test_a_zero_vector_stays_zero_when_it_is_cut() -> None:
-    assert cut(np.array([[0, 0, 3]], dtype=np.float32), 2).tolist() == [[0, 0]]
+def test_a_zero_vector_stays_zero_when_it_is_normalised() -> None:
+    assert normalised(np.array([[0, 0]], dtype=np.float32)).tolist() == [[0, 0]]
 
 
 async def test_a_long_text_is_cut_and_billed_as_cut(engine: SentenceTransformersEngine) -> None:
     answer = await run(engine, input="word " * 2000)
-    assert answer.used.prompt_tokens == 256
+    assert (answer.used.prompt_tokens, answer.used.truncated_inputs) == (256, 1)
 
 
-async def test_many_texts_equal_the_same_texts_one_by_one(engine: SentenceTransformersEngine) -> None:
+async def test_many_texts_equal_the_same_texts_one_by_one(
+    engine: SentenceTransformersEngine, minilm: LoadedModel
+) -> None:
     texts = [f"text number {n} " + "with more words " * (n % 9) for n in range(40)]
     together = await run(engine, input=texts)
-    other = engine_of(lambda: LoadedModel(*parts(engine)))
+    other = engine_of(lambda: minilm)
     await other.start()
     alone = [await run(other, input=text) for text in texts]
     await other.stop()
     np.testing.assert_allclose(together.vectors, np.concatenate([a.vectors for a in alone]), rtol=0, atol=1e-5)
     assert together.used.prompt_tokens == sum(a.used.prompt_tokens for a in alone)
-
-
-def parts(engine: SentenceTransformersEngine) -> tuple[Any, Any, Any]:
-    model, _executor = engine._ready()
-    return model.folder, model.tokenizer, model.backend
 
 
 async def test_an_unknown_token_id_is_refused_before_anything_is_computed(engine: SentenceTransformersEngine) -> None:
@@ -192,3 +164,46 @@ async def test_a_stopped_engine_takes_nothing(minilm: LoadedModel) -> None:
     assert engine.phase is EnginePhase.STOPPED
     with pytest.raises(UnavailableError, match="is stopped"):
         await run(engine, input="a")
+
+
+async def test_an_answer_says_where_its_time_went(engine: SentenceTransformersEngine) -> None:
+    fresh = (await run(engine, input="never seen before " * 200)).used.engine_time
+    assert fresh.inference_us > 500
+    assert fresh.tokenize_us > 0
+    known = (await run(engine, input="never seen before " * 200)).used.engine_time
+    assert (known.queue_us, known.inference_us) == (0, 0)
+
+
+async def test_documents_are_ranked_by_their_similarity_to_the_query(engine: SentenceTransformersEngine) -> None:
+    answer = Answer()
+    documents = ["Bananas are yellow.", {"text": "I forgot my login secret."}, "The weather is fine."]
+    body = {"query": "How do I reset my password?", "documents": documents, "top_n": 2, "return_documents": True}
+    job = EngineJob("r", Endpoint.RERANK, orjson.dumps(body), "all-MiniLM-L6-v2")
+    await asyncio.wait_for(engine.run(job, answer), 60)
+    value = orjson.loads(bytes(answer.bytes_))
+    assert answer.media is Media.JSON
+    assert value["results"][0]["index"] == 1
+    assert len(value["results"]) == 2
+    assert value["results"][0]["document"] == {"text": "I forgot my login secret."}
+    assert value["results"][0]["relevance_score"] > value["results"][1]["relevance_score"]
+    assert value["usage"]["total_tokens"] == answer.used.prompt_tokens > 10
+    vectors = (await run(engine, input=[body["query"], "I forgot my login secret."])).vectors
+    assert value["results"][0]["relevance_score"] == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
+
+
+async def test_a_short_request_is_answered_while_a_bulk_request_is_computed(
+    engine: SentenceTransformersEngine,
+) -> None:
+    bulk = Classification(
+        RequestKind.EMBEDDING, "main", "m", ServiceClass.BULK, Priority.NORMAL, ServiceLevel(), 60_000, 0
+    )
+    texts = [f"bulk text {n} " + "and more of it " * (n % 13) for n in range(1_500)]
+    body = orjson.dumps({"input": texts})
+    job = EngineJob("bulk", Endpoint.EMBEDDINGS, body, "all-MiniLM-L6-v2", classification=bulk)
+    large = Answer()
+    running = asyncio.create_task(engine.run(job, large))
+    for number in range(5):
+        await run(engine, input=f"a short question, number {number}")
+    assert not running.done(), "the bulk request was over before the short ones were asked"
+    await asyncio.wait_for(running, 120)
+    assert large.shape == (1_500, 384)

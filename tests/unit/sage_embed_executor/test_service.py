@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 from fixtures.dispatcher import Dispatcher
+from fixtures.eventually import eventually
 from grpc import aio
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +22,7 @@ from sage_control_plane.batching import BatchLimits
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.features import request_features
 from sage_control_plane.requests import Endpoint
+from sage_embed_executor.answer_stream import answer_stream
 from sage_embed_executor.engine import LoadedModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.service import EmbeddingServicer
@@ -117,3 +119,87 @@ async def test_a_request_over_the_ring_gets_the_same_vectors_as_over_grpc(served
     assert reply.usage.prompt_tokens == over_grpc.usage.prompt_tokens
     await edge.close()
     await directory.stop()
+
+
+async def test_options_over_grpc_mean_what_they_mean_over_http(served: Served) -> None:
+    ids = [embedding_pb2.TokenIds(ids=[7592, 2088])]
+    of_ids = await served.stub.Embed(embedding_pb2.EmbedRequest(token_ids=ids))
+    of_text = await served.stub.Embed(embedding_pb2.EmbedRequest(texts=["hello world"]))
+    of_prompt = await served.stub.Embed(embedding_pb2.EmbedRequest(texts=["world"], prompt="hello "))
+    assert of_ids.vectors == of_text.vectors == of_prompt.vectors
+    long = "word " * 400
+    cut = await served.stub.Embed(embedding_pb2.EmbedRequest(texts=[long]))
+    assert (cut.usage.truncated_inputs, cut.usage.prompt_tokens) == (1, 256)
+    assert cut.usage.engine_time.inference_us > 0
+    with pytest.raises(aio.AioRpcError, match="has 402 tokens, the limit is 256"):
+        await served.stub.Embed(embedding_pb2.EmbedRequest(texts=[long], truncation=embedding_pb2.TRUNCATION_NONE))
+
+
+async def test_documents_are_ranked_over_grpc(served: Served) -> None:
+    documents = ["Bananas are yellow.", "I forgot my login secret."]
+    request = embedding_pb2.RerankRequest(query="How do I reset my password?", documents=documents, top_n=1)
+    reply = await served.stub.Rerank(request)
+    assert [result.index for result in reply.results] == [1]
+    assert reply.results[0].relevance_score > 0.3
+    assert reply.engine_id == "minilm-test"
+
+
+async def test_a_stream_answers_every_request_and_goes_on_after_a_bad_one(served: Served) -> None:
+    async def requests() -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+        for number in range(400):
+            texts = [f"text {number}"] if number != 7 else [""]
+            yield embedding_pb2.EmbedStreamRequest(id=number, request=embedding_pb2.EmbedRequest(texts=texts))
+
+    answers = {answer.id: answer async for answer in served.stub.EmbedStream(requests())}
+    assert sorted(answers) == list(range(400))
+    assert "must not be empty" in answers.pop(7).error.message
+    one = await served.stub.Embed(embedding_pb2.EmbedRequest(texts=["text 399"]))
+    assert answers[399].response.vectors == one.vectors
+    assert all(answer.WhichOneof("result") == "response" for answer in answers.values())
+
+
+async def test_a_stream_takes_no_more_than_it_may_hold_until_answers_are_read() -> None:
+    taken = 0
+    release = asyncio.Event()
+
+    async def requests() -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+        nonlocal taken
+        for number in range(10):
+            taken += 1
+            yield embedding_pb2.EmbedStreamRequest(id=number)
+
+    async def answer(_request: embedding_pb2.EmbedRequest) -> embedding_pb2.EmbedResponse:
+        await release.wait()
+        return embedding_pb2.EmbedResponse()
+
+    stream = answer_stream(requests(), answer, max_open=3)
+    first = asyncio.ensure_future(anext(stream))
+    await eventually(lambda: taken == 4)
+    release.set()
+    assert (await first).id in range(3)
+    assert taken == 4, "an answer that was not followed by another read has made no room"
+    assert len([response async for response in stream]) == 9
+    assert taken == 10
+
+
+async def test_a_stream_that_its_caller_leaves_stops_its_work() -> None:
+    cancelled = asyncio.Event()
+
+    async def requests() -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+        yield embedding_pb2.EmbedStreamRequest(id=1)
+        yield embedding_pb2.EmbedStreamRequest(id=2)
+
+    async def answer(request: embedding_pb2.EmbedRequest) -> embedding_pb2.EmbedResponse:
+        if not request.texts and not answered:
+            answered.append(1)
+            return embedding_pb2.EmbedResponse()
+        try:
+            return await asyncio.Future()
+        finally:
+            cancelled.set()
+
+    answered: list[int] = []
+    stream = answer_stream(requests(), answer)
+    assert (await anext(stream)).id == 1
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert cancelled.is_set()

@@ -44,7 +44,10 @@ async def ask(
     [
         ("PUT", "policy", {"policy": "fifo"}),
         ("POST", "engines", {"url": "http://127.0.0.1:1"}),
+        ("POST", "engines", {"model": "acme/tiny", "preset": "cpu-tiny"}),
         ("POST", "engines/a/drain", None),
+        ("POST", "engines/a/restart", None),
+        ("GET", "engines/a/logs", None),
         ("DELETE", "engines/a", None),
     ],
 )
@@ -88,3 +91,25 @@ async def test_a_page_of_another_site_gives_no_orders(http: aiohttp.ClientSessio
     headers = {"authorization": "Bearer k-ops", "origin": "https://elsewhere.example"}
     async with http.post("/v1/management/engines/a/drain", headers=headers) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (403, "cross_origin")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"preset": "cpu-tini", "model": "m"}, 404, "did you mean 'cpu-tiny'"),
+        ({"url": "http://127.0.0.1:1", "device": "cpu"}, 400, "device goes with a model to start"),
+        ({"model": "m", "api_key": "k"}, 400, "api_key goes with the url"),
+        ({}, 400, "names no model"),
+    ],
+)
+async def test_an_order_for_an_engine_that_makes_none_is_refused(
+    http: aiohttp.ClientSession, body: dict[str, str], status: int, message: str
+) -> None:
+    answered, answer = await ask(http, "POST", "engines", "k-ops", body)
+    assert (answered, message in answer["error"]["message"]) == (status, True), answer
+
+
+async def test_the_presets_are_listed(http: aiohttp.ClientSession) -> None:
+    status, answer = await ask(http, "GET", "engine_presets", "k-acme")
+    assert status == 200
+    assert "cpu-tiny" in [preset["preset"] for preset in answer["data"]]

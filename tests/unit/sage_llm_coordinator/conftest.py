@@ -12,8 +12,8 @@ from aiohttp import web
 from sage_control_plane.engines import EngineSpec
 from sage_control_plane.requests import Endpoint
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_llm_coordinator.engines.upstream import Upstream, UpstreamTimeouts
 from sage_mesh.engine_host import EngineJob
+from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

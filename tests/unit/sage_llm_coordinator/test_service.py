@@ -25,6 +25,8 @@ from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
 from sage_llm_coordinator.registrations import Registrations
+from sage_llm_coordinator.servers.record import ServerRecords
+from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge
@@ -64,7 +66,9 @@ async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterato
     directory = EngineDirectory(ring, instance, clock)
     edge = Edge(ring, instance, directory, RequestClassifier(request_features), clock)
     executor = Executor(ring, instance, "llm-coordinator", clock)
-    parts = EngineParts(settings, MeshEmbedder(edge, directory), clock)
+    records = ServerRecords(await open_bucket(connection.jetstream(), f"servers-{bucket}"))
+    servers = Servers(settings, records, instance, "this-host")
+    parts = EngineParts(settings, MeshEmbedder(edge, directory), clock, servers)
     coordinator = ExecutionCoordinator(executor, parts, instance)
     registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
     server = GrpcServer()
@@ -246,7 +250,7 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
     ):
         await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
         registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
-        await second.coordinator.add(registered, registered=True)
+        await second.coordinator.add(registered, origin="registered/mine")
         for service in (first, second):
             await service.wait_ready("mine-aaaa")
             await service.wait_ready("mine-bbbb")
@@ -268,3 +272,61 @@ async def test_the_only_model_needs_no_name_and_one_of_several_does(service: Run
         service.coordinator.choose("", RequestKind.LLM_CHAT)
     with pytest.raises(NotFoundError, match="huge"):
         service.coordinator.choose("huge", RequestKind.LLM_CHAT)
+
+
+async def test_a_server_that_chats_and_embeds_is_one_engine_for_both(service: Running, upstream: Any) -> None:
+    from aiohttp import web
+
+    from sage_control_plane.requests import Endpoint
+    from sage_mesh.buffered_reply import run_here
+    from sage_mesh.engine_host import EngineJob
+
+    async def embed(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"embedding": [1.0]}], "usage": {"prompt_tokens": 1}})
+
+    registered = await service.api.RegisterEngine(
+        llm_pb2.RegisterEngineRequest(
+            engine_id="both", url=upstream.url, kinds=["chat", "generate", "embedding"], max_concurrency=3
+        )
+    )
+    engine_id = registered.engine.spec.engine_id
+    await service.wait_ready(engine_id)
+    (state,) = [s for s in service.coordinator.states() if s.spec.engine_id == engine_id]
+    everything = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE, RequestKind.EMBEDDING})
+    assert [card.kinds for card in state.spec.models] == [everything, everything]
+    assert state.spec.max_concurrency == 3
+    for kind in everything:
+        engine, _ = service.coordinator.choose("big", kind)
+        assert engine.spec.engine_id == engine_id
+    upstream.completions = embed
+    async with run_here(engine, EngineJob("r", Endpoint.EMBEDDINGS, b'{"model":"big","input":"x"}', "big")) as reply:
+        assert b"embedding" in await reply.read()
+
+
+async def test_an_unknown_kind_of_work_is_refused_with_the_nearest(service: Running, upstream: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="did you mean 'embedding'"):
+        await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(url=upstream.url, kinds=["embeding"]))
+
+
+async def test_a_start_that_the_machine_has_no_room_for_is_refused_and_not_kept(service: Running) -> None:
+    request = llm_pb2.StartEngineRequest(model="acme/tiny", environment={"VLLM_CPU_KVCACHE_SPACE": "100000"})
+    with pytest.raises(grpc.aio.AioRpcError, match="not enough memory: it needs about 100002") as caught:
+        await service.api.StartEngine(request)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    await service.registrations.look()
+    assert service.coordinator.states() == []
+
+
+async def test_an_engine_that_sage_did_not_start_has_no_log(service: Running, upstream: Any) -> None:
+    registered = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="far", url=upstream.url))
+    request = llm_pb2.EngineLogsRequest(engine_id=registered.engine.spec.engine_id)
+    with pytest.raises(grpc.aio.AioRpcError, match="was not started by SAGE"):
+        await collect(service.api.EngineLogs(request))
+
+
+async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Running, upstream: Any) -> None:
+    first = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="again", url=upstream.url))
+    answer = await service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id=first.engine.spec.engine_id))
+    assert answer.engine.spec.engine_id != first.engine.spec.engine_id
+    assert dict(answer.engine.spec.labels) == {"registered": "again"}
+    await service.wait_ready(answer.engine.spec.engine_id)

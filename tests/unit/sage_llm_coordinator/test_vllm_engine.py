@@ -7,23 +7,28 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+from fixtures.server_records import MemoryRecords
 
 from sage_common.clock import MonotonicClock
+from sage_common.errors import ConflictError, UnavailableError
+from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec
+from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
-from sage_llm_coordinator.engines.child_guard import GRACE_SECONDS
-from sage_llm_coordinator.engines.server_process import GUARD
-from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
+from sage_llm_coordinator.servers.record import KeptRecord
+from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
 
 Eventually = Callable[..., Awaitable[None]]
-FAKE = Path(__file__).with_name("fake_vllm.py")
+FAKE = Path(__file__).parents[2] / "fixtures" / "fake_vllm.py"
 
 
 class NoEmbedder:
@@ -43,32 +48,70 @@ def fake_python(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pids(tmp_path: Path) -> Callable[[], list[int]]:
+    """The processes of the last start."""
+
     def read() -> list[int]:
-        return [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        return [int(pid) for pid in (tmp_path / "pids").read_text().splitlines()[-1].split()]
 
     return read
 
 
+@dataclass
+class Made:
+    """An engine, and where the records of its servers are."""
+
+    engine: VllmEngine
+    servers: Servers
+    records: MemoryRecords
+
+
+Make = Callable[..., Made]
+
+
 @pytest.fixture
-async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Callable[[str], VllmEngine]]:
+async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
     made: list[VllmEngine] = []
 
-    def build(behaviour: str, python: str = "") -> VllmEngine:
+    def build(
+        behaviour: str,
+        *,
+        python: str = "",
+        records: MemoryRecords | None = None,
+        held: HeldServer | None = None,
+        orphan_seconds: float = 10.0,
+        failures: int = 5,
+        seconds: float = 0.3,
+    ) -> Made:
+        environment = {
+            "FAKE_VLLM": behaviour,
+            "FAKE_VLLM_PIDS": str(tmp_path / "pids"),
+            "FAKE_VLLM_SECONDS": str(seconds),
+        }
         engine_settings = EngineSettings(
-            kind="vllm",
-            model="acme/tiny-llm",
-            environment={"FAKE_VLLM": behaviour, "FAKE_VLLM_PIDS": str(tmp_path / "pids")},
+            kind="vllm", model="acme/tiny-llm", environment=environment, check_memory=False
         )
-        settings = LlmCoordinatorSettings(vllm_python=python or str(fake_python), health_interval_seconds=0.05)
-        parts = EngineParts(settings, NoEmbedder(), MonotonicClock())  # type: ignore[arg-type]
-        engine = engine_kind(engine_settings).build(engine_settings, EngineSpec("tiny-llm-0", "vllm", ()), parts)
+        settings = LlmCoordinatorSettings(
+            vllm_python=python or str(fake_python),
+            health_interval_seconds=0.05,
+            vllm_ports="0-0",
+            orphan_seconds=orphan_seconds,
+            vllm_max_failures=failures,
+        )
+        records = records or MemoryRecords()
+        servers = Servers(settings, records, f"owner-{len(made)}", "this-host")
+        parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)  # type: ignore[arg-type]
+        spec = EngineSpec(f"tiny-llm-{len(made)}", "vllm", ())
+        engine = engine_kind(engine_settings).build(engine_settings, spec, parts, held)
         assert isinstance(engine, VllmEngine)
         made.append(engine)
-        return engine
+        return Made(engine, servers, records)
 
     yield build
     for engine in made:
         await engine.stop()
+    for guardian in [e._held.process._guardian for e in made if e.replaced and e._held]:
+        assert guardian is not None
+        await asyncio.wait_for(guardian.wait(), 10)
 
 
 def gone(pid: int) -> bool:
@@ -76,9 +119,9 @@ def gone(pid: int) -> bool:
 
 
 async def test_it_starts_the_server_and_answers_through_it(
-    make: Callable[[str], VllmEngine], job: Callable[..., EngineJob], pids: Callable[[], list[int]]
+    make: Make, job: Callable[..., EngineJob], pids: Callable[[], list[int]]
 ) -> None:
-    engine = make("serve")
+    engine = make("serve").engine
     assert [card.name for card in engine.spec.models] == ["tiny-llm"]
     assert engine.phase is EnginePhase.STARTING
     await asyncio.wait_for(engine.start(), 20)
@@ -90,21 +133,18 @@ async def test_it_starts_the_server_and_answers_through_it(
     assert all(gone(pid) for pid in pids())
 
 
-async def test_while_it_starts_the_reason_is_the_last_line_of_its_log(
-    make: Callable[[str], VllmEngine], eventually: Eventually
-) -> None:
-    engine = make("serve")
+async def test_while_it_starts_the_reason_says_how_far_it_is(make: Make, eventually: Eventually) -> None:
+    engine = make("serve").engine
     reasons: list[str] = []
     starting = asyncio.create_task(engine.start())
     await eventually(lambda: reasons.append(engine.reason) or starting.done(), 20)
-    assert "loading acme/tiny-llm" in reasons
+    assert "starting vLLM" in reasons
+    assert "loading weights (50 %)" in reasons
     assert engine.reason == ""
 
 
-async def test_a_server_that_ends_at_once_is_unhealthy_with_its_last_words(
-    make: Callable[[str], VllmEngine], eventually: Eventually
-) -> None:
-    engine = make("crash")
+async def test_a_server_that_ends_at_once_is_unhealthy_with_its_last_words(make: Make, eventually: Eventually) -> None:
+    engine = make("crash").engine
     starting = asyncio.create_task(engine.start())
     await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY, 20)
     assert "status 7" in engine.reason
@@ -112,18 +152,18 @@ async def test_a_server_that_ends_at_once_is_unhealthy_with_its_last_words(
     starting.cancel()
 
 
-async def test_a_python_without_vllm_is_told_apart(make: Callable[..., VllmEngine], eventually: Eventually) -> None:
-    engine = make("serve", python=sys.executable)
+async def test_a_python_without_vllm_is_told_apart(make: Make, eventually: Eventually) -> None:
+    engine = make("serve", python=sys.executable).engine
     starting = asyncio.create_task(engine.start())
     await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY, 20)
-    assert "vLLM is not installed" in engine.reason
+    assert "given up: vLLM is not installed" in engine.reason
     starting.cancel()
 
 
 async def test_a_server_that_dies_is_started_again_and_nothing_of_it_is_left(
-    make: Callable[[str], VllmEngine], eventually: Eventually, pids: Callable[[], list[int]]
+    make: Make, eventually: Eventually, pids: Callable[[], list[int]]
 ) -> None:
-    engine = make("serve")
+    engine = make("serve").engine
     await asyncio.wait_for(engine.start(), 20)
     first = pids()
     os.kill(first[0], signal.SIGKILL)
@@ -133,34 +173,112 @@ async def test_a_server_that_dies_is_started_again_and_nothing_of_it_is_left(
     assert all(gone(pid) for pid in first)
 
 
-async def test_a_child_that_ignores_the_request_to_end_is_killed(
-    make: Callable[[str], VllmEngine], pids: Callable[[], list[int]]
-) -> None:
-    engine = make("deaf")
+async def test_a_child_that_ignores_the_request_to_end_is_killed(make: Make, pids: Callable[[], list[int]]) -> None:
+    engine = make("deaf").engine
     await asyncio.wait_for(engine.start(), 20)
     await asyncio.wait_for(engine.stop(), GRACE_SECONDS + 10)
     assert all(gone(pid) for pid in pids())
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_the_server_ends_when_the_service_dies_however_it_dies(
-    tmp_path: Path, fake_python: Path, eventually: Eventually, pids: Callable[[], list[int]], number: int
+async def test_a_server_that_fails_again_and_again_is_given_up_with_its_last_words(
+    make: Make, eventually: Eventually
 ) -> None:
-    """A parent process stands for the service: it holds the guard's standard input, as the service does."""
-    command = [str(fake_python), "-m", "vllm.entrypoints.openai.api_server", "--model", "m"]
-    command += ["--served-model-name", "m", "--port", "0"]
-    code = (
-        "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-S', {str(GUARD)!r}, *{command!r}], stdin=subprocess.PIPE)\n"
-        "time.sleep(600)\n"
-    )
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SAGE_")}
-    environment = {**clean, "FAKE_VLLM": "serve", "FAKE_VLLM_PIDS": str(tmp_path / "pids")}
-    service = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
-    file = tmp_path / "pids"
-    await eventually(lambda: file.exists() and len(file.read_text().split()) == 2, 20)
-    service.send_signal(number)
-    await service.wait()
-    await eventually(lambda: all(gone(pid) for pid in pids()), GRACE_SECONDS + 10)
+    made = make("crash", failures=2)
+    starting = asyncio.create_task(made.engine.start())
+    await eventually(lambda: made.engine.reason.startswith("given up after 2 starts in a row"), 20)
+    assert made.engine.phase is EnginePhase.UNHEALTHY
+    assert "CUDA out of memory" in made.engine.reason
+    assert "sage engine restart tiny-llm-0" in made.engine.reason
+    assert made.records.kept == {}
+    starting.cancel()
+
+
+async def test_an_embedding_model_is_known_by_what_vllm_says(make: Make) -> None:
+    engine = make("pooling").engine
+    await asyncio.wait_for(engine.start(), 20)
+    assert [card.kinds for card in engine.spec.models] == [frozenset({RequestKind.EMBEDDING})]
+
+
+async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
+    make: Make, job: Callable[..., EngineJob], pids: Callable[[], list[int]], eventually: Eventually
+) -> None:
+    first = make("serve")
+    await asyncio.wait_for(first.engine.start(), 20)
+    before = pids()
+    (kept,) = await first.records.all()
+    await abandon(first.engine)
+    second = make("serve", records=first.records)
+    held = await adopted(second.servers, kept)
+    engine = make("serve", records=first.records, held=held).engine
+    await asyncio.wait_for(engine.start(), 20)
+    assert engine.phase is EnginePhase.READY
+    assert pids() == before
+    assert not any(gone(pid) for pid in before)
+    async with run_here(engine, job()) as reply:
+        assert b"word word word" in await reply.read()
+    await engine.stop()
+    assert all(gone(pid) for pid in before)
+    assert first.records.kept == {}
+
+
+async def test_a_server_with_an_owner_that_lives_is_left_alone_unless_forced(
+    make: Make, pids: Callable[[], list[int]], eventually: Eventually
+) -> None:
+    first = make("serve")
+    await asyncio.wait_for(first.engine.start(), 20)
+    (kept,) = await first.records.all()
+    second = make("serve", records=first.records)
+    with pytest.raises(ConflictError):
+        await second.servers.adopt(kept)
+    assert await first.records.all() == [kept]
+    held = await second.servers.adopt(kept, force=True)
+    await eventually(lambda: first.engine.replaced, 10)
+    assert first.engine.phase is EnginePhase.STOPPED
+    # What the older owner does now is no longer its business.
+    await first.engine.stop()
+    assert not any(gone(pid) for pid in pids())
+    await held.process.stop()
+    assert all(gone(pid) for pid in pids())
+
+
+async def test_a_server_that_nobody_adopts_ends_by_itself(
+    make: Make, pids: Callable[[], list[int]], eventually: Eventually
+) -> None:
+    made = make("serve", orphan_seconds=0.5)
+    await asyncio.wait_for(made.engine.start(), 20)
+    (kept,) = await made.records.all()
+    await abandon(made.engine)
+    await eventually(lambda: all(gone(pid) for pid in pids()), 10)
+    with pytest.raises(UnavailableError):
+        await made.servers.adopt(kept)
+    assert made.records.kept == {}
+
+
+async def test_a_guardian_that_is_killed_leaves_nothing_of_its_server(
+    make: Make, pids: Callable[[], list[int]], eventually: Eventually
+) -> None:
+    made = make("serve")
+    await asyncio.wait_for(made.engine.start(), 20)
+    first = pids()
+    psutil.Process(first[0]).parent().kill()
+    await eventually(lambda: all(gone(pid) for pid in first), 10)
+    await eventually(lambda: made.engine.phase is EnginePhase.READY and pids() != first, 20)
+
+
+async def abandon(engine: VllmEngine) -> None:
+    """What a kill does to the owner: its connection to the guardian is closed and nothing else is said."""
+    assert engine._held is not None
+    engine._held.process.abandon()
+    assert engine._keeping is not None
+    await end_tasks(engine._keeping)
+    await engine._client.stop()
+    engine.replaced = True
+
+
+async def adopted(servers: Servers, kept: KeptRecord) -> HeldServer:
+    """The guardian may notice the end of its owner a moment later."""
+    while True:
+        try:
+            return await servers.adopt(kept)
+        except ConflictError:
+            await asyncio.sleep(0.01)

@@ -14,10 +14,12 @@ def test_decisions_are_counted_by_pool_and_class() -> None:
     metrics = SchedulerMetrics(registry)
     metrics.dispatched("main", ServiceClass.BULK, 1500, 1)
     metrics.dispatched("main", ServiceClass.BULK, 1500, 2)
+    metrics.hedged("main", ServiceClass.BULK)
     metrics.refused("main", ServiceClass.BULK, "queue_full")
     labels = {"pool": "main", "service_class": "bulk"}
     assert registry.get_sample_value("sage_scheduler_dispatched_total", labels) == 2
     assert registry.get_sample_value("sage_scheduler_retried_total", labels) == 1
+    assert registry.get_sample_value("sage_scheduler_hedged_total", labels) == 1
     assert registry.get_sample_value("sage_scheduler_refused_total", {**labels, "code": "queue_full"}) == 1
     assert registry.get_sample_value("sage_scheduler_queue_seconds_sum", labels) == 0.003
 

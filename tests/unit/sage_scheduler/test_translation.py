@@ -12,6 +12,7 @@ from sage_mesh.wire import classification_to_wire
 from sage_scheduler.translation import (
     abort_to_wire,
     dispatch_to_wire,
+    hedge_to_wire,
     pending_from_wire,
     refusal_to_wire,
     up_to_from_wire,
@@ -73,3 +74,16 @@ def test_an_abort_names_the_last_attempt_that_it_means() -> None:
     cancellation = abort_to_wire(Abort("r", Attempt(1, 5), "why"))
     assert up_to_from_wire(cancellation) == Attempt(1, 5)
     assert up_to_from_wire(engine_pb2.Cancellation(request_id="r")) is None
+
+
+def test_a_hedge_says_beside_which_attempt_it_runs_to_its_engine_and_to_the_edge() -> None:
+    decision = Dispatch(pending_from_wire(item(), 0.0), "e", Attempt(2, 78), 2, 0, beside=77)
+    assert dispatch_to_wire(decision, item()).beside == 77
+    told = hedge_to_wire(decision)
+    assert (told.request_id, told.held, told.beside, told.attempt.dispatch) == ("r", True, 77, 78)
+    assert (told.head.engine_id, told.head.tries) == ("e", 2)
+
+
+def test_an_abort_names_the_engine_and_whether_it_spares_what_has_begun() -> None:
+    message = abort_to_wire(Abort("r", Attempt(1, 7), "another attempt was faster", "e", unbegun=True))
+    assert (message.engine_id, message.unbegun, up_to_from_wire(message)) == ("e", True, Attempt(1, 7))

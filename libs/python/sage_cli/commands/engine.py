@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sage_cli.commands import engine_presets, engine_servers
+
 if TYPE_CHECKING:
     from sage_client.management.results import EngineRegistration, EngineRemoval, EngineView
 
-app = typer.Typer(help="Show, add, drain and remove engines while the mesh runs.", no_args_is_help=True)
+app = typer.Typer(help="Show, start, add, drain, stop engines while the mesh runs.", no_args_is_help=True)
+engine_servers.register(app)
+app.add_typer(engine_presets.app, name="preset")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EngineId = Annotated[str, typer.Argument(help="Id of the engine; `sage engine list` shows them.")]
@@ -36,6 +40,10 @@ def register(
     name: Annotated[str, typer.Option("--id", help="Name; its id is this and a tail. Left out, from the URL.")] = "",
     pool: Annotated[str, typer.Option(help="Pool to join; left out, the default one.")] = "",
     max_concurrency: Annotated[int, typer.Option(min=0, help="Requests outstanding at once; 0: the default.")] = 0,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Work it does (chat, generate, embedding), if it does not say; may be repeated."),
+    ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the server's API key; `-` reads the standard input.")
     ] = None,
@@ -47,7 +55,7 @@ def register(
     from sage_client.management.results import EngineRegistration
 
     key = _api_key(api_key_file) if api_key_file else ""
-    engine = run(_register(EngineRegistration(url, name, key, pool, max_concurrency)))
+    engine = run(_register(EngineRegistration(url, name, key, pool, max_concurrency, tuple(kind or ()))))
     if as_json:
         print_json(engine)
         return
@@ -108,7 +116,7 @@ def _print_table(engines: list[EngineView]) -> None:
     from sage_cli.consoles import output
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("engine", "phase", "kind", "pool", "models", "busy", "breaker", "owner"):
+    for name in ("engine", "phase", "kind", "pool", "models", "busy", "breaker", "owner", "reason"):
         table.add_column(name, overflow="fold", no_wrap=name == "engine")
     for engine in engines:
         table.add_row(
@@ -120,6 +128,7 @@ def _print_table(engines: list[EngineView]) -> None:
             f"{engine.outstanding}/{engine.max_concurrency}",
             engine.breaker,
             engine.executor_id,
+            engine.reason.partition("\n")[0],
         )
     output().print(table)
 

@@ -54,6 +54,8 @@ def service_environment(
         elif variable not in environ and setting not in configured:
             variables[variable] = str(port)
     variables.update(_engine_choice(entry, plan))
+    if entry.name == "llm-coordinator":
+        variables["SAGE_LLM_COORDINATOR_REPLICA"] = str(replica)
     return variables
 
 

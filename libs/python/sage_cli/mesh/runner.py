@@ -19,6 +19,7 @@ from sage_common.clock import MonotonicClock
 from sage_common.errors import SageError, UnavailableError
 from sage_control_plane.requests import RequestKind
 from sage_platform.ring import Ring
+from sage_platform.supervision.guarded_sweep import end_guarded
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
 from sage_platform.supervision.state_file import (
     SupervisorPhase,
@@ -95,6 +96,8 @@ class MeshRunner:
                 self._change(phase=SupervisorPhase.STOPPING, message="stopping")
             await registrations.close()
             await self._supervisor.stop()
+            # What a coordinator that was killed had started, and no other has adopted.
+            await asyncio.to_thread(end_guarded, self._directory)
 
     async def _up_or_stopped(self, come_up: Coroutine[None, None, None], stopping: asyncio.Event) -> bool:
         """Await ``come_up``; return False when ``stopping`` is set first."""

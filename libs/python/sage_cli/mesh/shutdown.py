@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from sage_platform.supervision.guarded_sweep import end_guarded
 from sage_platform.supervision.process_status import ProcessIdentity
 from sage_platform.supervision.state_file import SupervisorState, read_state, remove_state
 
@@ -42,7 +43,7 @@ def stop_mesh(directory: Path, timeout_seconds: float = SUPERVISOR_STOP_SECONDS)
     """
     state = read_state(directory)
     if state is None:
-        return []
+        return _end_engines(directory)
     running = _running(state)
     if state.alive:
         _signal(state.supervisor, signal.SIGTERM)
@@ -59,7 +60,13 @@ def stop_mesh(directory: Path, timeout_seconds: float = SUPERVISOR_STOP_SECONDS)
         _signal(identity, signal.SIGKILL)
     _wait_ended(left, KILLED_SECONDS)
     remove_state(directory)
-    return [StoppedProcess(name, identity.pid, identity in left) for identity, name in running.items()]
+    stopped = [StoppedProcess(name, identity.pid, identity in left) for identity, name in running.items()]
+    return [*stopped, *_end_engines(directory)]
+
+
+def _end_engines(directory: Path) -> list[StoppedProcess]:
+    """End the engines' servers that a killed coordinator has left and nobody has adopted."""
+    return [StoppedProcess(f"engine {server.name}", server.pid, server.killed) for server in end_guarded(directory)]
 
 
 def _running(state: SupervisorState) -> dict[ProcessIdentity, str]:

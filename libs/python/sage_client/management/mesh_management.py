@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from grpc.aio import Channel
@@ -11,6 +12,8 @@ from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_client.management.results import (
     EngineRegistration,
     EngineRemoval,
+    EngineRestart,
+    EngineStart,
     EngineView,
     Explanation,
     PolicyChange,
@@ -26,6 +29,8 @@ from sage_platform.registry import Instance
 SCHEDULER = "scheduler"
 COORDINATOR = "llm-coordinator"
 CALL_SECONDS = 10.0
+# To find a model's files and ask for the GPUs' memory.
+START_SECONDS = 30.0
 # What a removal may take beyond the wait for its requests: the engine's own stop.
 STOP_SECONDS = 20.0
 DRAIN_SECONDS = 30.0
@@ -84,11 +89,70 @@ class MeshManagement:
             api_key=registration.api_key,
             pool=registration.pool,
             max_concurrency=registration.max_concurrency,
+            kinds=registration.kinds,
         )
         answered = await self._calls.any(
             COORDINATOR, lambda c: _coordinator(c).RegisterEngine(request, timeout=CALL_SECONDS)
         )
         return engine_view(state_from_wire(answered.engine, ""))
+
+    async def start_engine(self, start: EngineStart) -> EngineView:
+        """Have a coordinator load a model into vLLM; the engine's phase and reason say how far it is.
+
+        Raises:
+            InvalidRequestError: a field that makes no engine.
+            ConflictError: an engine of this name is there.
+            UnprocessableError: the machine has no room for it, or not the device.
+        """
+        request = llm_pb2.StartEngineRequest(
+            model=start.model,
+            name=start.name,
+            served_model_name=start.served_model_name,
+            aliases=start.aliases,
+            arguments=start.arguments,
+            environment=start.environment,
+            device=start.device,
+            port=start.port,
+            pool=start.pool,
+            max_concurrency=start.max_concurrency,
+            skip_memory_check=not start.memory_check,
+            kinds=start.kinds,
+        )
+        answered: llm_pb2.StartEngineResponse = await self._calls.any(
+            COORDINATOR, lambda c: _coordinator(c).StartEngine(request, timeout=START_SECONDS)
+        )
+        return engine_view(state_from_wire(answered.engine, ""))
+
+    async def restart_engine(
+        self, engine_id: str, *, drain: bool = True, timeout_seconds: float = DRAIN_SECONDS
+    ) -> EngineRestart:
+        """End an engine, with ``drain`` when its requests have ended or at the time-out, and start it anew.
+
+        Raises:
+            NotFoundError, UnprocessableError, ConflictError: as ``remove_engine``.
+        """
+        owner, engine_id = await self._owner(engine_id)
+        request = llm_pb2.RestartEngineRequest(
+            engine_id=engine_id, drain=drain, timeout_ms=max(1, int(timeout_seconds * 1000))
+        )
+        longest = (timeout_seconds if drain else 0.0) + STOP_SECONDS
+        answer: llm_pb2.RestartEngineResponse = await self._calls.at(
+            owner, lambda c: _coordinator(c).RestartEngine(request, timeout=longest)
+        )
+        return EngineRestart(engine_view(state_from_wire(answer.engine, owner.instance_id)), answer.aborted)
+
+    async def engine_logs(self, engine_id: str, *, lines: int = 0, follow: bool = False) -> AsyncIterator[str]:
+        """The last ``lines`` (0: all) that the server of an engine wrote, with ``follow`` those to come.
+
+        Raises:
+            NotFoundError: no engine has this id.
+            UnprocessableError: SAGE did not start its server.
+        """
+        owner, engine_id = await self._owner(engine_id)
+        request = llm_pb2.EngineLogsRequest(engine_id=engine_id, lines=lines, follow=follow)
+        async for answer in self._calls.stream(owner, lambda c: _coordinator(c).EngineLogs(request)):
+            for line in answer.lines:
+                yield line
 
     async def drain_engine(self, engine_id: str, *, undo: bool = False) -> EngineView:
         """Stop new work to an engine, or allow it again; what runs on it goes on. Raises NotFoundError."""
@@ -108,7 +172,7 @@ class MeshManagement:
             UnprocessableError: it belongs to a service that removes no engines.
             ConflictError: it is being removed already.
         """
-        owner = await self._owner(engine_id)
+        owner, engine_id = await self._owner(engine_id)
         request = llm_pb2.RemoveEngineRequest(
             engine_id=engine_id, drain=drain, timeout_ms=max(1, int(timeout_seconds * 1000))
         )
@@ -126,9 +190,11 @@ class MeshManagement:
         )
         return [explanation(message) for message in answer.explanations]
 
-    async def _owner(self, engine_id: str) -> Instance:
+    async def _owner(self, engine_id: str) -> tuple[Instance, str]:
+        """The coordinator that owns an engine, and the engine's full id; a name that one engine has will do."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
-        engine = engines.get(engine_id)
+        called_so = [engine for engine in engines.values() if engine_id in engine.labels.values()]
+        engine = engines.get(engine_id) or (called_so[0] if len(called_so) == 1 else None)
         if engine is None:
             known = ", ".join(engines) or "none"
             raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
@@ -141,7 +207,7 @@ class MeshManagement:
                 f"`sage engine drain {engine_id}` stops new work to it",
                 code="engine_not_removable",
             )
-        return owner
+        return owner, engine.engine_id
 
 
 def _scheduler(channel: Channel) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class EngineRegistration:
         engine_id: name; empty makes one from the URL. The engine's id is this and a tail.
         pool: empty for the default one.
         max_concurrency: requests outstanding at once; 0 for the default.
+        kinds: work that its models do, ``chat``, ``generate``, ``embedding``; empty for what the server says.
     """
 
     url: str
@@ -71,6 +72,37 @@ class EngineRegistration:
     api_key: str = ""
     pool: str = ""
     max_concurrency: int = 0
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStart:
+    """A model for vLLM to load, on a machine that a coordinator runs on.
+
+    Attributes:
+        model: a name on the hub, or a folder on the coordinator's machine.
+        name: empty takes the model's. The engine's id is this and a tail.
+        served_model_name: what callers call the model; empty takes the last part of ``model``.
+        arguments: further arguments of vLLM's server.
+        environment: further variables of it. They are kept with the engine; secrets do not belong here.
+        device: ``cpu``, ``cpu:0-3`` (cores), ``cuda``, ``cuda:0,1`` (GPUs); empty lets the coordinator choose.
+        port: 0 takes a free one.
+        kinds: work that it does, ``chat``, ``generate``, ``embedding``; empty for what vLLM says.
+        memory_check: refuse it where the machine has no room for it.
+    """
+
+    model: str
+    name: str = ""
+    served_model_name: str = ""
+    aliases: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    port: int = 0
+    pool: str = ""
+    max_concurrency: int = 0
+    kinds: tuple[str, ...] = ()
+    memory_check: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +110,14 @@ class EngineRemoval:
     """An engine was removed; ``aborted`` requests were still running on it."""
 
     engine_id: str
+    aborted: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRestart:
+    """An engine was ended and is being started anew, under a new id; ``aborted`` requests were still running on it."""
+
+    engine: EngineView
     aborted: int
 
 

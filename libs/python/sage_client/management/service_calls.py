@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from grpc.aio import AioRpcError, Channel
@@ -70,6 +70,15 @@ class ServiceCalls:
         """Call this instance. Raises SageError as ``any`` does."""
         try:
             return await self._call(instance, call)
+        except AioRpcError as error:
+            raise error_from_status(error, instance.service, instance.grpc_address) from None
+
+    async def stream(self, instance: Instance, call: Callable[[Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
+        """Give what this instance streams. Raises SageError as ``any`` does."""
+        try:
+            async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)]) as opened:
+                async for message in call(opened):
+                    yield message
         except AioRpcError as error:
             raise error_from_status(error, instance.service, instance.grpc_address) from None
 

@@ -20,9 +20,9 @@ from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, r
 from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tokens, text_tokens
 from sage_llm_coordinator.engines.openai_objects import AnswerObjects
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
-from sage_llm_coordinator.engines.upstream import LLM_KINDS
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
+from sage_mesh.upstream.upstream import LLM_KINDS
 
 MODEL = "sage-extractive"
 DESCRIPTION = (

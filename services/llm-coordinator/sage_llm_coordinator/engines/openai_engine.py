@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,14 +16,14 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
-from sage_llm_coordinator.engines.health_record import HealthRecord
-from sage_llm_coordinator.engines.model_field import with_model
-from sage_llm_coordinator.engines.upstream import LLM_KINDS, NotServingError, Upstream
-from sage_llm_coordinator.engines.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
+from sage_mesh.upstream.health_record import HealthRecord
+from sage_mesh.upstream.model_field import with_model
+from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
+from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 from sage_mesh.whole_events import WholeEvents
 
 log = get_logger(__name__)
@@ -51,6 +52,7 @@ class OpenAiEngine:
         only_model: serve this one of the server's models; it counts as served before the server has answered.
         aliases: further names for the first model.
         check_seconds: between health checks.
+        kinds: what its models are for, asked when they are discovered; empty goes by the server's list.
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
     """
 
@@ -63,19 +65,21 @@ class OpenAiEngine:
         aliases: tuple[str, ...] = (),
         check_seconds: float = 2.0,
         continues_chats: bool | None = None,
+        kinds: Callable[[], frozenset[RequestKind]] = frozenset,
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
         self._aliases = aliases
         self._check_seconds = check_seconds
         self._continues_chats = continues_chats
+        self._kinds = kinds
         self._health = HealthRecord()
         self._ready = asyncio.Event()
         self._look_now = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._stopped = False
         self._answered = False
-        given = ModelCard(name=only_model, kinds=LLM_KINDS, aliases=aliases)
+        given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         self._spec = replace(spec, models=(given,)) if only_model else spec
 
     @property
@@ -237,6 +241,8 @@ class OpenAiEngine:
             what = f"has no model {self._only_model!r}" if self._only_model else "lists no model"
             raise NotServingError(f"{self._upstream.root} {what}", status=200)
         found = (replace(found[0], aliases=self._aliases), *found[1:])
+        if kinds := self._kinds():
+            found = tuple(replace(card, kinds=kinds) for card in found)
         if found != self._spec.models:
             self._spec = replace(self._spec, models=found)
 

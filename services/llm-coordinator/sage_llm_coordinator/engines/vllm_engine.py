@@ -3,97 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sage_common.clock import Clock
+from sage_common.errors import SageError
 from sage_common.logging import get_logger
-from sage_common.ports import free_port
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec
+from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_llm_coordinator.engines.server_process import ServerProcess
+from sage_llm_coordinator.servers.server_log import ServerLog
+from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 
 log = get_logger(__name__)
 
-HOST = "127.0.0.1"
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
 # A server that ran this long starts its next life without a grudge.
 FORGIVEN_AFTER_SECONDS = 120.0
+LOOK_SECONDS = 0.2
+# vLLM itself waits so long for requests in flight before it ends; they were drained before.
+GRACE_SECONDS = 5.0
+# What the server says of its models' work; empty while it has not said.
+ToldKinds = Callable[[], frozenset[RequestKind]]
+Connect = Callable[[EngineSpec, ToldKinds], OpenAiEngine]
 
 
 @dataclass(frozen=True, slots=True)
-class VllmCommand:
-    """How to start the server.
+class _LifeEnd:
+    """Why a life of the server ended; ``hopeless`` when another start cannot end otherwise."""
 
-    Attributes:
-        python: the Python that has vLLM; empty takes this one.
-        port: 0 takes a free one at each start.
-        arguments: passed on to the server.
-        environment: added to this process's environment.
-    """
-
-    model: str
-    served_model_name: str
-    python: str = ""
-    port: int = 0
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    def line(self, port: int) -> list[str]:
-        """The command line."""
-        return [
-            self.python or sys.executable,
-            "-m",
-            "vllm.entrypoints.openai.api_server",
-            "--model",
-            self.model,
-            "--served-model-name",
-            self.served_model_name,
-            "--host",
-            HOST,
-            "--port",
-            str(port),
-            # One line for each health check would push everything else out of the log.
-            "--uvicorn-log-level",
-            "warning",
-            *self.arguments,
-        ]
-
-    def full_environment(self) -> dict[str, str]:
-        """This process's environment without SAGE's own settings, which may hold other engines' keys."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SAGE_")}
-        return {**inherited, "PYTHONUNBUFFERED": "1", **self.environment}
+    reason: str
+    hopeless: bool = False
 
 
 class VllmEngine:
     """A vLLM server and the client of it.
 
     Args:
-        connect: makes the engine that speaks to a server at a root URL, with the spec given.
+        connect: makes the engine that speaks to the server at the spec's URL.
+        start_server: starts a server.
+        max_failures: starts in a row that may fail before it is given up.
+        adopted: a server that runs already and is this coordinator's now.
     """
 
     def __init__(
         self,
         spec: EngineSpec,
-        command: VllmCommand,
-        connect: Callable[[EngineSpec], OpenAiEngine],
+        connect: Connect,
+        start_server: Callable[[], Awaitable[HeldServer]],
+        servers: Servers,
         clock: Clock,
+        *,
+        max_failures: int,
+        adopted: HeldServer | None = None,
     ) -> None:
-        self._command = command
         self._connect = connect
+        self._start_server = start_server
+        self._servers = servers
         self._clock = clock
-        self._client = connect(spec)
-        self._process: ServerProcess | None = None
+        self._max_failures = max_failures
+        self._adopted = adopted
+        self._client = connect(spec, frozenset)
+        self._held: HeldServer | None = None
+        self._progress = VllmProgress()
         self._keeping: asyncio.Task[None] | None = None
         self._answering: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._failure = ""
         self._stopped = False
+        self.replaced = False
 
     @property
     def spec(self) -> EngineSpec:
@@ -101,21 +84,25 @@ class VllmEngine:
 
     @property
     def phase(self) -> EnginePhase:
-        if self._stopped:
+        if self._stopped or self.replaced:
             return EnginePhase.STOPPED
-        # The client of a life that has ended is stopped; the engine is not.
-        if self._failure or self._client.phase is EnginePhase.STOPPED:
+        if self._failure:
             return EnginePhase.UNHEALTHY
-        return self._client.phase
+        # The client of a life that has ended is stopped; the engine is not.
+        return EnginePhase.STARTING if self._client.phase is EnginePhase.STOPPED else self._client.phase
 
     @property
     def reason(self) -> str:
+        if self.replaced:
+            return "another coordinator has taken it over"
         if self._failure:
             return self._failure
-        if self._client.phase is EnginePhase.READY:
-            return ""
-        last_line = self._process.last_line if self._process else ""
-        return last_line or "starting vLLM"
+        return self._progress.text if self.phase is EnginePhase.STARTING else self._client.reason
+
+    @property
+    def log_file(self) -> Path | None:
+        """The log of its present or last server; None before the first."""
+        return Path(self._held.kept.record.log_file) if self._held else None
 
     async def start(self) -> None:
         """Start the server and keep it running from now on; return when it first answers."""
@@ -133,51 +120,84 @@ class VllmEngine:
         await self._end_life()
 
     async def _keep_running(self) -> None:
-        backoff = FIRST_BACKOFF_SECONDS
+        backoff, failures = FIRST_BACKOFF_SECONDS, 0
         while True:
             began = self._clock.now()
-            self._failure = await self._live_once()
-            log.error("vLLM ended", engine=self.spec.engine_id, reason=self._failure)
+            self._ready.clear()
+            end = await self._live_once()
+            if self.replaced:
+                log.warning("another coordinator has taken the engine over", engine=self.spec.engine_id)
+                return
             if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
-                backoff = FIRST_BACKOFF_SECONDS
+                backoff, failures = FIRST_BACKOFF_SECONDS, 0
+            failures += 1
+            log.error("vLLM ended", engine=self.spec.engine_id, reason=end.reason, failures=failures)
+            if end.hopeless or failures >= self._max_failures:
+                times = "" if end.hopeless else f" after {failures} starts in a row"
+                self._failure = (
+                    f"given up{times}: {end.reason}\n`sage engine restart {self.spec.engine_id}` tries again"
+                )
+                return
+            self._failure = f"starting again in {backoff:g} s: {end.reason}"
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             self._failure = ""
 
-    async def _live_once(self) -> str:
-        """Run the server until it ends; return why it did."""
-        port = self._command.port or free_port(HOST)
-        command = self._command.line(port)
-        log.info("starting vLLM", engine=self.spec.engine_id, command=" ".join(command))
-        process = ServerProcess(self.spec.engine_id, command, self._command.full_environment())
-        client = self._connect(replace(self.spec, url=f"http://{HOST}:{port}/v1"))
-        self._client, self._process = client, process
-        try:
-            await process.start()
-        except OSError as error:
-            return f"vLLM could not be started: {error}"
-        self._answering = asyncio.create_task(self._await_answer(client), name=f"await-{self.spec.engine_id}")
-        status = await process.wait()
+    async def _live_once(self) -> _LifeEnd:
+        """Run a server, or the one that was adopted, until it ends; return why it did."""
+        self._progress = VllmProgress()
+        held, self._adopted = self._adopted, None
+        if held is None:
+            try:
+                held = await self._start_server()
+            except SageError as error:
+                return _LifeEnd(error.message)
+        self._held = held
+        said = ServerLog(Path(held.kept.record.log_file), held.kept.record.log_start)
+        progress = self._progress
+
+        def told_kinds() -> frozenset[RequestKind]:
+            progress.read(said.read())
+            return progress.kinds
+
+        client = self._connect(replace(self.spec, url=held.url), told_kinds)
+        self._client = client
+        self._answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
+        end = await held.process.wait()
+        self.replaced = end.replaced
         await self._end_life()
-        return _why_ended(status, process.log_tail)
+        while lines := said.read():
+            progress.read(lines)
+        return _why_ended(end.status, said.tail)
 
     async def _end_life(self) -> None:
         """End what the present life of the server consists of; a no-op once it has ended."""
         if self._answering is not None:
             await end_tasks(self._answering)
         await self._client.stop()
-        if self._process is not None:
-            await self._process.stop()
+        if self._held is not None and not self.replaced:
+            await self._held.process.stop(GRACE_SECONDS)
+            await self._servers.ended(self._held)
 
-    async def _await_answer(self, client: OpenAiEngine) -> None:
-        await client.start()
+    async def _await_answer(self, held: HeldServer, client: OpenAiEngine, said: ServerLog) -> None:
+        starting = asyncio.create_task(client.start(), name=f"connect-{held.url}")
+        try:
+            while not starting.done():
+                self._progress.read(said.read())
+                await asyncio.wait({starting}, timeout=LOOK_SECONDS)
+            await starting
+        finally:
+            await end_tasks(starting)
+        self._servers.settled(held)
         self._ready.set()
 
 
-def _why_ended(status: int, log_tail: str) -> str:
+def _why_ended(status: int | None, log_tail: str) -> _LifeEnd:
     if "No module named" in log_tail and "vllm" in log_tail.rsplit("No module named", 1)[1]:
-        return (
+        return _LifeEnd(
             "vLLM is not installed in the Python that should run it; `pip install vllm`, or set vllm_python to one "
-            "that has it"
+            "that has it",
+            hopeless=True,
         )
-    return f"vLLM ended with status {status}; its last words:\n{log_tail or '(none)'}"
+    how = "was killed with its guardian" if status is None else f"ended with status {status}"
+    return _LifeEnd(f"vLLM {how}; its last words:\n{log_tail or '(none)'}")

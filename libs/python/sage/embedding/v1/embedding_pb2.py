@@ -26,21 +26,35 @@ from sage.inference.v1 import engine_pb2 as sage_dot_inference_dot_v1_dot_engine
 from sage.inference.v1 import frame_pb2 as sage_dot_inference_dot_v1_dot_frame__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sage/embedding/v1/embedding.proto\x12\x11sage.embedding.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\"@\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x12\n\ndimensions\x18\x03 \x01(\r\"\x7f\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07vectors\x18\x02 \x01(\x0c\x12\x12\n\ndimensions\x18\x03 \x01(\r\x12\'\n\x05usage\x18\x04 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x05 \x01(\t\"\x14\n\x12ListEnginesRequest\"F\n\x13ListEnginesResponse\x12/\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState2\xbc\x01\n\x10\x45mbeddingService\x12J\n\x05\x45mbed\x12\x1f.sage.embedding.v1.EmbedRequest\x1a .sage.embedding.v1.EmbedResponse\x12\\\n\x0bListEngines\x12%.sage.embedding.v1.ListEnginesRequest\x1a&.sage.embedding.v1.ListEnginesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sage/embedding/v1/embedding.proto\x12\x11sage.embedding.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\"\x8e\x02\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x12\n\ndimensions\x18\x03 \x01(\r\x12.\n\ttoken_ids\x18\x04 \x03(\x0b\x32\x1b.sage.embedding.v1.TokenIds\x12\x13\n\x0bprompt_name\x18\x05 \x01(\t\x12\x0e\n\x06prompt\x18\x06 \x01(\t\x12\x16\n\tnormalize\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x31\n\ntruncation\x18\x08 \x01(\x0e\x32\x1d.sage.embedding.v1.Truncation\x12\x1e\n\x16truncate_prompt_tokens\x18\t \x01(\rB\x0c\n\n_normalize\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\x7f\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07vectors\x18\x02 \x01(\x0c\x12\x12\n\ndimensions\x18\x03 \x01(\r\x12\'\n\x05usage\x18\x04 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x05 \x01(\t\"R\n\x12\x45mbedStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.sage.embedding.v1.EmbedRequest\"\x92\x01\n\x13\x45mbedStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .sage.embedding.v1.EmbedResponseH\x00\x12/\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.sage.inference.v1.ErrorDetailH\x00\x42\x08\n\x06result\"O\n\rRerankRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tdocuments\x18\x03 \x03(\t\x12\r\n\x05top_n\x18\x04 \x01(\r\"\x8d\x01\n\x0eRerankResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x07results\x18\x02 \x03(\x0b\x32\x1f.sage.embedding.v1.RerankResult\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"6\n\x0cRerankResult\x12\r\n\x05index\x18\x01 \x01(\r\x12\x17\n\x0frelevance_score\x18\x02 \x01(\x01\"\x14\n\x12ListEnginesRequest\"F\n\x13ListEnginesResponse\x12/\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState*h\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x14\n\x10TRUNCATION_RIGHT\x10\x01\x12\x13\n\x0fTRUNCATION_LEFT\x10\x02\x12\x13\n\x0fTRUNCATION_NONE\x10\x03\x32\xed\x02\n\x10\x45mbeddingService\x12J\n\x05\x45mbed\x12\x1f.sage.embedding.v1.EmbedRequest\x1a .sage.embedding.v1.EmbedResponse\x12`\n\x0b\x45mbedStream\x12%.sage.embedding.v1.EmbedStreamRequest\x1a&.sage.embedding.v1.EmbedStreamResponse(\x01\x30\x01\x12M\n\x06Rerank\x12 .sage.embedding.v1.RerankRequest\x1a!.sage.embedding.v1.RerankResponse\x12\\\n\x0bListEngines\x12%.sage.embedding.v1.ListEnginesRequest\x1a&.sage.embedding.v1.ListEnginesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sage.embedding.v1.embedding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EMBEDREQUEST']._serialized_start=119
-  _globals['_EMBEDREQUEST']._serialized_end=183
-  _globals['_EMBEDRESPONSE']._serialized_start=185
-  _globals['_EMBEDRESPONSE']._serialized_end=312
-  _globals['_LISTENGINESREQUEST']._serialized_start=314
-  _globals['_LISTENGINESREQUEST']._serialized_end=334
-  _globals['_LISTENGINESRESPONSE']._serialized_start=336
-  _globals['_LISTENGINESRESPONSE']._serialized_end=406
-  _globals['_EMBEDDINGSERVICE']._serialized_start=409
-  _globals['_EMBEDDINGSERVICE']._serialized_end=597
+  _globals['_TRUNCATION']._serialized_start=1154
+  _globals['_TRUNCATION']._serialized_end=1258
+  _globals['_EMBEDREQUEST']._serialized_start=120
+  _globals['_EMBEDREQUEST']._serialized_end=390
+  _globals['_TOKENIDS']._serialized_start=392
+  _globals['_TOKENIDS']._serialized_end=415
+  _globals['_EMBEDRESPONSE']._serialized_start=417
+  _globals['_EMBEDRESPONSE']._serialized_end=544
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=546
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=628
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=631
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=777
+  _globals['_RERANKREQUEST']._serialized_start=779
+  _globals['_RERANKREQUEST']._serialized_end=858
+  _globals['_RERANKRESPONSE']._serialized_start=861
+  _globals['_RERANKRESPONSE']._serialized_end=1002
+  _globals['_RERANKRESULT']._serialized_start=1004
+  _globals['_RERANKRESULT']._serialized_end=1058
+  _globals['_LISTENGINESREQUEST']._serialized_start=1060
+  _globals['_LISTENGINESREQUEST']._serialized_end=1080
+  _globals['_LISTENGINESRESPONSE']._serialized_start=1082
+  _globals['_LISTENGINESRESPONSE']._serialized_end=1152
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1261
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1626
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,16 @@ class EmbeddingServiceStub:
                 request_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.EmbedStream = channel.stream_stream(
+                '/sage.embedding.v1.EmbeddingService/EmbedStream',
+                request_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedStreamRequest.SerializeToString,
+                response_deserializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedStreamResponse.FromString,
+                _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/sage.embedding.v1.EmbeddingService/Rerank',
+                request_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.RerankRequest.SerializeToString,
+                response_deserializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.RerankResponse.FromString,
+                _registered_method=True)
         self.ListEngines = channel.unary_unary(
                 '/sage.embedding.v1.EmbeddingService/ListEngines',
                 request_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.ListEnginesRequest.SerializeToString,
@@ -53,6 +63,22 @@ class EmbeddingServiceServicer:
 
     def Embed(self, request, context):
         """Embed returns one vector a text. Errors: INVALID_ARGUMENT for an empty input, NOT_FOUND for an unknown model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedStream(self, request_iterator, context):
+        """EmbedStream answers many requests over one stream, each as soon as it is ready and so in any order. A request
+        that fails is answered with its error and the stream goes on. The server reads on only while fewer than a fixed
+        number of the stream's requests are open, so a fast sender is held back by flow control.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rerank(self, request, context):
+        """Rerank scores documents by their relevance to a query, best first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +98,16 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedRequest.FromString,
                     response_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedResponse.SerializeToString,
+            ),
+            'EmbedStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EmbedStream,
+                    request_deserializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedStreamRequest.FromString,
+                    response_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedStreamResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.RerankRequest.FromString,
+                    response_serializer=sage_dot_embedding_dot_v1_dot_embedding__pb2.RerankResponse.SerializeToString,
             ),
             'ListEngines': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEngines,
@@ -107,6 +143,60 @@ class EmbeddingService:
             '/sage.embedding.v1.EmbeddingService/Embed',
             sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
             sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/sage.embedding.v1.EmbeddingService/EmbedStream',
+            sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedStreamRequest.SerializeToString,
+            sage_dot_embedding_dot_v1_dot_embedding__pb2.EmbedStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.embedding.v1.EmbeddingService/Rerank',
+            sage_dot_embedding_dot_v1_dot_embedding__pb2.RerankRequest.SerializeToString,
+            sage_dot_embedding_dot_v1_dot_embedding__pb2.RerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

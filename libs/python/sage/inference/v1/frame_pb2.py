@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from sage.inference.v1 import request_pb2 as sage_dot_inference_dot_v1_dot_request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsage/inference/v1/frame.proto\x12\x11sage.inference.v1\x1a\x1fsage/inference/v1/request.proto\"/\n\x07\x41ttempt\x12\x12\n\nsubmission\x18\x01 \x01(\r\x12\x10\n\x08\x64ispatch\x18\x02 \x01(\x04\"\xec\x01\n\x08\x44ispatch\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.sage.inference.v1.InferenceRequest\x12\x39\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32!.sage.inference.v1.Classification\x12\x11\n\tengine_id\x18\x03 \x01(\t\x12+\n\x07\x61ttempt\x18\x04 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\r\n\x05tries\x18\x05 \x01(\r\x12\x10\n\x08queue_us\x18\x06 \x01(\r\x12\x0e\n\x06\x62\x65side\x18\x07 \x01(\x04\";\n\rDispatchBatch\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.sage.inference.v1.Dispatch\"\xc2\x01\n\x0b\x45rrorDetail\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.sage.inference.v1.ErrorKind\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05param\x18\x04 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\x12\x11\n\tretryable\x18\x06 \x01(\x08\x12\x15\n\rupstream_body\x18\x07 \x01(\x0c\x12\x17\n\x0fupstream_status\x18\x08 \x01(\r\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\xbb\x01\n\tFrameHead\x12\'\n\x05media\x18\x01 \x01(\x0e\x32\x18.sage.inference.v1.Media\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12\x10\n\x08queue_us\x18\x03 \x01(\r\x12\r\n\x05tries\x18\x04 \x01(\r\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cvector_count\x18\x06 \x01(\r\x12\x19\n\x11vector_dimensions\x18\x07 \x01(\r\x12\x11\n\tresumable\x18\x08 \x01(\x08\"b\n\x08\x46rameEnd\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.ErrorDetail\x12\'\n\x05usage\x18\x02 \x01(\x0b\x32\x18.sage.inference.v1.Usage\"\xd7\x01\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x0b\n\x03seq\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12*\n\x04head\x18\x05 \x01(\x0b\x32\x1c.sage.inference.v1.FrameHead\x12(\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x1b.sage.inference.v1.FrameEnd\x12\x0c\n\x04held\x18\x07 \x01(\x08\x12\x0e\n\x06\x62\x65side\x18\x08 \x01(\x04\"5\n\nFrameBatch\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.sage.inference.v1.Frame*y\n\x05Media\x12\x15\n\x11MEDIA_UNSPECIFIED\x10\x00\x12\x0e\n\nMEDIA_JSON\x10\x01\x12\x16\n\x12MEDIA_EVENT_STREAM\x10\x02\x12\x17\n\x13MEDIA_VECTORS_FLOAT\x10\x03\x12\x18\n\x14MEDIA_VECTORS_BASE64\x10\x04*\xe2\x03\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_KIND_INVALID_REQUEST\x10\x01\x12\x1e\n\x1a\x45RROR_KIND_UNAUTHENTICATED\x10\x02\x12 \n\x1c\x45RROR_KIND_PERMISSION_DENIED\x10\x03\x12\x18\n\x14\x45RROR_KIND_NOT_FOUND\x10\x04\x12\x17\n\x13\x45RROR_KIND_CONFLICT\x10\x05\x12\x18\n\x14\x45RROR_KIND_TOO_LARGE\x10\x06\x12%\n!ERROR_KIND_UNSUPPORTED_MEDIA_TYPE\x10\x07\x12\x1c\n\x18\x45RROR_KIND_UNPROCESSABLE\x10\x08\x12\x18\n\x14\x45RROR_KIND_CONTENDED\x10\t\x12\x18\n\x14\x45RROR_KIND_CANCELLED\x10\n\x12\x17\n\x13\x45RROR_KIND_INTERNAL\x10\x0b\x12\x1c\n\x18\x45RROR_KIND_UNIMPLEMENTED\x10\x0c\x12\x1c\n\x18\x45RROR_KIND_ENGINE_FAILED\x10\r\x12\x1a\n\x16\x45RROR_KIND_UNAVAILABLE\x10\x0e\x12 \n\x1c\x45RROR_KIND_DEADLINE_EXCEEDED\x10\x0f\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsage/inference/v1/frame.proto\x12\x11sage.inference.v1\x1a\x1fsage/inference/v1/request.proto\"/\n\x07\x41ttempt\x12\x12\n\nsubmission\x18\x01 \x01(\r\x12\x10\n\x08\x64ispatch\x18\x02 \x01(\x04\"\xec\x01\n\x08\x44ispatch\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.sage.inference.v1.InferenceRequest\x12\x39\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32!.sage.inference.v1.Classification\x12\x11\n\tengine_id\x18\x03 \x01(\t\x12+\n\x07\x61ttempt\x18\x04 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\r\n\x05tries\x18\x05 \x01(\r\x12\x10\n\x08queue_us\x18\x06 \x01(\r\x12\x0e\n\x06\x62\x65side\x18\x07 \x01(\x04\";\n\rDispatchBatch\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.sage.inference.v1.Dispatch\"\xc2\x01\n\x0b\x45rrorDetail\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.sage.inference.v1.ErrorKind\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05param\x18\x04 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\x12\x11\n\tretryable\x18\x06 \x01(\x08\x12\x15\n\rupstream_body\x18\x07 \x01(\x0c\x12\x17\n\x0fupstream_status\x18\x08 \x01(\r\"I\n\nEngineTime\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x13\n\x0btokenize_us\x18\x02 \x01(\r\x12\x14\n\x0cinference_us\x18\x03 \x01(\r\"\x9e\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\x12\x18\n\x10truncated_inputs\x18\x04 \x01(\r\x12\x32\n\x0b\x65ngine_time\x18\x05 \x01(\x0b\x32\x1d.sage.inference.v1.EngineTime\"\xbb\x01\n\tFrameHead\x12\'\n\x05media\x18\x01 \x01(\x0e\x32\x18.sage.inference.v1.Media\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12\x10\n\x08queue_us\x18\x03 \x01(\r\x12\r\n\x05tries\x18\x04 \x01(\r\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cvector_count\x18\x06 \x01(\r\x12\x19\n\x11vector_dimensions\x18\x07 \x01(\r\x12\x11\n\tresumable\x18\x08 \x01(\x08\"b\n\x08\x46rameEnd\x12-\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.ErrorDetail\x12\'\n\x05usage\x18\x02 \x01(\x0b\x32\x18.sage.inference.v1.Usage\"\xd7\x01\n\x05\x46rame\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x0b\n\x03seq\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12*\n\x04head\x18\x05 \x01(\x0b\x32\x1c.sage.inference.v1.FrameHead\x12(\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x1b.sage.inference.v1.FrameEnd\x12\x0c\n\x04held\x18\x07 \x01(\x08\x12\x0e\n\x06\x62\x65side\x18\x08 \x01(\x04\"5\n\nFrameBatch\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.sage.inference.v1.Frame*y\n\x05Media\x12\x15\n\x11MEDIA_UNSPECIFIED\x10\x00\x12\x0e\n\nMEDIA_JSON\x10\x01\x12\x16\n\x12MEDIA_EVENT_STREAM\x10\x02\x12\x17\n\x13MEDIA_VECTORS_FLOAT\x10\x03\x12\x18\n\x14MEDIA_VECTORS_BASE64\x10\x04*\xe2\x03\n\tErrorKind\x12\x1a\n\x16\x45RROR_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_KIND_INVALID_REQUEST\x10\x01\x12\x1e\n\x1a\x45RROR_KIND_UNAUTHENTICATED\x10\x02\x12 \n\x1c\x45RROR_KIND_PERMISSION_DENIED\x10\x03\x12\x18\n\x14\x45RROR_KIND_NOT_FOUND\x10\x04\x12\x17\n\x13\x45RROR_KIND_CONFLICT\x10\x05\x12\x18\n\x14\x45RROR_KIND_TOO_LARGE\x10\x06\x12%\n!ERROR_KIND_UNSUPPORTED_MEDIA_TYPE\x10\x07\x12\x1c\n\x18\x45RROR_KIND_UNPROCESSABLE\x10\x08\x12\x18\n\x14\x45RROR_KIND_CONTENDED\x10\t\x12\x18\n\x14\x45RROR_KIND_CANCELLED\x10\n\x12\x17\n\x13\x45RROR_KIND_INTERNAL\x10\x0b\x12\x1c\n\x18\x45RROR_KIND_UNIMPLEMENTED\x10\x0c\x12\x1c\n\x18\x45RROR_KIND_ENGINE_FAILED\x10\r\x12\x1a\n\x16\x45RROR_KIND_UNAVAILABLE\x10\x0e\x12 \n\x1c\x45RROR_KIND_DEADLINE_EXCEEDED\x10\x0f\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sage.inference.v1.frame_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEDIA']._serialized_start=1276
-  _globals['_MEDIA']._serialized_end=1397
-  _globals['_ERRORKIND']._serialized_start=1400
-  _globals['_ERRORKIND']._serialized_end=1882
+  _globals['_MEDIA']._serialized_start=1430
+  _globals['_MEDIA']._serialized_end=1551
+  _globals['_ERRORKIND']._serialized_start=1554
+  _globals['_ERRORKIND']._serialized_end=2036
   _globals['_ATTEMPT']._serialized_start=85
   _globals['_ATTEMPT']._serialized_end=132
   _globals['_DISPATCH']._serialized_start=135
@@ -44,14 +44,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISPATCHBATCH']._serialized_end=432
   _globals['_ERRORDETAIL']._serialized_start=435
   _globals['_ERRORDETAIL']._serialized_end=629
-  _globals['_USAGE']._serialized_start=631
-  _globals['_USAGE']._serialized_end=711
-  _globals['_FRAMEHEAD']._serialized_start=714
-  _globals['_FRAMEHEAD']._serialized_end=901
-  _globals['_FRAMEEND']._serialized_start=903
-  _globals['_FRAMEEND']._serialized_end=1001
-  _globals['_FRAME']._serialized_start=1004
-  _globals['_FRAME']._serialized_end=1219
-  _globals['_FRAMEBATCH']._serialized_start=1221
-  _globals['_FRAMEBATCH']._serialized_end=1274
+  _globals['_ENGINETIME']._serialized_start=631
+  _globals['_ENGINETIME']._serialized_end=704
+  _globals['_USAGE']._serialized_start=707
+  _globals['_USAGE']._serialized_end=865
+  _globals['_FRAMEHEAD']._serialized_start=868
+  _globals['_FRAMEHEAD']._serialized_end=1055
+  _globals['_FRAMEEND']._serialized_start=1057
+  _globals['_FRAMEEND']._serialized_end=1155
+  _globals['_FRAME']._serialized_start=1158
+  _globals['_FRAME']._serialized_end=1373
+  _globals['_FRAMEBATCH']._serialized_start=1375
+  _globals['_FRAMEBATCH']._serialized_end=1428
 # @@protoc_insertion_point(module_scope)

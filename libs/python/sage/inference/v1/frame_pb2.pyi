@@ -108,15 +108,29 @@ class ErrorDetail(_message.Message):
     upstream_status: int
     def __init__(self, kind: _Optional[_Union[ErrorKind, str]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., param: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., retryable: _Optional[bool] = ..., upstream_body: _Optional[bytes] = ..., upstream_status: _Optional[int] = ...) -> None: ...
 
+class EngineTime(_message.Message):
+    __slots__ = ("queue_us", "tokenize_us", "inference_us")
+    QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    TOKENIZE_US_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_US_FIELD_NUMBER: _ClassVar[int]
+    queue_us: int
+    tokenize_us: int
+    inference_us: int
+    def __init__(self, queue_us: _Optional[int] = ..., tokenize_us: _Optional[int] = ..., inference_us: _Optional[int] = ...) -> None: ...
+
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens")
+    __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens", "truncated_inputs", "engine_time")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_TIME_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
-    def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+    truncated_inputs: int
+    engine_time: EngineTime
+    def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., truncated_inputs: _Optional[int] = ..., engine_time: _Optional[_Union[EngineTime, _Mapping]] = ...) -> None: ...
 
 class FrameHead(_message.Message):
     __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable")

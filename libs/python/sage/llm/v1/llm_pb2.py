@@ -27,13 +27,15 @@ from sage.inference.v1 import frame_pb2 as sage_dot_inference_dot_v1_dot_frame__
 from sage.inference.v1 import generation_pb2 as sage_dot_inference_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15sage/llm/v1/llm.proto\x12\x0bsage.llm.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\x1a\"sage/inference/v1/generation.proto\"\x8b\x01\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x08messages\x18\x02 \x03(\x0b\x32\x1e.sage.inference.v1.ChatMessage\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"o\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"m\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"s\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"\x14\n\x12ListEnginesRequest\"F\n\x13ListEnginesResponse\x12/\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState\"o\n\x15RegisterEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x17\n\x0fmax_concurrency\x18\x05 \x01(\r\"H\n\x16RegisterEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"K\n\x13RemoveEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\'\n\x14RemoveEngineResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\r2\x98\x03\n\nLlmService\x12=\n\x04\x43hat\x12\x18.sage.llm.v1.ChatRequest\x1a\x19.sage.llm.v1.ChatResponse0\x01\x12I\n\x08Generate\x12\x1c.sage.llm.v1.GenerateRequest\x1a\x1d.sage.llm.v1.GenerateResponse0\x01\x12P\n\x0bListEngines\x12\x1f.sage.llm.v1.ListEnginesRequest\x1a .sage.llm.v1.ListEnginesResponse\x12Y\n\x0eRegisterEngine\x12\".sage.llm.v1.RegisterEngineRequest\x1a#.sage.llm.v1.RegisterEngineResponse\x12S\n\x0cRemoveEngine\x12 .sage.llm.v1.RemoveEngineRequest\x1a!.sage.llm.v1.RemoveEngineResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15sage/llm/v1/llm.proto\x12\x0bsage.llm.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\x1a\"sage/inference/v1/generation.proto\"\x8b\x01\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x08messages\x18\x02 \x03(\x0b\x32\x1e.sage.inference.v1.ChatMessage\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"o\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"m\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"s\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"\x14\n\x12ListEnginesRequest\"F\n\x13ListEnginesResponse\x12/\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState\"~\n\x15RegisterEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x17\n\x0fmax_concurrency\x18\x05 \x01(\r\x12\r\n\x05kinds\x18\x06 \x03(\t\"H\n\x16RegisterEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"K\n\x13RemoveEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\'\n\x14RemoveEngineResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\r\"\xda\x02\n\x12StartEngineRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x11\n\targuments\x18\x05 \x03(\t\x12\x45\n\x0b\x65nvironment\x18\x06 \x03(\x0b\x32\x30.sage.llm.v1.StartEngineRequest.EnvironmentEntry\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0c\n\x04port\x18\x08 \x01(\r\x12\x0c\n\x04pool\x18\t \x01(\t\x12\x17\n\x0fmax_concurrency\x18\n \x01(\r\x12\x19\n\x11skip_memory_check\x18\x0b \x01(\x08\x12\r\n\x05kinds\x18\x0c \x03(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13StartEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"L\n\x14RestartEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"X\n\x15RestartEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x0f\n\x07\x61\x62orted\x18\x02 \x01(\r\"E\n\x11\x45ngineLogsRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"#\n\x12\x45ngineLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t2\x93\x05\n\nLlmService\x12=\n\x04\x43hat\x12\x18.sage.llm.v1.ChatRequest\x1a\x19.sage.llm.v1.ChatResponse0\x01\x12I\n\x08Generate\x12\x1c.sage.llm.v1.GenerateRequest\x1a\x1d.sage.llm.v1.GenerateResponse0\x01\x12P\n\x0bListEngines\x12\x1f.sage.llm.v1.ListEnginesRequest\x1a .sage.llm.v1.ListEnginesResponse\x12Y\n\x0eRegisterEngine\x12\".sage.llm.v1.RegisterEngineRequest\x1a#.sage.llm.v1.RegisterEngineResponse\x12P\n\x0bStartEngine\x12\x1f.sage.llm.v1.StartEngineRequest\x1a .sage.llm.v1.StartEngineResponse\x12V\n\rRestartEngine\x12!.sage.llm.v1.RestartEngineRequest\x1a\".sage.llm.v1.RestartEngineResponse\x12S\n\x0cRemoveEngine\x12 .sage.llm.v1.RemoveEngineRequest\x1a!.sage.llm.v1.RemoveEngineResponse\x12O\n\nEngineLogs\x12\x1e.sage.llm.v1.EngineLogsRequest\x1a\x1f.sage.llm.v1.EngineLogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sage.llm.v1.llm_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._loaded_options = None
+  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_options = b'8\001'
   _globals['_CHATREQUEST']._serialized_start=138
   _globals['_CHATREQUEST']._serialized_end=277
   _globals['_CHATRESPONSE']._serialized_start=279
@@ -47,13 +49,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENGINESRESPONSE']._serialized_start=642
   _globals['_LISTENGINESRESPONSE']._serialized_end=712
   _globals['_REGISTERENGINEREQUEST']._serialized_start=714
-  _globals['_REGISTERENGINEREQUEST']._serialized_end=825
-  _globals['_REGISTERENGINERESPONSE']._serialized_start=827
-  _globals['_REGISTERENGINERESPONSE']._serialized_end=899
-  _globals['_REMOVEENGINEREQUEST']._serialized_start=901
-  _globals['_REMOVEENGINEREQUEST']._serialized_end=976
-  _globals['_REMOVEENGINERESPONSE']._serialized_start=978
-  _globals['_REMOVEENGINERESPONSE']._serialized_end=1017
-  _globals['_LLMSERVICE']._serialized_start=1020
-  _globals['_LLMSERVICE']._serialized_end=1428
+  _globals['_REGISTERENGINEREQUEST']._serialized_end=840
+  _globals['_REGISTERENGINERESPONSE']._serialized_start=842
+  _globals['_REGISTERENGINERESPONSE']._serialized_end=914
+  _globals['_REMOVEENGINEREQUEST']._serialized_start=916
+  _globals['_REMOVEENGINEREQUEST']._serialized_end=991
+  _globals['_REMOVEENGINERESPONSE']._serialized_start=993
+  _globals['_REMOVEENGINERESPONSE']._serialized_end=1032
+  _globals['_STARTENGINEREQUEST']._serialized_start=1035
+  _globals['_STARTENGINEREQUEST']._serialized_end=1381
+  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_start=1331
+  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_end=1381
+  _globals['_STARTENGINERESPONSE']._serialized_start=1383
+  _globals['_STARTENGINERESPONSE']._serialized_end=1452
+  _globals['_RESTARTENGINEREQUEST']._serialized_start=1454
+  _globals['_RESTARTENGINEREQUEST']._serialized_end=1530
+  _globals['_RESTARTENGINERESPONSE']._serialized_start=1532
+  _globals['_RESTARTENGINERESPONSE']._serialized_end=1620
+  _globals['_ENGINELOGSREQUEST']._serialized_start=1622
+  _globals['_ENGINELOGSREQUEST']._serialized_end=1691
+  _globals['_ENGINELOGSRESPONSE']._serialized_start=1693
+  _globals['_ENGINELOGSRESPONSE']._serialized_end=1728
+  _globals['_LLMSERVICE']._serialized_start=1731
+  _globals['_LLMSERVICE']._serialized_end=2390
 # @@protoc_insertion_point(module_scope)

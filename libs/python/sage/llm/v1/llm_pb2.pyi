@@ -64,18 +64,20 @@ class ListEnginesResponse(_message.Message):
     def __init__(self, engines: _Optional[_Iterable[_Union[_engine_pb2.EngineState, _Mapping]]] = ...) -> None: ...
 
 class RegisterEngineRequest(_message.Message):
-    __slots__ = ("engine_id", "url", "api_key", "pool", "max_concurrency")
+    __slots__ = ("engine_id", "url", "api_key", "pool", "max_concurrency", "kinds")
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     MAX_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
     engine_id: str
     url: str
     api_key: str
     pool: str
     max_concurrency: int
-    def __init__(self, engine_id: _Optional[str] = ..., url: _Optional[str] = ..., api_key: _Optional[str] = ..., pool: _Optional[str] = ..., max_concurrency: _Optional[int] = ...) -> None: ...
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, engine_id: _Optional[str] = ..., url: _Optional[str] = ..., api_key: _Optional[str] = ..., pool: _Optional[str] = ..., max_concurrency: _Optional[int] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterEngineResponse(_message.Message):
     __slots__ = ("engine",)
@@ -98,3 +100,78 @@ class RemoveEngineResponse(_message.Message):
     ABORTED_FIELD_NUMBER: _ClassVar[int]
     aborted: int
     def __init__(self, aborted: _Optional[int] = ...) -> None: ...
+
+class StartEngineRequest(_message.Message):
+    __slots__ = ("model", "name", "served_model_name", "aliases", "arguments", "environment", "device", "port", "pool", "max_concurrency", "skip_memory_check", "kinds")
+    class EnvironmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SERVED_MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    SKIP_MEMORY_CHECK_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    name: str
+    served_model_name: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    arguments: _containers.RepeatedScalarFieldContainer[str]
+    environment: _containers.ScalarMap[str, str]
+    device: str
+    port: int
+    pool: str
+    max_concurrency: int
+    skip_memory_check: bool
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., name: _Optional[str] = ..., served_model_name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., arguments: _Optional[_Iterable[str]] = ..., environment: _Optional[_Mapping[str, str]] = ..., device: _Optional[str] = ..., port: _Optional[int] = ..., pool: _Optional[str] = ..., max_concurrency: _Optional[int] = ..., skip_memory_check: _Optional[bool] = ..., kinds: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StartEngineResponse(_message.Message):
+    __slots__ = ("engine",)
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    engine: _engine_pb2.EngineState
+    def __init__(self, engine: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ...) -> None: ...
+
+class RestartEngineRequest(_message.Message):
+    __slots__ = ("engine_id", "drain", "timeout_ms")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    drain: bool
+    timeout_ms: int
+    def __init__(self, engine_id: _Optional[str] = ..., drain: _Optional[bool] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class RestartEngineResponse(_message.Message):
+    __slots__ = ("engine", "aborted")
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ABORTED_FIELD_NUMBER: _ClassVar[int]
+    engine: _engine_pb2.EngineState
+    aborted: int
+    def __init__(self, engine: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ..., aborted: _Optional[int] = ...) -> None: ...
+
+class EngineLogsRequest(_message.Message):
+    __slots__ = ("engine_id", "lines", "follow")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    lines: int
+    follow: bool
+    def __init__(self, engine_id: _Optional[str] = ..., lines: _Optional[int] = ..., follow: _Optional[bool] = ...) -> None: ...
+
+class EngineLogsResponse(_message.Message):
+    __slots__ = ("lines",)
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, lines: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -55,10 +55,25 @@ class LlmServiceStub:
                 request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.RegisterEngineRequest.SerializeToString,
                 response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.RegisterEngineResponse.FromString,
                 _registered_method=True)
+        self.StartEngine = channel.unary_unary(
+                '/sage.llm.v1.LlmService/StartEngine',
+                request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.StartEngineRequest.SerializeToString,
+                response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.StartEngineResponse.FromString,
+                _registered_method=True)
+        self.RestartEngine = channel.unary_unary(
+                '/sage.llm.v1.LlmService/RestartEngine',
+                request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.RestartEngineRequest.SerializeToString,
+                response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.RestartEngineResponse.FromString,
+                _registered_method=True)
         self.RemoveEngine = channel.unary_unary(
                 '/sage.llm.v1.LlmService/RemoveEngine',
                 request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.RemoveEngineRequest.SerializeToString,
                 response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.RemoveEngineResponse.FromString,
+                _registered_method=True)
+        self.EngineLogs = channel.unary_stream(
+                '/sage.llm.v1.LlmService/EngineLogs',
+                request_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsRequest.SerializeToString,
+                response_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsResponse.FromString,
                 _registered_method=True)
 
 
@@ -94,8 +109,30 @@ class LlmServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartEngine(self, request, context):
+        """StartEngine has vLLM load a model. It returns when the server is being started; the engine's phase and reason say how
+        far it is. ALREADY_EXISTS when the name is taken, FAILED_PRECONDITION when the machine has no room for the model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestartEngine(self, request, context):
+        """RestartEngine ends an engine, after its work has ended if asked to drain, and starts it anew under another id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveEngine(self, request, context):
-        """RemoveEngine removes an engine, after its work has ended if asked to drain.
+        """RemoveEngine removes an engine, after its work has ended if asked to drain. A server that SAGE started for it ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EngineLogs(self, request, context):
+        """EngineLogs sends what the server of an engine has written, and with follow what it writes from now on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,10 +161,25 @@ def add_LlmServiceServicer_to_server(servicer, server):
                     request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.RegisterEngineRequest.FromString,
                     response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.RegisterEngineResponse.SerializeToString,
             ),
+            'StartEngine': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartEngine,
+                    request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.StartEngineRequest.FromString,
+                    response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.StartEngineResponse.SerializeToString,
+            ),
+            'RestartEngine': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestartEngine,
+                    request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.RestartEngineRequest.FromString,
+                    response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.RestartEngineResponse.SerializeToString,
+            ),
             'RemoveEngine': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveEngine,
                     request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.RemoveEngineRequest.FromString,
                     response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.RemoveEngineResponse.SerializeToString,
+            ),
+            'EngineLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.EngineLogs,
+                    request_deserializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsRequest.FromString,
+                    response_serializer=sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -250,6 +302,60 @@ class LlmService:
             _registered_method=True)
 
     @staticmethod
+    def StartEngine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.llm.v1.LlmService/StartEngine',
+            sage_dot_llm_dot_v1_dot_llm__pb2.StartEngineRequest.SerializeToString,
+            sage_dot_llm_dot_v1_dot_llm__pb2.StartEngineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestartEngine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.llm.v1.LlmService/RestartEngine',
+            sage_dot_llm_dot_v1_dot_llm__pb2.RestartEngineRequest.SerializeToString,
+            sage_dot_llm_dot_v1_dot_llm__pb2.RestartEngineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RemoveEngine(request,
             target,
             options=(),
@@ -266,6 +372,33 @@ class LlmService:
             '/sage.llm.v1.LlmService/RemoveEngine',
             sage_dot_llm_dot_v1_dot_llm__pb2.RemoveEngineRequest.SerializeToString,
             sage_dot_llm_dot_v1_dot_llm__pb2.RemoveEngineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EngineLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sage.llm.v1.LlmService/EngineLogs',
+            sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsRequest.SerializeToString,
+            sage_dot_llm_dot_v1_dot_llm__pb2.EngineLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,180 @@
+"""What the mesh does with embeddings, measured at its HTTP port."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import uvloop
+
+from sage_benchmark.embed.embedding_load import EmbeddingAnswer, bodies_of, send_all
+from sage_benchmark.embed.texts import mixed_texts, short_texts
+from sage_benchmark.http_load import percentile
+
+Vectors = npt.NDArray[np.float32]
+TEXTS_PER_REQUEST = 32
+# As many as an application with a pool of connections has on the way.
+SINGLE_CONNECTIONS = 256
+BULK_TEXTS_PER_REQUEST = 512
+BULK_CONNECTIONS = 4
+BULK_HEADERS = (("x-request-priority", "background"),)
+DUPLICATES = 64
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A mesh to measure.
+
+    Attributes:
+        url: of the gateway.
+        metrics_url: of the executor's metrics.
+        model: name to ask for.
+    """
+
+    url: str
+    metrics_url: str
+    model: str
+
+
+def rate_of_requests(mesh: Mesh, texts: Sequence[str]) -> float:
+    """Texts a second as requests of 32, all on the way at once."""
+    bodies = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
+    load = uvloop.run(send_all(mesh.url, bodies, concurrency=len(bodies)))
+    return len(texts) / load.seconds
+
+
+def rate_of_singles(mesh: Mesh, texts: Sequence[str]) -> float:
+    """Texts a second as requests of one text each, over many connections."""
+    load = uvloop.run(send_all(mesh.url, bodies_of(texts, mesh.model, 1), concurrency=SINGLE_CONNECTIONS))
+    return len(texts) / load.seconds
+
+
+def embed(mesh: Mesh, texts: Sequence[str]) -> Vectors:
+    """The vectors of texts, shape (n, d)."""
+    bodies = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
+    load = uvloop.run(send_all(mesh.url, bodies, concurrency=8, keep_bodies=True))
+    rows = [
+        np.frombuffer(base64.b64decode(row["embedding"]), dtype="<f4")
+        for answer in load.answers
+        for row in orjson.loads(answer.body)["data"]
+    ]
+    return np.array(rows, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class IdleLatency:
+    """Milliseconds of single short texts on an idle system, p50 each: end to end, and inference by the executor."""
+
+    end_to_end_p50_ms: float
+    inference_p50_ms: float
+    added_p50_ms: float
+
+
+def idle_latency(mesh: Mesh, count: int, seed: int) -> IdleLatency:
+    """One short text after another."""
+    bodies = bodies_of(short_texts(count + 20, seed), mesh.model, 1)
+    load = uvloop.run(send_all(mesh.url, bodies, concurrency=1))
+    answers = load.answers[20:]
+    whole = [answer.seconds * 1e3 for answer in answers]
+    inference = [_inference_ms(answer) for answer in answers]
+    added = [a - b for a, b in zip(whole, inference, strict=True)]
+    return IdleLatency(percentile(whole, 0.5), percentile(inference, 0.5), percentile(added, 0.5))
+
+
+def _inference_ms(answer: EmbeddingAnswer) -> float:
+    return int(answer.headers["x-sage-inference-us"]) / 1e3
+
+
+def computed_of_duplicates(mesh: Mesh, seed: int) -> float:
+    """How often the executor computes one text that 64 requests ask for at the same time."""
+    texts = mixed_texts(2 * TEXTS_PER_REQUEST, seed)
+    blocking = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
+    same = bodies_of(["the one text that everybody wants " * 20] * DUPLICATES, mesh.model, 1)
+    before = _computed_texts(mesh)
+
+    async def run() -> None:
+        # The streams are busy while the duplicates arrive, so that these are in flight together.
+        blockers = asyncio.create_task(send_all(mesh.url, blocking, concurrency=len(blocking)))
+        await send_all(mesh.url, same, concurrency=DUPLICATES)
+        await blockers
+
+    uvloop.run(run())
+    return _computed_texts(mesh) - before - len(texts)
+
+
+def _computed_texts(mesh: Mesh) -> float:
+    with urllib.request.urlopen(mesh.metrics_url, timeout=10) as response:
+        text = response.read().decode()
+    found = re.search(r"^sage_embed_batch_texts_sum (\S+)$", text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"{mesh.metrics_url} has no sage_embed_batch_texts_sum")
+    return float(found.group(1))
+
+
+@dataclass(frozen=True)
+class BulkInterference:
+    """Interactive latency in milliseconds alone and while a bulk job runs.
+
+    Attributes:
+        bulk_texts: texts of the job that were answered meanwhile.
+        bulk_texts_per_second: their rate.
+    """
+
+    alone_p50_ms: float
+    alone_p99_ms: float
+    beside_p50_ms: float
+    beside_p99_ms: float
+    requests: int
+    bulk_texts: int
+    bulk_texts_per_second: float
+    alone_ms: tuple[float, ...]
+    beside_ms: tuple[float, ...]
+
+
+def bulk_interference(mesh: Mesh, requests: int, bulk_texts: int, seed: int) -> BulkInterference:
+    """Single short texts, 20 ms apart, first alone and then beside a job of ``bulk_texts`` texts.
+
+    The job is given up once the interactive requests are done, unless it was done before; then the figure would be of
+    an idle system.
+
+    Raises:
+        RuntimeError: the job was done before the interactive requests.
+    """
+    alone_bodies = bodies_of(short_texts(requests, seed), mesh.model, 1)
+    beside_bodies = bodies_of(short_texts(requests, seed + 1), mesh.model, 1)
+    bulk_bodies = bodies_of(mixed_texts(bulk_texts, seed + 2), mesh.model, BULK_TEXTS_PER_REQUEST)
+
+    async def run() -> BulkInterference:
+        alone = await send_all(mesh.url, alone_bodies, concurrency=1, pause_seconds=0.02)
+        stop = asyncio.Event()
+        job = asyncio.create_task(
+            send_all(mesh.url, bulk_bodies, concurrency=BULK_CONNECTIONS, headers=BULK_HEADERS, stop=stop)
+        )
+        await asyncio.sleep(1.0)  # until the job fills the streams
+        beside = await send_all(mesh.url, beside_bodies, concurrency=1, pause_seconds=0.02)
+        if job.done():
+            raise RuntimeError(f"the job of {bulk_texts} texts ended before the interactive requests; give it more")
+        stop.set()
+        bulk = await job
+        first, second = ([answer.seconds * 1e3 for answer in load.answers] for load in (alone, beside))
+        answered = len(bulk.answers) * BULK_TEXTS_PER_REQUEST
+        return BulkInterference(
+            percentile(first, 0.5),
+            percentile(first, 0.99),
+            percentile(second, 0.5),
+            percentile(second, 0.99),
+            requests,
+            min(answered, bulk_texts),
+            min(answered, bulk_texts) / bulk.seconds,
+            tuple(first),
+            tuple(second),
+        )
+
+    return uvloop.run(run())

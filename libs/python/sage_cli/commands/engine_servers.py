@@ -1,0 +1,190 @@
+"""``sage engine start|stop|restart|logs``: the servers that SAGE runs itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sage_client.management.mesh_management import MeshManagement
+    from sage_client.management.results import EngineRemoval, EngineRestart, EngineStart, EngineView
+
+EngineId = Annotated[str, typer.Argument(metavar="ENGINE", help="Id or name; `sage engine list` shows them.")]
+Drain = Annotated[bool, typer.Option("--drain/--no-drain", help="Let its requests end first.")]
+Timeout = Annotated[float, typer.Option(min=0.001, max=3600, help="Longest wait for that, in seconds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option("--arg", help="Argument of vLLM's server, e.g. --arg=--max-model-len=8192; may be repeated."),
+]
+Variables = Annotated[
+    list[str] | None, typer.Option("--env", help="NAME=VALUE for vLLM; kept with the engine, so no secrets.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cpu:0-3 (cores), cuda, cuda:0,1 (GPUs). Left out, chosen.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is ready, or at once.")]
+MemoryCheck = Annotated[
+    bool, typer.Option("--memory-check/--no-memory-check", help="Refuse what memory has no room for.")
+]
+POLL_SECONDS = 0.3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(start)
+    app.command()(stop)
+    app.command()(restart)
+    app.command()(logs)
+
+
+def start(
+    model: Annotated[str, typer.Argument(help="Name on the hub, or a folder on the coordinator's machine.")] = "",
+    name: Annotated[str, typer.Option(help="Name; its id is this and a tail. Left out, the model's.")] = "",
+    served_model_name: Annotated[str, typer.Option(help="What callers call the model. Left out, its last part.")] = "",
+    alias: Annotated[list[str] | None, typer.Option(help="Further name for the model; may be repeated.")] = None,
+    arg: Arguments = None,
+    env: Variables = None,
+    device: Device = "",
+    preset: Annotated[str, typer.Option(help="Preset or a file of one; `sage engine preset list`.")] = "",
+    pool: Annotated[str, typer.Option(help="Pool to join; left out, the default one.")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its HTTP port; 0: a free one.")] = 0,
+    max_concurrency: Annotated[int, typer.Option(min=0, help="Requests outstanding at once; 0: the default.")] = 0,
+    memory_check: MemoryCheck = True,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Have vLLM load a model, and wait until it answers. It comes back after a restart of the mesh, until stopped."""
+    from sage_client.presets.preset import EnginePreset, named_or_file
+
+    chosen = named_or_file(preset) if preset else EnginePreset()
+    order = chosen.start(
+        model=model,
+        name=name,
+        served_model_name=served_model_name,
+        aliases=tuple(alias or ()),
+        arguments=tuple(arg or ()),
+        environment=dict(_variable(item) for item in env or ()),
+        device=device,
+        pool=pool,
+        port=port,
+        max_concurrency=max_concurrency,
+        memory_check=memory_check,
+    )
+    start_engine(order, wait=wait, as_json=as_json)
+
+
+def start_engine(order: EngineStart, *, wait: bool, as_json: bool) -> None:
+    """Give the order, and show how far the engine is until it answers or is given up."""
+    from sage_cli.running import run
+
+    _show(run(_start(order, wait)), as_json)
+
+
+def stop(engine: EngineId, drain: Drain = True, timeout: Timeout = 30.0, as_json: AsJson = False) -> None:
+    """Stop an engine for good, when its requests have ended or at the time-out. Its server ends with it."""
+    from sage_cli.json_output import print_json
+    from sage_cli.running import run
+
+    removal = run(_stop(engine, drain, timeout))
+    if as_json:
+        print_json(removal)
+        return
+    typer.echo(f"{removal.engine_id} stopped; {removal.aborted} requests aborted")
+
+
+def restart(
+    engine: EngineId, drain: Drain = True, timeout: Timeout = 30.0, wait: Wait = True, as_json: AsJson = False
+) -> None:
+    """Stop an engine and start it anew, also one that was given up. It gets a new id."""
+    from sage_cli.running import run
+
+    _show(run(_restart(engine, drain, timeout, wait)), as_json)
+
+
+def logs(
+    engine: EngineId,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines to show; 0: all.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+) -> None:
+    """Show what an engine's server wrote."""
+    from sage_cli.running import run
+
+    run(_logs(engine, lines, follow))
+
+
+def _variable(item: str) -> tuple[str, str]:
+    from sage_common.errors import InvalidRequestError
+
+    name, equals, value = item.partition("=")
+    if not equals or not name:
+        raise InvalidRequestError(f"--env {item!r}: write it as NAME=VALUE", param="env")
+    return name, value
+
+
+def _show(engine: EngineView, as_json: bool) -> None:
+    from sage_cli.json_output import print_json
+
+    if as_json:
+        print_json(engine)
+        return
+    typer.echo(engine.engine_id)
+    typer.echo(f"{engine.phase}: {engine.reason}" if engine.reason else f"{engine.phase} at {engine.url}", err=True)
+
+
+async def _start(order: EngineStart, wait: bool) -> EngineView:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        engine = await mesh.start_engine(order)
+        return await _until_ready(mesh, engine) if wait else engine
+
+
+async def _restart(engine_id: str, drain: bool, timeout_seconds: float, wait: bool) -> EngineView:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        done: EngineRestart = await mesh.restart_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
+        return await _until_ready(mesh, done.engine) if wait else done.engine
+
+
+async def _until_ready(mesh: MeshManagement, engine: EngineView) -> EngineView:
+    """Show the engine's reasons until it is ready. Raises UnavailableError when it is given up, or gone."""
+    import asyncio
+
+    from sage_cli.consoles import notes
+    from sage_common.errors import UnavailableError
+
+    console = notes()
+    said = ""
+    seen = False
+    with console.status(engine.reason or engine.phase) as status:
+        while True:
+            found = {one.engine_id: one for one in await mesh.engines()}.get(engine.engine_id)
+            seen = seen or found is not None
+            if found is not None and found.phase == "ready":
+                return found
+            if seen and found is None:
+                raise UnavailableError(f"{engine.engine_id} is gone; `sage engine list` shows what is there")
+            if found is not None and found.reason.startswith("given up"):
+                raise UnavailableError(f"{engine.engine_id}: {found.reason}", code="engine_given_up")
+            if found is not None and found.reason and found.reason != said:
+                said = found.reason
+                status.update(said.splitlines()[0])
+                if not console.is_terminal:
+                    console.print(said, markup=False)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _stop(engine_id: str, drain: bool, timeout_seconds: float) -> EngineRemoval:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        return await mesh.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
+
+
+async def _logs(engine_id: str, lines: int, follow: bool) -> None:
+    from sage_cli.operator_target import management
+
+    async with management() as mesh:
+        async for line in mesh.engine_logs(engine_id, lines=lines, follow=follow):
+            typer.echo(line)

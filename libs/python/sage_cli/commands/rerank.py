@@ -1,0 +1,42 @@
+"""``sage rerank``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(rerank)
+
+
+def rerank(
+    query: Annotated[str, typer.Argument(help="What is looked for.")],
+    documents: Annotated[list[str], typer.Argument(help="Documents; `-` reads one from each line of stdin.")],
+    model: Annotated[str | None, typer.Option(help="Model; left out, the mesh's own choice.")] = None,
+    top_n: Annotated[int | None, typer.Option("--top", "-n", min=1, help="Only the best so many.")] = None,
+    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+) -> None:
+    """Order documents by their relevance to a query, the most relevant first."""
+    from sage_cli.running import run
+
+    run(_rerank(query, documents, model, top_n, url))
+
+
+async def _rerank(query: str, documents: list[str], model: str | None, top_n: int | None, url: str | None) -> None:
+    import sys
+
+    from sage_cli.target import client_target
+    from sage_client.client import AsyncUnifiedInferenceClient
+    from sage_common.errors import InvalidRequestError
+
+    if documents == ["-"]:
+        documents = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        if not documents:
+            raise InvalidRequestError("the standard input has no line with text")
+    async with await AsyncUnifiedInferenceClient.create(client_target(url)) as client:
+        result = await client.rerank(query, documents, model, top_n)
+    for document in result.results:
+        typer.echo(f"{document.relevance_score:.4f}  {documents[document.index]}")

@@ -1,0 +1,1 @@
+"""Ready-made ways to run vLLM: ``sage engine preset list``."""

@@ -1,0 +1,64 @@
+"""Many requests over one gRPC stream: answered as they become ready, held back when too many are open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from sage.embedding.v1 import embedding_pb2
+from sage_common.errors import InternalError, SageError
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_mesh.wire import error_to_wire
+
+log = get_logger(__name__)
+
+# Enough to keep every stream of the executor in full batches, and a bound on what a sender can pile up here.
+MAX_OPEN = 256
+
+Answer = Callable[[embedding_pb2.EmbedRequest], Awaitable[embedding_pb2.EmbedResponse]]
+
+
+async def answer_stream(
+    requests: AsyncIterator[embedding_pb2.EmbedStreamRequest], answer: Answer, max_open: int = MAX_OPEN
+) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
+    """Answer the requests of a stream, each when it is ready.
+
+    A request counts as open until its answer has been taken, so that a caller who does not read is not sent to either.
+    """
+    room = asyncio.Semaphore(max_open)
+    ready: asyncio.Queue[embedding_pb2.EmbedStreamResponse | None] = asyncio.Queue()
+    running: set[asyncio.Task[None]] = set()
+
+    async def run(request: embedding_pb2.EmbedStreamRequest) -> None:
+        response = embedding_pb2.EmbedStreamResponse(id=request.id)
+        try:
+            response.response.CopyFrom(await answer(request.request))
+        except SageError as error:
+            response.error.CopyFrom(error_to_wire(error))
+        except Exception as error:
+            log.exception("a request of a stream failed", id=request.id)
+            failure = InternalError(f"the request failed: {type(error).__name__}: {error}")
+            response.error.CopyFrom(error_to_wire(failure))
+        ready.put_nowait(response)
+
+    async def read() -> None:
+        try:
+            async for request in requests:
+                await room.acquire()
+                task = asyncio.create_task(run(request))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            while running:
+                await asyncio.wait(running)
+        finally:
+            ready.put_nowait(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (response := await ready.get()) is not None:
+            yield response
+            room.release()
+        await reader
+    finally:
+        await end_tasks(reader, *running)

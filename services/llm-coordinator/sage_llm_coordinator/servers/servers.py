@@ -1,0 +1,271 @@
+"""The servers of this coordinator: where each runs and with what, its start, its record, its adoption."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+from nats.errors import Error as NatsError
+
+from sage_common import paths
+from sage_common.errors import ConflictError, SageError, UnavailableError
+from sage_common.logging import get_logger
+from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
+from sage_llm_coordinator.servers.devices import DeviceWish, Gpu, choose_gpus, list_gpus, read_wish
+from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
+from sage_llm_coordinator.servers.memory_need import (
+    check_gpus,
+    check_main_memory,
+    cpu_kv_bytes,
+    cpu_need,
+    gpu_need,
+)
+from sage_llm_coordinator.servers.model_files import find_model
+from sage_llm_coordinator.servers.ports import HOST, choose_port
+from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
+from sage_llm_coordinator.servers.server_log import log_size
+from sage_llm_coordinator.servers.vllm_command import VllmCommand
+from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options
+from sage_platform.subjects import token
+from sage_platform.supervision.guarded_process import GuardedProcess, socket_path
+from sage_platform.supervision.guarded_sweep import kill_marked
+
+log = get_logger(__name__)
+
+LOGS_KEPT = 50
+
+
+class RecordStore(Protocol):
+    """Where the records of servers are; ``ServerRecords`` keeps them in KV."""
+
+    async def create(self, record: ServerRecord) -> KeptRecord: ...
+    async def claim(self, kept: KeptRecord, owner: str) -> KeptRecord: ...
+    async def delete(self, kept: KeptRecord) -> None: ...
+    async def all(self) -> list[KeptRecord]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What a server gets of the machine.
+
+    Attributes:
+        environment: variables that put it there.
+        arguments: of the engine, and those that put it there.
+        memory_bytes: main memory that it is expected to take.
+    """
+
+    port: int
+    devices: tuple[str, ...]
+    environment: Mapping[str, str]
+    arguments: tuple[str, ...]
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldServer:
+    """A server that this coordinator owns.
+
+    Attributes:
+        adopted: whether another coordinator started it.
+    """
+
+    kept: KeptRecord
+    process: GuardedProcess
+    adopted: bool = False
+
+    @property
+    def url(self) -> str:
+        """Base URL of its API."""
+        return f"http://{HOST}:{self.kept.record.port}/v1"
+
+
+class Servers:
+    """Starts servers and takes them over.
+
+    Args:
+        owner: executor id of this coordinator.
+        host: this machine, see ``host_id``.
+    """
+
+    def __init__(self, settings: LlmCoordinatorSettings, records: RecordStore, owner: str, host: str) -> None:
+        self._settings = settings
+        self._records = records
+        self._owner = owner
+        self.host = host
+        # Of two starts at once the second must see the first one's port, GPUs and memory.
+        self._placing = asyncio.Lock()
+        self._starting: dict[str, int] = {}
+
+    async def place(self, engine: EngineSettings) -> Placement:
+        """Find port, devices and memory for a server.
+
+        Raises:
+            UnprocessableError: the machine has no room for it; the message has the figures and the way out.
+            InvalidRequestError: the settings name a device or a number that is none.
+        """
+        wish = read_wish(engine.device)
+        options = read_options(engine.arguments, engine.environment)
+        here = [kept.record for kept in await self._all() if kept.record.host == self.host]
+        gpus = choose_gpus(wish, options.gpu_count, await list_gpus(), {d for record in here for d in record.devices})
+        port = choose_port(engine.port, self._settings.vllm_ports, {record.port for record in here})
+        model = await asyncio.to_thread(find_model, engine.model)
+        if model is None and engine.check_memory:
+            log.info("the model is not on this machine yet, so its size is not known", model=engine.model)
+        if gpus:
+            if engine.check_memory:
+                check_gpus(gpu_need(model, options), gpus, options)
+            return Placement(port, tuple(gpu.index for gpu in gpus), *_on_gpus(engine, gpus), memory_bytes=0)
+        available, starting = available_bytes(), sum(self._starting.values())
+        kv_bytes = options.kv_bytes or cpu_kv_bytes(model, options, available - starting)
+        if options.gpu_memory_utilization is not None:
+            kv_bytes = int(options.gpu_memory_utilization * total_bytes())
+        need = cpu_need(model, options, kv_bytes)
+        if engine.check_memory:
+            check_main_memory(need, available, starting)
+        return Placement(port, (), _on_cpu(wish, options, kv_bytes), engine.arguments, need.total)
+
+    async def start(
+        self, engine: EngineSettings, command: VllmCommand, *, engine_id: str, name: str, origin: str
+    ) -> HeldServer:
+        """Start a server. It counts as starting, and its memory as still to be taken, until ``settled``.
+
+        Raises:
+            UnprocessableError: see ``place``.
+            UnavailableError: NATS does not answer, or the server could not be started.
+        """
+        async with self._placing:
+            placement = await self.place(engine)
+            server_id = uuid4().hex[:16]
+            log_path = log_file(engine_id)
+            record = ServerRecord(
+                server_id=server_id,
+                name=name,
+                origin=origin,
+                host=self.host,
+                owner=self._owner,
+                port=placement.port,
+                socket=str(socket_path(server_id)),
+                log_file=str(log_path),
+                engine=engine.model_dump(mode="json", exclude={"api_key"}),
+                devices=placement.devices,
+                memory_bytes=placement.memory_bytes,
+                log_start=log_size(log_path),
+            )
+            kept = await self._written(record)
+            self._starting[server_id] = placement.memory_bytes
+        placed = replace(
+            command, arguments=placement.arguments, environment={**command.environment, **placement.environment}
+        )
+        line = placed.line(placement.port)
+        log.info("starting vLLM", engine=engine_id, port=placement.port, gpus=placement.devices, command=" ".join(line))
+        try:
+            process = await GuardedProcess.start(
+                line,
+                placed.full_environment(),
+                socket=Path(record.socket),
+                home=paths.state_dir(),
+                log_file=Path(record.log_file),
+                epoch=kept.epoch,
+                orphan_seconds=self._settings.orphan_seconds,
+            )
+        except (OSError, SageError) as error:
+            await self._deleted(kept)
+            self._starting.pop(server_id, None)
+            raise UnavailableError(f"vLLM could not be started: {error}") from None
+        return HeldServer(kept, process)
+
+    def settled(self, held: HeldServer) -> None:
+        """The server has taken its memory, or has ended."""
+        self._starting.pop(held.kept.record.server_id, None)
+
+    async def adopt(self, kept: KeptRecord, *, force: bool = False) -> HeldServer:
+        """Take over a server of a coordinator that is gone.
+
+        Raises:
+            ConflictError: another coordinator has it.
+            UnavailableError: the server is gone; so is its record then.
+        """
+        socket = Path(kept.record.socket)
+        if not force and await GuardedProcess.is_owned(socket):
+            raise ConflictError(f"the server {kept.record.server_id} has an owner that lives", code="server_owned")
+        claimed = await self._records.claim(kept, self._owner)
+        try:
+            process = await GuardedProcess.adopt(socket, claimed.epoch, force=force)
+        except UnavailableError:
+            # Its guardian may have been killed with its owner, and has then ended no more than its first process.
+            await asyncio.to_thread(kill_marked, str(socket))
+            await self._deleted(claimed)
+            raise
+        return HeldServer(claimed, process, adopted=True)
+
+    async def ended(self, held: HeldServer) -> None:
+        """Forget a server that has ended."""
+        self.settled(held)
+        await self._deleted(held.kept)
+
+    async def forget(self, kept: KeptRecord) -> None:
+        """Forget a server that cannot run any more."""
+        await self._deleted(kept)
+
+    async def records(self) -> list[KeptRecord]:
+        """The records of every machine's servers. Raises nats' Error or asyncio.TimeoutError."""
+        return await self._records.all()
+
+    async def _all(self) -> list[KeptRecord]:
+        try:
+            return await self._records.all()
+        except (NatsError, asyncio.TimeoutError) as error:
+            raise _no_nats(error) from None
+
+    async def _written(self, record: ServerRecord) -> KeptRecord:
+        try:
+            return await self._records.create(record)
+        except (NatsError, asyncio.TimeoutError) as error:
+            raise _no_nats(error) from None
+
+    async def _deleted(self, kept: KeptRecord) -> None:
+        try:
+            await self._records.delete(kept)
+        except (NatsError, asyncio.TimeoutError) as error:
+            # Whoever looks at it next finds no guardian and deletes it.
+            log.warning("record of a server not deleted", server=kept.record.server_id, error=str(error) or repr(error))
+
+
+def log_file(engine_id: str) -> Path:
+    """The log file of an engine's servers; the oldest of those that are kept too many are removed."""
+    directory = paths.private_dir(paths.log_dir() / "engines")
+    logs = sorted(directory.glob("*.log*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in logs[LOGS_KEPT:]:
+        with contextlib.suppress(FileNotFoundError):
+            old.unlink()
+    return directory / f"{token(engine_id)}.log"
+
+
+def _on_gpus(engine: EngineSettings, gpus: Sequence[Gpu]) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    # In the bus's order, as nvidia-smi counts them; CUDA's own default puts the fastest first.
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.index for gpu in gpus)}
+    options = read_options(engine.arguments, engine.environment)
+    if len(gpus) == options.gpu_count:
+        return environment, engine.arguments
+    return environment, (*engine.arguments, "--tensor-parallel-size", str(len(gpus) // options.pipeline_parallel))
+
+
+def _on_cpu(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:
+    environment = {"VLLM_CPU_OMP_THREADS_BIND": wish.cores} if wish.cores else {}
+    if wish.cpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    if not options.kv_bytes and options.gpu_memory_utilization is None:
+        environment[KV_SPACE_VARIABLE] = str(kv_bytes // GIB)
+    return environment
+
+
+def _no_nats(error: BaseException) -> UnavailableError:
+    return UnavailableError(
+        f"NATS does not answer ({error or type(error).__name__}), and a server without a record could not be adopted",
+        code="nats_unreachable",
+    )

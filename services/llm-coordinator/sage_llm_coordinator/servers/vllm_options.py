@@ -1,0 +1,80 @@
+"""The arguments and variables of a vLLM server that say what it will take of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sage_common.errors import InvalidRequestError
+
+GIB: Final = 1024**3
+KV_SPACE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
+_UNITS: Final = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# vLLM's own default since 0.11; before it was 0.9.
+DEFAULT_UTILIZATION = 0.92
+
+
+@dataclass(frozen=True, slots=True)
+class VllmOptions:
+    """What was asked for.
+
+    Attributes:
+        gpu_memory_utilization: share of each GPU, or of main memory on a CPU, that the server takes; None if not given.
+        kv_bytes: size of its KV cache if given, else 0.
+        max_model_len: tokens of its longest request; 0 for the model's own limit.
+        dtype: "auto" for the model's own.
+    """
+
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    gpu_memory_utilization: float | None = None
+    kv_bytes: int = 0
+    max_model_len: int = 0
+    dtype: str = "auto"
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs that it needs."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+
+def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> VllmOptions:
+    """Read what matters; everything else is vLLM's own business. Raises InvalidRequestError on a value that is none."""
+    given = _values(arguments)
+    utilization = _first(given, "--gpu-memory-utilization")
+    kv_text = _first(given, "--kv-cache-memory-bytes", "--kv-cache-memory")
+    space = environment.get(KV_SPACE_VARIABLE, "")
+    try:
+        return VllmOptions(
+            tensor_parallel=int(_first(given, "--tensor-parallel-size", "-tp") or 1),
+            pipeline_parallel=int(_first(given, "--pipeline-parallel-size", "-pp") or 1),
+            gpu_memory_utilization=float(utilization) if utilization else None,
+            kv_bytes=_bytes(kv_text) if kv_text else int(float(space or 0) * GIB),
+            max_model_len=_bytes(_first(given, "--max-model-len") or "0"),
+            dtype=_first(given, "--dtype") or "auto",
+        )
+    except ValueError as error:
+        raise InvalidRequestError(f"an argument of vLLM has a value that is no number: {error}") from None
+
+
+def _values(arguments: Sequence[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for number, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-"):
+            continue
+        following = arguments[number + 1] if number + 1 < len(arguments) else ""
+        values[name.replace("_", "-")] = value if equals else following
+    return values
+
+
+def _first(values: Mapping[str, str], *names: str) -> str:
+    return next((values[name] for name in names if name in values), "")
+
+
+def _bytes(text: str) -> int:
+    """A number as vLLM reads it: 4k is 4,000 and 4K is 4,096; "auto" and -1 are left to it."""
+    if text in ("auto", "-1"):
+        return 0
+    return int(float(text[:-1]) * _UNITS[text[-1]]) if text[-1:] in _UNITS else int(float(text))

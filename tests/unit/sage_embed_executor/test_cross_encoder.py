@@ -1,0 +1,138 @@
+"""A cross-encoder with random weights, made here, beside sentence-transformers' own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from fixtures.engine_answer import Answer
+from prometheus_client import CollectorRegistry
+
+from sage_common.clock import MonotonicClock
+from sage_common.errors import ConfigurationError, InvalidRequestError
+from sage_control_plane.batching import BatchLimits
+from sage_control_plane.engines import EngineSpec, ModelCard
+from sage_control_plane.requests import Endpoint, RequestKind
+from sage_embed_executor.cross_encoder import ID_MASK, SEGMENT_SHIFT, CrossEncoderEngine, load_cross_encoder
+from sage_embed_executor.cross_encoder import with_segments as pack
+from sage_embed_executor.engine import LoadedModel
+from sage_embed_executor.metrics import EmbedMetrics
+from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.tokenizer import TextTokenizer
+from sage_mesh.engine_host import EngineJob
+
+DOCUMENTS = ["Bananas are yellow.", "I forgot my login secret.", "Weather " * 90, "Passwords are reset by mail."]
+
+
+def save_model(folder: ModelFolder, path: Path, labels: int) -> Path:
+    """A BERT of two narrow layers that classifies, with MiniLM's tokenizer."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=folder.vocabulary_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=labels,
+        initializer_range=0.5,
+    )
+    BertForSequenceClassification(config).save_pretrained(path)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (folder.path / name).exists():
+            shutil.copy(folder.path / name, path / name)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_path(folder: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return save_model(folder, tmp_path_factory.mktemp("cross") / "tiny", labels=1)
+
+
+@pytest.fixture
+async def engine(model_path: Path) -> AsyncIterator[CrossEncoderEngine]:
+    def load() -> LoadedModel:
+        folder = read_model_folder(model_path)
+        return LoadedModel(folder, TextTokenizer.load(folder.path), load_cross_encoder(folder, 1))
+
+    card = ModelCard("tiny", frozenset({RequestKind.RERANK}))
+    spec = EngineSpec("cross-test", "cross-encoder", (card,))
+    metrics = EmbedMetrics(CollectorRegistry())
+    one = CrossEncoderEngine(spec, load, BatchLimits(), 2, 1_000_000, MonotonicClock(), metrics)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+async def rerank(engine: CrossEncoderEngine, **body: Any) -> dict[str, Any]:
+    answer = Answer()
+    job = EngineJob("r", Endpoint.RERANK, orjson.dumps(body), "tiny")
+    await asyncio.wait_for(engine.run(job, answer), 60)
+    value: dict[str, Any] = orjson.loads(bytes(answer.bytes_))
+    value["truncated"] = answer.used.truncated_inputs
+    return value
+
+
+async def test_scores_are_those_of_sentence_transformers(engine: CrossEncoderEngine, model_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    query = "How do I reset my password?"
+    reference = CrossEncoder(str(model_path), device="cpu", max_length=64)
+    expected = np.asarray(reference.predict([(query, document) for document in DOCUMENTS]))
+    answer = await rerank(engine, query=query, documents=DOCUMENTS)
+    scores = {result["index"]: result["relevance_score"] for result in answer["results"]}
+    np.testing.assert_allclose([scores[n] for n in range(len(DOCUMENTS))], expected, atol=1e-5)
+    assert [r["index"] for r in answer["results"]] == list(np.argsort(-expected, kind="stable"))
+    assert len(set(np.round(expected, 4))) == len(DOCUMENTS), "equal scores would prove nothing"
+    assert answer["truncated"] == 1
+
+
+async def test_only_the_best_are_returned_with_their_documents_when_asked_for(engine: CrossEncoderEngine) -> None:
+    every = await rerank(engine, query="reset", documents=DOCUMENTS)
+    best = await rerank(engine, query="reset", documents=DOCUMENTS, top_n=2, return_documents=True)
+    assert [r["index"] for r in best["results"]] == [r["index"] for r in every["results"][:2]]
+    assert best["results"][0]["document"]["text"] == DOCUMENTS[best["results"][0]["index"]]
+
+
+async def test_a_query_that_leaves_no_room_for_a_document_is_refused(engine: CrossEncoderEngine) -> None:
+    with pytest.raises(InvalidRequestError, match="'query' has 70 tokens; the model takes 64") as caught:
+        await rerank(engine, query="word " * 70, documents=["a"])
+    assert (caught.value.code, caught.value.param) == ("input_too_long", "query")
+
+
+async def test_a_document_that_may_not_be_cut_is_refused(engine: CrossEncoderEngine) -> None:
+    with pytest.raises(InvalidRequestError, match=r"'documents\[2\]' has 9\d tokens, the limit is 64"):
+        await rerank(engine, query="a", documents=DOCUMENTS, truncate="NONE")
+
+
+async def test_a_cross_encoder_has_no_vectors(engine: CrossEncoderEngine) -> None:
+    with pytest.raises(InvalidRequestError, match="use /v1/rerank"):
+        await engine.run(EngineJob("r", Endpoint.EMBEDDINGS, b'{"input":"a"}', "tiny"), Answer())
+
+
+def test_a_classifier_of_several_labels_is_no_cross_encoder(folder: ModelFolder, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = save_model(folder, tmp_path / "three", labels=3)
+        with pytest.raises(ConfigurationError, match="has 3 labels"):
+            load_cross_encoder(read_model_folder(path), 1)
+
+
+def test_a_segment_and_an_id_share_a_number_and_part_again() -> None:
+    ids, segments = np.array([101, 30521], dtype=np.int32), np.array([0, 1], dtype=np.int32)
+    packed = pack(ids, segments)
+    assert packed.dtype == np.int32
+    assert (packed & ID_MASK).tolist() == [101, 30521]
+    assert (packed >> SEGMENT_SHIFT).tolist() == [0, 1]

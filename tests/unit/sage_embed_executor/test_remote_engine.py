@@ -1,0 +1,128 @@
+"""Engine ``openai-embedding`` against a real HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from fixtures.engine_answer import Answer
+from fixtures.eventually import eventually
+
+from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError
+from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.requests import Endpoint, RequestKind
+from sage_embed_executor.remote_engine import RemoteEngine
+from sage_mesh.engine_host import EngineJob
+from sage_mesh.reply import Media, TokenUsage
+from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
+
+ANSWER = b'{"object":"list","data":[{"index":0,"embedding":[0.5, 0.25,0.125]}],"usage":{"prompt_tokens":4}}'
+
+
+class Server:
+    """A server of embeddings that does what the test wants next."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.answer = (200, ANSWER)
+        self.healthy = True
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        self.bodies.append(orjson.loads(await request.read()))
+        status, body = self.answer
+        return web.Response(status=status, body=body, content_type="application/json", headers={"Retry-After": "3"})
+
+    async def health(self, _request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.healthy else 500)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[Server, str]]:
+    server = Server()
+    app = web.Application()
+    app.add_routes([web.post("/v1/embeddings", server.embeddings), web.post("/v1/rerank", server.embeddings)])
+    app.add_routes([web.get("/health", server.health)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    yield server, f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+def engine_at(url: str, *kinds: RequestKind) -> RemoteEngine:
+    card = ModelCard("bge", frozenset(kinds or (RequestKind.EMBEDDING,)))
+    upstream = Upstream(url, api_key="", max_concurrency=4, timeouts=UpstreamTimeouts())
+    spec = EngineSpec("remote-test", "openai-embedding", (card,), url=url)
+    return RemoteEngine(spec, upstream, check_seconds=0.05)
+
+
+@pytest.fixture
+async def engine(server: tuple[Server, str]) -> AsyncIterator[RemoteEngine]:
+    one = engine_at(server[1], RequestKind.EMBEDDING, RequestKind.RERANK)
+    await asyncio.wait_for(one.start(), 10)
+    yield one
+    await one.stop()
+
+
+async def run(engine: RemoteEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> Answer:
+    answer = Answer()
+    await asyncio.wait_for(engine.run(EngineJob("r", endpoint, b'{"model":"alias","input":"a"}', "bge"), answer), 10)
+    return answer
+
+
+async def test_the_servers_bytes_are_the_answer_and_its_usage_is_known(
+    engine: RemoteEngine, server: tuple[Server, str]
+) -> None:
+    assert (engine.phase, engine.spec.models[0].dimensions) == (EnginePhase.READY, 3)
+    answer = await run(engine)
+    assert (answer.media, bytes(answer.bytes_)) == (Media.JSON, ANSWER)
+    assert answer.used == TokenUsage(prompt_tokens=4)
+    assert server[0].bodies[-1] == {"model": "bge", "input": "a"}
+    assert bytes((await run(engine, Endpoint.RERANK)).bytes_) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(400, InvalidRequestError), (429, ContendedError), (500, EngineFailedError)]
+)
+async def test_a_refusal_is_told_in_the_meshs_terms(
+    engine: RemoteEngine, server: tuple[Server, str], status: int, expected: type[Exception]
+) -> None:
+    server[0].answer = (status, b'{"error":{"message":"said so"}}')
+    with pytest.raises(expected, match="said so"):
+        await run(engine)
+
+
+async def test_an_answer_that_is_not_json_fails_and_asks_for_another_engine(
+    engine: RemoteEngine, server: tuple[Server, str]
+) -> None:
+    server[0].answer = (200, b"<html>")
+    with pytest.raises(EngineFailedError, match="not JSON") as caught:
+        await run(engine)
+    assert caught.value.retryable
+
+
+async def test_an_engine_is_unhealthy_while_its_server_is(engine: RemoteEngine, server: tuple[Server, str]) -> None:
+    server[0].healthy = False
+    await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY)
+    assert "answered 500" in engine.reason
+    server[0].healthy = True
+    await eventually(lambda: engine.phase is EnginePhase.READY)
+
+
+async def test_a_server_without_the_model_leaves_the_engine_starting_and_says_why(server: tuple[Server, str]) -> None:
+    server[0].answer = (404, b'{"error":{"message":"no such model"}}')
+    engine = engine_at(server[1])
+    starting = asyncio.create_task(engine.start())
+    await eventually(lambda: "no such model" in engine.reason)
+    assert engine.phase is EnginePhase.STARTING
+    server[0].answer = (200, ANSWER)
+    await asyncio.wait_for(starting, 10)
+    with pytest.raises(InvalidRequestError, match="does not serve /v1/rerank"):
+        await run(engine, Endpoint.RERANK)
+    await engine.stop()
