@@ -3,7 +3,8 @@
 Jain, Chiu and Hawe, "A Quantitative Measure of Fairness and Discrimination" (DEC-TR-301, 1984): ``(sum x)^2 / (n sum
 x^2)`` over each user's throughput divided by its fair throughput. The fair throughput is the weighted max-min share: a
 tenant that asks for less than its part gets what it asks for, and the rest is divided among the others. Without that
-division a tenant that asks for little would look wronged.
+division a tenant that asks for little would look wronged. Only whole answers count: one under way when arrivals end
+counts for nobody, so long answers keep the index a little below 1 in short runs.
 """
 
 from __future__ import annotations

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from sage_benchmark.report.metrics import measure
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
 from sage_benchmark.simulate.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
 from sage_benchmark.simulate.plan import Fault, FaultKind, SimulationPlan
 from sage_benchmark.simulate.simulation import Simulation
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.mixed_load import LoadPlan, burst, generate
-from sage_benchmark.workload.tenants import equal_tenants
+from sage_benchmark.workload.mixed_load import LoadPlan, burst, generate, without_tenant
+from sage_benchmark.workload.tenants import GREEDY, equal_tenants, with_a_greedy_one
 from sage_control_plane.policies.registry import policy_names
 from sage_control_plane.requests import ServiceClass
 
@@ -69,3 +70,18 @@ def test_a_sick_engine_loses_no_request(kind: FaultKind) -> None:
     assert len(outcomes) == len(HALF)
     assert all(o.served for o in outcomes)
     assert all(o.tokens == o.arrival.output_tokens for o in outcomes)
+
+
+def test_one_greedy_tenant_takes_nothing_from_the_others_and_service_is_shared_fairly() -> None:
+    tenants = with_a_greedy_one(3, 1.3)
+    everybody = generate(LoadPlan(120.0, 3, tenants), CONFIG, seed=4)
+    alone = run(without_tenant(everybody, GREEDY))
+    crowded = run(everybody)
+    for tenant in tenants[1:]:
+        # In the first seconds prices are learned.
+        one, other = (
+            attainment([o for o in outcomes if o.arrival.tenant == tenant.name and o.arrival.at_seconds >= 20.0])
+            for outcomes in (alone, crowded)
+        )
+        assert other >= one - 0.03
+    assert measure(crowded, 120.0, CONFIG).jain >= 0.95
