@@ -66,10 +66,12 @@ projects=(libs/python/pyproject.toml)
 for service in "${services[@]}"; do projects+=("services/$service/pyproject.toml"); done
 
 install_packages() {
-  local wanted=(-e "libs/python[cli,bench]")
+  local wanted=(-e "libs/python[cli,bench]") embedding_extras=torch
+  # The tests hold every backend to the same promises.
+  if [ "$profile" = dev ]; then embedding_extras=torch,openvino,onnx,int8; fi
   for service in "${services[@]}"; do
     case "$service" in
-      embed-executor) wanted+=(-e "services/$service[torch]") ;;
+      embed-executor) wanted+=(-e "services/$service[$embedding_extras]") ;;
       *) wanted+=(-e "services/$service") ;;
     esac
   done
