@@ -67,7 +67,7 @@ async def test_engines_hold_no_more_than_their_credit(mesh: SchedulerMesh) -> No
     engine = FakeEngine("fake-0", gate, max_concurrency=3)
     await mesh.host(engine)
     replies = [mesh.submit(f"r{n}") for n in range(10)]
-    await until(lambda: scheduler.leases.runners["main"].manager.queued == 7)
+    await until(lambda: scheduler.leases.runners["main"].manager.queued == 7 and len(engine.jobs) >= 3)
     assert len(engine.jobs) == 3
     gate.opened.set()
     heads = [await reply.head() for reply in replies]

@@ -179,7 +179,7 @@ class EngineServer:
         except ValueError as error:
             self._end(key, CUT_OFF)
             raise InvalidRequestError(str(error), code="context_length_exceeded") from None
-        if self._dice.kills(0):
+        if self._dice.cut_at(0, finished=False) is not None:
             self._cut_off(key)
 
     def _gone(self, key: str) -> None:
@@ -200,28 +200,36 @@ class EngineServer:
         exchange.connection.drop()
 
     def _deliver(self, emissions: list[Emission]) -> None:
+        cuts: dict[str, int] = {}
         progress = []
         for emission in emissions:
             exchange = self._exchanges.get(emission.key)
-            if exchange is not None and exchange.request.streaming:
-                until = min(exchange.request.first + emission.until, exchange.request.until)
-                progress.append((exchange.entry, until))
+            if exchange is None:
+                continue
+            cut = self._dice.cut_at(emission.until, finished=emission.finished)
+            if cut is not None:
+                cuts[emission.key] = cut
+            if exchange.request.streaming:
+                until = exchange.request.first + (emission.until if cut is None else max(cut, emission.first))
+                progress.append((exchange.entry, min(until, exchange.request.until)))
         if progress:
             self.record.sending(progress)
         for emission in emissions:
             exchange = self._exchanges.get(emission.key)
-            if exchange is not None:  # else its client went away, or a fault cut it off
-                self._send(exchange, emission)
+            if exchange is not None:  # else its client went away
+                self._send(exchange, emission, cuts.get(emission.key))
 
-    def _send(self, exchange: Exchange, emission: Emission) -> None:
+    def _send(self, exchange: Exchange, emission: Emission, cut: int | None) -> None:
         self._measure(exchange, emission)
         request = exchange.request
+        until = emission.until if cut is None else cut
         if request.streaming:
-            for index in range(request.first + emission.first, min(request.first + emission.until, request.until)):
+            for index in range(request.first + emission.first, min(request.first + until, request.until)):
                 exchange.connection.write(exchange.answer.token(index))
+        if cut is not None:
+            self._cut_off(emission.key)
+            return
         if not emission.finished:
-            if self._dice.kills(emission.until):
-                self._cut_off(emission.key)
             return
         if not request.streaming:
             whole = embedding_response(request) if request.endpoint is Endpoint.EMBEDDINGS else exchange.answer.whole()

@@ -94,11 +94,14 @@ class FaultDice:
         """Whether the next request is answered with an error."""
         return self.faults.error_rate > 0 and self._random.random() < self.faults.error_rate
 
-    def kills(self, sent: int) -> bool:
-        """Whether a request that has been sent so many tokens is cut off now; a death is counted."""
+    def cut_at(self, sent: int, *, finished: bool) -> int | None:
+        """After how many tokens a request is cut off that is about to have been sent ``sent``; a death is counted.
+
+        None when it goes on. Where several tokens leave at once, those after the cut do not.
+        """
         after = self.faults.die_after_tokens
-        if after is None or sent < after or self._deaths_left == 0:
-            return False
+        if after is None or sent < after or (finished and sent == after) or self._deaths_left == 0:
+            return None
         if self._deaths_left is not None:
             self._deaths_left -= 1
-        return True
+        return after
