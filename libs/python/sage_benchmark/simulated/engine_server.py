@@ -200,24 +200,25 @@ class EngineServer:
         exchange.connection.drop()
 
     def _deliver(self, emissions: list[Emission]) -> None:
-        cuts: dict[str, int] = {}
+        cut_off: set[str] = set()
+        plan: list[tuple[Exchange, Emission, int | None]] = []
         progress = []
         for emission in emissions:
             exchange = self._exchanges.get(emission.key)
-            if exchange is None:
-                continue
+            if exchange is None or emission.key in cut_off:
+                continue  # its client went away, or a fault cuts it off before these tokens
             cut = self._dice.cut_at(emission.until, finished=emission.finished)
             if cut is not None:
-                cuts[emission.key] = cut
+                cut_off.add(emission.key)
+            plan.append((exchange, emission, cut))
             if exchange.request.streaming:
-                until = exchange.request.first + (emission.until if cut is None else max(cut, emission.first))
+                until = exchange.request.first + (emission.until if cut is None else cut)
                 progress.append((exchange.entry, min(until, exchange.request.until)))
         if progress:
             self.record.sending(progress)
-        for emission in emissions:
-            exchange = self._exchanges.get(emission.key)
-            if exchange is not None:  # else its client went away
-                self._send(exchange, emission, cuts.get(emission.key))
+        for exchange, emission, cut in plan:
+            if emission.key in self._exchanges:  # else its client went away
+                self._send(exchange, emission, cut)
 
     def _send(self, exchange: Exchange, emission: Emission, cut: int | None) -> None:
         self._measure(exchange, emission)
