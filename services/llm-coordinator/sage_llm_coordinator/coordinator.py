@@ -75,6 +75,8 @@ class ExecutionCoordinator:
         """
         kind = engine_kind(settings)
         name = settings.name or name or kind.short_name(settings)
+        # What starts it anew, here or on another coordinator, goes by these settings alone.
+        settings = settings.model_copy(update={"name": name})
         spec = EngineSpec(
             engine_id=self._free_id(name),
             implementation=settings.kind,

@@ -151,7 +151,7 @@ class Servers:
                 port=placement.port,
                 socket=str(socket_path(server_id)),
                 log_file=str(log_path),
-                engine=engine.model_dump(mode="json", exclude={"api_key"}),
+                engine=engine.model_dump(mode="json", exclude={"api_key"}, exclude_defaults=True),
                 devices=placement.devices,
                 memory_bytes=placement.memory_bytes,
                 log_start=log_size(log_path),
