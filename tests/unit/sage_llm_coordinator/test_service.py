@@ -350,3 +350,33 @@ async def test_a_registration_of_another_version_is_left_alone_and_the_others_ar
         for _ in range(3):
             await service.registrations.look()
         assert [state.spec.engine_id for state in service.coordinator.states()] == ["b-aaaa"]
+
+
+async def test_a_restart_reaches_its_end_though_its_caller_hangs_up(service: Running, upstream: Any) -> None:
+    async def silent(_request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    upstream.completions = silent
+    await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+    await service.wait_ready("mine-aaaa")
+    generating = asyncio.ensure_future(collect(service.api.Generate(llm_pb2.GenerateRequest(model="big", prompt="hi"))))
+    await upstream.arrived.wait()
+    engine = service.coordinator.engines["mine-aaaa"]
+    may_stop, stopping = asyncio.Event(), asyncio.Event()
+    stop = engine.stop
+
+    async def slow_stop() -> None:
+        stopping.set()
+        await may_stop.wait()
+        await stop()
+
+    engine.stop = slow_stop  # type: ignore[method-assign]
+    call = service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
+    waiting = asyncio.ensure_future(call.wait_for_connection())
+    await asyncio.wait_for(stopping.wait(), 5)
+    call.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    may_stop.set()
+    assert await service.directory.wait_until(lambda d: "mine-2-aaaa" in d.engines, 5)
+    generating.cancel()
+    await asyncio.gather(generating, return_exceptions=True)
