@@ -51,6 +51,12 @@ class Attempts:
             self._ledger.freed(book)
         self._ledger.log.began(job.request_id, job.engine_id, seconds, job.predicted_ttft, now)
 
+    def begun_unheard(self, job: Job, now: float) -> None:
+        """A heartbeat says that the answer has begun; the word of its first token was lost, and with it its time."""
+        if not job.begun:
+            self._hedging.began(job, now)
+            self._ledger.roster.learn_begin(self._ledger.roster.books[job.engine_id], job, now, None)
+
     def finished(self, job: Job, now: float, used: tuple[int, int], ttft_seconds: float) -> None:
         """An answer is complete."""
         ledger = self._ledger
@@ -77,7 +83,7 @@ class Attempts:
         if not started_replying and error.retryable:
             self._recovery.failed(job, error, now)
             return
-        self._refund(job)
+        ledger.refund(job)
         if job.hedged and not started_replying:
             # The edge has had the executor's error, but waits for another attempt unless it is told that none runs.
             ledger.refuse(job.request_id, job.submission, error, now)
@@ -113,10 +119,6 @@ class Attempts:
         cost = ledger.roster.prices.seconds(classification.route, uncached_tokens, used[1] or job.output_tokens)
         ledger.queue.policy.settled(request, cost - job.charged_seconds)
         ledger.lengths.learn(request.tenant, classification, used[1])
-
-    def _refund(self, job: Job) -> None:
-        if job.request is not None:
-            self._ledger.queue.policy.settled(job.request, -job.charged_seconds)
 
     def _blame(self, book: EngineBook, error: SageError, now: float) -> None:
         if blame(error) is Blame.NONE:

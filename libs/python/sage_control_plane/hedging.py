@@ -148,13 +148,10 @@ class Hedging:
             attempt=running.attempt,
             tries=job.tries + 1,
             dispatched_at=now,
-            begun=running.started_replying,
-            begun_at=now,
-            adopted=True,
-            missing_heartbeats=0,
-            queued_tokens=0,
-            loser=None,
         )
+        twin.leave_engine()
+        twin.adopted = True
+        twin.begun, twin.begun_at = running.started_replying, now
         ledger.hedges[job.request_id] = twin
         ledger.charge(twin, book, now)
         if job.begun or twin.begun:

@@ -82,3 +82,12 @@ class Job:
     charged_seconds: float = 0.0
     hedged: bool = False
     loser: Job | None = None
+
+    def leave_engine(self) -> None:
+        """Forget what the job was to an engine that it is on no more, or that another attempt at it is on."""
+        self.begun = self.adopted = self.decoding = False
+        self.missing_heartbeats = self.queued_tokens = self.paced_ms = 0
+        self.computed_by = self.begun_at = 0.0
+        self.predicted_ttft = None
+        self.clocks = UNBEGUN
+        self.loser = None

@@ -125,6 +125,7 @@ class Ledger:
         self.unqueue(job)
         job.waited_seconds += now - job.waiting_since
         job.tries += 1
+        job.hedged = False
         self.totals.dispatched += 1
         if job.tries > 1:
             self.totals.retried += 1
@@ -147,7 +148,7 @@ class Ledger:
         if placement is None or not paid():
             return False
         job.hedged = True
-        hedge = replace(job, avoided=avoided, tries=job.tries + 1, queued_tokens=0)
+        hedge = replace(job, avoided=avoided, tries=job.tries + 1)
         self.hedges[job.request_id] = hedge
         self.totals.hedged += 1
         self._dispatch(hedge, job.request, placement, "", now, beside=job.attempt.dispatch)
@@ -157,13 +158,11 @@ class Ledger:
         self, job: Job, request: PendingRequest, placement: Placement, band: str, now: float, *, beside: int = 0
     ) -> None:
         self._number += 1
+        job.leave_engine()
         job.state = JobState.RUNNING
         job.engine_id = placement.engine_id
         job.attempt = Attempt(job.submission, self._number)
         job.dispatched_at = now
-        job.begun = False
-        job.adopted = False
-        job.missing_heartbeats = 0
         self.charge(job, self.roster.books[placement.engine_id], now)
         queue_us = int(job.waited_seconds * 1_000_000)
         decision = Dispatch(
@@ -227,14 +226,22 @@ class Ledger:
     def refuse(
         self, request_id: str, submission: int, error: SageError, now: float, request: PendingRequest | None = None
     ) -> None:
-        """End a request that neither waits nor runs (any more) with an error."""
+        """End a request that neither waits nor runs (any more) with an error. Its tenant gets the charge back."""
         job = self.jobs.pop(request_id, None)
         if request is None and job is not None:
             request = job.request
+        if job is not None:
+            self.refund(job)
         self._number += 1
         self.totals.refused[error.code] = self.totals.refused.get(error.code, 0) + 1
         self._decisions.append(Refuse(request_id, Attempt(submission, self._number), error))
         self.log.refused(request_id, request, error, self.queue.policy.name, now)
+
+    def refund(self, job: Job) -> None:
+        """Give a job's tenant back what it was charged: the request comes to nothing."""
+        if job.request is not None and job.charged_seconds:
+            self.queue.policy.settled(job.request, -job.charged_seconds)
+            job.charged_seconds = 0.0
 
     def abort(self, job: Job, reason: str, *, engine_id: str = "", unbegun: bool = False) -> None:
         """Have the executors, or the one of ``engine_id``, stop a job's attempt, if they run it."""

@@ -237,10 +237,12 @@ class ControlPlaneManager:
             reason = state.reason.partition("\n")[0] or "it has stopped"
             self.engine_lost(state.spec.engine_id, reason, now)
             return
+        known = self._roster.books.get(state.spec.engine_id)
+        before = () if known is None else tuple(self._roster.routes_of(known))
         book = self._roster.update(state)
         differences = compare(book.running, state.running, self._ledger.epoch, now)
         for job in differences.begun:
-            self._hedging.began(job, now)
+            self._attempts.begun_unheard(job, now)
         for stranger in differences.strangers:
             self._recovery.adopt(stranger, book, now)
         for job in differences.lost:
@@ -250,7 +252,8 @@ class ControlPlaneManager:
         if book.credits.corrected:
             self._ledger.deadlines.arm("stale", book.engine_id, now + STALE_SECONDS)
         self._ledger.freed(book)
-        self._recovery.watch(self._roster.routes_of(book), now)
+        # What waits for a model that the engine has dropped waits for nobody.
+        self._recovery.watch({*before, *self._roster.routes_of(book)}, now)
 
     def engine_lost(self, engine_id: str, reason: str, now: float) -> None:
         """An engine is gone, with all that it ran."""

@@ -31,7 +31,7 @@ class Differences:
 
 
 def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoch: int, now: float) -> Differences:
-    """Compare, and note on each job whether it was listed and has begun to reply.
+    """Compare, and note on each job whether it was listed.
 
     A request of this epoch that is not in the books has ended here a moment ago, and is no stranger.
     """
@@ -45,7 +45,6 @@ def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoc
         if entry is not None and entry.attempt >= job.attempt:
             job.missing_heartbeats = 0
             if entry.started_replying and not job.begun:
-                job.begun = True
                 begun.append(job)
         elif now - job.dispatched_at >= GRACE_SECONDS:
             job.missing_heartbeats += 1

@@ -128,6 +128,7 @@ class Roster:
             self._capacity -= book.capacity
             self.usable -= bool(book.capacity)
             self._queue(book, -sum(job.queued_tokens for job in book.running.values()))
+            self.fits.every = 1 + len(self.books) // ENGINES_SAMPLED
             self._prefixes.remove(engine_id)
         return book
 
@@ -149,6 +150,7 @@ class Roster:
         self._capacity += capacity - book.capacity
         self.usable += bool(capacity) - bool(book.capacity)
         book.capacity = capacity
+        self._share_prompts(book)
         free = self._placer.admits(book)
         if free != book.free:
             book.free = free
@@ -218,8 +220,12 @@ class Roster:
         """
         book.forecast.queued_tokens += tokens
         self._queued_tokens += tokens
+        self._share_prompts(book)
+
+    def _share_prompts(self, book: EngineBook) -> None:
+        """Count an engine's prompts in the pool's saturation, if it is usable."""
         prompts = book.forecast.queued_tokens * self.fits.seconds_per_input_token(True)
-        share = min(1.0, prompts / self._prompt_seconds)
+        share = min(1.0, prompts / self._prompt_seconds) if book.capacity else 0.0
         self._prompt_shares += share - book.prompt_share
         book.prompt_share = share
 
@@ -233,8 +239,8 @@ class Roster:
 
     # What is learned
 
-    def learn_begin(self, book: EngineBook, job: Job, now: float, ttft_seconds: float) -> None:
-        """A job's first token has come so long after its dispatch."""
+    def learn_begin(self, book: EngineBook, job: Job, now: float, ttft_seconds: float | None) -> None:
+        """A job's first token has come so long after its dispatch; None when that is not known."""
         forecast = book.forecast
         forecast.advance(now)
         job.begun = True
@@ -244,7 +250,8 @@ class Roster:
             return
         classification = job.request.classification
         if classification.shows_beginning:
-            forecast.learn_ttft(classification.generates, job.uncached_tokens, job.found, ttft_seconds)
+            if ttft_seconds is not None:
+                forecast.learn_ttft(classification.generates, job.uncached_tokens, job.found, ttft_seconds)
             self._computed(book, job, classification)
             if classification.generates and book.unseen:
                 # Engines compute prompts in the order in which they came.

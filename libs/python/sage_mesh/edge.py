@@ -74,7 +74,7 @@ class EdgeRequest:
 class Edge:
     """Submits requests to the ring and owns them until they end."""
 
-    # Two heartbeats in a row without the request: the first may have been on its way when it was dispatched.
+    # Three heartbeats in a row without the request: the first may have been on its way when it was dispatched.
     MISSING_HEARTBEATS: ClassVar[int] = 3
 
     def __init__(

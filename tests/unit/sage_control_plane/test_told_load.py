@@ -35,8 +35,12 @@ def test_an_engines_own_word_on_its_pace_counts_until_enough_was_seen_here() -> 
     assert book.tpot_seconds() is None
     book.hear(EngineLoad(inter_token_seconds=0.02))
     assert book.tpot_seconds() == 0.02
-    for _ in range(100):
-        book.learn_tpot(1, 0.05)
+    book.decoding = 1
+    for number in range(100):
+        began = book.clocks
+        book.advance(5.0 * (number + 1))
+        book.learn_answer(began, 101)
+    book.decoding = 0
     seen = book.tpot_seconds()
     assert seen is not None
     assert abs(seen - 0.05) < 0.01

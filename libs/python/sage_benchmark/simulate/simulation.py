@@ -119,7 +119,12 @@ class Simulation:
 
     def _emitted(self, index: int, emission: Emission) -> None:
         request_id, attempt = self._on_engine[emission.key]
-        flight = self._flights[request_id]
+        flight = self._flights.get(request_id)
+        if flight is None:
+            # Another attempt has answered it; this one's abort is still to be carried out.
+            if emission.finished:
+                del self._on_engine[emission.key]
+            return
         manager, at = self.manager, emission.at
         # An answer in one piece shows nothing before its end, neither to its client nor to the scheduler.
         if flight.first_token_at is None and (emission.finished or flight.arrival.streaming):
@@ -152,7 +157,8 @@ class Simulation:
             return
         for lost in self._engines.kill(fault.engine, now):
             request_id, _ = self._on_engine.pop(lost.key)
-            self._flights[request_id].generated += lost.generated
+            if request_id in self._flights:
+                self._flights[request_id].generated += lost.generated
         self._at(now + self.plan.death_noticed_seconds, "noticed", fault.engine)
 
     # What is decided
