@@ -234,8 +234,7 @@ class ControlPlaneManager:
         """A heartbeat: take its state in, adopt what runs for an earlier leader, miss what it does not list."""
         if state.phase is EnginePhase.STOPPED:
             # Callers are told; what follows the first line may quote what others asked.
-            reason = state.reason.partition("\n")[0] or "it has stopped"
-            self.engine_lost(state.spec.engine_id, reason, now)
+            self.engine_lost(state.spec.engine_id, state.reason.partition("\n")[0] or "it has stopped", now)
             return
         known = self._roster.books.get(state.spec.engine_id)
         before = () if known is None else tuple(self._roster.routes_of(known))
