@@ -7,6 +7,8 @@ from enum import IntEnum
 
 from sage_control_plane.requests import Attempt, RequestKind
 
+# Label of an engine that an operator registered or started; its value is the name that it was given.
+REGISTERED_LABEL = "registered"
 DEFAULT_POOL = "main"
 
 

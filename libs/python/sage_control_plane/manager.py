@@ -233,7 +233,9 @@ class ControlPlaneManager:
     def engine_updated(self, state: EngineState, now: float) -> None:
         """A heartbeat: take its state in, adopt what runs for an earlier leader, miss what it does not list."""
         if state.phase is EnginePhase.STOPPED:
-            self.engine_lost(state.spec.engine_id, state.reason or "it has stopped", now)
+            # Callers are told; what follows the first line may quote what others asked.
+            reason = state.reason.partition("\n")[0] or "it has stopped"
+            self.engine_lost(state.spec.engine_id, reason, now)
             return
         known = self._roster.books.get(state.spec.engine_id)
         before = () if known is None else tuple(self._roster.routes_of(known))

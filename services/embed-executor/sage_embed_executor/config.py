@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from sage_common.service_settings import ServiceSettings
 from sage_control_plane.engines import DEFAULT_POOL
 from sage_embed_executor.backends.registry import AUTO
 from sage_embed_executor.selection.selecting import Wish
 from sage_embed_executor.weights import DEFAULT_MODEL
+from sage_mesh.upstream.base_url import base_url
 
 # More one-thread streams than this wait for the interpreter's lock rather than for the processor.
 MAX_AUTO_STREAMS = 4
@@ -52,6 +53,11 @@ class EmbedExecutorSettings(ServiceSettings):
     streams: int = Field(0, ge=0, description="batches computed at the same time; 0 takes the processors there are")
     threads_per_stream: int = Field(0, ge=0, description="threads of one batch; 0 shares the processors out")
     cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="bytes for vectors of texts seen before; 0 for none")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        return base_url(url)
 
     @property
     def models(self) -> list[str]:

@@ -119,7 +119,7 @@ def make_openai_embedding(
         settings.model,
         frozenset(REMOTE_KINDS[name] for name in settings.kinds),
         tuple(settings.aliases),
-        description=f"embedding model of the server at {settings.url}",
+        description="model of another server",
     )
     spec = EngineSpec(
         engine_id(settings.model, instance_id),

@@ -30,6 +30,7 @@ from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
 log = get_logger(__name__)
 
+BURST_SECONDS: Final = 0.05
 REMOTE_KINDS: Final = {"embedding": RequestKind.EMBEDDING, "rerank": RequestKind.RERANK}
 
 
@@ -117,6 +118,9 @@ class RemoteEngine:
 
     def _broken(self, what: str) -> EngineFailedError:
         self._look_now.set()
+        return self._failed(what)
+
+    def _failed(self, what: str) -> EngineFailedError:
         return EngineFailedError(f"engine {self._spec.engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
     # What follows watches the server.
@@ -149,7 +153,7 @@ class RemoteEngine:
             async with self._upstream.post(Endpoint.EMBEDDINGS.path, body, {}) as response:
                 data = await response.read()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as failure:
-            raise self._broken(f"broke off: {failure or type(failure).__name__}") from None
+            raise self._failed(f"broke off: {failure or type(failure).__name__}") from None
         if response.status != 200:
             raise NotServingError(
                 f"{self._upstream.root}{Endpoint.EMBEDDINGS.path} answered {response.status} for model {card.name!r}: "
@@ -170,6 +174,8 @@ class RemoteEngine:
 
     async def _pause(self) -> None:
         """Wait for the next look; a failed request brings it forward."""
+        # Failures come in bursts; one look answers for all of them.
+        await asyncio.sleep(min(BURST_SECONDS, self._check_seconds))
         timer = asyncio.get_running_loop().call_later(self._check_seconds, self._look_now.set)
         try:
             await self._look_now.wait()

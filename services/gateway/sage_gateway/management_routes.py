@@ -150,7 +150,11 @@ class ManagementRoutes:
     async def _engines(self, request: Request) -> Response:
         if request.method != "POST":
             self._credentials.tenant(request.headers)
-            return _json({"object": "list", "data": await self._listed()})
+            engines = await self._listed()
+            if not self._credentials.operates(request.headers):
+                # What follows the first line are a server's last words, which may quote prompts.
+                engines = [{**engine, "reason": engine["reason"].partition("\n")[0]} for engine in engines]
+            return _json({"object": "list", "data": engines})
         self._admit_order(request)
         order = await _order(request, EngineOrder)
         if order.url:

@@ -21,7 +21,7 @@ from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
 from sage_llm_coordinator.origin import CONFIGURED
-from sage_llm_coordinator.servers.record import KeptRecord
+from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 
@@ -64,11 +64,12 @@ class Adoption:
         self._listening_since = clock.now()
         self._silent_since: dict[str, float] = {}
         self._origins: set[str] = set()
+        self._unreadable: set[str] = set()
         self._look_now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def origins(self) -> set[str]:
-        """Who wants the servers that ran at the last look, on any machine."""
+        """Who wants the servers that ran at the last look: of operators on any machine, of settings on this one."""
         return self._origins
 
     async def start(self, configured: Sequence[EngineSettings]) -> None:
@@ -88,13 +89,17 @@ class Adoption:
         """Compare the records with who is heard, once, and act on the difference."""
         await self._leave_replaced()
         records = await self._servers.records()
-        self._origins = {kept.record.origin for kept in records}
+        self._origins = {kept.record.origin for kept in records if self._concerns(kept.record)}
         for kept in records:
             await self._look_at(kept)
         known = {kept.record.server_id for kept in records}
         self._silent_since = {key: at for key, at in self._silent_since.items() if key in known}
         for origin in [origin for origin in self._pending if origin not in self._origins]:
             await self._coordinator.add(self._pending.pop(origin), origin=origin)
+
+    def _concerns(self, record: ServerRecord) -> bool:
+        """Coordinators of several machines have the same numbers, and so have the engines of their settings."""
+        return record.host == self._servers.host or not record.origin.startswith(f"{CONFIGURED}/")
 
     async def _look_at(self, kept: KeptRecord) -> None:
         record = kept.record
@@ -103,22 +108,23 @@ class Adoption:
         listened = now - self._listening_since
         if record.owner == self._executor_id or owner_age <= SILENT_SECONDS:
             self._silent_since.pop(record.server_id, None)
-            self._pending.pop(record.origin, None)
+            if self._concerns(record):
+                self._pending.pop(record.origin, None)
             return
         if listened <= SILENT_SECONDS:
             return
         silent = now - self._silent_since.setdefault(record.server_id, now)
         if record.host == self._servers.host:
-            await self._adopt(kept, force=silent > HUNG_SECONDS)
+            await self._adopt(kept, silent)
         elif silent > FORGOTTEN_SECONDS:
             log.warning("record of a server on a machine that is gone", server=record.server_id, host=record.host)
             await self._servers.forget(kept)
 
-    async def _adopt(self, kept: KeptRecord, *, force: bool) -> None:
+    async def _adopt(self, kept: KeptRecord, silent_seconds: float) -> None:
         record = kept.record
         try:
             settings = record.settings
-            held = await self._servers.adopt(kept, force=force)
+            held = await self._servers.adopt(kept, force=silent_seconds > HUNG_SECONDS)
         except ConflictError as error:
             log.info("server not adopted", server=record.server_id, reason=error.message)
             return
@@ -127,7 +133,11 @@ class Adoption:
             self._origins.discard(record.origin)
             return
         except ValueError as error:
-            log.error("server of another version is left to end by itself", name=record.name, error=str(error))
+            if record.server_id not in self._unreadable:
+                self._unreadable.add(record.server_id)
+                log.error("server of another version is left to end by itself", name=record.name, error=str(error))
+            if silent_seconds > FORGOTTEN_SECONDS:
+                await self._servers.forget(kept)
             return
         self._pending.pop(record.origin, None)
         state = await self._coordinator.add(settings, origin=record.origin, name=record.name, held=held)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from sage_common.config import nearest
 from sage_common.service_settings import ServiceSettings
 from sage_control_plane.engines import DEFAULT_POOL
+from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.upstream import KIND_NAMES
 
 
@@ -54,16 +54,7 @@ class EngineSettings(BaseModel):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        if not url:
-            return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no HTTP URL; write something like http://127.0.0.1:8001/v1")
-        if parts.username or parts.password:
-            raise ValueError("the URL holds credentials, which would be shown; put the key in api_key")
-        if parts.query or parts.fragment:
-            raise ValueError(f"{url!r} has a query or a fragment; give the base URL alone")
-        return url.rstrip("/")
+        return base_url(url)
 
 
 class LlmCoordinatorSettings(ServiceSettings):

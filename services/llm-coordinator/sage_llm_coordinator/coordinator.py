@@ -12,6 +12,7 @@ from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
+from sage_llm_coordinator.orders import Orders
 from sage_llm_coordinator.origin import labels_of
 from sage_llm_coordinator.servers.servers import HeldServer
 from sage_mesh.engine_host import Engine
@@ -29,11 +30,15 @@ class ExecutionCoordinator:
         executor: hosts them.
         parts: what they are built from.
         instance_id: its tail makes engine ids unique to this run of the process.
+
+    Attributes:
+        orders: carries out what must not be left half done.
     """
 
     def __init__(self, executor: Executor, parts: EngineParts, instance_id: str) -> None:
         self._executor = executor
         self._parts = parts
+        self.orders = Orders()
         self._leaving: set[str] = set()
         self._lora: dict[str, Callable[[], LoraAdapters | None]] = {}
         self._ids: set[str] = set()
@@ -75,6 +80,8 @@ class ExecutionCoordinator:
         """
         kind = engine_kind(settings)
         name = settings.name or name or kind.short_name(settings)
+        # What starts it anew, here or on another coordinator, goes by these settings alone.
+        settings = settings.model_copy(update={"name": name})
         spec = EngineSpec(
             engine_id=self._free_id(name),
             implementation=settings.kind,

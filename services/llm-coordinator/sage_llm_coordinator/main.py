@@ -55,7 +55,10 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     async def stop() -> None:
         await registrations.stop()
         await adoption.stop()
-        await executor.stop(settings.drain_timeout_seconds)
+        # An engine that is being removed must not be removed twice at once; both share one time-out.
+        began = clock.now()
+        await coordinator.orders.stop(settings.drain_timeout_seconds)
+        await executor.stop(max(0.0, settings.drain_timeout_seconds - (clock.now() - began)))
         await edge.close()
 
     return stop

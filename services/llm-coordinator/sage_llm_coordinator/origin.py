@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sage_control_plane.engines import REGISTERED_LABEL
+
 # Labels of an engine. The value is the name that an operator gave it, or <replica>/<index> in a coordinator's settings.
-REGISTERED = "registered"
+REGISTERED = REGISTERED_LABEL
 CONFIGURED = "configured"
 Labels = Iterable[tuple[str, str]]
 

@@ -97,6 +97,7 @@ class Registrations:
         self._running_elsewhere = running_elsewhere
         self._missing: Counter[str] = Counter()
         self._told: set[str] = set()
+        self._unreadable: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -199,7 +200,15 @@ class Registrations:
             return
         if registration.origin in self._running_elsewhere():
             return  # its server runs and is about to be adopted
-        await self._coordinator.add(registration.settings(), origin=registration.origin, name=registration.name)
+        try:
+            settings = registration.settings()
+        except ValueError as error:
+            # A coordinator of the version that wrote it may take it up.
+            if registration.name not in self._unreadable:
+                self._unreadable.add(registration.name)
+                log.error("registration of another version left alone", name=registration.name, error=str(error))
+            return
+        await self._coordinator.add(settings, origin=registration.origin, name=registration.name)
 
     def _taken(self, name: str) -> ConflictError:
         return ConflictError(

@@ -107,10 +107,10 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     async def RestartEngine(  # noqa: N802
         self, request: llm_pb2.RestartEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RestartEngineResponse:
-        state, aborted = await self._coordinator.restart(
-            request.engine_id,
-            drain=request.drain,
-            timeout_seconds=request.timeout_ms / 1000 or self._drain_timeout_seconds,
+        seconds = request.timeout_ms / 1000 or self._drain_timeout_seconds
+        state, aborted = await self._coordinator.orders.run(
+            f"restart of {request.engine_id}",
+            lambda: self._coordinator.restart(request.engine_id, drain=request.drain, timeout_seconds=seconds),
         )
         return llm_pb2.RestartEngineResponse(engine=state_to_wire(state), aborted=aborted)
 
@@ -125,10 +125,10 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     async def RemoveEngine(  # noqa: N802
         self, request: llm_pb2.RemoveEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RemoveEngineResponse:
-        aborted = await self._registrations.remove(
-            request.engine_id,
-            drain=request.drain,
-            timeout_seconds=request.timeout_ms / 1000 or self._drain_timeout_seconds,
+        seconds = request.timeout_ms / 1000 or self._drain_timeout_seconds
+        aborted = await self._coordinator.orders.run(
+            f"removal of {request.engine_id}",
+            lambda: self._registrations.remove(request.engine_id, drain=request.drain, timeout_seconds=seconds),
         )
         return llm_pb2.RemoveEngineResponse(aborted=aborted)
 

@@ -54,3 +54,8 @@ def test_two_models_of_one_name_are_refused() -> None:
     settings = load(EmbedExecutorSettings, further_models=["/models/e5", "/other/e5"])
     with pytest.raises(ConfigurationError, match="2 models are called 'e5'"):
         make_engines(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
+
+
+def test_a_url_with_credentials_is_refused() -> None:
+    with pytest.raises(ValueError, match="put the key in api_key"):
+        EmbedExecutorSettings(engine="openai-embedding", url="http://ann:pw@host/v1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -126,3 +127,33 @@ async def test_a_server_without_the_model_leaves_the_engine_starting_and_says_wh
     with pytest.raises(InvalidRequestError, match="does not serve /v1/rerank"):
         await run(engine, Endpoint.RERANK)
     await engine.stop()
+
+
+async def test_a_server_that_breaks_off_while_it_is_got_to_know_is_asked_no_more_often_than_a_healthy_one(
+    server: tuple[Server, str],
+) -> None:
+    asked_at: list[float] = []
+
+    async def break_off(request: web.Request) -> web.Response:
+        asked_at.append(asyncio.get_running_loop().time())
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/embeddings", break_off), web.get("/health", server[0].health)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    engine = engine_at(f"http://127.0.0.1:{port}")
+    starting = asyncio.create_task(engine.start())
+    await eventually(lambda: len(asked_at) >= 4)
+    starting.cancel()
+    await engine.stop()
+    await runner.cleanup()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked_at)]
+    # The pause for a burst and the interval between checks, each of 0.05 s; timers may ring a little early.
+    assert min(gaps) > 0.08
+    assert "broke off" in engine.reason

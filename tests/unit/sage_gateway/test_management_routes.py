@@ -12,7 +12,9 @@ from fixtures.gateway_mesh import gateway_mesh
 from fixtures.nats import NatsProcess
 
 from sage_client.management.mesh_management import MeshManagement
-from sage_client.management.results import Explanation
+from sage_client.management.results import EngineView, Explanation
+from sage_client.management.translation import engine_view
+from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
 
 TOLD = Explanation("r", "s1", "finished", "acme", None, "fifo", "", 9, 1, 0.1, "a", None, None, 5.0, (), "", "")
 KEYS = {"k-acme": "acme", "k-other": "other", "k-ops": "ops"}
@@ -113,3 +115,19 @@ async def test_the_presets_are_listed(http: aiohttp.ClientSession) -> None:
     status, answer = await ask(http, "GET", "engine_presets", "k-acme")
     assert status == 200
     assert "cpu-tiny" in [preset["preset"] for preset in answer["data"]]
+
+
+async def test_a_servers_last_words_are_for_operators(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "given up: vLLM ended with status 7; its last words:\na prompt of another tenant"
+    state = EngineState(EngineSpec("a", "vllm", ()), phase=EnginePhase.UNHEALTHY, reason=reason)
+
+    async def engines(self: MeshManagement) -> list[EngineView]:
+        return [engine_view(state)]
+
+    monkeypatch.setattr(MeshManagement, "engines", engines)
+    _, told = await ask(http, "GET", "engines", "k-acme")
+    assert told["data"][0]["reason"] == "given up: vLLM ended with status 7; its last words:"
+    _, told = await ask(http, "GET", "engines", "k-ops")
+    assert told["data"][0]["reason"] == reason

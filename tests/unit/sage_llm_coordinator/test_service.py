@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import grpc
+import orjson
 import pytest
 from fixtures.nats import NatsProcess
 
@@ -24,7 +25,7 @@ from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
-from sage_llm_coordinator.registrations import Registrations
+from sage_llm_coordinator.registrations import Registration, Registrations
 from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
@@ -330,3 +331,52 @@ async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Runnin
     assert answer.engine.spec.engine_id != first.engine.spec.engine_id
     assert dict(answer.engine.spec.labels) == {"registered": "again"}
     await service.wait_ready(answer.engine.spec.engine_id)
+
+
+async def test_a_name_that_is_given_apart_from_the_settings_outlives_a_restart(service: Running, upstream: Any) -> None:
+    added = await service.coordinator.add(EngineSettings(kind="openai", url=upstream.url), name="given")
+    restarted, _ = await service.coordinator.restart(added.spec.engine_id, drain=False, timeout_seconds=0)
+    assert restarted.spec.engine_id.startswith("given-")
+
+
+async def test_a_registration_of_another_version_is_left_alone_and_the_others_are_taken_up(
+    nats_server: NatsProcess, bucket: str, upstream: Any, ring: Ring
+) -> None:
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as service:
+        store = await open_bucket(ring.connection.jetstream(), bucket)
+        await store.put("a", b'{"name":"a","engine":{"kind":"openai","from_a_later_version":1}}')
+        kept = Registration.of("b", EngineSettings(kind="openai", url=upstream.url))
+        await store.put("b", orjson.dumps(asdict(kept)))
+        for _ in range(3):
+            await service.registrations.look()
+        assert [state.spec.engine_id for state in service.coordinator.states()] == ["b-aaaa"]
+
+
+async def test_a_restart_reaches_its_end_though_its_caller_hangs_up(service: Running, upstream: Any) -> None:
+    async def silent(_request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    upstream.completions = silent
+    await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+    await service.wait_ready("mine-aaaa")
+    generating = asyncio.ensure_future(collect(service.api.Generate(llm_pb2.GenerateRequest(model="big", prompt="hi"))))
+    await upstream.arrived.wait()
+    engine = service.coordinator.engines["mine-aaaa"]
+    may_stop, stopping = asyncio.Event(), asyncio.Event()
+    stop = engine.stop
+
+    async def slow_stop() -> None:
+        stopping.set()
+        await may_stop.wait()
+        await stop()
+
+    engine.stop = slow_stop  # type: ignore[method-assign]
+    call = service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
+    waiting = asyncio.ensure_future(call.wait_for_connection())
+    await asyncio.wait_for(stopping.wait(), 5)
+    call.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    may_stop.set()
+    assert await service.directory.wait_until(lambda d: "mine-2-aaaa" in d.engines, 5)
+    generating.cancel()
+    await asyncio.gather(generating, return_exceptions=True)

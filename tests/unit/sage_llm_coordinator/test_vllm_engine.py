@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fixtures.server_records import MemoryRecords
+from nats.errors import NoServersError
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConflictError, UnavailableError
@@ -22,10 +23,11 @@ from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
-from sage_llm_coordinator.servers.record import KeptRecord
+from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
+from sage_platform.supervision.guarded_process import GuardedProcess
 
 Eventually = Callable[..., Awaitable[None]]
 FAKE = Path(__file__).parents[2] / "fixtures" / "fake_vllm.py"
@@ -282,3 +284,60 @@ async def adopted(servers: Servers, kept: KeptRecord) -> HeldServer:
             return await servers.adopt(kept)
         except ConflictError:
             await asyncio.sleep(0.01)
+
+
+async def test_a_start_that_is_given_up_midway_leaves_no_record(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, begun = make("serve"), asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(GuardedProcess, "start", hang)
+    starting = asyncio.create_task(made.engine.start())
+    await asyncio.wait_for(begun.wait(), 10)
+    assert len(made.records.kept) == 1
+    await made.engine.stop()
+    assert (made.records.kept, made.servers._starting) == ({}, {})
+    starting.cancel()
+
+
+async def test_a_start_that_is_given_up_while_its_record_is_written_leaves_none(
+    make: Make, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    made, begun, go_on = make("serve"), asyncio.Event(), asyncio.Event()
+    create = made.records.create
+
+    async def slow(record: ServerRecord) -> KeptRecord:
+        kept = await create(record)
+        begun.set()
+        await go_on.wait()
+        return kept
+
+    monkeypatch.setattr(made.records, "create", slow)
+    starting = asyncio.create_task(made.engine.start())
+    await asyncio.wait_for(begun.wait(), 10)
+    await made.engine.stop()
+    go_on.set()
+    await eventually(lambda: not made.records.kept)
+    starting.cancel()
+
+
+@pytest.mark.parametrize("error", [NoServersError(), RuntimeError("a mistake")])
+async def test_an_engine_starts_once_what_kept_it_from_a_life_is_over(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """NATS that is away counts as no failed start; a mistake counts as one of its lives."""
+    made = make("serve", failures=1 if isinstance(error, NoServersError) else 2)
+    every, failed = made.records.all, 0
+
+    async def fails_first() -> list[KeptRecord]:
+        nonlocal failed
+        failed += 1
+        if failed == 1:
+            raise error
+        return await every()
+
+    monkeypatch.setattr(made.records, "all", fails_first)
+    await asyncio.wait_for(made.engine.start(), 20)
+    assert made.engine.phase is EnginePhase.READY

@@ -22,7 +22,7 @@ from sage_client.management.results import (
 from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.management.translation import engine_of_book, engine_view, explanation
 from sage_common.errors import NotFoundError, UnavailableError, UnprocessableError
-from sage_control_plane.engines import DEFAULT_POOL
+from sage_control_plane.engines import DEFAULT_POOL, REGISTERED_LABEL
 from sage_mesh.wire import state_from_wire
 from sage_platform.registry import Instance
 
@@ -219,7 +219,7 @@ class MeshManagement:
     async def _owner(self, engine_id: str) -> tuple[Instance, str]:
         """The coordinator that owns an engine, and the engine's full id; a name that one engine has will do."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
-        called_so = [engine for engine in engines.values() if engine_id in engine.labels.values()]
+        called_so = [engine for engine in engines.values() if engine.labels.get(REGISTERED_LABEL) == engine_id]
         engine = engines.get(engine_id) or (called_so[0] if len(called_so) == 1 else None)
         if engine is None:
             known = ", ".join(engines) or "none"

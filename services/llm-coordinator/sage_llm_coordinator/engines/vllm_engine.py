@@ -16,7 +16,7 @@ from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.servers.server_log import ServerLog
-from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 
@@ -36,10 +36,16 @@ Connect = Callable[[EngineSpec, ToldKinds], OpenAiEngine]
 
 @dataclass(frozen=True, slots=True)
 class _LifeEnd:
-    """Why a life of the server ended; ``hopeless`` when another start cannot end otherwise."""
+    """Why a life of the server ended.
+
+    Attributes:
+        hopeless: another start cannot end otherwise.
+        counts: towards the starts after which it is given up.
+    """
 
     reason: str
     hopeless: bool = False
+    counts: bool = True
 
 
 class VllmEngine:
@@ -135,13 +141,13 @@ class VllmEngine:
         while True:
             began = self._clock.now()
             self._ready.clear()
-            end = await self._live_once()
+            end = await self._live()
             if self.replaced:
                 log.warning("another coordinator has taken the engine over", engine=self.spec.engine_id)
                 return
             if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
                 backoff, failures = FIRST_BACKOFF_SECONDS, 0
-            failures += 1
+            failures += end.counts
             log.error("vLLM ended", engine=self.spec.engine_id, reason=end.reason, failures=failures)
             if end.hopeless or failures >= self._max_failures:
                 times = "" if end.hopeless else f" after {failures} starts in a row"
@@ -154,6 +160,19 @@ class VllmEngine:
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             self._failure = ""
 
+    async def _live(self) -> _LifeEnd:
+        """As ``_live_once``; an error that nobody foresaw ends the life too, for nobody waits for this task."""
+        try:
+            return await self._live_once()
+        except Exception as error:
+            log.exception("a life of vLLM failed", engine=self.spec.engine_id)
+            end = _LifeEnd(f"{type(error).__name__}: {error}")
+        try:
+            await self._end_life()
+        except Exception:
+            log.exception("vLLM may still run", engine=self.spec.engine_id)
+        return end
+
     async def _live_once(self) -> _LifeEnd:
         """Run a server, or the one that was adopted, until it ends; return why it did."""
         self._progress = VllmProgress()
@@ -162,7 +181,8 @@ class VllmEngine:
             try:
                 held = await self._start_server()
             except SageError as error:
-                return _LifeEnd(error.message)
+                # Without NATS no start was tried; it comes back by itself, and so must the engine.
+                return _LifeEnd(error.message, counts=error.code != NATS_UNREACHABLE)
         self._held = held
         said = ServerLog(Path(held.kept.record.log_file), held.kept.record.log_start)
         progress = self._progress

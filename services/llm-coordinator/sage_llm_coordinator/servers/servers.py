@@ -38,6 +38,7 @@ from sage_platform.supervision.guarded_sweep import kill_marked
 log = get_logger(__name__)
 
 LOGS_KEPT = 50
+NATS_UNREACHABLE = "nats_unreachable"
 
 
 class RecordStore(Protocol):
@@ -100,6 +101,7 @@ class Servers:
         # Of two starts at once the second must see the first one's port, GPUs and memory.
         self._placing = asyncio.Lock()
         self._starting: dict[str, int] = {}
+        self._undoing: set[asyncio.Task[None]] = set()
 
     async def place(self, engine: EngineSettings) -> Placement:
         """Find port, devices and memory for a server.
@@ -151,12 +153,17 @@ class Servers:
                 port=placement.port,
                 socket=str(socket_path(server_id)),
                 log_file=str(log_path),
-                engine=engine.model_dump(mode="json", exclude={"api_key"}),
+                engine=engine.model_dump(mode="json", exclude={"api_key"}, exclude_defaults=True),
                 devices=placement.devices,
                 memory_bytes=placement.memory_bytes,
                 log_start=log_size(log_path),
             )
-            kept = await self._written(record)
+            writing = asyncio.create_task(self._written(record), name=f"record-{server_id}")
+            try:
+                kept = await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                self._undo(writing)
+                raise
             self._starting[server_id] = placement.memory_bytes
         placed = replace(
             command, arguments=placement.arguments, environment={**command.environment, **placement.environment}
@@ -173,10 +180,13 @@ class Servers:
                 epoch=kept.epoch,
                 orphan_seconds=self._settings.orphan_seconds,
             )
-        except (OSError, SageError) as error:
-            await self._deleted(kept)
+        except BaseException as error:
+            # Also where its engine is stopped meanwhile: a record whose owner lives would be nobody's to delete.
             self._starting.pop(server_id, None)
-            raise UnavailableError(f"vLLM could not be started: {error}") from None
+            await asyncio.shield(self._undo(writing))
+            if isinstance(error, (OSError, SageError)):
+                raise UnavailableError(f"vLLM could not be started: {error}") from None
+            raise
         return HeldServer(kept, process)
 
     def settled(self, held: HeldServer) -> None:
@@ -228,6 +238,18 @@ class Servers:
         except (NatsError, asyncio.TimeoutError) as error:
             raise _no_nats(error) from None
 
+    def _undo(self, writing: asyncio.Task[KeptRecord]) -> asyncio.Task[None]:
+        """Delete the record of a server that did not start, whatever becomes of who started it."""
+
+        async def undo() -> None:
+            with contextlib.suppress(SageError):  # then there is none
+                await self._deleted(await writing)
+
+        undoing = asyncio.create_task(undo(), name=f"undo-{writing.get_name()}")
+        self._undoing.add(undoing)
+        undoing.add_done_callback(self._undoing.discard)
+        return undoing
+
     async def _deleted(self, kept: KeptRecord) -> None:
         try:
             await self._records.delete(kept)
@@ -267,5 +289,5 @@ def _on_cpu(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> Mapping[st
 def _no_nats(error: BaseException) -> UnavailableError:
     return UnavailableError(
         f"NATS does not answer ({error or type(error).__name__}), and a server without a record could not be adopted",
-        code="nats_unreachable",
+        code=NATS_UNREACHABLE,
     )

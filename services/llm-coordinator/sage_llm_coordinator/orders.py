@@ -1,0 +1,71 @@
+"""Orders that go on to their end though who gave them has gone away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from sage_common.errors import SageError, UnavailableError
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Orders:
+    """Carries out orders in tasks of their own.
+
+    gRPC cancels a handler when its caller hangs up or runs out of time; half a removal would leave an engine that
+    drains for ever, or a server that nobody owns.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+
+    async def run(self, name: str, order: Callable[[], Awaitable[T]]) -> T:
+        """Carry out ``order`` and return what it returns; being cancelled ends the wait, not the order.
+
+        Raises:
+            UnavailableError: this coordinator is stopping.
+        """
+        if self._stopping:
+            raise _stopping(name)
+
+        async def carried_out() -> T:
+            return await order()
+
+        task = asyncio.create_task(carried_out(), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise _stopping(name) from None
+            log.info("who gave an order has gone; it is carried out all the same", order=name)
+            task.add_done_callback(_tell_failure)
+            raise
+
+    async def stop(self, seconds: float) -> None:
+        """Take no more orders; end those that are not carried out within ``seconds``."""
+        self._stopping = True
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=seconds)
+        await end_tasks(*self._running)
+
+
+def _tell_failure(task: asyncio.Task[Any]) -> None:
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if isinstance(error, SageError):
+        log.error("order not carried out", order=task.get_name(), error=error.message)
+    else:
+        log.error("order not carried out", order=task.get_name(), exc_info=error)
+
+
+def _stopping(name: str) -> UnavailableError:
+    return UnavailableError(f"the coordinator is stopping; {name} is not carried out")
