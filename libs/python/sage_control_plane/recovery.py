@@ -111,6 +111,7 @@ class Recovery:
     def supersede(self, job: Job) -> None:
         """The edge has submitted the job's request anew: what there is of the old submission stops."""
         ledger = self._ledger
+        ledger.refund(job)
         if job.state is JobState.RUNNING:
             self._hedging.ended(job)
             ledger.abort(job, "superseded by a later submission")
