@@ -141,6 +141,7 @@ class Hedging:
         if job.engine_id == book.engine_id or job.request_id in ledger.hedges:
             return False
         job.hedged = True
+        job.hedges += 1
         twin = replace(
             job,
             tokens=running.tokens,

@@ -48,6 +48,7 @@ class Job:
         decoding: whether its engine's book counts it among those whose tokens are coming.
         paced_ms: target for the time between its tokens, as noted in its engine's book; 0 for none.
         charged_seconds: engine-seconds charged to its tenant so far.
+        hedges: how many of its tries were second attempts beside a first.
         hedged: whether two attempts at it have run at the same time.
         loser: the other attempt of two, aborted because this one began first.
     """
@@ -80,6 +81,7 @@ class Job:
     decoding: bool = False
     paced_ms: int = 0
     charged_seconds: float = 0.0
+    hedges: int = 0
     hedged: bool = False
     loser: Job | None = None
 

@@ -148,6 +148,7 @@ class Ledger:
         if placement is None or not paid():
             return False
         job.hedged = True
+        job.hedges += 1
         hedge = replace(job, avoided=avoided, tries=job.tries + 1)
         self.hedges[job.request_id] = hedge
         self.totals.hedged += 1

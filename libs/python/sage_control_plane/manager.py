@@ -237,7 +237,7 @@ class ControlPlaneManager:
             self.engine_lost(state.spec.engine_id, state.reason.partition("\n")[0] or "it has stopped", now)
             return
         known = self._roster.books.get(state.spec.engine_id)
-        before = () if known is None else tuple(self._roster.routes_of(known))
+        before = tuple(self._roster.routes_of(known)) if known else ()
         book = self._roster.update(state)
         differences = compare(book.running, state.running, self._ledger.epoch, now)
         for job in differences.begun:
@@ -251,8 +251,7 @@ class ControlPlaneManager:
         if book.credits.corrected:
             self._ledger.deadlines.arm("stale", book.engine_id, now + STALE_SECONDS)
         self._ledger.freed(book)
-        # What waits for a model that the engine has dropped waits for nobody.
-        self._recovery.watch({*before, *self._roster.routes_of(book)}, now)
+        self._recovery.watch({*before, *self._roster.routes_of(book)}, now)  # an engine may drop a model
 
     def engine_lost(self, engine_id: str, reason: str, now: float) -> None:
         """An engine is gone, with all that it ran."""

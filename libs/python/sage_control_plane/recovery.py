@@ -78,8 +78,11 @@ class Recovery:
             self._ledger.enqueue(job, job.request, now)
 
     def _refusal(self, job: Job, error: SageError, now: float, *, spare: bool) -> SageError | None:
-        """Return the error that ends the job, or None when it may be tried again. ``spare`` the retry budget."""
-        if job.tries >= self._settings.max_tries:
+        """Return the error that ends the job, or None when it may be tried again. ``spare`` the retry budget.
+
+        Hedges do not count: two attempts may be lost with one executor.
+        """
+        if job.tries - job.hedges >= self._settings.max_tries:
             return _final(error, f"gave up after {job.tries} tries")
         if not spare and not self.budget.withdraw(now):
             return _final(error, "not tried again: the retry budget is spent")
@@ -108,6 +111,7 @@ class Recovery:
     def supersede(self, job: Job) -> None:
         """The edge has submitted the job's request anew: what there is of the old submission stops."""
         ledger = self._ledger
+        ledger.refund(job)
         if job.state is JobState.RUNNING:
             self._hedging.ended(job)
             ledger.abort(job, "superseded by a later submission")

@@ -21,7 +21,7 @@ class ControlSettings:
         picker: name of the picker.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
         prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it gets no more.
-        max_tries: dispatches of one submission, at most.
+        max_tries: dispatches of one submission, at most; hedges come on top.
         retry_ratio: retries allowed for each request.
         retry_floor_per_second: retries allowed whatever the traffic.
         hedge_ratio: hedges allowed for each request; 0 for none.

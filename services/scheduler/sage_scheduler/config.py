@@ -47,7 +47,7 @@ class SchedulerSettings(ServiceSettings):
     class_max_queued: dict[str, int] = Field(
         default_factory=dict, description="max_queued by class: interactive, default, embedding, bulk"
     )
-    max_tries: int = Field(3, ge=1, description="dispatches of one submission, at most")
+    max_tries: int = Field(3, ge=1, description="dispatches of one submission, at most; hedges come on top")
     retry_ratio: float = Field(0.2, ge=0, description="retries allowed for each request")
     retry_floor_per_second: float = Field(1.0, ge=0, description="retries allowed whatever the traffic")
     absence_seconds: float = Field(5.0, ge=0, description="wait for another engine when the last of a model is gone")

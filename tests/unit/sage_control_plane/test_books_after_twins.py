@@ -95,3 +95,22 @@ def test_a_tenant_gets_its_charge_back_when_every_try_has_failed() -> None:
     error = EngineFailedError("it broke", retryable=True)
     pool.manager.failed("r", pool.running["r"].attempt, error, 100.1, started_replying=False)
     assert job.charged_seconds == 0
+
+
+def test_two_attempts_lost_with_one_executor_count_as_one_try() -> None:
+    pool = taught(*(engine(name, concurrency=100) for name in "abcd"))
+    pool.submit(request("r", pool.now))
+    first = pool.running["r"].engine_id
+    pool.advance(1.0)
+    assert pool.manager.totals.hedged == 1
+    second = pool.running["r"].engine_id
+    assert second != first
+    for engine_id in (first, second):
+        pool.manager.engine_lost(engine_id, "its executor is silent", pool.now)
+    pool.decide()
+    third = pool.running["r"].engine_id
+    assert third not in (first, second)
+    pool.manager.engine_lost(third, "its executor is silent", pool.now)
+    pool.decide()
+    assert pool.running["r"].engine_id not in (first, second, third)
+    assert not pool.refusals()

@@ -268,18 +268,23 @@ def test_when_both_have_failed_for_good_the_edge_is_told_because_it_waits_for_on
     assert not pool.manager.holds("r")
 
 
-def test_when_both_fail_the_request_is_tried_on_a_third_engine_as_its_third_try() -> None:
-    pool, first, hedge = hedged("c")
+def test_when_both_fail_they_count_as_one_try_of_three() -> None:
+    pool, first, hedge = hedged("c", "d")
     fails(pool, first)
     fails(pool, hedge)
-    pool.advance(1.0)
-    last = pool.dispatches()[-1]
-    assert last.tries == 3
-    assert last.engine_id not in (first.engine_id, hedge.engine_id)
     error = EngineFailedError("boom", code="engine_failed", retryable=True)
-    pool.manager.failed("r", last.attempt, error, pool.now, started_replying=False)
-    pool.decide()
-    assert "gave up after 3 tries" in pool.refusals()[-1].error.message
+    tried = {first.engine_id, hedge.engine_id}
+    for tries in (3, 4):
+        assert not pool.refusals()
+        while len(pool.dispatches()) < tries:  # the back-off, and no time for another hedge
+            pool.advance(0.01)
+        last = pool.dispatches()[-1]
+        assert last.tries == tries
+        assert last.engine_id not in tried
+        tried.add(last.engine_id)
+        pool.manager.failed("r", last.attempt, error, pool.now, started_replying=False)
+        pool.decide()
+    assert "gave up after 4 tries" in pool.refusals()[-1].error.message
 
 
 def test_a_winner_that_dies_in_mid_stream_is_its_edges_to_recover() -> None:
