@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sage_benchmark.report.benchmark_report import Timeline
 from sage_benchmark.report.spread import Spread
@@ -24,14 +24,14 @@ def draw_cdf(path: Path, title: str, seconds: Mapping[str, Sequence[float]], tar
 
     Infinite values never came: they count in the share and are not drawn, so a curve that ends below 1 says how many.
     """
-    figure, axes = _axes(title, "milliseconds from the scheduled arrival (log)", "share of requests")
+    figure, axes = _axes(title, "time from the scheduled arrival (log)", "share of requests")
     for index, (name, values) in enumerate(seconds.items()):
         ordered = sorted(value for value in values if isfinite(value))
         shares = [(rank + 1) / len(values) for rank in range(len(ordered))]
         axes.step([max(value * 1000, 0.1) for value in ordered], shares, where="post", label=name, color=_colour(index))
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(FuncFormatter(_duration))
     axes.xaxis.set_minor_formatter(NullFormatter())
     if target_ms is not None:
         axes.axvline(target_ms, color="#666666", linestyle=":", linewidth=1, label=f"target {target_ms:g} ms")
@@ -74,6 +74,10 @@ def draw_timeline(path: Path, timelines: Sequence[Timeline]) -> None:
     axes.set_yticks(range(len(timelines)), [timeline.title for timeline in timelines])
     axes.invert_yaxis()
     _save(figure, axes, path)
+
+
+def _duration(milliseconds: float, _position: int | None = None) -> str:
+    return f"{milliseconds:g} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:g} s"
 
 
 def _axes(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
