@@ -18,6 +18,9 @@ import orjson
 
 from sage_common.errors import ConfigurationError, InternalError, SageError, UnavailableError
 
+# OpenVINO's converter and its quantiser report their use to their makers, by a forked process that may never end; this
+# is the variable by which both leave it.
+NO_TELEMETRY = {"CI": "true"}
 # Of what a child wrote, as much as goes into a message.
 _TAIL_CHARACTERS = 400
 
@@ -75,7 +78,11 @@ class ChildRunner:
             if self._ended:
                 raise _stopped()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=notes
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=notes,
+                env={**os.environ, **NO_TELEMETRY},
             )
             return self._process
 

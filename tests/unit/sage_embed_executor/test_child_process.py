@@ -14,7 +14,7 @@ import pytest
 from fixtures.eventually import eventually
 
 from sage_common.errors import ConfigurationError, InternalError, UnavailableError
-from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.child_process import NO_TELEMETRY, ChildRunner
 
 CHILD = """
 import os, sys, time
@@ -102,3 +102,12 @@ async def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     finally:
         parent.kill()
         parent.wait(10)
+
+
+def test_a_child_reports_its_use_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    telemetry = pytest.importorskip("openvino_telemetry.utils.opt_in_checker")
+    monkeypatch.delenv("CI", raising=False)
+    assert not telemetry.OptInChecker._run_in_ci()
+    for name, value in NO_TELEMETRY.items():
+        monkeypatch.setenv(name, value)
+    assert telemetry.OptInChecker._run_in_ci()
