@@ -22,6 +22,7 @@ from sage_benchmark.embed.through_the_mesh import (
     IdleLatency,
     Mesh,
     bulk_interference,
+    check_backend,
     computed_of_duplicates,
     embed,
     idle_latency,
@@ -45,6 +46,7 @@ class EmbedPlan:
 
     Attributes:
         backend: of the executor.
+        precision: of the executor.
         memory_minutes: of mixed shapes; 0 leaves the figure out.
         sts: ``stsbenchmark.tsv.gz``; None leaves the figure out.
         peers: whether to measure the others as well.
@@ -59,6 +61,7 @@ class EmbedPlan:
     memory_minutes: float = 10.0
     seed: int = 7
     backend: str = "auto"
+    precision: str = "auto"
     sts: Path | None = None
     sts_pairs: int = 0
     peers: bool = True
@@ -67,7 +70,7 @@ class EmbedPlan:
 
 def quick_plan(plan: EmbedPlan) -> EmbedPlan:
     """The same in about a minute: too little for figures to trust, enough to see that everything works."""
-    values = {name: getattr(plan, name) for name in ("seed", "backend", "sts", "peers", "infinity_python")}
+    values = {name: getattr(plan, name) for name in ("seed", "backend", "precision", "sts", "peers", "infinity_python")}
     return EmbedPlan(
         texts=96,
         repetitions=1,
@@ -117,7 +120,10 @@ def run(plan: EmbedPlan, progress: Progress) -> EmbedResult:
     texts = mixed_texts(plan.texts, plan.seed)
     with tempfile.TemporaryDirectory(prefix="sage-bench-") as scratch:
         directory = Path(scratch)
-        settings = {"SAGE_EMBED_EXECUTOR_BACKEND": plan.backend}
+        settings = {
+            "SAGE_EMBED_EXECUTOR_BACKEND": plan.backend,
+            "SAGE_EMBED_EXECUTOR_PRECISION": plan.precision,
+        }
         progress("the best offline plan")
         result.offline = offline_plan(texts, settings, plan.repetitions)
         result.rates["offline"] = result.offline["texts_per_second"]
@@ -147,6 +153,7 @@ def _through_the_mesh(
     with isolated_mesh(directory / "mesh", replicas=replicas, settings=settings) as running:
         mesh = Mesh(running.gateway_url, f"http://127.0.0.1:{port}/metrics", MODEL)
         process = running.process("embed-executor")
+        check_backend(mesh, str(result.offline["backend"]))
         rate_of_requests(mesh, texts[: 8 * TEXTS_PER_REQUEST])
         for name, measure in (("requests of 32", rate_of_requests), ("single texts", rate_of_singles)):
             progress(f"{plan.texts} texts through the gateway, {name}")

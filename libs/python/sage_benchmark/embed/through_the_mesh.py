@@ -43,6 +43,15 @@ class Mesh:
     model: str
 
 
+def check_backend(mesh: Mesh, expected: str) -> None:
+    """Raise RuntimeError unless the mesh computes as the offline plan did: a ratio of the two would be of backends."""
+    with urllib.request.urlopen(f"{mesh.url}/v1/models", timeout=10) as response:
+        models = orjson.loads(response.read())["data"]
+    description = next((str(model.get("description", "")) for model in models if model["id"] == mesh.model), "")
+    if expected not in description:
+        raise RuntimeError(f"the mesh runs {mesh.model!r} as {description!r}, the offline plan as {expected!r}")
+
+
 def rate_of_requests(mesh: Mesh, texts: Sequence[str]) -> float:
     """Texts a second as requests of 32, all on the way at once."""
     bodies = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
