@@ -23,7 +23,7 @@ from sage_control_plane.requests import (
     ServiceLevel,
 )
 from sage_control_plane.settings import ControlSettings
-from sage_platform.service_host import settle_garbage_collector
+from sage_platform.garbage import settle_garbage_collector
 
 CONCURRENCY = 8
 CLASSES = list(ServiceClass)

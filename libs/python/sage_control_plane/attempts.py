@@ -39,6 +39,14 @@ class Attempts:
                     self.cancelled(job, now)
                 return
 
+    def completing(self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float) -> Job | None:
+        """The attempt of which one report tells that it has begun and is complete."""
+        job = self.current(request_id, attempt)
+        if job is None:
+            self._hedging.began_too(request_id, attempt, now, ttft_seconds)
+            job = self.current(request_id, attempt)
+        return job
+
     def first_token(self, job: Job, now: float, ttft_seconds: float) -> None:
         """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
         if job.begun:

@@ -2,13 +2,15 @@
 
 On a CPU the cost of a batch is that of its padded rectangle, so a batch of mixed lengths is slower than no batch
 at all. A batch is therefore seeded with one item and filled with the items nearest to it in length, within a token
-budget and a limit on padding. The seed is the oldest item of the request that is furthest behind its equal share of
+budget and a limit on padding, as long as each makes a token of the batch cheaper: by its part in what a batch costs
+beside its tokens more than by what it adds in padding. The seed is the oldest item of the request that is furthest behind its equal share of
 the tokens computed: a short request waits for what is being computed, not for all of a long one, and the long one
 still moves on. Source: weighted fair queueing, Parekh and Gallager (IEEE/ACM ToN 1(3), 1993), with equal weights.
 
 Deadlines come before shares where they matter: a request that would miss its deadline by waiting for one more batch,
 and still can meet it, goes first, least laxity first, and its batch grows only as far as the deadline allows. One that
-is late already goes by its share, since serving the late first makes everybody late.
+is late already goes by its share, since serving the late first makes everybody late. Once most of those that wait for
+a deadline are late there is more work than time, and batches are whole again: small ones would only add to it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -25,6 +27,10 @@ from sage_control_plane.batch_pace import BatchPace
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R", bound=Hashable)
+
+
+# A batch of fewer takes hardly less time.
+LEAST_SHARED_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,12 @@ class BatchLimits:
         """Say whether a batch of ``items`` with ``tokens`` in all and the longest of ``longest`` is within limits."""
         padded = items * longest
         return padded <= self.token_budget and padded - tokens <= self.max_padding_share * padded
+
+    def shared(self, tokens: int, takers: int) -> BatchLimits:
+        """Limits for one of several who take batches of the same few tokens at the same time."""
+        if takers == 1 or tokens >= takers * self.token_budget:
+            return self
+        return replace(self, token_budget=min(self.token_budget, max(LEAST_SHARED_TOKENS, -(-tokens // takers))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +165,21 @@ class LengthAwareQueue(Generic[R, K]):
         if item is not None:
             self._remove(item)
 
-    def take(self, now: float = 0.0) -> Batch[K] | None:
-        """Take the next batch out; None when nothing is queued. ``now`` is the time, for the deadlines."""
-        pressed = self._pressed(now)
+    def take(self, now: float = 0.0, takers: int = 1) -> Batch[K] | None:
+        """Take the next batch out; None when nothing is queued.
+
+        Args:
+            now: the time, for the deadlines.
+            takers: how many are about to take a batch, the caller among them. What is left is shared out among them.
+        """
+        pressed, overloaded = self._pressed(now)
         share = pressed or self._next_share()
         if share is None:
             return None
         seed = share.items[0]
         # Nobody's deadline is served by a batch that ends after it.
-        time_left = pressed.deadline - now if pressed else math.inf
+        time_left = pressed.deadline - now if pressed and not overloaded else math.inf
+        limits, overhead = self._limits.shared(self._tokens, takers), self._pace.overhead_tokens
         items = [seed]
         tokens = longest = seed.tokens
         self._remove(seed)
@@ -171,8 +189,10 @@ class LengthAwareQueue(Generic[R, K]):
         while side := self._nearer_side(shorter, longer, seed.tokens):
             length = side[-1]
             wider = max(longest, length)
-            allowed = self._limits.allow(len(items) + 1, wider, tokens + length)
-            if not allowed or (pressed and self._pace.seconds((len(items) + 1) * wider) > time_left):
+            padded = (len(items) + 1) * wider
+            cheaper = (padded + overhead) * tokens <= (len(items) * longest + overhead) * (tokens + length)
+            allowed = cheaper and limits.allow(len(items) + 1, wider, tokens + length)
+            if not allowed or (time_left < math.inf and self._pace.seconds(padded) > time_left):
                 # Lengths further out on this side only cost more.
                 side.clear()
                 continue
@@ -186,20 +206,24 @@ class LengthAwareQueue(Generic[R, K]):
         self._now += tokens / max(1, len(self._shares))
         return Batch(tuple(item.key for item in items), tokens, longest)
 
-    def _pressed(self, now: float) -> _Share[K] | None:
-        """The request with the least laxity among those that one more batch before them would make late."""
+    def _pressed(self, now: float) -> tuple[_Share[K] | None, bool]:
+        """The request with the least laxity among those that one more batch before them would make late; and whether
+        most of the waiting requests with a deadline are late already."""
         whole_batch = self._pace.seconds(self._limits.token_budget)
         if not whole_batch:
-            return None
+            return None, False
+        waiting = late = 0
         best: _Share[K] | None = None
         best_laxity = whole_batch
         for share in self._shares.values():
             if share.deadline == math.inf or not self._waits(share):
                 continue
             laxity = share.deadline - now - self._pace.seconds(share.waiting_tokens)
+            waiting += 1
+            late += laxity < 0
             if 0 <= laxity < best_laxity:
                 best, best_laxity = share, laxity
-        return best
+        return best, 2 * late > waiting
 
     def _next_share(self) -> _Share[K] | None:
         waiting = (share for share in self._shares.values() if self._waits(share))

@@ -210,7 +210,7 @@ class ControlPlaneManager:
         ttft_seconds: float = 0.0,
     ) -> None:
         """An answer is complete; ``used`` is input and output tokens, zeros when the engine did not say."""
-        job = self._attempts.current(request_id, attempt)
+        job = self._attempts.completing(request_id, attempt, now, ttft_seconds)
         if job is not None:
             self._attempts.finished(job, now, used, ttft_seconds)
 

@@ -54,6 +54,8 @@ class _Running:
     writer: FrameWriter
     started_at: float
     task: asyncio.Task[None] | None = None
+    # The word of its first token, until the end of this turn of the loop.
+    begun: asyncio.Handle | None = None
     # Why the executor itself ended the task; None when the client or a newer attempt did.
     verdict: SageError | None = None
 
@@ -182,14 +184,14 @@ class Executor:
         if hosted is None or self._refuses(hosted):
             reason = "is gone" if hosted is None else f"is {hosted.engine.phase.name.lower()}"
             error = UnavailableError(f"engine {dispatch.engine_id!r} {reason}", code="engine_not_ready", retryable=True)
-            self._report(running, engine_pb2.REPORT_EVENT_FAILED, error=error)
+            self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
             return
         older = hosted.running.get(request_id)
         if older is not None:
             if attempt <= older.attempt:
                 return
             self._end_task(older)
-        writer.on_head = lambda: self._report(running, engine_pb2.REPORT_EVENT_FIRST_TOKEN)
+        writer.on_head = lambda: self._begun(running)
         hosted.running[request_id] = running
         running.task = asyncio.get_running_loop().create_task(self._run(hosted, running))
 
@@ -222,7 +224,7 @@ class Executor:
         """Before the first frame, what another engine may mend is the scheduler's business; else it is the answer."""
         if running.writer.begun or not error.retryable:
             running.writer.fail(error)
-        self._report(running, engine_pb2.REPORT_EVENT_FAILED, error=error)
+        self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
 
     def _end_task(self, running: _Running) -> None:
         if running.task is not None:
@@ -241,11 +243,19 @@ class Executor:
 
     # Reports and heartbeats
 
-    def _report(self, running: _Running, event: engine_pb2.ReportEvent, *, error: SageError | None = None) -> None:
-        elapsed_us = int((self._clock.now() - running.started_at) * 1_000_000)
-        first = event == engine_pb2.REPORT_EVENT_FIRST_TOKEN
-        if first:
-            running.writer.ttft_us = elapsed_us
+    def _begun(self, running: _Running) -> None:
+        """An answer begins. What is complete in the same turn of the loop, as vectors are, needs no word of that."""
+        running.writer.ttft_us = self._elapsed_us(running)
+        first_token = engine_pb2.REPORT_EVENT_FIRST_TOKEN
+        running.begun = asyncio.get_running_loop().call_soon(self._report, running, first_token)
+
+    def _elapsed_us(self, running: _Running) -> int:
+        return int((self._clock.now() - running.started_at) * 1_000_000)
+
+    def _report(self, running: _Running, event: engine_pb2.ReportEvent, error: SageError | None = None) -> None:
+        if running.begun is not None:
+            running.begun.cancel()
+            running.begun = None
         report = engine_pb2.Report(
             request_id=running.dispatch.request.request_id,
             engine_id=running.dispatch.engine_id,
@@ -254,7 +264,7 @@ class Executor:
             usage=running.writer.usage_message,
             error=error_to_wire(error) if error else None,
             ttft_us=running.writer.ttft_us,
-            elapsed_us=elapsed_us,
+            elapsed_us=self._elapsed_us(running),
             started_replying=running.writer.begun,
         )
         self._ring.send(subjects.report(running.dispatch.classification.pool), report)

@@ -31,7 +31,7 @@ class EmbedExecutorSettings(ServiceSettings):
     further_models: list[str] = Field(default_factory=list, description="more models, each an engine of its own")
     aliases: list[str] = Field(default_factory=list, description="further names for the first model")
     pool: str = Field(DEFAULT_POOL, min_length=1, description="pool that the engine belongs to")
-    max_concurrency: int = Field(256, ge=1, description="requests that schedulers may have outstanding here")
+    max_concurrency: int = Field(512, ge=1, description="requests that schedulers may have outstanding here")
 
     url: str = Field("", description="engine openai-embedding: base URL of the server")
     api_key: SecretStr = Field(SecretStr(""), description="engine openai-embedding: key for the server")

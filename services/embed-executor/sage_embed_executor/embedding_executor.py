@@ -41,8 +41,9 @@ class EmbeddingExecutor:
     """Runs a backend with a number of streams for each lane. Used from one event loop.
 
     Args:
-        streams: batches computed at the same time, each on its own thread. Bulk work
-            has as many again, of a lower priority.
+        bulk_backend: the same model for bulk work; None where ``backend`` does that too.
+        streams: batches computed at the same time, each on its own thread. Bulk work has as many again, whose
+            computation has a lower priority.
         cache: vectors computed before.
     """
 
@@ -54,8 +55,11 @@ class EmbeddingExecutor:
         cache: VectorLru,
         clock: Clock,
         metrics: EmbedMetrics,
+        *,
+        bulk_backend: EmbeddingBackend | None = None,
     ) -> None:
         self._backend = backend
+        self._bulk_backend = bulk_backend or backend
         self._cache = cache
         self._clock = clock
         self._metrics = metrics
@@ -192,14 +196,18 @@ class EmbeddingExecutor:
     # On the streams
 
     def _bulk_stream(self) -> None:
-        make_way()
+        # A backend of its own has threads of its own, which make way; this one holds the interpreter's lock in between,
+        # and whoever is not running holds it for long.
+        if self._bulk_backend is self._backend:
+            make_way()
         self._stream(bulk=True)
 
     def _stream(self, *, bulk: bool = False) -> None:
+        backend = self._bulk_backend if bulk else self._backend
         while (batch := self._lanes.take(bulk=bulk)) is not None:
             began = self._clock.now()
             try:
-                vectors = self._backend.embed([np.frombuffer(key, dtype=TOKEN_TYPE) for key in batch.keys])
+                vectors = backend.embed([np.frombuffer(key, dtype=TOKEN_TYPE) for key in batch.keys])
             except Exception as error:
                 log.exception("a batch failed", texts=len(batch.keys), longest=batch.longest)
                 failure = EngineFailedError(

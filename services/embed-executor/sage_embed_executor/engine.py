@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,8 +19,10 @@ from sage_embed_executor.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.urgency import Urgency
 from sage_embed_executor.vector_lru import VectorLru
 from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_platform.garbage import settle_garbage_collector
 
 log = get_logger(__name__)
 
@@ -80,12 +83,21 @@ class SentenceTransformersEngine:
             model = await asyncio.to_thread(self._load)
             loaded = self._clock.now()
             self._reason = "warming up"
+            cache = VectorLru(self._cache_bytes)
             executor = EmbeddingExecutor(
-                model.backend, model.limits, self._streams, VectorLru(self._cache_bytes), self._clock, self._metrics
+                model.backend,
+                model.limits,
+                self._streams,
+                cache,
+                self._clock,
+                self._metrics,
+                bulk_backend=model.bulk_backend,
             )
             executor.start()
             self._executor = executor
-            await executor.embed(_warm_up_inputs(model, self._streams))
+            await executor.embed(_warm_up_inputs(model, self._streams, "warm"))
+            if model.bulk_backend is not None:
+                await executor.embed(_warm_up_inputs(model, self._streams, "bulk"), Urgency(bulk=True))
         except SageError as error:
             self._fail(error)
             raise
@@ -96,6 +108,7 @@ class SentenceTransformersEngine:
         self._answers = self._make_answers(model, executor)
         labels = runtime_labels(model, self._streams)
         self._spec = replace(self._spec, models=(_complete(self._spec.models[0], model),), labels=labels)
+        settle_garbage_collector()
         self._phase, self._reason = EnginePhase.READY, ""
         log.info(
             "model ready",
@@ -158,11 +171,12 @@ def _complete(card: ModelCard, model: LoadedModel) -> ModelCard:
     )
 
 
-def _warm_up_inputs(model: LoadedModel, streams: int) -> list[TokenIds]:
-    """Distinct inputs that make every stream compute one full batch and one short one."""
+def _warm_up_inputs(model: LoadedModel, streams: int, word: str) -> list[TokenIds]:
+    """Distinct inputs, others for each word, that make every stream compute one full batch and one short one."""
     budget = model.limits.token_budget
     length = min(64, model.folder.max_tokens, budget)
     full = max(1, budget // length)
-    short = model.tokenizer.encode([f"warm {number}" for number in range(streams)], model.folder.max_tokens)
-    frame = [np.arange(number, number + length, dtype=np.int32) for number in range(full * streams)]
+    short = model.tokenizer.encode([f"{word} {number}" for number in range(streams)], model.folder.max_tokens)
+    start = zlib.crc32(word.encode()) % model.folder.vocabulary_size
+    frame = [np.arange(start + number, start + number + length, dtype=np.int32) for number in range(full * streams)]
     return [*short, *(ids % model.folder.vocabulary_size for ids in frame)]

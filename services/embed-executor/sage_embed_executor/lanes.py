@@ -29,6 +29,8 @@ class Lanes:
         self._queues: dict[bool, LengthAwareQueue[Ticket, bytes]] = {
             bulk: LengthAwareQueue(limits, self._pace[bulk]) for bulk in (False, True)
         }
+        # Streams that look for a batch.
+        self._takers = dict.fromkeys((False, True), 0)
         self._closed = False
 
     @property
@@ -68,14 +70,18 @@ class Lanes:
         """Wait for a batch; None once the lanes are closed."""
         own, other = self._queues[bulk], self._queues[not bulk]
         with self._lock:
-            while not self._closed:
-                batch = own.take(self._clock.now())
-                if batch is not None:
-                    for key in batch.keys:
-                        other.discard(key)
-                    return batch
-                self._changed[bulk].wait()
-        return None
+            self._takers[bulk] += 1
+            try:
+                while not self._closed:
+                    batch = own.take(self._clock.now(), self._takers[bulk])
+                    if batch is not None:
+                        for key in batch.keys:
+                            other.discard(key)
+                        return batch
+                    self._changed[bulk].wait()
+                return None
+            finally:
+                self._takers[bulk] -= 1
 
     def took(self, batch: Batch[bytes], seconds: float, *, bulk: bool) -> None:
         """A batch ran for so long."""

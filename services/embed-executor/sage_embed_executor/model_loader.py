@@ -22,6 +22,7 @@ class LoadedModel:
     Attributes:
         limits: on its batches.
         selection: how the backend came to be taken; None where nobody chose.
+        bulk_backend: runs it for bulk work; None where ``backend`` does that too, see ``Loaded``.
     """
 
     folder: ModelFolder
@@ -29,6 +30,7 @@ class LoadedModel:
     backend: EmbeddingBackend
     limits: BatchLimits = BatchLimits()
     selection: Selection | None = None
+    bulk_backend: EmbeddingBackend | None = None
 
 
 class ModelLoader:
@@ -50,9 +52,9 @@ class ModelLoader:
         with self._turn:
             folder = read_model_folder(find_weights(self._model))
             tokenizer = TextTokenizer.load(folder.path)
-            backend, selection = select_and_load(folder, self._wish, self._children)
-        limits = BatchLimits(selection.token_budget, self._max_padding_share)
-        return LoadedModel(folder, tokenizer, backend, limits, selection)
+            loaded = select_and_load(folder, self._wish, self._children)
+        limits = BatchLimits(loaded.selection.token_budget, self._max_padding_share)
+        return LoadedModel(folder, tokenizer, loaded.backend, limits, loaded.selection, loaded.bulk_backend)
 
     def give_up(self) -> None:
         """Let ``load`` fail soon instead of measuring to the end. Thread-safe."""

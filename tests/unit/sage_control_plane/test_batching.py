@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_control_plane.batch_pace import BatchPace
-from sage_control_plane.batching import Batch, BatchLimits, LengthAwareQueue
+from sage_control_plane.batch_pace import FIRST_OVERHEAD, LEAST_OVERHEAD, MOST_OVERHEAD, BatchPace
+from sage_control_plane.batching import LEAST_SHARED_TOKENS, Batch, BatchLimits, LengthAwareQueue
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 LIMITS = st.builds(BatchLimits, st.integers(1, 2048), st.floats(0, 1))
@@ -235,6 +235,64 @@ def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
     assert batch is not None
     assert batch.keys[0] == "p"
     assert len(batch.keys) == 3
+
+
+def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    for number in range(8):
+        queue.open(f"late {number}", 9.0)
+        queue.add(f"late {number}", f"l{number}", 10)
+    queue.open("pressed", 10.035)
+    queue.add("pressed", "p", 10)
+    batch = queue.take(10.0)
+    assert batch is not None
+    assert batch.keys[0] == "p"
+    assert len(batch.keys) == 9
+
+
+def test_what_is_left_is_shared_out_among_those_who_take_at_the_same_time() -> None:
+    queue: LengthAwareQueue[str, int] = LengthAwareQueue(BatchLimits(1_000, 0))
+    queue.open("r")
+    for number in range(8):
+        queue.add("r", number, 50)
+    batches = [queue.take(takers=2), queue.take(takers=1)]
+    assert [len(batch.keys) for batch in batches if batch is not None] == [4, 4]
+
+
+def test_a_deep_queue_gives_whole_batches_to_all_and_a_shallow_one_no_crumbs() -> None:
+    limits = BatchLimits(100, 0)
+    assert limits.shared(tokens=200, takers=2) == limits
+    assert limits.shared(tokens=150, takers=2).token_budget == 75
+    assert limits.shared(tokens=30, takers=2).token_budget == LEAST_SHARED_TOKENS
+
+
+def test_a_text_joins_a_batch_only_if_that_makes_its_tokens_cheaper() -> None:
+    """With three texts of 40 tokens one of 30 costs 10 tokens of padding, and takes a fifth of what a batch costs."""
+    cheap_batches = BatchPace()
+    for tokens in (40, 80, 160, 320, 640):
+        for _ in range(20):
+            cheap_batches.learn(tokens, (tokens + 20) / 1_000)
+    assert cheap_batches.overhead_tokens == pytest.approx(20, rel=0.05)
+    for pace, joins in ((cheap_batches, False), (BatchPace(), True)):
+        queue: LengthAwareQueue[str, int] = LengthAwareQueue(BatchLimits(4_000, 0.5), pace)
+        queue.open("r")
+        for number in range(3):
+            queue.add("r", number, 40)
+        queue.add("r", 99, 30)
+        batch = queue.take()
+        assert batch is not None
+        assert (99 in batch.keys) is joins
+
+
+def test_what_a_batch_costs_beside_its_tokens_is_believed_within_bounds() -> None:
+    for seconds_of, expected in (
+        ((lambda tokens: 1.0), FIRST_OVERHEAD),
+        ((lambda tokens: tokens / 1_000), LEAST_OVERHEAD),
+    ):
+        pace = BatchPace()
+        for tokens in (40, 80, 160, 320, 640) * 20:
+            pace.learn(tokens, seconds_of(tokens))
+        assert pace.overhead_tokens in (expected, MOST_OVERHEAD)
 
 
 def test_what_is_computed_elsewhere_is_no_longer_queued() -> None:

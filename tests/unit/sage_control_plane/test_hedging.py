@@ -412,3 +412,14 @@ def test_the_log_tells_of_both_attempts_and_why_one_was_stopped() -> None:
     assert record is not None
     assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, "")]
     assert (record.engine_id, record.outcome, record.error_code) == (hedge.engine_id, "finished", "")
+
+
+def test_one_report_tells_that_an_answer_to_a_lost_race_has_begun_and_is_complete() -> None:
+    pool, first, hedge = hedged()
+    pool.manager.first_token("r", first.attempt, pool.now)
+    pool.decide()
+    assert pool.manager.outstanding == 1
+    pool.manager.finished("r", hedge.attempt, pool.now, (50, 10), 0.05)
+    pool.decide()
+    assert pool.ends()[-1].outcome is Outcome.FINISHED
+    assert pool.manager.outstanding == 0

@@ -20,8 +20,8 @@ from sage_benchmark.http_load import percentile
 
 Vectors = npt.NDArray[np.float32]
 TEXTS_PER_REQUEST = 32
-# As many as an application with a pool of connections has on the way.
-SINGLE_CONNECTIONS = 256
+# All texts of the plan at once, as the requests of 32 are.
+SINGLE_CONNECTIONS = 1024
 BULK_TEXTS_PER_REQUEST = 512
 BULK_CONNECTIONS = 4
 BULK_HEADERS = (("x-request-priority", "background"),)

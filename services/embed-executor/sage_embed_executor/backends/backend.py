@@ -31,7 +31,7 @@ class Runtime:
     """How a backend is to run a model.
 
     Attributes:
-        streams: calls of ``embed`` at the same time for interactive work; bulk work has as many of its own.
+        streams: calls of ``embed`` at the same time.
         threads: threads of one call.
         device: ``cpu``, or a torch device such as ``cuda`` or ``cuda:1``.
         children: runs what a backend does in a process of its own.
@@ -43,14 +43,14 @@ class Runtime:
     device: str = "cpu"
     children: ChildRunner = field(default_factory=ChildRunner, compare=False)
 
-    @property
-    def calls(self) -> int:
-        """Calls of ``embed`` at the same time, of both kinds of work."""
-        return 2 * self.streams
-
 
 class EmbeddingBackend(Protocol):
-    """A loaded model. ``embed`` is called from several threads at once."""
+    """A loaded model. ``embed`` is called from several threads at once.
+
+    It computes on the calling thread, on threads that were started from it, or on threads that were started from the
+    one that loaded the model (see ``BackendEntry.own_threads``). On Linux a thread has the priority of the one that
+    starts it.
+    """
 
     @property
     def dimensions(self) -> int:

@@ -34,9 +34,8 @@ def load(folder: ModelFolder, runtime: Runtime) -> OpenVinoModel:
     export = exported(folder, OPENVINO, stored, runtime.children)
     core = openvino.Core()
     properties = {
-        # With fewer, an interactive text would wait for a bulk batch to end.
-        "NUM_STREAMS": runtime.calls,
-        "INFERENCE_NUM_THREADS": runtime.calls * runtime.threads,
+        "NUM_STREAMS": runtime.streams,
+        "INFERENCE_NUM_THREADS": runtime.streams * runtime.threads,
         # Other processes share the processors; pinned streams would queue behind them.
         "ENABLE_CPU_PINNING": False,
         "CPU_RUNTIME_CACHE_CAPACITY": str(KERNELS),

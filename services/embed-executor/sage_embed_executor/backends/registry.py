@@ -27,6 +27,8 @@ class BackendEntry:
         packages: what must be installed, as importable names.
         extra: pip extra of this service that installs them.
         reference: needs no export; in fp32 its vectors are what others are compared with.
+        own_threads: computes on threads that it starts when a model is loaded, not on the calling thread. Bulk work
+            then needs a model of its own, whose threads make way.
         library: runs any model, but is never the fastest: taken only where no other backend runs the model.
     """
 
@@ -35,6 +37,7 @@ class BackendEntry:
     packages: tuple[str, ...]
     extra: str
     reference: bool = False
+    own_threads: bool = False
     library: bool = False
 
 
@@ -43,7 +46,11 @@ BACKENDS = {
         "sage_embed_executor.backends.torch_bert", (FP32, BF16), ("torch", "safetensors"), "torch", reference=True
     ),
     "openvino": BackendEntry(
-        "sage_embed_executor.backends.openvino_model", (FP32, BF16, INT8), ("openvino",), "openvino"
+        "sage_embed_executor.backends.openvino_model",
+        (FP32, BF16, INT8),
+        ("openvino",),
+        "openvino",
+        own_threads=True,
     ),
     "onnx": BackendEntry("sage_embed_executor.backends.onnx_model", (FP32, INT8), ("onnxruntime",), "onnx"),
     "sentence-transformers": BackendEntry(

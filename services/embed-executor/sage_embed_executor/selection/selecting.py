@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sage_embed_executor.model_folder import ModelFolder
 from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose
 from sage_embed_executor.selection.selection_cache import read_selection, selection_path, write_selection
 from sage_embed_executor.selection.throughput import BUDGETS
+from sage_embed_executor.thread_priority import make_way
 
 log = get_logger(__name__)
 
@@ -49,7 +51,20 @@ class Wish:
         return Runtime(precision, self.streams, self.threads, self.device, children)
 
 
-def select_and_load(folder: ModelFolder, wish: Wish, children: ChildRunner) -> tuple[EmbeddingBackend, Selection]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in its backend, and how that came to be taken.
+
+    Attributes:
+        bulk_backend: for bulk work; None where ``backend`` computes on the calling thread, at its priority.
+    """
+
+    backend: EmbeddingBackend
+    bulk_backend: EmbeddingBackend | None
+    selection: Selection
+
+
+def select_and_load(folder: ModelFolder, wish: Wish, children: ChildRunner) -> Loaded:
     """Load a model as the settings wish: what they leave open is measured, or read from an earlier start. Blocks.
 
     Where the choice was left to us, or a full disk is in the way of an export, a model whose backend fails is served by
@@ -61,7 +76,7 @@ def select_and_load(folder: ModelFolder, wish: Wish, children: ChildRunner) -> t
     """
     try:
         selection = select(folder, wish, children)
-        return load_backend(*_arguments(selection.candidate, folder, wish, children)), selection
+        return _load(selection, folder, wish, children)
     except (ConfigurationError, InternalError) as error:
         if wish.precision not in (AUTO, Precision.FP32.value) and error.code != EXPORT_FAILED:
             raise
@@ -70,12 +85,12 @@ def select_and_load(folder: ModelFolder, wish: Wish, children: ChildRunner) -> t
         problem: SageError = error
     for candidate in references():
         try:
-            backend = load_backend(*_arguments(candidate, folder, wish, children))
+            loaded = _load(Selection(candidate, wish.token_budget or DEFAULT_TOKEN_BUDGET), folder, wish, children)
         except ConfigurationError as error:
             log.warning("the model cannot be loaded", by=str(candidate), error=error.message)
             continue
         log.warning("serving the model in another way than chosen", by=str(candidate), instead_of=problem.message)
-        return backend, Selection(candidate, wish.token_budget or DEFAULT_TOKEN_BUDGET)
+        return loaded
     raise problem
 
 
@@ -180,7 +195,11 @@ def _try(
         return Trial(candidate, error.message)
 
 
-def _arguments(
-    candidate: Candidate, folder: ModelFolder, wish: Wish, children: ChildRunner
-) -> tuple[str, ModelFolder, Runtime]:
-    return candidate.backend, folder, wish.runtime(candidate.precision, children)
+def _load(selection: Selection, folder: ModelFolder, wish: Wish, children: ChildRunner) -> Loaded:
+    name, runtime = selection.candidate.backend, wish.runtime(selection.candidate.precision, children)
+    backend = load_backend(name, folder, runtime)
+    bulk_backend = None
+    if BACKENDS[name].own_threads:
+        with ThreadPoolExecutor(1, initializer=make_way) as making_way:
+            bulk_backend = making_way.submit(load_backend, name, folder, runtime).result()
+    return Loaded(backend, bulk_backend, selection)

@@ -12,7 +12,7 @@ from sage_embed_executor.tokenizer import TokenIds
 
 BUDGETS = (256, 512, 1024, 2048, 4096)
 # How much faster a greater budget must be.
-WORTHWHILE = 1.03
+WORTHWHILE = 1.01
 # Below this share of the best candidate's speed there is nothing to hope for.
 HOPELESS = 0.3
 # For one short text; processors that emulate bf16 take seconds for what others do in 3 ms.

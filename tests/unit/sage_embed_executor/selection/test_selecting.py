@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sage_common.errors import ConfigurationError
@@ -15,6 +19,7 @@ from sage_embed_executor.selection import selecting
 from sage_embed_executor.selection.candidates import Candidate
 from sage_embed_executor.selection.selecting import Wish, select, select_and_load
 from sage_embed_executor.selection.selection_cache import read_selection
+from sage_embed_executor.thread_priority import BULK_NICENESS
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,10 +34,12 @@ def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> None:
-    backend, selection = select_and_load(folder, Wish("torch", "fp32"), NoChildren())
+    loaded = select_and_load(folder, Wish("torch", "fp32"), NoChildren())
+    selection = loaded.selection
     assert (selection.candidate, selection.measured) == (Candidate("torch", Precision.FP32), False)
     assert selection.token_budget == 512
-    assert backend.dimensions == 384
+    assert loaded.backend.dimensions == 384
+    assert loaded.bulk_backend is None
 
 
 def test_a_first_start_measures_and_the_second_remembers(
@@ -58,9 +65,9 @@ def test_a_cache_that_cannot_be_written_leaves_torch_serving(
     pytest.importorskip("openvino")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    backend, selection = select_and_load(folder, Wish("openvino", "fp32"), ChildRunner())
-    assert selection.candidate == Candidate("torch", Precision.FP32)
-    assert "torch" in backend.description
+    loaded = select_and_load(folder, Wish("openvino", "fp32"), ChildRunner())
+    assert loaded.selection.candidate == Candidate("torch", Precision.FP32)
+    assert "torch" in loaded.backend.description
 
 
 def test_a_precision_that_nothing_here_has_is_refused_and_not_replaced(
@@ -76,5 +83,24 @@ def test_a_model_that_only_the_library_runs_is_run_by_it(
 ) -> None:
     only(monkeypatch, "torch", "sentence-transformers")
     monkeypatch.setattr("sage_embed_executor.backends.torch_bert.supports", lambda *_: "not this one")
-    _, selection = select_and_load(folder, Wish("auto", "fp32"), ChildRunner())
-    assert selection.candidate == Candidate("sentence-transformers", Precision.FP32)
+    loaded = select_and_load(folder, Wish("auto", "fp32"), ChildRunner())
+    assert loaded.selection.candidate == Candidate("sentence-transformers", Precision.FP32)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows the priority of a thread")
+def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder) -> None:
+    pytest.importorskip("openvino")
+    before = nicenesses()
+    loaded = select_and_load(folder, Wish("openvino", "fp32", streams=2, token_budget=512), ChildRunner())
+    assert loaded.bulk_backend is not None
+    inputs = [np.arange(5, 12, dtype=np.int32)]
+    assert np.allclose(loaded.bulk_backend.embed(inputs), loaded.backend.embed(inputs), atol=1e-6)
+    started = Counter(niceness for thread, niceness in nicenesses().items() if thread not in before)
+    assert started[BULK_NICENESS] >= 2
+    assert started[0] >= 2
+
+
+def nicenesses() -> dict[int, int]:
+    """Of every thread of this process."""
+    threads = [int(name) for name in os.listdir("/proc/self/task")]
+    return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
