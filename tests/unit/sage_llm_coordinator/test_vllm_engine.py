@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
 from sage_platform.supervision.guarded_process import GuardedProcess
@@ -341,3 +342,27 @@ async def test_an_engine_starts_once_what_kept_it_from_a_life_is_over(
     monkeypatch.setattr(made.records, "all", fails_first)
     await asyncio.wait_for(made.engine.start(), 20)
     assert made.engine.phase is EnginePhase.READY
+
+
+async def test_a_mistake_while_its_first_answer_is_awaited_ends_that_life_and_is_said(
+    make: Make, monkeypatch: pytest.MonkeyPatch, pids: Callable[[], list[int]], eventually: Eventually
+) -> None:
+    made = make("serve", failures=2, seconds=1)
+    read, mistaken = VllmProgress.read, True
+
+    def mistakes(progress: VllmProgress, lines: Sequence[str]) -> None:
+        if mistaken and any("shards" in line for line in lines):  # its processes are known by then
+            raise RuntimeError("a mistake")
+        read(progress, lines)
+
+    monkeypatch.setattr(VllmProgress, "read", mistakes)
+    starting = asyncio.create_task(made.engine.start())
+    await eventually(lambda: made.engine.phase is EnginePhase.UNHEALTHY, 20)
+    assert made.engine.reason == "starting again in 1 s: RuntimeError: a mistake"
+    assert made.records.kept == {}
+    first = pids()
+    assert all(gone(pid) for pid in first)
+    mistaken = False
+    await asyncio.wait_for(starting, 20)
+    assert made.engine.phase is EnginePhase.READY
+    assert pids() != first
