@@ -78,10 +78,10 @@ class Executor:
         """
         engine_id = engine.spec.engine_id
         hosted = HostedEngine(engine, load)
-        self._hosted[engine_id] = hosted
         hosted.subscription = await self._ring.subscribe(
             subjects.dispatch(engine_id), frame_pb2.DispatchBatch, self._on_dispatches
         )
+        self._hosted[engine_id] = hosted
         hosted.starting = asyncio.create_task(self._start_engine(engine), name=f"start-{engine_id}")
         return hosted.starting
 

@@ -17,13 +17,14 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from sage_common.errors import ConflictError, SageError
+from sage_common.errors import ConfigurationError, ConflictError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.origin import REGISTERED, registered_name
+from sage_llm_coordinator.record_faults import RecordFaults
 from sage_mesh.directory import EngineDirectory
 from sage_platform.kv import read_all
 from sage_platform.subjects import token
@@ -97,7 +98,7 @@ class Registrations:
         self._running_elsewhere = running_elsewhere
         self._missing: Counter[str] = Counter()
         self._told: set[str] = set()
-        self._unreadable: set[str] = set()
+        self._faults = RecordFaults()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -147,12 +148,17 @@ class Registrations:
             if name not in records or name in hosts:
                 del self._missing[name]
         for name, registration in records.items():
-            if name in hosts:
-                await self._yield_to_another(name, hosts[name])
-                continue
-            self._missing[name] += 1
-            if self._missing[name] >= LOOKS_UNTIL_TAKEN_UP:
-                await self._take_up(registration)
+            with self._faults.apart(name):
+                await self._look_at(registration, hosts.get(name))
+
+    async def _look_at(self, registration: Registration, hosts: dict[str, str] | None) -> None:
+        name = registration.name
+        if hosts is not None:
+            await self._yield_to_another(name, hosts)
+            return
+        self._missing[name] += 1
+        if self._missing[name] >= LOOKS_UNTIL_TAKEN_UP:
+            await self._take_up(registration)
 
     async def _look_forever(self) -> None:
         while True:
@@ -161,6 +167,8 @@ class Registrations:
                 await self.look()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
                 log.warning("registered engines not looked after", error=str(error) or repr(error))
+            except Exception:
+                log.exception("registered engines not looked after")
 
     async def _records(self) -> dict[str, Registration]:
         records: dict[str, Registration] = {}
@@ -204,10 +212,7 @@ class Registrations:
             settings = registration.settings()
         except ValueError as error:
             # A coordinator of the version that wrote it may take it up.
-            if registration.name not in self._unreadable:
-                self._unreadable.add(registration.name)
-                log.error("registration of another version left alone", name=registration.name, error=str(error))
-            return
+            raise ConfigurationError(f"registration of another version: {error}") from None
         await self._coordinator.add(settings, origin=registration.origin, name=registration.name)
 
     def _taken(self, name: str) -> ConflictError:

@@ -339,12 +339,15 @@ async def test_a_name_that_is_given_apart_from_the_settings_outlives_a_restart(s
     assert restarted.spec.engine_id.startswith("given-")
 
 
-async def test_a_registration_of_another_version_is_left_alone_and_the_others_are_taken_up(
-    nats_server: NatsProcess, bucket: str, upstream: Any, ring: Ring
+@pytest.mark.parametrize(
+    "engine", ['{"kind":"openai","from_a_later_version":1}', '{"kind":"opnai"}', '{"kind":"vllm"}']
+)
+async def test_a_registration_that_makes_no_engine_is_left_alone_and_the_others_are_taken_up(
+    nats_server: NatsProcess, bucket: str, upstream: Any, ring: Ring, engine: str
 ) -> None:
     async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as service:
         store = await open_bucket(ring.connection.jetstream(), bucket)
-        await store.put("a", b'{"name":"a","engine":{"kind":"openai","from_a_later_version":1}}')
+        await store.put("a", f'{{"name":"a","engine":{engine}}}'.encode())
         kept = Registration.of("b", EngineSettings(kind="openai", url=upstream.url))
         await store.put("b", orjson.dumps(asdict(kept)))
         for _ in range(3):
