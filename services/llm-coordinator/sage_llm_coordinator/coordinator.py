@@ -137,13 +137,21 @@ class ExecutionCoordinator:
         return await self.add(settings, origin=origin), aborted
 
     async def load_lora(self, engine_id: str, name: str, path: str) -> EngineState:
-        """Have an engine's server load an adapter; return the engine with it. Raises as ``LoraAdapters.load``."""
+        """Have an engine's server load an adapter; return the engine with it.
+
+        Raises as ``LoraAdapters.load``, and:
+            UnavailableError: the engine is not ready; it may be soon.
+        """
         await self._adapters(engine_id).load(name, path)
         self._executor.beat()
         return self.state(engine_id)
 
     async def unload_lora(self, engine_id: str, name: str) -> EngineState:
-        """Have it forget an adapter; return the engine without it. Raises as ``LoraAdapters.unload``."""
+        """Have it forget an adapter; return the engine without it.
+
+        Raises as ``LoraAdapters.unload``, and:
+            UnavailableError: the engine is not ready; it may be soon.
+        """
         await self._adapters(engine_id).unload(name)
         self._executor.beat()
         return self.state(engine_id)
@@ -156,6 +164,8 @@ class ExecutionCoordinator:
                 f"engine {engine_id!r} is of the kind {state.spec.implementation!r}, which loads no adapters",
                 code="adapters_not_allowed",
             )
+        if state.phase not in (EnginePhase.READY, EnginePhase.DRAINING):
+            raise _not_ready(state)
         return adapters
 
     def choose(self, model: str, kind: RequestKind) -> tuple[Engine, str]:
@@ -179,13 +189,7 @@ class ExecutionCoordinator:
             raise InvalidRequestError(f"name a model; this coordinator has {', '.join(names)}", param="model")
         ready = [(state, card) for state, card in able if state.phase is EnginePhase.READY]
         if not ready:
-            state = able[0][0]
-            raise UnavailableError(
-                f"engine {state.spec.engine_id!r} is {state.phase.name.lower()}: {state.reason}",
-                code="engine_not_ready",
-                retry_after_seconds=1,
-                retryable=True,
-            )
+            raise _not_ready(able[0][0])
         state, card = min(ready, key=lambda pair: len(pair[0].running))
         return self._executor.engines[state.spec.engine_id], card.name
 
@@ -217,3 +221,12 @@ class ExecutionCoordinator:
             code="model_not_found",
             param="model",
         )
+
+
+def _not_ready(state: EngineState) -> UnavailableError:
+    return UnavailableError(
+        f"engine {state.spec.engine_id!r} is {state.phase.name.lower()}: {state.reason}",
+        code="engine_not_ready",
+        retry_after_seconds=1,
+        retryable=True,
+    )

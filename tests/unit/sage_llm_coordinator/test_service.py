@@ -15,6 +15,8 @@ from fixtures.nats import NatsProcess
 
 from sage.inference.v1 import engine_pb2, generation_pb2
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
+from sage_cli.exit_codes import EXIT_CODES
+from sage_client.error_body import status_of
 from sage_common.clock import MonotonicClock
 from sage_common.errors import InvalidRequestError, NotFoundError
 from sage_common.service_settings import NatsSettings
@@ -33,6 +35,7 @@ from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge
 from sage_mesh.executor import Executor
 from sage_platform.grpc_server import GrpcServer, channel
+from sage_platform.grpc_status import error_from_status
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
@@ -166,6 +169,24 @@ async def test_what_cannot_be_answered_has_its_own_status(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await collect(getattr(service.api, method)(request_))
     assert caught.value.code() is status
+
+
+@pytest.mark.parametrize("method", ["LoadLora", "UnloadLora"])
+async def test_an_order_about_adapters_to_an_engine_that_is_not_ready_may_be_given_again_soon(
+    service: Running, upstream: Any, method: str
+) -> None:
+    await upstream.stop()
+    registered = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+    request = {
+        "LoadLora": llm_pb2.LoadLoraRequest(engine_id=registered.engine.spec.engine_id, name="polite", path="/p"),
+        "UnloadLora": llm_pb2.UnloadLoraRequest(engine_id=registered.engine.spec.engine_id, name="polite"),
+    }[method]
+    with pytest.raises(grpc.aio.AioRpcError, match="is starting: ") as caught:
+        await getattr(service.api, method)(request)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    # As the gateway and the command line hear it.
+    error = error_from_status(caught.value, "llm-coordinator", "host:1")
+    assert (status_of(error), error.code, EXIT_CODES[error.kind]) == (503, "engine_not_ready", 69)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "http://user:pw@127.0.0.1/v1"])

@@ -191,6 +191,7 @@ class MeshManagement:
             NotFoundError: no engine has this id.
             UnprocessableError: it loads no adapters at run time.
             InvalidRequestError: the server finds no adapter there.
+            UnavailableError: the engine is not ready yet, or its coordinator does not answer.
         """
         owner, engine_id = await self._owner(engine_id)
         request = llm_pb2.LoadLoraRequest(engine_id=engine_id, name=name, path=path)
