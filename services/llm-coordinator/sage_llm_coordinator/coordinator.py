@@ -87,7 +87,7 @@ class ExecutionCoordinator:
             implementation=settings.kind,
             models=(),
             pool=settings.pool,
-            max_concurrency=settings.max_concurrency or kind.max_concurrency,
+            max_concurrency=settings.max_concurrency or kind.max_concurrency(settings),
             url=settings.url,
             labels=labels_of(origin),
         )

@@ -346,6 +346,17 @@ async def test_an_engine_that_sage_did_not_start_has_no_log(service: Running, up
         await collect(service.api.EngineLogs(request))
 
 
+@pytest.mark.parametrize(("explicit", "expected"), [(0, 7), (5, 5)])
+async def test_what_is_said_of_an_engines_concurrency_goes_before_its_arguments(
+    service: Running, explicit: int, expected: int
+) -> None:
+    # Its server is never reached: no machine has this many GPUs.
+    arguments = ("--max-num-seqs=7", "--tensor-parallel-size=4096")
+    settings = EngineSettings(kind="vllm", model="acme/tiny", arguments=arguments, max_concurrency=explicit)
+    state = await service.coordinator.add(settings)
+    assert state.spec.max_concurrency == expected
+
+
 async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Running, upstream: Any) -> None:
     first = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="again", url=upstream.url))
     answer = await service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id=first.engine.spec.engine_id))
