@@ -19,6 +19,7 @@ from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_llm_coordinator.engines.vllm_engine import ToldKinds, VllmEngine
+from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.origin import origin_of
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_command import VllmCommand
@@ -59,14 +60,15 @@ class EngineKind:
     """How to build engines of one kind.
 
     Attributes:
-        build: makes one; of a kind that starts servers, with a server that runs already if one is given.
+        build: makes one with these adapters; of a kind that starts servers, with a server that runs already if one is
+            given.
         short_name: a name for people, from the settings.
         max_concurrency: requests outstanding at once, where the setting of that name does not say.
         required: settings that must be given.
         starts_server: whether its server is a process that SAGE starts.
     """
 
-    build: Callable[[EngineSettings, EngineSpec, EngineParts, HeldServer | None], LlmEngine]
+    build: Callable[[EngineSettings, EngineSpec, EngineParts, WantedAdapters, HeldServer | None], LlmEngine]
     short_name: Callable[[EngineSettings], str]
     max_concurrency: Callable[[EngineSettings], int]
     required: tuple[str, ...] = ()
@@ -88,14 +90,17 @@ def engine_kind(settings: EngineSettings) -> EngineKind:
     return kind
 
 
-def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> LlmEngine:
-    return _client(settings, spec, parts, only_model=settings.model)
+def _openai(
+    settings: EngineSettings, spec: EngineSpec, parts: EngineParts, adapters: WantedAdapters, _held: HeldServer | None
+) -> LlmEngine:
+    return _client(settings, spec, parts, adapters, only_model=settings.model)
 
 
 def _client(
     settings: EngineSettings,
     spec: EngineSpec,
     parts: EngineParts,
+    adapters: WantedAdapters,
     *,
     only_model: str,
     told_kinds: ToldKinds = frozenset,
@@ -121,14 +126,19 @@ def _client(
         continues_chats=settings.continues_chats,
         kinds=lambda: kinds or told_kinds(),
         load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
+        adapters=adapters,
     )
 
 
-def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> LlmEngine:
+def _extractive(
+    settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _adapters: WantedAdapters, _held: HeldServer | None
+) -> LlmEngine:
     return ExtractiveEngine(spec, parts.embedder, max_sentences=parts.settings.max_sentences, aliases=settings.aliases)
 
 
-def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: HeldServer | None) -> LlmEngine:
+def _vllm(
+    settings: EngineSettings, spec: EngineSpec, parts: EngineParts, adapters: WantedAdapters, held: HeldServer | None
+) -> LlmEngine:
     served = settings.served_model_name or _last_segment(settings.model)
     name = settings.name or _model_name(settings)
     command = VllmCommand(
@@ -140,7 +150,7 @@ def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: 
     )
 
     def connect(connected: EngineSpec, told_kinds: ToldKinds) -> OpenAiEngine:
-        return _client(settings, connected, parts, only_model=served, told_kinds=told_kinds)
+        return _client(settings, connected, parts, adapters, only_model=served, told_kinds=told_kinds)
 
     async def start_server() -> HeldServer:
         return await parts.servers.start(

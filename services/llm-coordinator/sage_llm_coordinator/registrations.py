@@ -127,6 +127,7 @@ class Registrations:
         except KeyWrongLastSequenceError:
             # A record without a host: its coordinator died, or it waits for its API key.
             await self._bucket.put(registration.key, data)
+        await self._coordinator.forget_adapters(registration.origin)
         return await self._coordinator.add(settings, origin=registration.origin, name=name)
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
@@ -138,6 +139,7 @@ class Registrations:
         name = registered_name(self._coordinator.state(engine_id).spec.labels)
         if name:
             await self._bucket.delete(token(name))
+            await self._coordinator.forget_adapters(f"{REGISTERED}/{name}")
         return await self._coordinator.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
 
     async def look(self) -> None:

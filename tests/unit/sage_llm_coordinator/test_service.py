@@ -23,6 +23,7 @@ from sage_common.service_settings import NatsSettings
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.features import request_features
 from sage_control_plane.requests import RequestKind
+from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts
@@ -73,7 +74,8 @@ async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterato
     records = ServerRecords(await open_bucket(connection.jetstream(), f"servers-{bucket}"))
     servers = Servers(settings, records, instance, "this-host")
     parts = EngineParts(settings, MeshEmbedder(edge, directory), clock, servers)
-    coordinator = ExecutionCoordinator(executor, parts, instance)
+    adapters = AdapterRecords(await open_bucket(connection.jetstream(), f"adapters-{bucket}"), "this-host")
+    coordinator = ExecutionCoordinator(executor, parts, adapters, instance)
     registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
     server = GrpcServer()
     name = llm_pb2.DESCRIPTOR.services_by_name["LlmService"].full_name
@@ -415,3 +417,45 @@ async def test_a_restart_reaches_its_end_though_its_caller_hangs_up(service: Run
     assert await service.directory.wait_until(lambda d: "mine-2-aaaa" in d.engines, 5)
     generating.cancel()
     await asyncio.gather(generating, return_exceptions=True)
+
+
+async def lists_adapters(upstream: Any, adapters: list[str]) -> None:
+    """Have the server load adapters as vLLM does."""
+    from aiohttp import web
+
+    async def load(_request: web.Request) -> web.StreamResponse:
+        adapters.append(orjson.loads(upstream.bodies[-1])["lora_name"])
+        return web.Response(text="Success")
+
+    async def models(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"data": [{"id": "big"}, *({"id": name, "parent": "big"} for name in adapters)]})
+
+    upstream.completions, upstream.models = load, models
+
+
+async def test_a_restarted_coordinator_has_its_engines_load_their_adapters_again(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    adapters: list[str] = []
+    await lists_adapters(upstream, adapters)
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as first:
+        await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await first.wait_ready("mine-aaaa")
+        for name in ("terse", "polite", "odd"):
+            await first.api.LoadLora(llm_pb2.LoadLoraRequest(engine_id="mine-aaaa", name=name, path=f"/{name}"))
+    adapters.clear()  # the server was restarted, too
+    async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
+        for _ in range(2):
+            await second.registrations.look()
+        await second.wait_ready("mine-bbbb")
+        assert adapters == ["terse", "polite", "odd"]
+        adapters.clear()
+        await second.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-bbbb"))
+        await second.wait_ready("mine-2-bbbb")
+        assert adapters == ["terse", "polite", "odd"]
+        # An engine that is gone for good takes its adapters along.
+        await second.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id="mine-2-bbbb"))
+        adapters.clear()
+        await second.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await second.wait_ready("mine-3-bbbb")
+        assert adapters == []

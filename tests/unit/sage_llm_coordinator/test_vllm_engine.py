@@ -23,6 +23,7 @@ from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
+from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
@@ -84,15 +85,15 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
         orphan_seconds: float = 10.0,
         failures: int = 5,
         seconds: float = 0.3,
+        model: str = "acme/tiny-llm",
+        adapters: WantedAdapters | None = None,
     ) -> Made:
         environment = {
             "FAKE_VLLM": behaviour,
             "FAKE_VLLM_PIDS": str(tmp_path / "pids"),
             "FAKE_VLLM_SECONDS": str(seconds),
         }
-        engine_settings = EngineSettings(
-            kind="vllm", model="acme/tiny-llm", environment=environment, check_memory=False
-        )
+        engine_settings = EngineSettings(kind="vllm", model=model, environment=environment, check_memory=False)
         settings = LlmCoordinatorSettings(
             vllm_python=python or str(fake_python),
             health_interval_seconds=0.05,
@@ -104,7 +105,8 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
         servers = Servers(settings, records, f"owner-{len(made)}", "this-host")
         parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)  # type: ignore[arg-type]
         spec = EngineSpec(f"tiny-llm-{len(made)}", "vllm", ())
-        engine = engine_kind(engine_settings).build(engine_settings, spec, parts, held)
+        build = engine_kind(engine_settings).build
+        engine = build(engine_settings, spec, parts, adapters or WantedAdapters(), held)
         assert isinstance(engine, VllmEngine)
         made.append(engine)
         return Made(engine, servers, records)
@@ -366,3 +368,45 @@ async def test_a_mistake_while_its_first_answer_is_awaited_ends_that_life_and_is
     await asyncio.wait_for(starting, 20)
     assert made.engine.phase is EnginePhase.READY
     assert pids() != first
+
+
+async def test_a_server_that_is_started_again_gets_its_adapters_back_in_order_and_lacks_only_one_that_fails(
+    make: Make, pids: Callable[[], list[int]], eventually: Eventually, tmp_path: Path
+) -> None:
+    folders = {name: tmp_path / name for name in ("terse", "polite", "formal")}
+    for folder in folders.values():
+        folder.mkdir()
+    engine = make("steady", model="acme/steady").engine
+    await asyncio.wait_for(engine.start(), 20)
+    for name, folder in folders.items():
+        assert engine.lora is not None
+        await engine.lora.load(name, str(folder))
+    folders["polite"].rmdir()
+    first = pids()
+    os.kill(first[0], signal.SIGKILL)
+    await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY, 10)
+    await eventually(lambda: engine.phase is EnginePhase.STARTING, 10)
+    # Who asks for one of them meanwhile waits, and is not told that there is no such model.
+    assert [card.name for card in engine.spec.models] == ["steady", "terse", "polite", "formal"]
+    await eventually(lambda: engine.phase is EnginePhase.READY, 20)
+    assert [card.name for card in engine.spec.models] == ["steady", "terse", "formal"]
+    assert engine.reason.startswith("without the adapter 'polite': ")
+    assert "No adapter found" in engine.reason
+
+
+async def test_a_server_that_is_adopted_loads_only_the_adapters_that_it_lacks(
+    make: Make, pids: Callable[[], list[int]], tmp_path: Path
+) -> None:
+    first = make("steady", model="acme/steady")
+    await asyncio.wait_for(first.engine.start(), 20)
+    assert first.engine.lora is not None
+    await first.engine.lora.load("terse", str(tmp_path))
+    (kept,) = await first.records.all()
+    await abandon(first.engine)
+    held = await adopted(make("serve", records=first.records).servers, kept)
+    # The server refuses what it has already.
+    wanted = WantedAdapters([Adapter("terse", str(tmp_path)), Adapter("polite", str(tmp_path))])
+    engine = make("steady", model="acme/steady", records=first.records, held=held, adapters=wanted).engine
+    await asyncio.wait_for(engine.start(), 20)
+    assert [card.name for card in engine.spec.models] == ["steady", "terse", "polite"]
+    assert engine.reason == ""

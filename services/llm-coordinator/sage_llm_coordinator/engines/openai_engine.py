@@ -13,6 +13,7 @@ from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.passage import Passage
+from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
@@ -40,6 +41,7 @@ class OpenAiEngine:
         kinds: what its models are for, asked when they are discovered; empty goes by the server's list.
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
         load_watch: knows the server's load; None leaves it unknown.
+        adapters: what the server is to have loaded; None for nothing yet. They are loaded again when it was away.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class OpenAiEngine:
         continues_chats: bool | None = None,
         kinds: Callable[[], frozenset[RequestKind]] = frozenset,
         load_watch: LoadWatch | None = None,
+        adapters: WantedAdapters | None = None,
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
@@ -64,10 +67,13 @@ class OpenAiEngine:
         self._watch = HealthWatch(
             lambda: self._spec, upstream.root, self._look, check_seconds, silent_while_loading=True
         )
-        self._lora = LoraAdapters(spec.engine_id, upstream, self._discover)
+        self._wanted = WantedAdapters() if adapters is None else adapters
+        self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
         self._passage = Passage(spec.engine_id, upstream, self._watch.look_soon)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
-        self._spec = replace(spec, models=(given,)) if only_model else spec
+        # Requests for an adapter wait while the server starts, as those for the model do.
+        adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
+        self._spec = replace(spec, models=(given, *adapted)) if only_model else spec
 
     @property
     def spec(self) -> EngineSpec:
@@ -91,7 +97,7 @@ class OpenAiEngine:
 
     @property
     def reason(self) -> str:
-        return self._watch.reason
+        return self._watch.reason or self._wanted.fault
 
     async def start(self) -> None:
         """Watch the server from now on; return when it has answered for the first time."""
@@ -144,6 +150,8 @@ class OpenAiEngine:
         await self._upstream.check()
         if passed % CHECKS_BETWEEN_DISCOVERIES == 0:
             await self._discover()
+        if passed == 0:
+            await self._lora.restore(lambda: {card.name for card in self._spec.models})
 
     async def _discover(self) -> None:
         try:
