@@ -18,6 +18,8 @@ from sage_gateway.admission import request_id_of, wanted_headers
 from sage_gateway.asgi import App, Receive, Scope, Send, send_error
 
 ANY = "*"
+# Browsers and resolvers answer for it, and for all below it, themselves: RFC 6761, §6.3.
+LOOPBACK = "localhost"
 # Browsers send the same few again and again.
 REMEMBERED = 256
 MAX_SHOWN_HOST = 200
@@ -50,8 +52,8 @@ class AllowedHosts:
                     "*.example.com for all below one, or * for every host (SAGE_GATEWAY_ALLOWED_HOSTS)"
                 )
         self._any = ANY in plain
-        self._names = frozenset(plain) | {_plain(name) for name in names}
-        self._endings = tuple(pattern[1:] for pattern in plain if pattern.startswith("*."))
+        self._names = frozenset(plain) | {_plain(name) for name in names} | {LOOPBACK}
+        self._endings = (f".{LOOPBACK}", *(pattern[1:] for pattern in plain if pattern.startswith("*.")))
         self.allow = functools.lru_cache(REMEMBERED)(self._allow)
 
     def _allow(self, header: str) -> bool:
@@ -60,13 +62,7 @@ class AllowedHosts:
         name = _name_of(header)
         if name is None:
             return False
-        return (
-            _is_address(name)
-            or name == "localhost"
-            or name.endswith(".localhost")
-            or name in self._names
-            or name.endswith(self._endings)
-        )
+        return _is_address(name) or name in self._names or name.endswith(self._endings)
 
 
 class HostCheck:

@@ -118,6 +118,6 @@ async def test_a_reverse_proxys_name_can_be_given(nats_server: NatsProcess) -> N
     async with (
         gateway_mesh(nats_server, allowed_hosts=["sage.example.com"]) as mesh,
         aiohttp.ClientSession(mesh.url) as http,
+        http.get("/v1/models", headers={"host": "sage.example.com"}) as response,
     ):
-        async with http.get("/v1/models", headers={"host": "sage.example.com"}) as response:
-            assert response.status == 200
+        assert response.status == 200
