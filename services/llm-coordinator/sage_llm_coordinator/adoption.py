@@ -17,6 +17,7 @@ from sage_common.clock import Clock
 from sage_common.errors import ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_control_plane.engines import EnginePhase, EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
@@ -149,7 +150,9 @@ class Adoption:
                 await self._coordinator.remove(engine_id, drain=False, timeout_seconds=0)
 
     def _heard(self, change: DirectoryChange) -> None:
-        if change.lost:
+        # An engine of this coordinator that says it is stopped has been taken over while it slept.
+        taken = any(state.executor_id == self._executor_id and _stopped(state) for state in change.updated)
+        if change.lost or taken:
             self._look_now.set()
 
     async def _look_forever(self) -> None:
@@ -162,3 +165,7 @@ class Adoption:
                 await self.look()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
                 log.warning("servers not looked after", error=str(error) or repr(error))
+
+
+def _stopped(state: EngineState) -> bool:
+    return state.phase is EnginePhase.STOPPED
