@@ -33,7 +33,9 @@ LOOK_SECONDS = 2.0
 SOON_SECONDS = 0.2
 # Four missed heartbeats; who has just begun to listen must wait so long.
 SILENT_SECONDS = 1.0
-HUNG_SECONDS = 10.0
+# A stream of one that is not heard has been taken to another engine by then, if there is one. With SILENT_SECONDS less
+# than the time for which the scheduler lets requests wait for a model's next engine (absence_seconds).
+HUNG_SECONDS = 3.0
 # Of another machine's server: its guardian has ended it long before.
 FORGOTTEN_SECONDS = 30.0
 

@@ -281,9 +281,7 @@ async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_let
             await service.wait_ready("mine-bbbb")
         await adopter.registrations.look()
         await sleeper.coordinator.engines["mine-aaaa"].stop()
-        stopped = await adopter.directory.wait_until(
-            lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5
-        )
+        stopped = await adopter.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
         assert stopped
         for _ in range(3):
             await adopter.registrations.look()

@@ -11,7 +11,7 @@ from sage_control_plane.engines import REGISTERED_LABEL
 if TYPE_CHECKING:
     from sage_client.management.results import EngineView
 
-# A coordinator that hangs keeps its servers for ten seconds; then another has them, or starts them anew.
+# Another coordinator takes a server over within seconds; one that ended with its coordinator is started anew.
 ADOPTED_SECONDS = 20.0
 
 

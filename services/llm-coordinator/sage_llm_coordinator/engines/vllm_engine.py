@@ -143,7 +143,6 @@ class VllmEngine:
             self._ready.clear()
             end = await self._live()
             if self.replaced:
-                log.warning("another coordinator has taken the engine over", engine=self.spec.engine_id)
                 return
             if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
                 backoff, failures = FIRST_BACKOFF_SECONDS, 0
@@ -196,6 +195,9 @@ class VllmEngine:
         self._answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
         end = await held.process.wait()
         self.replaced = end.replaced
+        if end.replaced:
+            # Before anything is awaited: whoever sees it may end this task.
+            log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
         await self._end_life()
         while lines := said.read():
             progress.read(lines)
