@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, UnprocessableError
 from sage_common.logging import get_logger
 from sage_control_plane.catalog import ANY_MODEL
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
+from sage_control_plane.engines import NAME_LABEL, EnginePhase, EngineSpec, EngineState
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
@@ -89,7 +89,7 @@ class ExecutionCoordinator:
             pool=settings.pool,
             max_concurrency=settings.max_concurrency or kind.max_concurrency,
             url=settings.url,
-            labels=labels_of(origin),
+            labels=(*labels_of(origin), (NAME_LABEL, name)),
         )
         engine = kind.build(settings, spec, self._parts, held)
         self._wanted[spec.engine_id] = (settings, origin)

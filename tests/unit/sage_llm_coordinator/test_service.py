@@ -356,7 +356,7 @@ async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Runnin
     first = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="again", url=upstream.url))
     answer = await service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id=first.engine.spec.engine_id))
     assert answer.engine.spec.engine_id != first.engine.spec.engine_id
-    assert dict(answer.engine.spec.labels) == {"registered": "again"}
+    assert dict(answer.engine.spec.labels) == {"registered": "again", "name": "again"}
     await service.wait_ready(answer.engine.spec.engine_id)
 
 
