@@ -196,6 +196,7 @@ class VllmEngine:
         end = await held.process.wait()
         self.replaced = end.replaced
         if end.replaced:
+            self._servers.settled(held)
             # Before anything is awaited: whoever sees it may end this task.
             log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
         await self._end_life()
