@@ -17,6 +17,7 @@ from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_control_plane.engines import EnginePhase, EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import engine_kind
@@ -34,7 +35,9 @@ LOOK_SECONDS = 2.0
 SOON_SECONDS = 0.2
 # Four missed heartbeats; who has just begun to listen must wait so long.
 SILENT_SECONDS = 1.0
-HUNG_SECONDS = 10.0
+# A stream of one that is not heard has been taken to another engine by then, if there is one. With SILENT_SECONDS less
+# than the time for which the scheduler lets requests wait for a model's next engine (absence_seconds).
+HUNG_SECONDS = 3.0
 # Of another machine's server: its guardian has ended it long before.
 FORGOTTEN_SECONDS = 30.0
 
@@ -161,7 +164,9 @@ class Adoption:
                 await self._coordinator.remove(engine_id, drain=False, timeout_seconds=0)
 
     def _heard(self, change: DirectoryChange) -> None:
-        if change.lost:
+        # An engine of this coordinator that says it is stopped has been taken over while it slept.
+        taken = any(state.executor_id == self._executor_id and _stopped(state) for state in change.updated)
+        if change.lost or taken:
             self._look_now.set()
 
     async def _look_forever(self) -> None:
@@ -187,3 +192,7 @@ def _server_settings(record: ServerRecord) -> EngineSettings:
     if not engine_kind(settings).starts_server:
         raise ConfigurationError(f"server {record.name!r} is of the kind {settings.kind!r}, which has no servers")
     return settings
+
+
+def _stopped(state: EngineState) -> bool:
+    return state.phase is EnginePhase.STOPPED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, UnprocessableError
 from sage_common.logging import get_logger
 from sage_control_plane.catalog import ANY_MODEL
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
+from sage_control_plane.engines import NAME_LABEL, EnginePhase, EngineSpec, EngineState
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.config import EngineSettings
@@ -115,7 +115,7 @@ class ExecutionCoordinator:
             pool=settings.pool,
             max_concurrency=settings.max_concurrency or kind.max_concurrency(settings),
             url=settings.url,
-            labels=labels_of(origin),
+            labels=(*labels_of(origin), (NAME_LABEL, name)),
         )
         if adapters is None:
             adapters = WantedAdapters(await self._adapter_records.read(origin, settings.model))

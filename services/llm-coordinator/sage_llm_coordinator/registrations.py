@@ -2,7 +2,9 @@
 
 A record in KV says that an engine should be there; the heartbeats say whether some coordinator has it. One that
 nobody has for two looks in a row is taken up by whoever looks next. If two do so at once, the one whose id sorts
-first keeps it. API keys are never written: an engine that needs one has to be registered again.
+first keeps it, once two looks in a row have shown it: a coordinator that was stopped and wakes up announces once more
+what is another's by now, and giving way to that would end the engine's server. API keys are never written: an engine
+that needs one has to be registered again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from nats.js.kv import KeyValue
 from sage_common.errors import ConfigurationError, ConflictError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EngineState
+from sage_control_plane.engines import EnginePhase, EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.origin import REGISTERED, registered_name
@@ -34,6 +36,7 @@ log = get_logger(__name__)
 BUCKET = "engines"
 LOOK_SECONDS = 2.0
 LOOKS_UNTIL_TAKEN_UP = 2
+LOOKS_UNTIL_GIVEN_UP = 2
 DRAIN_SECONDS = 30.0
 
 
@@ -97,6 +100,7 @@ class Registrations:
         self._executor_id = executor_id
         self._running_elsewhere = running_elsewhere
         self._missing: Counter[str] = Counter()
+        self._doubled: Counter[str] = Counter()
         self._told: set[str] = set()
         self._faults = RecordFaults()
         self._task: asyncio.Task[None] | None = None
@@ -149,6 +153,9 @@ class Registrations:
         for name in list(self._missing):
             if name not in records or name in hosts:
                 del self._missing[name]
+        for name in list(self._doubled):
+            if self._executor_id not in hosts.get(name, {}) or min(hosts[name]) == self._executor_id:
+                del self._doubled[name]
         for name, registration in records.items():
             with self._faults.apart(name):
                 await self._look_at(registration, hosts.get(name))
@@ -189,13 +196,17 @@ class Registrations:
         # This coordinator's own engines count before their first heartbeat has come round.
         for state in (*self._directory.engines.values(), *self._coordinator.states()):
             name = registered_name(state.spec.labels)
-            if name:
+            # A stopped one is another's by now, or is going.
+            if name and state.phase is not EnginePhase.STOPPED:
                 hosts.setdefault(name, {})[state.executor_id] = state.spec.engine_id
         return hosts
 
     async def _yield_to_another(self, name: str, hosts: dict[str, str]) -> None:
         mine = hosts.get(self._executor_id)
-        if mine is not None and min(hosts) != self._executor_id:
+        if mine is None or min(hosts) == self._executor_id:
+            return
+        self._doubled[name] += 1
+        if self._doubled[name] >= LOOKS_UNTIL_GIVEN_UP:
             log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(hosts))
             await self._coordinator.remove(mine, drain=True, timeout_seconds=DRAIN_SECONDS)
 

@@ -21,6 +21,7 @@ from sage_common.clock import MonotonicClock
 from sage_common.errors import InvalidRequestError, NotFoundError
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.engines import EnginePhase
 from sage_control_plane.features import request_features
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
@@ -278,10 +279,36 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
         for service in (first, second):
             await service.wait_ready("mine-aaaa")
             await service.wait_ready("mine-bbbb")
-        await first.registrations.look()
-        await second.registrations.look()
+        for service in (first, second):
+            await service.registrations.look()
+        assert len(second.coordinator.states()) == 1
+        for service in (first, second):
+            await service.registrations.look()
         assert [state.spec.engine_id for state in first.coordinator.states()] == ["mine-aaaa"]
         assert second.coordinator.states() == []
+
+
+async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_letting_go(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    """A coordinator that slept wakes up, announces what was taken over meanwhile, and only then lets go of it."""
+    async with (
+        running(nats_server, bucket, "llm-coordinator-1-aaaa") as sleeper,
+        running(nats_server, bucket, "llm-coordinator-2-bbbb") as adopter,
+    ):
+        await adopter.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
+        await sleeper.coordinator.add(registered, origin="registered/mine")
+        for service in (sleeper, adopter):
+            await service.wait_ready("mine-aaaa")
+            await service.wait_ready("mine-bbbb")
+        await adopter.registrations.look()
+        await sleeper.coordinator.engines["mine-aaaa"].stop()
+        stopped = await adopter.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
+        assert stopped
+        for _ in range(3):
+            await adopter.registrations.look()
+        assert [state.spec.engine_id for state in adopter.coordinator.states()] == ["mine-bbbb"]
 
 
 async def test_the_only_model_needs_no_name_and_one_of_several_does(service: Running, upstream: Any) -> None:
@@ -363,7 +390,7 @@ async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Runnin
     first = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="again", url=upstream.url))
     answer = await service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id=first.engine.spec.engine_id))
     assert answer.engine.spec.engine_id != first.engine.spec.engine_id
-    assert dict(answer.engine.spec.labels) == {"registered": "again"}
+    assert dict(answer.engine.spec.labels) == {"registered": "again", "name": "again"}
     await service.wait_ready(answer.engine.spec.engine_id)
 
 

@@ -16,7 +16,7 @@ from fixtures.server_records import MemoryRecords
 from nats.errors import NoServersError
 
 from sage_common.clock import MonotonicClock
-from sage_common.errors import ConflictError, UnavailableError
+from sage_common.errors import ConflictError, UnavailableError, UnprocessableError
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec
 from sage_control_plane.requests import RequestKind
@@ -24,8 +24,10 @@ from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
 from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
+from sage_llm_coordinator.servers import servers as servers_module
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.vllm_options import GIB
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
@@ -87,6 +89,7 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
         seconds: float = 0.3,
         model: str = "acme/tiny-llm",
         adapters: WantedAdapters | None = None,
+        servers: Servers | None = None,
     ) -> Made:
         environment = {
             "FAKE_VLLM": behaviour,
@@ -102,7 +105,7 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
             vllm_max_failures=failures,
         )
         records = records or MemoryRecords()
-        servers = Servers(settings, records, f"owner-{len(made)}", "this-host")
+        servers = servers or Servers(settings, records, f"owner-{len(made)}", "this-host")
         parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)  # type: ignore[arg-type]
         spec = EngineSpec(f"tiny-llm-{len(made)}", "vllm", ())
         build = engine_kind(engine_settings).build
@@ -224,6 +227,28 @@ async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
     await engine.stop()
     assert all(gone(pid) for pid in before)
     assert first.records.kept == {}
+
+
+async def test_the_memory_of_an_adopted_server_that_still_loads_is_not_given_to_another(
+    make: Make, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    first = make("serve", seconds=2.0)
+    starting = asyncio.create_task(first.engine.start())
+    await eventually(lambda: first.engine._held is not None, 10)
+    (kept,) = await first.records.all()
+    await abandon(first.engine)
+    await end_tasks(starting)
+    second = make("serve", records=first.records)
+    held = await adopted(second.servers, kept)
+    # Room for one server, as the first has taken nothing yet.
+    monkeypatch.setattr(servers_module, "available_bytes", lambda: 4 * GIB)
+    another = EngineSettings(kind="vllm", model="acme/other")
+    with pytest.raises(UnprocessableError, match="for engines that are starting"):
+        await second.servers.place(another)
+    engine = make("serve", records=first.records, held=held, servers=second.servers).engine
+    await asyncio.wait_for(engine.start(), 20)
+    assert (await second.servers.place(another)).memory_bytes < 4 * GIB
+    await engine.stop()
 
 
 async def test_a_server_with_an_owner_that_lives_is_left_alone_unless_forced(

@@ -21,8 +21,8 @@ from sage_client.management.results import (
 )
 from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.management.translation import engine_of_book, engine_view, explanation
-from sage_common.errors import NotFoundError, UnavailableError, UnprocessableError
-from sage_control_plane.engines import DEFAULT_POOL, REGISTERED_LABEL
+from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
+from sage_control_plane.engines import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
 from sage_mesh.wire import state_from_wire
 from sage_platform.registry import Instance
 
@@ -220,10 +220,12 @@ class MeshManagement:
     async def _owner(self, engine_id: str) -> tuple[Instance, str]:
         """The coordinator that owns an engine, and the engine's full id; a name that one engine has will do."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
-        called_so = [engine for engine in engines.values() if engine.labels.get(REGISTERED_LABEL) == engine_id]
+        called_so = [engine for engine in engines.values() if engine_id in _names(engine)]
         engine = engines.get(engine_id) or (called_so[0] if len(called_so) == 1 else None)
         if engine is None:
-            known = ", ".join(engines) or "none"
+            known = ", ".join(one.engine_id for one in called_so) or ", ".join(engines) or "none"
+            if called_so:
+                raise ConflictError(f"several engines are called {engine_id!r}; name one by its id: {known}")
             raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
         owner = await self._calls.instance(engine.executor_id)
         if owner is None:
@@ -235,6 +237,10 @@ class MeshManagement:
                 code="engine_not_removable",
             )
         return owner, engine.engine_id
+
+
+def _names(engine: EngineView) -> set[str]:
+    return {engine.labels[label] for label in (NAME_LABEL, REGISTERED_LABEL) if label in engine.labels}
 
 
 def _scheduler(channel: Channel) -> Any:

@@ -144,7 +144,6 @@ class VllmEngine:
             self._ready.clear()
             end = await self._live()
             if self.replaced:
-                log.warning("another coordinator has taken the engine over", engine=self.spec.engine_id)
                 return
             if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
                 backoff, failures = FIRST_BACKOFF_SECONDS, 0
@@ -198,6 +197,10 @@ class VllmEngine:
         self._answering = answering
         end = await _ended(held, answering)
         self.replaced = end.replaced
+        if end.replaced:
+            self._servers.settled(held)
+            # Before anything is awaited: whoever sees it may end this task.
+            log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
         await self._end_life()
         while lines := said.read():
             progress.read(lines)
