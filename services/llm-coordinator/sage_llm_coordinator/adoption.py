@@ -17,7 +17,6 @@ from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import engine_kind
@@ -157,16 +156,17 @@ class Adoption:
         log.warning("server adopted", engine=state.spec.engine_id, owner=record.owner, pid=held.process.server_pid)
 
     async def _leave_replaced(self) -> None:
-        for engine_id, engine in self._coordinator.engines.items():
-            if not (isinstance(engine, VllmEngine) and engine.replaced):
-                continue
+        for engine_id in self._replaced():
             with self._faults.apart(engine_id):
                 await self._coordinator.remove(engine_id, drain=False, timeout_seconds=0)
 
+    def _replaced(self) -> list[str]:
+        """The engines of this coordinator that another has taken over while it slept."""
+        engines = self._coordinator.engines.items()
+        return [engine_id for engine_id, engine in engines if isinstance(engine, VllmEngine) and engine.replaced]
+
     def _heard(self, change: DirectoryChange) -> None:
-        # An engine of this coordinator that says it is stopped has been taken over while it slept.
-        taken = any(state.executor_id == self._executor_id and _stopped(state) for state in change.updated)
-        if change.lost or taken:
+        if change.lost or self._replaced():
             self._look_now.set()
 
     async def _look_forever(self) -> None:
@@ -192,7 +192,3 @@ def _server_settings(record: ServerRecord) -> EngineSettings:
     if not engine_kind(settings).starts_server:
         raise ConfigurationError(f"server {record.name!r} is of the kind {settings.kind!r}, which has no servers")
     return settings
-
-
-def _stopped(state: EngineState) -> bool:
-    return state.phase is EnginePhase.STOPPED

@@ -168,8 +168,9 @@ class ExecutionCoordinator:
         Raises as ``LoraAdapters.load``, and:
             UnavailableError: the engine is not ready; it may be soon.
         """
+        adapters = self._adapters(engine_id)
         try:
-            await self._adapters(engine_id).load(name, path)
+            await adapters.load(name, path)
         finally:
             await self._keep_adapters(engine_id)
         return self.state(engine_id)
@@ -180,8 +181,9 @@ class ExecutionCoordinator:
         Raises as ``LoraAdapters.unload``, and:
             UnavailableError: the engine is not ready; it may be soon.
         """
+        adapters = self._adapters(engine_id)
         try:
-            await self._adapters(engine_id).unload(name)
+            await adapters.unload(name)
         finally:
             await self._keep_adapters(engine_id)
         return self.state(engine_id)

@@ -154,13 +154,13 @@ class Registrations:
             if name not in records or name in hosts:
                 del self._missing[name]
         for name in list(self._doubled):
-            if self._executor_id not in hosts.get(name, {}) or min(hosts[name]) == self._executor_id:
+            if not self._is_doubled(hosts.get(name, {})):
                 del self._doubled[name]
         for name, registration in records.items():
             with self._faults.apart(name):
                 await self._look_at(registration, hosts.get(name))
 
-    async def _look_at(self, registration: Registration, hosts: dict[str, str] | None) -> None:
+    async def _look_at(self, registration: Registration, hosts: dict[str, EngineState] | None) -> None:
         name = registration.name
         if hosts is not None:
             await self._yield_to_another(name, hosts)
@@ -190,24 +190,31 @@ class Registrations:
             records[registration.name] = registration
         return records
 
-    def _hosts(self) -> dict[str, dict[str, str]]:
-        """Executor id → engine id, for every registered name that some coordinator hosts."""
-        hosts: dict[str, dict[str, str]] = {}
+    def _hosts(self) -> dict[str, dict[str, EngineState]]:
+        """Executor id → engine, for every registered name that some coordinator hosts.
+
+        One that is being stopped, or could not be, is among them: until it has stopped, nobody must start another.
+        """
+        hosts: dict[str, dict[str, EngineState]] = {}
         # This coordinator's own engines count before their first heartbeat has come round.
         for state in (*self._directory.engines.values(), *self._coordinator.states()):
             name = registered_name(state.spec.labels)
-            # A stopped one is another's by now, or is going.
-            if name and state.phase is not EnginePhase.STOPPED:
-                hosts.setdefault(name, {})[state.executor_id] = state.spec.engine_id
+            if name:
+                hosts.setdefault(name, {})[state.executor_id] = state
         return hosts
 
-    async def _yield_to_another(self, name: str, hosts: dict[str, str]) -> None:
-        mine = hosts.get(self._executor_id)
-        if mine is None or min(hosts) == self._executor_id:
+    def _is_doubled(self, hosts: dict[str, EngineState]) -> bool:
+        """Whether this coordinator has an engine that another one is to keep."""
+        serving = _serving(hosts)
+        return self._executor_id in serving and min(serving) != self._executor_id
+
+    async def _yield_to_another(self, name: str, hosts: dict[str, EngineState]) -> None:
+        if not self._is_doubled(hosts):
             return
         self._doubled[name] += 1
         if self._doubled[name] >= LOOKS_UNTIL_GIVEN_UP:
-            log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(hosts))
+            log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(_serving(hosts)))
+            mine = hosts[self._executor_id].spec.engine_id
             await self._coordinator.remove(mine, drain=True, timeout_seconds=DRAIN_SECONDS)
 
     async def _take_up(self, registration: Registration) -> None:
@@ -234,3 +241,8 @@ class Registrations:
             code="engine_exists",
             param="engine_id",
         )
+
+
+def _serving(hosts: dict[str, EngineState]) -> dict[str, EngineState]:
+    """Those that are not about to go: one that has stopped is another's by now, or nobody's."""
+    return {executor: state for executor, state in hosts.items() if state.phase is not EnginePhase.STOPPED}

@@ -43,3 +43,17 @@ def test_one_without_a_name_is_gone_at_once() -> None:
 def test_one_that_was_given_up_says_why() -> None:
     with pytest.raises(UnavailableError, match="given up after 5 starts"):
         StartedEngine(engine("tiny-aaaa")).find([engine("tiny-aaaa", "unhealthy", "given up after 5 starts")], 0.0)
+
+
+def test_one_that_is_being_stopped_gives_way_to_the_one_that_has_its_name_now() -> None:
+    started = StartedEngine(engine("tiny-aaaa"))
+    started.find([engine("tiny-aaaa")], 0.0)
+    there = [engine("tiny-aaaa", "stopped"), engine("tiny-bbbb")]
+    assert started.find(there, 1.0) == engine("tiny-bbbb")
+
+
+def test_one_that_could_not_be_stopped_is_gone_though_it_is_still_shown() -> None:
+    started = StartedEngine(engine("tiny-aaaa"))
+    started.find([engine("tiny-aaaa")], 0.0)
+    with pytest.raises(UnavailableError, match="tiny-aaaa is gone"):
+        started.find([engine("tiny-aaaa", "stopped", "it could not be stopped")], ADOPTED_SECONDS + 1)

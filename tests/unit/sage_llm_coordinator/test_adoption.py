@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,12 @@ from sage_common.errors import ConfigurationError
 from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
 from sage_llm_coordinator.adoption import FORGOTTEN_SECONDS, SILENT_SECONDS, Adoption
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
+from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
+from sage_llm_coordinator.engines.vllm_engine import VllmEngine
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_mesh.directory import DirectoryChange, Listener
+from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 RECORD = ServerRecord(
     server_id="s1",
@@ -44,19 +49,20 @@ class Heard:
 
     def __init__(self, *executors: str) -> None:
         self.executors = executors
+        self.tell: Listener = lambda _change: None
 
     def heartbeat_age_seconds(self, executor_id: str) -> float:
         return 0.0 if executor_id in self.executors else float("inf")
 
-    def listen(self, _listener: object) -> None: ...
+    def listen(self, listener: Listener) -> None:
+        self.tell = listener
 
 
 class Added:
     """A coordinator that notes what it is to start."""
 
-    engines: dict[str, Any] = {}  # noqa: RUF012 - it never has any
-
-    def __init__(self, *, refuses: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, refuses: tuple[str, ...] = (), engines: dict[str, VllmEngine] | None = None) -> None:
+        self.engines = engines or {}
         self.origins: list[str] = []
         self._refuses = refuses
 
@@ -65,6 +71,10 @@ class Added:
             raise ConfigurationError(f"{origin} cannot be built")
         self.origins.append(origin)
         return EngineState(EngineSpec(name, settings.kind, ()), EnginePhase.STARTING)
+
+    async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
+        del self.engines[engine_id]
+        return 0
 
 
 class Held:
@@ -202,3 +212,46 @@ async def test_a_configured_engine_that_cannot_be_added_keeps_no_other_from_it_a
     await adoption.look()
     await adoption.stop()
     assert coordinator.origins == ["configured/1/2", "configured/1/1"]
+
+
+def vllm_engine(engine_id: str) -> VllmEngine:
+    """An engine whose server is nowhere."""
+
+    async def starts_nothing() -> HeldServer:
+        raise AssertionError
+
+    upstream = Upstream("http://127.0.0.1:1/v1", api_key="", max_concurrency=1, timeouts=UpstreamTimeouts())
+    servers = Servers(LlmCoordinatorSettings(), MemoryRecords(), "me", "this-host")
+    return VllmEngine(
+        EngineSpec(engine_id, "vllm", ()),
+        lambda spec, _kinds: OpenAiEngine(spec, upstream),
+        starts_nothing,
+        servers,
+        Time(),
+        max_failures=1,
+    )
+
+
+async def test_an_engine_is_let_go_as_soon_as_it_says_that_another_coordinator_has_it(
+    clock: Time, eventually: Callable[..., Awaitable[None]]
+) -> None:
+    engine = vllm_engine("tiny")
+    coordinator, heard = Added(engines={"tiny": engine}), Heard()
+    servers = Servers(LlmCoordinatorSettings(), MemoryRecords(), "me", "this-host")
+    adoption = Adoption(servers, coordinator, heard, clock, executor_id="me", replica=1)  # type: ignore[arg-type]
+    await adoption.start([])
+    engine.replaced = True
+    heard.tell(DirectoryChange(updated=(EngineState(engine.spec, engine.phase, executor_id="me"),)))
+    await eventually(lambda: coordinator.engines == {}, 1.0)
+    await adoption.stop()
+
+
+async def test_an_engine_that_is_being_stopped_or_could_not_be_brings_no_look_forward(clock: Time) -> None:
+    engine = vllm_engine("tiny")
+    coordinator, heard = Added(engines={"tiny": engine}), Heard()
+    servers = Servers(LlmCoordinatorSettings(), MemoryRecords(), "me", "this-host")
+    adoption = Adoption(servers, coordinator, heard, clock, executor_id="me", replica=1)  # type: ignore[arg-type]
+    await adoption.start([])
+    heard.tell(DirectoryChange(updated=(EngineState(engine.spec, EnginePhase.STOPPED, executor_id="me"),)))
+    assert not adoption._look_now.is_set()
+    await adoption.stop()

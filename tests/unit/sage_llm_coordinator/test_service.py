@@ -18,7 +18,7 @@ from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_cli.exit_codes import EXIT_CODES
 from sage_client.error_body import status_of
 from sage_common.clock import MonotonicClock
-from sage_common.errors import InvalidRequestError, NotFoundError
+from sage_common.errors import InvalidRequestError, NotFoundError, UnavailableError
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.classification import RequestClassifier
 from sage_control_plane.engines import EnginePhase
@@ -29,6 +29,7 @@ from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
+from sage_llm_coordinator.engines.wanted_adapters import Adapter
 from sage_llm_coordinator.registrations import Registration, Registrations
 from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
@@ -486,3 +487,48 @@ async def test_a_restarted_coordinator_has_its_engines_load_their_adapters_again
         await second.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
         await second.wait_ready("mine-3-bbbb")
         assert adapters == []
+
+
+async def test_an_engine_that_is_not_ready_leaves_the_list_of_adapters_to_the_coordinator_that_has_taken_it_over(
+    service: Running, bucket: str, ring: Ring, upstream: Any
+) -> None:
+    await upstream.stop()
+    settings = EngineSettings(kind="openai", name="mine", url=upstream.url)
+    state = await service.coordinator.add(settings, origin="registered/mine")
+    kept = AdapterRecords(await open_bucket(ring.connection.jetstream(), f"adapters-{bucket}"), "this-host")
+    adopters = (Adapter("terse", "/terse"),)
+    await kept.write("registered/mine", "", adopters)
+    for order in (
+        service.coordinator.load_lora(state.spec.engine_id, "polite", "/polite"),
+        service.coordinator.unload_lora(state.spec.engine_id, "polite"),
+    ):
+        with pytest.raises(UnavailableError):
+            await order
+    assert await kept.read("registered/mine", "") == adopters
+
+
+async def test_an_engine_that_could_not_be_stopped_is_not_started_a_second_time_by_another_coordinator(
+    nats_server: NatsProcess, bucket: str, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        running(nats_server, bucket, "llm-coordinator-1-aaaa") as first,
+        running(nats_server, bucket, "llm-coordinator-2-bbbb") as second,
+    ):
+        await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await first.wait_ready("mine-aaaa")
+
+        async def refuse() -> None:
+            raise OSError("it does not end")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(first.coordinator.engines["mine-aaaa"], "stop", refuse)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await first.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
+        assert await second.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
+        for _ in range(3):
+            await second.registrations.look()
+        assert second.coordinator.states() == []
+        with pytest.raises(grpc.aio.AioRpcError, match="remove it first"):
+            await second.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await first.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
+        await first.wait_ready("mine-2-aaaa")

@@ -24,12 +24,13 @@ class StartedEngine:
         self._seen_at: float | None = None
 
     def find(self, engines: Iterable[EngineView], now: float) -> EngineView | None:
-        """Find it; None while it has not been heard of, or was not for a moment.
+        """Find it; None while it has not been heard of, or was not for a moment. One that is stopped is gone.
 
         Raises:
             UnavailableError: it has been given up, or is gone.
         """
-        there = {one.engine_id: one for one in engines}
+        # Its coordinator shows it until it has stopped, or where it could not be stopped: for good.
+        there = {one.engine_id: one for one in engines if one.phase != "stopped"}
         found = there.get(self._engine_id)
         if found is None and self._name:
             found = next((one for one in there.values() if one.labels.get(REGISTERED_LABEL) == self._name), None)

@@ -221,6 +221,8 @@ class MeshManagement:
         """The coordinator that owns an engine, and the engine's full id; a name that one engine has will do."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
         called_so = [engine for engine in engines.values() if engine_id in _names(engine)]
+        # One that is being stopped, or could not be, keeps its name; where another has it too, that one is meant.
+        called_so = [engine for engine in called_so if engine.phase != "stopped"] or called_so
         engine = engines.get(engine_id) or (called_so[0] if len(called_so) == 1 else None)
         if engine is None:
             known = ", ".join(one.engine_id for one in called_so) or ", ".join(engines) or "none"
