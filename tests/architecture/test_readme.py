@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from sage_cli.app import app
+from sage_embed_executor.config import EmbedExecutorSettings
+from sage_llm_coordinator.config import LlmCoordinatorSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("services/*/README.md")),
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")),
 ]
+SECTIONS = {"SAGE_LLM_COORDINATOR_": LlmCoordinatorSettings, "SAGE_EMBED_EXECUTOR_": EmbedExecutorSettings}
 
 
 def shell_lines(text: str) -> list[str]:
@@ -38,6 +43,18 @@ def test_every_sage_command_shown_exists(document: str) -> None:
                 break
             assert word in commands, f"{document}: `{line}`: no command {word!r}"
             command = commands[word]
+        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        for word in shlex.split(match.group(1), comments=True):
+            if word.startswith("-") and word != "-":
+                assert word.partition("=")[0] in options, f"{document}: `{line}`: no option {word!r}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_setting_of_an_engines_service_shown_exists(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for prefix, settings in SECTIONS.items():
+        for name in re.findall(prefix + r"([A-Z][A-Z_]*[A-Z])\b", text):
+            assert name.lower() in settings.model_fields, f"{document}: no setting {prefix}{name}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -99,9 +99,15 @@ def test_no_variable_is_unused() -> None:
     assert unused <= {"COMPOSE_PROJECT_NAME"}
 
 
-@pytest.mark.parametrize(("variable", "service"), [("LLM_ENGINES", "llm-coordinator"), ("GATEWAY_API_KEYS", "gateway")])
-def test_values_in_json_are_settings(variable: str, service: str) -> None:
-    field = "engines" if variable == "LLM_ENGINES" else "api_keys"
+@pytest.mark.parametrize(
+    ("variable", "service", "field"),
+    [
+        ("LLM_ENGINES", "llm-coordinator", "engines"),
+        ("GATEWAY_API_KEYS", "gateway", "api_keys"),
+        ("GATEWAY_ALLOWED_HOSTS", "gateway", "allowed_hosts"),
+    ],
+)
+def test_values_in_json_are_settings(variable: str, service: str, field: str) -> None:
     settings_class(service)(**{field: json.loads(variables()[variable])})
 
 

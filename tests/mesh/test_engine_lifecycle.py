@@ -3,142 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
-import psutil
 import pytest
-from fixtures.steady_answer import events, read_asked
-
-from sage_benchmark.gateway import static_engine
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
-from sage_control_plane.requests import Endpoint
-from sage_mesh.sse import DONE, SseParser, read_piece
-from sage_platform.supervision.guarded_sweep import end_guarded
-
-FAKE = Path(__file__).parents[1] / "fixtures" / "fake_vllm.py"
-ADOPTION_SECONDS = 3.0
-ORPHAN_SECONDS = 10.0
-# Of a machine that does other things too.
-SLACK_SECONDS = 2.0
-
-
-@contextmanager
-def mesh_with_fake(
-    directory: Path, *, coordinators: int = 1, behaviour: str = "steady", failures: int = 5
-) -> Iterator[IsolatedMesh]:
-    """A mesh whose vLLM is a program of the tests. Nothing of it may be left when it has been taken down."""
-    directory.mkdir(parents=True, exist_ok=True)
-    script = directory / "python-with-vllm"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
-    script.chmod(0o755)
-    replicas = {"embed-executor": 0, "dataflow-worker": 0, "llm-coordinator": coordinators}
-    settings = {
-        "SAGE_LLM_COORDINATOR_VLLM_PYTHON": str(script),
-        "SAGE_LLM_COORDINATOR_VLLM_PORTS": "0-0",
-        "SAGE_LLM_COORDINATOR_VLLM_MAX_FAILURES": str(failures),
-        "FAKE_VLLM": behaviour,
-        "FAKE_VLLM_PIDS": str(directory / "pids"),
-    }
-    with (
-        static_engine() as other,
-        isolated_mesh(directory / "mesh", llm=other, replicas=replicas, settings=settings) as mesh,
-    ):
-        yield mesh
-    assert servers(directory) == []
-    assert end_guarded(directory / "mesh" / "state" / "sage") == []
-
-
-def servers(directory: Path) -> list[int]:
-    """The processes of servers that run: two of each, whose pids every start has written down."""
-    pids = directory / "pids"
-    lines = pids.read_text().splitlines() if pids.exists() else []
-    started = [int(pid) for line in lines for pid in line.split()]
-    return [pid for pid in started if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-
-
-def sage(mesh: IsolatedMesh, *arguments: str) -> str:
-    """Run a command as a user would; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sage_cli", *arguments], env=mesh.environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def start(mesh: IsolatedMesh, *arguments: str) -> str:
-    """Start an engine; return its id when it is ready."""
-    return sage(mesh, "engine", "start", "acme/steady", "--no-memory-check", *arguments)
-
-
-def engines(mesh: IsolatedMesh) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = json.loads(sage(mesh, "engine", "list", "--json"))
-    return [engine for engine in listed if engine["implementation"] == "vllm"]
-
-
-def replica_of(mesh: IsolatedMesh, executor_id: str) -> str:
-    """Name of the process that an executor is, by the pid in its id."""
-    pid = int(executor_id.removeprefix("llm-coordinator-").partition("-")[0])
-    return next(s.name for s in mesh.state.processes if s.identity is not None and s.identity.pid == pid)
-
-
-def wait_for_coordinator(mesh: IsolatedMesh) -> None:
-    while '"extractive"' not in sage(mesh, "engine", "list", "--json"):
-        pass
-
-
-async def until(condition: Callable[[list[dict[str, Any]]], bool], mesh: IsolatedMesh, seconds: float) -> float:
-    """Wait until the gateway lists engines of which ``condition`` holds; return the seconds that it took."""
-    began = time.monotonic()
-    listed: list[dict[str, Any]] = []
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() - began < seconds:
-            async with session.get(f"{mesh.gateway_url}/v1/management/engines") as response:
-                listed = [one for one in (await response.json())["data"] if one["implementation"] == "vllm"]
-            if condition(listed):
-                return time.monotonic() - began
-            await asyncio.sleep(0.02)
-    raise AssertionError((listed, mesh.log("llm-coordinator")[-3000:], mesh.log("llm-coordinator-2")[-3000:]))
-
-
-def ready_elsewhere(owner: str) -> Callable[[list[dict[str, Any]]], bool]:
-    return lambda listed: [(e["phase"], e["executor_id"] != owner) for e in listed] == [("ready", True)]
-
-
-async def stream(mesh: IsolatedMesh, tokens: int, told: asyncio.Event) -> str:
-    """One streamed chat; ``told`` is set in the midst of it."""
-    text = ""
-    parser = SseParser()
-    timeout = aiohttp.ClientTimeout(total=60)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.post(f"{mesh.gateway_url}/v1/chat/completions", json=steady_chat(tokens)) as response,
-    ):
-        assert response.status == 200, await response.text()
-        async for data in response.content.iter_any():
-            for event in parser.feed(data):
-                if event.data != DONE:
-                    text += read_piece(event.data).text
-            if text.count(" ") > 20:
-                told.set()
-    return text
-
-
-def steady_chat(tokens: int) -> dict[str, Any]:
-    return {"model": "steady", "stream": True, "messages": [{"role": "user", "content": f"client 1 wants {tokens}"}]}
-
-
-def whole_answer(tokens: int) -> str:
-    asked = read_asked(Endpoint.CHAT_COMPLETIONS, json.dumps(steady_chat(tokens)).encode())
-    parsed = SseParser().feed(b"".join(events(asked, "x", 1)))
-    return "".join(read_piece(event.data).text for event in parsed if event.data != DONE)
+from fixtures.vllm_mesh import (
+    ADOPTION_SECONDS,
+    ORPHAN_SECONDS,
+    SLACK_SECONDS,
+    engines,
+    mesh_with_fake,
+    ready_elsewhere,
+    replica_of,
+    sage,
+    servers,
+    start,
+    stream,
+    until,
+    wait_for_coordinator,
+    whole_answer,
+)
 
 
 def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(tmp_path: Path) -> None:

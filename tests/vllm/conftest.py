@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tiny_llama import build_tiny_llama
+from tiny_llama import build_lora, build_tiny_llama
 
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_common.ports import free_port
@@ -26,6 +26,8 @@ START_SECONDS = 280
 INSTALLED = Path(__file__).parents[2] / ".sage" / "vllm-venv" / "bin" / "python"
 PYTHON = Path(os.environ.get("VLLM_PYTHON", INSTALLED))
 MODEL = "tiny-llama"
+# An adapter that both have from their start.
+RESIDENT = "resident"
 
 
 @dataclass
@@ -65,7 +67,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vllm_servers(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VllmServer, VllmServer]]:
     """Two servers, in float32 so that the same tokens have the same logits whether they were prompt or answer."""
     logs = tmp_path_factory.mktemp("vllm")
-    servers = [start(tiny_model, logs / f"{number}.log") for number in range(2)]
+    adapter = build_lora(tmp_path_factory.mktemp("adapters") / RESIDENT, tiny_model, seed=11)
+    servers = [start(tiny_model, adapter, logs / f"{number}.log") for number in range(2)]
     try:
         deadline = time.monotonic() + START_SECONDS
         for server in servers:
@@ -90,12 +93,13 @@ def mesh(
         yield running
 
 
-def start(model: Path, log: Path) -> VllmServer:
-    """Start a server that may load adapters at run time."""
+def start(model: Path, adapter: Path, log: Path) -> VllmServer:
+    """Start a server with an adapter, that may load others at run time."""
     port = free_port("127.0.0.1")
     command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name", MODEL]
     command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--max-num-seqs", "16"]
     command += ["--dtype", "float32", "--enable-lora", "--max-lora-rank", "8"]
+    command += ["--lora-modules", f"{RESIDENT}={adapter}"]
     command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SAGE_", "PYTHON"))}
     environment |= {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}

@@ -51,6 +51,9 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
     "two prompts": {"temperature": 0, "prompt": ["import os", "class A:"]},
     "token ids": {"temperature": 0, "prompt": [300, 301, 302]},
 }
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+IMAGE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}
+SEEN = [{"type": "text", "text": "What is on it?"}, IMAGE]
 STREAMS: dict[str, dict[str, Any]] = {
     "whole": {},
     "streamed": {"stream": True},
@@ -112,13 +115,31 @@ def test_a_completion_is_the_same(
     assert_same(vllm_servers[0], mesh, "/v1/completions", body)
 
 
-@pytest.mark.parametrize("wrong", [{"max_tokens": -1}, {"temperature": "hot"}, {"max_tokens": 100_000}])
+@pytest.mark.parametrize("stream", [{}, {"stream": True}], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": "hot"},
+        {"max_tokens": 100_000},
+        {"response_format": {"type": "json_schema"}},
+        {"messages": [{"role": "user", "content": SEEN}]},
+    ],
+    ids=["hot", "many", "no schema", "image"],
+)
 def test_vllms_own_refusal_is_the_clients(
-    vllm_servers: tuple[VllmServer, VllmServer], mesh: IsolatedMesh, wrong: dict[str, Any]
+    vllm_servers: tuple[VllmServer, VllmServer], mesh: IsolatedMesh, wrong: dict[str, Any], stream: dict[str, Any]
 ) -> None:
-    body = {"model": MODEL, "messages": MESSAGES, **wrong}
-    status, through = ask(mesh.gateway_url, "/v1/chat/completions", body)
-    direct_status, direct = ask(vllm_servers[0].url, "/v1/chat/completions", body)
-    assert status == direct_status == 400
-    assert orjson.loads(through)["error"]["message"]
-    assert orjson.loads(direct)["error"]["message"]
+    """A model of text alone refuses an image, too."""
+    body = {"model": MODEL, "messages": MESSAGES, **wrong, **stream}
+    status, direct = ask(vllm_servers[0].url, "/v1/chat/completions", body)
+    assert (status, bool(orjson.loads(direct)["error"]["message"])) == (400, True)
+    assert ask(mesh.gateway_url, "/v1/chat/completions", body) == (status, direct)
+
+
+def test_a_field_that_sage_needs_is_refused_by_sage_with_the_same_status_and_field(
+    vllm_servers: tuple[VllmServer, VllmServer], mesh: IsolatedMesh
+) -> None:
+    body = {"model": MODEL, "messages": MESSAGES, "max_tokens": -1}
+    for url in (vllm_servers[0].url, mesh.gateway_url):
+        status, refusal = ask(url, "/v1/chat/completions", body)
+        assert (status, orjson.loads(refusal)["error"]["param"]) == (400, "max_tokens")

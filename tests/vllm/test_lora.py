@@ -1,4 +1,4 @@
-"""A LoRA adapter loaded into a real vLLM by ``sage engine lora`` is a model like any other."""
+"""A LoRA adapter of a real vLLM, there from its start or loaded by ``sage engine lora``, is a model like any other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import MODEL, PYTHON, VllmServer
+from conftest import MODEL, PYTHON, RESIDENT, VllmServer
 from tiny_llama import build_lora
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
@@ -39,9 +39,17 @@ def post(url: str, body: dict[str, Any]) -> tuple[int, Any]:
         return error.code, orjson.loads(error.read())
 
 
-def answer(mesh: IsolatedMesh, model: str) -> tuple[int, Any]:
-    body = {"model": model, "prompt": "def main():", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-    return post(f"{mesh.gateway_url}/v1/completions", body)
+def chat(url: str, model: str) -> tuple[int, Any]:
+    """Ask a model, at a gateway or at vLLM itself."""
+    messages = [{"role": "user", "content": "def main():"}]
+    body = {"model": model, "messages": messages, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    return post(f"{url}/v1/chat/completions", body)
+
+
+def text(answer: tuple[int, Any]) -> str:
+    status, value = answer
+    assert status == 200, value
+    return str(value["choices"][0]["message"]["content"])
 
 
 def sage(mesh: IsolatedMesh, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +64,16 @@ def soon(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)  # heartbeats carry the news
 
 
+def test_an_adapter_that_vllm_was_started_with_answers_as_it_does_at_vllm(
+    mesh: IsolatedMesh, vllm_servers: tuple[VllmServer, VllmServer]
+) -> None:
+    assert get(f"{mesh.gateway_url}/v1/models/{RESIDENT}")["parent"] == MODEL
+    adapted = chat(mesh.gateway_url, RESIDENT)
+    assert adapted[1]["model"] == RESIDENT
+    assert text(adapted) == text(chat(vllm_servers[0].url, RESIDENT))
+    assert text(adapted) != text(chat(mesh.gateway_url, MODEL))
+
+
 def test_an_adapter_is_loaded_answers_and_is_unloaded(
     mesh: IsolatedMesh, vllm_servers: tuple[VllmServer, VllmServer], tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -64,18 +82,15 @@ def test_an_adapter_is_loaded_answers_and_is_unloaded(
     loaded = sage(mesh, "load", engine["engine_id"], "polite", str(adapter))
     assert loaded.returncode == 0, loaded.stderr
     assert "polite" in loaded.stdout
-    soon(lambda: answer(mesh, "polite")[0] == 200)
-    models = {card["id"]: card for card in get(f"{mesh.gateway_url}/v1/models")["data"]}
-    assert models["polite"]["parent"] == MODEL
-    _, plain = answer(mesh, MODEL)
-    _, polite = answer(mesh, "polite")
-    assert (plain["model"], polite["model"]) == (MODEL, "polite")
-    assert polite["choices"][0]["text"] != plain["choices"][0]["text"]
-    body = {"model": "polite", "prompt": "def main():", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-    direct = post(f"{vllm_servers[0].url}/v1/completions", body)[1]
-    assert polite["choices"] == direct["choices"]
+    gateway = mesh.gateway_url
+    soon(lambda: chat(gateway, "polite")[0] == 200)
+    assert get(f"{gateway}/v1/models/polite")["parent"] == MODEL
+    polite = chat(gateway, "polite")
+    assert polite[1]["model"] == "polite"
+    assert text(polite) == text(chat(vllm_servers[0].url, "polite"))
+    assert len({text(polite), text(chat(gateway, MODEL)), text(chat(gateway, RESIDENT))}) == 3
     refused = sage(mesh, "load", engine["engine_id"], "other", str(tmp_path / "nothing"))
     assert refused.returncode != 0
     assert sage(mesh, "unload", engine["engine_id"], "polite").returncode == 0
-    soon(lambda: answer(mesh, "polite")[0] == 404)
-    assert answer(mesh, MODEL)[0] == 200
+    soon(lambda: chat(gateway, "polite")[0] == 404)
+    assert chat(gateway, MODEL)[0] == 200

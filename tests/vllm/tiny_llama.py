@@ -47,7 +47,7 @@ def build_tiny_llama(folder: Path) -> Path:
     return folder
 
 
-def build_lora(folder: Path, model: Path) -> Path:
+def build_lora(folder: Path, model: Path, seed: int = SEED) -> Path:
     """Write an adapter of the model to ``folder`` and return it: random, and strong enough to change every answer."""
     import json
 
@@ -57,7 +57,7 @@ def build_lora(folder: Path, model: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = json.loads((model / "config.json").read_text())
     width, rank = config["hidden_size"], 4
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for layer in range(config["num_hidden_layers"]):
         name = f"base_model.model.model.layers.{layer}.self_attn.o_proj.lora_"

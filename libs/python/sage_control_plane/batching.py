@@ -2,10 +2,11 @@
 
 On a CPU the cost of a batch is that of its padded rectangle, so a batch of mixed lengths is slower than no batch
 at all. A batch is therefore seeded with one item and filled with the items nearest to it in length, within a token
-budget and a limit on padding, as long as each makes a token of the batch cheaper: by its part in what a batch costs
-beside its tokens more than by what it adds in padding. The seed is the oldest item of the request that is furthest behind its equal share of
-the tokens computed: a short request waits for what is being computed, not for all of a long one, and the long one
-still moves on. Source: weighted fair queueing, Parekh and Gallager (IEEE/ACM ToN 1(3), 1993), with equal weights.
+budget and a limit on padding, as long as each makes a token of the batch cheaper: as long as its part in what a batch
+costs beside its tokens is more than the padding that it adds. The seed is the oldest item of the request that is
+furthest behind its equal share of the tokens computed: a short request waits for what is being computed, not for all
+of a long one, and the long one still moves on. Source: weighted fair queueing, Parekh and Gallager (IEEE/ACM ToN
+1(3), 1993), with equal weights.
 
 Deadlines come before shares where they matter: a request that would miss its deadline by waiting for one more batch,
 and still can meet it, goes first, least laxity first, and its batch grows only as far as the deadline allows. One that

@@ -9,6 +9,8 @@ from sage_control_plane.requests import Attempt, RequestKind
 
 # Label of an engine that an operator registered or started; its value is the name that it was given.
 REGISTERED_LABEL = "registered"
+# What people call an engine; its id is this and a tail, another after each restart.
+NAME_LABEL = "name"
 DEFAULT_POOL = "main"
 
 

@@ -95,7 +95,7 @@ class Engine(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why, for people; empty when ready."""
+        """Why, for people; of a ready engine what it lacks, else empty."""
         ...
 
     async def start(self) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -14,10 +13,10 @@ from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EngineLoad, EnginePhase, EngineState, RunningRequest
-from sage_control_plane.requests import Attempt
+from sage_control_plane.engines import EnginePhase, EngineState
 from sage_mesh.engine_host import Engine
 from sage_mesh.frame_writer import FrameWriter
+from sage_mesh.hosted_engine import HostedEngine, RunningAttempt, TellLoad
 from sage_mesh.wire import (
     attempt_from_wire,
     attempt_to_wire,
@@ -34,31 +33,6 @@ HEARTBEAT_SECONDS = 0.25
 # A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
 PHASE_SECONDS = 0.05
 
-TellLoad = Callable[[], EngineLoad | None]
-
-
-@dataclass
-class _Hosted:
-    engine: Engine
-    subscription: Subscription | None = None
-    starting: asyncio.Task[None] | None = None
-    draining: bool = False
-    running: dict[str, _Running] = field(default_factory=dict)
-    load: TellLoad = lambda: None
-
-
-@dataclass
-class _Running:
-    dispatch: frame_pb2.Dispatch
-    attempt: Attempt
-    writer: FrameWriter
-    started_at: float
-    task: asyncio.Task[None] | None = None
-    # The word of its first token, until the end of this turn of the loop.
-    begun: asyncio.Handle | None = None
-    # Why the executor itself ended the task; None when the client or a newer attempt did.
-    verdict: SageError | None = None
-
 
 class Executor:
     """Hosts engines on the ring. One process runs one executor with any number of engines."""
@@ -68,7 +42,7 @@ class Executor:
         self._executor_id = executor_id
         self._service = service
         self._clock = clock
-        self._hosted: dict[str, _Hosted] = {}
+        self._hosted: dict[str, HostedEngine] = {}
         self._sequence = 0
         self._subscriptions: list[Subscription] = []
         self._beat: asyncio.Task[None] | None = None
@@ -86,7 +60,7 @@ class Executor:
 
     def states(self) -> list[EngineState]:
         """The engines as the heartbeats describe them."""
-        return [self._state(hosted) for hosted in self._hosted.values()]
+        return [hosted.state(self._executor_id) for hosted in self._hosted.values()]
 
     async def start(self) -> None:
         """Listen for cancellations and hellos, and begin to beat."""
@@ -103,16 +77,20 @@ class Executor:
         ``load`` tells for each heartbeat what the engine says of its own load.
         """
         engine_id = engine.spec.engine_id
-        hosted = _Hosted(engine, load=load)
-        self._hosted[engine_id] = hosted
+        hosted = HostedEngine(engine, load)
         hosted.subscription = await self._ring.subscribe(
             subjects.dispatch(engine_id), frame_pb2.DispatchBatch, self._on_dispatches
         )
+        self._hosted[engine_id] = hosted
         hosted.starting = asyncio.create_task(self._start_engine(engine), name=f"start-{engine_id}")
         return hosted.starting
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
-        """Take an engine out; return how many of its requests had to be aborted."""
+        """Take an engine out; return how many of its requests had to be aborted.
+
+        One that cannot be stopped, or whose removal is cancelled, stays in view as stopped, and may be removed again:
+        what it has started may still run. Raises what its ``stop`` raises.
+        """
         hosted = self._hosted[engine_id]
         if drain:
             hosted.draining = True
@@ -120,6 +98,7 @@ class Executor:
             await self._empty([hosted], timeout_seconds)
         if hosted.subscription:
             await hosted.subscription.unsubscribe()
+            hosted.subscription = None
         if hosted.starting and not hosted.starting.done():
             await end_tasks(hosted.starting)
         aborted = list(hosted.running.values())
@@ -127,9 +106,17 @@ class Executor:
             running.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
             self._end_task(running)
         await asyncio.gather(*(r.task for r in aborted if r.task), return_exceptions=True)
+        # Schedulers count it as gone from here on; people see it until it is.
+        hosted.stopping = "it is being stopped"
+        self.beat()
+        try:
+            await hosted.engine.stop()
+        except Exception as error:
+            hosted.stopping = f"it could not be stopped and may still run; remove it again: {_said(error)}"
+            self.beat()
+            raise
         del self._hosted[engine_id]
         self.beat()
-        await hosted.engine.stop()
         return len(aborted)
 
     async def stop(self, drain_timeout_seconds: float) -> None:
@@ -141,8 +128,12 @@ class Executor:
             hosted.draining = True
         self.beat()
         await self._empty(list(self._hosted.values()), drain_timeout_seconds)
-        # Together: each may take seconds to end its server.
-        await asyncio.gather(*(self.remove(e, drain=False, timeout_seconds=0) for e in list(self._hosted)))
+        # Together: each may take seconds to end its server, and one that fails must not keep the others from it.
+        engine_ids = list(self._hosted)
+        removals = (self.remove(engine_id, drain=False, timeout_seconds=0) for engine_id in engine_ids)
+        for engine_id, outcome in zip(engine_ids, await asyncio.gather(*removals, return_exceptions=True), strict=True):
+            if isinstance(outcome, BaseException):
+                log.error("engine not stopped", engine=engine_id, exc_info=outcome)
         if self._beat:
             await end_tasks(self._beat)
         self._publish_heartbeat(leaving=True)
@@ -163,7 +154,7 @@ class Executor:
             log.exception("engine did not start", engine=engine.spec.engine_id)
         self.beat()
 
-    async def _empty(self, hosted: list[_Hosted], timeout_seconds: float) -> None:
+    async def _empty(self, hosted: list[HostedEngine], timeout_seconds: float) -> None:
         deadline = self._clock.now() + timeout_seconds
         while any(h.running for h in hosted) and self._clock.now() < deadline:
             tasks = [r.task for h in hosted for r in h.running.values() if r.task]
@@ -180,9 +171,9 @@ class Executor:
         attempt = attempt_from_wire(dispatch.attempt)
         hosted = self._hosted.get(dispatch.engine_id)
         writer = FrameWriter(self._ring, dispatch)
-        running = _Running(dispatch, attempt, writer, self._clock.now())
-        if hosted is None or self._refuses(hosted):
-            reason = "is gone" if hosted is None else f"is {hosted.engine.phase.name.lower()}"
+        running = RunningAttempt(dispatch, attempt, writer, self._clock.now())
+        if hosted is None or not hosted.takes_work:
+            reason = "is gone" if hosted is None else f"is {hosted.state(self._executor_id).phase.name.lower()}"
             error = UnavailableError(f"engine {dispatch.engine_id!r} {reason}", code="engine_not_ready", retryable=True)
             self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
             return
@@ -195,11 +186,7 @@ class Executor:
         hosted.running[request_id] = running
         running.task = asyncio.get_running_loop().create_task(self._run(hosted, running))
 
-    def _refuses(self, hosted: _Hosted) -> bool:
-        # Draining by an operator or by a stop still serves what the scheduler sent before it heard of it.
-        return hosted.engine.phase not in (EnginePhase.READY, EnginePhase.DRAINING)
-
-    async def _run(self, hosted: _Hosted, running: _Running) -> None:
+    async def _run(self, hosted: HostedEngine, running: RunningAttempt) -> None:
         request = running.dispatch.request
         try:
             try:
@@ -220,13 +207,13 @@ class Executor:
             if hosted.running.get(request.request_id) is running:
                 del hosted.running[request.request_id]
 
-    def _fail(self, running: _Running, error: SageError) -> None:
+    def _fail(self, running: RunningAttempt, error: SageError) -> None:
         """Before the first frame, what another engine may mend is the scheduler's business; else it is the answer."""
         if running.writer.begun or not error.retryable:
             running.writer.fail(error)
         self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
 
-    def _end_task(self, running: _Running) -> None:
+    def _end_task(self, running: RunningAttempt) -> None:
         if running.task is not None:
             running.task.cancel()
 
@@ -243,16 +230,16 @@ class Executor:
 
     # Reports and heartbeats
 
-    def _begun(self, running: _Running) -> None:
+    def _begun(self, running: RunningAttempt) -> None:
         """An answer begins. What is complete in the same turn of the loop, as vectors are, needs no word of that."""
         running.writer.ttft_us = self._elapsed_us(running)
         first_token = engine_pb2.REPORT_EVENT_FIRST_TOKEN
         running.begun = asyncio.get_running_loop().call_soon(self._report, running, first_token)
 
-    def _elapsed_us(self, running: _Running) -> int:
+    def _elapsed_us(self, running: RunningAttempt) -> int:
         return int((self._clock.now() - running.started_at) * 1_000_000)
 
-    def _report(self, running: _Running, event: engine_pb2.ReportEvent, error: SageError | None = None) -> None:
+    def _report(self, running: RunningAttempt, event: engine_pb2.ReportEvent, error: SageError | None = None) -> None:
         if running.begun is not None:
             running.begun.cancel()
             running.begun = None
@@ -296,24 +283,6 @@ class Executor:
         )
         self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)
 
-    def _state(self, hosted: _Hosted) -> EngineState:
-        phase = hosted.engine.phase
-        reason = hosted.engine.reason
-        if hosted.draining and phase is EnginePhase.READY:
-            phase, reason = EnginePhase.DRAINING, "draining"
-        return EngineState(
-            spec=hosted.engine.spec,
-            phase=phase,
-            reason=reason,
-            executor_id=self._executor_id,
-            running=tuple(
-                RunningRequest(
-                    request_id,
-                    running.attempt,
-                    running.writer.begun,
-                    running.dispatch.classification.input_tokens + running.dispatch.classification.output_tokens,
-                )
-                for request_id, running in hosted.running.items()
-            ),
-            load=hosted.load(),
-        )
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ MAX_EDGE_BYTES = 256 * 1024 * 1024
 
 
 class RecordBudget:
-    """Bytes that the records of one edge may hold together."""
+    """Bytes that the records of one edge may hold together: of events, and of tokens."""
 
     __slots__ = ("_limit", "used")
 
@@ -33,7 +33,9 @@ class RecordBudget:
 
 
 class StreamRecord:
-    """The whole events of one stream, in order. It forgets everything once a bound is passed.
+    """The whole events of one stream, in order, and their tokens.
+
+    It forgets everything once a bound is passed, and the tokens alone where there is no room for them: text will do.
 
     What came before ``keep`` stays; what came after it is forgotten by ``rewind``.
     """
@@ -65,14 +67,18 @@ class StreamRecord:
     def follow_tokens(self, *, told: bool) -> None:
         """Another attempt begins: its engine names the tokens of the text, or does not."""
         if not told:
-            self._tokens = None
+            self._forget_tokens()
         elif self._tokens is None and not self._pieces:
             self._tokens = array("I")
 
     def add_tokens(self, ids: Sequence[int]) -> None:
         """Record tokens of the text."""
-        if self._tokens is not None and self.complete:
+        if self._tokens is None or not self.complete:
+            return
+        if self._budget.take(len(ids) * self._tokens.itemsize):
             self._tokens.extend(ids)
+        else:
+            self._forget_tokens()
 
     def tokens(self) -> tuple[int, ...]:
         """Every token of the text recorded; none where not all of them are known."""
@@ -90,7 +96,7 @@ class StreamRecord:
         self._bytes -= undone
         self._budget.give_back(undone)
         if self._tokens is not None:
-            del self._tokens[self._kept_tokens :]
+            self._drop_tokens(self._tokens, self._kept_tokens)
 
     def events(self) -> bytes:
         """Everything recorded."""
@@ -101,6 +107,16 @@ class StreamRecord:
         self.complete = False
         self._budget.give_back(self._bytes)
         self._pieces.clear()
-        self._tokens = None
+        self._forget_tokens()
         self._bytes = 0
         self._kept = 0
+
+    def _forget_tokens(self) -> None:
+        if self._tokens is not None:
+            self._drop_tokens(self._tokens, 0)
+        self._tokens = None
+        self._kept_tokens = 0
+
+    def _drop_tokens(self, tokens: array[int], kept: int) -> None:
+        self._budget.give_back((len(tokens) - kept) * tokens.itemsize)
+        del tokens[kept:]

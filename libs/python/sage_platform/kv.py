@@ -49,3 +49,11 @@ async def read_entries(bucket: KeyValue) -> dict[str, KeyValue.Entry]:
         except KeyNotFoundError:
             continue  # deleted, or expired between the two calls
     return entries
+
+
+async def purge_until(bucket: KeyValue, key: str, revision: int) -> None:
+    """Remove every trace of a key up to a revision, the mark of its delete included; what was written later stays.
+
+    Watches do not tell of it. Not by ``bucket.purge_deletes()``, which would remove what is written meanwhile too.
+    """
+    await bucket._js.purge_stream(bucket._stream, seq=revision + 1, subject=f"{bucket._pre}{key}")

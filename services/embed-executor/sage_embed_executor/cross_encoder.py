@@ -16,7 +16,7 @@ from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.requests import Endpoint
 from sage_embed_executor.admission import AdmissionTokenizer
 from sage_embed_executor.answering import Answers, usage_of
-from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors, pad
+from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Vectors, pad
 from sage_embed_executor.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.engine import SentenceTransformersEngine
 from sage_embed_executor.input_limits import Tokenised
@@ -32,6 +32,8 @@ from sage_mesh.reply import Media
 # Above every vocabulary, below the sign.
 SEGMENT_SHIFT = 28
 ID_MASK = (1 << SEGMENT_SHIFT) - 1
+# What torch computes a sequence classifier with.
+PRECISIONS = (Precision.FP32, Precision.BF16)
 
 
 def with_segments(ids: TokenIds, segments: TokenIds) -> TokenIds:
@@ -99,11 +101,18 @@ class RerankAnswers:
         return request.limits.check(counted, "documents")
 
 
-def load_cross_encoder(folder: ModelFolder, threads: int) -> EmbeddingBackend:
+def load_cross_encoder(
+    folder: ModelFolder, threads: int, precision: Precision = Precision.FP32, device: str = "cpu"
+) -> EmbeddingBackend:
     """Load a sequence classifier with one label. Blocks.
 
+    Args:
+        threads: of one batch, on processors.
+        precision: one of PRECISIONS; the files' own does not count.
+        device: ``cpu``, or a torch device such as ``cuda`` or ``cuda:1``.
+
     Raises:
-        ConfigurationError: another kind of model, or a package is missing.
+        ConfigurationError: another kind of model, no such device, or a package is missing.
     """
     try:
         import torch
@@ -115,17 +124,23 @@ def load_cross_encoder(folder: ModelFolder, threads: int) -> EmbeddingBackend:
             "`pip install 'sage-embed-executor[torch]'` installs it",
             code="no_backend",
         ) from None
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"torch sees no device {device!r}; set SAGE_EMBED_EXECUTOR_DEVICE=cpu, or install a CUDA build of torch"
+        )
     torch.set_num_threads(threads)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = AutoModelForSequenceClassification.from_pretrained(str(folder.path), local_files_only=True)
+        labels = model.config.num_labels
+        if labels != 1:
+            raise ConfigurationError(f"{folder.path} has {labels} labels; a cross-encoder for ranking has one")
+        dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+        return CrossEncoder(model.to(device=device, dtype=dtype))
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"transformers cannot load {folder.path} as a cross-encoder: {error}") from None
-    if model.config.num_labels != 1:
         raise ConfigurationError(
-            f"{folder.path} has {model.config.num_labels} labels; a cross-encoder for ranking has one"
-        )
-    return CrossEncoder(model)
+            f"transformers cannot load {folder.path} as a cross-encoder on {device}: {error}"
+        ) from None
 
 
 class CrossEncoder:
@@ -138,20 +153,22 @@ class CrossEncoder:
 
         self._torch = torch
         self._model = model.eval()  # type: ignore[attr-defined]
+        self._device = self._model.device
         self._has_segments = int(getattr(self._model.config, "type_vocab_size", 0) or 0) > 1
 
     @property
     def description(self) -> str:
-        return f"cross-encoder, torch {self._torch.__version__} fp32"
+        precision = "bf16" if self._model.dtype is self._torch.bfloat16 else "fp32"
+        return f"cross-encoder, torch {self._torch.__version__} {precision} on {self._device}"
 
     def embed(self, batch: Sequence[TokenIds]) -> Vectors:
         torch = self._torch
         padded = pad(batch)
-        packed = torch.from_numpy(padded.ids)
+        packed = torch.from_numpy(padded.ids).to(self._device)
         ids = packed & ID_MASK
-        mask = torch.ones_like(ids) if padded.mask is None else torch.from_numpy(padded.mask).long()
+        mask = torch.from_numpy(padded.int_mask).to(self._device)
         segments = {"token_type_ids": packed >> SEGMENT_SHIFT} if self._has_segments else {}
         with torch.inference_mode():
             logits = self._model(input_ids=ids, attention_mask=mask, **segments).logits
-        vectors: Vectors = logits.float().numpy()
+        vectors: Vectors = logits.float().cpu().numpy()
         return vectors

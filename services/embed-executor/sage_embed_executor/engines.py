@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -12,14 +13,16 @@ from sage_common.errors import ConfigurationError
 from sage_control_plane.batching import BatchLimits
 from sage_control_plane.engines import EngineSpec, ModelCard
 from sage_control_plane.requests import RequestKind
-from sage_embed_executor.backends.registry import check_backend_name
+from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.backends.registry import AUTO, check_backend_name
 from sage_embed_executor.config import EmbedExecutorSettings, available_processors
-from sage_embed_executor.cross_encoder import CrossEncoderEngine, load_cross_encoder
+from sage_embed_executor.cross_encoder import PRECISIONS, CrossEncoderEngine, load_cross_encoder
 from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import read_model_folder
 from sage_embed_executor.model_loader import LoadedModel, ModelLoader
 from sage_embed_executor.remote_engine import REMOTE_KINDS, RemoteEngine
+from sage_embed_executor.selection.candidates import Candidate, Selection
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.weights import aliases_of, find_weights, short_name
 from sage_mesh.engine_host import Engine
@@ -27,6 +30,7 @@ from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 # A cross-encoder is not measured at its start; its batches are as large as fp32 likes them.
 CROSS_ENCODER_TOKENS = 512
+CROSS_ENCODER_BACKEND = "torch"
 
 MakeEngines = Callable[[EmbedExecutorSettings, str, Clock, EmbedMetrics], list[Engine]]
 
@@ -80,28 +84,62 @@ def make_sentence_transformers(
 def make_cross_encoder(
     settings: EmbedExecutorSettings, instance_id: str, clock: Clock, metrics: EmbedMetrics
 ) -> list[Engine]:
-    """An engine that ranks documents with a model in this process."""
-    streams, threads = settings.stream_layout(available_processors())
-    limits = BatchLimits(settings.token_budget or CROSS_ENCODER_TOKENS, settings.max_padding_share)
+    """Engines that rank documents with the models in this process. Raises ConfigurationError: torch cannot do it."""
+    check_backend_name(settings.backend)
+    if settings.backend not in (AUTO, CROSS_ENCODER_BACKEND):
+        raise ConfigurationError(
+            f"the engine cross-encoder runs models with {CROSS_ENCODER_BACKEND} only, not {settings.backend}; "
+            f"set SAGE_EMBED_EXECUTOR_BACKEND to {CROSS_ENCODER_BACKEND} or {AUTO}"
+        )
+    precision = Precision.FP32 if settings.precision == AUTO else Precision(settings.precision)
+    if precision not in PRECISIONS:
+        known = " or ".join(one.value for one in PRECISIONS)
+        raise ConfigurationError(
+            f"the engine cross-encoder does not compute in {precision.value}; set SAGE_EMBED_EXECUTOR_PRECISION to "
+            f"{known}, or to {AUTO}, which is {Precision.FP32.value} here"
+        )
+    turn = threading.Lock()
+    streams, _ = settings.stream_layout(available_processors())
+    return [
+        CrossEncoderEngine(
+            EngineSpec(
+                engine_id(model, instance_id),
+                "cross-encoder",
+                (_cross_encoder_card(settings, model),),
+                pool=settings.pool,
+                max_concurrency=settings.max_concurrency,
+            ),
+            functools.partial(_load_cross_encoder, settings, model, precision, turn),
+            streams,
+            settings.cache_bytes,
+            clock,
+            metrics,
+        )
+        for model in settings.models
+    ]
 
-    def load() -> LoadedModel:
-        folder = read_model_folder(find_weights(settings.model))
-        return LoadedModel(folder, TextTokenizer.load(folder.path), load_cross_encoder(folder, threads), limits)
 
-    card = ModelCard(
-        short_name(settings.model),
+def _cross_encoder_card(settings: EmbedExecutorSettings, model: str) -> ModelCard:
+    given = settings.aliases if model == settings.model else ()
+    return ModelCard(
+        short_name(model),
         frozenset({RequestKind.RERANK}),
-        tuple(dict.fromkeys((*aliases_of(settings.model), *settings.aliases))),
-        description="cross-encoder, run by SAGE on this machine's processors",
+        tuple(dict.fromkeys((*aliases_of(model), *given))),
+        description="cross-encoder, run by SAGE on this machine",
     )
-    spec = EngineSpec(
-        engine_id(settings.model, instance_id),
-        "cross-encoder",
-        (card,),
-        pool=settings.pool,
-        max_concurrency=settings.max_concurrency,
-    )
-    return [CrossEncoderEngine(spec, load, streams, settings.cache_bytes, clock, metrics)]
+
+
+def _load_cross_encoder(
+    settings: EmbedExecutorSettings, model: str, precision: Precision, turn: threading.Lock
+) -> LoadedModel:
+    _, threads = settings.stream_layout(available_processors())
+    selection = Selection(Candidate(CROSS_ENCODER_BACKEND, precision), settings.token_budget or CROSS_ENCODER_TOKENS)
+    folder = read_model_folder(find_weights(model))
+    # Loading sets process-wide defaults of torch for a while.
+    with turn:
+        backend = load_cross_encoder(folder, threads, precision, settings.device)
+    limits = BatchLimits(selection.token_budget, settings.max_padding_share)
+    return LoadedModel(folder, TextTokenizer.load(folder.path), backend, limits, selection)
 
 
 def make_openai_embedding(
@@ -111,6 +149,11 @@ def make_openai_embedding(
     if not settings.url:
         raise ConfigurationError(
             "an engine of kind 'openai-embedding' needs the server's URL; set SAGE_EMBED_EXECUTOR_URL"
+        )
+    if settings.further_models:
+        raise ConfigurationError(
+            "an engine of kind 'openai-embedding' passes on to one model; leave SAGE_EMBED_EXECUTOR_FURTHER_MODELS "
+            "empty and start an embed-executor for each further model"
         )
     unknown = [name for name in settings.kinds if name not in REMOTE_KINDS]
     if unknown:

@@ -12,6 +12,8 @@ from sage_common.errors import ConfigurationError
 
 # Where sentence-transformers itself falls back to when no file states a limit.
 DEFAULT_MAX_TOKENS = 512
+# Names that every model has a prompt for, an empty one where its files state none.
+IMPLIED_PROMPTS = ("query", "document")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class ModelFolder:
         pooling: the pooling module's configuration.
         max_tokens: longest input, special tokens included.
         prompts: text to put before an input, by the prompt's name.
+        default_prompt: text to put before an input of a request that says nothing of prompts.
     """
 
     path: Path
@@ -33,11 +36,17 @@ class ModelFolder:
     pooling: dict[str, Any]
     max_tokens: int
     prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt: str = ""
 
     @property
     def vocabulary_size(self) -> int:
         """Token ids are below this."""
         return int(self.config["vocab_size"])
+
+    @property
+    def pools_prompts(self) -> bool:
+        """Whether a prompt's own tokens count in the vector; INSTRUCTOR's models leave them out of the mean."""
+        return self.pooling.get("include_prompt", True) is not False
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -46,6 +55,7 @@ def read_model_folder(path: Path) -> ModelFolder:
     if "vocab_size" not in config:
         raise ConfigurationError(f"{path / 'config.json'} has no vocab_size; the model is not a text encoder")
     modules, pooling_path = _read_modules(path)
+    prompts, default_prompt = _read_prompts(path / "config_sentence_transformers.json")
     return ModelFolder(
         path=path,
         config=config,
@@ -53,7 +63,8 @@ def read_model_folder(path: Path) -> ModelFolder:
         # Without a pooling module sentence-transformers takes the mean.
         pooling=_read_object(pooling_path / "config.json") if pooling_path else {"pooling_mode_mean_tokens": True},
         max_tokens=_max_tokens(path, config),
-        prompts=_read_optional(path / "config_sentence_transformers.json").get("prompts") or {},
+        prompts=prompts,
+        default_prompt=default_prompt,
     )
 
 
@@ -67,6 +78,19 @@ def _read_modules(path: Path) -> tuple[tuple[str, ...], Path | None]:
     names = tuple(str(entry["type"]).rsplit(".", 1)[-1] for entry in entries)
     pooling = next((path / e["path"] for e, name in zip(entries, names, strict=True) if name == "Pooling"), None)
     return names, pooling
+
+
+def _read_prompts(file: Path) -> tuple[dict[str, str], str]:
+    stated = _read_optional(file)
+    # A prompt that is null is an empty one, to sentence-transformers too.
+    prompts = {name: prompt or "" for name, prompt in (stated.get("prompts") or {}).items()}
+    default = stated.get("default_prompt_name")
+    if default is None:
+        return prompts, ""
+    if default not in (*prompts, *IMPLIED_PROMPTS):
+        known = ", ".join(prompts) or "none"
+        raise ConfigurationError(f"{file}: default_prompt_name is {default!r}, but the prompts are: {known}")
+    return prompts, prompts.get(default, "")
 
 
 def _max_tokens(path: Path, config: dict[str, Any]) -> int:

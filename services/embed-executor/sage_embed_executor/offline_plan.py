@@ -64,7 +64,7 @@ def main() -> None:
     folder, tokenizer, backend = model.folder, model.tokenizer, model.backend
     texts = orjson.loads(sys.stdin.buffer.read())
     began = time.perf_counter()
-    inputs = tokenizer.encode(texts, folder.max_tokens)
+    inputs = tokenizer.encode([folder.default_prompt + text for text in texts], folder.max_tokens)
     tokenize_seconds = time.perf_counter() - began
     run_plan(backend, inputs[: 8 * streams], BUDGETS[0], streams)
     plans = {}

@@ -15,22 +15,17 @@ import orjson
 
 from sage_client.embedding_body import read_embedding_body
 from sage_common.errors import EngineFailedError, InvalidRequestError
-from sage_common.logging import get_logger
-from sage_common.tasks import end_tasks
 from sage_control_plane.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.engines import EnginePhase, EngineSpec
 from sage_control_plane.requests import Endpoint, RequestKind
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
-from sage_mesh.upstream.health_record import HealthRecord
+from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.upstream import NotServingError, Upstream
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
-log = get_logger(__name__)
-
-BURST_SECONDS: Final = 0.05
 REMOTE_KINDS: Final = {"embedding": RequestKind.EMBEDDING, "rerank": RequestKind.RERANK}
 
 
@@ -45,12 +40,7 @@ class RemoteEngine:
     def __init__(self, spec: EngineSpec, upstream: Upstream, *, check_seconds: float = 2.0) -> None:
         self._spec = spec
         self._upstream = upstream
-        self._check_seconds = check_seconds
-        self._health = HealthRecord()
-        self._ready = asyncio.Event()
-        self._look_now = asyncio.Event()
-        self._watching: asyncio.Task[None] | None = None
-        self._stopped = False
+        self._watch = HealthWatch(lambda: self._spec, upstream.root, self._look, check_seconds)
 
     @property
     def spec(self) -> EngineSpec:
@@ -58,28 +48,19 @@ class RemoteEngine:
 
     @property
     def phase(self) -> EnginePhase:
-        if self._stopped:
-            return EnginePhase.STOPPED
-        if self._health.healthy:
-            return EnginePhase.READY
-        return EnginePhase.UNHEALTHY if self._ready.is_set() else EnginePhase.STARTING
+        return self._watch.phase
 
     @property
     def reason(self) -> str:
-        if self._health.healthy is None:
-            return f"waiting for the first answer of {self._upstream.root}"
-        return self._health.reason
+        return self._watch.reason
 
     async def start(self) -> None:
         """Watch the server from now on; return when it has answered for the first time."""
         self._upstream.open()
-        self._watching = asyncio.create_task(self._watch(), name=f"watch-{self._spec.engine_id}")
-        await self._ready.wait()
+        await self._watch.start()
 
     async def stop(self) -> None:
-        self._stopped = True
-        if self._watching is not None:
-            await end_tasks(self._watching)
+        await self._watch.stop()
         await self._upstream.close()
 
     async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
@@ -113,72 +94,37 @@ class RemoteEngine:
         except (aiohttp.ClientError, OSError) as failure:
             raise self._broken(f"broke off: {failure or type(failure).__name__}") from None
         if isinstance(error, EngineFailedError):
-            self._look_now.set()
+            self._watch.look_soon()
         raise error
 
     def _broken(self, what: str) -> EngineFailedError:
-        self._look_now.set()
-        return self._failed(what)
-
-    def _failed(self, what: str) -> EngineFailedError:
+        self._watch.look_soon()
         return EngineFailedError(f"engine {self._spec.engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
-    # What follows watches the server.
-
-    async def _watch(self) -> None:
-        while True:
-            try:
-                await self._upstream.check()
-                if not self._ready.is_set():
-                    await self._learn_dimensions()
-            except NotServingError as problem:
-                self._note(problem)
-            except EngineFailedError as problem:
-                self._health.failed(problem.message)
-            except Exception:
-                log.exception("health check failed", engine=self._spec.engine_id)
-            else:
-                if self._health.passed():
-                    log.info("engine answers", engine=self._spec.engine_id, model=self._spec.models[0].name)
-                self._ready.set()
-            await self._pause()
+    async def _look(self, _passed: int) -> None:
+        await self._upstream.check()
+        if not self._watch.served:
+            await self._learn_dimensions()
 
     async def _learn_dimensions(self) -> None:
         """Ask for one vector: it shows that the server serves the model, and how long its vectors are."""
         card = self._spec.models[0]
         if RequestKind.EMBEDDING not in card.kinds:
             return
+        where = f"{self._upstream.root}{Endpoint.EMBEDDINGS.path}"
         body = orjson.dumps({"model": card.name, "input": ["hello"]})
         try:
             async with self._upstream.post(Endpoint.EMBEDDINGS.path, body, {}) as response:
                 data = await response.read()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as failure:
-            raise self._failed(f"broke off: {failure or type(failure).__name__}") from None
+            raise NotServingError(f"{where} broke off: {failure or type(failure).__name__}") from None
         if response.status != 200:
             raise NotServingError(
-                f"{self._upstream.root}{Endpoint.EMBEDDINGS.path} answered {response.status} for model {card.name!r}: "
-                f"{data[:200].decode('utf-8', 'replace')}",
+                f"{where} answered {response.status} for model {card.name!r}: {data[:200].decode('utf-8', 'replace')}",
                 status=response.status,
             )
-        vectors, _model, _usage = read_embedding_body(data)
-        self._spec = replace(self._spec, models=(replace(card, dimensions=vectors.shape[1]),))
-
-    def _note(self, problem: NotServingError) -> None:
-        was_healthy = self._health.healthy
-        if problem.timed_out:
-            self._health.timed_out(problem.message)
-        else:
-            self._health.failed(problem.message)
-        if was_healthy and not self._health.healthy:
-            log.warning("engine is unhealthy", engine=self._spec.engine_id, reason=problem.message)
-
-    async def _pause(self) -> None:
-        """Wait for the next look; a failed request brings it forward."""
-        # Failures come in bursts; one look answers for all of them.
-        await asyncio.sleep(min(BURST_SECONDS, self._check_seconds))
-        timer = asyncio.get_running_loop().call_later(self._check_seconds, self._look_now.set)
         try:
-            await self._look_now.wait()
-        finally:
-            timer.cancel()
-        self._look_now.clear()
+            vectors, _model, _usage = read_embedding_body(data)
+        except EngineFailedError as problem:
+            raise NotServingError(f"{where}: {problem.message}", status=response.status) from None
+        self._spec = replace(self._spec, models=(replace(card, dimensions=vectors.shape[1]),))

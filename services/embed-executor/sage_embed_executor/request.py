@@ -102,11 +102,21 @@ def _check_vocabulary(token_lists: Sequence[Sequence[int]], model: ModelFolder, 
 
 def _with_prompt(texts: Sequence[str], value: Mapping[str, Any], model: ModelFolder) -> tuple[str, ...]:
     prompt = _prompt(value, model)
-    if prompt is None:
-        return tuple(texts)
     field = "prompt_name" if value.get("prompt_name") is not None else "prompt"
-    if not texts:
+    if prompt is None:
+        # As encode() of sentence-transformers does it. Token ids are taken as they are.
+        prompt = model.default_prompt if texts else ""
+    elif not texts:
         raise InvalidRequestError(f"'{field}' needs text, 'input' holds token ids", param=field)
+    if not prompt:
+        return tuple(texts)
+    if not model.pools_prompts:
+        raise InvalidRequestError(
+            f"the model's pooling leaves out the tokens of a prompt, here {prompt!r}, which this engine cannot do; "
+            "send 'prompt': \"\" to have the input embedded without one",
+            code="prompt_not_supported",
+            param=field,
+        )
     return tuple(prompt + text for text in texts)
 
 

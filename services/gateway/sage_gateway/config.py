@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import ClassVar
 
 from pydantic import Field
@@ -28,6 +29,20 @@ class GatewaySettings(ServiceSettings):
     api_keys: dict[str, str] = Field(
         default_factory=dict, description="tenant of each API key; when any is set, a request needs one"
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        ("gateway", "*.internal"),
+        description="host names that a gateway without API keys answers for, beside localhost, addresses and this "
+        "machine's name; *.example.com for all below one, * for any",
+    )
     operators: tuple[str, ...] = Field(
         (), description="tenants whose keys may change policies and engines and see every decision; all, without keys"
     )
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Names that this gateway is called by, whatever is set: the ones it binds and registers, and the machine's.
+
+        The machine's fully qualified name is not looked up: on a strange network a stranger would answer.
+        """
+        machine = socket.gethostname()
+        return (self.host, self.advertise_host, machine, f"{machine.partition('.')[0]}.local")

@@ -10,7 +10,8 @@ from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
 from sage_common.logging import get_logger
 from sage_control_plane.requests import Endpoint
-from sage_gateway.app import GatewayApp, build_app, cold_routes
+from sage_gateway.allowed_hosts import AllowedHosts, HostCheck
+from sage_gateway.app import build_app, cold_routes
 from sage_gateway.asgi import App
 from sage_gateway.body_limit import body_limit
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
@@ -69,8 +70,8 @@ def http_app(
     edge_id: str,
     metrics: GatewayMetrics,
     list_instances: ListInstances,
-) -> GatewayApp:
-    """Put the HTTP application together."""
+) -> App:
+    """Put the HTTP application together. Raises ConfigurationError for a host that is not understood."""
     credentials = Credentials(settings.api_keys, settings.operators)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
@@ -90,7 +91,9 @@ def http_app(
     readiness = Readiness(ring, edge.directory)
     catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
     management = ManagementRoutes(MeshManagement(list_instances), edge.directory, credentials)
-    return build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
+    app = build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
+    # A page that has come by another name has no key.
+    return app if settings.api_keys else HostCheck(app, AllowedHosts(settings.allowed_hosts, settings.own_hosts))
 
 
 def main() -> None:

@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from nats.errors import Error as NatsError
 
 from sage_common.clock import Clock
-from sage_common.errors import ConflictError, SageError, UnavailableError
+from sage_common.errors import ConfigurationError, ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
+from sage_llm_coordinator.engine_kinds import engine_kind
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
 from sage_llm_coordinator.origin import CONFIGURED
+from sage_llm_coordinator.record_faults import RecordFaults
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.directory import DirectoryChange, EngineDirectory
@@ -32,7 +34,9 @@ LOOK_SECONDS = 2.0
 SOON_SECONDS = 0.2
 # Four missed heartbeats; who has just begun to listen must wait so long.
 SILENT_SECONDS = 1.0
-HUNG_SECONDS = 10.0
+# A stream of one that is not heard has been taken to another engine by then, if there is one. With SILENT_SECONDS less
+# than the time for which the scheduler lets requests wait for a model's next engine (absence_seconds).
+HUNG_SECONDS = 3.0
 # Of another machine's server: its guardian has ended it long before.
 FORGOTTEN_SECONDS = 30.0
 
@@ -64,7 +68,7 @@ class Adoption:
         self._listening_since = clock.now()
         self._silent_since: dict[str, float] = {}
         self._origins: set[str] = set()
-        self._unreadable: set[str] = set()
+        self._faults = RecordFaults()
         self._look_now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -91,11 +95,14 @@ class Adoption:
         records = await self._servers.records()
         self._origins = {kept.record.origin for kept in records if self._concerns(kept.record)}
         for kept in records:
-            await self._look_at(kept)
+            with self._faults.apart(kept.record.server_id):
+                await self._look_at(kept)
         known = {kept.record.server_id for kept in records}
         self._silent_since = {key: at for key, at in self._silent_since.items() if key in known}
         for origin in [origin for origin in self._pending if origin not in self._origins]:
-            await self._coordinator.add(self._pending.pop(origin), origin=origin)
+            with self._faults.apart(origin):
+                await self._coordinator.add(self._pending[origin], origin=origin)
+                del self._pending[origin]
 
     def _concerns(self, record: ServerRecord) -> bool:
         """Coordinators of several machines have the same numbers, and so have the engines of their settings."""
@@ -123,7 +130,13 @@ class Adoption:
     async def _adopt(self, kept: KeptRecord, silent_seconds: float) -> None:
         record = kept.record
         try:
-            settings = record.settings
+            settings = _server_settings(record)
+        except ConfigurationError:
+            # A coordinator of the version that started it may adopt it; else its guardian ends it.
+            if silent_seconds > FORGOTTEN_SECONDS:
+                await self._servers.forget(kept)
+            raise
+        try:
             held = await self._servers.adopt(kept, force=silent_seconds > HUNG_SECONDS)
         except ConflictError as error:
             log.info("server not adopted", server=record.server_id, reason=error.message)
@@ -132,24 +145,28 @@ class Adoption:
             log.warning("server is gone with its owner", name=record.name, owner=record.owner, reason=error.message)
             self._origins.discard(record.origin)
             return
-        except ValueError as error:
-            if record.server_id not in self._unreadable:
-                self._unreadable.add(record.server_id)
-                log.error("server of another version is left to end by itself", name=record.name, error=str(error))
-            if silent_seconds > FORGOTTEN_SECONDS:
-                await self._servers.forget(kept)
-            return
+        try:
+            state = await self._coordinator.add(settings, origin=record.origin, name=record.name, held=held)
+        except Exception:
+            # It is this coordinator's now, so nobody else will look after it.
+            await held.process.stop()
+            await self._servers.ended(held)
+            raise
         self._pending.pop(record.origin, None)
-        state = await self._coordinator.add(settings, origin=record.origin, name=record.name, held=held)
         log.warning("server adopted", engine=state.spec.engine_id, owner=record.owner, pid=held.process.server_pid)
 
     async def _leave_replaced(self) -> None:
-        for engine_id, engine in self._coordinator.engines.items():
-            if isinstance(engine, VllmEngine) and engine.replaced:
+        for engine_id in self._replaced():
+            with self._faults.apart(engine_id):
                 await self._coordinator.remove(engine_id, drain=False, timeout_seconds=0)
 
+    def _replaced(self) -> list[str]:
+        """The engines of this coordinator that another has taken over while it slept."""
+        engines = self._coordinator.engines.items()
+        return [engine_id for engine_id, engine in engines if isinstance(engine, VllmEngine) and engine.replaced]
+
     def _heard(self, change: DirectoryChange) -> None:
-        if change.lost:
+        if change.lost or self._replaced():
             self._look_now.set()
 
     async def _look_forever(self) -> None:
@@ -162,3 +179,16 @@ class Adoption:
                 await self.look()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
                 log.warning("servers not looked after", error=str(error) or repr(error))
+            except Exception:
+                log.exception("servers not looked after")
+
+
+def _server_settings(record: ServerRecord) -> EngineSettings:
+    """The settings of the engine that a server is for. Raises ConfigurationError on those of another version."""
+    try:
+        settings = record.settings
+    except ValueError as error:
+        raise ConfigurationError(f"server {record.name!r} has settings of another version: {error}") from None
+    if not engine_kind(settings).starts_server:
+        raise ConfigurationError(f"server {record.name!r} is of the kind {settings.kind!r}, which has no servers")
+    return settings

@@ -31,7 +31,11 @@ class EngineSettings(BaseModel):
         "continued and it can continue others'; null: where it says that it is vLLM or SGLang",
     )
     pool: str = Field(DEFAULT_POOL, min_length=1)
-    max_concurrency: int = Field(0, ge=0, description="requests outstanding at once; 0 takes the kind's default")
+    max_concurrency: int = Field(
+        0,
+        ge=0,
+        description="requests outstanding at once; 0 takes vLLM's --max-num-seqs if given, else the kind's default",
+    )
     port: int = Field(0, ge=0, le=65535, description="vllm: its HTTP port; 0 takes a free one")
     arguments: tuple[str, ...] = Field((), description="vllm: further arguments of its server")
     environment: dict[str, str] = Field(default_factory=dict, description="vllm: further environment variables")

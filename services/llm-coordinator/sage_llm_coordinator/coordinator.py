@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, UnprocessableError
 from sage_common.logging import get_logger
 from sage_control_plane.catalog import ANY_MODEL
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
+from sage_control_plane.engines import NAME_LABEL, EnginePhase, EngineSpec, EngineState
 from sage_control_plane.requests import RequestKind
+from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.config import EngineSettings
-from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
+from sage_llm_coordinator.engine_kinds import EngineParts, LlmEngine, engine_kind
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
+from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.orders import Orders
 from sage_llm_coordinator.origin import labels_of
 from sage_llm_coordinator.servers.servers import HeldServer
@@ -23,26 +25,43 @@ log = get_logger(__name__)
 ID_TAIL_CHARACTERS = 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """An engine, and what starts it anew.
+
+    Attributes:
+        origin: who wants it.
+    """
+
+    engine: LlmEngine
+    settings: EngineSettings
+    origin: str
+    adapters: WantedAdapters
+
+
 class ExecutionCoordinator:
     """Builds engines from settings and hosts them on the ring.
 
     Args:
         executor: hosts them.
         parts: what they are built from.
+        adapter_records: what they had loaded in earlier lives.
         instance_id: its tail makes engine ids unique to this run of the process.
 
     Attributes:
         orders: carries out what must not be left half done.
     """
 
-    def __init__(self, executor: Executor, parts: EngineParts, instance_id: str) -> None:
+    def __init__(
+        self, executor: Executor, parts: EngineParts, adapter_records: AdapterRecords, instance_id: str
+    ) -> None:
         self._executor = executor
         self._parts = parts
+        self._adapter_records = adapter_records
         self.orders = Orders()
         self._leaving: set[str] = set()
-        self._lora: dict[str, Callable[[], LoraAdapters | None]] = {}
         self._ids: set[str] = set()
-        self._wanted: dict[str, tuple[EngineSettings, str]] = {}
+        self._built: dict[str, _Built] = {}
         self._tail = instance_id[-ID_TAIL_CHARACTERS:]
 
     def states(self) -> list[EngineState]:
@@ -66,7 +85,13 @@ class ExecutionCoordinator:
         return self._executor.engines
 
     async def add(
-        self, settings: EngineSettings, *, origin: str = "", name: str = "", held: HeldServer | None = None
+        self,
+        settings: EngineSettings,
+        *,
+        origin: str = "",
+        name: str = "",
+        held: HeldServer | None = None,
+        adapters: WantedAdapters | None = None,
     ) -> EngineState:
         """Build an engine and begin to start it; its phase says how far it is.
 
@@ -74,6 +99,7 @@ class ExecutionCoordinator:
             origin: who wants it, see ``origin``.
             name: where the settings have none.
             held: a running server to build it on.
+            adapters: what its server is to load; None for what an engine of this origin had loaded last.
 
         Raises:
             ConfigurationError: settings that make no engine.
@@ -87,13 +113,14 @@ class ExecutionCoordinator:
             implementation=settings.kind,
             models=(),
             pool=settings.pool,
-            max_concurrency=settings.max_concurrency or kind.max_concurrency,
+            max_concurrency=settings.max_concurrency or kind.max_concurrency(settings),
             url=settings.url,
-            labels=labels_of(origin),
+            labels=(*labels_of(origin), (NAME_LABEL, name)),
         )
-        engine = kind.build(settings, spec, self._parts, held)
-        self._wanted[spec.engine_id] = (settings, origin)
-        self._lora[spec.engine_id] = lambda: engine.lora
+        if adapters is None:
+            adapters = WantedAdapters(await self._adapter_records.read(origin, settings.model))
+        engine = kind.build(settings, spec, self._parts, adapters, held)
+        self._built[spec.engine_id] = _Built(engine, settings, origin, adapters)
         log.info("engine added", engine=spec.engine_id, kind=settings.kind, url=settings.url, model=settings.model)
         await self._executor.host(engine, lambda: engine.load)
         self._executor.beat()
@@ -119,8 +146,7 @@ class ExecutionCoordinator:
             aborted = await self._executor.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
         finally:
             self._leaving.discard(engine_id)
-        del self._wanted[engine_id]
-        self._lora.pop(engine_id, None)
+        del self._built[engine_id]
         log.info("engine removed", engine=engine_id, aborted=aborted)
         return aborted
 
@@ -132,31 +158,58 @@ class ExecutionCoordinator:
             ConflictError: it is being removed.
         """
         self.state(engine_id)
-        settings, origin = self._wanted[engine_id]
+        was = self._built[engine_id]
         aborted = await self.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
-        return await self.add(settings, origin=origin), aborted
+        return await self.add(was.settings, origin=was.origin, adapters=was.adapters), aborted
 
     async def load_lora(self, engine_id: str, name: str, path: str) -> EngineState:
-        """Have an engine's server load an adapter; return the engine with it. Raises as ``LoraAdapters.load``."""
-        await self._adapters(engine_id).load(name, path)
-        self._executor.beat()
+        """Have an engine's server load an adapter; return the engine with it.
+
+        Raises as ``LoraAdapters.load``, and:
+            UnavailableError: the engine is not ready; it may be soon.
+        """
+        adapters = self._adapters(engine_id)
+        try:
+            await adapters.load(name, path)
+        finally:
+            await self._keep_adapters(engine_id)
         return self.state(engine_id)
 
     async def unload_lora(self, engine_id: str, name: str) -> EngineState:
-        """Have it forget an adapter; return the engine without it. Raises as ``LoraAdapters.unload``."""
-        await self._adapters(engine_id).unload(name)
-        self._executor.beat()
+        """Have it forget an adapter; return the engine without it.
+
+        Raises as ``LoraAdapters.unload``, and:
+            UnavailableError: the engine is not ready; it may be soon.
+        """
+        adapters = self._adapters(engine_id)
+        try:
+            await adapters.unload(name)
+        finally:
+            await self._keep_adapters(engine_id)
         return self.state(engine_id)
+
+    async def forget_adapters(self, origin: str) -> None:
+        """What engines of this origin had loaded is no business of the next. Raises nats' Error or TimeoutError."""
+        await self._adapter_records.forget(origin)
 
     def _adapters(self, engine_id: str) -> LoraAdapters:
         state = self.state(engine_id)
-        adapters = self._lora[engine_id]()
+        adapters = self._built[engine_id].engine.lora
         if adapters is None:
             raise UnprocessableError(
                 f"engine {engine_id!r} is of the kind {state.spec.implementation!r}, which loads no adapters",
                 code="adapters_not_allowed",
             )
+        if state.phase not in (EnginePhase.READY, EnginePhase.DRAINING):
+            raise _not_ready(state)
         return adapters
+
+    async def _keep_adapters(self, engine_id: str) -> None:
+        built = self._built.get(engine_id)
+        if built is None:
+            return
+        self._executor.beat()
+        await self._adapter_records.write(built.origin, built.settings.model, built.adapters.all)
 
     def choose(self, model: str, kind: RequestKind) -> tuple[Engine, str]:
         """Return the least busy ready engine for a direct call, and the model's own name.
@@ -179,13 +232,7 @@ class ExecutionCoordinator:
             raise InvalidRequestError(f"name a model; this coordinator has {', '.join(names)}", param="model")
         ready = [(state, card) for state, card in able if state.phase is EnginePhase.READY]
         if not ready:
-            state = able[0][0]
-            raise UnavailableError(
-                f"engine {state.spec.engine_id!r} is {state.phase.name.lower()}: {state.reason}",
-                code="engine_not_ready",
-                retry_after_seconds=1,
-                retryable=True,
-            )
+            raise _not_ready(able[0][0])
         state, card = min(ready, key=lambda pair: len(pair[0].running))
         return self._executor.engines[state.spec.engine_id], card.name
 
@@ -217,3 +264,12 @@ class ExecutionCoordinator:
             code="model_not_found",
             param="model",
         )
+
+
+def _not_ready(state: EngineState) -> UnavailableError:
+    return UnavailableError(
+        f"engine {state.spec.engine_id!r} is {state.phase.name.lower()}: {state.reason}",
+        code="engine_not_ready",
+        retry_after_seconds=1,
+        retryable=True,
+    )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from sage_common.clock import Clock
 from sage_common.config import nearest
-from sage_common.errors import ConfigurationError
+from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.engines import EngineLoad, EngineSpec
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engines import extractive_engine
@@ -19,11 +19,16 @@ from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_llm_coordinator.engines.vllm_engine import ToldKinds, VllmEngine
+from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.origin import origin_of
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_command import VllmCommand
+from sage_llm_coordinator.servers.vllm_options import read_options
 from sage_mesh.engine_host import Engine
 from sage_mesh.upstream.upstream import KIND_NAMES, Upstream, UpstreamTimeouts
+
+# vLLM's own default on most machines.
+SERVER_CONCURRENCY: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +60,17 @@ class EngineKind:
     """How to build engines of one kind.
 
     Attributes:
-        build: makes one; of a kind that starts servers, with a server that runs already if one is given.
+        build: makes one with these adapters; of a kind that starts servers, with a server that runs already if one is
+            given.
         short_name: a name for people, from the settings.
-        max_concurrency: requests outstanding at once, where the settings do not say.
+        max_concurrency: requests outstanding at once, where the setting of that name does not say.
         required: settings that must be given.
         starts_server: whether its server is a process that SAGE starts.
     """
 
-    build: Callable[[EngineSettings, EngineSpec, EngineParts, HeldServer | None], LlmEngine]
+    build: Callable[[EngineSettings, EngineSpec, EngineParts, WantedAdapters, HeldServer | None], LlmEngine]
     short_name: Callable[[EngineSettings], str]
-    max_concurrency: int
+    max_concurrency: Callable[[EngineSettings], int]
     required: tuple[str, ...] = ()
     starts_server: bool = False
 
@@ -84,14 +90,17 @@ def engine_kind(settings: EngineSettings) -> EngineKind:
     return kind
 
 
-def _openai(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> LlmEngine:
-    return _client(settings, spec, parts, only_model=settings.model)
+def _openai(
+    settings: EngineSettings, spec: EngineSpec, parts: EngineParts, adapters: WantedAdapters, _held: HeldServer | None
+) -> LlmEngine:
+    return _client(settings, spec, parts, adapters, only_model=settings.model)
 
 
 def _client(
     settings: EngineSettings,
     spec: EngineSpec,
     parts: EngineParts,
+    adapters: WantedAdapters,
     *,
     only_model: str,
     told_kinds: ToldKinds = frozenset,
@@ -117,14 +126,19 @@ def _client(
         continues_chats=settings.continues_chats,
         kinds=lambda: kinds or told_kinds(),
         load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
+        adapters=adapters,
     )
 
 
-def _extractive(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _held: HeldServer | None) -> LlmEngine:
+def _extractive(
+    settings: EngineSettings, spec: EngineSpec, parts: EngineParts, _adapters: WantedAdapters, _held: HeldServer | None
+) -> LlmEngine:
     return ExtractiveEngine(spec, parts.embedder, max_sentences=parts.settings.max_sentences, aliases=settings.aliases)
 
 
-def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: HeldServer | None) -> LlmEngine:
+def _vllm(
+    settings: EngineSettings, spec: EngineSpec, parts: EngineParts, adapters: WantedAdapters, held: HeldServer | None
+) -> LlmEngine:
     served = settings.served_model_name or _last_segment(settings.model)
     name = settings.name or _model_name(settings)
     command = VllmCommand(
@@ -136,7 +150,7 @@ def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: 
     )
 
     def connect(connected: EngineSpec, told_kinds: ToldKinds) -> OpenAiEngine:
-        return _client(settings, connected, parts, only_model=served, told_kinds=told_kinds)
+        return _client(settings, connected, parts, adapters, only_model=served, told_kinds=told_kinds)
 
     async def start_server() -> HeldServer:
         return await parts.servers.start(
@@ -154,6 +168,15 @@ def _vllm(settings: EngineSettings, spec: EngineSpec, parts: EngineParts, held: 
     )
 
 
+def _vllm_concurrency(settings: EngineSettings) -> int:
+    """As many as vLLM itself computes at once: what it would only queue waits better where it can go to any engine."""
+    try:
+        asked = read_options(settings.arguments, settings.environment).max_num_seqs
+    except InvalidRequestError:
+        asked = 0  # the start of its server fails and says what is wrong
+    return asked or SERVER_CONCURRENCY
+
+
 def _url_name(settings: EngineSettings) -> str:
     parts = urlsplit(settings.url)
     return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"
@@ -168,7 +191,7 @@ def _last_segment(model: str) -> str:
 
 
 KINDS: Final[dict[str, EngineKind]] = {
-    "openai": EngineKind(_openai, _url_name, 256, required=("url",)),
-    "extractive": EngineKind(_extractive, lambda _: extractive_engine.MODEL, 32),
-    "vllm": EngineKind(_vllm, _model_name, 256, required=("model",), starts_server=True),
+    "openai": EngineKind(_openai, _url_name, lambda _: SERVER_CONCURRENCY, required=("url",)),
+    "extractive": EngineKind(_extractive, lambda _: extractive_engine.MODEL, lambda _: 32),
+    "vllm": EngineKind(_vllm, _model_name, _vllm_concurrency, required=("model",), starts_server=True),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_client.edge_factory import open_edge
 from sage_common.clock import MonotonicClock
+from sage_llm_coordinator import adapter_records
+from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.adoption import Adoption
 from sage_llm_coordinator.config import LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
@@ -33,7 +35,9 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     executor = Executor(host.ring, host.instance_id, host.name, clock)
     records = ServerRecords(await open_bucket(host.js, record.BUCKET))
     servers = Servers(settings, records, host.instance_id, host_id())
-    coordinator = ExecutionCoordinator(executor, EngineParts(settings, embedder, clock, servers), host.instance_id)
+    kept_adapters = AdapterRecords(await open_bucket(host.js, adapter_records.BUCKET), host_id())
+    parts = EngineParts(settings, embedder, clock, servers)
+    coordinator = ExecutionCoordinator(executor, parts, kept_adapters, host.instance_id)
     adoption = Adoption(
         servers, coordinator, edge.directory, clock, executor_id=host.instance_id, replica=settings.replica
     )

@@ -2,7 +2,9 @@
 
 A record in KV says that an engine should be there; the heartbeats say whether some coordinator has it. One that
 nobody has for two looks in a row is taken up by whoever looks next. If two do so at once, the one whose id sorts
-first keeps it. API keys are never written: an engine that needs one has to be registered again.
+first keeps it, once two looks in a row have shown it: a coordinator that was stopped and wakes up announces once more
+what is another's by now, and giving way to that would end the engine's server. API keys are never written: an engine
+that needs one has to be registered again.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from sage_common.errors import ConflictError, SageError
+from sage_common.errors import ConfigurationError, ConflictError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EngineState
+from sage_control_plane.engines import EnginePhase, EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.origin import REGISTERED, registered_name
+from sage_llm_coordinator.record_faults import RecordFaults
 from sage_mesh.directory import EngineDirectory
 from sage_platform.kv import read_all
 from sage_platform.subjects import token
@@ -33,6 +36,7 @@ log = get_logger(__name__)
 BUCKET = "engines"
 LOOK_SECONDS = 2.0
 LOOKS_UNTIL_TAKEN_UP = 2
+LOOKS_UNTIL_GIVEN_UP = 2
 DRAIN_SECONDS = 30.0
 
 
@@ -96,8 +100,9 @@ class Registrations:
         self._executor_id = executor_id
         self._running_elsewhere = running_elsewhere
         self._missing: Counter[str] = Counter()
+        self._doubled: Counter[str] = Counter()
         self._told: set[str] = set()
-        self._unreadable: set[str] = set()
+        self._faults = RecordFaults()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -126,6 +131,7 @@ class Registrations:
         except KeyWrongLastSequenceError:
             # A record without a host: its coordinator died, or it waits for its API key.
             await self._bucket.put(registration.key, data)
+        await self._coordinator.forget_adapters(registration.origin)
         return await self._coordinator.add(settings, origin=registration.origin, name=name)
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
@@ -137,6 +143,7 @@ class Registrations:
         name = registered_name(self._coordinator.state(engine_id).spec.labels)
         if name:
             await self._bucket.delete(token(name))
+            await self._coordinator.forget_adapters(f"{REGISTERED}/{name}")
         return await self._coordinator.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
 
     async def look(self) -> None:
@@ -146,13 +153,21 @@ class Registrations:
         for name in list(self._missing):
             if name not in records or name in hosts:
                 del self._missing[name]
+        for name in list(self._doubled):
+            if not self._is_doubled(hosts.get(name, {})):
+                del self._doubled[name]
         for name, registration in records.items():
-            if name in hosts:
-                await self._yield_to_another(name, hosts[name])
-                continue
-            self._missing[name] += 1
-            if self._missing[name] >= LOOKS_UNTIL_TAKEN_UP:
-                await self._take_up(registration)
+            with self._faults.apart(name):
+                await self._look_at(registration, hosts.get(name))
+
+    async def _look_at(self, registration: Registration, hosts: dict[str, EngineState] | None) -> None:
+        name = registration.name
+        if hosts is not None:
+            await self._yield_to_another(name, hosts)
+            return
+        self._missing[name] += 1
+        if self._missing[name] >= LOOKS_UNTIL_TAKEN_UP:
+            await self._take_up(registration)
 
     async def _look_forever(self) -> None:
         while True:
@@ -161,6 +176,8 @@ class Registrations:
                 await self.look()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
                 log.warning("registered engines not looked after", error=str(error) or repr(error))
+            except Exception:
+                log.exception("registered engines not looked after")
 
     async def _records(self) -> dict[str, Registration]:
         records: dict[str, Registration] = {}
@@ -173,20 +190,31 @@ class Registrations:
             records[registration.name] = registration
         return records
 
-    def _hosts(self) -> dict[str, dict[str, str]]:
-        """Executor id → engine id, for every registered name that some coordinator hosts."""
-        hosts: dict[str, dict[str, str]] = {}
+    def _hosts(self) -> dict[str, dict[str, EngineState]]:
+        """Executor id → engine, for every registered name that some coordinator hosts.
+
+        One that is being stopped, or could not be, is among them: until it has stopped, nobody must start another.
+        """
+        hosts: dict[str, dict[str, EngineState]] = {}
         # This coordinator's own engines count before their first heartbeat has come round.
         for state in (*self._directory.engines.values(), *self._coordinator.states()):
             name = registered_name(state.spec.labels)
             if name:
-                hosts.setdefault(name, {})[state.executor_id] = state.spec.engine_id
+                hosts.setdefault(name, {})[state.executor_id] = state
         return hosts
 
-    async def _yield_to_another(self, name: str, hosts: dict[str, str]) -> None:
-        mine = hosts.get(self._executor_id)
-        if mine is not None and min(hosts) != self._executor_id:
-            log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(hosts))
+    def _is_doubled(self, hosts: dict[str, EngineState]) -> bool:
+        """Whether this coordinator has an engine that another one is to keep."""
+        serving = _serving(hosts)
+        return self._executor_id in serving and min(serving) != self._executor_id
+
+    async def _yield_to_another(self, name: str, hosts: dict[str, EngineState]) -> None:
+        if not self._is_doubled(hosts):
+            return
+        self._doubled[name] += 1
+        if self._doubled[name] >= LOOKS_UNTIL_GIVEN_UP:
+            log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(_serving(hosts)))
+            mine = hosts[self._executor_id].spec.engine_id
             await self._coordinator.remove(mine, drain=True, timeout_seconds=DRAIN_SECONDS)
 
     async def _take_up(self, registration: Registration) -> None:
@@ -204,10 +232,7 @@ class Registrations:
             settings = registration.settings()
         except ValueError as error:
             # A coordinator of the version that wrote it may take it up.
-            if registration.name not in self._unreadable:
-                self._unreadable.add(registration.name)
-                log.error("registration of another version left alone", name=registration.name, error=str(error))
-            return
+            raise ConfigurationError(f"registration of another version: {error}") from None
         await self._coordinator.add(settings, origin=registration.origin, name=registration.name)
 
     def _taken(self, name: str) -> ConflictError:
@@ -216,3 +241,8 @@ class Registrations:
             code="engine_exists",
             param="engine_id",
         )
+
+
+def _serving(hosts: dict[str, EngineState]) -> dict[str, EngineState]:
+    """Those that are not about to go: one that has stopped is another's by now, or nobody's."""
+    return {executor: state for executor, state in hosts.items() if state.phase is not EnginePhase.STOPPED}

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 from nats.errors import Error as NatsError
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
 from sage_common.errors import UnavailableError
 from sage_common.logging import get_logger
 from sage_control_plane.policies.registry import POLICIES
+from sage_platform.kv import purge_until
 from sage_platform.subjects import token
 from sage_scheduler.bucket_mirror import BucketMirror
 
@@ -22,6 +23,8 @@ log = get_logger(__name__)
 EVERY_POOL = "policy._every"
 DRAIN = "drain."
 WRITE_SECONDS = 2.0
+# How long the mark of a delete stays in the bucket, for replicas that are away from NATS.
+MARKER_SECONDS = 600.0
 # JetStream's code for "somebody has written since".
 WRONG_LAST_SEQUENCE = 10071
 
@@ -37,7 +40,9 @@ class ControlBoard:
     def __init__(self, bucket: KeyValue, clock: Clock, default_policy: str, on_change: Callable[[], None]) -> None:
         self._bucket = bucket
         self._default = default_policy
-        self._mirror = BucketMirror(bucket, clock, lambda _key: on_change())
+        self._clock = clock
+        # Deleted keys are remembered until their markers are cleared.
+        self._mirror = BucketMirror(bucket, clock, lambda _key: on_change(), forget_deleted=False)
 
     async def start(self) -> None:
         """Read what stands, and watch."""
@@ -76,6 +81,11 @@ class ControlBoard:
             if key.startswith(DRAIN) and entry.value is not None
         }
 
+    @property
+    def remembered(self) -> int:
+        """Keys that are held here, deleted ones included."""
+        return len(self._mirror.entries)
+
     async def forget(self, key: str, revision: int) -> bool:
         """Delete an order if it is still this one; return whether it was. Raises NatsError or asyncio.TimeoutError."""
         try:
@@ -83,8 +93,27 @@ class ControlBoard:
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
+            await self._drop_if_gone(key, revision)
             return False
         return True
+
+    async def clear_markers(self) -> None:
+        """Clear what deletes have left in the bucket, where every replica has seen it or was away for long.
+
+        Raises NatsError or asyncio.TimeoutError.
+        """
+        now = self._clock.now()
+        for key, entry in list(self._mirror.entries.items()):
+            if entry.value is None and now - entry.heard_at >= MARKER_SECONDS:
+                await asyncio.wait_for(purge_until(self._bucket, key, entry.revision), WRITE_SECONDS)
+                self._mirror.forget(key, entry.revision)
+
+    async def _drop_if_gone(self, key: str, revision: int) -> None:
+        """A replica that was away for longer than markers stay has not heard of the delete."""
+        try:
+            await asyncio.wait_for(self._bucket.get(key), WRITE_SECONDS)
+        except KeyNotFoundError:
+            self._mirror.forget(key, revision)
 
     async def set_policy(self, pool: str, name: str) -> None:
         """Set the policy of a pool, or of every pool when ``pool`` is empty."""

@@ -60,6 +60,7 @@ class DrainPruning:
             useless = not engine_id or (engine_id not in there and long_gone)
             if useless and await self._board.forget(key, revision):
                 log.info("order to drain an engine forgotten", engine=engine_id or "taken back", key=key)
+        await self._board.clear_markers()
 
     async def _look_forever(self) -> None:
         while True:

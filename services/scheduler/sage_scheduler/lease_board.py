@@ -25,8 +25,8 @@ class LeaseBoard:
     def __init__(self, lease_bucket: KeyValue, service_bucket: KeyValue, replica: str, clock: Clock) -> None:
         self._replica = replica
         self._clock = clock
-        self._leases = BucketMirror(lease_bucket, clock, self._on_lease)
-        self._services = BucketMirror(service_bucket, clock)
+        self._leases = BucketMirror(lease_bucket, clock, self._on_lease, ttl_seconds=leases.TTL_SECONDS)
+        self._services = BucketMirror(service_bucket, clock, ttl_seconds=registry.TTL_SECONDS)
         self._started_at = clock.now()
         self._last_holder: dict[str, str] = {}
         self._suspected: dict[str, float] = {}
@@ -96,7 +96,10 @@ class LeaseBoard:
         holder = value.decode()
         before = self._last_holder.get(lease, holder)
         if before != holder:
-            self._suspected[before] = self._clock.now()
+            now = self._clock.now()
+            # What was registered before an older suspicion has expired by itself.
+            recent = {name: at for name, at in self._suspected.items() if now - at <= registry.TTL_SECONDS}
+            self._suspected = {**recent, before: now}
         self._last_holder[lease] = holder
 
     def _replicas(self) -> list[str]:

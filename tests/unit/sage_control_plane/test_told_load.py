@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from fixtures.control_plane import Pool, engine, forecast, request
@@ -46,3 +47,14 @@ def test_an_engines_own_word_on_its_pace_counts_until_enough_was_seen_here() -> 
     assert abs(seen - 0.05) < 0.01
     book.hear(None)
     assert book.kv_usage == 0.0
+
+
+def test_a_burst_is_spread_over_equal_engines_whatever_times_to_first_tokens_they_tell() -> None:
+    pool = Pool(*(engine(name, concurrency=64) for name in ("a", "b", "c")))
+    for name, seconds in (("a", 0.05), ("b", 2.0), ("c", 0.0)):
+        load = EngineLoad(first_token_seconds=seconds, queue_seconds=seconds / 2)
+        pool.manager.engine_updated(replace(engine(name, concurrency=64), load=load), pool.now)
+    pool.submit(*(request(str(number), pool.now) for number in range(60)))
+    placed = Counter(dispatch.engine_id for dispatch in pool.running.values())
+    assert all(18 <= count <= 22 for count in placed.values()), placed
+    assert len(placed) == 3

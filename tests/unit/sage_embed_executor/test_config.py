@@ -56,6 +56,12 @@ def test_two_models_of_one_name_are_refused() -> None:
         make_engines(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
 
 
+def test_further_models_of_a_server_are_refused() -> None:
+    settings = load(EmbedExecutorSettings, engine="openai-embedding", url="http://host/v1", further_models=["e5"])
+    with pytest.raises(ConfigurationError, match="start an embed-executor for each further model"):
+        make_engines(settings, "embed-executor-1-abcdef", ManualClock(), EmbedMetrics(CollectorRegistry()))
+
+
 def test_a_url_with_credentials_is_refused() -> None:
     with pytest.raises(ValueError, match="put the key in api_key"):
         EmbedExecutorSettings(engine="openai-embedding", url="http://ann:pw@host/v1")

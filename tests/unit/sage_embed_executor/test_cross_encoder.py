@@ -19,8 +19,11 @@ from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.engines import EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
+from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
+from sage_embed_executor.config import EmbedExecutorSettings
 from sage_embed_executor.cross_encoder import ID_MASK, SEGMENT_SHIFT, CrossEncoderEngine, load_cross_encoder
 from sage_embed_executor.cross_encoder import with_segments as pack
+from sage_embed_executor.engines import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.model_loader import LoadedModel
@@ -127,6 +130,86 @@ def test_a_classifier_of_several_labels_is_no_cross_encoder(folder: ModelFolder,
         path = save_model(folder, tmp_path / "three", labels=3)
         with pytest.raises(ConfigurationError, match="has 3 labels"):
             load_cross_encoder(read_model_folder(path), 1)
+
+
+def in_precision(model_path: Path, precision: Precision) -> tuple[EmbeddingBackend, np.ndarray[Any, Any]]:
+    """A model at a precision, and its logits for DOCUMENTS."""
+    backend = load_cross_encoder(read_model_folder(model_path), 1, precision)
+    pairs = TextTokenizer.load(model_path).encode_pairs("How do I reset my password?", DOCUMENTS, 64)
+    return backend, backend.embed([pack(ids, segments) for ids, segments, _ in pairs])[:, 0]
+
+
+def test_bf16_is_computed_where_it_is_asked_for(model_path: Path) -> None:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    exact, logits = in_precision(model_path, Precision.FP32)
+    reduced, rounded = in_precision(model_path, Precision.BF16)
+    assert "fp32 on cpu" in exact.description
+    assert "bf16 on cpu" in reduced.description
+    assert rounded.dtype == np.float32
+    assert not np.allclose(logits, rounded, rtol=1e-6), "bf16 rounds"
+    reference = CrossEncoder(str(model_path), device="cpu", max_length=64, model_kwargs={"dtype": torch.bfloat16})
+    pairs = [("How do I reset my password?", document) for document in DOCUMENTS]
+    expected = reference.predict(pairs, activation_fn=torch.nn.Identity())
+    np.testing.assert_allclose(rounded, np.asarray(expected, dtype=np.float32), atol=0.1)
+
+
+def test_files_in_bf16_are_computed_in_fp32_unless_asked_otherwise(model_path: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(str(model_path), dtype=torch.bfloat16)
+    stored = shutil.copytree(model_path, tmp_path / "stored")
+    model.save_pretrained(stored)
+    assert "fp32" in in_precision(stored, Precision.FP32)[0].description
+
+
+def test_a_device_that_is_not_there_is_named(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigurationError, match="no device 'cuda:1'; set SAGE_EMBED_EXECUTOR_DEVICE=cpu"):
+        load_cross_encoder(read_model_folder(model_path), 1, device="cuda:1")
+
+
+async def test_each_cross_encoder_is_an_engine_with_the_precision_that_was_set(model_path: Path) -> None:
+    other = model_path.with_name("other")
+    if not other.exists():
+        shutil.copytree(model_path, other)
+    settings = EmbedExecutorSettings(
+        engine="cross-encoder", model=str(model_path), further_models=[str(other)], precision="bf16", streams=1
+    )
+    metrics = EmbedMetrics(CollectorRegistry())
+    engines = make_engines(settings, "embed-executor-1-abcdef", MonotonicClock(), metrics)
+    assert [engine.spec.engine_id for engine in engines] == ["tiny-cdef", "other-cdef"]
+    await asyncio.gather(*(engine.start() for engine in engines))
+    try:
+        for engine in engines:
+            labels = dict(engine.spec.labels)
+            assert labels["precision"] == "bf16"
+            assert "bf16" in labels["backend"]
+            assert isinstance(engine, CrossEncoderEngine)
+            answer = await rerank(engine, query="reset", documents=DOCUMENTS)
+            assert len(answer["results"]) == len(DOCUMENTS)
+    finally:
+        for engine in engines:
+            await engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("backend", "openvino", "set SAGE_EMBED_EXECUTOR_BACKEND to torch or auto"),
+        ("backend", "sentence-transformers", "with torch only, not sentence-transformers"),
+        ("backend", "tourch", "unknown embedding backend 'tourch'"),
+        ("precision", "int8", "set SAGE_EMBED_EXECUTOR_PRECISION to fp32 or bf16, or to auto"),
+    ],
+)
+def test_what_torch_cannot_do_is_refused_with_the_setting(setting: str, value: str, message: str) -> None:
+    settings = EmbedExecutorSettings(engine="cross-encoder", **{setting: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=message):
+        make_engines(settings, "embed-executor-1-abcdef", MonotonicClock(), EmbedMetrics(CollectorRegistry()))
 
 
 def test_a_segment_and_an_id_share_a_number_and_part_again() -> None:

@@ -37,6 +37,29 @@ def test_prompts_and_the_smaller_limit_are_taken(tmp_path: Path) -> None:
     assert (folder.max_tokens, folder.prompts) == (128, {"query": "Represent: "})
 
 
+@pytest.mark.parametrize(
+    ("stated", "prompt"),
+    [
+        ({"prompts": {"query": "Q: "}}, ""),
+        ({"prompts": {"query": "Q: "}, "default_prompt_name": None}, ""),
+        ({"prompts": {}, "default_prompt_name": "query"}, ""),
+        ({"prompts": {"query": "Q: ", "passage": None}, "default_prompt_name": "query"}, "Q: "),
+        ({"prompts": {"query": "Q: ", "passage": None}, "default_prompt_name": "passage"}, ""),
+    ],
+)
+def test_the_default_prompt_is_the_one_that_is_named(tmp_path: Path, stated: object, prompt: str) -> None:
+    write(tmp_path, "config.json", {"vocab_size": 9})
+    write(tmp_path, "config_sentence_transformers.json", stated)
+    assert read_model_folder(tmp_path).default_prompt == prompt
+
+
+def test_a_default_prompt_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "config.json", {"vocab_size": 9})
+    write(tmp_path, "config_sentence_transformers.json", {"prompts": {"query": ""}, "default_prompt_name": "s2p"})
+    with pytest.raises(ConfigurationError, match="default_prompt_name is 's2p', but the prompts are: query"):
+        read_model_folder(tmp_path)
+
+
 def test_a_missing_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"config\.json is missing; name the folder of a sentence-transformers"

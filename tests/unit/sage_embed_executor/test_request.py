@@ -74,6 +74,24 @@ def test_a_prompt_goes_before_each_text(folder: ModelFolder) -> None:
         read(prompted, input=[1], prompt_name="query")
 
 
+def test_the_default_prompt_counts_where_the_request_says_nothing_of_prompts(folder: ModelFolder) -> None:
+    prompted = replace(folder, prompts={"query": "q: ", "passage": "p: "}, default_prompt="q: ")
+    assert read(prompted, input=["a", "b"]).texts == ("q: a", "q: b")
+    assert read(prompted, input="a", prompt=None, prompt_name=None).texts == ("q: a",)
+    assert read(prompted, input="a", prompt_name="passage").texts == ("p: a",)
+    assert read(prompted, input="a", prompt="").texts == ("a",)
+    assert read(prompted, input=[1, 2]).token_lists == ((1, 2),)
+
+
+def test_a_prompt_that_the_pooling_would_leave_out_is_refused(folder: ModelFolder) -> None:
+    instructor = replace(folder, pooling={**folder.pooling, "include_prompt": False}, default_prompt="q: ")
+    for body in ({"input": "a"}, {"input": "a", "prompt": "mine: "}):
+        with pytest.raises(InvalidRequestError, match="leaves out the tokens of a prompt") as caught:
+            read(instructor, **body)
+        assert (caught.value.code, caught.value.param) == ("prompt_not_supported", "prompt")
+    assert read(instructor, input="a", prompt="").texts == ("a",)
+
+
 def test_inputs_are_cut_where_the_caller_says(folder: ModelFolder, tokenizer: TextTokenizer) -> None:
     request = read(folder, input=["one two three four", "one"], truncate_prompt_tokens=4)
     assert [len(ids) for ids in request.tokenise(tokenizer).inputs] == [4, 3]

@@ -10,7 +10,7 @@ from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
 from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL
 
-HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
 
 def request(text: str, *, stream: bool = False) -> bytes:

@@ -44,6 +44,7 @@ class ScriptedUpstream:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_post("/v1/{path:.*}", self._post)
+        app.router.add_post("/tokenize", self._post)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)

@@ -15,16 +15,21 @@ from fixtures.nats import NatsProcess
 
 from sage.inference.v1 import engine_pb2, generation_pb2
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
+from sage_cli.exit_codes import EXIT_CODES
+from sage_client.error_body import status_of
 from sage_common.clock import MonotonicClock
-from sage_common.errors import InvalidRequestError, NotFoundError
+from sage_common.errors import InvalidRequestError, NotFoundError, UnavailableError
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.classification import RequestClassifier
+from sage_control_plane.engines import EnginePhase
 from sage_control_plane.features import request_features
 from sage_control_plane.requests import RequestKind
+from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_kinds import EngineParts
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
+from sage_llm_coordinator.engines.wanted_adapters import Adapter
 from sage_llm_coordinator.registrations import Registration, Registrations
 from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
@@ -33,6 +38,7 @@ from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge
 from sage_mesh.executor import Executor
 from sage_platform.grpc_server import GrpcServer, channel
+from sage_platform.grpc_status import error_from_status
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
@@ -70,7 +76,8 @@ async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterato
     records = ServerRecords(await open_bucket(connection.jetstream(), f"servers-{bucket}"))
     servers = Servers(settings, records, instance, "this-host")
     parts = EngineParts(settings, MeshEmbedder(edge, directory), clock, servers)
-    coordinator = ExecutionCoordinator(executor, parts, instance)
+    adapters = AdapterRecords(await open_bucket(connection.jetstream(), f"adapters-{bucket}"), "this-host")
+    coordinator = ExecutionCoordinator(executor, parts, adapters, instance)
     registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
     server = GrpcServer()
     name = llm_pb2.DESCRIPTOR.services_by_name["LlmService"].full_name
@@ -168,6 +175,24 @@ async def test_what_cannot_be_answered_has_its_own_status(
     assert caught.value.code() is status
 
 
+@pytest.mark.parametrize("method", ["LoadLora", "UnloadLora"])
+async def test_an_order_about_adapters_to_an_engine_that_is_not_ready_may_be_given_again_soon(
+    service: Running, upstream: Any, method: str
+) -> None:
+    await upstream.stop()
+    registered = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+    request = {
+        "LoadLora": llm_pb2.LoadLoraRequest(engine_id=registered.engine.spec.engine_id, name="polite", path="/p"),
+        "UnloadLora": llm_pb2.UnloadLoraRequest(engine_id=registered.engine.spec.engine_id, name="polite"),
+    }[method]
+    with pytest.raises(grpc.aio.AioRpcError, match="is starting: ") as caught:
+        await getattr(service.api, method)(request)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    # As the gateway and the command line hear it.
+    error = error_from_status(caught.value, "llm-coordinator", "host:1")
+    assert (status_of(error), error.code, EXIT_CODES[error.kind]) == (503, "engine_not_ready", 69)
+
+
 @pytest.mark.parametrize("url", ["", "nonsense", "http://user:pw@127.0.0.1/v1"])
 async def test_a_url_that_makes_no_engine_is_refused(service: Running, url: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -255,10 +280,36 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
         for service in (first, second):
             await service.wait_ready("mine-aaaa")
             await service.wait_ready("mine-bbbb")
-        await first.registrations.look()
-        await second.registrations.look()
+        for service in (first, second):
+            await service.registrations.look()
+        assert len(second.coordinator.states()) == 1
+        for service in (first, second):
+            await service.registrations.look()
         assert [state.spec.engine_id for state in first.coordinator.states()] == ["mine-aaaa"]
         assert second.coordinator.states() == []
+
+
+async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_letting_go(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    """A coordinator that slept wakes up, announces what was taken over meanwhile, and only then lets go of it."""
+    async with (
+        running(nats_server, bucket, "llm-coordinator-1-aaaa") as sleeper,
+        running(nats_server, bucket, "llm-coordinator-2-bbbb") as adopter,
+    ):
+        await adopter.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
+        await sleeper.coordinator.add(registered, origin="registered/mine")
+        for service in (sleeper, adopter):
+            await service.wait_ready("mine-aaaa")
+            await service.wait_ready("mine-bbbb")
+        await adopter.registrations.look()
+        await sleeper.coordinator.engines["mine-aaaa"].stop()
+        stopped = await adopter.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
+        assert stopped
+        for _ in range(3):
+            await adopter.registrations.look()
+        assert [state.spec.engine_id for state in adopter.coordinator.states()] == ["mine-bbbb"]
 
 
 async def test_the_only_model_needs_no_name_and_one_of_several_does(service: Running, upstream: Any) -> None:
@@ -325,11 +376,22 @@ async def test_an_engine_that_sage_did_not_start_has_no_log(service: Running, up
         await collect(service.api.EngineLogs(request))
 
 
+@pytest.mark.parametrize(("explicit", "expected"), [(0, 7), (5, 5)])
+async def test_what_is_said_of_an_engines_concurrency_goes_before_its_arguments(
+    service: Running, explicit: int, expected: int
+) -> None:
+    # Its server is never reached: no machine has this many GPUs.
+    arguments = ("--max-num-seqs=7", "--tensor-parallel-size=4096")
+    settings = EngineSettings(kind="vllm", model="acme/tiny", arguments=arguments, max_concurrency=explicit)
+    state = await service.coordinator.add(settings)
+    assert state.spec.max_concurrency == expected
+
+
 async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Running, upstream: Any) -> None:
     first = await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="again", url=upstream.url))
     answer = await service.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id=first.engine.spec.engine_id))
     assert answer.engine.spec.engine_id != first.engine.spec.engine_id
-    assert dict(answer.engine.spec.labels) == {"registered": "again"}
+    assert dict(answer.engine.spec.labels) == {"registered": "again", "name": "again"}
     await service.wait_ready(answer.engine.spec.engine_id)
 
 
@@ -339,12 +401,15 @@ async def test_a_name_that_is_given_apart_from_the_settings_outlives_a_restart(s
     assert restarted.spec.engine_id.startswith("given-")
 
 
-async def test_a_registration_of_another_version_is_left_alone_and_the_others_are_taken_up(
-    nats_server: NatsProcess, bucket: str, upstream: Any, ring: Ring
+@pytest.mark.parametrize(
+    "engine", ['{"kind":"openai","from_a_later_version":1}', '{"kind":"opnai"}', '{"kind":"vllm"}']
+)
+async def test_a_registration_that_makes_no_engine_is_left_alone_and_the_others_are_taken_up(
+    nats_server: NatsProcess, bucket: str, upstream: Any, ring: Ring, engine: str
 ) -> None:
     async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as service:
         store = await open_bucket(ring.connection.jetstream(), bucket)
-        await store.put("a", b'{"name":"a","engine":{"kind":"openai","from_a_later_version":1}}')
+        await store.put("a", f'{{"name":"a","engine":{engine}}}'.encode())
         kept = Registration.of("b", EngineSettings(kind="openai", url=upstream.url))
         await store.put("b", orjson.dumps(asdict(kept)))
         for _ in range(3):
@@ -380,3 +445,90 @@ async def test_a_restart_reaches_its_end_though_its_caller_hangs_up(service: Run
     assert await service.directory.wait_until(lambda d: "mine-2-aaaa" in d.engines, 5)
     generating.cancel()
     await asyncio.gather(generating, return_exceptions=True)
+
+
+async def lists_adapters(upstream: Any, adapters: list[str]) -> None:
+    """Have the server load adapters as vLLM does."""
+    from aiohttp import web
+
+    async def load(_request: web.Request) -> web.StreamResponse:
+        adapters.append(orjson.loads(upstream.bodies[-1])["lora_name"])
+        return web.Response(text="Success")
+
+    async def models(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"data": [{"id": "big"}, *({"id": name, "parent": "big"} for name in adapters)]})
+
+    upstream.completions, upstream.models = load, models
+
+
+async def test_a_restarted_coordinator_has_its_engines_load_their_adapters_again(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    adapters: list[str] = []
+    await lists_adapters(upstream, adapters)
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as first:
+        await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await first.wait_ready("mine-aaaa")
+        for name in ("terse", "polite", "odd"):
+            await first.api.LoadLora(llm_pb2.LoadLoraRequest(engine_id="mine-aaaa", name=name, path=f"/{name}"))
+    adapters.clear()  # the server was restarted, too
+    async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
+        for _ in range(2):
+            await second.registrations.look()
+        await second.wait_ready("mine-bbbb")
+        assert adapters == ["terse", "polite", "odd"]
+        adapters.clear()
+        await second.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-bbbb"))
+        await second.wait_ready("mine-2-bbbb")
+        assert adapters == ["terse", "polite", "odd"]
+        # An engine that is gone for good takes its adapters along.
+        await second.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id="mine-2-bbbb"))
+        adapters.clear()
+        await second.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await second.wait_ready("mine-3-bbbb")
+        assert adapters == []
+
+
+async def test_an_engine_that_is_not_ready_leaves_the_list_of_adapters_to_the_coordinator_that_has_taken_it_over(
+    service: Running, bucket: str, ring: Ring, upstream: Any
+) -> None:
+    await upstream.stop()
+    settings = EngineSettings(kind="openai", name="mine", url=upstream.url)
+    state = await service.coordinator.add(settings, origin="registered/mine")
+    kept = AdapterRecords(await open_bucket(ring.connection.jetstream(), f"adapters-{bucket}"), "this-host")
+    adopters = (Adapter("terse", "/terse"),)
+    await kept.write("registered/mine", "", adopters)
+    for order in (
+        service.coordinator.load_lora(state.spec.engine_id, "polite", "/polite"),
+        service.coordinator.unload_lora(state.spec.engine_id, "polite"),
+    ):
+        with pytest.raises(UnavailableError):
+            await order
+    assert await kept.read("registered/mine", "") == adopters
+
+
+async def test_an_engine_that_could_not_be_stopped_is_not_started_a_second_time_by_another_coordinator(
+    nats_server: NatsProcess, bucket: str, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        running(nats_server, bucket, "llm-coordinator-1-aaaa") as first,
+        running(nats_server, bucket, "llm-coordinator-2-bbbb") as second,
+    ):
+        await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await first.wait_ready("mine-aaaa")
+
+        async def refuse() -> None:
+            raise OSError("it does not end")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(first.coordinator.engines["mine-aaaa"], "stop", refuse)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await first.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
+        assert await second.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
+        for _ in range(3):
+            await second.registrations.look()
+        assert second.coordinator.states() == []
+        with pytest.raises(grpc.aio.AioRpcError, match="remove it first"):
+            await second.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        await first.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
+        await first.wait_ready("mine-2-aaaa")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,19 @@ from fixtures.server_records import MemoryRecords
 from nats.errors import NoServersError
 
 from sage_common.clock import MonotonicClock
-from sage_common.errors import ConflictError, UnavailableError
+from sage_common.errors import ConflictError, UnavailableError, UnprocessableError
 from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EnginePhase, EngineSpec
 from sage_control_plane.requests import RequestKind
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
+from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
+from sage_llm_coordinator.servers import servers as servers_module
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.vllm_options import GIB
+from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
 from sage_platform.supervision.guarded_process import GuardedProcess
@@ -83,15 +87,16 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
         orphan_seconds: float = 10.0,
         failures: int = 5,
         seconds: float = 0.3,
+        model: str = "acme/tiny-llm",
+        adapters: WantedAdapters | None = None,
+        servers: Servers | None = None,
     ) -> Made:
         environment = {
             "FAKE_VLLM": behaviour,
             "FAKE_VLLM_PIDS": str(tmp_path / "pids"),
             "FAKE_VLLM_SECONDS": str(seconds),
         }
-        engine_settings = EngineSettings(
-            kind="vllm", model="acme/tiny-llm", environment=environment, check_memory=False
-        )
+        engine_settings = EngineSettings(kind="vllm", model=model, environment=environment, check_memory=False)
         settings = LlmCoordinatorSettings(
             vllm_python=python or str(fake_python),
             health_interval_seconds=0.05,
@@ -100,10 +105,11 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
             vllm_max_failures=failures,
         )
         records = records or MemoryRecords()
-        servers = Servers(settings, records, f"owner-{len(made)}", "this-host")
+        servers = servers or Servers(settings, records, f"owner-{len(made)}", "this-host")
         parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)  # type: ignore[arg-type]
         spec = EngineSpec(f"tiny-llm-{len(made)}", "vllm", ())
-        engine = engine_kind(engine_settings).build(engine_settings, spec, parts, held)
+        build = engine_kind(engine_settings).build
+        engine = build(engine_settings, spec, parts, adapters or WantedAdapters(), held)
         assert isinstance(engine, VllmEngine)
         made.append(engine)
         return Made(engine, servers, records)
@@ -221,6 +227,28 @@ async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
     await engine.stop()
     assert all(gone(pid) for pid in before)
     assert first.records.kept == {}
+
+
+async def test_the_memory_of_an_adopted_server_that_still_loads_is_not_given_to_another(
+    make: Make, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    first = make("serve", seconds=2.0)
+    starting = asyncio.create_task(first.engine.start())
+    await eventually(lambda: first.engine._held is not None, 10)
+    (kept,) = await first.records.all()
+    await abandon(first.engine)
+    await end_tasks(starting)
+    second = make("serve", records=first.records)
+    held = await adopted(second.servers, kept)
+    # Room for one server, as the first has taken nothing yet.
+    monkeypatch.setattr(servers_module, "available_bytes", lambda: 4 * GIB)
+    another = EngineSettings(kind="vllm", model="acme/other")
+    with pytest.raises(UnprocessableError, match="for engines that are starting"):
+        await second.servers.place(another)
+    engine = make("serve", records=first.records, held=held, servers=second.servers).engine
+    await asyncio.wait_for(engine.start(), 20)
+    assert (await second.servers.place(another)).memory_bytes < 4 * GIB
+    await engine.stop()
 
 
 async def test_a_server_with_an_owner_that_lives_is_left_alone_unless_forced(
@@ -341,3 +369,69 @@ async def test_an_engine_starts_once_what_kept_it_from_a_life_is_over(
     monkeypatch.setattr(made.records, "all", fails_first)
     await asyncio.wait_for(made.engine.start(), 20)
     assert made.engine.phase is EnginePhase.READY
+
+
+async def test_a_mistake_while_its_first_answer_is_awaited_ends_that_life_and_is_said(
+    make: Make, monkeypatch: pytest.MonkeyPatch, pids: Callable[[], list[int]], eventually: Eventually
+) -> None:
+    made = make("serve", failures=2, seconds=1)
+    read, mistaken = VllmProgress.read, True
+
+    def mistakes(progress: VllmProgress, lines: Sequence[str]) -> None:
+        if mistaken and any("shards" in line for line in lines):  # its processes are known by then
+            raise RuntimeError("a mistake")
+        read(progress, lines)
+
+    monkeypatch.setattr(VllmProgress, "read", mistakes)
+    starting = asyncio.create_task(made.engine.start())
+    await eventually(lambda: made.engine.phase is EnginePhase.UNHEALTHY, 20)
+    assert made.engine.reason == "starting again in 1 s: RuntimeError: a mistake"
+    assert made.records.kept == {}
+    first = pids()
+    assert all(gone(pid) for pid in first)
+    mistaken = False
+    await asyncio.wait_for(starting, 20)
+    assert made.engine.phase is EnginePhase.READY
+    assert pids() != first
+
+
+async def test_a_server_that_is_started_again_gets_its_adapters_back_in_order_and_lacks_only_one_that_fails(
+    make: Make, pids: Callable[[], list[int]], eventually: Eventually, tmp_path: Path
+) -> None:
+    folders = {name: tmp_path / name for name in ("terse", "polite", "formal")}
+    for folder in folders.values():
+        folder.mkdir()
+    engine = make("steady", model="acme/steady").engine
+    await asyncio.wait_for(engine.start(), 20)
+    for name, folder in folders.items():
+        assert engine.lora is not None
+        await engine.lora.load(name, str(folder))
+    folders["polite"].rmdir()
+    first = pids()
+    os.kill(first[0], signal.SIGKILL)
+    await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY, 10)
+    await eventually(lambda: engine.phase is EnginePhase.STARTING, 10)
+    # Who asks for one of them meanwhile waits, and is not told that there is no such model.
+    assert [card.name for card in engine.spec.models] == ["steady", "terse", "polite", "formal"]
+    await eventually(lambda: engine.phase is EnginePhase.READY, 20)
+    assert [card.name for card in engine.spec.models] == ["steady", "terse", "formal"]
+    assert engine.reason.startswith("without the adapter 'polite': ")
+    assert "No adapter found" in engine.reason
+
+
+async def test_a_server_that_is_adopted_loads_only_the_adapters_that_it_lacks(
+    make: Make, pids: Callable[[], list[int]], tmp_path: Path
+) -> None:
+    first = make("steady", model="acme/steady")
+    await asyncio.wait_for(first.engine.start(), 20)
+    assert first.engine.lora is not None
+    await first.engine.lora.load("terse", str(tmp_path))
+    (kept,) = await first.records.all()
+    await abandon(first.engine)
+    held = await adopted(make("serve", records=first.records).servers, kept)
+    # The server refuses what it has already.
+    wanted = WantedAdapters([Adapter("terse", str(tmp_path)), Adapter("polite", str(tmp_path))])
+    engine = make("steady", model="acme/steady", records=first.records, held=held, adapters=wanted).engine
+    await asyncio.wait_for(engine.start(), 20)
+    assert [card.name for card in engine.spec.models] == ["steady", "terse", "polite"]
+    assert engine.reason == ""

@@ -39,6 +39,7 @@ async def test_an_answer_in_one_turn_of_the_loop_is_one_report(
             complete.set()
 
     async with scheduler_mesh(nats_server) as mesh:
+        await mesh.scheduler("s")
         await mesh.host(FakeEngine(behaviour=behaviour))
         ring = await mesh.new_ring()
         await ring.subscribe(subjects.report(DEFAULT_POOL), engine_pb2.ReportBatch, take)

@@ -9,10 +9,10 @@ from fixtures.eventually import eventually
 from fixtures.scheduler_mesh import SchedulerMesh
 from nats.js.kv import KeyValue
 
-from sage_common.clock import MonotonicClock
+from sage_common.clock import Clock, MonotonicClock
 from sage_platform import subjects
-from sage_platform.kv import open_bucket, read_all
-from sage_scheduler.control_board import ControlBoard
+from sage_platform.kv import open_bucket, purge_until, read_all
+from sage_scheduler.control_board import MARKER_SECONDS, ControlBoard
 from sage_scheduler.drain_pruning import DrainPruning
 
 HOUR = 3600.0
@@ -29,9 +29,9 @@ class GivenClock:
 
 
 @asynccontextmanager
-async def board_of(mesh: SchedulerMesh) -> AsyncIterator[tuple[ControlBoard, KeyValue]]:
+async def board_of(mesh: SchedulerMesh, clock: Clock | None = None) -> AsyncIterator[tuple[ControlBoard, KeyValue]]:
     bucket = await open_bucket(mesh.ring.connection.jetstream(), subjects.BUCKET_CONTROL)
-    board = ControlBoard(bucket, MonotonicClock(), "hybrid", lambda: None)
+    board = ControlBoard(bucket, clock or MonotonicClock(), "hybrid", lambda: None)
     await board.start()
     try:
         yield board, bucket
@@ -88,3 +88,47 @@ async def test_an_order_that_was_taken_back_leaves_no_key(mesh: SchedulerMesh) -
         await DrainPruning(board, lambda: {"e"}, GivenClock(), HOUR).look()
         await eventually(lambda: not board.drain_orders())
         assert await read_all(bucket) == {}
+
+
+async def messages_in(bucket: KeyValue) -> int:
+    """Everything that is kept for a bucket, marks of deletes included."""
+    return (await bucket.status()).values
+
+
+async def test_what_a_forgotten_order_leaves_behind_is_cleared_after_a_while(mesh: SchedulerMesh) -> None:
+    clock = GivenClock()
+    async with board_of(mesh, clock) as (board, bucket):
+        pruning = DrainPruning(board, lambda: {"stays"}, clock, HOUR)
+        await board.set_drain("stays", True)
+        for number in range(20):
+            await board.set_drain(f"e{number}", True)
+            await board.set_drain(f"e{number}", False)
+        await pruning.look()
+        await eventually(lambda: len(board.drain_orders()) == 1)
+        clock.at += MARKER_SECONDS - 1
+        await pruning.look()
+        assert await messages_in(bucket) == 21
+        clock.at += 1
+        await pruning.look()
+        assert await messages_in(bucket) == 1
+        assert board.remembered == 1
+        assert board.drained() == {"stays"}
+
+
+async def test_an_order_that_is_given_while_the_old_ones_mark_is_cleared_stays(mesh: SchedulerMesh) -> None:
+    async with board_of(mesh) as (board, bucket):
+        await board.set_drain("e", True)
+        ((key, (_, revision)),) = board.drain_orders().items()
+        assert await board.forget(key, revision)
+        await board.set_drain("e", True)
+        await purge_until(bucket, key, revision + 1)
+        assert await read_all(bucket) == {key: b"e"}
+
+
+async def test_a_replica_that_missed_a_delete_and_its_mark_forgets_the_order_too(mesh: SchedulerMesh) -> None:
+    async with board_of(mesh) as (board, bucket):
+        await board.set_drain("e", True)
+        ((key, (_, revision)),) = board.drain_orders().items()
+        await purge_until(bucket, key, revision)
+        assert not await board.forget(key, revision)
+        assert board.drain_orders() == {}

@@ -150,23 +150,19 @@ async def _restart(engine_id: str, drain: bool, timeout_seconds: float, wait: bo
 async def _until_ready(mesh: MeshManagement, engine: EngineView) -> EngineView:
     """Show the engine's reasons until it is ready. Raises UnavailableError when it is given up, or gone."""
     import asyncio
+    import time
 
     from sage_cli.consoles import notes
-    from sage_common.errors import UnavailableError
+    from sage_cli.mesh.started_engine import StartedEngine
 
     console = notes()
     said = ""
-    seen = False
+    started = StartedEngine(engine)
     with console.status(engine.reason or engine.phase) as status:
         while True:
-            found = {one.engine_id: one for one in await mesh.engines()}.get(engine.engine_id)
-            seen = seen or found is not None
+            found = started.find(await mesh.engines(), time.monotonic())
             if found is not None and found.phase == "ready":
                 return found
-            if seen and found is None:
-                raise UnavailableError(f"{engine.engine_id} is gone; `sage engine list` shows what is there")
-            if found is not None and found.reason.startswith("given up"):
-                raise UnavailableError(f"{engine.engine_id}: {found.reason}", code="engine_given_up")
             if found is not None and found.reason and found.reason != said:
                 said = found.reason
                 status.update(said.splitlines()[0])

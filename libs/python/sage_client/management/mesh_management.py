@@ -21,8 +21,8 @@ from sage_client.management.results import (
 )
 from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.management.translation import engine_of_book, engine_view, explanation
-from sage_common.errors import NotFoundError, UnavailableError, UnprocessableError
-from sage_control_plane.engines import DEFAULT_POOL, REGISTERED_LABEL
+from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
+from sage_control_plane.engines import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
 from sage_mesh.wire import state_from_wire
 from sage_platform.registry import Instance
 
@@ -191,6 +191,7 @@ class MeshManagement:
             NotFoundError: no engine has this id.
             UnprocessableError: it loads no adapters at run time.
             InvalidRequestError: the server finds no adapter there.
+            UnavailableError: the engine is not ready yet, or its coordinator does not answer.
         """
         owner, engine_id = await self._owner(engine_id)
         request = llm_pb2.LoadLoraRequest(engine_id=engine_id, name=name, path=path)
@@ -219,10 +220,14 @@ class MeshManagement:
     async def _owner(self, engine_id: str) -> tuple[Instance, str]:
         """The coordinator that owns an engine, and the engine's full id; a name that one engine has will do."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
-        called_so = [engine for engine in engines.values() if engine.labels.get(REGISTERED_LABEL) == engine_id]
+        called_so = [engine for engine in engines.values() if engine_id in _names(engine)]
+        # One that is being stopped, or could not be, keeps its name; where another has it too, that one is meant.
+        called_so = [engine for engine in called_so if engine.phase != "stopped"] or called_so
         engine = engines.get(engine_id) or (called_so[0] if len(called_so) == 1 else None)
         if engine is None:
-            known = ", ".join(engines) or "none"
+            known = ", ".join(one.engine_id for one in called_so) or ", ".join(engines) or "none"
+            if called_so:
+                raise ConflictError(f"several engines are called {engine_id!r}; name one by its id: {known}")
             raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
         owner = await self._calls.instance(engine.executor_id)
         if owner is None:
@@ -234,6 +239,10 @@ class MeshManagement:
                 code="engine_not_removable",
             )
         return owner, engine.engine_id
+
+
+def _names(engine: EngineView) -> set[str]:
+    return {engine.labels[label] for label in (NAME_LABEL, REGISTERED_LABEL) if label in engine.labels}
 
 
 def _scheduler(channel: Channel) -> Any:

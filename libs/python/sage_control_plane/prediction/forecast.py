@@ -175,7 +175,11 @@ class Forecast:
             self._at = now
 
     def hear(self, told: EngineLoad | None) -> None:
-        """Take in what the engine says of itself; None when it has not of late."""
+        """Take in what the engine says of itself; None when it has not of late.
+
+        Its mean time to first token is no prediction: it stays the same however many requests are sent there, so that
+        a burst would all go to the engine whose last few were quickest, or to the one that has served any.
+        """
         self.kv_usage = told.kv_cache_usage if told else 0.0
         self.told_tpot_seconds = told.inter_token_seconds if told else 0.0
 

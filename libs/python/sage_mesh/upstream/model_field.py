@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import orjson
 
+from sage_mesh.upstream.spliced_field import with_field
+
 _KEY = b'"model"'
 
 
@@ -16,11 +18,9 @@ def with_model(body: bytes, model: str) -> bytes:
     """
     if _names_only(body, model):
         return body
-    value = orjson.loads(body)
-    if value.get("model") == model:
+    if orjson.loads(body).get("model") == model:
         return body
-    value["model"] = model
-    return orjson.dumps(value)
+    return with_field(body, "model", model)
 
 
 def _names_only(body: bytes, model: str) -> bool:

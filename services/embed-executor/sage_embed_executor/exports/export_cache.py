@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from sage_common.logging import get_logger
 from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_form import ExportForm
+from sage_embed_executor.exports.export_use import hold
 from sage_embed_executor.exports.fingerprint import file_digest, model_fingerprint, short_hash, versions
+from sage_embed_executor.exports.superseded import PARTIAL, remove_superseded
 from sage_embed_executor.model_folder import ModelFolder
 
 log = get_logger(__name__)
@@ -32,33 +35,51 @@ def cache_folder() -> Path:
 def exported(folder: ModelFolder, form: ExportForm, precision: Precision, children: ChildRunner) -> Path:
     """Return the folder of an export, made first if it is not there, whole, for these files and versions. Blocks.
 
-    Where the packages that make exports are not installed, an export made with any version of them is taken.
+    It is marked as in use until this process ends. What a new one supersedes is removed. Where the packages that make
+    exports are not installed, an export made with any version of them is taken.
 
     Raises:
         ConfigurationError: it cannot be made; code ``export_failed`` where the disk is the cause.
     """
     target = export_path(folder, form, precision)
-    found = target if is_whole(target) else None
+    if _usable(target):
+        return target
     makers = form.makers[precision]
     missing = [name for name in makers if name not in versions(makers)]
-    if found is None and missing:
-        pattern = target.name.rsplit("-", 1)[0] + "-*"
-        found = next((path for path in sorted(target.parent.glob(pattern)) if is_whole(path)), None)
+    if missing:
+        stem = target.name.rsplit("-", 1)[0]
+        others = sorted(path for path in target.parent.glob(f"{stem}-*") if path.is_dir() and PARTIAL not in path.name)
+        found = next(filter(_usable, others), None)
         if found is None:
             raise ConfigurationError(
                 f"no {form.name} export of {folder.path} in {target.parent}, and {', '.join(missing)} to make it "
                 "are not installed"
             )
-    if found is not None:
         return found
     log.info("exporting the model", form=form.name, precision=precision.value, to=str(target))
     request = {"folder": str(folder.path), "form": form.name, "precision": precision.value}
     children.run(_CHILD, request, EXPORT_SECONDS)
-    if not is_whole(target):
+    if not _usable(target):
         raise ConfigurationError(
             f"the export in {target} is damaged just after it was made; check the disk", code=EXPORT_FAILED
         )
+    remove_superseded(target, folder)
+    if precision is not Precision.FP32:
+        # What it was made of.
+        remove_superseded(export_path(folder, form, Precision.FP32), folder)
     return target
+
+
+def _usable(path: Path) -> bool:
+    """Whether an export is there, whole and not about to be removed; marks it as in use if so."""
+    try:
+        mark = hold(path)
+    except BlockingIOError:
+        return False
+    whole = is_whole(path)
+    if mark is not None and not whole:
+        os.close(mark)
+    return whole
 
 
 def export_path(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:

@@ -17,6 +17,8 @@ from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.child_process import answer_parent
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED, export_path, is_whole, write_manifest
 from sage_embed_executor.exports.export_form import FORMS, ExportForm, ExportModule
+from sage_embed_executor.exports.export_use import hold
+from sage_embed_executor.exports.superseded import PARTIAL, write_origin
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 
 
@@ -35,6 +37,8 @@ def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
         paths.private_dir(target.parent)
         # Released by the system when its holder dies.
         with FileLock(f"{target}.lock"):
+            if source is not None:
+                hold(source)
             if not is_whole(target):
                 _make(folder, form, source, target)
     except OSError as error:
@@ -43,15 +47,16 @@ def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
 
 
 def _make(folder: ModelFolder, form: ExportForm, source: Path | None, target: Path) -> None:
-    for left in (target, *target.parent.glob(f"{target.name}.partial-*")):
+    for left in (target, *target.parent.glob(f"{target.name}{PARTIAL}*")):
         shutil.rmtree(left, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}{PARTIAL}", dir=target.parent))
     try:
         module = cast(ExportModule, importlib.import_module(form.module))
         if source is None:
             module.trace(folder, partial)
         else:
             module.reduce(source, partial)
+        write_origin(partial, folder)
         write_manifest(partial)
         for file in partial.iterdir():
             _to_disk(file)

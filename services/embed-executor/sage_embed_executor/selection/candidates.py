@@ -15,6 +15,9 @@ AUTO_PRECISIONS = (Precision.FP32, Precision.BF16)
 LEAST_COSINE = {Precision.FP32: 0.99999, Precision.BF16: 0.99, Precision.INT8: 0.99}
 # How much faster than the best fp32 a reduced precision must be to be worth its error.
 WORTHWHILE = 1.1
+# How much faster than the best fp32 a reduced precision must be for the other backends in fp32 to be hopeless: they are
+# within a third of each other, and an export takes longer than all of a trial.
+OUTPACED = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +104,14 @@ def choose(trials: Iterable[Trial]) -> Trial | None:
     floor = WORTHWHILE * max((trial.tokens_per_second for trial in exact), default=0.0)
     reduced = [t for t in passing if t.candidate.precision is not Precision.FP32 and t.tokens_per_second >= floor]
     return max(reduced or exact, key=lambda trial: trial.tokens_per_second, default=None)
+
+
+def outpaced(trials: Iterable[Trial]) -> str:
+    """Say why no further backend needs to be tried in fp32; empty while one may still be taken."""
+    passing = sorted((t for t in trials if t.passes), key=lambda trial: -trial.tokens_per_second)
+    exact = next((trial for trial in passing if trial.candidate.precision is Precision.FP32), None)
+    reduced = next((trial for trial in passing if trial.candidate.precision is not Precision.FP32), None)
+    if exact is None or reduced is None or reduced.tokens_per_second < OUTPACED * exact.tokens_per_second:
+        return ""
+    times = reduced.tokens_per_second / exact.tokens_per_second
+    return f"not tried, {reduced.candidate} is {times:.1f} times as fast as {exact.candidate}"

@@ -16,7 +16,7 @@ from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED
 from sage_embed_executor.exports.fingerprint import model_fingerprint
 from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose
+from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose, outpaced
 from sage_embed_executor.selection.selection_cache import read_selection, selection_path, write_selection
 from sage_embed_executor.selection.throughput import BUDGETS
 from sage_embed_executor.thread_priority import make_way
@@ -148,10 +148,18 @@ def _try_all(folder: ModelFolder, wish: Wish, found: list[Candidate], children: 
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="sage-trial-") as scratch:
         reference = Path(scratch) / "reference.npy"
-        for candidate in [*references(), *found]:
+        waiting = list(dict.fromkeys([*references(), *found]))
+        while waiting:
+            # Those in fp32 that are not needed to compare with come last, since they may be spared.
+            needed = not reference.exists()
+            candidate = min(waiting, key=lambda one: (one.precision is Precision.FP32) != needed)
+            waiting.remove(candidate)
             # The library, and what the settings do not allow, are only for when nothing else made the reference.
             spare = candidate not in found or (wish.backend == AUTO and BACKENDS[candidate.backend].library)
-            if any(trial.candidate == candidate for trial in trials) or (spare and reference.exists()):
+            if spare and not needed:
+                continue
+            if candidate.precision is Precision.FP32 and (reason := outpaced(trials)):
+                trials.append(Trial(candidate, reason))
                 continue
             best = max((trial.tokens_per_second for trial in trials), default=0.0)
             budgets = [wish.token_budget or DEFAULT_TOKEN_BUDGET]

@@ -42,7 +42,8 @@ def plan_exchange(job: EngineJob, owner: str) -> Exchange:
     Args:
         owner: what the server calls itself in /v1/models, by which is known what it can tell.
     """
-    exchange = Exchange(job.endpoint.path, with_model(job.body, job.model), ModelNames.of(job))
+    asked = with_model(job.body, job.model)
+    exchange = Exchange(job.endpoint.path, asked, ModelNames.of(job, asked))
     classification = job.classification
     if classification is None or not (classification.streaming and classification.generates):
         return exchange
@@ -50,6 +51,6 @@ def plan_exchange(job: EngineJob, owner: str) -> Exchange:
     if owner in USAGE_SERVERS:
         body, usage = with_usage(body, continuous=owner in CONTINUOUS_USAGE_SERVERS)
     if owner in TOKEN_SERVERS and classification.resumable:
-        asked = with_token_ids(body)
-        body, tokens = asked, asked is not body
+        with_ids = with_token_ids(body)
+        body, tokens = with_ids, with_ids is not body
     return replace(exchange, body=body, usage=usage, tokens=tokens)

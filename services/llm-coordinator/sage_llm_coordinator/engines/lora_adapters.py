@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import aiohttp
 import orjson
 
-from sage_common.errors import EngineFailedError, InvalidRequestError, UnprocessableError
+from sage_common.errors import EngineFailedError, InvalidRequestError, NotFoundError, SageError, UnprocessableError
 from sage_common.logging import get_logger
-from sage_mesh.upstream.upstream import Upstream
+from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
+from sage_mesh.upstream.upstream import NotServingError, Upstream
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
 log = get_logger(__name__)
@@ -24,13 +25,19 @@ class LoraAdapters:
     """Tells a server which adapters to have, and looks at its models afterwards.
 
     Args:
-        discover: reads the server's list of models again.
+        discover: reads the server's list of models again; raises NotServingError where that fails.
+        wanted: what the server is to have; orders that were carried out change it.
     """
 
-    def __init__(self, engine_id: str, upstream: Upstream, discover: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, engine_id: str, upstream: Upstream, discover: Callable[[], Awaitable[None]], wanted: WantedAdapters
+    ) -> None:
         self._engine_id = engine_id
         self._upstream = upstream
         self._discover = discover
+        self._wanted = wanted
+        # What an order has just loaded must not seem to be lost.
+        self._one_at_a_time = asyncio.Lock()
 
     async def load(self, name: str, path: str) -> None:
         """Load the adapter at ``path``, a folder on the server's machine, as the model ``name``.
@@ -42,15 +49,62 @@ class LoraAdapters:
         """
         if not name or not path:
             raise InvalidRequestError("an adapter needs a name and a path", param="path" if name else "name")
-        await self._tell(LOAD_PATH, {"lora_name": name, "lora_path": path})
-        log.info("adapter loaded", engine=self._engine_id, name=name, path=path)
+        async with self._one_at_a_time:
+            adapter = Adapter(name, path)
+            await self._load(adapter)
+            self._wanted.loaded(adapter)
+            log.info("adapter loaded", engine=self._engine_id, name=name, path=path)
+            await self._look()
 
     async def unload(self, name: str) -> None:
         """Unload the adapter ``name``. Raises as ``load``, and NotFoundError for one that is not there."""
         if not name:
             raise InvalidRequestError("name the adapter", param="name")
-        await self._tell(UNLOAD_PATH, {"lora_name": name})
-        log.info("adapter unloaded", engine=self._engine_id, name=name)
+        async with self._one_at_a_time:
+            try:
+                await self._tell(UNLOAD_PATH, {"lora_name": name})
+            except NotFoundError:
+                # Of one that could not be loaded again there is nothing but the wish.
+                if not self._wanted.forget(name):
+                    raise
+            self._wanted.forget(name)
+            log.info("adapter unloaded", engine=self._engine_id, name=name)
+            await self._look()
+
+    async def restore(self, served: Callable[[], Collection[str]]) -> None:
+        """Load again, in order, what the server has lost. One that fails is noted and told; the others are loaded.
+
+        Args:
+            served: the names of the models that the server has.
+
+        Raises:
+            NotServingError: the server does not say what models it has now.
+        """
+        async with self._one_at_a_time:
+            for adapter in self._wanted.all:
+                if adapter.name in served():
+                    self._wanted.loaded(adapter)
+                    continue
+                try:
+                    await self._load(adapter)
+                except SageError as error:
+                    self._wanted.failed(adapter.name, error.message)
+                    log.error(
+                        "adapter not loaded again", engine=self._engine_id, name=adapter.name, error=error.message
+                    )
+                else:
+                    self._wanted.loaded(adapter)
+                    log.info("adapter loaded again", engine=self._engine_id, name=adapter.name, path=adapter.path)
+                    await self._discover()
+
+    async def _look(self) -> None:
+        try:
+            await self._discover()
+        except NotServingError as problem:
+            raise EngineFailedError(f"done, but then the server did not list its models: {problem.message}") from None
+
+    async def _load(self, adapter: Adapter) -> None:
+        await self._tell(LOAD_PATH, {"lora_name": adapter.name, "lora_path": adapter.path})
 
     async def _tell(self, path: str, order: dict[str, str]) -> None:
         try:
@@ -69,7 +123,6 @@ class LoraAdapters:
             )
         if status != 200:
             raise upstream_error(self._engine_id, status, body)
-        await self._discover()
 
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         async with self._upstream.post(path, body, {}) as response:

@@ -8,7 +8,6 @@ import orjson
 
 from sage_control_plane.catalog import ANY_MODEL
 from sage_mesh.engine_host import EngineJob
-from sage_mesh.upstream.model_field import with_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +21,13 @@ class ModelNames:
     callers: bytes = b""
 
     @classmethod
-    def of(cls, job: EngineJob) -> ModelNames:
-        """The names in a job; who names no model is told the model's own name."""
-        if with_model(job.body, job.model) is job.body:
+    def of(cls, job: EngineJob, asked: bytes) -> ModelNames:
+        """The names in a job; who names no model is told the model's own name.
+
+        Args:
+            asked: the job's body ``with_model``.
+        """
+        if asked is job.body:
             return AGREED
         given = orjson.loads(job.body).get("model")
         if not isinstance(given, str) or given in ANY_MODEL or given == job.model:

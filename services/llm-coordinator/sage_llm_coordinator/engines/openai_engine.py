@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from sage_common.errors import InvalidRequestError, UnavailableError
-from sage_common.logging import get_logger
-from sage_common.tasks import end_tasks
 from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.requests import Endpoint, RequestKind
 from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.passage import Passage
+from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.upstream.health_record import HealthRecord
+from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
 
-log = get_logger(__name__)
-
 # The list of models is read again after so many health checks: adapters come and go.
-CHECKS_BETWEEN_DISCOVERIES = 15
-BURST_SECONDS = 0.05
+CHECKS_BETWEEN_DISCOVERIES: Final = 15
 _CONTINUATION = b'"continue_final_message":true'
 # What is passed on, if one of the server's models is for it.
 PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
@@ -46,6 +41,7 @@ class OpenAiEngine:
         kinds: what its models are for, asked when they are discovered; empty goes by the server's list.
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
         load_watch: knows the server's load; None leaves it unknown.
+        adapters: what the server is to have loaded; None for nothing yet. They are loaded again when it was away.
     """
 
     def __init__(
@@ -59,24 +55,25 @@ class OpenAiEngine:
         continues_chats: bool | None = None,
         kinds: Callable[[], frozenset[RequestKind]] = frozenset,
         load_watch: LoadWatch | None = None,
+        adapters: WantedAdapters | None = None,
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
         self._aliases = aliases
-        self._check_seconds = check_seconds
         self._continues_chats = continues_chats
         self._kinds = kinds
         self._load_watch = load_watch
-        self._health = HealthRecord()
-        self._ready = asyncio.Event()
-        self._look_now = asyncio.Event()
-        self._watching: asyncio.Task[None] | None = None
-        self._stopped = False
-        self._answered = False
-        self._lora = LoraAdapters(spec.engine_id, upstream, self._discover)
-        self._passage = Passage(spec.engine_id, upstream, self._look_now.set)
+        # vLLM listens only once its model is loaded, and so do its like.
+        self._watch = HealthWatch(
+            lambda: self._spec, upstream.root, self._look, check_seconds, silent_while_loading=True
+        )
+        self._wanted = WantedAdapters() if adapters is None else adapters
+        self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
+        self._passage = Passage(spec.engine_id, upstream, self._watch.look_soon)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
-        self._spec = replace(spec, models=(given,)) if only_model else spec
+        # Requests for an adapter wait while the server starts, as those for the model do.
+        adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
+        self._spec = replace(spec, models=(given, *adapted)) if only_model else spec
 
     @property
     def spec(self) -> EngineSpec:
@@ -96,33 +93,23 @@ class OpenAiEngine:
 
     @property
     def phase(self) -> EnginePhase:
-        if self._stopped:
-            return EnginePhase.STOPPED
-        if self._health.healthy:
-            return EnginePhase.READY
-        # A server that does not answer yet may still be loading; one that answers wrongly will not mend by itself.
-        return EnginePhase.UNHEALTHY if self._ready.is_set() or self._answered else EnginePhase.STARTING
+        return self._watch.phase
 
     @property
     def reason(self) -> str:
-        if self._health.healthy is None:
-            return f"waiting for the first answer of {self._upstream.root}"
-        return self._health.reason
+        return self._watch.reason or self._wanted.fault
 
     async def start(self) -> None:
         """Watch the server from now on; return when it has answered for the first time."""
         self._upstream.open()
-        self._watching = asyncio.create_task(self._watch(), name=f"watch-{self._spec.engine_id}")
         if self._load_watch is not None:
             self._load_watch.start()
-        await self._ready.wait()
+        await self._watch.start()
 
     async def stop(self) -> None:
         if self._load_watch is not None:
             await self._load_watch.stop()
-        self._stopped = True
-        if self._watching is not None:
-            await end_tasks(self._watching)
+        await self._watch.stop()
         await self._upstream.close()
 
     async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
@@ -159,29 +146,12 @@ class OpenAiEngine:
     def _owner(self, model: str) -> str:
         return next((card.owned_by for card in self._spec.models if card.name == model), "")
 
-    # What follows watches the server.
-
-    async def _watch(self) -> None:
-        checks = 0
-        while True:
-            try:
-                await self._look(discover=checks % CHECKS_BETWEEN_DISCOVERIES == 0)
-            except NotServingError as problem:
-                self._note(problem)
-                checks = 0
-            except Exception:
-                log.exception("health check failed", engine=self._spec.engine_id)
-            else:
-                checks += 1
-            await self._pause()
-
-    async def _look(self, *, discover: bool) -> None:
+    async def _look(self, passed: int) -> None:
         await self._upstream.check()
-        if discover:
+        if passed % CHECKS_BETWEEN_DISCOVERIES == 0:
             await self._discover()
-        if self._health.passed():
-            log.info("engine answers", engine=self._spec.engine_id, models=[c.name for c in self._spec.models])
-        self._ready.set()
+        if passed == 0:
+            await self._lora.restore(lambda: {card.name for card in self._spec.models})
 
     async def _discover(self) -> None:
         try:
@@ -202,24 +172,3 @@ class OpenAiEngine:
             found = tuple(replace(card, kinds=kinds) for card in found)
         if found != self._spec.models:
             self._spec = replace(self._spec, models=found)
-
-    def _note(self, problem: NotServingError) -> None:
-        was_healthy = self._health.healthy
-        self._answered = problem.status > 0
-        if problem.timed_out:
-            self._health.timed_out(problem.message)
-        else:
-            self._health.failed(problem.message)
-        if was_healthy and not self._health.healthy:
-            log.warning("engine is unhealthy", engine=self._spec.engine_id, reason=problem.message)
-
-    async def _pause(self) -> None:
-        """Wait for the next look; a failed request brings it forward."""
-        # Failures come in bursts; one look answers for all of them.
-        await asyncio.sleep(min(BURST_SECONDS, self._check_seconds))
-        timer = asyncio.get_running_loop().call_later(self._check_seconds, self._look_now.set)
-        try:
-            await self._look_now.wait()
-        finally:
-            timer.cancel()
-        self._look_now.clear()

@@ -16,7 +16,7 @@ from sage_control_plane.engines import ModelCard
 from sage_llm_coordinator.engines.exchange import Exchange, plan_exchange
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.streamed_answer import StreamedAnswer
-from sage_llm_coordinator.engines.token_prompt import token_prompt
+from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
 from sage_mesh.engine_host import EngineJob, ReplyWriter, ToldTokens
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
@@ -75,10 +75,12 @@ class Passage:
         if plan is None:
             return exchange
         async with self._upstream.post("/tokenize", plan.tokenize, headers) as response:
-            if response.status != 200:
-                log.info("goes on from text", engine=self._engine_id, tokenize_status=response.status)
-                return exchange
-            prompt_ids = orjson.loads(await response.read())["tokens"]
+            answer = await response.read()
+        prompt_ids = read_prompt_ids(answer) if response.status == 200 else None
+        if prompt_ids is None:
+            # No part of the answer: it may quote the prompt.
+            log.info("goes on from text", engine=self._engine_id, tokenize_status=response.status)
+            return exchange
         return exchange.from_tokens(plan.body(prompt_ids, context_tokens), job.endpoint)
 
     async def _pass_on(

@@ -87,6 +87,16 @@ def token_prompt(endpoint: Endpoint, body: bytes, told: ToldTokens) -> TokenProm
     return TokenPrompt(orjson.dumps(asked), request, told.ids)
 
 
+def read_prompt_ids(answer: bytes) -> list[int] | None:
+    """The prompt's tokens in an answer of ``/tokenize``; None where it has none: other servers answer there as well."""
+    try:
+        value = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return None
+    ids = value.get("tokens") if isinstance(value, dict) else None
+    return ids if isinstance(ids, list) and ids and all(type(one) is int for one in ids) else None
+
+
 def _text_messages(messages: object) -> list[dict[str, Any]]:
     """The messages where each is text; else none, for what is not text has no tokens of its own."""
     if not isinstance(messages, list):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import orjson
 
+from sage_mesh.upstream.spliced_field import with_field
+
 _KEY = b'"stream_options"'
 _SEVERAL = re.compile(rb'"n"\s*:\s*(?!1\s*[,}])\d|"prompt"\s*:\s*\[\s*["\[]')
 
@@ -44,10 +46,10 @@ def with_usage(body: bytes, *, continuous: bool) -> tuple[bytes, UsageWish]:
     """
     several = _SEVERAL.search(body) is not None
     if _KEY not in body:
-        options = b'{"include_usage":true,"continuous_usage_stats":true}' if continuous else b'{"include_usage":true}'
+        asked = b'{"include_usage":true,"continuous_usage_stats":true}' if continuous else b'{"include_usage":true}'
         opened = body.rstrip()[:-1].rstrip()
         comma = b"" if opened.endswith(b"{") else b","
-        return opened + comma + _KEY + b":" + options + b"}", UsageWish(True, continuous, several)
+        return opened + comma + _KEY + b":" + asked + b"}", UsageWish(True, continuous, several)
     value = orjson.loads(body)
     given = value.get("stream_options")
     if given is not None and not isinstance(given, dict):
@@ -57,7 +59,7 @@ def with_usage(body: bytes, *, continuous: bool) -> tuple[bytes, UsageWish]:
     each = last and bool(options_given.get("continuous_usage_stats"))
     if last and (each or not continuous):
         return body, AS_ASKED
-    value["stream_options"] = {**options_given, "include_usage": True}
+    options = {**options_given, "include_usage": True}
     if continuous:
-        value["stream_options"]["continuous_usage_stats"] = True
-    return orjson.dumps(value), UsageWish(not last, continuous, several)
+        options["continuous_usage_stats"] = True
+    return with_field(body, "stream_options", options), UsageWish(not last, continuous, several)

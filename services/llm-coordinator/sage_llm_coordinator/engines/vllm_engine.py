@@ -19,6 +19,7 @@ from sage_llm_coordinator.servers.server_log import ServerLog
 from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_platform.supervision.guarded_process import ServerEnd
 
 log = get_logger(__name__)
 
@@ -143,7 +144,6 @@ class VllmEngine:
             self._ready.clear()
             end = await self._live()
             if self.replaced:
-                log.warning("another coordinator has taken the engine over", engine=self.spec.engine_id)
                 return
             if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
                 backoff, failures = FIRST_BACKOFF_SECONDS, 0
@@ -193,9 +193,14 @@ class VllmEngine:
 
         client = self._connect(replace(self.spec, url=held.url), told_kinds)
         self._client = client
-        self._answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
-        end = await held.process.wait()
+        answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
+        self._answering = answering
+        end = await _ended(held, answering)
         self.replaced = end.replaced
+        if end.replaced:
+            self._servers.settled(held)
+            # Before anything is awaited: whoever sees it may end this task.
+            log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
         await self._end_life()
         while lines := said.read():
             progress.read(lines)
@@ -221,6 +226,18 @@ class VllmEngine:
             await end_tasks(starting)
         self._servers.settled(held)
         self._ready.set()
+
+
+async def _ended(held: HeldServer, answering: asyncio.Task[None]) -> ServerEnd:
+    """Wait for the end of a server; raise what keeps ``answering`` from noticing its first answer."""
+    ending = asyncio.create_task(held.process.wait(), name=f"wait-{held.url}")
+    try:
+        await asyncio.wait({ending, answering}, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            await answering
+        return await ending
+    finally:
+        await end_tasks(ending)
 
 
 def _why_ended(status: int | None, log_tail: str) -> _LifeEnd:

@@ -196,6 +196,8 @@ class Servers:
     async def adopt(self, kept: KeptRecord, *, force: bool = False) -> HeldServer:
         """Take over a server of a coordinator that is gone.
 
+        It may still be loading: its memory counts as still to be taken, until ``settled``.
+
         Raises:
             ConflictError: another coordinator has it.
             UnavailableError: the server is gone; so is its record then.
@@ -211,6 +213,7 @@ class Servers:
             await asyncio.to_thread(kill_marked, str(socket))
             await self._deleted(claimed)
             raise
+        self._starting[claimed.record.server_id] = claimed.record.memory_bytes
         return HeldServer(claimed, process, adopted=True)
 
     async def ended(self, held: HeldServer) -> None:

@@ -1,4 +1,4 @@
-"""The arguments and variables of a vLLM server that say what it will take of the machine."""
+"""The arguments and variables of a vLLM server that say what it will take of the machine, and how many requests."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class VllmOptions:
         gpu_memory_utilization: share of each GPU, or of main memory on a CPU, that the server takes; None if not given.
         kv_bytes: size of its KV cache if given, else 0.
         max_model_len: tokens of its longest request; 0 for the model's own limit.
+        max_num_seqs: requests that it computes at once; 0 if not given.
         dtype: "auto" for the model's own.
     """
 
@@ -31,6 +32,7 @@ class VllmOptions:
     gpu_memory_utilization: float | None = None
     kv_bytes: int = 0
     max_model_len: int = 0
+    max_num_seqs: int = 0
     dtype: str = "auto"
 
     @property
@@ -52,6 +54,7 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> Vl
             gpu_memory_utilization=float(utilization) if utilization else None,
             kv_bytes=_bytes(kv_text) if kv_text else int(float(space or 0) * GIB),
             max_model_len=_bytes(_first(given, "--max-model-len") or "0"),
+            max_num_seqs=max(0, int(_first(given, "--max-num-seqs") or 0)),
             dtype=_first(given, "--dtype") or "auto",
         )
     except ValueError as error:

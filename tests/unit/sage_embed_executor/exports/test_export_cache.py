@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports import export_cache
 from sage_embed_executor.exports.export_cache import cache_folder, export_path, exported, is_whole
 from sage_embed_executor.exports.export_form import OPENVINO
+from sage_embed_executor.exports.export_use import removing
 from sage_embed_executor.exports.fingerprint import model_fingerprint
+from sage_embed_executor.exports.superseded import ORIGIN
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 
 pytest.importorskip("openvino")
@@ -100,6 +103,23 @@ def test_other_weights_are_another_export(folder: ModelFolder, tmp_path: Path) -
         weights.seek(-1, 2)
         weights.write(b"\x7f")
     assert model_fingerprint(copy) != model_fingerprint(folder.path)
+
+
+def test_a_new_export_takes_the_place_of_older_ones(cache: Path, folder: ModelFolder) -> None:
+    target = export_path(folder, OPENVINO, FP32)
+    assert (target / ORIGIN).exists()
+    stem = target.name.rsplit("-", 2)[0]
+    older = [target.with_name(f"{stem}-{number:016x}-{number:016x}") for number in range(3)]
+    for number, path in enumerate(older):
+        shutil.copytree(target, path)
+        os.utime(path, (number, number))
+    assert exported(folder, OPENVINO, FP32, NoChildren()) == target
+    assert all(path.exists() for path in older), "only a new export supersedes"
+    (target / "model.bin").unlink()
+    assert is_whole(exported(folder, OPENVINO, FP32, ChildRunner()))
+    assert [path.exists() for path in older] == [False, False, True]
+    with removing(target) as unused:
+        assert not unused, "this process uses it"
 
 
 def test_where_exports_cannot_be_made_one_of_any_maker_is_taken(

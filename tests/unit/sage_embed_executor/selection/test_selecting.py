@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +31,75 @@ class NoChildren(ChildRunner):
         raise AssertionError("no child should have been needed")
 
 
+class GivenSpeeds(ChildRunner):
+    """Children that measure what they are told to."""
+
+    def __init__(self, speeds: dict[str, float]) -> None:
+        super().__init__()
+        self.speeds = speeds
+        self.tried: list[str] = []
+
+    def run(self, _module: str, request: Mapping[str, Any], _timeout_seconds: float) -> dict[str, Any]:
+        name = f"{request['backend']} {request['precision']}"
+        self.tried.append(name)
+        if request["precision"] == "fp32":
+            Path(request["reference"]).touch()
+        assert Path(request["reference"]).exists(), f"{name} has nothing to be compared with"
+        if name not in self.speeds:
+            return {"problem": "cannot run it"}
+        return {
+            "problem": "",
+            "tokens_per_second": self.speeds[name],
+            "token_budget": 512,
+            "cosine": 1.0,
+            "memory_mb": 1,
+        }
+
+
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(registry, "missing_packages", lambda name: [] if name in names else [name])
+
+
+@pytest.mark.parametrize(
+    ("speeds", "tried", "chosen"),
+    [
+        # Twice as fast in bf16: no other fp32 will come near.
+        ({"torch fp32": 10, "torch bf16": 20, "openvino bf16": 23}, ["torch bf16", "openvino bf16"], "openvino bf16"),
+        # Not so much faster: each fp32 may be the best.
+        (
+            {"torch fp32": 10, "torch bf16": 8, "openvino bf16": 14, "openvino fp32": 11, "onnx fp32": 13},
+            ["torch bf16", "openvino bf16", "openvino fp32", "onnx fp32"],
+            "onnx fp32",
+        ),
+        # bf16 does not run here.
+        (
+            {"torch fp32": 10, "openvino fp32": 11, "onnx fp32": 9},
+            ["torch bf16", "openvino bf16", "openvino fp32", "onnx fp32"],
+            "openvino fp32",
+        ),
+    ],
+)
+def test_backends_are_spared_their_trial_in_fp32_where_bf16_is_far_faster(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, speeds: dict[str, float], tried: list[str], chosen: str
+) -> None:
+    only(monkeypatch, "torch", "openvino", "onnx", "sentence-transformers")
+    children = GivenSpeeds(speeds)
+    selection = select(folder, Wish(), children)
+    # The one that is chosen is tried again, with every token budget.
+    assert children.tried == ["torch fp32", *tried, chosen]
+    assert str(selection.candidate) == chosen
+    assert len(selection.trials) == 5
+    for trial in selection.trials:
+        assert str(trial.candidate) in children.tried or trial.problem.startswith("not tried, openvino bf16 is 2.3")
+
+
+def test_without_torch_the_first_fp32_is_what_bf16_is_compared_with(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "openvino", "onnx")
+    children = GivenSpeeds({"openvino fp32": 10, "openvino bf16": 20, "onnx fp32": 11})
+    assert str(select(folder, Wish(), children).candidate) == "openvino bf16"
+    assert children.tried == ["openvino fp32", "openvino bf16", "openvino bf16"]
 
 
 def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> None:

@@ -1,0 +1,91 @@
+"""An engine in its executor's hands: what it runs there, and what heartbeats say of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nats.aio.subscription import Subscription
+
+from sage.inference.v1 import frame_pb2
+from sage_common.errors import SageError
+from sage_control_plane.engines import EngineLoad, EnginePhase, EngineState, RunningRequest
+from sage_control_plane.requests import Attempt
+from sage_mesh.engine_host import Engine
+from sage_mesh.frame_writer import FrameWriter
+
+TellLoad = Callable[[], EngineLoad | None]
+
+
+@dataclass
+class RunningAttempt:
+    """One attempt at a request.
+
+    Attributes:
+        started_at: seconds of the executor's clock.
+        begun: the word of its first token, until the end of this turn of the loop.
+        verdict: why the executor itself ended the task; None when the client or a newer attempt did.
+    """
+
+    dispatch: frame_pb2.Dispatch
+    attempt: Attempt
+    writer: FrameWriter
+    started_at: float
+    task: asyncio.Task[None] | None = None
+    begun: asyncio.Handle | None = None
+    verdict: SageError | None = None
+
+
+@dataclass
+class HostedEngine:
+    """An engine and what its executor holds for it.
+
+    Attributes:
+        load: what the engine says of its own load.
+        subscription: to what is dispatched to it.
+        starting: its start.
+        draining: whether it finishes what it has and is to get nothing more.
+        stopping: why it counts as stopped, while it stops and where it could not be stopped; empty before.
+        running: by request id.
+    """
+
+    engine: Engine
+    load: TellLoad = lambda: None
+    subscription: Subscription | None = None
+    starting: asyncio.Task[None] | None = None
+    draining: bool = False
+    stopping: str = ""
+    running: dict[str, RunningAttempt] = field(default_factory=dict)
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether it runs what is dispatched to it.
+
+        Draining by an operator or by a stop still serves what the scheduler sent before it heard of it.
+        """
+        return not self.stopping and self.engine.phase in (EnginePhase.READY, EnginePhase.DRAINING)
+
+    def state(self, executor_id: str) -> EngineState:
+        """The engine as heartbeats describe it."""
+        phase, reason = self.engine.phase, self.engine.reason
+        if self.stopping:
+            phase, reason = EnginePhase.STOPPED, self.stopping
+        elif self.draining and phase is EnginePhase.READY:
+            phase, reason = EnginePhase.DRAINING, "draining"
+        return EngineState(
+            spec=self.engine.spec,
+            phase=phase,
+            reason=reason,
+            executor_id=executor_id,
+            running=tuple(
+                RunningRequest(
+                    request_id,
+                    running.attempt,
+                    running.writer.begun,
+                    running.dispatch.classification.input_tokens + running.dispatch.classification.output_tokens,
+                )
+                for request_id, running in self.running.items()
+            ),
+            load=self.load(),
+        )

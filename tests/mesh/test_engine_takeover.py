@@ -1,0 +1,139 @@
+"""Engines whose coordinator dies while they load, or hangs and comes back: never lost, never served twice."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from fixtures.vllm_mesh import (
+    ADOPTION_SECONDS,
+    SLACK_SECONDS,
+    engines,
+    mesh_with_fake,
+    ready_elsewhere,
+    replica_of,
+    servers,
+    start,
+    stream,
+    until,
+    whole_answer,
+)
+
+from sage_benchmark.isolated_mesh import IsolatedMesh
+from sage_llm_coordinator.adoption import HUNG_SECONDS, SILENT_SECONDS
+
+LOADING_SECONDS = 8.0
+# Some looks of every coordinator, and the time in which one that woke up lets go.
+WATCHED_SECONDS = 7.0
+LETS_GO_SECONDS = 1.0
+
+
+def ready_engines(listed: list[dict[str, Any]]) -> list[str]:
+    return [engine["executor_id"] for engine in listed if engine["phase"] == "ready"]
+
+
+@asynccontextmanager
+async def watched(mesh: IsolatedMesh) -> AsyncIterator[list[list[str]]]:
+    """Collect, for as long as the context lasts, which executors have a ready engine: a list for each look."""
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{mesh.gateway_url}/v1/management/engines") as response:
+                    listed = (await response.json())["data"]
+                seen.append(ready_engines([one for one in listed if one["implementation"] == "vllm"]))
+                await asyncio.sleep(0.02)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield seen
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+
+def test_a_server_that_still_loads_when_its_coordinator_is_killed_is_adopted_and_waited_for(tmp_path: Path) -> None:
+    with mesh_with_fake(tmp_path, coordinators=2, loading_seconds=LOADING_SECONDS) as mesh:
+        command = [sys.executable, "-m", "sage_cli", "engine", "start", "acme/steady", "--no-memory-check"]
+        starting = subprocess.Popen(
+            command, env=mesh.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            loading = "loading weights"
+            asyncio.run(until(lambda listed: [e["reason"].startswith(loading) for e in listed] == [True], mesh, 20))
+            (engine,) = engines(mesh)
+            before = servers(tmp_path)
+            owner = engine["executor_id"]
+            mesh.process(replica_of(mesh, owner)).kill()
+            seconds = asyncio.run(
+                until(
+                    lambda listed: [(e["phase"], e["executor_id"] != owner) for e in listed] == [("starting", True)],
+                    mesh,
+                    ADOPTION_SECONDS + SLACK_SECONDS,
+                )
+            )
+            assert seconds < ADOPTION_SECONDS
+            (adopted,) = engines(mesh)
+            assert adopted["reason"].startswith(loading)
+            told, errors = starting.communicate(timeout=LOADING_SECONDS + 20)
+        finally:
+            starting.kill()
+            starting.wait(10)
+        # Who had ordered the engine is told of it under its new id.
+        assert (starting.returncode, told.strip()) == (0, adopted["engine_id"]), errors
+        assert asyncio.run(stream(mesh, 40, asyncio.Event())) == whole_answer(40)
+        assert servers(tmp_path) == before
+
+
+def test_the_engine_of_a_hung_coordinator_is_taken_over_and_not_served_by_it_when_it_goes_on(tmp_path: Path) -> None:
+    with mesh_with_fake(tmp_path, coordinators=2) as mesh:
+        start(mesh)
+        (engine,) = engines(mesh)
+        before = servers(tmp_path)
+        owner = engine["executor_id"]
+        name = replica_of(mesh, owner)
+        hung = mesh.process(name)
+
+        async def hang_and_go_on() -> None:
+            told = asyncio.Event()
+            begun = asyncio.create_task(stream(mesh, 150, told))
+            await told.wait()
+            hung.send_signal(signal.SIGSTOP)
+            waiting = asyncio.create_task(stream(mesh, 30, asyncio.Event()))
+            adopted = SILENT_SECONDS + HUNG_SECONDS + ADOPTION_SECONDS + SLACK_SECONDS
+            await until(ready_elsewhere(owner), mesh, adopted)
+            assert await begun == whole_answer(150)
+            assert await waiting == whole_answer(30)
+            async with watched(mesh) as seen:
+                went_on = time.monotonic()
+                hung.send_signal(signal.SIGCONT)
+                while time.monotonic() - went_on < WATCHED_SECONDS:
+                    assert await stream(mesh, 30, asyncio.Event()) == whole_answer(30)
+            adopter = {executor for ready in seen for executor in ready} - {owner}
+            assert len(adopter) == 1
+            # Its last heartbeat before it read that it has been replaced may still name the engine.
+            late = [number for number, ready in enumerate(seen) if set(ready) != adopter]
+            assert len(late) * WATCHED_SECONDS / len(seen) < LETS_GO_SECONDS, seen
+            assert all(set(ready) == adopter for ready in seen[len(seen) // 2 :])
+
+        try:
+            asyncio.run(hang_and_go_on())
+        finally:
+            hung.send_signal(signal.SIGCONT)
+        assert servers(tmp_path) == before
+        assert "another coordinator has taken the engine over; letting it go" in mesh.log(name)
+        # It works on, and has the other's engine when that one dies.
+        (taken,) = engines(mesh)
+        mesh.process(replica_of(mesh, taken["executor_id"])).kill()
+        asyncio.run(until(ready_elsewhere(taken["executor_id"]), mesh, ADOPTION_SECONDS + SLACK_SECONDS))
+        assert servers(tmp_path) == before
+        assert replica_of(mesh, engines(mesh)[0]["executor_id"]) == name
