@@ -11,7 +11,8 @@ of a long one, and the long one still moves on. Source: weighted fair queueing, 
 Deadlines come before shares where they matter: a request that would miss its deadline by waiting for one more batch,
 and still can meet it, goes first, least laxity first, and its batch grows only as far as the deadline allows. One that
 is late already goes by its share, since serving the late first makes everybody late. Once most of those that wait for
-a deadline are late there is more work than time, and batches are whole again: small ones would only add to it.
+a deadline are late, with more than a batch to do, there is more work than time, and batches are whole again: small
+ones would only add to it.
 """
 
 from __future__ import annotations
@@ -209,11 +210,11 @@ class LengthAwareQueue(Generic[R, K]):
 
     def _pressed(self, now: float) -> tuple[_Share[K] | None, bool]:
         """The request with the least laxity among those that one more batch before them would make late; and whether
-        most of the waiting requests with a deadline are late already."""
+        most of the waiting requests with a deadline are late already, with more than a batch to do."""
         whole_batch = self._pace.seconds(self._limits.token_budget)
         if not whole_batch:
             return None, False
-        waiting = late = 0
+        waiting = late = late_tokens = 0
         best: _Share[K] | None = None
         best_laxity = whole_batch
         for share in self._shares.values():
@@ -221,10 +222,12 @@ class LengthAwareQueue(Generic[R, K]):
                 continue
             laxity = share.deadline - now - self._pace.seconds(share.waiting_tokens)
             waiting += 1
-            late += laxity < 0
+            if laxity < 0:
+                late += 1
+                late_tokens += share.waiting_tokens
             if 0 <= laxity < best_laxity:
                 best, best_laxity = share, laxity
-        return best, 2 * late > waiting
+        return best, 2 * late > waiting and late_tokens > self._limits.token_budget
 
     def _next_share(self) -> _Share[K] | None:
         waiting = (share for share in self._shares.values() if self._waits(share))

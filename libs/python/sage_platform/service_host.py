@@ -27,6 +27,7 @@ from sage_platform.garbage import settle_garbage_collector
 from sage_platform.grpc_server import GrpcServer
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
+from sage_platform.open_files import allow_many_open_files
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
@@ -83,6 +84,7 @@ def run(name: str, settings_class: type[S], start: Callable[[ServiceHost[S]], Aw
         start: wires the service onto the host and returns what stops it. When it returns, the service is ready.
     """
     instance = instance_id(name)
+    allow_many_open_files()
     try:
         settings = load(settings_class, sys.argv[1:])
         nats_settings = load(NatsSettings)

@@ -66,6 +66,12 @@ class ChildRunner:
             raise ConfigurationError(answer["error"], code=answer["code"])
         return answer
 
+    def check(self) -> None:
+        """Raise UnavailableError once it was told to end: what would come next is not wanted any more."""
+        with self._changing:
+            if self._ended:
+                raise _stopped()
+
     def end(self) -> None:
         """Kill the child that runs and start no other."""
         with self._changing:

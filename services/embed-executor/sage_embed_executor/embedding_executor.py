@@ -42,8 +42,8 @@ class EmbeddingExecutor:
 
     Args:
         bulk_backend: the same model for bulk work; None where ``backend`` does that too.
-        streams: batches computed at the same time, each on its own thread. Bulk work has as many again, whose
-            computation has a lower priority.
+        streams: batches computed at the same time, each on its own thread. Bulk work has as many again, or
+            ``bulk_streams``, whose computation has a lower priority.
         cache: vectors computed before.
     """
 
@@ -57,6 +57,7 @@ class EmbeddingExecutor:
         metrics: EmbedMetrics,
         *,
         bulk_backend: EmbeddingBackend | None = None,
+        bulk_streams: int = 0,
     ) -> None:
         self._backend = backend
         self._bulk_backend = bulk_backend or backend
@@ -69,8 +70,11 @@ class EmbeddingExecutor:
         self._closing = False
         self._threads = [
             threading.Thread(target=run, name=f"embed-{name}-{number}", daemon=True)
-            for name, run in (("stream", self._stream), ("bulk", self._bulk_stream))
-            for number in range(streams)
+            for name, run, count in (
+                ("stream", self._stream, streams),
+                ("bulk", self._bulk_stream, (bulk_backend is not None and bulk_streams) or streams),
+            )
+            for number in range(count)
         ]
 
     def start(self) -> None:

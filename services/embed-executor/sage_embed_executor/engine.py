@@ -92,12 +92,13 @@ class SentenceTransformersEngine:
                 self._clock,
                 self._metrics,
                 bulk_backend=model.bulk_backend,
+                bulk_streams=model.bulk_streams,
             )
             executor.start()
             self._executor = executor
             await executor.embed(_warm_up_inputs(model, self._streams, "warm"))
             if model.bulk_backend is not None:
-                await executor.embed(_warm_up_inputs(model, self._streams, "bulk"), Urgency(bulk=True))
+                await executor.embed(_warm_up_inputs(model, model.bulk_streams, "bulk"), Urgency(bulk=True))
         except SageError as error:
             self._fail(error)
             raise

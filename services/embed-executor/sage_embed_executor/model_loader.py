@@ -23,6 +23,7 @@ class LoadedModel:
         limits: on its batches.
         selection: how the backend came to be taken; None where nobody chose.
         bulk_backend: runs it for bulk work; None where ``backend`` does that too, see ``Loaded``.
+        bulk_streams: calls of ``bulk_backend`` at the same time.
     """
 
     folder: ModelFolder
@@ -31,6 +32,7 @@ class LoadedModel:
     limits: BatchLimits = BatchLimits()
     selection: Selection | None = None
     bulk_backend: EmbeddingBackend | None = None
+    bulk_streams: int = 0
 
 
 class ModelLoader:
@@ -50,11 +52,20 @@ class ModelLoader:
     def load(self) -> LoadedModel:
         """Load the model. Blocks, at the first start for as long as measuring takes. Raises SageError."""
         with self._turn:
+            self._children.check()
             folder = read_model_folder(find_weights(self._model))
             tokenizer = TextTokenizer.load(folder.path)
             loaded = select_and_load(folder, self._wish, self._children)
         limits = BatchLimits(loaded.selection.token_budget, self._max_padding_share)
-        return LoadedModel(folder, tokenizer, loaded.backend, limits, loaded.selection, loaded.bulk_backend)
+        return LoadedModel(
+            folder,
+            tokenizer,
+            loaded.backend,
+            limits,
+            loaded.selection,
+            loaded.bulk_backend,
+            self._wish.streams * self._wish.threads,
+        )
 
     def give_up(self) -> None:
         """Let ``load`` fail soon instead of measuring to the end. Thread-safe."""

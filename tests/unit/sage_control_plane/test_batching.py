@@ -239,7 +239,7 @@ def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
 
 def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
     queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
-    for number in range(8):
+    for number in range(11):
         queue.open(f"late {number}", 9.0)
         queue.add(f"late {number}", f"l{number}", 10)
     queue.open("pressed", 10.035)
@@ -247,7 +247,19 @@ def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
     batch = queue.take(10.0)
     assert batch is not None
     assert batch.keys[0] == "p"
-    assert len(batch.keys) == 9
+    assert len(batch.keys) == 10
+
+
+def test_a_few_late_requests_do_not_make_a_pressed_batch_whole() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    for number in range(4):
+        queue.open(f"late {number}", 9.0)
+        queue.add(f"late {number}", f"l{number}", 10)
+    queue.open("pressed", 10.035)
+    queue.add("pressed", "p", 10)
+    batch = queue.take(10.0)
+    assert batch is not None
+    assert len(batch.keys) == 3
 
 
 def test_what_is_left_is_shared_out_among_those_who_take_at_the_same_time() -> None:
@@ -282,6 +294,16 @@ def test_a_text_joins_a_batch_only_if_that_makes_its_tokens_cheaper() -> None:
         batch = queue.take()
         assert batch is not None
         assert (99 in batch.keys) is joins
+
+
+def test_batches_that_are_all_alike_say_nothing_of_what_a_batch_costs() -> None:
+    pace = BatchPace()
+    for _ in range(200):
+        pace.learn(64, 0.164)
+    assert pace.overhead_tokens == FIRST_OVERHEAD
+    for tokens in (64, 128, 256, 512, 1_024) * 40:
+        pace.learn(tokens, (tokens + 100) / 1_000)
+    assert pace.overhead_tokens == pytest.approx(100, rel=0.05)
 
 
 def test_what_a_batch_costs_beside_its_tokens_is_believed_within_bounds() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,6 +12,15 @@ from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.weights import DEFAULT_MODEL, find_weights
+
+
+@pytest.fixture(autouse=True)
+def garbage_collector_as_before() -> Iterator[None]:
+    """An engine that starts settles it for the whole process."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

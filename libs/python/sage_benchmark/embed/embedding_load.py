@@ -76,28 +76,32 @@ async def send_all(
     answers: list[EmbeddingAnswer] = []
     parts = urlsplit(base)
     loop = asyncio.get_running_loop()
+    connections: list[_Connection] = []
 
-    async def connect() -> _Connection:
-        return (await loop.create_connection(_Connection, parts.hostname or "", parts.port or 80))[1]
+    async def connect() -> None:
+        _, connection = await loop.create_connection(_Connection, parts.hostname or "", parts.port or 80)
+        connections.append(connection)
 
     async def work(connection: _Connection) -> None:
-        try:
-            while waiting and not (stop is not None and stop.is_set()):
-                number, body = waiting.popleft()
-                status, seconds, found, data = await connection.ask(post(base + path, body, headers))
-                if status != 200:
-                    raise RuntimeError(f"{base}{path} answered {status}: {data[:300]!r}")
-                answers.append(EmbeddingAnswer(number, status, seconds, found, data if keep_bodies else b""))
-                if pause_seconds:
-                    await asyncio.sleep(pause_seconds)
-        finally:
-            connection.close()
+        while waiting and not (stop is not None and stop.is_set()):
+            number, body = waiting.popleft()
+            status, seconds, found, data = await connection.ask(post(base + path, body, headers))
+            if status != 200:
+                raise RuntimeError(f"{base}{path} answered {status}: {data[:300]!r}")
+            answers.append(EmbeddingAnswer(number, status, seconds, found, data if keep_bodies else b""))
+            if pause_seconds:
+                await asyncio.sleep(pause_seconds)
 
-    # Before the clock starts: an application keeps its connections.
-    connections = [await connect() for _ in range(min(concurrency, len(bodies)))]
-    began = time.perf_counter()
-    await asyncio.wait_for(asyncio.gather(*map(work, connections)), time_limit_seconds)
-    seconds = time.perf_counter() - began
+    try:
+        # Before the clock starts: an application keeps its connections.
+        for _ in range(min(concurrency, len(bodies))):
+            await connect()
+        began = time.perf_counter()
+        await asyncio.wait_for(asyncio.gather(*map(work, connections)), time_limit_seconds)
+        seconds = time.perf_counter() - began
+    finally:
+        for connection in connections:
+            connection.close()
     return EmbeddingLoad(seconds, sorted(answers, key=lambda answer: answer.number))
 
 

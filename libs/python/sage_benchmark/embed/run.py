@@ -33,6 +33,7 @@ from sage_benchmark.isolated_mesh import isolated_mesh
 from sage_benchmark.report.bar import Bar
 from sage_common.errors import UnavailableError
 from sage_common.ports import free_port
+from sage_platform.open_files import allow_many_open_files
 
 MODEL = "all-MiniLM-L6-v2"
 Progress = Callable[[str], None]
@@ -116,6 +117,7 @@ class EmbedResult:
 
 def run(plan: EmbedPlan, progress: Progress) -> EmbedResult:
     """Measure everything, one after the other, and take down what was started."""
+    allow_many_open_files()
     result = EmbedResult(plan)
     texts = mixed_texts(plan.texts, plan.seed)
     with tempfile.TemporaryDirectory(prefix="sage-bench-") as scratch:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import cast
 
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import BackendModule, EmbeddingBackend, Precision, Runtime
 from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.thread_priority import make_way
 
 AUTO = "auto"
 FP32, BF16, INT8 = Precision.FP32, Precision.BF16, Precision.INT8
@@ -90,6 +92,23 @@ def load_backend(name: str, folder: ModelFolder, runtime: Runtime) -> EmbeddingB
         if not problem:
             return module.load(folder, runtime)
     raise no_backend(folder, [f"{name}: {problem}"], [entry.extra])
+
+
+def load_for_bulk(name: str, folder: ModelFolder, runtime: Runtime) -> EmbeddingBackend | None:
+    """Load a model a second time, for bulk work; None where a backend computes on the calling thread. Blocks.
+
+    Its threads make way, since a new thread has the priority of the one that starts it. Each call has one thread, and
+    there may be as many calls as ``runtime`` has threads in all: further threads of a call would come from a pool that
+    interactive calls share.
+
+    Raises:
+        ConfigurationError: as ``load_backend``.
+    """
+    if not BACKENDS[name].own_threads:
+        return None
+    alone = replace(runtime, streams=runtime.streams * runtime.threads, threads=1)
+    with ThreadPoolExecutor(1, initializer=make_way) as making_way:
+        return making_way.submit(load_backend, name, folder, alone).result()
 
 
 def problem_with(name: str, precision: Precision) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from sage_common.errors import ConfigurationError, InternalError, SageError
 from sage_common.logging import get_logger
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime
-from sage_embed_executor.backends.registry import AUTO, BACKENDS, load_backend, no_backend, problem_with
+from sage_embed_executor.backends.registry import AUTO, BACKENDS, load_backend, load_for_bulk, no_backend, problem_with
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED
 from sage_embed_executor.exports.fingerprint import model_fingerprint
@@ -19,7 +18,6 @@ from sage_embed_executor.model_folder import ModelFolder
 from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose, outpaced
 from sage_embed_executor.selection.selection_cache import read_selection, selection_path, write_selection
 from sage_embed_executor.selection.throughput import BUDGETS
-from sage_embed_executor.thread_priority import make_way
 
 log = get_logger(__name__)
 
@@ -206,8 +204,10 @@ def _try(
 def _load(selection: Selection, folder: ModelFolder, wish: Wish, children: ChildRunner) -> Loaded:
     name, runtime = selection.candidate.backend, wish.runtime(selection.candidate.precision, children)
     backend = load_backend(name, folder, runtime)
-    bulk_backend = None
-    if BACKENDS[name].own_threads:
-        with ThreadPoolExecutor(1, initializer=make_way) as making_way:
-            bulk_backend = making_way.submit(load_backend, name, folder, runtime).result()
+    children.check()
+    try:
+        bulk_backend = load_for_bulk(name, folder, runtime)
+    except (ConfigurationError, MemoryError) as error:
+        log.warning("bulk work shares the interactive streams", backend=str(selection.candidate), error=str(error))
+        bulk_backend = None
     return Loaded(backend, bulk_backend, selection)

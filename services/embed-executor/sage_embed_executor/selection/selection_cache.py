@@ -18,7 +18,7 @@ from sage_embed_executor.selection.candidates import Selection
 log = get_logger(__name__)
 
 # Raised when what a trial measures changes.
-REVISION = 1
+REVISION = 2
 _SELECTION = TypeAdapter(Selection)
 
 

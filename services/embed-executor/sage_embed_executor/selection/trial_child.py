@@ -13,7 +13,7 @@ import psutil
 
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime, Vectors
-from sage_embed_executor.backends.registry import load_backend
+from sage_embed_executor.backends.registry import load_backend, load_for_bulk
 from sage_embed_executor.child_process import answer_parent
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED
 from sage_embed_executor.model_folder import read_model_folder
@@ -46,6 +46,11 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     if not speeds[budget]:
         return {"problem": f"given up: far below {best:.0f} tokens/s"}
     vectors = embed_all(backend, inputs)
+    if len(budgets) > 1:
+        # The one that was chosen: what bulk work needs belongs to its memory.
+        bulk_backend = load_for_bulk(request["backend"], folder, runtime)
+        if bulk_backend is not None:
+            embed_all(bulk_backend, inputs)
     reference = Path(request["reference"])
     if not reference.exists():
         np.save(reference, vectors)
