@@ -12,7 +12,7 @@ import pytest
 
 SECONDS = 90
 # torch in fp32 needs neither a trial nor an export.
-SETTINGS = {"SAGE_EMBED_EXECUTOR_PRECISION": "fp32", "SAGE_EMBED_EXECUTOR_STREAMS": "2", "HF_HUB_OFFLINE": "1"}
+SETTINGS = {"SAGE_EMBED_EXECUTOR_STREAMS": "2", "HF_HUB_OFFLINE": "1"}
 COMMAND = ("bench", "embed", "--quick", "--json", "--backend", "torch", "--precision", "fp32", "--output")
 
 
