@@ -111,6 +111,11 @@ def test_values_in_json_are_settings(variable: str, service: str, field: str) ->
     settings_class(service)(**{field: json.loads(variables()[variable])})
 
 
+def test_the_gateway_answers_for_its_name_in_the_network_and_the_hosts() -> None:
+    allowed = json.loads(variables()["GATEWAY_ALLOWED_HOSTS"])
+    assert allowed == ["gateway", *settings_class("gateway").model_fields["allowed_hosts"].default]
+
+
 def test_only_the_gateway_has_ports_on_the_host() -> None:
     services = read("compose.yaml")["services"]
     assert {name for name, container in services.items() if "ports" in container} == {"gateway"}

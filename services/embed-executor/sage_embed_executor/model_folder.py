@@ -82,8 +82,11 @@ def _read_modules(path: Path) -> tuple[tuple[str, ...], Path | None]:
 
 def _read_prompts(file: Path) -> tuple[dict[str, str], str]:
     stated = _read_optional(file)
+    given = stated.get("prompts") or {}
+    if not isinstance(given, dict) or not all(isinstance(prompt, str | None) for prompt in given.values()):
+        raise ConfigurationError(f"{file}: expected prompts to be an object of texts by name, found {str(given)[:200]}")
     # A prompt that is null is an empty one, to sentence-transformers too.
-    prompts = {name: prompt or "" for name, prompt in (stated.get("prompts") or {}).items()}
+    prompts = {name: prompt or "" for name, prompt in given.items()}
     default = stated.get("default_prompt_name")
     if default is None:
         return prompts, ""

@@ -30,7 +30,7 @@ class GatewaySettings(ServiceSettings):
         default_factory=dict, description="tenant of each API key; when any is set, a request needs one"
     )
     allowed_hosts: tuple[str, ...] = Field(
-        ("gateway", "*.internal"),
+        ("host.docker.internal", "host.containers.internal"),
         description="host names that a gateway without API keys answers for, beside localhost, addresses and this "
         "machine's name; *.example.com for all below one, * for any",
     )
@@ -42,7 +42,7 @@ class GatewaySettings(ServiceSettings):
     def own_hosts(self) -> tuple[str, ...]:
         """Names that this gateway is called by, whatever is set: the ones it binds and registers, and the machine's.
 
-        The machine's fully qualified name is not looked up: on a strange network a stranger would answer.
+        Of the machine's name the first label only: a domain behind it, ``.local`` too, is for others on the network to
+        answer.
         """
-        machine = socket.gethostname()
-        return (self.host, self.advertise_host, machine, f"{machine.partition('.')[0]}.local")
+        return (self.host, self.advertise_host, socket.gethostname().partition(".")[0])

@@ -60,6 +60,14 @@ def test_a_default_prompt_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_model_folder(tmp_path)
 
 
+@pytest.mark.parametrize("prompts", [["query: "], "query: ", 5, {"query": ["Q: "]}])
+def test_prompts_that_are_no_texts_by_name_are_refused(tmp_path: Path, prompts: object) -> None:
+    write(tmp_path, "config.json", {"vocab_size": 9})
+    write(tmp_path, "config_sentence_transformers.json", {"prompts": prompts})
+    with pytest.raises(ConfigurationError, match=r"config_sentence_transformers\.json: expected prompts"):
+        read_model_folder(tmp_path)
+
+
 def test_a_missing_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"config\.json is missing; name the folder of a sentence-transformers"

@@ -80,8 +80,18 @@ def test_a_pattern_that_is_no_name_is_refused(pattern: str) -> None:
 def test_a_gateway_knows_the_names_it_is_called_by() -> None:
     settings = GatewaySettings(host="gpu1.lab.example", advertise_host="sage.lab.example")
     hosts = AllowedHosts(settings.allowed_hosts, settings.own_hosts)
-    for name in ("gpu1.lab.example", "sage.lab.example", socket.gethostname(), "gateway", "host.docker.internal"):
+    machine = socket.gethostname().partition(".")[0]
+    for name in ("gpu1.lab.example", "sage.lab.example", machine, "host.docker.internal", "host.containers.internal"):
         assert hosts.allow(f"{name}:8888"), name
+
+
+def test_a_gateway_does_not_take_names_for_its_own_that_the_network_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu1.lab.example")
+    settings = GatewaySettings()
+    hosts = AllowedHosts(settings.allowed_hosts, settings.own_hosts)
+    assert hosts.allow("gpu1:8888")
+    for name in ("gpu1.lab.example", "gpu1.local", "gateway", "evil.internal", "a.host.docker.internal"):
+        assert not hosts.allow(f"{name}:8888"), name
 
 
 @pytest.mark.parametrize(

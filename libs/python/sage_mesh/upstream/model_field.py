@@ -18,9 +18,10 @@ def with_model(body: bytes, model: str) -> bytes:
     """
     if _names_only(body, model):
         return body
-    if orjson.loads(body).get("model") == model:
+    read = orjson.loads(body)
+    if read.get("model") == model:
         return body
-    return with_field(body, "model", model)
+    return with_field(body, "model", model, read)
 
 
 def _names_only(body: bytes, model: str) -> bool:

@@ -62,4 +62,4 @@ def with_usage(body: bytes, *, continuous: bool) -> tuple[bytes, UsageWish]:
     options = {**options_given, "include_usage": True}
     if continuous:
         options["continuous_usage_stats"] = True
-    return with_field(body, "stream_options", options), UsageWish(not last, continuous, several)
+    return with_field(body, "stream_options", options, value), UsageWish(not last, continuous, several)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_mesh.upstream.spliced_field import MOST_OCCURRENCES, with_field
+from sage_mesh.upstream import spliced_field
+from sage_mesh.upstream.spliced_field import MOST_TRIES, with_field
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(["", "f", '"f":1']),
@@ -41,7 +44,34 @@ def test_every_other_byte_stays(body: bytes, changed: bytes) -> None:
 
 
 def test_a_field_that_is_hard_to_find_is_set_all_the_same() -> None:
-    hidden = b'{"g":1, "\\u0066":2, "a": [' + b",".join([b'{"f":1}'] * (MOST_OCCURRENCES + 1)) + b"]}"
+    hidden = b'{"g":1, "\\u0066":2, "a": [' + b",".join([b'{"f":1}'] * (MOST_TRIES + 1)) + b"]}"
     assert orjson.loads(with_field(hidden, "f", [7])) == {**orjson.loads(hidden), "f": [7]}
     nested = b'{"f":{"a":[1]}}'
     assert orjson.loads(with_field(nested, "f", 7)) == {"f": 7}
+
+
+def test_the_field_is_found_among_many_that_lie_deeper() -> None:
+    deeper = b'[{"f":1},{"a":{"f":2}},' + b",".join([b'"\\"f\\":3",{"f":3}'] * 50) + b"]"
+    for body in (b'{"f": 0 ,"a":%s}', b'{"a":%s,"f": 0 }', b'{"a":%s,"f": 0 ,"b":[{"f":1}]}'):
+        assert with_field(body % deeper, "f", 7) == (body % deeper).replace(b'"f": 0 ', b'"f": 7 ')
+
+
+def test_a_body_is_read_a_few_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[bytes] = []
+
+    def count(body: bytes) -> object:
+        reads.append(body)
+        return orjson.loads(body)
+
+    monkeypatch.setattr(spliced_field, "orjson", SimpleNamespace(loads=count, dumps=orjson.dumps))
+    # Every place but the hidden one is a wrong guess.
+    hidden = b'{"\\u0066":0,"a":[' + b",".join([b'{"f":1}'] * 100) + b"]}"
+    read = orjson.loads(hidden)
+    assert orjson.loads(with_field(hidden, "f", 7, read)) == {**read, "f": 7}
+    assert len(reads) == MOST_TRIES
+    reads.clear()
+    with_field(hidden, "f", 7)
+    assert len(reads) == MOST_TRIES + 1
+    reads.clear()
+    assert with_field(b'{"a":1}', "f", 7, {"a": 1}) == b'{"f":7,"a":1}'
+    assert not reads
