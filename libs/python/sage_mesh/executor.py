@@ -104,7 +104,7 @@ class Executor:
         aborted = list(hosted.running.values())
         for running in aborted:
             running.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
-            self._end_task(running)
+            running.end()
         await asyncio.gather(*(r.task for r in aborted if r.task), return_exceptions=True)
         # Schedulers count it as gone from here on; people see it until it is.
         hosted.stopping = "it is being stopped"
@@ -181,7 +181,7 @@ class Executor:
         if older is not None:
             if attempt <= older.attempt:
                 return
-            self._end_task(older)
+            older.end()
         writer.on_head = lambda: self._begun(running)
         hosted.running[request_id] = running
         running.task = asyncio.get_running_loop().create_task(self._run(hosted, running))
@@ -190,6 +190,7 @@ class Executor:
         request = running.dispatch.request
         try:
             try:
+                running.step()
                 await hosted.engine.run(job_from_wire(running.dispatch), running.writer)
                 running.writer.finish()
                 self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
@@ -213,10 +214,6 @@ class Executor:
             running.writer.fail(error)
         self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
 
-    def _end_task(self, running: RunningAttempt) -> None:
-        if running.task is not None:
-            running.task.cancel()
-
     def _on_cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         for cancellation in cancellations:
             engine_id = cancellation.engine_id
@@ -226,7 +223,7 @@ class Executor:
                     continue
                 later = cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to)
                 if not later and not (cancellation.unbegun and running.writer.begun):
-                    self._end_task(running)
+                    running.end()
 
     # Reports and heartbeats
 

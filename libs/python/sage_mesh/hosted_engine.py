@@ -26,6 +26,8 @@ class RunningAttempt:
         started_at: seconds of the executor's clock.
         begun: the word of its first token, until the end of this turn of the loop.
         verdict: why the executor itself ended the task; None when the client or a newer attempt did.
+        stepped: whether the task has taken its first step.
+        ended_unstepped: whether it was ended before that.
     """
 
     dispatch: frame_pb2.Dispatch
@@ -35,6 +37,21 @@ class RunningAttempt:
     task: asyncio.Task[None] | None = None
     begun: asyncio.Handle | None = None
     verdict: SageError | None = None
+    stepped: bool = False
+    ended_unstepped: bool = False
+
+    def end(self) -> None:
+        """Have the task end. One without its first step takes it: cancelled, it would skip its report and its end."""
+        if not self.stepped:
+            self.ended_unstepped = True
+        elif self.task is not None:
+            self.task.cancel()
+
+    def step(self) -> None:
+        """Note the task's first step. Raises CancelledError if it was ended before."""
+        self.stepped = True
+        if self.ended_unstepped:
+            raise asyncio.CancelledError
 
 
 @dataclass
