@@ -65,6 +65,7 @@ class HostedEngine:
         draining: whether it finishes what it has and is to get nothing more.
         stopping: why it counts as stopped, while it stops and where it could not be stopped; empty before.
         running: by request id.
+        removal: its last removal, which all who want it gone share; gives how many requests it aborted.
     """
 
     engine: Engine
@@ -74,6 +75,7 @@ class HostedEngine:
     draining: bool = False
     stopping: str = ""
     running: dict[str, RunningAttempt] = field(default_factory=dict)
+    removal: asyncio.Task[int] | None = None
 
     @property
     def takes_work(self) -> bool:
@@ -82,6 +84,14 @@ class HostedEngine:
         Draining by an operator or by a stop still serves what the scheduler sent before it heard of it.
         """
         return not self.stopping and self.engine.phase in (EnginePhase.READY, EnginePhase.DRAINING)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is being taken out, or has been; not where that failed, so that it can be tried again."""
+        removal = self.removal
+        if removal is None:
+            return False
+        return not removal.done() or not (removal.cancelled() or removal.exception())
 
     def state(self, executor_id: str) -> EngineState:
         """The engine as heartbeats describe it."""
