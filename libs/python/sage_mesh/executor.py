@@ -32,6 +32,7 @@ log = get_logger(__name__)
 HEARTBEAT_SECONDS = 0.25
 # A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
 PHASE_SECONDS = 0.05
+BEING_STOPPED = "it is being stopped"
 
 
 class Executor:
@@ -88,26 +89,44 @@ class Executor:
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
         """Take an engine out; return how many of its requests had to be aborted.
 
-        One that cannot be stopped, or whose removal is cancelled, stays in view as stopped, and may be removed again:
-        what it has started may still run. Raises what its ``stop`` raises.
+        Removals at once are one: each waits for its own drain, then all for the same end, which a cancelled caller
+        does not keep from coming. One that cannot be stopped stays in view as stopped, and may be removed again: what
+        it has started may still run. Raises what its ``stop`` raises.
         """
         hosted = self._hosted[engine_id]
         if drain:
             hosted.draining = True
             self.beat()
             await self._empty([hosted], timeout_seconds)
+        return await self._removal(hosted)
+
+    def _removal(self, hosted: HostedEngine) -> asyncio.Future[int]:
+        if hosted.removal is None or not hosted.is_leaving:
+            name = f"remove-{hosted.engine.spec.engine_id}"
+            hosted.removal = asyncio.create_task(self._take_out(hosted), name=name)
+        return asyncio.shield(hosted.removal)
+
+    async def _take_out(self, hosted: HostedEngine) -> int:
+        engine_id = hosted.engine.spec.engine_id
         if hosted.subscription:
-            await hosted.subscription.unsubscribe()
+            try:
+                await hosted.subscription.unsubscribe()
+            except Exception:
+                # What still comes is turned away from here on.
+                hosted.stopping = BEING_STOPPED
+                log.warning(
+                    "engine's subscription not ended; it is stopped all the same", engine=engine_id, exc_info=True
+                )
             hosted.subscription = None
         if hosted.starting and not hosted.starting.done():
             await end_tasks(hosted.starting)
         aborted = list(hosted.running.values())
         for running in aborted:
             running.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
-            self._end_task(running)
+            running.end()
         await asyncio.gather(*(r.task for r in aborted if r.task), return_exceptions=True)
         # Schedulers count it as gone from here on; people see it until it is.
-        hosted.stopping = "it is being stopped"
+        hosted.stopping = BEING_STOPPED
         self.beat()
         try:
             await hosted.engine.stop()
@@ -115,7 +134,8 @@ class Executor:
             hosted.stopping = f"it could not be stopped and may still run; remove it again: {_said(error)}"
             self.beat()
             raise
-        del self._hosted[engine_id]
+        if self._hosted.get(engine_id) is hosted:
+            del self._hosted[engine_id]
         self.beat()
         return len(aborted)
 
@@ -129,9 +149,9 @@ class Executor:
         self.beat()
         await self._empty(list(self._hosted.values()), drain_timeout_seconds)
         # Together: each may take seconds to end its server, and one that fails must not keep the others from it.
-        engine_ids = list(self._hosted)
-        removals = (self.remove(engine_id, drain=False, timeout_seconds=0) for engine_id in engine_ids)
-        for engine_id, outcome in zip(engine_ids, await asyncio.gather(*removals, return_exceptions=True), strict=True):
+        removals = {engine_id: self._removal(hosted) for engine_id, hosted in self._hosted.items()}
+        outcomes = await asyncio.gather(*removals.values(), return_exceptions=True)
+        for engine_id, outcome in zip(removals, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 log.error("engine not stopped", engine=engine_id, exc_info=outcome)
         if self._beat:
@@ -181,7 +201,7 @@ class Executor:
         if older is not None:
             if attempt <= older.attempt:
                 return
-            self._end_task(older)
+            older.end()
         writer.on_head = lambda: self._begun(running)
         hosted.running[request_id] = running
         running.task = asyncio.get_running_loop().create_task(self._run(hosted, running))
@@ -190,6 +210,7 @@ class Executor:
         request = running.dispatch.request
         try:
             try:
+                running.step()
                 await hosted.engine.run(job_from_wire(running.dispatch), running.writer)
                 running.writer.finish()
                 self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
@@ -213,10 +234,6 @@ class Executor:
             running.writer.fail(error)
         self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
 
-    def _end_task(self, running: RunningAttempt) -> None:
-        if running.task is not None:
-            running.task.cancel()
-
     def _on_cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         for cancellation in cancellations:
             engine_id = cancellation.engine_id
@@ -226,7 +243,7 @@ class Executor:
                     continue
                 later = cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to)
                 if not later and not (cancellation.unbegun and running.writer.begun):
-                    self._end_task(running)
+                    running.end()
 
     # Reports and heartbeats
 

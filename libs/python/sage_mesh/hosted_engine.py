@@ -26,6 +26,8 @@ class RunningAttempt:
         started_at: seconds of the executor's clock.
         begun: the word of its first token, until the end of this turn of the loop.
         verdict: why the executor itself ended the task; None when the client or a newer attempt did.
+        stepped: whether the task has taken its first step.
+        ended_unstepped: whether it was ended before that.
     """
 
     dispatch: frame_pb2.Dispatch
@@ -35,6 +37,21 @@ class RunningAttempt:
     task: asyncio.Task[None] | None = None
     begun: asyncio.Handle | None = None
     verdict: SageError | None = None
+    stepped: bool = False
+    ended_unstepped: bool = False
+
+    def end(self) -> None:
+        """Have the task end. One without its first step takes it: cancelled, it would skip its report and its end."""
+        if not self.stepped:
+            self.ended_unstepped = True
+        elif self.task is not None:
+            self.task.cancel()
+
+    def step(self) -> None:
+        """Note the task's first step. Raises CancelledError if it was ended before."""
+        self.stepped = True
+        if self.ended_unstepped:
+            raise asyncio.CancelledError
 
 
 @dataclass
@@ -48,6 +65,7 @@ class HostedEngine:
         draining: whether it finishes what it has and is to get nothing more.
         stopping: why it counts as stopped, while it stops and where it could not be stopped; empty before.
         running: by request id.
+        removal: its last removal, which all who want it gone share; gives how many requests it aborted.
     """
 
     engine: Engine
@@ -57,6 +75,7 @@ class HostedEngine:
     draining: bool = False
     stopping: str = ""
     running: dict[str, RunningAttempt] = field(default_factory=dict)
+    removal: asyncio.Task[int] | None = None
 
     @property
     def takes_work(self) -> bool:
@@ -65,6 +84,14 @@ class HostedEngine:
         Draining by an operator or by a stop still serves what the scheduler sent before it heard of it.
         """
         return not self.stopping and self.engine.phase in (EnginePhase.READY, EnginePhase.DRAINING)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is being taken out, or has been; not where that failed, so that it can be tried again."""
+        removal = self.removal
+        if removal is None:
+            return False
+        return not removal.done() or not (removal.cancelled() or removal.exception())
 
     def state(self, executor_id: str) -> EngineState:
         """The engine as heartbeats describe it."""

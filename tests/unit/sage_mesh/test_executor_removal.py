@@ -9,9 +9,12 @@ import pytest
 from fixtures.engines import FakeEngine
 from fixtures.nats import NatsProcess
 from fixtures.scheduler_mesh import SchedulerMesh, scheduler_mesh
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError
 
 from sage_common.errors import UnavailableError
 from sage_control_plane.engines import EnginePhase
+from sage_mesh.engine_host import EngineJob, ReplyWriter
 
 
 class Stubborn(FakeEngine):
@@ -99,3 +102,61 @@ async def test_one_engine_that_cannot_be_stopped_keeps_no_other_from_it(mesh: Sc
     await asyncio.wait_for(stopping, 10)
     assert good.stopped
     assert await mesh.directory.wait_until(lambda d: not d.engines, 10)
+
+
+async def test_two_removals_at_once_stop_the_engine_once(mesh: SchedulerMesh) -> None:
+    engine = Stubborn()
+    executor = await mesh.host(engine)
+    ordered = asyncio.create_task(executor.remove("fake-0", drain=False, timeout_seconds=0))
+    assert await mesh.directory.wait_until(lambda _: told_stopped(mesh), 10)
+    again = asyncio.create_task(executor.remove("fake-0", drain=True, timeout_seconds=60))
+    stopping = asyncio.create_task(executor.stop(0))
+    await mesh.ring.flush()
+    assert not any(task.done() for task in (ordered, again, stopping))
+    engine.may_end.set()
+    assert await asyncio.wait_for(asyncio.gather(ordered, again, stopping), 10) == [0, 0, None]
+    assert (engine.stops, executor.engines) == (1, {})
+
+
+async def test_a_stop_does_not_wait_for_a_removal_that_drains(mesh: SchedulerMesh) -> None:
+    async def never(_job: EngineJob, _reply: ReplyWriter) -> None:
+        await asyncio.Event().wait()
+
+    engine = Stubborn()
+    engine.behaviour = never
+    engine.may_end.set()
+    await mesh.scheduler("s")
+    executor = await mesh.host(engine)
+    reply = mesh.submit("r", timeout_seconds=60)
+    await asyncio.wait_for(engine.job_arrived.wait(), 10)
+    ordered = asyncio.create_task(executor.remove("fake-0", drain=True, timeout_seconds=60))
+    assert await mesh.directory.wait_until(lambda d: d.engines["fake-0"].phase is EnginePhase.DRAINING, 10)
+    await asyncio.wait_for(executor.stop(0), 10)
+    assert await asyncio.wait_for(ordered, 10) == 1
+    assert engine.stops == 1
+    reply.cancel()
+
+
+async def test_a_removal_takes_out_only_the_engine_it_was_for(mesh: SchedulerMesh) -> None:
+    old, new = Stubborn(), FakeEngine()
+    executor = await mesh.host(old)
+    removing = asyncio.create_task(executor.remove("fake-0", drain=False, timeout_seconds=0))
+    assert await mesh.directory.wait_until(lambda _: told_stopped(mesh), 10)
+    await executor.host(new)
+    old.may_end.set()
+    await asyncio.wait_for(removing, 10)
+    assert executor.engines == {"fake-0": new}
+
+
+async def test_an_engine_is_stopped_though_its_subscription_cannot_be_ended(
+    mesh: SchedulerMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_subscription: Subscription) -> None:
+        raise ConnectionClosedError
+
+    engine = FakeEngine()
+    executor = await mesh.host(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(Subscription, "unsubscribe", fail)
+        assert await executor.remove("fake-0", drain=False, timeout_seconds=0) == 0
+    assert (engine.stopped, executor.engines) == (True, {})
