@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,16 @@ log = get_logger(__name__)
 MANIFEST = "manifest.json"
 EXPORT_SECONDS = 900.0
 EXPORT_FAILED = "export_failed"
+EXPORT_REMOVED = "export_removed"
+# Of an export that others remove as soon as it is made, or before it is read.
+ATTEMPTS = 3
 _CHILD = "sage_embed_executor.exports.export_child"
+
+
+class _Found(enum.Enum):
+    WHOLE = enum.auto()
+    DAMAGED = enum.auto()
+    GONE = enum.auto()
 
 
 def cache_folder() -> Path:
@@ -39,7 +49,8 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
     exports are not installed, an export made with any version of them is taken.
 
     Raises:
-        ConfigurationError: it cannot be made; code ``export_failed`` where the disk is the cause.
+        ConfigurationError: it cannot be made; code ``export_failed`` where the disk is the cause, ``export_removed``
+            where others kept removing it.
     """
     target = export_path(folder, form, precision)
     if _usable(target):
@@ -58,8 +69,14 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
         return found
     log.info("exporting the model", form=form.name, precision=precision.value, to=str(target))
     request = {"folder": str(folder.path), "form": form.name, "precision": precision.value}
-    children.run(_CHILD, request, EXPORT_SECONDS)
-    if not _usable(target):
+    for _ in range(ATTEMPTS):
+        children.run(_CHILD, request, EXPORT_SECONDS)
+        found_now = _take(target)
+        if found_now is not _Found.GONE:
+            break
+    if found_now is _Found.GONE:
+        raise removed_again(target)
+    if found_now is _Found.DAMAGED:
         raise ConfigurationError(
             f"the export in {target} is damaged just after it was made; check the disk", code=EXPORT_FAILED
         )
@@ -71,15 +88,30 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
 
 
 def _usable(path: Path) -> bool:
-    """Whether an export is there, whole and not about to be removed; marks it as in use if so."""
+    return _take(path) is _Found.WHOLE
+
+
+def _take(path: Path) -> _Found:
+    """Say whether an export is there, whole and not about to be removed; mark it as in use if so."""
     try:
         mark = hold(path)
     except BlockingIOError:
-        return False
-    whole = is_whole(path)
-    if mark is not None and not whole:
+        return _Found.GONE
+    if is_whole(path):
+        return _Found.WHOLE
+    if mark is not None:
         os.close(mark)
-    return whole
+    return _Found.DAMAGED if path.exists() else _Found.GONE
+
+
+def removed_again(path: Path) -> ConfigurationError:
+    """The error of an export that was made and was gone again each time it was needed."""
+    return ConfigurationError(
+        f"the export in {path} was removed {ATTEMPTS} times before it could be used; another process or a clean-up job "
+        "removes what is in this cache. Start again when that is over, or give this process a cache of its own with "
+        "XDG_CACHE_HOME",
+        code=EXPORT_REMOVED,
+    )
 
 
 def export_path(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:

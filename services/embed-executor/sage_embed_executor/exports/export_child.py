@@ -15,7 +15,14 @@ from sage_common import paths
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.child_process import answer_parent
-from sage_embed_executor.exports.export_cache import EXPORT_FAILED, export_path, is_whole, write_manifest
+from sage_embed_executor.exports.export_cache import (
+    ATTEMPTS,
+    EXPORT_FAILED,
+    export_path,
+    is_whole,
+    removed_again,
+    write_manifest,
+)
 from sage_embed_executor.exports.export_form import FORMS, ExportForm, ExportModule
 from sage_embed_executor.exports.export_use import hold
 from sage_embed_executor.exports.superseded import PARTIAL, write_origin
@@ -29,21 +36,45 @@ def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
     killed on the way leaves at most a folder that the next one removes.
 
     Raises:
-        ConfigurationError: it cannot be written; code ``export_failed``.
+        ConfigurationError: it cannot be written, code ``export_failed``; or what it is made of was removed each time,
+            code ``export_removed``.
     """
     target = export_path(folder, form, precision)
-    source = None if precision is Precision.FP32 else export(folder, form, Precision.FP32)
+    if precision is Precision.FP32:
+        _make_once(folder, form, None, target)
+        return target
+    for _ in range(ATTEMPTS):
+        # Waits until a removal that has begun is over: whoever removes holds the source's lock.
+        source = export(folder, form, Precision.FP32)
+        if _make_once(folder, form, source, target):
+            return target
+    raise removed_again(source)
+
+
+def _make_once(folder: ModelFolder, form: ExportForm, source: Path | None, target: Path) -> bool:
+    """Make an export unless it is there; return False where its source is not there any more."""
     try:
         paths.private_dir(target.parent)
         # Released by the system when its holder dies.
         with FileLock(f"{target}.lock"):
-            if source is not None:
-                hold(source)
-            if not is_whole(target):
-                _make(folder, form, source, target)
+            if is_whole(target):
+                return True
+            if source is not None and not _keep(source):
+                return False
+            _make(folder, form, source, target)
     except OSError as error:
         raise _failed(target, error) from None
-    return target
+    return True
+
+
+def _keep(source: Path) -> bool:
+    """Keep others from removing an export while this process lives; False where they have done so, or are at it."""
+    try:
+        mark = hold(source)
+    except BlockingIOError:
+        return False
+    # Without a mark it is gone, or is where there are no locks, and nothing is removed then.
+    return mark is not None or source.is_dir()
 
 
 def _make(folder: ModelFolder, form: ExportForm, source: Path | None, target: Path) -> None:

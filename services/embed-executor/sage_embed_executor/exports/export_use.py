@@ -12,8 +12,8 @@ from pathlib import Path
 def hold(folder: Path) -> int | None:
     """Mark an export as in use by this process until it ends, however it ends; return the descriptor of the mark.
 
-    Closing the descriptor takes the mark back. None where there is no such folder, or its file system has no locks; on
-    such a file system nothing is removed by ``removing`` either.
+    Closing the descriptor takes the mark back. None where there is no such folder any more, or its file system has no
+    locks; on such a file system nothing is removed by ``removing`` either.
 
     Raises:
         BlockingIOError: it is being removed.
@@ -29,10 +29,21 @@ def hold(folder: Path) -> int | None:
         if isinstance(error, BlockingIOError):
             raise
         return None
+    if not _is_at(folder, descriptor):
+        os.close(descriptor)
+        return None
     # Of those that are superseded, the one used last is kept. A cache that cannot be written has none removed.
     with contextlib.suppress(OSError):
         os.utime(descriptor)
     return descriptor
+
+
+def _is_at(folder: Path, descriptor: int) -> bool:
+    """Whether the folder is still the one that was opened: a removal may have ended before it was marked."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ class Trial:
         cosine: the least of any calibration text to its vector in fp32.
         memory_mb: resident memory that loading and running it took, frameworks included.
         disk: whether the problem is that an export could not be written.
+        passing: whether the problem may be gone at the next start.
     """
 
     candidate: Candidate
@@ -51,6 +52,7 @@ class Trial:
     cosine: float = 0.0
     memory_mb: int = 0
     disk: bool = False
+    passing: bool = False
 
     @property
     def passes(self) -> bool:

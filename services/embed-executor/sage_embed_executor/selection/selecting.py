@@ -126,8 +126,8 @@ def select(folder: ModelFolder, wish: Wish, children: ChildRunner) -> Selection:
         measured=True,
         trials=tuple(trials),
     )
-    # What a full disk kept from being tried deserves another chance.
-    if not any(trial.disk for trial in trials):
+    # What a full disk, or another process, kept from being tried deserves another chance.
+    if not any(trial.passing for trial in trials):
         write_selection(path, selection)
     return selection
 

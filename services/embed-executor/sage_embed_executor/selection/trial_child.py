@@ -15,7 +15,7 @@ from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime, Vectors
 from sage_embed_executor.backends.registry import load_backend, load_for_bulk
 from sage_embed_executor.child_process import answer_parent
-from sage_embed_executor.exports.export_cache import EXPORT_FAILED
+from sage_embed_executor.exports.export_cache import EXPORT_FAILED, EXPORT_REMOVED
 from sage_embed_executor.model_folder import read_model_folder
 from sage_embed_executor.selection.calibration_texts import calibration_texts
 from sage_embed_executor.selection.throughput import best_token_budget, give_up_reason, tokens_per_second
@@ -35,7 +35,8 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     try:
         backend = load_backend(request["backend"], folder, runtime)
     except ConfigurationError as error:
-        return {"problem": error.message, "disk": error.code == EXPORT_FAILED}
+        passing = error.code in (EXPORT_FAILED, EXPORT_REMOVED)
+        return {"problem": error.message, "disk": error.code == EXPORT_FAILED, "passing": passing}
     if problem := give_up_reason(backend, inputs):
         return {"problem": problem}
     budgets, best = request["budgets"], request["best_so_far"]

@@ -14,16 +14,18 @@ import pytest
 
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends import registry
-from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
 from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
 from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.selection import selecting
+from sage_embed_executor.selection import selecting, trial_child
 from sage_embed_executor.selection.candidates import Candidate
 from sage_embed_executor.selection.selecting import Wish, select, select_and_load
 from sage_embed_executor.selection.selection_cache import read_selection
 from sage_embed_executor.thread_priority import BULK_NICENESS
 
 pytestmark = pytest.mark.timeout(300)
+FP32_AND_INT8 = (Precision.FP32, Precision.INT8)
 
 
 class NoChildren(ChildRunner):
@@ -137,6 +139,32 @@ def test_a_cache_that_cannot_be_written_leaves_torch_serving(
     loaded = select_and_load(folder, Wish("openvino", "fp32"), ChildRunner())
     assert loaded.selection.candidate == Candidate("torch", Precision.FP32)
     assert "torch" in loaded.backend.description
+
+
+def test_an_export_that_others_removed_does_not_make_int8_into_fp32_and_is_tried_again(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removed(*_: object) -> EmbeddingBackend:
+        raise ConfigurationError("the export was removed", code=EXPORT_REMOVED)
+
+    class Trials(GivenSpeeds):
+        def run(self, module: str, request: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:
+            if request["precision"] != "int8":
+                return super().run(module, request, timeout_seconds)
+            self.tried.append("int8")
+            return trial_child.work({**request, "budgets": [512]})
+
+    only(monkeypatch, "torch", "openvino", "nncf")
+    monkeypatch.setattr(trial_child, "load_backend", removed)
+    with pytest.raises(ConfigurationError, match="the export was removed") as caught:
+        select_and_load(folder, Wish("openvino", "int8"), Trials({"torch fp32": 10}))
+    assert caught.value.code == "no_backend"
+
+    monkeypatch.setattr(selecting, "candidates", lambda *_: ([Candidate("openvino", p) for p in FP32_AND_INT8], []))
+    for _ in range(2):
+        children = Trials({"torch fp32": 10, "openvino fp32": 20})
+        assert str(select(folder, Wish(), children).candidate) == "openvino fp32"
+        assert "int8" in children.tried
 
 
 def test_a_precision_that_nothing_here_has_is_refused_and_not_replaced(
