@@ -29,6 +29,7 @@ from sage_control_plane.requests import Endpoint
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob
@@ -69,7 +70,8 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vllm
     settings = LlmCoordinatorSettings(vllm_python=str(PYTHON))
     servers = Servers(settings, MemoryRecords(), "test", "this-host")
     parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)
-    engine = engine_kind(engine_settings).build(engine_settings, EngineSpec("tiny-llama-0", "vllm", ()), parts, None)
+    spec = EngineSpec("tiny-llama-0", "vllm", ())
+    engine = engine_kind(engine_settings).build(engine_settings, spec, parts, WantedAdapters(), None)
     assert isinstance(engine, VllmEngine)
     starting = asyncio.create_task(engine.start())
     await asyncio.wait({starting}, timeout=START_SECONDS)
