@@ -224,17 +224,22 @@ def test_a_request_that_is_late_already_waits_its_turn() -> None:
     assert batch.keys == ("first",)
 
 
-def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
-    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
-    queue.open("bulk")
-    for number in range(8):
-        queue.add("bulk", f"b{number}", 10)
+def pressed_batch(queue: LengthAwareQueue[str, str]) -> Batch[str]:
+    """The batch that a request with 35 ms left begins."""
     queue.open("pressed", 10.035)
     queue.add("pressed", "p", 10)
     batch = queue.take(10.0)
     assert batch is not None
     assert batch.keys[0] == "p"
-    assert len(batch.keys) == 3
+    return batch
+
+
+def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    queue.open("bulk")
+    for number in range(8):
+        queue.add("bulk", f"b{number}", 10)
+    assert len(pressed_batch(queue).keys) == 3
 
 
 def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
@@ -242,12 +247,7 @@ def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
     for number in range(11):
         queue.open(f"late {number}", 9.0)
         queue.add(f"late {number}", f"l{number}", 10)
-    queue.open("pressed", 10.035)
-    queue.add("pressed", "p", 10)
-    batch = queue.take(10.0)
-    assert batch is not None
-    assert batch.keys[0] == "p"
-    assert len(batch.keys) == 10
+    assert len(pressed_batch(queue).keys) == 10
 
 
 def test_a_few_late_requests_do_not_make_a_pressed_batch_whole() -> None:
@@ -255,11 +255,7 @@ def test_a_few_late_requests_do_not_make_a_pressed_batch_whole() -> None:
     for number in range(4):
         queue.open(f"late {number}", 9.0)
         queue.add(f"late {number}", f"l{number}", 10)
-    queue.open("pressed", 10.035)
-    queue.add("pressed", "p", 10)
-    batch = queue.take(10.0)
-    assert batch is not None
-    assert len(batch.keys) == 3
+    assert len(pressed_batch(queue).keys) == 3
 
 
 def test_what_is_left_is_shared_out_among_those_who_take_at_the_same_time() -> None:
