@@ -6,21 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fixtures.eventually import eventually
+from fixtures.given_clock import GivenClock
 from fixtures.scheduler_mesh import SchedulerMesh
 from nats.js.kv import KeyValue
 
 from sage_platform.kv import open_bucket
 from sage_scheduler.bucket_mirror import FORGET_SECONDS, BucketMirror
-
-
-class GivenClock:
-    """A clock that stands where the test puts it."""
-
-    def __init__(self) -> None:
-        self.at = 50.0
-
-    def now(self) -> float:
-        return self.at
 
 
 @asynccontextmanager

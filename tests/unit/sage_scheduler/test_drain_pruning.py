@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fixtures.eventually import eventually
+from fixtures.given_clock import GivenClock
 from fixtures.scheduler_mesh import SchedulerMesh
 from nats.js.kv import KeyValue
 
@@ -16,16 +17,6 @@ from sage_scheduler.control_board import MARKER_SECONDS, ControlBoard
 from sage_scheduler.drain_pruning import DrainPruning
 
 HOUR = 3600.0
-
-
-class GivenClock:
-    """A clock that stands where the test puts it."""
-
-    def __init__(self) -> None:
-        self.at = 50.0
-
-    def now(self) -> float:
-        return self.at
 
 
 @asynccontextmanager
