@@ -23,7 +23,7 @@ from sage_common.errors import (
     SageError,
     UnprocessableError,
 )
-from sage_control_plane.requests import Hints, Priority, RequestKind, ServiceClass
+from sage_control_plane.request.request import Hints, Priority, RequestKind, ServiceClass
 from sage_mesh.reply import TokenUsage
 
 

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
-from sage_control_plane.lanes import Lane
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.priority import LEVELS
 from sage_control_plane.policies.registry import PolicySettings, make_policy, policy_names
-from sage_control_plane.requests import PendingRequest, Priority, RequestKind, Route, ServiceClass
+from sage_control_plane.request.request import PendingRequest, Priority, RequestKind, Route, ServiceClass
 from sage_control_plane.settings import ControlSettings
 
 SETTINGS = PolicySettings(ageing_seconds=5.0)

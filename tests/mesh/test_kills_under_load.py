@@ -31,9 +31,9 @@ from sage_benchmark.simulated.answer_text import marker
 from sage_benchmark.simulated.engine_record import RecordEntry
 from sage_benchmark.workload.request_body import ModelNames
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import DEFAULT_POOL
-from sage_control_plane.reconciliation import EPOCH_SHIFT
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.engine_state import DEFAULT_POOL
+from sage_control_plane.request.request import Endpoint
+from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
 # The load lasts so long; on a slow machine until the last of what was killed is back, or the latter at most.
 SECONDS, MOST_SECONDS = 60.0, 180.0

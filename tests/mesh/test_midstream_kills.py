@@ -22,7 +22,7 @@ from fixtures.steady_answer import events, read_asked
 from fixtures.steady_upstream import UpstreamProcess, steady_upstream
 
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.sse import SseParser
 
 STREAMS = 20
@@ -30,7 +30,7 @@ TOKENS = 120
 
 
 @dataclass
-class Twins:
+class HedgedPair:
     """A mesh with two coordinators, each with an engine of its own that serves the same model."""
 
     mesh: IsolatedMesh
@@ -39,7 +39,7 @@ class Twins:
 
 
 @contextmanager
-def twins(directory: Path) -> Iterator[Twins]:
+def twins(directory: Path) -> Iterator[HedgedPair]:
     replicas = {"embed-executor": 0, "dataflow-worker": 0, "llm-coordinator": 0}
     with ExitStack() as stack:
         upstreams = [stack.enter_context(steady_upstream()) for _ in range(2)]
@@ -61,7 +61,7 @@ def twins(directory: Path) -> Iterator[Twins]:
             stack.callback(process.kill)
             coordinators.append(process)
         asyncio.run(asyncio.wait_for(both_ready(mesh), 30))
-        yield Twins(mesh, upstreams, coordinators)
+        yield HedgedPair(mesh, upstreams, coordinators)
 
 
 async def both_ready(mesh: IsolatedMesh) -> None:
@@ -101,7 +101,7 @@ def uninterrupted(endpoint: Endpoint, body: bytes) -> Seen:
 
 
 async def stream_through_a_kill(
-    running: Twins, victims: list[subprocess.Popen[Any]]
+    running: HedgedPair, victims: list[subprocess.Popen[Any]]
 ) -> tuple[list[Seen], Counter[str]]:
     requests = [request_of(number) for number in range(STREAMS)]
     seen = [Seen() for _ in requests]

@@ -24,8 +24,8 @@ from tiny_llama import CONTEXT_TOKENS, build_tiny_llama
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.engines import EnginePhase, EngineSpec
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine

@@ -17,9 +17,9 @@ _EXPORTS = {
     "ChatResult": "sage_client.results",
     "EmbeddingResult": "sage_client.results",
     "TextPiece": "sage_client.results",
-    "Hints": "sage_control_plane.requests",
-    "Priority": "sage_control_plane.requests",
-    "ServiceClass": "sage_control_plane.requests",
+    "Hints": "sage_control_plane.request.request",
+    "Priority": "sage_control_plane.request.request",
+    "ServiceClass": "sage_control_plane.request.request",
     "Pipeline": "sage_kernel.builder",
     "SagePorts": "sage_common.ports",
     **dict.fromkeys(

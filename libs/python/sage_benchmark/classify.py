@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from sage_control_plane.body import read_body
-from sage_control_plane.features import DEFAULT_BLOCK_BYTES, FeatureExtractor, request_features
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.body import read_body
+from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, FeatureExtractor, request_features
+from sage_control_plane.request.request import Endpoint
 from sage_middleware.features import NATIVE, PYTHON, load_feature_extractor
 
 BODY_BYTES = 4096

@@ -1,6 +1,6 @@
 """How many requests a second one manager can decide on: ``python -m sage_benchmark.decision_rate``.
 
-Each step is one request's whole life in the books: submitted behind a deep queue, dispatched when another finishes,
+Each step is one request's whole life in the entries: submitted behind a deep queue, dispatched when another finishes,
 first token, finished. CPU time is counted, so that other work on the machine matters less.
 """
 
@@ -10,11 +10,10 @@ import time
 from dataclasses import dataclass
 from random import Random
 
-from sage_control_plane.decisions import Dispatch
-from sage_control_plane.engines import EngineSpec, EngineState, ModelCard
 from sage_control_plane.manager import ControlPlaneManager
 from sage_control_plane.policies.registry import policy_names
-from sage_control_plane.requests import (
+from sage_control_plane.request.engine_state import EngineSpec, EngineState, ModelCard
+from sage_control_plane.request.request import (
     Classification,
     PendingRequest,
     Priority,
@@ -23,6 +22,7 @@ from sage_control_plane.requests import (
     ServiceLevel,
 )
 from sage_control_plane.settings import ControlSettings
+from sage_control_plane.tracking.decisions import Dispatch
 from sage_platform.garbage import settle_garbage_collector
 
 CONCURRENCY = 8
@@ -33,7 +33,7 @@ SLO = ServiceLevel(ttft_ms=600_000)
 
 @dataclass(frozen=True, slots=True)
 class DecisionRate:
-    """The measurement; ``per_second`` is requests through the books for each second of CPU."""
+    """The measurement; ``per_second`` is requests through the entries for each second of CPU."""
 
     policy: str
     engines: int

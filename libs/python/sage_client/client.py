@@ -26,7 +26,7 @@ from sage_client.transport import Call, Transport
 from sage_common.config import load
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_common.service_settings import NatsSettings
-from sage_control_plane.requests import Endpoint, Hints
+from sage_control_plane.request.request import Endpoint, Hints
 
 Messages = Sequence[Mapping[str, Any]]
 HTTP_SCHEMES = ("http", "https")

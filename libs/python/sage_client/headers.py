@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.requests import Hints, Priority, ServiceClass
+from sage_control_plane.request.request import Hints, Priority, ServiceClass
 from sage_mesh.reply import EngineTime, TokenUsage
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ _CLASS_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class ResponseMetadata:
     """What happened to a request on its way.
 
     Attributes:
@@ -116,7 +116,7 @@ def milliseconds(headers: Mapping[str, str], name: str) -> int:
     )
 
 
-def trail_from_headers(headers: Mapping[str, str]) -> Trail:
+def trail_from_headers(headers: Mapping[str, str]) -> ResponseMetadata:
     """Read the trail of a reply; a server that is not SAGE gives an empty one."""
     try:
         queue_ms = float(headers.get(QUEUE_MS, "0"))
@@ -124,9 +124,9 @@ def trail_from_headers(headers: Mapping[str, str]) -> Trail:
             int(headers.get(name, "0")) for name in (ATTEMPTS, TRUNCATED, ENGINE_QUEUE_US, TOKENIZE_US, INFERENCE_US)
         )
     except ValueError:
-        return Trail(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""))
+        return ResponseMetadata(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""))
     time = EngineTime(queue_us, tokenize_us, inference_us)
-    return Trail(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""), queue_ms, attempts, truncated, time)
+    return ResponseMetadata(headers.get(REQUEST_ID, ""), headers.get(ENGINE, ""), queue_ms, attempts, truncated, time)
 
 
 def usage_headers(usage: TokenUsage) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sage_control_plane.catalog import CatalogEntry
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.catalog import CatalogEntry
+from sage_control_plane.request.request import RequestKind
 
 
 @dataclass(frozen=True, slots=True)

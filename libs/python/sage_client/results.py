@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sage_client.embedding_body import Vectors
-from sage_client.headers import Trail
+from sage_client.headers import ResponseMetadata
 from sage_common.errors import EngineFailedError
 from sage_mesh.reply import EngineTime, TokenUsage
 from sage_mesh.sse import read_usage
@@ -55,7 +55,7 @@ class TextPiece:
     text: str
     finish_reason: str = ""
     usage: TokenUsage | None = None
-    trail: Trail = Trail()
+    trail: ResponseMetadata = ResponseMetadata()
 
     def __str__(self) -> str:
         return self.text
@@ -103,10 +103,10 @@ class RerankResult:
     results: tuple[RankedDocument, ...]
     usage: TokenUsage
     model: str
-    trail: Trail
+    trail: ResponseMetadata
 
 
-def read_rerank_result(body: bytes, trail: Trail) -> RerankResult:
+def read_rerank_result(body: bytes, trail: ResponseMetadata) -> RerankResult:
     """Read the body of ``/v1/rerank``. Raises EngineFailedError when it is of another form."""
     try:
         value = orjson.loads(body)
@@ -119,7 +119,7 @@ def read_rerank_result(body: bytes, trail: Trail) -> RerankResult:
     return RerankResult(results, read_usage(value.get("usage")) or TokenUsage(), str(value.get("model") or ""), trail)
 
 
-def read_chat_result(body: bytes, trail: Trail) -> ChatResult:
+def read_chat_result(body: bytes, trail: ResponseMetadata) -> ChatResult:
     """Read a ``chat.completion`` or ``text_completion`` object. Raises EngineFailedError when it is neither."""
     try:
         value = orjson.loads(body)

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from sage_client.edge_factory import OpenEdge, open_edge
 from sage_client.embedding_body import read_embedding_body, read_vectors
-from sage_client.headers import Trail
+from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo, model_of_entry
 from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
 from sage_common.service_settings import NatsSettings, instance_id
@@ -110,5 +110,7 @@ async def open_ring_transport(settings: NatsSettings) -> OwnRingTransport:
     return OwnRingTransport(ring, edge)
 
 
-def _trail(call: Call, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> Trail:
-    return Trail(call.request_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time)
+def _trail(call: Call, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> ResponseMetadata:
+    return ResponseMetadata(
+        call.request_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time
+    )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sage_client.embedding_body import Vectors
-from sage_client.headers import Trail
+from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo
-from sage_control_plane.requests import Endpoint, Hints
+from sage_control_plane.request.request import Endpoint, Hints
 from sage_mesh.reply import TokenUsage
 
 
@@ -37,7 +37,7 @@ class Answer:
     """A whole JSON answer."""
 
     body: bytes
-    trail: Trail
+    trail: ResponseMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class VectorAnswer:
     vectors: Vectors
     model: str
     usage: TokenUsage
-    trail: Trail
+    trail: ResponseMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class StreamAnswer:
     """An answer that streams: ``text/event-stream`` bytes, cut anywhere."""
 
     pieces: AsyncIterator[bytes]
-    trail: Trail
+    trail: ResponseMetadata
 
 
 class Transport(Protocol):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sage_control_plane.admission import AdmissionSettings
-from sage_control_plane.backoff import Backoff
-from sage_control_plane.breaker import BreakerSettings
 from sage_control_plane.placement.settings import ScorerWeights
+from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.policies.registry import PolicySettings
+from sage_control_plane.pool.breaker import BreakerSettings
 from sage_control_plane.prediction.settings import PredictionSettings
+from sage_control_plane.tracking.backoff import Backoff
 
 
 @dataclass(frozen=True, slots=True)

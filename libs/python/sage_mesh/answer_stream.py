@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sage_mesh.reply import TokenUsage
-from sage_mesh.splice import Splice
+from sage_mesh.sse_framer import SseFramer
+from sage_mesh.stream_continuation import StreamContinuation
 from sage_mesh.stream_record import StreamRecord
-from sage_mesh.whole_events import WholeEvents
 
 
 class AnswerStream:
@@ -15,8 +15,8 @@ class AnswerStream:
 
     def __init__(self, record: StreamRecord) -> None:
         self.record = record
-        self._whole = WholeEvents()
-        self._splice: Splice | None = None
+        self._whole = SseFramer()
+        self._splice: StreamContinuation | None = None
 
     def take(self, data: bytes) -> bytes:
         """Take bytes as they come; return what the consumer is to be given."""
@@ -36,16 +36,16 @@ class AnswerStream:
         """The usage of the whole answer, from what the last engine says."""
         return usage if self._splice is None else self._splice.usage(usage)
 
-    def join(self, events: bytes, splice: Splice) -> None:
+    def join(self, events: bytes, splice: StreamContinuation) -> None:
         """What was taken so far stays, and ``events`` too; next comes another engine's continuation of it."""
         self.record.add(events)
         self.record.keep()
-        self._whole = WholeEvents()
+        self._whole = SseFramer()
         self._splice = splice
 
     def restart(self) -> None:
         """What came since the last ``join`` was not delivered and comes again."""
         self.record.rewind()
-        self._whole = WholeEvents()
+        self._whole = SseFramer()
         if self._splice is not None:
             self._splice = self._splice.anew()

@@ -7,9 +7,9 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from sage_common.config import SectionSettings, nearest
-from sage_control_plane.classification import ClassificationRules
-from sage_control_plane.features import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES
-from sage_control_plane.requests import Priority
+from sage_control_plane.request.classification import ClassificationRules
+from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES
+from sage_control_plane.request.request import Priority
 
 
 class ClassificationSettings(SectionSettings):

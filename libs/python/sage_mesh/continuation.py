@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from sage_control_plane.requests import Endpoint
-from sage_mesh.splice import DONE_EVENT, Splice
-from sage_mesh.told_answer import NotResumableError, ToldAnswer
+from sage_control_plane.request.request import Endpoint
+from sage_mesh.partial_answer import NotResumableError, PartialAnswer
+from sage_mesh.stream_continuation import DONE_EVENT, StreamContinuation
 
 # Limits that count from the answer's first token.
 _TOKEN_LIMITS = ("max_completion_tokens", "max_tokens", "min_tokens")
@@ -27,10 +27,10 @@ class Continuation:
 
     events: bytes
     body: bytes
-    splice: Splice
+    splice: StreamContinuation
 
 
-def continuation(endpoint: Endpoint, body: bytes, told: ToldAnswer) -> Continuation:
+def continuation(endpoint: Endpoint, body: bytes, told: PartialAnswer) -> Continuation:
     """Plan how the answer to ``body`` goes on after ``told``.
 
     For a chat the text so far becomes the last message, to be continued (``continue_final_message``, as vLLM, SGLang
@@ -44,7 +44,7 @@ def continuation(endpoint: Endpoint, body: bytes, told: ToldAnswer) -> Continuat
         NotResumableError: the prompt cannot take the text up.
     """
     if told.done:
-        return Continuation(b"", b"", Splice(told))
+        return Continuation(b"", b"", StreamContinuation(told))
     request: dict[str, Any] = orjson.loads(body)
     limit = _limit(request)
     complete = bool(told.finish_reason) or (limit is not None and told.tokens >= limit)
@@ -53,15 +53,15 @@ def continuation(endpoint: Endpoint, body: bytes, told: ToldAnswer) -> Continuat
             if isinstance(request.get(name), int):
                 request[name] = max(0, request[name] - told.tokens)
         _take_up(endpoint, request, told.text)
-        return Continuation(b"", orjson.dumps(request), Splice(told))
+        return Continuation(b"", orjson.dumps(request), StreamContinuation(told))
     events = b"" if told.finish_reason else _finish(endpoint, told)
     if told.usage_closed or not _wants_usage(request):
-        return Continuation(events + DONE_EVENT, b"", Splice(told))
+        return Continuation(events + DONE_EVENT, b"", StreamContinuation(told))
     for name in _TOKEN_LIMITS:
         request.pop(name, None)
     request["max_tokens"] = 1
     _take_up(endpoint, request, told.text)
-    return Continuation(events, orjson.dumps(request), Splice(told, only_usage=True))
+    return Continuation(events, orjson.dumps(request), StreamContinuation(told, only_usage=True))
 
 
 def _limit(request: dict[str, Any]) -> int | None:
@@ -107,7 +107,7 @@ def _longer_content(content: object, text: str) -> object:
     raise NotResumableError("the message to continue has no text")
 
 
-def _finish(endpoint: Endpoint, told: ToldAnswer) -> bytes:
+def _finish(endpoint: Endpoint, told: PartialAnswer) -> bytes:
     content: dict[str, Any] = {"text": ""} if endpoint is Endpoint.COMPLETIONS else {"delta": {}}
     choice = {"index": 0, **content, "logprobs": None, "finish_reason": "length"}
     return b"data: " + orjson.dumps({**told.identity, "choices": [choice]}) + b"\n\n"

@@ -13,8 +13,8 @@ from sage.inference.v1 import engine_pb2
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.catalog import ModelCatalog
-from sage_control_plane.engines import EnginePhase, EngineState
+from sage_control_plane.request.catalog import ModelCatalog
+from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_mesh.wire import state_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring

@@ -26,14 +26,14 @@ from sage_common.errors import (
 )
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.requests import Endpoint, Hints
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.request import Endpoint, Hints
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.in_flight import InFlight, Outcome, stream_interrupted
+from sage_mesh.partial_answer import NotResumableError
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
 from sage_mesh.stream_record import RecordBudget
-from sage_mesh.told_answer import NotResumableError
 from sage_mesh.wire import classification_to_wire, hints_from_wire, hints_to_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
@@ -105,7 +105,7 @@ class Edge:
 
     async def start(self) -> None:
         """Listen for frames."""
-        self._ring.on_unheard(subjects.CLASSIFY, self._classify_here)
+        self._ring.on_no_responders(subjects.CLASSIFY, self._classify_here)
         self._subscription = await self._ring.subscribe(self._subject, frame_pb2.FrameBatch, self._on_frames)
         self._directory.listen(self._on_directory)
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="edge-sweep")
@@ -169,7 +169,7 @@ class Edge:
                     self._tell_unwanted(frame)
                 continue
             if frame.held:
-                held.hear(frame, now)
+                held.on_frame(frame, now)
                 continue
             outcome = held.take(frame, now)
             if outcome is Outcome.ENDED:

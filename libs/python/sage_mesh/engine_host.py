@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sage_control_plane.engines import EnginePhase, EngineSpec
-from sage_control_plane.requests import Attempt, Classification, Endpoint, Hints
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.request import Attempt, Classification, Endpoint, Hints
 from sage_mesh.reply import Media, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
-class ToldTokens:
+class DeliveredTokens:
     """What an earlier engine said, as tokens, and how many characters at the end of the prompt they stand for."""
 
     ids: tuple[int, ...]
@@ -40,7 +40,7 @@ class EngineJob:
     attempt: Attempt = Attempt(1, 1)
     traceparent: str = ""
     waited_seconds: float = 0.0
-    told: ToldTokens | None = None
+    told: DeliveredTokens | None = None
 
 
 class ReplyWriter(Protocol):

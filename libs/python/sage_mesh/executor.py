@@ -13,7 +13,7 @@ from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineState
+from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_mesh.engine_host import Engine
 from sage_mesh.frame_writer import FrameWriter
 from sage_mesh.hosted_engine import HostedEngine, RunningAttempt, TellLoad

@@ -7,13 +7,13 @@ from enum import Enum, auto
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError
-from sage_control_plane.requests import Attempt, Endpoint
+from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.answer_stream import AnswerStream
 from sage_mesh.continuation import continuation
+from sage_mesh.hedged_pair import HedgedPair
+from sage_mesh.partial_answer import NotResumableError, read_told
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.stream_record import RecordBudget, StreamRecord
-from sage_mesh.told_answer import NotResumableError, read_told
-from sage_mesh.twins import Twins
 from sage_mesh.wire import error_from_wire, usage_from_wire
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
@@ -67,7 +67,7 @@ class InFlight:
     _stream: AnswerStream | None = None
     # What the engine had counted where the attempt broke off; zeros where it did not say.
     _counted: TokenUsage = field(default_factory=TokenUsage)
-    _twins: Twins = field(default_factory=Twins)
+    _twins: HedgedPair = field(default_factory=HedgedPair)
 
     def __post_init__(self) -> None:
         # The message's own is replaced by what a continuation asks for.
@@ -121,7 +121,7 @@ class InFlight:
         self.engine_id = ""
         self.missing_heartbeats = 0
         self._counted = TokenUsage()
-        self._twins = Twins()
+        self._twins = HedgedPair()
         self._restart()
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class InFlight:
         if self._stream is not None:
             self._stream.restart()
 
-    def hear(self, frame: frame_pb2.Frame, now: float) -> None:
+    def on_frame(self, frame: frame_pb2.Frame, now: float) -> None:
         """The scheduler says that it holds the request, or that it has sent a hedge."""
         self.heard_at = now
         self.asked_at = 0.0

@@ -48,7 +48,7 @@ class PoolSender:
         subject = subjects.schedule(request.classification.pool)
         if subject not in self._known:
             self._known.add(subject)
-            self._ring.on_unheard(subject, self._keep)
+            self._ring.on_no_responders(subject, self._keep)
         self._ring.send(subject, request)
 
     async def close(self) -> None:

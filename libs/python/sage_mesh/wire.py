@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, SageError, error_class
-from sage_control_plane.engines import (
+from sage_control_plane.request.engine_state import (
     NO_LOAD,
     EngineLoad,
     EnginePhase,
@@ -13,7 +13,7 @@ from sage_control_plane.engines import (
     ModelCard,
     RunningRequest,
 )
-from sage_control_plane.requests import (
+from sage_control_plane.request.request import (
     Attempt,
     Classification,
     Endpoint,
@@ -23,7 +23,7 @@ from sage_control_plane.requests import (
     ServiceClass,
     ServiceLevel,
 )
-from sage_mesh.engine_host import EngineJob, ToldTokens
+from sage_mesh.engine_host import DeliveredTokens, EngineJob
 from sage_mesh.reply import EngineTime, TokenUsage
 
 NO_TIME = EngineTime()
@@ -281,5 +281,5 @@ def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
         attempt=attempt_from_wire(message.attempt),
         traceparent=request.traceparent,
         waited_seconds=request.age_ms / 1e3 + message.queue_us / 1e6,
-        told=ToldTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
+        told=DeliveredTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
     )

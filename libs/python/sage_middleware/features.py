@@ -9,7 +9,7 @@ from typing import cast
 
 from sage_common.errors import ConfigurationError
 from sage_common.logging import get_logger
-from sage_control_plane.features import FeatureExtractor, request_features
+from sage_control_plane.request.features import FeatureExtractor, request_features
 
 NATIVE = "native"
 PYTHON = "python"

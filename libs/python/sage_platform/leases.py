@@ -67,7 +67,7 @@ class Leadership:
         return self._leading
 
     def start(self) -> None:
-        """Begin to strive."""
+        """Begin to campaign."""
         self._task = asyncio.create_task(self._strive(), name=f"lease-{self._key}")
 
     async def stop(self) -> None:

@@ -41,7 +41,7 @@ class Message(Protocol):
 
 
 T = TypeVar("T")
-Unheard = Callable[[str, Sequence[bytes]], None]
+NoResponders = Callable[[str, Sequence[bytes]], None]
 
 
 class Ring:
@@ -57,7 +57,7 @@ class Ring:
         self._singles: list[tuple[str, bytes]] = []
         self._wake: asyncio.Event = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
-        self._unheard: dict[str, Unheard] = {}
+        self._unheard: dict[str, NoResponders] = {}
         self._remembered: OrderedDict[int, tuple[str, list[bytes]]] = OrderedDict()
         self._remembered_bytes = 0
         self._batch_number = 0
@@ -116,7 +116,7 @@ class Ring:
         self._singles.append((subject, message.SerializeToString()))
         self._wake.set()
 
-    def on_unheard(self, subject: str, callback: Unheard | None) -> None:
+    def on_no_responders(self, subject: str, callback: NoResponders | None) -> None:
         """Give serialised items sent to ``subject`` to ``callback`` when nobody listens there; None forgets it."""
         if callback is None:
             self._unheard.pop(subject, None)

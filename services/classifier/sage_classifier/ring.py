@@ -10,8 +10,8 @@ from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.wire import classification_to_wire, error_to_wire, hints_from_wire

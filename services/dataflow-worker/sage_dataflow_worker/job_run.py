@@ -75,7 +75,7 @@ class JobRun:
         self._work: asyncio.Task[None] | None = None
         self._stopped_as: Outcome | None = None
 
-    def look(self) -> None:
+    def reconcile(self) -> None:
         """Look at the stored state now: somebody may have cancelled the job."""
         self._look.set()
 

@@ -13,7 +13,7 @@ from sage_client.edge_factory import open_edge
 from sage_client.ring import RingTransport
 from sage_common import paths
 from sage_common.clock import MonotonicClock
-from sage_control_plane.requests import Hints, ServiceClass
+from sage_control_plane.request.request import Hints, ServiceClass
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_dataflow_worker.job_api import JobApi
 from sage_dataflow_worker.job_run import RunTools

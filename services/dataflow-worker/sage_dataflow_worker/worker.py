@@ -81,7 +81,7 @@ class JobWorker:
     async def _on_cancel(self, message: Msg) -> None:
         run = self._runs.get(message.data.decode("utf-8", "replace"))
         if run is not None:
-            run.look()
+            run.reconcile()
 
     async def _pull_forever(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sage_common.clock import Clock
-from sage_embed_executor.thread_priority import make_way
+from sage_embed_executor.thread_priority import lower_priority
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class AdmissionTokenizer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._soon = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
-        self._bulk = ThreadPoolExecutor(1, thread_name_prefix="tokenize-bulk", initializer=make_way)
+        self._bulk = ThreadPoolExecutor(1, thread_name_prefix="tokenize-bulk", initializer=lower_priority)
 
     async def run(self, tokenise: Callable[[], T], characters: int, *, bulk: bool) -> Timed[T]:
         """Run ``tokenise`` for so many characters; here and now where that is the quickest."""

@@ -8,9 +8,9 @@ from typing import ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from sage_common.service_settings import ServiceSettings
-from sage_control_plane.engines import DEFAULT_POOL
+from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_embed_executor.backends.registry import AUTO
-from sage_embed_executor.selection.selecting import Wish
+from sage_embed_executor.selection.selecting import BackendPreference
 from sage_embed_executor.weights import DEFAULT_MODEL
 from sage_mesh.upstream.base_url import base_url
 
@@ -64,10 +64,10 @@ class EmbedExecutorSettings(ServiceSettings):
         """Every model to serve, the main one first."""
         return [self.model, *self.further_models]
 
-    def wish(self, processors: int) -> Wish:
+    def wish(self, processors: int) -> BackendPreference:
         """What is left of these settings once the processors are known."""
         streams, threads = self.stream_layout(processors)
-        return Wish(self.backend, self.precision, self.device, streams, threads, self.token_budget)
+        return BackendPreference(self.backend, self.precision, self.device, streams, threads, self.token_budget)
 
     def stream_layout(self, processors: int) -> tuple[int, int]:
         """Streams, and threads of each, for a number of processors.

@@ -13,7 +13,7 @@ import numpy as np
 
 from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, InvalidRequestError
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.admission import AdmissionTokenizer
 from sage_embed_executor.answering import Answers, usage_of
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Vectors, pad

@@ -16,12 +16,12 @@ import numpy as np
 from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_common.logging import get_logger
-from sage_control_plane.batching import Batch, BatchLimits
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
+from sage_embed_executor.batching import Batch, BatchLimits
 from sage_embed_executor.lanes import Lanes
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.thread_priority import make_way
-from sage_embed_executor.ticket import Embedded, Ticket, Work
+from sage_embed_executor.pending_embedding import Embedded, PendingEmbedding, Work
+from sage_embed_executor.thread_priority import lower_priority
 from sage_embed_executor.tokenizer import TokenIds
 from sage_embed_executor.urgency import Urgency
 from sage_embed_executor.vector_lru import Vector, VectorLru
@@ -96,7 +96,7 @@ class EmbeddingExecutor:
         if self._closing:
             raise UnavailableError("the embedding engine is stopping", code="engine_not_ready", retryable=True)
         vectors = np.empty((len(inputs), self._backend.dimensions), dtype=np.float32)
-        ticket = Ticket(vectors, self._loop.create_future(), self._clock.now())
+        ticket = PendingEmbedding(vectors, self._loop.create_future(), self._clock.now())
         misses = self._from_cache(inputs, vectors)
         if not misses:
             return Embedded(vectors)
@@ -136,7 +136,7 @@ class EmbeddingExecutor:
         self._metrics.cache_hits.inc(len(inputs) - missing)
         return misses
 
-    async def _admit(self, misses: dict[bytes, list[int]], ticket: Ticket, urgency: Urgency) -> None:
+    async def _admit(self, misses: dict[bytes, list[int]], ticket: PendingEmbedding, urgency: Urgency) -> None:
         keys = list(misses)
         shared = 0
         for start in range(0, len(keys), ADMITTED_AT_ONCE):
@@ -158,7 +158,7 @@ class EmbeddingExecutor:
         self._metrics.queued_tokens.set(self._lanes.tokens)
         self._metrics.coalesced.inc(shared)
 
-    def _leave(self, misses: Iterable[bytes], ticket: Ticket, urgency: Urgency) -> None:
+    def _leave(self, misses: Iterable[bytes], ticket: PendingEmbedding, urgency: Urgency) -> None:
         """A request is answered, has failed or is given up; what is in a batch already is computed to the end."""
         dropped = self._lanes.leave(ticket, urgency)
         self._metrics.queued_tokens.set(self._lanes.tokens)
@@ -203,7 +203,7 @@ class EmbeddingExecutor:
         # A backend of its own has threads of its own, which make way; this one holds the interpreter's lock in between,
         # and whoever is not running holds it for long.
         if self._bulk_backend is self._backend:
-            make_way()
+            lower_priority()
         self._stream(bulk=True)
 
     def _stream(self, *, bulk: bool = False) -> None:

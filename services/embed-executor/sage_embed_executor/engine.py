@@ -12,8 +12,8 @@ import numpy as np
 from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
-from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.request import RequestKind
 from sage_embed_executor.answering import Answers, EmbeddingAnswers
 from sage_embed_executor.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.metrics import EmbedMetrics

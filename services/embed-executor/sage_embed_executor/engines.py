@@ -10,11 +10,11 @@ from collections.abc import Callable
 from sage_common.clock import Clock
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
-from sage_control_plane.batching import BatchLimits
-from sage_control_plane.engines import EngineSpec, ModelCard
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EngineSpec, ModelCard
+from sage_control_plane.request.request import RequestKind
 from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.backends.registry import AUTO, check_backend_name
+from sage_embed_executor.batching import BatchLimits
 from sage_embed_executor.config import EmbedExecutorSettings, available_processors
 from sage_embed_executor.cross_encoder import PRECISIONS, CrossEncoderEngine, load_cross_encoder
 from sage_embed_executor.engine import SentenceTransformersEngine, new_spec

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Sequence
 
 from sage_common.clock import Clock
-from sage_control_plane.batch_pace import BatchPace
-from sage_control_plane.batching import Batch, BatchLimits, LengthAwareQueue
-from sage_embed_executor.ticket import Ticket
+from sage_embed_executor.batch_pace import BatchPace
+from sage_embed_executor.batching import Batch, BatchLimits, LengthAwareQueue
+from sage_embed_executor.pending_embedding import PendingEmbedding
 from sage_embed_executor.urgency import Urgency
 
 
@@ -26,7 +26,7 @@ class Lanes:
         self._changed = {bulk: threading.Condition(lock) for bulk in (False, True)}
         # Each lane learns its own pace: bulk batches are slowed down by the others.
         self._pace = {bulk: BatchPace() for bulk in (False, True)}
-        self._queues: dict[bool, LengthAwareQueue[Ticket, bytes]] = {
+        self._queues: dict[bool, LengthAwareQueue[PendingEmbedding, bytes]] = {
             bulk: LengthAwareQueue(limits, self._pace[bulk]) for bulk in (False, True)
         }
         # Streams that look for a batch.
@@ -38,12 +38,14 @@ class Lanes:
         """Tokens queued, without padding."""
         return sum(queue.tokens for queue in self._queues.values())
 
-    def open(self, ticket: Ticket, urgency: Urgency) -> None:
+    def open(self, ticket: PendingEmbedding, urgency: Urgency) -> None:
         """A request becomes active."""
         with self._lock:
             self._queues[urgency.bulk].open(ticket, urgency.deadline)
 
-    def add(self, ticket: Ticket, urgency: Urgency, fresh: Sequence[bytes], known: Sequence[bytes], size: int) -> None:
+    def add(
+        self, ticket: PendingEmbedding, urgency: Urgency, fresh: Sequence[bytes], known: Sequence[bytes], size: int
+    ) -> None:
         """An active request wants texts.
 
         Args:
@@ -60,7 +62,7 @@ class Lanes:
                     own.add(ticket, key, len(key) // size)
             self._changed[urgency.bulk].notify(len(fresh) + len(known))
 
-    def leave(self, ticket: Ticket, urgency: Urgency) -> list[bytes]:
+    def leave(self, ticket: PendingEmbedding, urgency: Urgency) -> list[bytes]:
         """A request is over; return the texts that were queued for it alone, which are dropped."""
         own, other = self._queues[urgency.bulk], self._queues[not urgency.bulk]
         with self._lock:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from sage_control_plane.batching import BatchLimits
 from sage_embed_executor.backends.backend import EmbeddingBackend
+from sage_embed_executor.batching import BatchLimits
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.selection.candidates import Selection
-from sage_embed_executor.selection.selecting import Wish, select_and_load
+from sage_embed_executor.selection.selecting import BackendPreference, select_and_load
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.weights import find_weights
 
@@ -42,7 +42,7 @@ class ModelLoader:
         turn: held while a model is loaded, so that models of one process do not measure each other.
     """
 
-    def __init__(self, model: str, wish: Wish, max_padding_share: float, turn: threading.Lock) -> None:
+    def __init__(self, model: str, wish: BackendPreference, max_padding_share: float, turn: threading.Lock) -> None:
         self._model = model
         self._wish = wish
         self._max_padding_share = max_padding_share

@@ -15,9 +15,9 @@ import orjson
 
 from sage_client.embedding_body import read_embedding_body
 from sage_common.errors import EngineFailedError, InvalidRequestError
-from sage_control_plane.catalog import KIND_OF_ENDPOINT
-from sage_control_plane.engines import EnginePhase, EngineSpec
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage

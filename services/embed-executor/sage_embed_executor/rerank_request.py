@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.body import document_text
+from sage_control_plane.request.body import document_text
 from sage_embed_executor.input_limits import InputLimits, read_input_limits
 from sage_embed_executor.model_folder import ModelFolder
 

@@ -11,9 +11,9 @@ from grpc import aio
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage_client.embedding_body import read_embedding_body
 from sage_common.errors import InvalidRequestError, NotFoundError
-from sage_control_plane.body import read_body
-from sage_control_plane.catalog import ANY_MODEL, KIND_OF_ENDPOINT
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.body import read_body
+from sage_control_plane.request.catalog import ANY_MODEL, KIND_OF_ENDPOINT
+from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.answer_stream import answer_stream
 from sage_embed_executor.grpc_bodies import embedding_body, rerank_body
 from sage_mesh.buffered_reply import run_here

@@ -10,7 +10,7 @@ import threading
 BULK_NICENESS = 10
 
 
-def make_way() -> None:
+def lower_priority() -> None:
     """Let every normal thread go before the calling one. Only Linux knows a niceness of threads; elsewhere a no-op."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sage_control_plane.requests import Classification, ServiceClass
+from sage_control_plane.request.request import Classification, ServiceClass
 
 
 @dataclass(frozen=True, slots=True)

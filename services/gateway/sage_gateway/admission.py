@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sage_client import headers as names
 from sage_client.headers import hints_from_headers, milliseconds
 from sage_common.errors import UnsupportedMediaTypeError
-from sage_control_plane.requests import Hints
+from sage_control_plane.request.request import Hints
 from sage_gateway.asgi import Scope
 from sage_gateway.credentials import Credentials
 

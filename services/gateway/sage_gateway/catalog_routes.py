@@ -17,7 +17,7 @@ from starlette.routing import Route
 from sage_client.edge_factory import OpenEdge
 from sage_client.models import ModelInfo, model_of_entry, model_to_json
 from sage_common.errors import NotFoundError
-from sage_control_plane.catalog import ModelCatalog
+from sage_control_plane.request.catalog import ModelCatalog
 from sage_gateway.credentials import Credentials
 from sage_gateway.readiness import Readiness
 from sage_platform.registry import Instance

@@ -14,7 +14,7 @@ from sage_client.error_body import error_event, status_of
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_gateway.admission import admit, request_id_of, wanted_headers
 from sage_gateway.asgi import (
     CLIENT_GONE,

@@ -9,7 +9,7 @@ from sage_client.management.mesh_management import MeshManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
 from sage_common.logging import get_logger
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_gateway.allowed_hosts import AllowedHosts, HostCheck
 from sage_gateway.app import build_app, cold_routes
 from sage_gateway.asgi import App

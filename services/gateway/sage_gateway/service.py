@@ -11,7 +11,7 @@ from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage.inference.v1 import frame_pb2
 from sage_client import headers as names
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
-from sage_client.headers import Trail
+from sage_client.headers import ResponseMetadata
 from sage_client.results import ChatResult, TextPiece
 from sage_gateway.credentials import Credentials
 from sage_gateway.typed_params import params_from_wire
@@ -104,7 +104,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             vectors=result.vectors.astype("<f4", copy=False).tobytes(),
             dimensions=result.vectors.shape[1],
             usage=_usage(result.usage),
-            trail=_trail(Trail(result.request_id, result.engine, result.queue_ms, result.attempts)),
+            trail=_trail(ResponseMetadata(result.request_id, result.engine, result.queue_ms, result.attempts)),
         )
 
     async def ListModels(  # noqa: N802
@@ -152,10 +152,10 @@ async def _stream_fields(pieces: AsyncIterator[TextPiece]) -> AsyncIterator[Mapp
 
 
 def _trail_of(result: ChatResult) -> gateway_pb2.Trail:
-    return _trail(Trail(result.request_id, result.engine, result.queue_ms, result.attempts))
+    return _trail(ResponseMetadata(result.request_id, result.engine, result.queue_ms, result.attempts))
 
 
-def _trail(trail: Trail) -> gateway_pb2.Trail:
+def _trail(trail: ResponseMetadata) -> gateway_pb2.Trail:
     return gateway_pb2.Trail(
         request_id=trail.request_id, engine_id=trail.engine, queue_ms=trail.queue_ms, attempts=trail.attempts
     )

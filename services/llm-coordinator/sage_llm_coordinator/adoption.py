@@ -81,7 +81,7 @@ class Adoption:
         self._listening_since = self._clock.now()
         self._pending = {f"{CONFIGURED}/{self._replica}/{n}": settings for n, settings in enumerate(configured, 1)}
         self._directory.listen(self._heard)
-        await self.look()
+        await self.reconcile()
         self._task = asyncio.create_task(self._look_forever(), name="adoption")
 
     async def stop(self) -> None:
@@ -89,7 +89,7 @@ class Adoption:
         if self._task is not None:
             await end_tasks(self._task)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Compare the records with who is heard, once, and act on the difference."""
         await self._leave_replaced()
         records = await self._servers.records()
@@ -176,7 +176,7 @@ class Adoption:
                 await asyncio.wait_for(self._look_now.wait(), seconds)
             self._look_now.clear()
             try:
-                await self.look()
+                await self.reconcile()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
                 log.warning("servers not looked after", error=str(error) or repr(error))
             except Exception:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from sage_common.config import nearest
 from sage_common.service_settings import ServiceSettings
-from sage_control_plane.engines import DEFAULT_POOL
+from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.upstream import KIND_NAMES
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, UnprocessableError
 from sage_common.logging import get_logger
-from sage_control_plane.catalog import ANY_MODEL
-from sage_control_plane.engines import NAME_LABEL, EnginePhase, EngineSpec, EngineState
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.catalog import ANY_MODEL
+from sage_control_plane.request.engine_state import NAME_LABEL, EnginePhase, EngineSpec, EngineState
+from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, LlmEngine, engine_kind

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sage_common.clock import Clock
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError, InvalidRequestError
-from sage_control_plane.engines import EngineLoad, EngineSpec
+from sage_control_plane.request.engine_state import EngineLoad, EngineSpec
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engines import extractive_engine
 from sage_llm_coordinator.engines.extractive_engine import ExtractiveEngine

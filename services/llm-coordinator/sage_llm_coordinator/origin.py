@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sage_control_plane.engines import REGISTERED_LABEL
+from sage_control_plane.request.engine_state import REGISTERED_LABEL
 
 # Labels of an engine. The value is the name that an operator gave it, or <replica>/<index> in a coordinator's settings.
 REGISTERED = REGISTERED_LABEL

@@ -22,7 +22,7 @@ from nats.js.kv import KeyValue
 from sage_common.errors import ConfigurationError, ConflictError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineState
+from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.origin import REGISTERED, registered_name
@@ -146,7 +146,7 @@ class Registrations:
             await self._coordinator.forget_adapters(f"{REGISTERED}/{name}")
         return await self._coordinator.remove(engine_id, drain=drain, timeout_seconds=timeout_seconds)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Compare the records with the engines once, and act on the difference."""
         hosts = self._hosts()
         records = await self._records()
@@ -173,7 +173,7 @@ class Registrations:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self.look()
+                await self.reconcile()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
                 log.warning("registered engines not looked after", error=str(error) or repr(error))
             except Exception:

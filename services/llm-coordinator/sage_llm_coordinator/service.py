@@ -13,9 +13,9 @@ from pydantic import SecretStr, ValidationError
 from sage.inference.v1 import frame_pb2, generation_pb2
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.catalog import KIND_OF_ENDPOINT
-from sage_control_plane.engines import DEFAULT_POOL
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
+from sage_control_plane.request.engine_state import DEFAULT_POOL
+from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_log import engine_log

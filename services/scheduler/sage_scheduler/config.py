@@ -8,15 +8,15 @@ from pydantic import Field
 
 from sage_common.errors import ConfigurationError, SageError
 from sage_common.service_settings import ServiceSettings
-from sage_control_plane.admission import AdmissionSettings, QueueLimit
-from sage_control_plane.backoff import Backoff
-from sage_control_plane.breaker import BreakerSettings
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.settings import ScorerWeights
+from sage_control_plane.policies.admission import AdmissionSettings, QueueLimit
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.registry import PolicySettings, check_policy
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.pool.breaker import BreakerSettings
+from sage_control_plane.request.request import ServiceClass
 from sage_control_plane.settings import ControlSettings
+from sage_control_plane.tracking.backoff import Backoff
 
 
 class SchedulerSettings(ServiceSettings):

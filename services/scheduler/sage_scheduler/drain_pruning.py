@@ -49,7 +49,7 @@ class DrainPruning:
         if self._task is not None:
             await end_tasks(self._task)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Forget what has become useless. Raises NatsError or asyncio.TimeoutError; the next look goes on."""
         now, there = self._clock.now(), self._engines()
         orders = self._board.drain_orders()
@@ -66,6 +66,6 @@ class DrainPruning:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self.look()
+                await self.reconcile()
             except (NatsError, asyncio.TimeoutError) as error:
                 log.warning("orders not looked through; later", error=str(error) or repr(error))

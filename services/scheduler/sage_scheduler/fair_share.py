@@ -29,7 +29,7 @@ class Shares:
     holders: Mapping[str, str]
 
     def may_take(self, free_seconds: float) -> bool:
-        """Whether this replica may strive for a pool that has been free for so long."""
+        """Whether this replica may campaign for a pool that has been free for so long."""
         if free_seconds >= GRACE_SECONDS:
             return True
         return free_seconds >= 0 and self._held(self.replica) <= self._fewest()

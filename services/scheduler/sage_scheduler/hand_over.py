@@ -32,7 +32,7 @@ async def hand_over(
     deadline = clock.now() + GIVE_UP_SECONDS
     left = [item.SerializeToString() for item in waiting]
     unheard: list[bytes] = []
-    ring.on_unheard(subject, lambda _subject, items: unheard.extend(items))
+    ring.on_no_responders(subject, lambda _subject, items: unheard.extend(items))
     try:
         while left and clock.now() < deadline:
             if has_leader():
@@ -45,6 +45,6 @@ async def hand_over(
             else:
                 await asyncio.sleep(LOOK_SECONDS)
     finally:
-        ring.on_unheard(subject, None)
+        ring.on_no_responders(subject, None)
     log.info("handed over", pool=pool, requests=len(waiting) - len(left), left_to_edges=len(left))
     return not left

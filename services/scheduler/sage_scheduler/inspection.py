@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage.scheduler.v1 import scheduler_pb2
-from sage_control_plane.engines import EngineState
+from sage_control_plane.request.engine_state import EngineState
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.wire import state_to_wire
 from sage_scheduler.control_board import ControlBoard
@@ -12,7 +12,7 @@ from sage_scheduler.pool_leases import PoolLeases
 
 
 class Inspection:
-    """Reads books, boards and directory."""
+    """Reads entries, boards and directory."""
 
     def __init__(
         self, replica: str, directory: EngineDirectory, leases: PoolLeases, lease_board: LeaseBoard, board: ControlBoard
@@ -58,7 +58,7 @@ class Inspection:
 
     def _engine(self, state: EngineState) -> scheduler_pb2.EngineBook:
         engine_id = state.spec.engine_id
-        entry = scheduler_pb2.EngineBook(
+        message = scheduler_pb2.EngineBook(
             state=state_to_wire(state),
             executor_id=state.executor_id,
             outstanding=len(state.running),
@@ -67,10 +67,10 @@ class Inspection:
             heartbeat_age_ms=int(min(1e9, self._directory.heartbeat_age_seconds(state.executor_id) * 1000)),
         )
         runner = self._leases.runners.get(state.spec.pool)
-        book = runner.manager.engines.get(engine_id) if runner else None
-        if book is not None:
-            entry.outstanding = book.credits.requests
-            entry.outstanding_tokens = book.credits.tokens
-            entry.draining = book.draining
-            entry.breaker = book.breaker.state.value
-        return entry
+        entry = runner.manager.engines.get(engine_id) if runner else None
+        if entry is not None:
+            message.outstanding = entry.credits.requests
+            message.outstanding_tokens = entry.credits.tokens
+            message.draining = entry.draining
+            message.breaker = entry.breaker.state.value
+        return message

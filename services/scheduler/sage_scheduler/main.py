@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.clock import Clock, MonotonicClock
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.decision_log import DecisionLog
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge
 from sage_middleware.features import load_feature_extractor

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sage_control_plane.manager import ControlPlaneManager
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 
 QUEUE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -80,8 +80,8 @@ class PoolGauges(Collector):
         for manager in list(self._managers()):
             for service_class, waiting in manager.queued_by_class.items():
                 queued.add_metric([manager.pool, service_class.name.lower()], waiting.requests)
-            for book in list(manager.engines.values()):
-                outstanding.add_metric([manager.pool, book.engine_id], book.credits.requests)
+            for entry in list(manager.engines.values()):
+                outstanding.add_metric([manager.pool, entry.engine_id], entry.credits.requests)
             saturation.add_metric([manager.pool], manager.saturation)
             for what, error in manager.prediction_errors.items():
                 if error is not None:

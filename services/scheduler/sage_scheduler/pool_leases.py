@@ -59,7 +59,7 @@ class PoolLeases:
         """Begin to share pools with the other replicas."""
         self._balancer = asyncio.create_task(self._balance_forever(), name="pool-balancer")
 
-    def know(self, pools: Iterable[str]) -> None:
+    def attach(self, pools: Iterable[str]) -> None:
         """Strive for these pools too."""
         for pool in pools:
             if pool not in self._leaderships:
@@ -104,7 +104,7 @@ class PoolLeases:
 
     def _lost(self, pool: str) -> None:
         runner = self.runners.pop(pool)
-        runner.cease()
+        runner.stop_deciding()
         starting = self._starting.pop(pool)
         self._keep(asyncio.create_task(self._retire(pool, runner, starting), name=f"retire-{pool}"))
 

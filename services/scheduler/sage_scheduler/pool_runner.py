@@ -12,12 +12,12 @@ from sage.inference.v1 import engine_pb2, request_pb2
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, TooLargeError
 from sage_common.logging import get_logger
-from sage_control_plane.decision_log import DecisionLog
-from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
-from sage_control_plane.engines import EngineState
 from sage_control_plane.manager import ControlPlaneManager
-from sage_control_plane.requests import Attempt, ServiceClass
+from sage_control_plane.request.engine_state import EngineState
+from sage_control_plane.request.request import Attempt, ServiceClass
 from sage_control_plane.settings import ControlSettings
+from sage_control_plane.tracking.decision_log import DecisionLog
+from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.wire import attempt_from_wire, error_from_wire
 from sage_platform import subjects
@@ -97,16 +97,16 @@ class PoolRunner:
         )
         self._decide()
 
-    def cease(self) -> None:
+    def stop_deciding(self) -> None:
         """Decide nothing more, at once: the lease is gone."""
         self._deciding = False
         if self._timer is not None:
             self._timer.cancel()
         for subject in self._dispatch_subjects.values():
-            self._ring.on_unheard(subject, None)
+            self._ring.on_no_responders(subject, None)
 
     async def stop(self) -> list[request_pb2.ClassifiedRequest]:
-        """Stop listening; return what still waits, for the next leader. ``cease`` comes before."""
+        """Stop listening; return what still waits, for the next leader. ``stop_deciding`` comes before."""
         for subscription in self._subscriptions:
             await subscription.unsubscribe()
         now = self._clock.now()
@@ -143,7 +143,7 @@ class PoolRunner:
             self.manager.engine_lost(engine_id, reason, now)
             subject = self._dispatch_subjects.pop(engine_id, None)
             if subject is not None:
-                self._ring.on_unheard(subject, None)
+                self._ring.on_no_responders(subject, None)
         self._decide()
 
     def apply_orders(self, policy: str, drained: set[str]) -> None:
@@ -189,7 +189,7 @@ class PoolRunner:
                 manager.cancelled(request_id, attempt, now)
         self._decide()
 
-    def _on_unheard(self, engine_id: str) -> None:
+    def _on_no_responders(self, engine_id: str) -> None:
         log.warning("nobody listens for dispatches to an engine", engine=engine_id)
         self._directory.forget(engine_id, "nobody listens for its dispatches")
 
@@ -200,7 +200,7 @@ class PoolRunner:
         if engine_id not in self._dispatch_subjects:
             subject = subjects.dispatch(engine_id)
             self._dispatch_subjects[engine_id] = subject
-            self._ring.on_unheard(subject, lambda _subject, _items: self._on_unheard(engine_id))
+            self._ring.on_no_responders(subject, lambda _subject, _items: self._on_no_responders(engine_id))
         self.manager.engine_updated(state, now)
 
     def _decide(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nats.aio.subscription import Subscription
 
 from sage.inference.v1 import engine_pb2, frame_pb2
-from sage_control_plane.engines import DEFAULT_POOL, EngineState
+from sage_control_plane.request.engine_state import DEFAULT_POOL, EngineState
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_platform import subjects
 from sage_platform.ring import Ring
@@ -34,7 +34,7 @@ class SchedulerRing:
             await self._ring.subscribe(subjects.INQUIRE, engine_pb2.InquiryBatch, self._on_inquiries),
         ]
         pools = {state.spec.pool for state in self._directory.engines.values()}
-        self._leases.know({DEFAULT_POOL, *pools})
+        self._leases.attach({DEFAULT_POOL, *pools})
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -59,7 +59,7 @@ class SchedulerRing:
 
     def _on_engines(self, change: DirectoryChange) -> None:
         updated, lost = _by_pool(change.updated), _by_pool(change.lost)
-        self._leases.know(updated)
+        self._leases.attach(updated)
         for pool in {*updated, *lost}:
             runner = self._leases.runners.get(pool)
             if runner is not None:

@@ -10,9 +10,9 @@ from grpc import aio
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import InvalidRequestError, NotFoundError
-from sage_control_plane.engines import DEFAULT_POOL
 from sage_control_plane.policies.registry import check_policy, policy_names
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.engine_state import DEFAULT_POOL
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge import Edge, EdgeRequest
 from sage_mesh.reply import Reply
 from sage_mesh.wire import hints_from_wire
@@ -63,7 +63,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.DrainEngineResponse:
         engine_id = request.engine_id
         if self._inspection.engine(engine_id) is None:
-            known = ", ".join(book.state.spec.engine_id for book in self._inspection.engines()) or "none"
+            known = ", ".join(entry.state.spec.engine_id for entry in self._inspection.engines()) or "none"
             raise NotFoundError(
                 f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found", param="engine_id"
             )

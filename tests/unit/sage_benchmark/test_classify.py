@@ -7,8 +7,8 @@ import random
 import pytest
 
 from sage_benchmark.classify import chat_body, run
-from sage_control_plane.body import read_body
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.body import read_body
+from sage_control_plane.request.request import Endpoint
 from sage_middleware.features import load_feature_extractor
 
 

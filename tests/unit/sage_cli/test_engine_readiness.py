@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from sage_cli.mesh.engine_readiness import what_is_missing
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState, ModelCard
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState, ModelCard
+from sage_control_plane.request.request import RequestKind
 
 BOTH = frozenset({RequestKind.LLM_CHAT, RequestKind.EMBEDDING})
 

@@ -9,13 +9,13 @@ import orjson
 import pytest
 
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
-from sage_client.headers import Trail
+from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo, model_from_json, model_to_json
 from sage_client.results import read_chat_result
 from sage_client.sync_client import UnifiedInferenceClient
 from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
 from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError, UnavailableError
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.request.request import Endpoint, RequestKind
 
 
 class RecordingTransport:
@@ -27,7 +27,7 @@ class RecordingTransport:
     async def fetch(self, call: Call) -> Answer:
         self.calls.append(call)
         body = b'{"model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
-        return Answer(body, Trail(call.request_id))
+        return Answer(body, ResponseMetadata(call.request_id))
 
     async def fetch_vectors(self, call: Call) -> VectorAnswer:
         raise NotImplementedError
@@ -113,11 +113,11 @@ def test_the_synchronous_client_works_without_a_loop_and_closes_twice() -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{"message":null}]}'])
 def test_an_answer_that_is_no_completion_is_the_engines_failure(body: bytes) -> None:
     with pytest.raises(EngineFailedError, match="not an OpenAI completion"):
-        read_chat_result(body, Trail())
+        read_chat_result(body, ResponseMetadata())
 
 
 def test_an_answer_of_tool_calls_has_no_text() -> None:
-    result = read_chat_result(b'{"choices":[{"message":{"content":null,"tool_calls":[{}]}}]}', Trail())
+    result = read_chat_result(b'{"choices":[{"message":{"content":null,"tool_calls":[{}]}}]}', ResponseMetadata())
     assert (result.text, str(result), len(result.raw["choices"][0]["message"]["tool_calls"])) == ("", "", 1)
 
 

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sage_client.headers import Trail
+from sage_client.headers import ResponseMetadata
 from sage_client.results import TextPiece
 from sage_client.text_stream import text_pieces
 from sage_client.transport import StreamAnswer
 from sage_common.errors import ContendedError, EngineFailedError
 from sage_mesh.reply import TokenUsage
 
-TRAIL = Trail("r", "e", 1.0, 1)
+TRAIL = ResponseMetadata("r", "e", 1.0, 1)
 
 
 async def read(*pieces: bytes) -> list[TextPiece]:

@@ -13,12 +13,12 @@ from sage_common.errors import (
     InvalidRequestError,
     UnavailableError,
 )
-from sage_control_plane.admission import AdmissionSettings, QueueLimit
-from sage_control_plane.decisions import Dispatch, Outcome
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.reconciliation import EPOCH_SHIFT
-from sage_control_plane.requests import RequestKind, ServiceClass
+from sage_control_plane.policies.admission import AdmissionSettings, QueueLimit
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import RequestKind, ServiceClass
 from sage_control_plane.settings import ControlSettings
+from sage_control_plane.tracking.decisions import Dispatch, Outcome
+from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
 TIGHT = ControlSettings(headroom=0.0)
 

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: every request ends once, and the books balance at each step."""
+"""Whatever happens in whatever order: every request ends once, and the entries balance at each step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError, UnavailableError
-from sage_control_plane.decisions import Dispatch, Ended, Refuse
-from sage_control_plane.engines import EnginePhase, EngineState, RunningRequest
 from sage_control_plane.policies.registry import policy_names
 from sage_control_plane.prediction.settings import PredictionSettings
-from sage_control_plane.reconciliation import EPOCH_SHIFT
-from sage_control_plane.requests import Attempt, ServiceClass
+from sage_control_plane.request.engine_state import EnginePhase, EngineState, RunningRequest
+from sage_control_plane.request.request import Attempt, ServiceClass
 from sage_control_plane.settings import ControlSettings
+from sage_control_plane.tracking.decisions import Dispatch, Ended, Refuse
+from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
 ENGINES = {
     "a": engine("a", "m", concurrency=2),
@@ -160,12 +160,12 @@ class ManagerMachine(RuleBasedStateMachine):
     def credits_are_kept(self) -> None:
         if not hasattr(self, "pool"):
             return
-        for name, book in self.pool.manager.engines.items():
+        for name, entry in self.pool.manager.engines.items():
             # Two that have begun run until their edge stops one, whatever the bounds.
-            mine = [job for job in book.running.values() if job.attempt.dispatch >> EPOCH_SHIFT >= EPOCH]
+            mine = [job for job in entry.running.values() if job.attempt.dispatch >> EPOCH_SHIFT >= EPOCH]
             own = [job for job in mine if not (job.hedged and job.begun)]
-            assert book.credits.requests == len(book.running) >= 0
-            assert book.credits.tokens == sum(job.tokens for job in book.running.values()) >= 0
+            assert entry.credits.requests == len(entry.running) >= 0
+            assert entry.credits.tokens == sum(job.tokens for job in entry.running.values()) >= 0
             assert len(own) <= ENGINES[name].spec.max_concurrency
             cap = ENGINES[name].spec.max_outstanding_tokens
             if cap and len(own) > 1:
@@ -270,13 +270,13 @@ class HedgingMachine(ManagerMachine):
     def an_attempt_beside_another_runs_as_it_does(self) -> None:
         if not hasattr(self, "pool"):
             return
-        ledger = self.pool.manager._ledger
-        for name, hedge in ledger.hedges.items():
-            other = ledger.jobs[name]
+        table = self.pool.manager._table
+        for name, hedge in table.hedges.items():
+            other = table.jobs[name]
             assert other is not hedge
             assert other.engine_id != hedge.engine_id
-            assert ledger.roster.books[other.engine_id].running[name] is other
-            assert ledger.roster.books[hedge.engine_id].running[name] is hedge
+            assert table.engines.entries[other.engine_id].running[name] is other
+            assert table.engines.entries[hedge.engine_id].running[name] is hedge
 
 
 TestHedging = HedgingMachine.TestCase

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InvalidRequestError
-from sage_control_plane.engines import EngineSpec, ModelCard
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.request.engine_state import EngineSpec, ModelCard
+from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
 from sage_embed_executor.config import EmbedExecutorSettings
 from sage_embed_executor.cross_encoder import ID_MASK, SEGMENT_SHIFT, CrossEncoderEngine, load_cross_encoder

@@ -15,7 +15,7 @@ from fixtures.engine_answer import Answer
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder

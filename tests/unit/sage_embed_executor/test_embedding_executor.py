@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import ManualClock
 from sage_common.errors import EngineFailedError, UnavailableError
-from sage_control_plane.batching import BatchLimits
 from sage_embed_executor.backends.backend import Vectors
+from sage_embed_executor.batching import BatchLimits
 from sage_embed_executor.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.tokenizer import TokenIds

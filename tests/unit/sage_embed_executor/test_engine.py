@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InternalError, InvalidRequestError, UnavailableError
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.requests import (
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import (
     Classification,
     Endpoint,
     Priority,

@@ -14,8 +14,8 @@ from fixtures.engine_answer import Answer
 from fixtures.eventually import eventually
 
 from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError
-from sage_control_plane.engines import EnginePhase, EngineSpec, ModelCard
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.remote_engine import RemoteEngine
 from sage_mesh.engine_host import EngineJob
 from sage_mesh.reply import Media, TokenUsage

@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage.inference.v1 import engine_pb2
 from sage_common.clock import MonotonicClock
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.features import request_features
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.features import request_features
+from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.answer_stream import answer_stream
 from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics

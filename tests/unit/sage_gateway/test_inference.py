@@ -12,7 +12,7 @@ from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
 from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, UPSTREAM_BODY
 
-from sage_control_plane.requests import Hints, Priority, ServiceClass
+from sage_control_plane.request.request import Hints, Priority, ServiceClass
 from sage_mesh.edge import EdgeTimings
 
 CHAT = "/v1/chat/completions"

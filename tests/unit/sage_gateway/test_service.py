@@ -18,7 +18,7 @@ from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage.inference.v1 import generation_pb2, request_pb2
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.ring import RingTransport
-from sage_control_plane.requests import Priority
+from sage_control_plane.request.request import Priority
 from sage_gateway.credentials import Credentials
 from sage_gateway.service import GatewayServicer
 from sage_platform.grpc_server import GrpcServer, channel

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from sage_common.clock import MonotonicClock
-from sage_control_plane.engines import EngineSpec
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.engine_state import EngineSpec
+from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.engine_host import EngineJob

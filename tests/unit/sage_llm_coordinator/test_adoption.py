@@ -10,7 +10,7 @@ import pytest
 from fixtures.server_records import MemoryRecords
 
 from sage_common.errors import ConfigurationError
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 from sage_llm_coordinator.adoption import FORGOTTEN_SECONDS, SILENT_SECONDS, Adoption
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
@@ -140,7 +140,7 @@ async def test_a_registered_engine_counts_as_running_wherever_its_server_is(cloc
     records = MemoryRecords()
     await records.create(replace(RECORD, origin="registered/tiny"))
     adoption = adoption_of(records, Added(), clock, "other")
-    await adoption.look()
+    await adoption.reconcile()
     assert adoption.origins() == {"registered/tiny"}
 
 
@@ -152,10 +152,10 @@ async def test_a_server_of_another_version_is_left_alone_and_its_record_goes_whe
     adoption = adoption_of(records, Added(), clock)
     clock.seconds = 2 * SILENT_SECONDS
     for _ in range(2):
-        await adoption.look()
+        await adoption.reconcile()
     assert len(records.kept) == 1
     clock.seconds += FORGOTTEN_SECONDS + 1
-    await adoption.look()
+    await adoption.reconcile()
     assert records.kept == {}
 
 
@@ -185,7 +185,7 @@ async def test_a_server_whose_engine_cannot_be_built_is_left_to_its_guardian_and
     adoption = adoption_of(records, coordinator, clock, servers=servers)
     clock.seconds = 2 * SILENT_SECONDS
     for _ in range(2):
-        await adoption.look()
+        await adoption.reconcile()
     assert list(servers.held) == ["good"]
     assert coordinator.origins == ["registered/good"]
 
@@ -197,7 +197,7 @@ async def test_a_server_that_was_adopted_and_has_no_engine_is_stopped_and_the_ne
     servers = Adoptable(records)
     adoption = adoption_of(records, coordinator, clock, servers=servers)
     clock.seconds = 2 * SILENT_SECONDS
-    await adoption.look()
+    await adoption.reconcile()
     assert coordinator.origins == ["registered/good"]
     bad = servers.held["bad"]
     assert (bad.stopped, servers.over) == (True, [bad])
@@ -209,7 +209,7 @@ async def test_a_configured_engine_that_cannot_be_added_keeps_no_other_from_it_a
     await adoption.start([TINY, TINY])
     assert coordinator.origins == ["configured/1/2"]
     coordinator._refuses = ()
-    await adoption.look()
+    await adoption.reconcile()
     await adoption.stop()
     assert coordinator.origins == ["configured/1/2", "configured/1/1"]
 

@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from sage_common.errors import InvalidRequestError, UnavailableError
-from sage_control_plane.engines import EnginePhase, EngineSpec
-from sage_control_plane.features import request_features
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.features import request_features
+from sage_control_plane.request.request import Endpoint
 from sage_libs.prompts import Passage, rag_messages
 from sage_llm_coordinator.engines.extractive_engine import NO_CONTEXT, NOTHING_RELATED, ExtractiveEngine
 from sage_llm_coordinator.engines.extractive_text import text_tokens

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from sage_common.errors import EngineFailedError, InvalidRequestError, NotFoundError, UnprocessableError
-from sage_control_plane.engines import EnginePhase
+from sage_control_plane.request.engine_state import EnginePhase
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
 

@@ -15,7 +15,14 @@ from sage_common.errors import (
     InvalidRequestError,
     SageError,
 )
-from sage_control_plane.requests import Classification, Endpoint, Priority, RequestKind, ServiceClass, ServiceLevel
+from sage_control_plane.request.request import (
+    Classification,
+    Endpoint,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob

@@ -19,8 +19,8 @@ from sage_common.errors import (
     SageError,
     UnavailableError,
 )
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.requests import Attempt
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import Attempt
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob

@@ -13,8 +13,8 @@ from sage_common.errors import (
     EngineFailedError,
     SageError,
 )
-from sage_control_plane.engines import EngineLoad, EnginePhase
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EngineLoad, EnginePhase
+from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.buffered_reply import run_here
 from sage_mesh.engine_host import EngineJob

@@ -14,9 +14,9 @@ from fixtures.engines import FakeEngine
 from sage_client.edge_factory import OpenEdge, open_edge
 from sage_common.clock import MonotonicClock
 from sage_common.errors import EngineFailedError, UnavailableError
-from sage_control_plane.classification import ClassificationRules
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.requests import Endpoint, RequestKind, ServiceClass
+from sage_control_plane.request.classification import ClassificationRules
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import Endpoint, RequestKind, ServiceClass
 from sage_llm_coordinator.engines.sentence_embedder import TEXTS_IN_REQUEST, MeshEmbedder
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.executor import Executor

@@ -20,10 +20,10 @@ from sage_client.error_body import status_of
 from sage_common.clock import MonotonicClock
 from sage_common.errors import InvalidRequestError, NotFoundError, UnavailableError
 from sage_common.service_settings import NatsSettings
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.features import request_features
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.features import request_features
+from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
@@ -215,7 +215,7 @@ async def test_a_removed_engine_is_gone_for_good(service: Running, upstream: Any
     assert removed.aborted == 0
     assert (await service.api.ListEngines(llm_pb2.ListEnginesRequest())).engines == []
     for _ in range(4):
-        await service.registrations.look()
+        await service.registrations.reconcile()
     assert service.coordinator.states() == []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id="mine-aaaa"))
@@ -240,9 +240,9 @@ async def test_a_restarted_coordinator_gets_its_engines_back(
             llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url, pool="side", max_concurrency=5)
         )
     async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
-        await second.registrations.look()
+        await second.registrations.reconcile()
         assert second.coordinator.states() == []
-        await second.registrations.look()
+        await second.registrations.reconcile()
         (state,) = second.coordinator.states()
         spec = state.spec
         assert (spec.engine_id, spec.pool, spec.max_concurrency) == ("mine-bbbb", "side", 5)
@@ -261,7 +261,7 @@ async def test_an_api_key_is_not_written_and_its_engine_waits_to_be_registered_a
     assert b"sk-secret" not in entry.value
     async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
         for _ in range(3):
-            await second.registrations.look()
+            await second.registrations.reconcile()
         assert second.coordinator.states() == []
         await second.api.RegisterEngine(request)
         await second.wait_ready("mine-bbbb")
@@ -281,10 +281,10 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
             await service.wait_ready("mine-aaaa")
             await service.wait_ready("mine-bbbb")
         for service in (first, second):
-            await service.registrations.look()
+            await service.registrations.reconcile()
         assert len(second.coordinator.states()) == 1
         for service in (first, second):
-            await service.registrations.look()
+            await service.registrations.reconcile()
         assert [state.spec.engine_id for state in first.coordinator.states()] == ["mine-aaaa"]
         assert second.coordinator.states() == []
 
@@ -303,12 +303,12 @@ async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_let
         for service in (sleeper, adopter):
             await service.wait_ready("mine-aaaa")
             await service.wait_ready("mine-bbbb")
-        await adopter.registrations.look()
+        await adopter.registrations.reconcile()
         await sleeper.coordinator.engines["mine-aaaa"].stop()
         stopped = await adopter.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
         assert stopped
         for _ in range(3):
-            await adopter.registrations.look()
+            await adopter.registrations.reconcile()
         assert [state.spec.engine_id for state in adopter.coordinator.states()] == ["mine-bbbb"]
 
 
@@ -329,7 +329,7 @@ async def test_the_only_model_needs_no_name_and_one_of_several_does(service: Run
 async def test_a_server_that_chats_and_embeds_is_one_engine_for_both(service: Running, upstream: Any) -> None:
     from aiohttp import web
 
-    from sage_control_plane.requests import Endpoint
+    from sage_control_plane.request.request import Endpoint
     from sage_mesh.buffered_reply import run_here
     from sage_mesh.engine_host import EngineJob
 
@@ -365,7 +365,7 @@ async def test_a_start_that_the_machine_has_no_room_for_is_refused_and_not_kept(
     with pytest.raises(grpc.aio.AioRpcError, match="not enough memory: it needs about 100002") as caught:
         await service.api.StartEngine(request)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    await service.registrations.look()
+    await service.registrations.reconcile()
     assert service.coordinator.states() == []
 
 
@@ -413,7 +413,7 @@ async def test_a_registration_that_makes_no_engine_is_left_alone_and_the_others_
         kept = Registration.of("b", EngineSettings(kind="openai", url=upstream.url))
         await store.put("b", orjson.dumps(asdict(kept)))
         for _ in range(3):
-            await service.registrations.look()
+            await service.registrations.reconcile()
         assert [state.spec.engine_id for state in service.coordinator.states()] == ["b-aaaa"]
 
 
@@ -474,7 +474,7 @@ async def test_a_restarted_coordinator_has_its_engines_load_their_adapters_again
     adapters.clear()  # the server was restarted, too
     async with running(nats_server, bucket, "llm-coordinator-2-bbbb") as second:
         for _ in range(2):
-            await second.registrations.look()
+            await second.registrations.reconcile()
         await second.wait_ready("mine-bbbb")
         assert adapters == ["terse", "polite", "odd"]
         adapters.clear()
@@ -526,7 +526,7 @@ async def test_an_engine_that_could_not_be_stopped_is_not_started_a_second_time_
                 await first.api.RestartEngine(llm_pb2.RestartEngineRequest(engine_id="mine-aaaa"))
         assert await second.directory.wait_until(lambda d: d.engines["mine-aaaa"].phase is EnginePhase.STOPPED, 5)
         for _ in range(3):
-            await second.registrations.look()
+            await second.registrations.reconcile()
         assert second.coordinator.states() == []
         with pytest.raises(grpc.aio.AioRpcError, match="remove it first"):
             await second.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.chat_events import chat_events
 from sage_llm_coordinator.engines.token_events import TokenEvents, with_token_ids
 from sage_llm_coordinator.engines.token_prompt import token_prompt
-from sage_mesh.engine_host import ToldTokens
+from sage_mesh.engine_host import DeliveredTokens
 
 
 def event(text: str, ids: str, finish: str = "null") -> bytes:
@@ -73,7 +73,7 @@ def test_tokens_are_asked_for_at_the_bodys_end() -> None:
 def test_a_chat_goes_on_as_a_completion_of_its_tokens() -> None:
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "güt"}]
     body = {"model": "m", "messages": messages, "continue_final_message": True, "add_generation_prompt": False}
-    plan = token_prompt(Endpoint.CHAT_COMPLETIONS, orjson.dumps({**body, "seed": 1}), ToldTokens((8, 9), 3))
+    plan = token_prompt(Endpoint.CHAT_COMPLETIONS, orjson.dumps({**body, "seed": 1}), DeliveredTokens((8, 9), 3))
     assert plan is not None
     assert orjson.loads(plan.tokenize) == {"model": "m", "messages": messages[:1]}
     assert orjson.loads(plan.body([1, 2], 100)) == {"model": "m", "seed": 1, "max_tokens": 96, "prompt": [1, 2, 8, 9]}
@@ -88,7 +88,7 @@ def test_an_answer_that_the_caller_began_is_cut_where_the_engine_went_on() -> No
         "add_generation_prompt": False,
         "max_completion_tokens": 5,
     }
-    plan = token_prompt(Endpoint.CHAT_COMPLETIONS, orjson.dumps(body), ToldTokens((8,), 3))
+    plan = token_prompt(Endpoint.CHAT_COMPLETIONS, orjson.dumps(body), DeliveredTokens((8,), 3))
     assert plan is not None
     asked = orjson.loads(plan.tokenize)
     assert asked["messages"] == [messages[0], {"role": "assistant", "content": "Sure: "}]
@@ -98,7 +98,7 @@ def test_an_answer_that_the_caller_began_is_cut_where_the_engine_went_on() -> No
 
 def test_a_completion_goes_on_from_its_prompts_tokens() -> None:
     body = orjson.dumps({"model": "m", "prompt": ["go güt"], "max_tokens": 4})
-    plan = token_prompt(Endpoint.COMPLETIONS, body, ToldTokens((8,), 4))
+    plan = token_prompt(Endpoint.COMPLETIONS, body, DeliveredTokens((8,), 4))
     assert plan is not None
     assert orjson.loads(plan.tokenize) == {"model": "m", "prompt": "go"}
     assert orjson.loads(plan.body([1], 100)) == {"model": "m", "prompt": [1, 8], "max_tokens": 4}
@@ -113,7 +113,7 @@ def test_a_completion_goes_on_from_its_prompts_tokens() -> None:
     ],
 )
 def test_what_is_not_text_alone_goes_on_from_text(fields: dict[str, object]) -> None:
-    assert token_prompt(Endpoint.CHAT_COMPLETIONS, orjson.dumps(fields), ToldTokens((8,), 1)) is None
+    assert token_prompt(Endpoint.CHAT_COMPLETIONS, orjson.dumps(fields), DeliveredTokens((8,), 1)) is None
 
 
 def test_a_completions_events_become_a_chats() -> None:

@@ -18,8 +18,8 @@ from nats.errors import NoServersError
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConflictError, UnavailableError, UnprocessableError
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineSpec
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
 from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine

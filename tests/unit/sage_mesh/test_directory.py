@@ -11,7 +11,7 @@ from fixtures.nats import NatsProcess
 from sage.inference.v1 import engine_pb2
 from sage_common.clock import ManualClock, MonotonicClock
 from sage_common.service_settings import NatsSettings
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import MISSED_HEARTBEATS, REMEMBER_SILENT_SECONDS, DirectoryChange, EngineDirectory
 from sage_mesh.executor import Executor
 from sage_platform import subjects

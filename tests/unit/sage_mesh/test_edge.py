@@ -25,9 +25,9 @@ from sage_common.errors import (
     UnavailableError,
 )
 from sage_common.service_settings import NatsSettings
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.features import request_features
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.features import request_features
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge, EdgeRequest, EdgeTimings
 from sage_mesh.engine_host import EngineJob, ReplyWriter

@@ -7,7 +7,7 @@ from fixtures.engines import FakeEngine
 from fixtures.nats import NatsProcess
 from fixtures.scheduler_mesh import scheduler_mesh
 
-from sage_control_plane.engines import EnginePhase
+from sage_control_plane.request.engine_state import EnginePhase
 from sage_mesh import executor
 
 

@@ -13,7 +13,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import ConnectionClosedError
 
 from sage_common.errors import UnavailableError
-from sage_control_plane.engines import EnginePhase
+from sage_control_plane.request.engine_state import EnginePhase
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 
 

@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, InternalError, error_class
-from sage_control_plane import requests
-from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
-from sage_control_plane.requests import Attempt, Classification, Hints, Priority, RequestKind, ServiceClass
+from sage_control_plane.request import request
+from sage_control_plane.request.engine_state import (
+    EngineLoad,
+    EnginePhase,
+    EngineSpec,
+    EngineState,
+    ModelCard,
+    RunningRequest,
+)
+from sage_control_plane.request.request import Attempt, Classification, Hints, Priority, RequestKind, ServiceClass
 from sage_mesh import wire
 
 uint32 = st.integers(0, 2**32 - 1)
 names = st.text(max_size=20)
-levels = st.builds(requests.ServiceLevel, uint32, uint32, uint32)
+levels = st.builds(request.ServiceLevel, uint32, uint32, uint32)
 classifications = st.builds(
     Classification,
     kind=st.sampled_from(RequestKind),
@@ -85,10 +92,10 @@ def test_an_error_of_an_unknown_kind_is_internal() -> None:
 
 def test_enumerations_have_the_wires_numbers() -> None:
     for enum, prefix, pb in (
-        (requests.RequestKind, "REQUEST_KIND_", request_pb2.RequestKind),
-        (requests.ServiceClass, "SERVICE_CLASS_", request_pb2.ServiceClass),
-        (requests.Priority, "PRIORITY_", request_pb2.Priority),
-        (requests.Endpoint, "ENDPOINT_", request_pb2.Endpoint),
+        (request.RequestKind, "REQUEST_KIND_", request_pb2.RequestKind),
+        (request.ServiceClass, "SERVICE_CLASS_", request_pb2.ServiceClass),
+        (request.Priority, "PRIORITY_", request_pb2.Priority),
+        (request.Endpoint, "ENDPOINT_", request_pb2.Endpoint),
     ):
         assert {prefix + member.name: member.value for member in enum} == {
             name: number for name, number in pb.items() if number

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sage_common.errors import ConfigurationError
-from sage_control_plane.features import request_features
+from sage_control_plane.request.features import request_features
 from sage_middleware.features import load_feature_extractor
 
 

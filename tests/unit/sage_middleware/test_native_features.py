@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_control_plane.features import MAX_BLOCK_BYTES, request_features
+from sage_control_plane.request.features import MAX_BLOCK_BYTES, request_features
 
 sage_native = pytest.importorskip("sage_native", reason="sage-native is not installed: pip install ./libs/cpp")
 

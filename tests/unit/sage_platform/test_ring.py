@@ -51,7 +51,7 @@ async def test_large_items_are_split_into_batches_without_loss_or_reordering(rin
 
 async def test_items_come_back_at_once_when_nobody_listens(ring: Ring) -> None:
     returned: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-    ring.on_unheard(
+    ring.on_no_responders(
         "test.nobody",
         lambda _subject, items: returned.set_result([frame_pb2.Frame.FromString(i).request_id for i in items]),
     )
@@ -62,7 +62,7 @@ async def test_items_come_back_at_once_when_nobody_listens(ring: Ring) -> None:
 
 async def test_an_item_larger_than_all_that_is_remembered_comes_back_too(ring: Ring) -> None:
     returned: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    ring.on_unheard("test.nobody.large", lambda _subject, items: returned.set_result(len(items[0])))
+    ring.on_no_responders("test.nobody.large", lambda _subject, items: returned.set_result(len(items[0])))
     ring.send("test.nobody.large", frame("a", b"x" * (ring_module.REMEMBERED_BYTES + 1)))
     assert await asyncio.wait_for(returned, 5) > ring_module.REMEMBERED_BYTES
 
@@ -70,7 +70,7 @@ async def test_an_item_larger_than_all_that_is_remembered_comes_back_too(ring: R
 async def test_a_heard_batch_does_not_come_back(ring: Ring) -> None:
     returned: list[str] = []
     _, done = await collect(ring, "test.heard", 1)
-    ring.on_unheard("test.heard", lambda subject, _items: returned.append(subject))
+    ring.on_no_responders("test.heard", lambda subject, _items: returned.append(subject))
     ring.send("test.heard", frame("a"))
     await asyncio.wait_for(done, 5)
     await ring.connection.flush()

@@ -6,7 +6,7 @@ import pytest
 
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 from sage_scheduler.config import SchedulerSettings
 
 

@@ -37,13 +37,13 @@ async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(m
         await board.set_drain("stays", True)
         await board.set_drain("leaves", True)
         await board.set_policy("", "fifo")
-        await pruning.look()
+        await pruning.reconcile()
         there.remove("leaves")
         for _ in range(2):
-            await pruning.look()
+            await pruning.reconcile()
             clock.at += HOUR - 1
         assert board.drained() == {"stays", "leaves"}
-        await pruning.look()
+        await pruning.reconcile()
         await eventually(lambda: board.drained() == {"stays"})
         assert set((await read_all(bucket)).values()) == {b"stays", b"fifo"}
 
@@ -55,10 +55,10 @@ async def test_an_engine_that_comes_back_in_time_stays_drained(mesh: SchedulerMe
         await board.set_drain("e", True)
         for _ in range(5):
             there.clear()
-            await pruning.look()
+            await pruning.reconcile()
             clock.at += HOUR - 1
             there.add("e")
-            await pruning.look()
+            await pruning.reconcile()
             clock.at += HOUR - 1
         assert board.drained() == {"e"}
 
@@ -76,7 +76,7 @@ async def test_an_order_that_was_taken_back_leaves_no_key(mesh: SchedulerMesh) -
     async with board_of(mesh) as (board, bucket):
         await board.set_drain("e", True)
         await board.set_drain("e", False)
-        await DrainPruning(board, lambda: {"e"}, GivenClock(), HOUR).look()
+        await DrainPruning(board, lambda: {"e"}, GivenClock(), HOUR).reconcile()
         await eventually(lambda: not board.drain_orders())
         assert await read_all(bucket) == {}
 
@@ -94,13 +94,13 @@ async def test_what_a_forgotten_order_leaves_behind_is_cleared_after_a_while(mes
         for number in range(20):
             await board.set_drain(f"e{number}", True)
             await board.set_drain(f"e{number}", False)
-        await pruning.look()
+        await pruning.reconcile()
         await eventually(lambda: len(board.drain_orders()) == 1)
         clock.at += MARKER_SECONDS - 1
-        await pruning.look()
+        await pruning.reconcile()
         assert await messages_in(bucket) == 21
         clock.at += 1
-        await pruning.look()
+        await pruning.reconcile()
         assert await messages_in(bucket) == 1
         assert board.remembered == 1
         assert board.drained() == {"stays"}

@@ -44,7 +44,7 @@ class Switched:
 
 
 @dataclass
-class Twins:
+class HedgedPair:
     """Two engines that are known to be quick, one of which holds the request "r" now."""
 
     mesh: SchedulerMesh
@@ -84,9 +84,9 @@ class Twins:
 
 
 @pytest.fixture
-async def twins(mesh: SchedulerMesh) -> Twins:
+async def twins(mesh: SchedulerMesh) -> HedgedPair:
     scheduler = await mesh.scheduler("s1", **SETTINGS)
-    made = Twins(mesh, scheduler, {name: FakeEngine(name) for name in ("a", "b")})
+    made = HedgedPair(mesh, scheduler, {name: FakeEngine(name) for name in ("a", "b")})
     for engine in made.engines.values():
         engine.behaviour = made.slow
         await mesh.host(engine)
@@ -95,7 +95,7 @@ async def twins(mesh: SchedulerMesh) -> Twins:
     return made
 
 
-async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(twins: Twins) -> None:
+async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(twins: HedgedPair) -> None:
     reply = await twins.submit()
     head = await asyncio.wait_for(reply.head(), 3)
     assert (head.engine_id, head.tries) == (twins.rescuer, 2)
@@ -109,7 +109,7 @@ async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(twins
     assert record.outcome == "finished"
 
 
-async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_stopped(twins: Twins) -> None:
+async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_stopped(twins: HedgedPair) -> None:
     twins.other.quick = False
     reply = await twins.submit()
     await twins.hedged()
@@ -123,7 +123,7 @@ async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_sto
     await twins.settled()
 
 
-async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_stopped(twins: Twins) -> None:
+async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_stopped(twins: HedgedPair) -> None:
     twins.other = twins.slow
     reply = await twins.submit()
     await twins.hedged()
@@ -141,7 +141,7 @@ async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_s
 
 
 async def test_an_error_that_no_other_engine_could_mend_does_not_fail_a_request_that_another_runs(
-    twins: Twins,
+    twins: HedgedPair,
 ) -> None:
     twins.other.quick = False
     twins.slow.error = InternalError("a bug")
@@ -155,7 +155,7 @@ async def test_an_error_that_no_other_engine_could_mend_does_not_fail_a_request_
     await twins.settled()
 
 
-async def test_when_both_fail_for_good_the_client_gets_the_error(twins: Twins) -> None:
+async def test_when_both_fail_for_good_the_client_gets_the_error(twins: HedgedPair) -> None:
     twins.other.quick = False
     twins.slow.error = twins.other.error = InternalError("a bug")
     reply = await twins.submit()
@@ -168,7 +168,7 @@ async def test_when_both_fail_for_good_the_client_gets_the_error(twins: Twins) -
     await twins.settled()
 
 
-async def test_a_client_that_goes_away_stops_both(twins: Twins) -> None:
+async def test_a_client_that_goes_away_stops_both(twins: HedgedPair) -> None:
     twins.other.quick = False
     reply = await twins.submit()
     await twins.hedged()
@@ -177,7 +177,7 @@ async def test_a_client_that_goes_away_stops_both(twins: Twins) -> None:
     await twins.settled()
 
 
-async def test_a_new_leader_lets_both_race_on(twins: Twins) -> None:
+async def test_a_new_leader_lets_both_race_on(twins: HedgedPair) -> None:
     twins.other.quick = False
     reply = await twins.submit()
     await twins.hedged()
@@ -193,7 +193,7 @@ async def test_a_new_leader_lets_both_race_on(twins: Twins) -> None:
     await twins.settled()
 
 
-async def test_a_winner_that_fails_in_mid_stream_is_recovered_although_the_loser_is_gone(twins: Twins) -> None:
+async def test_a_winner_that_fails_in_mid_stream_is_recovered_although_the_loser_is_gone(twins: HedgedPair) -> None:
     twins.other.quick = False
     reply = await twins.submit()
     await twins.hedged()

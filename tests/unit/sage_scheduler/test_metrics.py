@@ -5,7 +5,7 @@ from __future__ import annotations
 from fixtures.control_plane import Pool, engine, request
 from prometheus_client import CollectorRegistry
 
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 from sage_scheduler.metrics import PoolGauges, SchedulerMetrics
 
 

@@ -158,8 +158,8 @@ async def test_a_drained_engine_gets_no_new_work_until_that_is_undone(mesh: Sche
         assert {head.engine_id for head in heads} == {"b"}
         await stub.DrainEngine(scheduler_pb2.DrainEngineRequest(engine_id="a", undo=True))
         await until(lambda: not manager.engines["a"].draining)
-        books = (await stub.ListEngines(scheduler_pb2.ListEnginesRequest())).engines
-    assert [(book.state.spec.engine_id, book.draining) for book in books] == [("a", False), ("b", False)]
+        entries = (await stub.ListEngines(scheduler_pb2.ListEnginesRequest())).engines
+    assert [(entry.state.spec.engine_id, entry.draining) for entry in entries] == [("a", False), ("b", False)]
 
 
 async def test_the_leader_lists_engines_with_its_books(mesh: SchedulerMesh) -> None:
@@ -169,6 +169,6 @@ async def test_the_leader_lists_engines_with_its_books(mesh: SchedulerMesh) -> N
     mesh.submit("r")
     await engine.job_arrived.wait()
     async with served(leader) as stub:
-        (book,) = (await stub.ListEngines(scheduler_pb2.ListEnginesRequest())).engines
-    assert (book.outstanding, book.breaker, book.executor_id) == (1, "closed", "executor-0")
-    assert book.outstanding_tokens > 0
+        (entry,) = (await stub.ListEngines(scheduler_pb2.ListEnginesRequest())).engines
+    assert (entry.outstanding, entry.breaker, entry.executor_id) == (1, "closed", "executor-0")
+    assert entry.outstanding_tokens > 0

@@ -6,8 +6,15 @@ import pytest
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import ContendedError
-from sage_control_plane.decisions import Abort, Dispatch, Refuse
-from sage_control_plane.requests import Attempt, Classification, Priority, RequestKind, ServiceClass, ServiceLevel
+from sage_control_plane.request.request import (
+    Attempt,
+    Classification,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
+from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
 from sage_mesh.wire import classification_to_wire
 from sage_scheduler.translation import (
     abort_to_wire,

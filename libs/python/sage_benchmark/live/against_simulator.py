@@ -14,7 +14,7 @@ from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.simulate.plan import Fault, FaultKind, SimulationPlan
 from sage_benchmark.simulate.simulation import Simulation
 from sage_benchmark.workload.load_settings import LoadSettings
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 
 SIMULATED = ", simulated"
 

@@ -26,7 +26,7 @@ from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.request_body import ModelNames, RenderedRequest, render
 from sage_common.tasks import end_tasks
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 
 LOAD_GENERATOR = "load generator"
 ENGINES = "simulated engines"

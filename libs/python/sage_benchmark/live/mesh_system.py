@@ -20,7 +20,7 @@ from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.request_body import ModelNames
 from sage_common.errors import UnavailableError
-from sage_control_plane.features import MAX_BLOCK_BYTES
+from sage_control_plane.request.features import MAX_BLOCK_BYTES
 
 READY_SECONDS = 30.0
 CALL_SECONDS = 5.0

@@ -12,7 +12,7 @@ from sage_benchmark.report.fairness import demand_by_tenant, service_by_tenant, 
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
-from sage_control_plane.requests import ServiceClass, ServiceLevel
+from sage_control_plane.request.request import ServiceClass, ServiceLevel
 
 
 @dataclass(frozen=True, slots=True)

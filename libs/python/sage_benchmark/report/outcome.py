@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sage_benchmark.workload.arrival import Arrival
-from sage_control_plane.classification import DEFAULT_LEVEL
-from sage_control_plane.requests import ServiceLevel
+from sage_control_plane.request.classification import DEFAULT_LEVEL
+from sage_control_plane.request.request import ServiceLevel
 
 OK = 200
 

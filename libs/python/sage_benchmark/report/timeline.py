@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sage_benchmark.report.benchmark_report import Timeline, TimelineSpan
 from sage_benchmark.report.outcome import RequestOutcome
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 
 QUEUED = "queued"
 FIRST_TOKEN = "to the first token"

@@ -11,8 +11,8 @@ from sage_benchmark.report.benchmark_report import BenchmarkReport
 from sage_benchmark.report.charts import draw_cdf, draw_over_load, draw_timeline
 from sage_benchmark.report.markdown import render_markdown
 from sage_benchmark.report.spread import Spread
-from sage_control_plane.classification import DEFAULT_LEVEL
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.classification import DEFAULT_LEVEL
+from sage_control_plane.request.request import ServiceClass
 
 # Charts over several loads: title, file, figure, label of its axis, and where that ends.
 OVER_LOAD = (

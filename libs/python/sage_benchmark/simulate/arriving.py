@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.request_body import prefix_blocks
-from sage_control_plane.classification import DEFAULT_LEVEL, ClassificationRules
-from sage_control_plane.requests import Classification, PendingRequest, Priority, RequestKind, ServiceClass
+from sage_control_plane.request.classification import DEFAULT_LEVEL, ClassificationRules
+from sage_control_plane.request.request import Classification, PendingRequest, Priority, RequestKind, ServiceClass
 
 TEXT_MODEL = "simulated"
 EMBEDDING_MODEL = "simulated-embedding"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar
 
-from sage_control_plane.lanes import Lane
 from sage_control_plane.policies.keyed_lanes import KeyedLanes
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
 from sage_control_plane.policies.policy import Pick, PoolView
-from sage_control_plane.requests import PendingRequest, ServiceClass
+from sage_control_plane.request.request import PendingRequest, ServiceClass
 
 
 class ClairvoyantOrder(Enum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_control_plane.admission import QueueLimit
+from sage_control_plane.policies.admission import QueueLimit
 from sage_control_plane.settings import ControlSettings
 
 # What reports call a policy after whose name it stands, when it does not see which prompts begin alike.

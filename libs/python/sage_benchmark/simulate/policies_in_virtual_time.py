@@ -19,7 +19,7 @@ from sage_benchmark.simulate.simulation import Simulation
 from sage_benchmark.simulate.without_collections import without_collections
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 
 CLAIRVOYANT = "clairvoyant"
 # Saturations up to which the clairvoyant policy lets bulk work in; the best of them counts.

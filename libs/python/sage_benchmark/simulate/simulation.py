@@ -14,10 +14,17 @@ from sage_benchmark.simulate.pool_of_engines import EnginePool
 from sage_benchmark.simulated.engine_work import Emission, EngineWork
 from sage_benchmark.workload.arrival import Arrival
 from sage_common.errors import ErrorKind
-from sage_control_plane.decisions import Abort, Decision, Dispatch, Refuse
-from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, EngineState, ModelCard, RunningRequest
 from sage_control_plane.manager import ControlPlaneManager
-from sage_control_plane.requests import Attempt, PendingRequest, RequestKind
+from sage_control_plane.request.engine_state import (
+    EngineLoad,
+    EnginePhase,
+    EngineSpec,
+    EngineState,
+    ModelCard,
+    RunningRequest,
+)
+from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind
+from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
 
 STATUS = {ErrorKind.CONTENDED: 429, ErrorKind.UNAVAILABLE: 503, ErrorKind.DEADLINE_EXCEEDED: 504}
 _TEXT = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})

@@ -9,7 +9,7 @@ import orjson
 from sage_benchmark.simulated.answer_text import answer_text, token_text
 from sage_benchmark.simulated.http_responses import STREAM_END, STREAM_HEAD, event, respond_json
 from sage_benchmark.simulated.simulated_request import SimulatedRequest
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 
 
 class AnswerStream:

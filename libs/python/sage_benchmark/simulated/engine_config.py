@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.request import RequestKind
 
 EMBEDDING_KINDS = frozenset({RequestKind.EMBEDDING, RequestKind.RERANK})
 

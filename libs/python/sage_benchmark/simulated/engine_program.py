@@ -10,7 +10,7 @@ from sage_benchmark.simulated.engine_listener import EngineListener
 from sage_benchmark.simulated.engine_record import EngineRecord
 from sage_benchmark.simulated.engine_server import EngineServer, SimulatedModels
 from sage_benchmark.simulated.http_connection import HttpConnection
-from sage_control_plane.features import FeatureExtractor
+from sage_control_plane.request.features import FeatureExtractor
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from sage_benchmark.simulated.http_connection import HttpConnection, HttpRequest
 from sage_benchmark.simulated.http_responses import respond, respond_error, respond_json, respond_refusal
 from sage_benchmark.simulated.simulated_request import RequestReader, SimulatedRequest
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.features import FeatureExtractor
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.features import FeatureExtractor
+from sage_control_plane.request.request import Endpoint
 
 POSTS = {endpoint.path: endpoint for endpoint in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS)}
 EXIT_STATUS = 70

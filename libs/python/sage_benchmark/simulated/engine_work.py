@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sage_benchmark.simulated.engine_config import EMBEDDING_KINDS
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.request import RequestKind
 
 
 @dataclass(frozen=True, slots=True)

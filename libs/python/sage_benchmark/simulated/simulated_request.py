@@ -10,9 +10,9 @@ import orjson
 
 from sage_benchmark.simulated.answer_text import Identity, answer_text, identify, tokens_said
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.body import read_body
-from sage_control_plane.features import DEFAULT_BLOCK_BYTES, FeatureExtractor
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.request.body import read_body
+from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, FeatureExtractor
+from sage_control_plane.request.request import Endpoint, RequestKind
 
 OUTPUT_HEADER = "x-sim-output-tokens"
 OUTPUT_FIELD = "sim_output_tokens"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_control_plane.requests import RequestKind, ServiceClass
+from sage_control_plane.request.request import RequestKind, ServiceClass
 
 
 @dataclass(frozen=True, slots=True)

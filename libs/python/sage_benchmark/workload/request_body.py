@@ -12,15 +12,15 @@ import orjson
 
 from sage_benchmark.simulated.answer_text import marker
 from sage_benchmark.workload.arrival import Arrival
-from sage_control_plane.features import request_features
-from sage_control_plane.requests import Endpoint, RequestKind, ServiceClass
+from sage_control_plane.request.features import request_features
+from sage_control_plane.request.request import Endpoint, RequestKind, ServiceClass
 
 ENDPOINTS = {
     RequestKind.LLM_CHAT: Endpoint.CHAT_COMPLETIONS,
     RequestKind.LLM_GENERATE: Endpoint.COMPLETIONS,
     RequestKind.EMBEDDING: Endpoint.EMBEDDINGS,
 }
-# Each is estimated at 28/32 of a token: a run of at most five letters. See sage_control_plane.features.
+# Each is estimated at 28/32 of a token: a run of at most five letters. See sage_control_plane.request.features.
 _VOCABULARY = (
     "able acid area army away baby back ball band bank base bath bear beat bell belt best bird blow blue boat body "
     "bone book born boss both bowl bring broad brown build cabin cable camp card care case cash cast cell chain chair "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sage_benchmark.simulated.engine_config import EMBEDDING_KINDS, EngineModelConfig
 from sage_benchmark.workload.lengths import Lengths
-from sage_control_plane.requests import RequestKind, ServiceClass
+from sage_control_plane.request.request import RequestKind, ServiceClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import orjson
 
 from sage_common.clock import MonotonicClock
-from sage_control_plane.engines import EnginePhase, EngineState
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EnginePhase, EngineState
+from sage_control_plane.request.request import RequestKind
 from sage_mesh.directory import EngineDirectory
 from sage_platform.nats_server import LOOPBACK
 from sage_platform.ring import Ring

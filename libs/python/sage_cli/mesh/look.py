@@ -19,7 +19,7 @@ from sage_common.config import load
 from sage_common.errors import SageError
 from sage_common.ports import port_is_free
 from sage_common.service_settings import NatsSettings
-from sage_control_plane.engines import EngineState
+from sage_control_plane.request.engine_state import EngineState
 from sage_platform.nats_server import loopback_port
 from sage_platform.registry import Instance
 from sage_platform.ring import Ring

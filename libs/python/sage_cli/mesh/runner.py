@@ -17,7 +17,7 @@ from sage_cli.mesh.specs import choose_nats, nats_spec, service_specs
 from sage_common import paths
 from sage_common.clock import MonotonicClock
 from sage_common.errors import SageError, UnavailableError
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.request import RequestKind
 from sage_platform.ring import Ring
 from sage_platform.supervision.guarded_sweep import end_guarded
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus

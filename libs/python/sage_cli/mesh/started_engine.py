@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sage_common.errors import UnavailableError
-from sage_control_plane.engines import REGISTERED_LABEL
+from sage_control_plane.request.engine_state import REGISTERED_LABEL
 
 if TYPE_CHECKING:
     from sage_client.management.results import EngineView

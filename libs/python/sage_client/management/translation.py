@@ -13,7 +13,7 @@ from sage_client.management.results import (
     EngineView,
     Explanation,
 )
-from sage_control_plane.engines import NO_LOAD, EngineState
+from sage_control_plane.request.engine_state import NO_LOAD, EngineState
 from sage_mesh.wire import classification_from_wire, state_from_wire
 
 

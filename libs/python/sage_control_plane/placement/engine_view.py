@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sage_control_plane.breaker import Breaker
-from sage_control_plane.credits import Credits
-from sage_control_plane.engines import EngineState
+from sage_control_plane.pool.breaker import Breaker
+from sage_control_plane.pool.credits import Credits
 from sage_control_plane.prediction.forecast import Forecast
+from sage_control_plane.request.engine_state import EngineState
 
 
 class EngineView(Protocol):
-    """An engine with its books. Load is current to the last decision, not to the last heartbeat."""
+    """An engine with its entries. Load is current to the last decision, not to the last heartbeat."""
 
     @property
     def engine_id(self) -> str:

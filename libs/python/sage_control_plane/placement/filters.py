@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sage_control_plane.engines import EnginePhase
 from sage_control_plane.placement.engine_view import EngineView
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import PendingRequest
 
 # Share of a target for the time between tokens that is planned with.
 PACE_MARGIN = 0.9
@@ -74,7 +74,7 @@ class HasSlot:
         return engine.credits.has_slot
 
 
-class PromptRoom:
+class PrefillBudget:
     """The prompts that it has still to compute would not keep another, or the tokens of those before, waiting for long.
 
     What is beyond that waits better here, where the most urgent goes first. An engine without any always admits.
@@ -120,8 +120,8 @@ class TokensFit:
 
 
 def engine_filters(prompt_seconds: float) -> list[EngineFilter]:
-    """The filters on engines, cheapest first. ``prompt_seconds``: see ``PromptRoom``."""
-    return [Ready(), NotDraining(), BreakerAdmits(), HasSlot(), PromptRoom(prompt_seconds)]
+    """The filters on engines, cheapest first. ``prompt_seconds``: see ``PrefillBudget``."""
+    return [Ready(), NotDraining(), BreakerAdmits(), HasSlot(), PrefillBudget(prompt_seconds)]
 
 
 def request_filters() -> list[RequestFilter]:

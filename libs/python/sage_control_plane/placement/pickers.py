@@ -33,7 +33,7 @@ def _better(one: Scored, other: Scored) -> bool:
     return (mine.dispatched, mine.engine_id) < (theirs.dispatched, theirs.engine_id)
 
 
-class Argmin:
+class MaxScore:
     """Looks at all and takes the best. O(engines)."""
 
     def pick(self, engines: Sequence[EngineView], judge: Judge, random: Random) -> list[Scored]:
@@ -55,7 +55,7 @@ class PowerOfTwo:
     """Looks at two random ones and takes the better (Mitzenmacher, 2001). O(1), and close to argmin in large pools."""
 
     def __init__(self) -> None:
-        self._all = Argmin()
+        self._all = MaxScore()
 
     def pick(self, engines: Sequence[EngineView], judge: Judge, random: Random) -> list[Scored]:
         count = len(engines)
@@ -72,10 +72,10 @@ class PowerOfTwo:
 
 
 class Adaptive:
-    """Argmin for small pools, power of two choices for large ones."""
+    """MaxScore for small pools, power of two choices for large ones."""
 
     def __init__(self) -> None:
-        self._small = Argmin()
+        self._small = MaxScore()
         self._large = PowerOfTwo()
 
     def pick(self, engines: Sequence[EngineView], judge: Judge, random: Random) -> list[Scored]:
@@ -116,7 +116,7 @@ class RandomChoice:
 
 PICKERS: Mapping[str, Callable[[], Picker]] = {
     "adaptive": Adaptive,
-    "argmin": Argmin,
+    "argmin": MaxScore,
     "power_of_two": PowerOfTwo,
     "round_robin": RoundRobin,
     "random": RandomChoice,

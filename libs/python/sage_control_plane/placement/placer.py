@@ -10,7 +10,7 @@ from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.placement.filters import EngineFilter, RequestFilter
 from sage_control_plane.placement.pickers import Picker
 from sage_control_plane.placement.scorers import Scorer
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.request import PendingRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sage_control_plane.placement.engine_view import EngineView
-from sage_control_plane.placement.prefix_index import PrefixIndex
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.request.request import PendingRequest
 
 # A shorter match is not worth giving up balance for.
 LEAST_MATCH = 0.8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sage_control_plane.placement.engine_view import EngineView
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.request import PendingRequest
 
 
 class Scorer(Protocol):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sage_control_plane.placement.headroom import PredictedHeadroom
 from sage_control_plane.placement.prefix_affinity import PrefixAffinity
-from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.placement.scorers import LeastWork, Scorer
 from sage_control_plane.placement.soonest import SoonestStart
+from sage_control_plane.pool.prefix_index import PrefixIndex
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sage_control_plane.placement.engine_view import EngineView
-from sage_control_plane.placement.prefix_index import PrefixIndex
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.request.request import PendingRequest
 
 # A predicted time to first token as long as this scores a half.
 HALF_SECONDS = 0.2

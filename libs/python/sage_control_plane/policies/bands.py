@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from sage_control_plane.requests import PendingRequest, Priority, ServiceClass
+from sage_control_plane.request.request import PendingRequest, Priority, ServiceClass
 
 
 class Band(IntEnum):

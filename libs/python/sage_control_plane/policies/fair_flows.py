@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from sage_control_plane.lanes import Lane
+from sage_common.removable_heap import RemovableHeap
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.virtual_counters import VirtualCounters
-from sage_control_plane.removable_heap import RemovableHeap
 
 
 class _LaneFlows:
@@ -44,18 +44,18 @@ class FairFlows:
     def push(self, request_id: str, tenant: str, lane: Lane, key: Any, credit: float = 0.0) -> None:
         """Queue an id that is not queued. ``credit``: as for the counters."""
         self._counters.joined(tenant, credit)
-        book = self._lanes.get(lane)
-        if book is None:
-            book = self._lanes[lane] = _LaneFlows()
-        flow = book.flows.get(tenant)
+        lane_flows = self._lanes.get(lane)
+        if lane_flows is None:
+            lane_flows = self._lanes[lane] = _LaneFlows()
+        flow = lane_flows.flows.get(tenant)
         if flow is None:
-            flow = book.flows[tenant] = RemovableHeap()
+            flow = lane_flows.flows[tenant] = RemovableHeap()
             self._lanes_of.setdefault(tenant, set()).add(lane)
         flow.push(request_id, key)
         self._where[request_id] = (lane, tenant)
         first = flow.peek()
         if first is not None and first[1] == request_id:
-            self._show(tenant, lane, book)
+            self._show(tenant, lane, lane_flows)
 
     def remove(self, request_id: str) -> bool:
         """Take an id out; return whether it was queued."""
@@ -63,23 +63,23 @@ class FairFlows:
         if where is None:
             return False
         lane, tenant = where
-        book = self._lanes[lane]
-        flow = book.flows[tenant]
+        lane_flows = self._lanes[lane]
+        flow = lane_flows.flows[tenant]
         first = flow.peek()
         flow.remove(request_id)
         self._counters.left(tenant)
         if flow:
             if first is not None and first[1] == request_id:
-                self._show(tenant, lane, book)
+                self._show(tenant, lane, lane_flows)
             return True
-        del book.flows[tenant]
-        book.tenants.remove(tenant)
+        del lane_flows.flows[tenant]
+        lane_flows.tenants.remove(tenant)
         lanes = self._lanes_of[tenant]
         lanes.discard(lane)
         if not lanes:
             del self._lanes_of[tenant]
-        if book.flows:
-            self._show_head(lane, book)
+        if lane_flows.flows:
+            self._show_head(lane, lane_flows)
         else:
             del self._lanes[lane]
             self._heads.remove(lane)
@@ -92,15 +92,15 @@ class FairFlows:
             if lane in self._closed:
                 self._heads.remove(lane)
                 continue
-            book = self._lanes[lane]
-            tenant = book.tenants.peek()
+            lane_flows = self._lanes[lane]
+            tenant = lane_flows.tenants.peek()
             assert tenant is not None
             if self._counters.value(tenant[1]) > tenant[0][0]:
                 # Counters grow with every request, so their places are brought up to date only when they come to the
                 # top.
-                self._show(tenant[1], lane, book)
+                self._show(tenant[1], lane, lane_flows)
                 continue
-            first = book.flows[tenant[1]].peek()
+            first = lane_flows.flows[tenant[1]].peek()
             assert first is not None
             return first[1]
         return None
@@ -112,20 +112,20 @@ class FairFlows:
 
     def opened(self, lane: Lane) -> None:
         """The lane is closed no more."""
-        book = self._lanes.get(lane)
-        if book is not None:
-            self._show_head(lane, book)
+        lane_flows = self._lanes.get(lane)
+        if lane_flows is not None:
+            self._show_head(lane, lane_flows)
 
-    def _show(self, tenant: str, lane: Lane, book: _LaneFlows) -> None:
+    def _show(self, tenant: str, lane: Lane, lane_flows: _LaneFlows) -> None:
         """Put a tenant of a lane where its counter and its first request say."""
-        first = book.flows[tenant].peek()
+        first = lane_flows.flows[tenant].peek()
         assert first is not None
-        book.tenants.push(tenant, (self._counters.value(tenant), first[0]))
-        self._show_head(lane, book)
+        lane_flows.tenants.push(tenant, (self._counters.value(tenant), first[0]))
+        self._show_head(lane, lane_flows)
 
-    def _show_head(self, lane: Lane, book: _LaneFlows) -> None:
+    def _show_head(self, lane: Lane, lane_flows: _LaneFlows) -> None:
         if lane in self._closed:
             return
-        first = book.tenants.peek()
+        first = lane_flows.tenants.peek()
         if first is not None and self._heads.key(lane) is not first[0]:
             self._heads.push(lane, first[0])

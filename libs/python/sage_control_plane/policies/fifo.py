@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from sage_control_plane.policies.policy import PoolView
 from sage_control_plane.policies.static_key import StaticKeyPolicy
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.request import PendingRequest
 
 
 class FifoSchedulingPolicy(StaticKeyPolicy):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sage_control_plane.lanes import Lane
 from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.hybrid_settings import HybridSettings
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
 from sage_control_plane.policies.policy import Pick, PoolView
 from sage_control_plane.policies.virtual_counters import VirtualCounters
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.request import PendingRequest
 
 # What has so much time left is feasible, whatever is predicted.
 FAR_OFF_SECONDS = 30.0

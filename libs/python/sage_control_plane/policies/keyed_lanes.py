@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sage_control_plane.lanes import Lane
-from sage_control_plane.removable_heap import RemovableHeap
+from sage_common.removable_heap import RemovableHeap
+from sage_control_plane.policies.lanes import Lane
 
 
 class KeyedLanes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage_control_plane.policies.policy import PoolView
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.request import PendingRequest
 
 # For requests without any target: far, never infinite, so that laxity stays comparable and nobody starves.
 FAR_SECONDS = 3600.0

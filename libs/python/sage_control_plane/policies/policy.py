@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sage_control_plane.lanes import Lane
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.policies.lanes import Lane
+from sage_control_plane.request.request import PendingRequest
 
 
 class PoolView(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from sage_control_plane.lanes import Lane
 from sage_control_plane.policies.keyed_lanes import KeyedLanes
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import Pick, PoolView
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.request.request import PendingRequest
 
 
 class StaticKeyPolicy(ABC):

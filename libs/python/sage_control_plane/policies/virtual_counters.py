@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sage_control_plane.removable_heap import RemovableHeap
+from sage_common.removable_heap import RemovableHeap
 
 # Idle tenants whose counters are remembered; beyond it those that owe nothing are forgotten.
 MOST_IDLE = 4_096

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import exp
 from typing import NamedTuple
 
-from sage_control_plane.engines import EngineLoad
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
 from sage_control_plane.prediction.settings import PredictionSettings
+from sage_control_plane.request.engine_state import EngineLoad
 
 # What prompts have taken of the time between tokens is an estimate; the rest at least is left to the tokens.
 MOST_PROMPTS = 0.8
@@ -95,7 +95,7 @@ def prompt_weight(fits: LatencyFits, generates: bool) -> float:
     return min(1.0, vectors / generating) if generating and vectors else 1.0
 
 
-class Clocks(NamedTuple):
+class UsageCounters(NamedTuple):
     """How much an engine has done up to some moment.
 
     Attributes:
@@ -174,7 +174,7 @@ class Forecast:
                 self._decoding_seconds += elapsed * self.decoding
             self._at = now
 
-    def hear(self, told: EngineLoad | None) -> None:
+    def update_load(self, told: EngineLoad | None) -> None:
         """Take in what the engine says of itself; None when it has not of late.
 
         Its mean time to first token is no prediction: it stays the same however many requests are sent there, so that
@@ -202,9 +202,9 @@ class Forecast:
             self._vectors += tokens
 
     @property
-    def clocks(self) -> Clocks:
+    def clocks(self) -> UsageCounters:
         """How much it has done so far."""
-        return Clocks(self._at, self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
+        return UsageCounters(self._at, self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
 
     @property
     def load(self) -> Load:
@@ -258,14 +258,14 @@ class Forecast:
         """What an uncached input token takes of the engine; 0 while nothing is known."""
         return self._fits.seconds_per_input_token(generates) or self._pool.seconds_per_input_token(generates)
 
-    def learn_ttft(self, generates: bool, uncached_tokens: float, found: Load, seconds: float) -> None:
+    def learn_ttft(self, generates: bool, uncached_tokens: float, load_at_dispatch: Load, seconds: float) -> None:
         """A request that found this load has begun so long after its dispatch."""
         for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
-            fits.ttft(generates).learn(uncached_tokens, found, seconds)
+            fits.ttft(generates).learn(uncached_tokens, load_at_dispatch, seconds)
             if not fits.priced_by_answers:
                 fits.learned()
 
-    def learn_answer(self, since: Clocks, output_tokens: int) -> None:
+    def learn_answer(self, since: UsageCounters, output_tokens: int) -> None:
         """An answer is complete; ``advance`` comes before.
 
         Args:
@@ -280,7 +280,7 @@ class Forecast:
             fits.tpot.learn(*sample)
             fits.learned()
 
-    def share_since(self, since: Clocks) -> float:
+    def share_since(self, since: UsageCounters) -> float:
         """Seconds of the engine's time that each answer under way has had since then, prompts left out."""
         prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
         busy = prompts * self.seconds_per_input_token(True) + vectors * self.seconds_per_input_token(False)

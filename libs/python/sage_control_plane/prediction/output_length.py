@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 
 from sage_control_plane.prediction.settings import PredictionSettings
-from sage_control_plane.requests import Classification, RequestKind, ServiceClass
+from sage_control_plane.request.request import Classification, RequestKind, ServiceClass
 
 # Tenants are named by callers, so what is remembered of them must have an end; the longest unused goes first.
 MOST_KEYS = 10_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sage_control_plane.requests import Route
+from sage_control_plane.request.request import Route
 
 # Assumed prices of a token before anything was measured; an output token counts as two of input (VTC, Sheng et al.,
 # OSDI '24).

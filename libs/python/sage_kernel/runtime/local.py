@@ -117,7 +117,7 @@ class LocalRunner:
             closing.push_async_callback(operator.close)
             runners[node_id] = OperatorRunner(
                 node_id, node, operator, channels[node_id], output, counts,
-                scope=scope, clock=self._clock, sleep=self._sleep, changed=changed, bury=_burial(result),
+                scope=scope, clock=self._clock, sleep=self._sleep, changed=changed, dead_letter=_burial(result),
             )  # fmt: skip
         for node_id, runner in runners.items():
             scope.spawn(runner.run(), node_id)
@@ -139,8 +139,8 @@ def _build(node_id: str, node: NodeSpec, context: RunContext) -> Source | Operat
 
 
 def _burial(result: RunResult) -> Callable[[DeadLetter], None]:
-    def bury(letter: DeadLetter) -> None:
+    def dead_letter(letter: DeadLetter) -> None:
         if len(result.dead_letters) < MAX_DEAD_LETTERS:
             result.dead_letters.append(letter)
 
-    return bury
+    return dead_letter

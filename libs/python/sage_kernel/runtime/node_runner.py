@@ -80,7 +80,7 @@ class OperatorRunner:
         clock: Clock,
         sleep: Sleep,
         changed: Callable[[], None],
-        bury: Callable[[DeadLetter], None],
+        dead_letter: Callable[[DeadLetter], None],
     ) -> None:
         self._node_id = node_id
         self._spec = spec
@@ -92,7 +92,7 @@ class OperatorRunner:
         self._clock = clock
         self._sleep = sleep
         self._changed = changed
-        self._bury = bury
+        self._dead_letter = dead_letter
 
     async def run(self) -> None:
         """Process everything that comes in. Raises NodeFailedError."""
@@ -166,7 +166,7 @@ class OperatorRunner:
         if self._spec.on_error == "dlq":
             message = error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
             attempts = 1 + (self._spec.retries if isinstance(error, SageError) and _may_pass(error) else 0)
-            self._bury(DeadLetter(self._node_id, record, message, attempts))
+            self._dead_letter(DeadLetter(self._node_id, record, message, attempts))
 
 
 def _may_pass(error: SageError) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EnginePhase, EngineSpec
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_mesh.upstream.health_record import HealthRecord
 from sage_mesh.upstream.upstream import NotServingError
 

@@ -10,8 +10,8 @@ from typing import Final
 import aiohttp
 import orjson
 
-from sage_control_plane.engines import ModelCard
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import ModelCard
+from sage_control_plane.request.request import RequestKind
 
 LLM_KINDS = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
 # Names in the field ``kinds`` of an entry of /v1/models: short ones, and those that SAGE's own gateway writes.

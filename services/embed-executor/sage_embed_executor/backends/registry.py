@@ -13,7 +13,7 @@ from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import BackendModule, EmbeddingBackend, Precision, Runtime
 from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.thread_priority import make_way
+from sage_embed_executor.thread_priority import lower_priority
 
 AUTO = "auto"
 FP32, BF16, INT8 = Precision.FP32, Precision.BF16, Precision.INT8
@@ -107,7 +107,7 @@ def load_for_bulk(name: str, folder: ModelFolder, runtime: Runtime) -> Embedding
     if not BACKENDS[name].own_threads:
         return None
     alone = replace(runtime, streams=runtime.streams * runtime.threads, threads=1)
-    with ThreadPoolExecutor(1, initializer=make_way) as making_way:
+    with ThreadPoolExecutor(1, initializer=lower_priority) as making_way:
         return making_way.submit(load_backend, name, folder, alone).result()
 
 

@@ -28,7 +28,7 @@ _CHILD = "sage_embed_executor.selection.trial_child"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BackendPreference:
     """What the settings say.
 
     Attributes:
@@ -62,7 +62,7 @@ class Loaded:
     selection: Selection
 
 
-def select_and_load(folder: ModelFolder, wish: Wish, children: ChildRunner) -> Loaded:
+def select_and_load(folder: ModelFolder, wish: BackendPreference, children: ChildRunner) -> Loaded:
     """Load a model as the settings wish: what they leave open is measured, or read from an earlier start. Blocks.
 
     Where the choice was left to us, or a full disk is in the way of an export, a model whose backend fails is served by
@@ -92,7 +92,7 @@ def select_and_load(folder: ModelFolder, wish: Wish, children: ChildRunner) -> L
     raise problem
 
 
-def select(folder: ModelFolder, wish: Wish, children: ChildRunner) -> Selection:
+def select(folder: ModelFolder, wish: BackendPreference, children: ChildRunner) -> Selection:
     """Say what is to run a model. Raises as ``select_and_load`` does."""
     found, problems = candidates(wish.backend, wish.precision)
     if not found:
@@ -141,7 +141,9 @@ def references() -> list[Candidate]:
     ]
 
 
-def _try_all(folder: ModelFolder, wish: Wish, found: list[Candidate], children: ChildRunner) -> list[Trial]:
+def _try_all(
+    folder: ModelFolder, wish: BackendPreference, found: list[Candidate], children: ChildRunner
+) -> list[Trial]:
     """Try the candidates, one after the other. The first that runs in fp32 makes the vectors for the quality gate."""
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="sage-trial-") as scratch:
@@ -174,7 +176,7 @@ def _try_all(folder: ModelFolder, wish: Wish, found: list[Candidate], children: 
 def _try(
     candidate: Candidate,
     folder: ModelFolder,
-    wish: Wish,
+    wish: BackendPreference,
     reference: Path,
     budgets: Sequence[int],
     best_so_far: float,
@@ -201,7 +203,7 @@ def _try(
         return Trial(candidate, error.message)
 
 
-def _load(selection: Selection, folder: ModelFolder, wish: Wish, children: ChildRunner) -> Loaded:
+def _load(selection: Selection, folder: ModelFolder, wish: BackendPreference, children: ChildRunner) -> Loaded:
     name, runtime = selection.candidate.backend, wish.runtime(selection.candidate.precision, children)
     backend = load_backend(name, folder, runtime)
     children.check()

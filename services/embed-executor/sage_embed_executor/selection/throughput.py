@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from sage_control_plane.batching import BatchLimits, LengthAwareQueue
 from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime
+from sage_embed_executor.batching import BatchLimits, LengthAwareQueue
 from sage_embed_executor.tokenizer import TokenIds
 
 BUDGETS = (256, 512, 1024, 2048, 4096)

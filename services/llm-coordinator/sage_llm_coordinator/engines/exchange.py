@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.known_servers import CONTINUOUS_USAGE_SERVERS, TOKEN_SERVERS, USAGE_SERVERS
 from sage_llm_coordinator.engines.model_names import ModelNames
 from sage_llm_coordinator.engines.token_events import with_token_ids

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.request import Endpoint
 from sage_libs.extractive import rank_sentences, split_sentences
 from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, read_request
 from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tokens, text_tokens

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.body import read_body
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.body import read_body
+from sage_control_plane.request.request import Endpoint
 from sage_libs.extractive import ParsedPrompt, parse_rag_prompt
 from sage_libs.prompts import message_text, parse_messages
 

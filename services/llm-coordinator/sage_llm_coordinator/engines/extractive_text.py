@@ -1,8 +1,8 @@
 """The text of an extractive answer: sentences joined, ended by a stop string or a token limit. Pure.
 
-Tokens, of prompts and answers alike, are those of ``sage_control_plane.features``: the estimator that the scheduler
-budgets with, fitted to a byte-pair encoding (4% mean error on English). No tokenizer runs in this engine, so there is
-no truer count to give; it is one tokenisation throughout and it is stated here.
+Tokens, of prompts and answers alike, are those of ``sage_control_plane.request.features``: the estimator that the
+scheduler budgets with, fitted to a byte-pair encoding (4% mean error on English). No tokenizer runs in this engine, so
+there is no truer count to give; it is one tokenisation throughout and it is stated here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.features import request_features
+from sage_control_plane.request.features import request_features
 
 # What the estimator adds to every segment for a chat template's marks; an answer has none.
 _SEGMENT_TOKENS = 2

@@ -9,7 +9,7 @@ from typing import Protocol
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EngineLoad
+from sage_control_plane.request.engine_state import EngineLoad
 from sage_llm_coordinator.engines.metrics_page import MetricsPage, Total, read_metrics
 from sage_mesh.upstream.upstream import NotServingError
 
@@ -75,7 +75,7 @@ class LoadWatch:
         if self._task is not None:
             await end_tasks(self._task)
 
-    async def look(self) -> bool:
+    async def reconcile(self) -> bool:
         """Read one page; return whether it told a load.
 
         Raises:
@@ -96,7 +96,7 @@ class LoadWatch:
         while True:
             pause = self._interval
             try:
-                if not await self.look():
+                if not await self.reconcile():
                     pause = ABSENT_SECONDS
             except NotServingError as problem:
                 # Whether the server is well is the health check's business.

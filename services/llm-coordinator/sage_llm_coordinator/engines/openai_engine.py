@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from sage_common.errors import InvalidRequestError, UnavailableError
-from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec, ModelCard
-from sage_control_plane.requests import Endpoint, RequestKind
+from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
-from sage_llm_coordinator.engines.passage import Passage
+from sage_llm_coordinator.engines.upstream_proxy import UpstreamProxy
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_mesh.engine_host import EngineJob, ReplyWriter
 from sage_mesh.upstream.health_watch import HealthWatch
@@ -69,7 +69,7 @@ class OpenAiEngine:
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._passage = Passage(spec.engine_id, upstream, self._watch.look_soon)
+        self._passage = UpstreamProxy(spec.engine_id, upstream, self._watch.look_soon)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)

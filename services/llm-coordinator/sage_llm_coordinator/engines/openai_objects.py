@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from sage_control_plane.requests import Endpoint
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.reply import TokenUsage
 
 DONE_EVENT = b"data: [DONE]\n\n"

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import orjson
 
 from sage_common.errors import EngineFailedError, UnavailableError
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.requests import Endpoint, Hints, RequestKind, ServiceClass
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import Endpoint, Hints, RequestKind, ServiceClass
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge import Edge, EdgeRequest
 from sage_mesh.engine_host import EngineJob

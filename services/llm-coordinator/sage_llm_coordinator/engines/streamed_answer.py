@@ -8,7 +8,7 @@ from sage_llm_coordinator.engines.token_events import TokenEvents
 from sage_llm_coordinator.engines.usage_events import UsageEvents
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.reply import TokenUsage
-from sage_mesh.whole_events import WholeEvents
+from sage_mesh.sse_framer import SseFramer
 
 
 class StreamedAnswer:
@@ -20,7 +20,7 @@ class StreamedAnswer:
     """
 
     def __init__(self, exchange: Exchange, fingerprint: bytes | None) -> None:
-        self._whole = WholeEvents()
+        self._whole = SseFramer()
         self._tail = StreamTail()
         self._names = exchange.names
         self._as_chat = exchange.as_chat

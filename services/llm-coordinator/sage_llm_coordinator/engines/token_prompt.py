@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from sage_control_plane.requests import Endpoint
-from sage_mesh.engine_host import ToldTokens
+from sage_control_plane.request.request import Endpoint
+from sage_mesh.engine_host import DeliveredTokens
 
 # What a server's /tokenize takes of a chat, beside its messages.
 _TEMPLATE_FIELDS = (
@@ -53,7 +53,7 @@ class TokenPrompt:
         return orjson.dumps({**request, "prompt": prompt})
 
 
-def token_prompt(endpoint: Endpoint, body: bytes, told: ToldTokens) -> TokenPrompt | None:
+def token_prompt(endpoint: Endpoint, body: bytes, told: DeliveredTokens) -> TokenPrompt | None:
     """Plan the continuation that ``body`` asks for, from tokens; None where it has to be from text.
 
     Args:

@@ -11,8 +11,8 @@ from sage_common.clock import Clock
 from sage_common.errors import SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.engines import EngineLoad, EnginePhase, EngineSpec
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec
+from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.servers.server_log import ServerLog

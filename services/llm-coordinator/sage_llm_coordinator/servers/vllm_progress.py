@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.request import RequestKind
 
 STARTING = "starting vLLM"
 # In the order in which a start goes through them; a later one is never taken back by an earlier.

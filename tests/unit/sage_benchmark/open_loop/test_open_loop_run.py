@@ -20,7 +20,7 @@ from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.mixed_load import LoadPlan, burst, generate
 from sage_benchmark.workload.request_body import ModelNames, RenderedRequest, render
 from sage_benchmark.workload.tenants import equal_tenants
-from sage_control_plane.features import request_features
+from sage_control_plane.request.features import request_features
 
 MODELS = ModelNames("llm", "embedder")
 FAST = EngineModelConfig(

@@ -13,7 +13,7 @@ from sage_benchmark.report.spread import spread
 from sage_benchmark.report.timeline import timeline_of
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
-from sage_control_plane.requests import RequestKind, ServiceClass
+from sage_control_plane.request.request import RequestKind, ServiceClass
 
 CONFIG = EngineModelConfig()
 

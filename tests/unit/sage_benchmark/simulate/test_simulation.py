@@ -14,7 +14,7 @@ from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.mixed_load import LoadPlan, burst, generate, without_tenant
 from sage_benchmark.workload.tenants import GREEDY, equal_tenants, with_a_greedy_one
 from sage_control_plane.policies.registry import policy_names
-from sage_control_plane.requests import ServiceClass
+from sage_control_plane.request.request import ServiceClass
 
 CONFIG = EngineModelConfig()
 OVERLOAD = generate(LoadPlan(40.0, 3, equal_tenants(2, 1.3)), CONFIG, seed=1)

@@ -11,7 +11,7 @@ import pytest
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.simulated.engine_program import RunningEngine, start_engine
 from sage_benchmark.simulated.engine_server import SimulatedModels
-from sage_control_plane.features import request_features
+from sage_control_plane.request.features import request_features
 
 FAST = EngineModelConfig(
     prefill_tokens_per_second=1e6, step_base_seconds=0.001, step_per_sequence_seconds=0.0, max_context_tokens=200_000

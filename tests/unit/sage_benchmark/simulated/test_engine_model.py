@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sage_benchmark.simulated.engine_config import EngineModelConfig
 from sage_benchmark.simulated.engine_model import EngineModel
 from sage_benchmark.simulated.engine_work import Emission, EngineWork
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.request import RequestKind
 
 CHAT, EMBEDDING = RequestKind.LLM_CHAT, RequestKind.EMBEDDING
 

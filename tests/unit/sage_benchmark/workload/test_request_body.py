@@ -13,11 +13,11 @@ from sage_benchmark.workload.mixed_load import LoadPlan, SharedPrefixes, burst, 
 from sage_benchmark.workload.request_body import ENDPOINTS, ModelNames, prefix_blocks, render
 from sage_benchmark.workload.tenants import equal_tenants
 from sage_client.headers import hints_from_headers
-from sage_control_plane.catalog import ModelCatalog
-from sage_control_plane.classification import RequestClassifier
-from sage_control_plane.engines import EngineSpec, EngineState, ModelCard
-from sage_control_plane.features import request_features
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.catalog import ModelCatalog
+from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.engine_state import EngineSpec, EngineState, ModelCard
+from sage_control_plane.request.features import request_features
+from sage_control_plane.request.request import RequestKind
 
 MODELS = ModelNames()
 LLM = ModelCard(MODELS.llm, frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE}))

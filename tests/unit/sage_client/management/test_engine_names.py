@@ -8,7 +8,7 @@ from sage_client.management.mesh_management import MeshManagement
 from sage_client.management.results import EngineView
 from sage_client.management.translation import engine_view
 from sage_common.errors import ConflictError, NotFoundError
-from sage_control_plane.engines import EnginePhase, EngineSpec, EngineState
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 from sage_platform.registry import Instance
 
 COORDINATOR = Instance("llm-coordinator", "coordinator-1", "127.0.0.1", 1, 1)

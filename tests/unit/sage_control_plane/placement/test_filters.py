@@ -7,9 +7,9 @@ from random import Random
 
 from fixtures.control_plane import Pool, engine, request
 
-from sage_control_plane.engines import EngineState
-from sage_control_plane.placement.filters import PromptRoom
-from sage_control_plane.requests import PendingRequest, ServiceLevel
+from sage_control_plane.placement.filters import PrefillBudget
+from sage_control_plane.request.engine_state import EngineState
+from sage_control_plane.request.request import PendingRequest, ServiceLevel
 from sage_control_plane.settings import ControlSettings
 
 STEP_SECONDS = 0.02
@@ -96,12 +96,12 @@ def test_an_engine_that_cannot_keep_the_pace_at_all_still_gets_prompts() -> None
 def test_the_pace_counts_no_more_when_the_answer_that_asked_for_it_has_ended() -> None:
     one = pool(engine("e", concurrency=16))
     one.submit(paced("answer", 50, 80), paced("patient", 100, 80))
-    book = one.manager.engines["e"]
-    assert book.tightest_ms == 50
+    entry = one.manager.engines["e"]
+    assert entry.tightest_ms == 50
     begin(one, "answer")
     one.finish("answer")
-    assert book.tightest_ms == 100
+    assert entry.tightest_ms == 100
     begin(one, "patient")
     one.finish("patient")
-    assert book.tightest_ms == 0
-    assert PromptRoom(0.15).admits(book)
+    assert entry.tightest_ms == 0
+    assert PrefillBudget(0.15).admits(entry)

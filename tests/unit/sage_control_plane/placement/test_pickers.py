@@ -9,20 +9,20 @@ import pytest
 from fixtures.control_plane import engine, forecast
 
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.breaker import Breaker, BreakerSettings
-from sage_control_plane.credits import Credits
-from sage_control_plane.engine_book import EngineBook
-from sage_control_plane.pace import Pace
 from sage_control_plane.placement.pickers import PICKERS, Judge, make_picker
+from sage_control_plane.pool.breaker import Breaker, BreakerSettings
+from sage_control_plane.pool.credits import Credits
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.pace import Pace
 
 
-def books(count: int) -> list[EngineBook]:
+def entries(count: int) -> list[EngineEntry]:
     made = []
     for number in range(count):
         state = engine(f"e{number:03}")
         breaker = Breaker(BreakerSettings())
         made.append(
-            EngineBook(state.spec.engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), 1e-3, forecast())
+            EngineEntry(state.spec.engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), 1e-3, forecast())
         )
     return made
 
@@ -33,8 +33,8 @@ def scores(values: dict[str, float | None]) -> Judge:
 
 @pytest.mark.parametrize("name", sorted(PICKERS))
 def test_a_picker_never_takes_a_refused_engine(name: str) -> None:
-    engines = books(40)
-    only = {book.engine_id: (0.5 if number == 17 else None) for number, book in enumerate(engines)}
+    engines = entries(40)
+    only = {entry.engine_id: (0.5 if number == 17 else None) for number, entry in enumerate(engines)}
     picker = make_picker(name)
     for seed in range(50):
         assert picker.pick(engines, scores(only), Random(seed))[0][0].engine_id == "e017"
@@ -42,13 +42,13 @@ def test_a_picker_never_takes_a_refused_engine(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PICKERS))
 def test_a_picker_takes_nothing_when_all_are_refused(name: str) -> None:
-    assert make_picker(name).pick(books(3), lambda view: None, Random(1)) == []
+    assert make_picker(name).pick(entries(3), lambda view: None, Random(1)) == []
 
 
 @pytest.mark.parametrize("name", sorted(PICKERS))
 def test_the_same_seed_gives_the_same_choices(name: str) -> None:
-    engines = books(50)
-    judged = scores({book.engine_id: 0.5 for book in engines})
+    engines = entries(50)
+    judged = scores({entry.engine_id: 0.5 for entry in engines})
 
     def choices() -> list[str]:
         picker, random = make_picker(name), Random(5)
@@ -58,24 +58,24 @@ def test_the_same_seed_gives_the_same_choices(name: str) -> None:
 
 
 def test_argmin_takes_the_best_and_reports_all() -> None:
-    engines = books(3)
+    engines = entries(3)
     considered = make_picker("argmin").pick(engines, scores({"e000": 0.1, "e001": 0.9, "e002": 0.5}), Random(1))
     assert considered[0][0].engine_id == "e001"
     assert {view.engine_id: score for view, score in considered} == {"e000": 0.1, "e001": 0.9, "e002": 0.5}
 
 
 def test_equals_are_used_in_turn() -> None:
-    engines = books(3)
+    engines = entries(3)
     picker, used = make_picker("argmin"), []
     for _ in range(6):
         chosen = picker.pick(engines, lambda view: 0.5, Random(1))[0][0]
-        next(book for book in engines if book is chosen).dispatched += 1
+        next(entry for entry in engines if entry is chosen).dispatched += 1
         used.append(chosen.engine_id)
     assert used == ["e000", "e001", "e002"] * 2
 
 
 def test_power_of_two_looks_at_two_only_and_spreads_well() -> None:
-    engines = books(100)
+    engines = entries(100)
     loads: Counter[str] = Counter()
     looked: list[str] = []
 
@@ -91,10 +91,10 @@ def test_power_of_two_looks_at_two_only_and_spreads_well() -> None:
 
 
 def test_round_robin_goes_round_whoever_is_free() -> None:
-    engines = books(3)
+    engines = entries(3)
     picker = make_picker("round_robin")
 
-    def pick(free: list[EngineBook]) -> str:
+    def pick(free: list[EngineEntry]) -> str:
         return picker.pick(free, lambda view: 0.5, Random(1))[0][0].engine_id
 
     assert [pick(engines) for _ in range(4)] == ["e000", "e001", "e002", "e000"]

@@ -7,23 +7,23 @@ from random import Random
 import pytest
 from fixtures.control_plane import engine, forecast, request
 
-from sage_control_plane.breaker import Breaker, BreakerSettings
-from sage_control_plane.credits import Credits
-from sage_control_plane.engine_book import EngineBook
-from sage_control_plane.engines import EnginePhase
-from sage_control_plane.pace import Pace
 from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.placement.filters import engine_filters, request_filters
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.scorers import LeastWork
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.pool.breaker import Breaker, BreakerSettings
+from sage_control_plane.pool.credits import Credits
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.pace import Pace
+from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.request import PendingRequest
 
 
-def book(engine_id: str = "e", *, seconds_per_token: float = 1e-3, token_cap: int = 0) -> EngineBook:
+def entry(engine_id: str = "e", *, seconds_per_token: float = 1e-3, token_cap: int = 0) -> EngineEntry:
     state = engine(engine_id, concurrency=2, token_cap=token_cap)
     breaker = Breaker(BreakerSettings())
-    return EngineBook(engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), seconds_per_token, forecast())
+    return EngineEntry(engine_id, state, Credits(state.spec, 0.0), breaker, Pace(), seconds_per_token, forecast())
 
 
 class Favourite:
@@ -44,7 +44,7 @@ def placer(*scorers: tuple[object, float]) -> Placer:
 
 
 def test_each_filter_is_named_when_it_refuses() -> None:
-    item, busy, cases = request("r", tokens=100), book(token_cap=150), placer()
+    item, busy, cases = request("r", tokens=100), entry(token_cap=150), placer()
     assert cases.refused_by(busy, item) == ""
     busy.credits.take(100)
     assert cases.admits(busy)
@@ -62,7 +62,7 @@ def test_each_filter_is_named_when_it_refuses() -> None:
 
 def test_least_work_counts_tokens_and_speed() -> None:
     item = request("r", tokens=100)
-    idle, loaded, slow = book("idle"), book("loaded"), book("slow", seconds_per_token=1e-2)
+    idle, loaded, slow = entry("idle"), entry("loaded"), entry("slow", seconds_per_token=1e-2)
     loaded.credits.take(300)
     scores = {view.engine_id: LeastWork().score(view, item, 0.0) for view in (idle, loaded, slow)}
     assert scores["idle"] == pytest.approx(1 / 1.1)
@@ -75,7 +75,7 @@ def test_least_work_counts_tokens_and_speed() -> None:
 
 
 def test_scores_are_added_by_weight() -> None:
-    near, far = book("near"), book("far")
+    near, far = entry("near"), entry("far")
     far.credits.take(5000)
     item = request("r")
     slight, strong = Favourite("far"), Favourite("far")
@@ -87,7 +87,7 @@ def test_scores_are_added_by_weight() -> None:
 
 
 def test_a_favourite_is_looked_at_whatever_the_picker_looks_at() -> None:
-    engines = [book(f"e{number}") for number in range(100)]
+    engines = [entry(f"e{number}") for number in range(100)]
     cases = Placer(
         engine_filters(0.1), request_filters(), [(Favourite("e42"), 1.0)], make_picker("power_of_two"), Random(1)
     )
@@ -98,7 +98,7 @@ def test_a_favourite_is_looked_at_whatever_the_picker_looks_at() -> None:
 
 
 def test_nothing_is_placed_where_nothing_fits() -> None:
-    full = book(token_cap=100)
+    full = entry(token_cap=100)
     full.credits.take(100)
     assert placer().place(request("r", tokens=10), [full], 0.0) is None
     assert placer().place(request("r"), [], 0.0) is None

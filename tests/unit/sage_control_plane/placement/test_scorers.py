@@ -8,22 +8,22 @@ from random import Random
 import pytest
 from fixtures.control_plane import engine, forecast, request
 
-from sage_control_plane.breaker import Breaker, BreakerSettings
-from sage_control_plane.credits import Credits
-from sage_control_plane.engine_book import EngineBook
-from sage_control_plane.pace import Pace
 from sage_control_plane.placement.headroom import PredictedHeadroom
 from sage_control_plane.placement.prefix_affinity import PrefixAffinity
-from sage_control_plane.placement.prefix_index import PrefixIndex
 from sage_control_plane.placement.settings import ScorerWeights
 from sage_control_plane.placement.soonest import SoonestStart
+from sage_control_plane.pool.breaker import Breaker, BreakerSettings
+from sage_control_plane.pool.credits import Credits
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.prediction.latency import Load
-from sage_control_plane.requests import PendingRequest
+from sage_control_plane.prediction.pace import Pace
+from sage_control_plane.request.request import PendingRequest
 
 
-def book(engine_id: str, slowness: float = 1.0, *, known: bool = True) -> EngineBook:
+def entry(engine_id: str, slowness: float = 1.0, *, known: bool = True) -> EngineEntry:
     state = engine(engine_id, concurrency=8)
-    made = EngineBook(engine_id, state, Credits(state.spec, 0.0), Breaker(BreakerSettings()), Pace(), 1e-3, forecast())
+    made = EngineEntry(engine_id, state, Credits(state.spec, 0.0), Breaker(BreakerSettings()), Pace(), 1e-3, forecast())
     random = Random(1)
     for _ in range(100 if known else 0):
         tokens, load = random.randrange(2000), Load(random.randrange(2000), random.randrange(8))
@@ -39,13 +39,13 @@ def prompt(request_id: str, *blocks: int) -> PendingRequest:
 
 def test_the_engine_that_begins_soonest_scores_best() -> None:
     scorer, item = SoonestStart(PrefixIndex()), request("r", tokens=1000)
-    fast, slow, unknown = book("fast"), book("slow", 5.0), book("unknown", known=False)
+    fast, slow, unknown = entry("fast"), entry("slow", 5.0), entry("unknown", known=False)
     assert scorer.score(fast, item, 0.0) > scorer.score(unknown, item, 0.0) > scorer.score(slow, item, 0.0)
 
 
 def test_headroom_packs_onto_the_engine_that_can_just_meet_the_target() -> None:
     scorer, item = PredictedHeadroom(PrefixIndex()), request("r", tokens=1000)
-    idle, busy, hopeless = book("idle"), book("busy"), book("hopeless", 20.0)
+    idle, busy, hopeless = entry("idle"), entry("busy"), entry("hopeless", 20.0)
     busy.forecast.queued_tokens = 2000
     scores = [scorer.score(view, item, 0.0) for view in (busy, idle, hopeless)]
     assert scores == sorted(scores, reverse=True)
@@ -53,14 +53,14 @@ def test_headroom_packs_onto_the_engine_that_can_just_meet_the_target() -> None:
 
 def test_when_nobody_can_meet_the_target_the_idlest_scores_best() -> None:
     scorer, item = PredictedHeadroom(PrefixIndex()), request("r", tokens=1000)
-    idle, busy = book("idle", 20.0), book("busy", 20.0)
+    idle, busy = entry("idle", 20.0), entry("busy", 20.0)
     busy.credits.take(10)
     assert scorer.score(idle, item, 0.0) > scorer.score(busy, item, 0.0)
 
 
 def test_a_cached_prompt_draws_its_request_unless_the_wait_costs_more() -> None:
     prefixes = PrefixIndex()
-    scorer, holder, other = PrefixAffinity(prefixes), book("holder"), book("other")
+    scorer, holder, other = PrefixAffinity(prefixes), entry("holder"), entry("other")
     prefixes.add("holder", prompt("first", 1, 2, 3, 4, 5))
     again = prompt("again", 1, 2, 3, 4, 9)
     assert scorer.score(holder, again, 0.0) == pytest.approx(0.8)
@@ -72,7 +72,7 @@ def test_a_cached_prompt_draws_its_request_unless_the_wait_costs_more() -> None:
 def test_a_short_match_draws_nobody() -> None:
     prefixes = PrefixIndex()
     prefixes.add("holder", prompt("first", 1, 2))
-    assert PrefixAffinity(prefixes).score(book("holder"), prompt("again", 1, 2, 7, 8), 0.0) == 0.0
+    assert PrefixAffinity(prefixes).score(entry("holder"), prompt("again", 1, 2, 7, 8), 0.0) == 0.0
 
 
 def test_the_index_forgets_the_least_used_end_of_prompts_and_engines_that_are_gone() -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
-from sage_control_plane.lanes import Lane
 from sage_control_plane.policies.hybrid import HybridSchedulingPolicy
 from sage_control_plane.policies.hybrid_settings import HybridSettings
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import Pick
 from sage_control_plane.policies.virtual_counters import VirtualCounters
-from sage_control_plane.requests import PendingRequest, Priority, ServiceClass, ServiceLevel
+from sage_control_plane.request.request import PendingRequest, Priority, ServiceClass, ServiceLevel
 from sage_control_plane.settings import ControlSettings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_control_plane.lanes import Lane
 from sage_control_plane.policies.keyed_lanes import KeyedLanes
-from sage_control_plane.requests import RequestKind, Route
+from sage_control_plane.policies.lanes import Lane
+from sage_control_plane.request.request import RequestKind, Route
 
 LANES = [Lane(Route(name, RequestKind.LLM_CHAT)) for name in "abc"]
 STEP = st.tuples(st.sampled_from(["push", "remove", "open", "close"]), st.integers(0, 15), st.sampled_from(range(3)))

@@ -6,10 +6,10 @@ from fixtures.control_plane import request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_control_plane.lanes import Lane
+from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import PoolView
 from sage_control_plane.policies.priority import LEVELS, PrioritySchedulingPolicy
-from sage_control_plane.requests import PendingRequest, Priority, ServiceClass
+from sage_control_plane.request.request import PendingRequest, Priority, ServiceClass
 
 AGEING = 5.0
 

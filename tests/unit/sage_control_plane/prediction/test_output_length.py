@@ -6,7 +6,7 @@ from fixtures.control_plane import request
 
 from sage_control_plane.prediction.output_length import MOST_KEYS, OutputLengths
 from sage_control_plane.prediction.settings import PredictionSettings
-from sage_control_plane.requests import RequestKind, ServiceClass
+from sage_control_plane.request.request import RequestKind, ServiceClass
 
 CHAT = request("r", tokens=100).classification
 

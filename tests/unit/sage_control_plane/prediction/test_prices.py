@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sage_control_plane.prediction.prices import FIRST_INPUT_PRICE, FIRST_OUTPUT_PRICE, Prices
-from sage_control_plane.requests import RequestKind, Route
+from sage_control_plane.request.request import RequestKind, Route
 
 CHAT = Route("m", RequestKind.LLM_CHAT)
 VECTORS = Route("e", RequestKind.EMBEDDING)

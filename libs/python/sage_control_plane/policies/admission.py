@@ -1,0 +1,112 @@
+"""Who may join the queue: bounds by class, and when to come back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sage_common.errors import ContendedError
+from sage_control_plane.prediction.pace import DecayedRate
+from sage_control_plane.request.request import PendingRequest, ServiceClass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimit:
+    """Most that may be queued of one class: requests, and bytes of their bodies."""
+
+    requests: int = 20_000
+    body_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """Bounds of the queue.
+
+    Attributes:
+        limits: by class; ``default`` for those not named.
+        unknown_retry_seconds: Retry-After while no drain rate has been measured.
+        most_retry_seconds: longest Retry-After.
+    """
+
+    default: QueueLimit = QueueLimit()
+    limits: Mapping[ServiceClass, QueueLimit] = field(default_factory=dict)
+    unknown_retry_seconds: float = 5.0
+    most_retry_seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class Queued:
+    """What is queued of one class."""
+
+    requests: int = 0
+    body_bytes: int = 0
+
+
+class Admission:
+    """Counts what is queued and says when that is enough."""
+
+    def __init__(self, settings: AdmissionSettings) -> None:
+        self._settings = settings
+        self._tokens = 0
+        self._drained = DecayedRate()
+        self.queued: dict[ServiceClass, Queued] = {service_class: Queued() for service_class in ServiceClass}
+
+    def refusal(self, request: PendingRequest, now: float) -> ContendedError | None:
+        """Return why the request may not join the queue; None when it may."""
+        service_class = request.classification.service_class
+        limit = self._settings.limits.get(service_class, self._settings.default)
+        queued = self.queued[service_class]
+        if queued.requests >= limit.requests:
+            full = f"{queued.requests} requests of class {service_class.name.lower()} are queued, the most allowed"
+        elif queued.body_bytes + request.body_bytes > limit.body_bytes:
+            full = f"{queued.body_bytes} bytes of class {service_class.name.lower()} are queued of {limit.body_bytes}"
+        elif request.classification.sheddable and self._hopeless(request, now):
+            full = "what is queued already will take longer than this request can wait"
+        else:
+            return None
+        return self.contended(full, now)
+
+    def _hopeless(self, request: PendingRequest, now: float) -> bool:
+        """Whether the request would not be reached in time; it is kinder to say so now than when it has expired."""
+        wait = self.wait_seconds(now)
+        if wait is None:
+            return False
+        target = request.classification.begin_target_seconds
+        due = request.expires_at if target is None else min(request.expires_at, request.arrived_at + target)
+        return now + wait > due
+
+    def contended(self, why: str, now: float) -> ContendedError:
+        """The 429 for ``why``, with Retry-After from the measured drain rate."""
+        seconds = self.retry_after_seconds(now)
+        return ContendedError(f"{why}; try again in {seconds:g} s", code="queue_full", retry_after_seconds=seconds)
+
+    def retry_after_seconds(self, now: float) -> float:
+        """Whole seconds until what is queued will have drained: work ahead / rate."""
+        wait = self.wait_seconds(now)
+        if wait is None:
+            return self._settings.unknown_retry_seconds
+        return float(min(self._settings.most_retry_seconds, max(1, math.ceil(wait))))
+
+    def wait_seconds(self, now: float) -> float | None:
+        """Return the time until what is queued will have drained; None while no rate has been measured."""
+        rate = self._drained.per_second(now)
+        return self._tokens / rate if rate > 0 else None
+
+    def joined(self, request: PendingRequest) -> None:
+        """A request was queued."""
+        queued = self.queued[request.classification.service_class]
+        queued.requests += 1
+        queued.body_bytes += request.body_bytes
+        self._tokens += request.classification.tokens
+
+    def left(self, request: PendingRequest) -> None:
+        """A request left the queue, for whatever reason."""
+        queued = self.queued[request.classification.service_class]
+        queued.requests -= 1
+        queued.body_bytes -= request.body_bytes
+        self._tokens -= request.classification.tokens
+
+    def drained(self, request: PendingRequest, now: float) -> None:
+        """A request left the queue for an engine."""
+        self._drained.add(request.classification.tokens, now)

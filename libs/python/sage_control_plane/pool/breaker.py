@@ -1,0 +1,140 @@
+"""A circuit breaker per engine: passive ejection after failures in a row, and one probe before it is trusted again.
+
+The states and the growing ejection time follow Envoy's outlier detection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sage_common.errors import ErrorKind, SageError
+
+
+class BreakerState(Enum):
+    """Whether an engine gets work. The values are the names that people see."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Blame(Enum):
+    """What a failure says about the engine that it happened on."""
+
+    NONE = "none"
+    ENGINE = "engine"
+
+
+# A fault of the request, or a busy or absent engine, is no fault of the engine.
+_NOT_THE_ENGINE = frozenset(
+    {
+        ErrorKind.INVALID_REQUEST,
+        ErrorKind.UNAUTHENTICATED,
+        ErrorKind.PERMISSION_DENIED,
+        ErrorKind.NOT_FOUND,
+        ErrorKind.CONFLICT,
+        ErrorKind.TOO_LARGE,
+        ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind.UNPROCESSABLE,
+        ErrorKind.CONTENDED,
+        ErrorKind.CANCELLED,
+        ErrorKind.UNIMPLEMENTED,
+        ErrorKind.UNAVAILABLE,
+    }
+)
+
+
+def blame(error: SageError) -> Blame:
+    """Say whether ``error`` counts against the engine: 5xx except 503 and transport errors do; 4xx, 429, 503 do not."""
+    if error.upstream_status:
+        return Blame.ENGINE if error.upstream_status >= 500 and error.upstream_status != 503 else Blame.NONE
+    return Blame.NONE if error.kind in _NOT_THE_ENGINE else Blame.ENGINE
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """When a breaker opens.
+
+    Attributes:
+        consecutive_failures: failures in a row that open it.
+        base_ejection_seconds: time open after the first ejection; doubles with each further one.
+        max_ejection_seconds: longest time open.
+        max_ejection_percent: most engines, of those that serve one model, that may be open at once, rounded down; so
+            an engine that serves a model alone is never ejected.
+    """
+
+    consecutive_failures: int = 5
+    base_ejection_seconds: float = 1.0
+    max_ejection_seconds: float = 60.0
+    max_ejection_percent: float = 50.0
+
+
+class Breaker:
+    """One engine's breaker. The engines says whether it may open, and tells it when its time is over."""
+
+    __slots__ = ("_ejections", "_failures", "_probing", "_settings", "state")
+
+    def __init__(self, settings: BreakerSettings) -> None:
+        self._settings = settings
+        self._failures = 0
+        self._ejections = 0
+        self._probing = False
+        self.state = BreakerState.CLOSED
+
+    @property
+    def admits(self) -> bool:
+        """Whether the engine may get a request now: always when closed, one probe when half open."""
+        if self.state is BreakerState.CLOSED:
+            return True
+        return self.state is BreakerState.HALF_OPEN and not self._probing
+
+    @property
+    def tripped(self) -> bool:
+        """Whether enough has failed for it to open."""
+        if self.state is BreakerState.HALF_OPEN:
+            return self._failures > 0
+        return self.state is BreakerState.CLOSED and self._failures >= self._settings.consecutive_failures
+
+    def dispatched(self) -> None:
+        """A request went to the engine; in half-open state that is the probe."""
+        if self.state is BreakerState.HALF_OPEN:
+            self._probing = True
+
+    def succeeded(self) -> None:
+        """A request ended well. Late successes from before an ejection do not end it."""
+        if self.state is BreakerState.OPEN:
+            return
+        self._failures = 0
+        self._probing = False
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.CLOSED
+        elif self._ejections:
+            # One ejection is forgiven for each success, so an engine that recovered earns short ejections back.
+            self._ejections -= 1
+
+    def failed(self) -> None:
+        """A request failed by the engine's fault."""
+        self._probing = False
+        if self.state is not BreakerState.OPEN:
+            self._failures += 1
+
+    def neutral(self) -> None:
+        """A request ended in a way that says nothing; a probe is free again."""
+        self._probing = False
+
+    def open(self) -> float:
+        """Eject the engine; return for how many seconds."""
+        seconds = self._settings.base_ejection_seconds * 2.0**self._ejections
+        if seconds < self._settings.max_ejection_seconds:
+            self._ejections += 1
+        self.state = BreakerState.OPEN
+        self._failures = 0
+        return min(seconds, self._settings.max_ejection_seconds)
+
+    def half_open(self) -> None:
+        """The ejection is over: let one probe through."""
+        if self.state is BreakerState.OPEN:
+            self.state = BreakerState.HALF_OPEN
+            self._failures = 0
+            self._probing = False

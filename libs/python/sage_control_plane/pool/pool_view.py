@@ -1,0 +1,50 @@
+"""What policies see of a pool."""
+
+from __future__ import annotations
+
+from sage_control_plane.policies.admission import Admission
+from sage_control_plane.pool.engine_pool import EnginePool
+from sage_control_plane.request.request import PendingRequest
+
+# So many free engines are asked whether one can begin in time: enough to find one, and a constant.
+ASKED = 16
+# One in so many requests that look late is tried anyway: a prediction that keeps work away is not put to the test, and
+# one that was wrong would stay so.
+TRIED_ANYWAY = 10
+
+
+class EnginePoolView:
+    """The engines as a ``PoolView``."""
+
+    def __init__(self, engines: EnginePool, admission: Admission) -> None:
+        self._engines = engines
+        self._admission = admission
+        self._doubts = 0
+        self.now = 0.0
+
+    @property
+    def saturation(self) -> float:
+        return self._engines.saturation
+
+    @property
+    def engines(self) -> int:
+        return self._engines.usable
+
+    def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
+        return self._engines.usual_ttft_seconds(request)
+
+    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
+        classification = request.classification
+        generates = classification.generates
+        free = self._engines.route(classification.route).free.engines
+        for entry in free[:ASKED]:
+            ttft = entry.forecast.ttft_seconds(generates, self._engines.uncached_tokens(entry, request))
+            if ttft is None or ttft <= seconds:
+                return True
+        if not free:
+            return True
+        self._doubts += 1
+        return self._doubts % TRIED_ANYWAY == 0
+
+    def wait_seconds(self) -> float | None:
+        return self._admission.wait_seconds(self.now)

@@ -1,0 +1,67 @@
+"""Which engines have which prompt prefixes in their caches, as far as dispatches tell."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from sage_control_plane.request.request import PendingRequest
+
+
+class PrefixIndex:
+    """Prompt blocks by engine, and for each block the engine that got it last.
+
+    Block hashes cover everything before them, so a match of one implies a match of all before it.
+
+    Args:
+        blocks_per_engine: blocks remembered of an engine; 8,192 of 64 tokens are 524,288 tokens of KV cache.
+    """
+
+    def __init__(self, blocks_per_engine: int = 8_192) -> None:
+        self._most = blocks_per_engine
+        self._blocks: dict[str, OrderedDict[int, None]] = {}
+        self._latest: dict[int, str] = {}
+
+    def matched(self, engine_id: str, request: PendingRequest) -> float:
+        """Return the share of the request's prompt, 0 to 1, that the engine should have cached."""
+        blocks = request.classification.prefix_blocks
+        if not blocks:
+            return 0.0
+        held = self._blocks.get(engine_id)
+        if not held or blocks[0] not in held:
+            return 0.0
+        matched = 0
+        for block in blocks:
+            if block not in held:
+                break
+            matched += 1
+        return matched / len(blocks)
+
+    def latest(self, request: PendingRequest) -> str | None:
+        """Return the engine that last got the longest known prefix of the request's prompt. O(blocks)."""
+        for block in reversed(request.classification.prefix_blocks):
+            engine_id = self._latest.get(block)
+            if engine_id is not None:
+                return engine_id
+        return None
+
+    def add(self, engine_id: str, request: PendingRequest) -> None:
+        """The request goes to the engine."""
+        blocks = request.classification.prefix_blocks
+        if not blocks:
+            return
+        held = self._blocks.setdefault(engine_id, OrderedDict())
+        # The last block first, so that the end of a prompt is forgotten before the beginning that others may share.
+        for block in reversed(blocks):
+            held[block] = None
+            held.move_to_end(block)
+            self._latest[block] = engine_id
+        while len(held) > self._most:
+            block = held.popitem(last=False)[0]
+            if self._latest.get(block) == engine_id:
+                del self._latest[block]
+
+    def remove(self, engine_id: str) -> None:
+        """The engine is gone, with its cache."""
+        for block in self._blocks.pop(engine_id, ()):
+            if self._latest.get(block) == engine_id:
+                del self._latest[block]

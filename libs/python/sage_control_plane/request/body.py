@@ -1,0 +1,272 @@
+"""Reading an OpenAI request body once: shape checks, the text in it, and the few fields that SAGE needs.
+
+The body itself travels on untouched; fields that SAGE does not know are the engine's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sage_common.errors import InvalidRequestError
+from sage_control_plane.request.request import Endpoint
+
+# OpenAI's limit for one embeddings request.
+MAX_EMBEDDING_INPUTS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """What a body says.
+
+    Attributes:
+        segments: roles and texts of the whole conversation, in order; the input of feature extraction.
+        given_tokens: tokens that arrived as ids rather than text.
+        items: texts in an embedding or rerank request, 1 otherwise.
+        max_tokens: the caller's own limit on the output, if any.
+        structured: whether more is asked for than one plain text that follows the prompt: tools, guided decoding, log
+            probabilities, several choices.
+    """
+
+    model: str
+    segments: tuple[str, ...]
+    given_tokens: int
+    items: int
+    streaming: bool
+    max_tokens: int | None
+    choices: int
+    structured: bool
+    service_tier: str
+
+
+def read_body(endpoint: Endpoint, body: bytes) -> RequestBody:
+    """Read and check a body.
+
+    Raises:
+        InvalidRequestError: not JSON, not an object, or a field of the wrong shape; ``param`` names the field.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(
+            f"the body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}", code="invalid_json"
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"the body is a JSON {_json_type(value)}, expected an object", code="invalid_json")
+    segments, given_tokens, items = _READERS[endpoint](value)
+    max_tokens = _optional_int(value, "max_completion_tokens", minimum=1)
+    if max_tokens is None:
+        max_tokens = _optional_int(value, "max_tokens", minimum=1 if endpoint is Endpoint.CHAT_COMPLETIONS else 0)
+    choices = _optional_int(value, "n", minimum=1) or 1
+    return RequestBody(
+        model=_optional_string(value, "model"),
+        segments=tuple(segments),
+        given_tokens=given_tokens,
+        items=items,
+        streaming=_optional_bool(value, "stream"),
+        max_tokens=max_tokens,
+        choices=choices,
+        structured=choices > 1 or any(value.get(name) for name in _STRUCTURED_FIELDS),
+        service_tier=_optional_string(value, "service_tier"),
+    )
+
+
+_STRUCTURED_FIELDS = (
+    "tools",
+    "functions",
+    "response_format",
+    "logprobs",
+    "top_logprobs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "structured_outputs",
+    "best_of",
+    "echo",
+    "suffix",
+    "prompt_logprobs",
+    "use_beam_search",
+)
+
+
+def _read_chat(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
+    messages = value.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise _wrong("messages", messages, "a non-empty list of messages")
+    segments: list[str] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise _wrong(f"messages[{index}]", message, "an object with a role and content")
+        role = message.get("role")
+        if not isinstance(role, str) or not role:
+            raise _wrong(f"messages[{index}].role", role, "a string such as 'user'")
+        segments.append(role)
+        content = message.get("content")
+        if isinstance(content, str):
+            segments.append(content)
+        elif isinstance(content, list):
+            segments.extend(_part_texts(content, index))
+        elif content is not None:
+            raise _wrong(f"messages[{index}].content", content, "a string, a list of parts, or null")
+    return segments, 0, 1
+
+
+def _part_texts(parts: list[Any], index: int) -> list[str]:
+    texts = []
+    for number, part in enumerate(parts):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise _wrong(f"messages[{index}].content[{number}]", part, "an object with a type")
+        text = part.get("text")
+        if part["type"] == "text" and not isinstance(text, str):
+            raise _wrong(f"messages[{index}].content[{number}].text", text, "a string")
+        if isinstance(text, str):
+            texts.append(text)
+    return texts
+
+
+def _read_completion(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
+    prompt = value.get("prompt")
+    if isinstance(prompt, str):
+        return [prompt], 0, 1
+    if isinstance(prompt, list) and prompt:
+        return _read_texts(prompt, "prompt", allow_empty_text=True)
+    raise _wrong("prompt", prompt, "a string, a list of strings, or token ids")
+
+
+def _read_embedding(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
+    given = value.get("input")
+    encoding = value.get("encoding_format")
+    if encoding not in (None, "float", "base64"):
+        raise _wrong("encoding_format", encoding, "'float' or 'base64'")
+    _optional_int(value, "dimensions", minimum=1)
+    if isinstance(given, str):
+        if not given:
+            raise _empty("input")
+        return [given], 0, 1
+    if not isinstance(given, list):
+        raise _wrong("input", given, "a string, a list of strings, or token ids")
+    if not given:
+        raise _empty("input")
+    segments, tokens, items = _read_texts(given, "input", allow_empty_text=False)
+    if items > MAX_EMBEDDING_INPUTS:
+        raise InvalidRequestError(
+            f"'input' holds {items} texts, the limit is {MAX_EMBEDDING_INPUTS}; send several requests", param="input"
+        )
+    return segments, tokens, items
+
+
+def _read_rerank(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
+    query, documents = value.get("query"), value.get("documents")
+    if not isinstance(query, str) or not query:
+        raise _wrong("query", query, "a non-empty string")
+    if not isinstance(documents, list) or not documents:
+        raise _wrong("documents", documents, "a non-empty list of strings")
+    if len(documents) > MAX_EMBEDDING_INPUTS:
+        raise InvalidRequestError(
+            f"'documents' holds {len(documents)} texts, the limit is {MAX_EMBEDDING_INPUTS}; send several requests",
+            param="documents",
+        )
+    texts = []
+    for index, document in enumerate(documents):
+        text = document_text(document)
+        if text is None:
+            raise _wrong(f"documents[{index}]", document, "a string, or an object with a text")
+        if not text:
+            raise _empty(f"documents[{index}]")
+        texts.append(text)
+    return [query, *texts], 0, len(texts)
+
+
+def document_text(document: object) -> str | None:
+    """The text of a document to be ranked, which is a string or an object with the field ``text``; None for neither."""
+    text = document.get("text") if isinstance(document, dict) else document
+    return text if isinstance(text, str) else None
+
+
+def _read_texts(values: list[Any], field: str, *, allow_empty_text: bool) -> tuple[list[str], int, int]:
+    """Read strings, token ids, or lists of token ids; the first element decides which."""
+    first = values[0]
+    if isinstance(first, str):
+        for index, text in enumerate(values):
+            if not isinstance(text, str):
+                raise _wrong(f"{field}[{index}]", text, "a string like the first one")
+            if not text and not allow_empty_text:
+                raise _empty(f"{field}[{index}]")
+        return values, 0, len(values)
+    if _is_token(first):
+        _check_tokens(values, field)
+        return [], len(values), 1
+    if isinstance(first, list):
+        for index, tokens in enumerate(values):
+            if not isinstance(tokens, list):
+                raise _wrong(f"{field}[{index}]", tokens, "a list of token ids like the first one")
+            if not tokens:
+                raise _empty(f"{field}[{index}]")
+            _check_tokens(tokens, f"{field}[{index}]")
+        return [], sum(map(len, values)), len(values)
+    raise _wrong(f"{field}[0]", first, "a string, a token id, or a list of token ids")
+
+
+def _check_tokens(values: list[Any], field: str) -> None:
+    for index, token in enumerate(values):
+        if not _is_token(token):
+            raise _wrong(f"{field}[{index}]", token, "a token id, 0 or above")
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+_READERS = {
+    Endpoint.CHAT_COMPLETIONS: _read_chat,
+    Endpoint.COMPLETIONS: _read_completion,
+    Endpoint.EMBEDDINGS: _read_embedding,
+    Endpoint.RERANK: _read_rerank,
+}
+
+
+def _optional_string(value: Mapping[str, Any], field: str) -> str:
+    given = value.get(field)
+    if given is None:
+        return ""
+    if not isinstance(given, str):
+        raise _wrong(field, given, "a string")
+    return given
+
+
+def _optional_bool(value: Mapping[str, Any], field: str) -> bool:
+    given = value.get(field)
+    if given is None:
+        return False
+    if not isinstance(given, bool):
+        raise _wrong(field, given, "true or false")
+    return given
+
+
+def _optional_int(value: Mapping[str, Any], field: str, *, minimum: int) -> int | None:
+    given = value.get(field)
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or given < minimum:
+        raise _wrong(field, given, f"an integer of at least {minimum}")
+    return given
+
+
+def _wrong(field: str, value: Any, expected: str) -> InvalidRequestError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    got = "nothing" if value is None else f"the {_json_type(value)} {shown}"
+    return InvalidRequestError(f"'{field}' must be {expected}; got {got}", code="invalid_type", param=field)
+
+
+def _empty(field: str) -> InvalidRequestError:
+    return InvalidRequestError(f"'{field}' must not be empty", code="empty_input", param=field)
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,119 @@
+"""Which models the mesh serves, from the engines' own words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sage_common.errors import InvalidRequestError, NotFoundError, SageError, UnavailableError
+from sage_control_plane.request.engine_state import EnginePhase, EngineState, ModelCard
+from sage_control_plane.request.request import Endpoint, RequestKind
+
+KIND_OF_ENDPOINT = {
+    Endpoint.CHAT_COMPLETIONS: RequestKind.LLM_CHAT,
+    Endpoint.COMPLETIONS: RequestKind.LLM_GENERATE,
+    Endpoint.EMBEDDINGS: RequestKind.EMBEDDING,
+    Endpoint.RERANK: RequestKind.RERANK,
+}
+ENDPOINT_OF_KIND = {kind: endpoint for endpoint, kind in KIND_OF_ENDPOINT.items()}
+
+MAX_SHOWN_NAME = 200
+# Callers that do not care which model answers say so with one of these.
+ANY_MODEL = ("", "default", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A model, the pool that serves it, and every kind of work that some engine does with it."""
+
+    card: ModelCard
+    pool: str
+    kinds: frozenset[RequestKind]
+
+
+class ModelCatalog:
+    """The models of a set of engines. Engines that have stopped do not count; unready ones do, since work may wait.
+
+    A model belongs to one pool: where engines of several pools name the same model, the pool that sorts first wins
+    and the rest are listed in ``conflicts``.
+    """
+
+    def __init__(self, engines: Iterable[EngineState] = ()) -> None:
+        self._entries: dict[str, CatalogEntry] = {}
+        self._names: dict[str, str] = {}
+        self.conflicts: list[str] = []
+        live = [engine for engine in engines if engine.phase is not EnginePhase.STOPPED]
+        for engine in sorted(live, key=lambda e: (e.spec.pool, e.spec.engine_id)):
+            for card in engine.spec.models:
+                self._add(card, engine)
+
+    def _add(self, card: ModelCard, engine: EngineState) -> None:
+        entry = self._entries.get(card.name)
+        if entry is None:
+            entry = CatalogEntry(card, engine.spec.pool, card.kinds)
+        elif entry.pool != engine.spec.pool:
+            self.conflicts.append(
+                f"model {card.name!r} of engine {engine.spec.engine_id!r} is in pool {engine.spec.pool!r} but other "
+                f"engines serve it in pool {entry.pool!r}; give them one pool"
+            )
+            return
+        else:
+            entry = CatalogEntry(entry.card, entry.pool, entry.kinds | card.kinds)
+        self._entries[card.name] = entry
+        for name in card.names:
+            self._names.setdefault(name, card.name)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def entries(self) -> list[CatalogEntry]:
+        """Every model, by name."""
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    def resolve(self, model: str, endpoint: Endpoint) -> CatalogEntry:
+        """Return the entry that serves ``model`` at ``endpoint``.
+
+        Raises:
+            NotFoundError: no engine knows the model.
+            InvalidRequestError: the model cannot do this; the error names the right endpoint.
+            UnavailableError: no model was named and none can do this.
+        """
+        kind = KIND_OF_ENDPOINT[endpoint]
+        if model in ANY_MODEL and model not in self._names:
+            return self._any(kind, endpoint)
+        name = self._names.get(model)
+        if name is None:
+            raise self._unknown(model)
+        entry = self._entries[name]
+        if kind not in entry.kinds:
+            right = " or ".join(ENDPOINT_OF_KIND[k].path for k in sorted(entry.kinds))
+            raise InvalidRequestError(
+                f"model {model!r} does not serve {endpoint.path}; use {right}",
+                code="wrong_endpoint_for_model",
+                param="model",
+            )
+        return entry
+
+    def _any(self, kind: RequestKind, endpoint: Endpoint) -> CatalogEntry:
+        # Who names no model wants none that was adapted to something, unless there is no other.
+        able = sorted((e for e in self.entries if kind in e.kinds), key=lambda entry: bool(entry.card.parent))
+        if able:
+            return able[0]
+        raise UnavailableError(
+            f"no engine serves {endpoint.path} now; `sage status` shows the engines", code="no_engine"
+        )
+
+    def _unknown(self, model: str) -> SageError:
+        if not self._entries:
+            return UnavailableError(
+                "no engine is registered yet; `sage status` shows what is starting",
+                code="no_engine",
+                retry_after_seconds=1,
+            )
+        # Comparing takes time by the square of the length, and nobody mistypes a name that long.
+        close = difflib.get_close_matches(model, list(self._names), n=1) if len(model) <= MAX_SHOWN_NAME else []
+        hint = f"did you mean {close[0]!r}?" if close else "known models: " + ", ".join(sorted(self._entries))
+        shown = model if len(model) <= MAX_SHOWN_NAME else model[:MAX_SHOWN_NAME] + "…"
+        return NotFoundError(f"the model {shown!r} does not exist; {hint}", code="model_not_found", param="model")

@@ -1,0 +1,141 @@
+"""What a request is: kind, pool, class, targets, estimates, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sage_control_plane.request.body import RequestBody, read_body
+from sage_control_plane.request.catalog import KIND_OF_ENDPOINT, ModelCatalog
+from sage_control_plane.request.features import FeatureExtractor
+from sage_control_plane.request.request import (
+    Classification,
+    Endpoint,
+    Hints,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
+
+DEFAULT_CLASS = {
+    RequestKind.LLM_CHAT: ServiceClass.INTERACTIVE,
+    RequestKind.LLM_GENERATE: ServiceClass.DEFAULT,
+    RequestKind.EMBEDDING: ServiceClass.EMBEDDING,
+    RequestKind.RERANK: ServiceClass.EMBEDDING,
+}
+# The bulk deadline is far, never infinite, so that laxity stays comparable.
+BULK_DEADLINE_MS = 3_600_000
+DEFAULT_LEVEL = {
+    ServiceClass.INTERACTIVE: ServiceLevel(ttft_ms=500, tpot_ms=50),
+    ServiceClass.DEFAULT: ServiceLevel(ttft_ms=2000, tpot_ms=100),
+    ServiceClass.EMBEDDING: ServiceLevel(end_to_end_ms=200),
+    ServiceClass.BULK: ServiceLevel(end_to_end_ms=BULK_DEADLINE_MS),
+}
+# The embedding target holds up to this many texts; larger requests are bulk work unless their caller says otherwise.
+EMBEDDING_TARGET_ITEMS = 32
+# OpenAI's service_tier as a wish for a class or priority.
+TIER_PRIORITY = {"priority": Priority.HIGH, "flex": Priority.LOW}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationRules:
+    """Knobs of the classifier.
+
+    Attributes:
+        block_bytes: bytes in a prefix block; 256 are about 64 tokens.
+        output_cap_tokens: longest output assumed when the caller sets no limit.
+        tenant_ceilings: most urgent priority that a tenant may ask for.
+    """
+
+    block_bytes: int = 256
+    output_cap_tokens: int = 512
+    tenant_ceilings: Mapping[str, Priority] = field(default_factory=dict)
+
+
+class RequestClassifier:
+    """Classifies requests against a model catalog. Pure: the same input gives the same answer."""
+
+    def __init__(self, extract_features: FeatureExtractor, rules: ClassificationRules | None = None) -> None:
+        self._extract = extract_features
+        self._rules = rules or ClassificationRules()
+
+    def classify(
+        self, endpoint: Endpoint, body: bytes, hints: Hints, tenant: str, catalog: ModelCatalog
+    ) -> Classification:
+        """Classify one request.
+
+        Raises:
+            InvalidRequestError: malformed body, or a model that cannot do this.
+            NotFoundError: unknown model.
+            UnavailableError: nothing serves the endpoint.
+        """
+        content = read_body(endpoint, body)
+        entry = catalog.resolve(content.model, endpoint)
+        kind = KIND_OF_ENDPOINT[endpoint]
+        reasons = [f"kind {kind.name} from {endpoint.path}", f"pool {entry.pool} serves {entry.card.name}"]
+        text_tokens, blocks = self._extract(content.segments, self._rules.block_bytes)
+        input_tokens = max(1, text_tokens + content.given_tokens)
+        service_class = self._service_class(kind, content, hints, reasons)
+        return Classification(
+            kind=kind,
+            pool=entry.pool,
+            model=entry.card.name,
+            service_class=service_class,
+            priority=self._priority(content, hints, tenant, reasons),
+            slo=self._level(service_class, hints, reasons),
+            input_tokens=input_tokens,
+            output_tokens=self._output_tokens(kind, content, input_tokens),
+            prefix_blocks=tuple(blocks) if kind in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE) else (),
+            streaming=content.streaming,
+            sheddable=service_class is ServiceClass.BULK,
+            items=content.items,
+            reasons=tuple(reasons),
+            resumable=_resumable(kind, content),
+        )
+
+    def _service_class(self, kind: RequestKind, content: RequestBody, hints: Hints, reasons: list[str]) -> ServiceClass:
+        if hints.service_class is not None:
+            reasons.append(f"class {hints.service_class.name} asked for by header")
+            return hints.service_class
+        if hints.priority is Priority.BACKGROUND:
+            reasons.append("class BULK from background priority")
+            return ServiceClass.BULK
+        chosen = DEFAULT_CLASS[kind]
+        if chosen is ServiceClass.EMBEDDING and content.items > EMBEDDING_TARGET_ITEMS:
+            reasons.append(f"class BULK from {content.items} texts, above {EMBEDDING_TARGET_ITEMS}")
+            return ServiceClass.BULK
+        reasons.append(f"class {chosen.name} from the kind")
+        return chosen
+
+    def _priority(self, content: RequestBody, hints: Hints, tenant: str, reasons: list[str]) -> Priority:
+        wish = hints.priority or TIER_PRIORITY.get(content.service_tier) or Priority.NORMAL
+        ceiling = self._rules.tenant_ceilings.get(tenant, Priority.CRITICAL)
+        if wish < ceiling:
+            reasons.append(f"priority {wish.name} lowered to tenant {tenant!r}'s ceiling {ceiling.name}")
+            return ceiling
+        return wish
+
+    def _level(self, service_class: ServiceClass, hints: Hints, reasons: list[str]) -> ServiceLevel:
+        default = DEFAULT_LEVEL[service_class]
+        if hints.slo_ttft_ms or hints.slo_tpot_ms or hints.slo_deadline_ms:
+            reasons.append("targets from headers")
+        return ServiceLevel(
+            ttft_ms=hints.slo_ttft_ms or default.ttft_ms,
+            tpot_ms=hints.slo_tpot_ms or default.tpot_ms,
+            end_to_end_ms=hints.slo_deadline_ms or default.end_to_end_ms,
+        )
+
+    def _output_tokens(self, kind: RequestKind, content: RequestBody, input_tokens: int) -> int:
+        if kind not in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE):
+            return 0
+        cap = self._rules.output_cap_tokens
+        if content.max_tokens is not None:
+            cap = min(cap, content.max_tokens)
+        return max(1, min(int(1.5 * input_tokens), cap)) * content.choices * content.items
+
+
+def _resumable(kind: RequestKind, content: RequestBody) -> bool:
+    """Whether the answer is one plain text to one prompt of text: such an answer's start can be put into a prompt."""
+    generated = kind in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE)
+    return generated and not content.structured and content.items == 1 and not content.given_tokens

@@ -1,0 +1,1 @@
+"""What became of each request: the request table, its attempts, and what is done when one fails."""
