@@ -15,7 +15,7 @@ from sage_common.errors import SageError
 from sage_control_plane.placement.filters import engine_filters, request_filters
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
-from sage_control_plane.placement.settings import make_scorers
+from sage_control_plane.placement.scorers import make_scorers
 from sage_control_plane.policies.admission import Admission, Queued
 from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.registry import make_policy

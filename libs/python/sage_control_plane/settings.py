@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sage_control_plane.placement.settings import ScorerWeights
+from sage_control_plane.placement.scorers import ScorerWeights
 from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.pool.breaker import BreakerSettings

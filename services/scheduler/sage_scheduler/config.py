@@ -9,7 +9,7 @@ from pydantic import Field
 from sage_common.errors import ConfigurationError, SageError
 from sage_common.service_settings import ServiceSettings
 from sage_control_plane.placement.pickers import make_picker
-from sage_control_plane.placement.settings import ScorerWeights
+from sage_control_plane.placement.scorers import ScorerWeights
 from sage_control_plane.policies.admission import AdmissionSettings, QueueLimit
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.registry import PolicySettings, check_policy

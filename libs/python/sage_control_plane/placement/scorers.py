@@ -1,17 +1,25 @@
-"""Scorers: how good an engine is for a request, from 0 to 1."""
+"""Scorers: how good an engine is for a request, from 0 to 1; and how much each one's opinion counts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from sage_control_plane.placement.engine_view import EngineView
+from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.request.request import PendingRequest
+
+# What a scorer says of an engine for which nothing is predicted.
+UNKNOWN = 0.5
+# A predicted time to first token as long as this scores a half.
+HALF_SECONDS = 0.2
+# A shorter match of cached prefixes is not worth giving up balance for.
+LEAST_MATCH = 0.8
 
 
 class Scorer(Protocol):
     """One opinion. Scores of several scorers are added by weight."""
-
-    name: str
 
     def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
         """Return the score in [0, 1]; larger is better."""
@@ -24,8 +32,119 @@ class LeastWork:
     ``work = (outstanding tokens + the request's) * seconds per token``, and the score is ``1 / (1 + work)``.
     """
 
-    name = "least_work"
-
     def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
         tokens = engine.credits.tokens + request.classification.tokens
         return 1.0 / (1.0 + tokens * engine.seconds_per_token)
+
+
+class SoonestStart:
+    """The sooner the first token is predicted, the better: ``1 / (1 + predicted TTFT / 0.2 s)``.
+
+    It is what keeps requests that wait for their first token off a slow engine, which least work alone gives its
+    share. Work with a far deadline has no use for a soon start, and goes where there is least work.
+    """
+
+    def __init__(self, prefixes: PrefixIndex) -> None:
+        self._prefixes = prefixes
+
+    def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
+        if request.classification.sheddable:
+            return UNKNOWN
+        ttft = _predicted_ttft(engine, request, self._prefixes)
+        return UNKNOWN if ttft is None else 1.0 / (1.0 + ttft / HALF_SECONDS)
+
+
+class PredictedHeadroom:
+    """Least positive headroom first, which keeps other engines free for what needs more; idle first when all fail.
+
+    Headroom is what is left of the request's targets, as a share of them: the smaller of ``(deadline - now - predicted
+    TTFT) / TTFT target`` and ``(TPOT target - predicted TPOT) / TPOT target``. A positive one scores 1 down to 0.5, the
+    less the better; a negative one below 0.5, the idler the engine the better.
+    """
+
+    def __init__(self, prefixes: PrefixIndex) -> None:
+        self._prefixes = prefixes
+
+    def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
+        headroom = self._headroom(engine, request, now)
+        if headroom is None:
+            return UNKNOWN
+        if headroom > 0:
+            return 1.0 - 0.5 * min(1.0, headroom)
+        return 0.49 / (1.0 + engine.credits.requests)
+
+    def _headroom(self, engine: EngineView, request: PendingRequest, now: float) -> float | None:
+        target = request.classification.begin_target_seconds
+        if target is None:
+            return None
+        ttft = _predicted_ttft(engine, request, self._prefixes)
+        if ttft is None:
+            return None
+        headroom = (request.arrived_at + target - now - ttft) / target
+        target_tpot = request.classification.slo.tpot_ms / 1000
+        tpot = engine.forecast.tpot_seconds() if target_tpot else None
+        if tpot is not None:
+            headroom = min(headroom, (target_tpot - tpot) / target_tpot)
+        return headroom
+
+
+class PrefixAffinity:
+    """Scores the matched share of the prompt where it is at least 0.8, unless the wait costs more than it saves.
+
+    The wait is what the engine's present load is predicted to cost; the saving is the prefill of the matched tokens.
+    Without predictions the bond holds while the engine is at most half full.
+    """
+
+    def __init__(self, prefixes: PrefixIndex) -> None:
+        self._prefixes = prefixes
+
+    def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
+        matched = self._prefixes.matched(engine.engine_id, request)
+        if matched < LEAST_MATCH:
+            return 0.0
+        classification = request.classification
+        wait = engine.forecast.wait_seconds(classification.generates)
+        saved = engine.forecast.prefill_seconds(classification.generates, matched * classification.input_tokens)
+        if wait is None or saved is None:
+            return matched if 2 * engine.credits.requests <= engine.credits.request_cap else 0.0
+        return matched if wait <= saved else 0.0
+
+
+def _predicted_ttft(engine: EngineView, request: PendingRequest, prefixes: PrefixIndex) -> float | None:
+    """Return the request's time to first token on the engine in seconds; None while nothing trustworthy is known."""
+    classification = request.classification
+    uncached = classification.input_tokens * (1.0 - prefixes.matched(engine.engine_id, request))
+    return engine.forecast.ttft_seconds(classification.generates, uncached)
+
+
+def _made_by(make: Callable[[PrefixIndex], Scorer]) -> dict[str, Callable[[PrefixIndex], Scorer]]:
+    return {"make": make}
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerWeights:
+    """The scorers, each with how much its opinion counts; 0 leaves it out. A line here is all that a scorer needs.
+
+    Attributes:
+        least_work: the engine that is through with everything soonest.
+        soonest: the engine predicted to begin soonest.
+        headroom: the engine that can just meet the targets, so that others stay free.
+        prefix: the engine that has the prompt's beginning cached.
+    """
+
+    least_work: float = field(default=1.0, metadata=_made_by(lambda prefixes: LeastWork()))
+    soonest: float = field(default=1.0, metadata=_made_by(SoonestStart))
+    headroom: float = field(default=0.0, metadata=_made_by(PredictedHeadroom))
+    prefix: float = field(default=0.5, metadata=_made_by(PrefixAffinity))
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when a weight is negative or all are 0."""
+        weights = [getattr(self, scorer.name) for scorer in fields(self)]
+        if min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(f"scorer weights are {self}; none may be negative and one must be above 0")
+
+
+def make_scorers(weights: ScorerWeights, prefixes: PrefixIndex) -> list[tuple[Scorer, float]]:
+    """Make the scorers that have a weight."""
+    weighted = [(scorer.metadata["make"], getattr(weights, scorer.name)) for scorer in fields(weights)]
+    return [(make(prefixes), weight) for make, weight in weighted if weight > 0]

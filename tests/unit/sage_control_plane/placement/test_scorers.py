@@ -8,10 +8,7 @@ from random import Random
 import pytest
 from fixtures.control_plane import engine, forecast, request
 
-from sage_control_plane.placement.headroom import PredictedHeadroom
-from sage_control_plane.placement.prefix_affinity import PrefixAffinity
-from sage_control_plane.placement.settings import ScorerWeights
-from sage_control_plane.placement.soonest import SoonestStart
+from sage_control_plane.placement.scorers import PredictedHeadroom, PrefixAffinity, ScorerWeights, SoonestStart
 from sage_control_plane.pool.breaker import Breaker, BreakerSettings
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.engine_entry import EngineEntry
