@@ -31,8 +31,8 @@ from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.servers.servers import Servers
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
+from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media
 from sage_mesh.sse import DONE, SseParser, read_piece
 

@@ -9,7 +9,7 @@ from sage_common.config import load
 from sage_control_plane.request.classification import ClassificationRules, RequestClassifier
 from sage_mesh.classification_settings import ClassificationSettings
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge import Edge, EdgeTimings
+from sage_mesh.edge.edge import Edge, EdgeTimings
 from sage_middleware.features import load_feature_extractor
 from sage_platform.ring import Ring
 

@@ -15,7 +15,7 @@ from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo, model_of_entry
 from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
 from sage_common.service_settings import NatsSettings, instance_id
-from sage_mesh.edge import EdgeRequest
+from sage_mesh.edge.edge import EdgeRequest
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring

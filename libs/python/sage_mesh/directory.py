@@ -15,7 +15,7 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.catalog import ModelCatalog
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
-from sage_mesh.wire import state_from_wire
+from sage_mesh.wire.engines import state_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 

@@ -2,7 +2,7 @@
 
 When a scheduler dies, its pool has no leader until the lease has expired and a standby has taken it. NATS says so at
 once; what could not be delivered is kept here and sent again, so that it costs that moment and not an edge's whole
-round of asking (``sage_mesh.edge``), which stays the safety net.
+round of asking (``sage_mesh.edge.edge``), which stays the safety net.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.pool_sender import PoolSender
-from sage_mesh.wire import classification_to_wire, error_to_wire, hints_from_wire
+from sage_mesh.wire.errors import error_to_wire
+from sage_mesh.wire.requests import classification_to_wire, hints_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 

@@ -9,7 +9,7 @@ from sage.embedding.v1 import embedding_pb2
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_mesh.wire import error_to_wire
+from sage_mesh.wire.errors import error_to_wire
 
 log = get_logger(__name__)
 

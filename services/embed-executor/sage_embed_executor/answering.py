@@ -19,7 +19,7 @@ from sage_embed_executor.request import read_embedding_request
 from sage_embed_executor.rerank_request import RerankRequest, prompted, read_rerank_request, render_rerank
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.urgency import urgency_of
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import EngineTime, Media, TokenUsage
 
 

@@ -26,7 +26,7 @@ from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.rerank_request import RerankRequest, read_rerank_request, render_rerank
 from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.urgency import urgency_of
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media
 
 # Above every vocabulary, below the sign.

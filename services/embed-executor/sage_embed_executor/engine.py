@@ -21,7 +21,7 @@ from sage_embed_executor.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.tokenizer import TokenIds
 from sage_embed_executor.urgency import Urgency
 from sage_embed_executor.vector_lru import VectorLru
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_platform.garbage import settle_garbage_collector
 
 log = get_logger(__name__)

@@ -25,7 +25,7 @@ from sage_embed_executor.remote_engine import REMOTE_KINDS, RemoteEngine
 from sage_embed_executor.selection.candidates import Candidate, Selection
 from sage_embed_executor.tokenizer import TextTokenizer
 from sage_embed_executor.weights import aliases_of, find_weights, short_name
-from sage_mesh.engine_host import Engine
+from sage_mesh.engine import Engine
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 # A cross-encoder is not measured at its start; its batches are as large as fp32 likes them.

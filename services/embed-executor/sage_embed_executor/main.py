@@ -10,7 +10,7 @@ from sage_embed_executor.config import EmbedExecutorSettings
 from sage_embed_executor.engines import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.service import EmbeddingServicer
-from sage_mesh.executor import Executor
+from sage_mesh.executor.executor import Executor
 from sage_platform.service_host import ServiceHost, Stop, run
 
 

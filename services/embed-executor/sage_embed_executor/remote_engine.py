@@ -18,7 +18,7 @@ from sage_common.errors import EngineFailedError, InvalidRequestError
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
 from sage_mesh.upstream.health_watch import HealthWatch

@@ -16,11 +16,12 @@ from sage_control_plane.request.catalog import ANY_MODEL, KIND_OF_ENDPOINT
 from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.answer_stream import answer_stream
 from sage_embed_executor.grpc_bodies import embedding_body, rerank_body
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import Engine, EngineJob
-from sage_mesh.executor import Executor
+from sage_mesh.engine import Engine, EngineJob
+from sage_mesh.executor.direct_call import run_here
+from sage_mesh.executor.executor import Executor
 from sage_mesh.reply import Media, Reply, ReplyHead
-from sage_mesh.wire import state_to_wire, usage_to_wire
+from sage_mesh.wire.engines import state_to_wire
+from sage_mesh.wire.frames import usage_to_wire
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):

@@ -32,7 +32,7 @@ from sage_gateway.asgi import (
 from sage_gateway.credentials import Credentials
 from sage_gateway.metrics import EndpointMetrics
 from sage_gateway.request_body import BodyReader
-from sage_mesh.edge import Edge, EdgeRequest
+from sage_mesh.edge.edge import Edge, EdgeRequest
 from sage_mesh.reply import Media, Reply
 
 log = get_logger(__name__)

@@ -17,7 +17,8 @@ from sage_gateway.credentials import Credentials
 from sage_gateway.typed_params import params_from_wire
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.reply import TokenUsage
-from sage_mesh.wire import card_to_wire, hints_from_wire
+from sage_mesh.wire.engines import card_to_wire
+from sage_mesh.wire.requests import hints_from_wire
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -17,8 +17,8 @@ from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.orders import Orders
 from sage_llm_coordinator.origin import labels_of
 from sage_llm_coordinator.servers.servers import HeldServer
-from sage_mesh.engine_host import Engine
-from sage_mesh.executor import Executor
+from sage_mesh.engine import Engine
+from sage_mesh.executor.executor import Executor
 
 log = get_logger(__name__)
 

@@ -24,7 +24,7 @@ from sage_llm_coordinator.origin import origin_of
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_command import VllmCommand
 from sage_llm_coordinator.servers.vllm_options import read_options
-from sage_mesh.engine_host import Engine
+from sage_mesh.engine import Engine
 from sage_mesh.upstream.upstream import KIND_NAMES, Upstream, UpstreamTimeouts
 
 # vLLM's own default on most machines.

@@ -18,7 +18,7 @@ from sage_llm_coordinator.servers.host import host_id
 from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
-from sage_mesh.executor import Executor
+from sage_mesh.executor.executor import Executor
 from sage_platform.kv import open_bucket
 from sage_platform.service_host import ServiceHost, Stop, run
 

@@ -21,11 +21,11 @@ from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_log import engine_log
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
+from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import TokenUsage
 from sage_mesh.sse import DONE, SseParser, TextPiece, read_piece
-from sage_mesh.wire import state_to_wire
+from sage_mesh.wire.engines import state_to_wire
 
 
 class LlmServicer(llm_pb2_grpc.LlmServiceServicer):

@@ -6,7 +6,7 @@ from sage.inference.v1 import request_pb2
 from sage.scheduler.v1 import scheduler_pb2
 from sage_common.clock import Clock
 from sage_control_plane.tracking.decision_log import DecisionLog, DecisionRecord, DispatchRecord
-from sage_mesh.wire import classification_to_wire
+from sage_mesh.wire.requests import classification_to_wire
 
 
 class Explanations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sage.scheduler.v1 import scheduler_pb2
 from sage_control_plane.request.engine_state import EngineState
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.wire import state_to_wire
+from sage_mesh.wire.engines import state_to_wire
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.lease_board import LeaseBoard
 from sage_scheduler.pool_leases import PoolLeases

@@ -14,7 +14,7 @@ from sage_common.clock import Clock, MonotonicClock
 from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge import Edge
+from sage_mesh.edge.edge import Edge
 from sage_middleware.features import load_feature_extractor
 from sage_platform import leases, registry, subjects
 from sage_platform.kv import open_bucket

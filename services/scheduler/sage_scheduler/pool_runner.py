@@ -19,7 +19,8 @@ from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.wire import attempt_from_wire, error_from_wire
+from sage_mesh.wire.errors import error_from_wire
+from sage_mesh.wire.requests import attempt_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 from sage_scheduler.metrics import SchedulerMetrics

@@ -13,9 +13,9 @@ from sage_common.errors import InvalidRequestError, NotFoundError
 from sage_control_plane.policies.registry import check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
-from sage_mesh.edge import Edge, EdgeRequest
+from sage_mesh.edge.edge import Edge, EdgeRequest
 from sage_mesh.reply import Reply
-from sage_mesh.wire import hints_from_wire
+from sage_mesh.wire.requests import hints_from_wire
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.explanation_exchange import ExplanationExchange
 from sage_scheduler.inspection import Inspection

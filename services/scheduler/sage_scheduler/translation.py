@@ -5,7 +5,8 @@ from __future__ import annotations
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_control_plane.request.request import Attempt, PendingRequest
 from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
-from sage_mesh.wire import attempt_to_wire, classification_from_wire, error_to_wire
+from sage_mesh.wire.errors import error_to_wire
+from sage_mesh.wire.requests import attempt_to_wire, classification_from_wire
 
 # For requests that came without a time-out; the gateway always sets one.
 DEFAULT_TIMEOUT_MS = 600_000

@@ -28,7 +28,7 @@ from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.tokenizer import TextTokenizer
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
 
 DOCUMENTS = ["Bananas are yellow.", "I forgot my login secret.", "Weather " * 90, "Passwords are reset by mail."]
 

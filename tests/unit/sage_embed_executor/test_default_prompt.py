@@ -20,7 +20,7 @@ from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.model_loader import LoadedModel
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
 
 TEXTS = ["How do I reset my password?", "Bananas are yellow."]
 PROMPTS = {"query": "Represent this question for a search: ", "document": "Passage: "}

@@ -28,7 +28,7 @@ from sage_embed_executor.answering import normalised
 from sage_embed_executor.engine import LoadModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_loader import LoadedModel
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
 from sage_mesh.reply import Media, TokenUsage
 
 

@@ -27,8 +27,8 @@ from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge import Edge, EdgeRequest
-from sage_mesh.executor import Executor
+from sage_mesh.edge.edge import Edge, EdgeRequest
+from sage_mesh.executor.executor import Executor
 from sage_mesh.reply import Media
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_platform.ring import Ring

@@ -13,7 +13,7 @@ from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, UPSTREAM_BODY
 
 from sage_control_plane.request.request import Hints, Priority, ServiceClass
-from sage_mesh.edge import EdgeTimings
+from sage_mesh.edge.edge import EdgeTimings
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"

@@ -14,7 +14,7 @@ from sage_control_plane.request.engine_state import EngineSpec
 from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

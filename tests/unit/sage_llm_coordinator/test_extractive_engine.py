@@ -19,8 +19,8 @@ from sage_control_plane.request.request import Endpoint
 from sage_libs.prompts import Passage, rag_messages
 from sage_llm_coordinator.engines.extractive_engine import NO_CONTEXT, NOTHING_RELATED, ExtractiveEngine
 from sage_llm_coordinator.engines.extractive_text import text_tokens
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
+from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE, SseParser, read_piece
 

@@ -22,8 +22,8 @@ from sage_common.errors import (
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Attempt
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
+from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'

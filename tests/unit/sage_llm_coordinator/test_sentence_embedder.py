@@ -18,8 +18,8 @@ from sage_control_plane.request.classification import ClassificationRules
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Endpoint, RequestKind, ServiceClass
 from sage_llm_coordinator.engines.sentence_embedder import TEXTS_IN_REQUEST, MeshEmbedder
-from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.executor import Executor
+from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.executor.executor import Executor
 from sage_mesh.reply import Media
 from sage_platform.ring import Ring
 

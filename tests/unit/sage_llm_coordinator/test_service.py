@@ -35,8 +35,8 @@ from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge import Edge
-from sage_mesh.executor import Executor
+from sage_mesh.edge.edge import Edge
+from sage_mesh.executor.executor import Executor
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_platform.grpc_status import error_from_status
 from sage_platform.kv import open_bucket
@@ -330,8 +330,8 @@ async def test_a_server_that_chats_and_embeds_is_one_engine_for_both(service: Ru
     from aiohttp import web
 
     from sage_control_plane.request.request import Endpoint
-    from sage_mesh.buffered_reply import run_here
-    from sage_mesh.engine_host import EngineJob
+    from sage_mesh.engine import EngineJob
+    from sage_mesh.executor.direct_call import run_here
 
     async def embed(request: web.Request) -> web.Response:
         return web.json_response({"data": [{"embedding": [1.0]}], "usage": {"prompt_tokens": 1}})

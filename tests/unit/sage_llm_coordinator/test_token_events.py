@@ -13,7 +13,7 @@ from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.chat_events import chat_events
 from sage_llm_coordinator.engines.token_events import TokenEvents, with_token_ids
 from sage_llm_coordinator.engines.token_prompt import token_prompt
-from sage_mesh.engine_host import DeliveredTokens
+from sage_mesh.engine import DeliveredTokens
 
 
 def event(text: str, ids: str, finish: str = "null") -> bytes:

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from sage_control_plane.request.request import Attempt
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import DeliveredTokens, EngineJob
+from sage_mesh.engine import DeliveredTokens, EngineJob
+from sage_mesh.executor.direct_call import run_here
 
 ANSWER = b'data: {"choices":[{"text":" three"}]}\n\ndata: [DONE]\n\n'
 

@@ -29,8 +29,8 @@ from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_options import GIB
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
-from sage_mesh.buffered_reply import run_here
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
+from sage_mesh.executor.direct_call import run_here
 from sage_platform.supervision.guarded_process import GuardedProcess
 
 Eventually = Callable[..., Awaitable[None]]

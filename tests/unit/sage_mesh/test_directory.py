@@ -13,7 +13,7 @@ from sage_common.clock import ManualClock, MonotonicClock
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import MISSED_HEARTBEATS, REMEMBER_SILENT_SECONDS, DirectoryChange, EngineDirectory
-from sage_mesh.executor import Executor
+from sage_mesh.executor.executor import Executor
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring

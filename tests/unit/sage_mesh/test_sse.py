@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sage_common.errors import EngineFailedError
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import SseEvent, SseParser, read_piece, read_usage
+from sage_mesh.sse import SseEvent, SseFramer, SseParser, read_piece, read_usage
 
 LINE = st.text(alphabet=st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=12)
 
@@ -92,3 +92,34 @@ def test_what_is_no_piece_is_an_engine_failure(data: str) -> None:
 def test_usage_that_is_missing_or_odd_is_not_invented() -> None:
     assert read_usage(None) is None
     assert read_usage({"prompt_tokens": None, "completion_tokens": -1, "prompt_tokens_details": None}) == TokenUsage()
+
+
+def test_whole_events_pass_at_once() -> None:
+    events = SseFramer()
+    assert events.feed(b"data: 1\n\n") == b"data: 1\n\n"
+    assert events.feed(b"data: 2\n\ndata: 3\n\n") == b"data: 2\n\ndata: 3\n\n"
+    assert events.rest() == b""
+
+
+def test_the_start_of_an_unfinished_event_is_held_back() -> None:
+    events = SseFramer()
+    assert events.feed(b"data: 1\n\ndat") == b"data: 1\n\n"
+    assert events.feed(b"a: 2\n") == b""
+    assert events.feed(b"\n") == b"data: 2\n\n"
+
+
+@given(
+    st.lists(st.text("ab \n\r", max_size=12), max_size=8),
+    st.sampled_from(["\n\n", "\r\n\r\n", "\r\r"]),
+    st.data(),
+)
+def test_nothing_is_lost_or_reordered_wherever_it_is_cut(texts: list[str], end: str, data: st.DataObject) -> None:
+    stream = "".join(text + end for text in texts).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    events = SseFramer()
+    seen = b""
+    for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        whole = events.feed(stream[start:stop])
+        assert not whole or whole.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+        seen += whole
+    assert seen + events.rest() == stream

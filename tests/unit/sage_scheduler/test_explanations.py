@@ -13,7 +13,7 @@ from fixtures.scheduler_mesh import SchedulerMesh, until
 
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import EngineFailedError, UnavailableError
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_scheduler.main import Scheduler
 

@@ -14,7 +14,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 
 from sage_control_plane.request.engine_state import ModelCard
 from sage_control_plane.request.request import RequestKind
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, Reply
 
 

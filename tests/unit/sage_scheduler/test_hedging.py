@@ -11,7 +11,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 
 from sage_common.errors import InternalError
 from sage_control_plane.manager import ControlPlaneManager
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, Reply
 from sage_scheduler.main import Scheduler
 

@@ -16,8 +16,8 @@ from sage_common.errors import (
     DeadlineExceededError,
     EngineFailedError,
 )
-from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.executor import Executor
+from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.executor.executor import Executor
 
 
 class Gate:

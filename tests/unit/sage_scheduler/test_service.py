@@ -13,7 +13,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 
 from sage.inference.v1 import request_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_scheduler.main import Scheduler
 

@@ -15,7 +15,7 @@ from sage_control_plane.request.request import (
     ServiceLevel,
 )
 from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
-from sage_mesh.wire import classification_to_wire
+from sage_mesh.wire.requests import classification_to_wire
 from sage_scheduler.translation import (
     abort_to_wire,
     dispatch_to_wire,

@@ -23,7 +23,7 @@ from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.management.translation import engine_of_book, engine_view, explanation
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
 from sage_control_plane.request.engine_state import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
-from sage_mesh.wire import state_from_wire
+from sage_mesh.wire.engines import state_from_wire
 from sage_platform.registry import Instance
 
 SCHEDULER = "scheduler"

@@ -14,7 +14,8 @@ from sage_client.management.results import (
     Explanation,
 )
 from sage_control_plane.request.engine_state import NO_LOAD, EngineState
-from sage_mesh.wire import classification_from_wire, state_from_wire
+from sage_mesh.wire.engines import state_from_wire
+from sage_mesh.wire.requests import classification_from_wire
 
 
 def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> EngineView:

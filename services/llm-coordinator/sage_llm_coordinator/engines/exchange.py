@@ -9,7 +9,7 @@ from sage_llm_coordinator.engines.known_servers import CONTINUOUS_USAGE_SERVERS,
 from sage_llm_coordinator.engines.model_names import ModelNames
 from sage_llm_coordinator.engines.token_events import with_token_ids
 from sage_llm_coordinator.engines.usage_request import AS_ASKED, UsageWish, with_usage
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
 from sage_mesh.upstream.model_field import with_model
 
 

@@ -21,7 +21,7 @@ from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tok
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_objects import AnswerObjects
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.upstream import LLM_KINDS
 

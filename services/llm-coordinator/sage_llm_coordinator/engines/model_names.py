@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from sage_control_plane.request.catalog import ANY_MODEL
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.engine import EngineJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.upstream_proxy import UpstreamProxy
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
 

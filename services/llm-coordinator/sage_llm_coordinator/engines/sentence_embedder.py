@@ -15,8 +15,8 @@ from sage_common.errors import EngineFailedError, UnavailableError
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Endpoint, Hints, RequestKind, ServiceClass
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge import Edge, EdgeRequest
-from sage_mesh.engine_host import EngineJob
+from sage_mesh.edge.edge import Edge, EdgeRequest
+from sage_mesh.engine import EngineJob
 from sage_mesh.reply import Media
 
 # Texts in one request: enough for full batches, few enough that several engines can share a long context.

@@ -8,7 +8,7 @@ from sage_llm_coordinator.engines.token_events import TokenEvents
 from sage_llm_coordinator.engines.usage_events import UsageEvents
 from sage_llm_coordinator.engines.usage_scan import StreamTail
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse_framer import SseFramer
+from sage_mesh.sse import SseFramer
 
 
 class StreamedAnswer:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from sage_control_plane.request.request import Endpoint
-from sage_mesh.engine_host import DeliveredTokens
+from sage_mesh.engine import DeliveredTokens
 
 # What a server's /tokenize takes of a chat, beside its messages.
 _TEMPLATE_FIELDS = (

@@ -17,7 +17,7 @@ from sage_llm_coordinator.engines.exchange import Exchange, plan_exchange
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.streamed_answer import StreamedAnswer
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
-from sage_mesh.engine_host import DeliveredTokens, EngineJob, ReplyWriter
+from sage_mesh.engine import DeliveredTokens, EngineJob, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
 from sage_mesh.upstream.upstream import Upstream

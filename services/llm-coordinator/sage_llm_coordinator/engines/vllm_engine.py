@@ -18,7 +18,7 @@ from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.servers.server_log import ServerLog
 from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_platform.supervision.guarded_process import ServerEnd
 
 log = get_logger(__name__)

@@ -15,7 +15,7 @@ from sage_common.errors import InvalidRequestError, NotFoundError, UnavailableEr
 from sage_common.ports import free_port
 from sage_control_plane.policies.registry import check_policy
 from sage_control_plane.request.engine_state import EngineSpec, EngineState
-from sage_mesh.wire import state_to_wire
+from sage_mesh.wire.engines import state_to_wire
 from sage_platform.grpc_server import GrpcServer
 from sage_platform.registry import Instance
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError
 from sage_control_plane.request.request import Endpoint
-from sage_mesh.in_flight import MAX_SUBMISSIONS, InFlight, Outcome
-from sage_mesh.partial_answer import NotResumableError
+from sage_mesh.edge.answer_stream import MAX_STREAM_BYTES, RecordBudget
+from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, InFlight, Outcome
+from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.reply import Media, Reply, TokenUsage
 from sage_mesh.sse import DONE, SseParser
-from sage_mesh.stream_record import MAX_STREAM_BYTES, RecordBudget
-from sage_mesh.wire import error_to_wire
+from sage_mesh.wire.errors import error_to_wire
 
 BROKE_OFF = error_to_wire(EngineFailedError("it broke off", retryable=True))
 

@@ -8,13 +8,51 @@ from enum import Enum, auto
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError
 from sage_control_plane.request.request import Attempt, Endpoint
-from sage_mesh.answer_stream import AnswerStream
-from sage_mesh.continuation import continuation
-from sage_mesh.hedged_pair import HedgedPair
-from sage_mesh.partial_answer import NotResumableError, read_told
+from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
+from sage_mesh.edge.continuation import continuation
+from sage_mesh.edge.partial_answer import NotResumableError, read_told
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
-from sage_mesh.stream_record import RecordBudget, StreamRecord
-from sage_mesh.wire import error_from_wire, usage_from_wire
+from sage_mesh.wire.errors import error_from_wire
+from sage_mesh.wire.frames import usage_from_wire
+
+
+class HedgedPair:
+    """What an edge knows of them. Whichever's first byte comes first is the answer; an error of one is not.
+
+    Attributes:
+        tries: dispatches that the request has had, as far as the scheduler said so with a hedge.
+    """
+
+    __slots__ = ("_failed", "_pair", "tries")
+
+    def __init__(self) -> None:
+        self._pair: tuple[Attempt, Attempt] | None = None
+        self._failed: Attempt | None = None
+        self.tries = 0
+
+    def meet(self, hedge: Attempt, beside: int) -> None:
+        """A hedge runs beside the dispatch of this number."""
+        pair = (Attempt(hedge.submission, beside), hedge)
+        if pair != self._pair:
+            self._pair = pair
+            self._failed = None
+
+    def are(self, one: Attempt, other: Attempt) -> bool:
+        """Whether the two run beside each other."""
+        return self._pair is not None and one != other and one in self._pair and other in self._pair
+
+    def awaited_after(self, failed: Attempt) -> bool:
+        """An attempt failed before its first byte: return whether the other may answer yet.
+
+        It may until it has failed here too; of any other end the scheduler tells.
+        """
+        if self._pair is None or failed not in self._pair:
+            return False
+        if self._failed is not None and self._failed != failed:
+            return False
+        self._failed = failed
+        return True
+
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
 MAX_SUBMISSIONS = 3

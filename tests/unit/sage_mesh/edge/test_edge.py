@@ -29,12 +29,12 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge import Edge, EdgeRequest, EdgeTimings
-from sage_mesh.engine_host import EngineJob, ReplyWriter
-from sage_mesh.executor import Executor
+from sage_mesh.edge.edge import Edge, EdgeRequest, EdgeTimings
+from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.executor.executor import Executor
 from sage_mesh.reply import Media, Reply
 from sage_mesh.sse import DONE, SseParser, read_piece
-from sage_mesh.wire import error_to_wire
+from sage_mesh.wire.errors import error_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring

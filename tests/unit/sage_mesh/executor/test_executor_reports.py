@@ -12,7 +12,7 @@ from fixtures.scheduler_mesh import scheduler_mesh
 
 from sage.inference.v1 import engine_pb2
 from sage_control_plane.request.engine_state import DEFAULT_POOL
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media
 from sage_platform import subjects
 

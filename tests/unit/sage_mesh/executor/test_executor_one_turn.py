@@ -17,8 +17,8 @@ from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.clock import MonotonicClock
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Attempt
-from sage_mesh.executor import Executor
-from sage_mesh.wire import attempt_to_wire
+from sage_mesh.executor.executor import Executor
+from sage_mesh.wire.requests import attempt_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Message, Ring

@@ -14,16 +14,12 @@ from sage_common.errors import EngineFailedError, InternalError, SageError, Unav
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
-from sage_mesh.engine_host import Engine
-from sage_mesh.frame_writer import FrameWriter
-from sage_mesh.hosted_engine import HostedEngine, RunningAttempt, TellLoad
-from sage_mesh.wire import (
-    attempt_from_wire,
-    attempt_to_wire,
-    error_to_wire,
-    job_from_wire,
-    state_to_wire,
-)
+from sage_mesh.engine import Engine
+from sage_mesh.executor.frame_writer import FrameWriter
+from sage_mesh.executor.hosted_engine import HostedEngine, RunningAttempt, TellLoad
+from sage_mesh.wire.engines import state_to_wire
+from sage_mesh.wire.errors import error_to_wire
+from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, job_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 

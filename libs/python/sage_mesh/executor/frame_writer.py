@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.wire import error_to_wire, usage_to_wire
+from sage_mesh.wire.errors import error_to_wire
+from sage_mesh.wire.frames import usage_to_wire
 from sage_platform.ring import Ring
 
 # Larger answers travel as several frames, so that one answer does not hold up the others.

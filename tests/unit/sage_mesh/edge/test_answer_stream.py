@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_mesh.stream_record import RecordBudget, StreamRecord
+from sage_mesh.edge.answer_stream import RecordBudget, StreamRecord
 
 TOKEN_BYTES = array("I").itemsize
 

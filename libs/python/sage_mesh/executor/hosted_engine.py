@@ -12,8 +12,8 @@ from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineState, RunningRequest
 from sage_control_plane.request.request import Attempt
-from sage_mesh.engine_host import Engine
-from sage_mesh.frame_writer import FrameWriter
+from sage_mesh.engine import Engine
+from sage_mesh.executor.frame_writer import FrameWriter
 
 TellLoad = Callable[[], EngineLoad | None]
 

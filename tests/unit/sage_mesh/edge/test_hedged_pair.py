@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, InternalError, SageError
-from sage_mesh.in_flight import InFlight, Outcome
+from sage_mesh.edge.edge_request import InFlight, Outcome
 from sage_mesh.reply import Media, Reply
-from sage_mesh.wire import error_to_wire
+from sage_mesh.wire.errors import error_to_wire
 
 FIRST, HEDGE = 5, 6
 BUG = error_to_wire(InternalError("a bug"))

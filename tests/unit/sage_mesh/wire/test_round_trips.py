@@ -19,7 +19,14 @@ from sage_control_plane.request.engine_state import (
     RunningRequest,
 )
 from sage_control_plane.request.request import Attempt, Classification, Hints, Priority, RequestKind, ServiceClass
-from sage_mesh import wire
+from sage_mesh.wire.engines import state_from_wire, state_to_wire
+from sage_mesh.wire.errors import error_from_wire, error_to_wire
+from sage_mesh.wire.requests import (
+    classification_from_wire,
+    classification_to_wire,
+    hints_from_wire,
+    hints_to_wire,
+)
 
 uint32 = st.integers(0, 2**32 - 1)
 names = st.text(max_size=20)
@@ -45,7 +52,7 @@ classifications = st.builds(
 
 @given(classifications)
 def test_classifications_survive_the_wire(value: Classification) -> None:
-    assert wire.classification_from_wire(wire.classification_to_wire(value)) == value
+    assert classification_from_wire(classification_to_wire(value)) == value
 
 
 def test_no_field_of_a_classification_is_left_out() -> None:
@@ -63,7 +70,7 @@ def test_no_field_of_a_classification_is_left_out() -> None:
     )
 )
 def test_hints_survive_the_wire(value: Hints) -> None:
-    assert wire.hints_from_wire(wire.hints_to_wire(value)) == value
+    assert hints_from_wire(hints_to_wire(value)) == value
 
 
 def test_an_engines_state_survives_the_wire() -> None:
@@ -72,7 +79,7 @@ def test_an_engines_state_survives_the_wire() -> None:
     running = RunningRequest("r", Attempt(1, 2**40), True, 5)
     load = EngineLoad(4, 3, 0.5, 0.25, 0.125, 0.0625, 1.5)
     state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), load)
-    assert wire.state_from_wire(wire.state_to_wire(state), "executor") == state
+    assert state_from_wire(state_to_wire(state), "executor") == state
 
 
 def test_errors_of_every_kind_survive_the_wire() -> None:
@@ -80,14 +87,14 @@ def test_errors_of_every_kind_survive_the_wire() -> None:
         error = error_class(kind)(
             "what", code="c", param="p", retry_after_seconds=1.5, retryable=True, upstream_status=418
         )
-        back = wire.error_from_wire(wire.error_to_wire(error))
+        back = error_from_wire(error_to_wire(error))
         assert type(back) is type(error)
         assert (back.message, back.code, back.param, back.retry_after_seconds) == ("what", "c", "p", 1.5)
         assert (back.retryable, back.upstream_status) == (True, 418)
 
 
 def test_an_error_of_an_unknown_kind_is_internal() -> None:
-    assert isinstance(wire.error_from_wire(frame_pb2.ErrorDetail(message="x")), InternalError)
+    assert isinstance(error_from_wire(frame_pb2.ErrorDetail(message="x")), InternalError)
 
 
 def test_enumerations_have_the_wires_numbers() -> None:
@@ -104,4 +111,4 @@ def test_enumerations_have_the_wires_numbers() -> None:
 
 def test_an_engine_that_tells_no_load_does_not_seem_idle() -> None:
     state = EngineState(EngineSpec("e", "openai", ()), load=None)
-    assert wire.state_from_wire(wire.state_to_wire(state), "executor").load is None
+    assert state_from_wire(state_to_wire(state), "executor").load is None

@@ -14,7 +14,7 @@ from nats.errors import ConnectionClosedError
 
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import EnginePhase
-from sage_mesh.engine_host import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineJob, ReplyWriter
 
 
 class Stubborn(FakeEngine):

@@ -8,7 +8,7 @@ from fixtures.nats import NatsProcess
 from fixtures.scheduler_mesh import scheduler_mesh
 
 from sage_control_plane.request.engine_state import EnginePhase
-from sage_mesh import executor
+from sage_mesh.executor import executor
 
 
 async def test_a_phase_that_changes_is_told_at_once(nats_server: NatsProcess, monkeypatch: pytest.MonkeyPatch) -> None:

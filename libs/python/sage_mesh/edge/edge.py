@@ -29,12 +29,12 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.request import Endpoint, Hints
 from sage_mesh.directory import DirectoryChange, EngineDirectory
-from sage_mesh.in_flight import InFlight, Outcome, stream_interrupted
-from sage_mesh.partial_answer import NotResumableError
+from sage_mesh.edge.answer_stream import RecordBudget
+from sage_mesh.edge.edge_request import InFlight, Outcome, stream_interrupted
+from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
-from sage_mesh.stream_record import RecordBudget
-from sage_mesh.wire import classification_to_wire, hints_from_wire, hints_to_wire
+from sage_mesh.wire.requests import classification_to_wire, hints_from_wire, hints_to_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 

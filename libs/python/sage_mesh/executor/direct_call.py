@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from sage_common.errors import InternalError, SageError
 from sage_common.tasks import end_tasks
-from sage_mesh.engine_host import Engine, EngineJob
+from sage_mesh.engine import Engine, EngineJob
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 
 

@@ -1,0 +1,109 @@
+"""A request and its classification ↔ protobuf."""
+
+from __future__ import annotations
+
+from sage.inference.v1 import frame_pb2, request_pb2
+from sage_control_plane.request.request import (
+    Attempt,
+    Classification,
+    Endpoint,
+    Hints,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
+from sage_mesh.engine import DeliveredTokens, EngineJob
+
+
+def attempt_to_wire(attempt: Attempt) -> frame_pb2.Attempt:
+    """Translate an attempt."""
+    return frame_pb2.Attempt(submission=attempt.submission, dispatch=attempt.dispatch)
+
+
+def attempt_from_wire(message: frame_pb2.Attempt) -> Attempt:
+    """Translate an attempt."""
+    return Attempt(message.submission, message.dispatch)
+
+
+def hints_from_wire(message: request_pb2.Hints) -> Hints:
+    """Translate hints; unspecified becomes None."""
+    return Hints(
+        priority=Priority(message.priority) if message.priority else None,
+        service_class=ServiceClass(message.service_class) if message.service_class else None,
+        slo_ttft_ms=message.slo_ttft_ms,
+        slo_tpot_ms=message.slo_tpot_ms,
+        slo_deadline_ms=message.slo_deadline_ms,
+    )
+
+
+def hints_to_wire(hints: Hints) -> request_pb2.Hints:
+    """Translate hints."""
+    return request_pb2.Hints(
+        priority=hints.priority or 0,  # type: ignore[arg-type]
+        service_class=hints.service_class or 0,  # type: ignore[arg-type]
+        slo_ttft_ms=hints.slo_ttft_ms,
+        slo_tpot_ms=hints.slo_tpot_ms,
+        slo_deadline_ms=hints.slo_deadline_ms,
+    )
+
+
+def classification_to_wire(value: Classification) -> request_pb2.Classification:
+    """Translate a classification."""
+    return request_pb2.Classification(
+        kind=int(value.kind),  # type: ignore[arg-type]
+        pool=value.pool,
+        model=value.model,
+        service_class=int(value.service_class),  # type: ignore[arg-type]
+        priority=int(value.priority),  # type: ignore[arg-type]
+        slo=request_pb2.ServiceLevel(
+            ttft_ms=value.slo.ttft_ms, tpot_ms=value.slo.tpot_ms, end_to_end_ms=value.slo.end_to_end_ms
+        ),
+        input_tokens=value.input_tokens,
+        output_tokens=value.output_tokens,
+        prefix_blocks=value.prefix_blocks,
+        streaming=value.streaming,
+        sheddable=value.sheddable,
+        items=value.items,
+        reasons=value.reasons,
+        resumable=value.resumable,
+    )
+
+
+def classification_from_wire(message: request_pb2.Classification) -> Classification:
+    """Translate a classification. Raises ValueError on an enumeration number that this version does not know."""
+    slo = message.slo
+    return Classification(
+        kind=RequestKind(message.kind),
+        pool=message.pool,
+        model=message.model,
+        service_class=ServiceClass(message.service_class),
+        priority=Priority(message.priority),
+        slo=ServiceLevel(slo.ttft_ms, slo.tpot_ms, slo.end_to_end_ms),
+        input_tokens=message.input_tokens,
+        output_tokens=message.output_tokens,
+        prefix_blocks=tuple(message.prefix_blocks),
+        streaming=message.streaming,
+        sheddable=message.sheddable,
+        items=message.items,
+        reasons=tuple(message.reasons),
+        resumable=message.resumable,
+    )
+
+
+def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
+    """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
+    request = message.request
+    return EngineJob(
+        request_id=request.request_id,
+        endpoint=Endpoint(request.endpoint),
+        body=request.body,
+        model=message.classification.model,
+        tenant=request.tenant,
+        hints=hints_from_wire(request.hints),
+        classification=classification_from_wire(message.classification),
+        attempt=attempt_from_wire(message.attempt),
+        traceparent=request.traceparent,
+        waited_seconds=request.age_ms / 1e3 + message.queue_us / 1e6,
+        told=DeliveredTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
+    )
