@@ -17,11 +17,11 @@ import pytest
 
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime, Vectors
 from sage_embed_executor.backends.registry import BACKENDS, load_backend, problem_with
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.tokenizer import TextTokenizer
+from sage_embed_executor.models.weights import DEFAULT_MODEL, find_weights
 from sage_embed_executor.selection.calibration_texts import calibration_texts
 from sage_embed_executor.selection.trial_child import embed_all, least_cosine
-from sage_embed_executor.tokenizer import TextTokenizer
-from sage_embed_executor.weights import DEFAULT_MODEL, find_weights
 
 pytestmark = pytest.mark.timeout(300)
 

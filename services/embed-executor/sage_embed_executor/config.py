@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, field_validator
 from sage_common.service_settings import ServiceSettings
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_embed_executor.backends.registry import AUTO
+from sage_embed_executor.models.weights import DEFAULT_MODEL
 from sage_embed_executor.selection.selecting import BackendPreference
-from sage_embed_executor.weights import DEFAULT_MODEL
 from sage_mesh.upstream.base_url import base_url
 
 # More one-thread streams than this wait for the interpreter's lock rather than for the processor.

@@ -7,7 +7,7 @@ import os
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage_common.clock import MonotonicClock
 from sage_embed_executor.config import EmbedExecutorSettings
-from sage_embed_executor.engines import make_engines
+from sage_embed_executor.engines.embedding_engines import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.executor.executor import Executor

@@ -20,8 +20,8 @@ import orjson
 from sage_common.config import load
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
 from sage_embed_executor.config import EmbedExecutorSettings, available_processors
-from sage_embed_executor.model_loader import ModelLoader
-from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.models.model_loader import ModelLoader
+from sage_embed_executor.models.tokenizer import TokenIds
 
 BUDGETS = (128, 256, 512, 1024, 2048, 4096)
 

@@ -14,7 +14,7 @@ from sage_common.errors import InvalidRequestError, NotFoundError
 from sage_control_plane.request.body import read_body
 from sage_control_plane.request.catalog import ANY_MODEL, KIND_OF_ENDPOINT
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.answer_stream import answer_stream
+from sage_embed_executor.embedding_stream import answer_stream
 from sage_embed_executor.grpc_bodies import embedding_body, rerank_body
 from sage_mesh.engine import Engine, EngineJob
 from sage_mesh.executor.direct_call import run_here

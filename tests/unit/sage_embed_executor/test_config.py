@@ -7,7 +7,7 @@ from sage_common.clock import ManualClock
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.config import EmbedExecutorSettings
-from sage_embed_executor.engines import engine_id, make_engines
+from sage_embed_executor.engines.embedding_engines import engine_id, make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sage_embed_executor.engine import LoadedModel
+from sage_embed_executor.engines.in_process_engine import LoadedModel
 from sage_embed_executor.offline_plan import run_plan, sorted_batches
 
 

@@ -21,10 +21,10 @@ from sage_common.clock import MonotonicClock
 from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.answer_stream import answer_stream
-from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
+from sage_embed_executor.embedding_stream import answer_stream
+from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_loader import LoadedModel
+from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge, EdgeRequest

@@ -59,7 +59,7 @@ def sentence_transformers(
 
 def model_folder(model: str) -> str:
     """The folder of the executor's model, for programs that take a path."""
-    script = "import sys; from sage_embed_executor.weights import find_weights; print(find_weights(sys.argv[1]))"
+    script = "import sys; from sage_embed_executor.models.weights import find_weights; print(find_weights(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", script, model], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 

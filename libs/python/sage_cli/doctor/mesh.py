@@ -60,7 +60,7 @@ def weights() -> Iterator[Finding]:
     """Whether the embedding model's files are on this machine. The hub is not asked."""
     try:
         settings = importlib.import_module("sage_embed_executor.config").EmbedExecutorSettings
-        find_weights = importlib.import_module("sage_embed_executor.weights").find_weights
+        find_weights = importlib.import_module("sage_embed_executor.models.weights").find_weights
     except ModuleNotFoundError:
         return  # the check of the packages has said that the service is missing
     before = os.environ.get("HF_HUB_OFFLINE")

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_embed_executor.child_process import ChildRunner
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TokenIds
 
 # Vectors of a batch, shape (texts, dimensions).
 Vectors = npt.NDArray[np.float32]

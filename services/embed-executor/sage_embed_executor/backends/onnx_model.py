@@ -11,8 +11,8 @@ from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import Precision, Runtime, Vectors, pad
 from sage_embed_executor.exports.export_cache import exported
 from sage_embed_executor.exports.export_form import ONNX
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TokenIds
 
 FILE = "model.onnx"
 

@@ -12,7 +12,7 @@ from typing import cast
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import BackendModule, EmbeddingBackend, Precision, Runtime
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.thread_priority import lower_priority
 
 AUTO = "auto"

@@ -11,8 +11,8 @@ from transformers.utils import logging as transformers_logging
 
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import Runtime, Vectors, pad
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TokenIds
 
 
 def supports(folder: ModelFolder, runtime: Runtime) -> str:

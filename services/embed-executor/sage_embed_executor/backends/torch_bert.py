@@ -18,8 +18,8 @@ from torch.nn import functional
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import Precision, Runtime, Vectors, pad
 from sage_embed_executor.backends.torch_linear import Linear, LinearKind, fastest_linear
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TokenIds
 
 WEIGHTS_FILE = "model.safetensors"
 

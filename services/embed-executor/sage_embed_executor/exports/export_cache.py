@@ -18,7 +18,7 @@ from sage_embed_executor.exports.export_form import ExportForm
 from sage_embed_executor.exports.export_use import hold
 from sage_embed_executor.exports.fingerprint import file_digest, model_fingerprint, short_hash, versions
 from sage_embed_executor.exports.superseded import PARTIAL, remove_superseded
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 log = get_logger(__name__)
 

@@ -26,7 +26,7 @@ from sage_embed_executor.exports.export_cache import (
 from sage_embed_executor.exports.export_form import FORMS, ExportForm, ExportModule
 from sage_embed_executor.exports.export_use import hold
 from sage_embed_executor.exports.superseded import PARTIAL, write_origin
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 
 
 def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sage_embed_executor.backends.backend import Precision
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 
 class ExportModule(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sage_embed_executor.exports.traceable import INPUTS, OUTPUT, traceable
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 FILE = "model.onnx"
 # The first with LayerNormalization as one operator.

@@ -8,7 +8,7 @@ import openvino
 import torch
 
 from sage_embed_executor.exports.traceable import INPUTS, traceable
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 FILE = "model.xml"
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from sage_common.logging import get_logger
 from sage_embed_executor.exports.export_use import removing
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 log = get_logger(__name__)
 

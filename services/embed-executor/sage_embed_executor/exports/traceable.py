@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "sentence_embedding"

@@ -14,7 +14,7 @@ from sage_embed_executor.backends.registry import AUTO, BACKENDS, load_backend, 
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED
 from sage_embed_executor.exports.fingerprint import model_fingerprint
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose, outpaced
 from sage_embed_executor.selection.selection_cache import read_selection, selection_path, write_selection
 from sage_embed_executor.selection.throughput import BUDGETS

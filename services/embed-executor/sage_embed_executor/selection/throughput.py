@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime
-from sage_embed_executor.batching import BatchLimits, LengthAwareQueue
-from sage_embed_executor.tokenizer import TokenIds
+from sage_embed_executor.batching.length_aware_queue import BatchLimits, LengthAwareQueue
+from sage_embed_executor.models.tokenizer import TokenIds
 
 BUDGETS = (256, 512, 1024, 2048, 4096)
 # How much faster a greater budget must be.

@@ -16,10 +16,10 @@ from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Ru
 from sage_embed_executor.backends.registry import load_backend, load_for_bulk
 from sage_embed_executor.child_process import answer_parent
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED, EXPORT_REMOVED
-from sage_embed_executor.model_folder import read_model_folder
+from sage_embed_executor.models.model_folder import read_model_folder
+from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.selection.calibration_texts import calibration_texts
 from sage_embed_executor.selection.throughput import best_token_budget, give_up_reason, tokens_per_second
-from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
 
 _BATCH = 8
 

@@ -9,7 +9,7 @@ from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends import registry
 from sage_embed_executor.backends.backend import Precision, Runtime
 from sage_embed_executor.backends.registry import BackendEntry, load_backend
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 
 def test_a_backend_whose_packages_are_missing_names_them_and_the_remedy(

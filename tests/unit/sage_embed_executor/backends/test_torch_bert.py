@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sage_embed_executor.backends.backend import Runtime
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 
 def test_every_linear_layer_implementation_gives_the_same_values() -> None:

@@ -21,7 +21,7 @@ from sage_embed_executor.exports.export_form import OPENVINO
 from sage_embed_executor.exports.export_use import removing
 from sage_embed_executor.exports.fingerprint import model_fingerprint
 from sage_embed_executor.exports.superseded import ORIGIN
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 
 pytest.importorskip("openvino")
 pytestmark = pytest.mark.timeout(200)
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, folder: ModelFolder) -> Path:
         "from sage_embed_executor.exports.export_form import OPENVINO\n"
         "from sage_embed_executor.backends.backend import Precision\n"
         "from sage_embed_executor.child_process import ChildRunner\n"
-        "from sage_embed_executor.model_folder import read_model_folder\n"
+        "from sage_embed_executor.models.model_folder import read_model_folder\n"
         f"print(exported(read_model_folder(Path({str(folder.path)!r})), OPENVINO, Precision.FP32, ChildRunner()))"
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -152,7 +152,7 @@ def test_serving_an_export_imports_no_torch_and_starts_soon(cache: Path, folder:
         "import sys; from pathlib import Path; import numpy as np\n"
         "from sage_embed_executor.backends.backend import Runtime\n"
         "from sage_embed_executor.backends.registry import load_backend\n"
-        "from sage_embed_executor.model_folder import read_model_folder\n"
+        "from sage_embed_executor.models.model_folder import read_model_folder\n"
         f"backend = load_backend('openvino', read_model_folder(Path({str(folder.path)!r})), Runtime())\n"
         "assert backend.embed([np.array([101, 7592, 102], dtype=np.int32)]).shape == (1, 384)\n"
         "assert not {'torch', 'transformers', 'nncf'} & set(sys.modules), sorted(sys.modules)"

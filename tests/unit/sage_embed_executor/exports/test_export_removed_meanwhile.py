@@ -17,7 +17,7 @@ from sage_embed_executor.exports.export_cache import ATTEMPTS, EXPORT_FAILED, ex
 from sage_embed_executor.exports.export_child import export
 from sage_embed_executor.exports.export_form import ExportForm
 from sage_embed_executor.exports.export_use import hold, removing
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 FP32, INT8 = Precision.FP32, Precision.INT8
 MAKER = """

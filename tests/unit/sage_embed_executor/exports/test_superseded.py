@@ -15,7 +15,7 @@ from filelock import FileLock
 from sage_embed_executor.exports.export_cache import is_whole, write_manifest
 from sage_embed_executor.exports.export_use import hold, removing
 from sage_embed_executor.exports.superseded import model_place, remove_superseded, write_origin
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 
 USER = """
 import sys

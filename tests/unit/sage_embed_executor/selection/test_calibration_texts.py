@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import hashlib
 
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.selection.calibration_texts import COUNT, calibration_texts
-from sage_embed_executor.tokenizer import TextTokenizer
 
 
 def test_the_texts_are_distinct_and_the_same_on_every_machine() -> None:

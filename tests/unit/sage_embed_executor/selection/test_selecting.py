@@ -17,7 +17,7 @@ from sage_embed_executor.backends import registry
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.selection import selecting, trial_child
 from sage_embed_executor.selection.candidates import Candidate
 from sage_embed_executor.selection.selecting import BackendPreference, select, select_and_load

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TextTokenizer
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TextTokenizer
 
 CLS, SEP = 101, 102
 

@@ -14,17 +14,17 @@ from sage_control_plane.request.engine_state import EngineSpec, ModelCard
 from sage_control_plane.request.request import RequestKind
 from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.backends.registry import AUTO, check_backend_name
-from sage_embed_executor.batching import BatchLimits
+from sage_embed_executor.batching.length_aware_queue import BatchLimits
 from sage_embed_executor.config import EmbedExecutorSettings, available_processors
-from sage_embed_executor.cross_encoder import PRECISIONS, CrossEncoderEngine, load_cross_encoder
-from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.cross_encoder_engine import PRECISIONS, CrossEncoderEngine, load_cross_encoder
+from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.openai_embedding_engine import REMOTE_KINDS, RemoteEngine
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_folder import read_model_folder
-from sage_embed_executor.model_loader import LoadedModel, ModelLoader
-from sage_embed_executor.remote_engine import REMOTE_KINDS, RemoteEngine
+from sage_embed_executor.models.model_folder import read_model_folder
+from sage_embed_executor.models.model_loader import LoadedModel, ModelLoader
+from sage_embed_executor.models.tokenizer import TextTokenizer
+from sage_embed_executor.models.weights import aliases_of, find_weights, short_name
 from sage_embed_executor.selection.candidates import Candidate, Selection
-from sage_embed_executor.tokenizer import TextTokenizer
-from sage_embed_executor.weights import aliases_of, find_weights, short_name
 from sage_mesh.engine import Engine
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 

@@ -10,8 +10,8 @@ import orjson
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.body import document_text
-from sage_embed_executor.input_limits import InputLimits, read_input_limits
-from sage_embed_executor.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.requests.input_limits import InputLimits, read_input_limits
 
 # Names that models give the prompt of a passage, the usual one first.
 DOCUMENT_PROMPTS = ("document", "passage", "doc")

@@ -14,18 +14,18 @@ import numpy as np
 from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.admission import AdmissionTokenizer
-from sage_embed_executor.answering import Answers, usage_of
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Vectors, pad
-from sage_embed_executor.embedding_executor import EmbeddingExecutor
-from sage_embed_executor.engine import SentenceTransformersEngine
-from sage_embed_executor.input_limits import Tokenised
+from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
+from sage_embed_executor.batching.urgency import urgency_of
+from sage_embed_executor.engines.answering import Answers, usage_of
+from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.model_loader import LoadedModel
-from sage_embed_executor.rerank_request import RerankRequest, read_rerank_request, render_rerank
-from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
-from sage_embed_executor.urgency import urgency_of
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.model_loader import LoadedModel
+from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
+from sage_embed_executor.requests.input_limits import Tokenised
+from sage_embed_executor.requests.rerank_request import RerankRequest, read_rerank_request, render_rerank
+from sage_embed_executor.requests.tokenize_pool import AdmissionTokenizer
 from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import Media
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 
 
 def write(folder: Path, name: str, value: object) -> None:

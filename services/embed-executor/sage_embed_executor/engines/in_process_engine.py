@@ -14,13 +14,13 @@ from sage_common.errors import ConfigurationError, InternalError, SageError, Una
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import RequestKind
-from sage_embed_executor.answering import Answers, EmbeddingAnswers
-from sage_embed_executor.embedding_executor import EmbeddingExecutor
+from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
+from sage_embed_executor.batching.urgency import Urgency
+from sage_embed_executor.batching.vector_lru import VectorLru
+from sage_embed_executor.engines.answering import Answers, EmbeddingAnswers
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_loader import LoadedModel, runtime_labels
-from sage_embed_executor.tokenizer import TokenIds
-from sage_embed_executor.urgency import Urgency
-from sage_embed_executor.vector_lru import VectorLru
+from sage_embed_executor.models.model_loader import LoadedModel, runtime_labels
+from sage_embed_executor.models.tokenizer import TokenIds
 from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_platform.garbage import settle_garbage_collector
 

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from sage_common.errors import InvalidRequestError
-from sage_embed_executor.input_limits import MAX_REQUEST_TOKENS
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.request import EmbeddingRequest, read_embedding_request
-from sage_embed_executor.tokenizer import TextTokenizer
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TextTokenizer
+from sage_embed_executor.requests.embedding_request import EmbeddingRequest, read_embedding_request
+from sage_embed_executor.requests.input_limits import MAX_REQUEST_TOKENS
 
 
 def read(folder: ModelFolder, **body: Any) -> EmbeddingRequest:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_embed_executor.vector_lru import ENTRY_BYTES, VectorLru
+from sage_embed_executor.batching.vector_lru import ENTRY_BYTES, VectorLru
 
 COST = 1 + 8 * 4 + ENTRY_BYTES
 

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.engine import SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
-from sage_embed_executor.model_loader import LoadedModel
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_loader import LoadedModel
 from sage_mesh.engine import EngineJob
 
 TEXTS = ["How do I reset my password?", "Bananas are yellow."]

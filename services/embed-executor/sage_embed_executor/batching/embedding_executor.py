@@ -17,14 +17,14 @@ from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_common.logging import get_logger
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
-from sage_embed_executor.batching import Batch, BatchLimits
-from sage_embed_executor.lanes import Lanes
+from sage_embed_executor.batching.lanes import Lanes
+from sage_embed_executor.batching.length_aware_queue import Batch, BatchLimits
+from sage_embed_executor.batching.pending_embedding import Embedded, PendingEmbedding, Work
+from sage_embed_executor.batching.urgency import Urgency
+from sage_embed_executor.batching.vector_lru import Vector, VectorLru
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.pending_embedding import Embedded, PendingEmbedding, Work
+from sage_embed_executor.models.tokenizer import TokenIds
 from sage_embed_executor.thread_priority import lower_priority
-from sage_embed_executor.tokenizer import TokenIds
-from sage_embed_executor.urgency import Urgency
-from sage_embed_executor.vector_lru import Vector, VectorLru
 
 log = get_logger(__name__)
 

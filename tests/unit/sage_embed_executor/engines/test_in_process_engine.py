@@ -24,10 +24,10 @@ from sage_control_plane.request.request import (
     ServiceClass,
     ServiceLevel,
 )
-from sage_embed_executor.answering import normalised
-from sage_embed_executor.engine import LoadModel, SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.answering import normalised
+from sage_embed_executor.engines.in_process_engine import LoadModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_loader import LoadedModel
+from sage_embed_executor.models.model_loader import LoadedModel
 from sage_mesh.engine import EngineJob
 from sage_mesh.reply import Media, TokenUsage
 

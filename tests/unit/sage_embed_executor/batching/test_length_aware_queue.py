@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_embed_executor.batch_pace import FIRST_OVERHEAD, LEAST_OVERHEAD, MOST_OVERHEAD, BatchPace
-from sage_embed_executor.batching import LEAST_SHARED_TOKENS, Batch, BatchLimits, LengthAwareQueue
+from sage_embed_executor.batching.batch_cost import FIRST_OVERHEAD, LEAST_OVERHEAD, MOST_OVERHEAD, BatchPace
+from sage_embed_executor.batching.length_aware_queue import LEAST_SHARED_TOKENS, Batch, BatchLimits, LengthAwareQueue
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 LIMITS = st.builds(BatchLimits, st.integers(1, 2048), st.floats(0, 1))

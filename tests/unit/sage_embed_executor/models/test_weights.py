@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor import weights
-from sage_embed_executor.weights import aliases_of, find_weights, short_name
+from sage_embed_executor.models import weights
+from sage_embed_executor.models.weights import aliases_of, find_weights, short_name
 
 
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "minilm", "sentence-transformers/all-MiniLM-L6-v2"])

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from sage_common.clock import ManualClock
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_embed_executor.backends.backend import Vectors
-from sage_embed_executor.batching import BatchLimits
-from sage_embed_executor.embedding_executor import EmbeddingExecutor
+from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
+from sage_embed_executor.batching.length_aware_queue import BatchLimits
+from sage_embed_executor.batching.vector_lru import VectorLru
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.tokenizer import TokenIds
-from sage_embed_executor.vector_lru import VectorLru
+from sage_embed_executor.models.tokenizer import TokenIds
 
 Rows = list[list[int]]
 LIMITS = BatchLimits(token_budget=64, max_padding_share=0.25)

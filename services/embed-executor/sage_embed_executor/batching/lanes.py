@@ -10,10 +10,10 @@ import threading
 from collections.abc import Sequence
 
 from sage_common.clock import Clock
-from sage_embed_executor.batch_pace import BatchPace
-from sage_embed_executor.batching import Batch, BatchLimits, LengthAwareQueue
-from sage_embed_executor.pending_embedding import PendingEmbedding
-from sage_embed_executor.urgency import Urgency
+from sage_embed_executor.batching.batch_cost import BatchPace
+from sage_embed_executor.batching.length_aware_queue import Batch, BatchLimits, LengthAwareQueue
+from sage_embed_executor.batching.pending_embedding import PendingEmbedding
+from sage_embed_executor.batching.urgency import Urgency
 
 
 class Lanes:

@@ -21,13 +21,18 @@ from sage_control_plane.request.engine_state import EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
 from sage_embed_executor.config import EmbedExecutorSettings
-from sage_embed_executor.cross_encoder import ID_MASK, SEGMENT_SHIFT, CrossEncoderEngine, load_cross_encoder
-from sage_embed_executor.cross_encoder import with_segments as pack
-from sage_embed_executor.engines import make_engines
+from sage_embed_executor.engines.cross_encoder_engine import (
+    ID_MASK,
+    SEGMENT_SHIFT,
+    CrossEncoderEngine,
+    load_cross_encoder,
+)
+from sage_embed_executor.engines.cross_encoder_engine import with_segments as pack
+from sage_embed_executor.engines.embedding_engines import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
-from sage_embed_executor.model_loader import LoadedModel
-from sage_embed_executor.tokenizer import TextTokenizer
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_loader import LoadedModel
+from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_mesh.engine import EngineJob
 
 DOCUMENTS = ["Bananas are yellow.", "I forgot my login secret.", "Weather " * 90, "Passwords are reset by mail."]

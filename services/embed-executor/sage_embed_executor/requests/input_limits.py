@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sage_common.errors import InvalidRequestError
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TokenIds, TruncationSide
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TokenIds, TruncationSide
 
 # OpenAI's limit on the tokens of one request, over all its inputs.
 MAX_REQUEST_TOKENS = 300_000

@@ -8,17 +8,17 @@ import numpy as np
 
 from sage_common.clock import Clock
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.admission import AdmissionTokenizer
 from sage_embed_executor.backends.backend import Vectors
-from sage_embed_executor.embedding_executor import EmbeddingExecutor
-from sage_embed_executor.input_limits import Tokenised
+from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
+from sage_embed_executor.batching.pending_embedding import Embedded
+from sage_embed_executor.batching.urgency import urgency_of
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.pending_embedding import Embedded
-from sage_embed_executor.request import read_embedding_request
-from sage_embed_executor.rerank_request import RerankRequest, prompted, read_rerank_request, render_rerank
-from sage_embed_executor.tokenizer import TextTokenizer
-from sage_embed_executor.urgency import urgency_of
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TextTokenizer
+from sage_embed_executor.requests.embedding_request import read_embedding_request
+from sage_embed_executor.requests.input_limits import Tokenised
+from sage_embed_executor.requests.rerank_request import RerankRequest, prompted, read_rerank_request, render_rerank
+from sage_embed_executor.requests.tokenize_pool import AdmissionTokenizer
 from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.reply import EngineTime, Media, TokenUsage
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Generic, TypeVar
 
-from sage_embed_executor.batch_pace import BatchPace
+from sage_embed_executor.batching.batch_cost import BatchPace
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R", bound=Hashable)

@@ -10,9 +10,9 @@ import orjson
 
 from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError
-from sage_embed_executor.input_limits import InputLimits, Tokenised, read_input_limits
-from sage_embed_executor.model_folder import ModelFolder
-from sage_embed_executor.tokenizer import TextTokenizer, TokenIds
+from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
+from sage_embed_executor.requests.input_limits import InputLimits, Tokenised, read_input_limits
 
 # Texts are tokenised so many at a time: the tokenizer lets go of the interpreter's lock, what follows it does not.
 TEXTS_AT_ONCE = 64

@@ -16,7 +16,7 @@ from fixtures.eventually import eventually
 from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_embed_executor.remote_engine import RemoteEngine
+from sage_embed_executor.engines.openai_embedding_engine import RemoteEngine
 from sage_mesh.engine import EngineJob
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts

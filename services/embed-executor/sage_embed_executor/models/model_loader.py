@@ -6,13 +6,13 @@ import threading
 from dataclasses import dataclass
 
 from sage_embed_executor.backends.backend import EmbeddingBackend
-from sage_embed_executor.batching import BatchLimits
+from sage_embed_executor.batching.length_aware_queue import BatchLimits
 from sage_embed_executor.child_process import ChildRunner
-from sage_embed_executor.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
+from sage_embed_executor.models.tokenizer import TextTokenizer
+from sage_embed_executor.models.weights import find_weights
 from sage_embed_executor.selection.candidates import Selection
 from sage_embed_executor.selection.selecting import BackendPreference, select_and_load
-from sage_embed_executor.tokenizer import TextTokenizer
-from sage_embed_executor.weights import find_weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Engines: one file each, and one line each in ``embedding_engines``."""

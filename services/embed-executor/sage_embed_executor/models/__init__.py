@@ -1,0 +1,1 @@
+"""A model's files, its tokenizer, and how it is loaded."""
