@@ -10,8 +10,8 @@ import pytest
 from typer.main import get_command
 
 from sage_cli.app import app
-from sage_embed_executor.config import EmbedExecutorSettings
-from sage_llm_coordinator.config import LlmCoordinatorSettings
+from sage_cli.effective_settings import settings_classes
+from sage_common.setting_table import setting_table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -21,7 +21,6 @@ DOCUMENTS = [
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("services/*/README.md")),
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")),
 ]
-SECTIONS = {"SAGE_LLM_COORDINATOR_": LlmCoordinatorSettings, "SAGE_EMBED_EXECUTOR_": EmbedExecutorSettings}
 
 
 def shell_lines(text: str) -> list[str]:
@@ -50,11 +49,16 @@ def test_every_sage_command_shown_exists(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_setting_of_an_engines_service_shown_exists(document: str) -> None:
+def test_every_setting_shown_exists_under_the_name_that_it_has_now(document: str) -> None:
     text = (ROOT / document).read_text()
-    for prefix, settings in SECTIONS.items():
-        for name in re.findall(prefix + r"([A-Z][A-Z_]*[A-Z])\b", text):
-            assert name.lower() in settings.model_fields, f"{document}: no setting {prefix}{name}"
+    for settings in settings_classes():
+        table = setting_table(settings)
+        prefix = f"SAGE_{settings.section.upper()}_"
+        for key in re.findall(prefix + r"([A-Z][A-Z_]*[A-Z])\b", text):
+            name = table.named(key.lower().partition("__")[0])
+            assert name in table.names, f"{document}: no setting {prefix}{key}"
+        for name in re.findall(rf"`{settings.section}\.([a-z_.]+)`", text):
+            assert name in table.names, f"{document}: no setting {settings.section}.{name}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

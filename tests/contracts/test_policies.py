@@ -11,16 +11,16 @@ from fixtures.control_plane import Pool, engine, request
 
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import SchedulingPolicy
-from sage_control_plane.policies.priority import LEVELS
+from sage_control_plane.policies.priority import LEVELS, PrioritySettings
 from sage_control_plane.policies.registry import PolicySettings, make_policy, policy_names
 from sage_control_plane.request.request import PendingRequest, Priority, RequestKind, Route, ServiceClass
 from sage_control_plane.settings import ControlSettings
 
-SETTINGS = PolicySettings(ageing_seconds=5.0)
+SETTINGS = PolicySettings(priority=PrioritySettings(ageing_seconds=5.0))
 # A request is overtaken by none that arrives this many seconds after it, or later.
 OVERTAKEN_WITHIN_SECONDS = {
     "fifo": 0.0,
-    "priority": LEVELS * SETTINGS.ageing_seconds,
+    "priority": LEVELS * SETTINGS.priority.ageing_seconds,
     # All requests here have the same target.
     "slo_aware": 0.0,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 from sage_cli.mesh.services import SERVICES
 from sage_cli.settings import CliSettings
 from sage_client.settings import ClientSettings
-from sage_common import paths
-from sage_common.config import SectionSettings, load, nearest, read_yaml
+from sage_common.config import SectionSettings, load, nearest, sources
 from sage_common.errors import ConfigurationError
 from sage_common.service_settings import LogSettings, NatsSettings
 from sage_mesh.classification_settings import ClassificationSettings
@@ -26,6 +24,7 @@ class EffectiveSetting:
     """One setting.
 
     Attributes:
+        name: below the section, e.g. ``hybrid.margin``.
         source: ``environment``, ``file`` or ``default``.
     """
 
@@ -67,19 +66,18 @@ def effective_settings(section: str | None) -> list[EffectiveSetting]:
         if wanted not in classes:
             raise ConfigurationError(f"no section {section!r}{nearest(wanted, list(classes))}")
         classes = {wanted: classes[wanted]}
-    config_file = paths.config_file()
-    on_file = read_yaml(config_file) if config_file.exists() else {}
-    return [setting for name, cls in classes.items() for setting in _of_class(cls, on_file.get(name) or {})]
+    return [setting for cls in classes.values() for setting in _of_class(cls)]
 
 
-def _of_class(cls: type[SectionSettings], on_file: dict[str, Any]) -> Iterator[EffectiveSetting]:
+def _of_class(cls: type[SectionSettings]) -> Iterator[EffectiveSetting]:
     values = load(cls).model_dump(mode="json")
-    prefix = f"SAGE_{cls.section.upper()}_"
-    for name, field in cls.model_fields.items():
-        variable = f"{prefix}{name.upper()}"
-        in_environment = any(key == variable or key.startswith(f"{variable}__") for key in os.environ)
-        source = "environment" if in_environment else "file" if name in on_file else "default"
-        yield EffectiveSetting(cls.section, name, _shown(name, values[name]), source, field.description or "")
+    for setting, source in sources(cls):
+        value: Any = values
+        for part in setting.path:
+            value = value[part]
+        yield EffectiveSetting(
+            cls.section, setting.name, _shown(setting.name, value), source, setting.field.description or ""
+        )
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -2,17 +2,19 @@
 
 A settings class owns one *section*: the top-level key of the config file and the prefix of its environment
 variables. ``GatewaySettings`` with section ``gateway`` reads ``gateway: {port: …}`` and ``SAGE_GATEWAY_PORT``.
+
+Groups of settings nest: ``scheduler: {hybrid: {margin: …}}`` is ``SAGE_SCHEDULER_HYBRID_MARGIN``. A setting can have
+aliases. Two names of a setting in one source must agree; between sources the stronger one holds, whatever it calls it.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-from pathlib import Path
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,27 +22,22 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from sage_common import paths
 from sage_common.errors import ConfigurationError
+from sage_common.setting_sources import (
+    SECTIONS,
+    environment_values,
+    file_values,
+    flag_values,
+    read_yaml,
+    refuse_unknown_sections,
+)
+from sage_common.setting_table import Setting, dataclass_fields, is_inlined, nearest, setting_table
+
+__all__ = ["SECTIONS", "SectionSettings", "gathered", "including", "load", "nearest", "read_yaml", "sources"]
 
 T = TypeVar("T", bound="SectionSettings")
-
-# Every section of the config file. A settings class must use one of them.
-SECTIONS = (
-    "nats",
-    "log",
-    "classification",
-    "classifier",
-    "scheduler",
-    "embed_executor",
-    "llm_coordinator",
-    "gateway",
-    "dataflow_worker",
-    "client",
-    "cli",
-)
-# Variables with the prefix that are not settings of a section.
-_OTHER_VARIABLES = ("SAGE_CONFIG_FILE", "SAGE_INSTANCE_ID", "SAGE_NATIVE")
+M = TypeVar("M", bound=BaseModel)
+D = TypeVar("D")
 
 
 class SectionSettings(BaseSettings):
@@ -48,7 +45,7 @@ class SectionSettings(BaseSettings):
 
     section: ClassVar[str]
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_nested_delimiter="__")
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def settings_customise_sources(
@@ -59,8 +56,9 @@ class SectionSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file_values = _config_file_section(cls.section)
-        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=file_values)
+        in_code = setting_table(settings_cls).nested(init_settings())
+        given = (in_code, environment_values(settings_cls, cls.section), file_values(settings_cls, cls.section))
+        return tuple(InitSettingsSource(settings_cls, init_kwargs=values) for values in given)
 
 
 def load(settings_class: type[T], arguments: list[str] | None = None, **overrides: Any) -> T:
@@ -73,64 +71,68 @@ def load(settings_class: type[T], arguments: list[str] | None = None, **override
     Raises:
         ConfigurationError: an unknown key or a bad value, with the nearest key and every error at once.
     """
-    _refuse_unknown_environment(settings_class)
-    prefix = f"SAGE_{settings_class.section.upper()}_"
+    refuse_unknown_sections()
+    flags = {} if arguments is None else flag_values(settings_class, arguments)
     try:
-        flags: dict[str, Any] = {} if arguments is None else {"_cli_parse_args": arguments, "_cli_kebab_case": True}
-        return settings_class(_env_prefix=prefix, **flags, **overrides)
+        return settings_class(**{**overrides, **flags})
     except ValidationError as error:
         raise ConfigurationError(_explain(error, settings_class)) from None
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known name nearest to ``name``, or the list of known names."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+def sources(settings_class: type[SectionSettings]) -> Iterator[tuple[Setting, str]]:
+    """Yield every setting with where its value comes from: ``environment``, ``file`` or ``default``."""
+    section = settings_class.section
+    given = {
+        "environment": environment_values(settings_class, section),
+        "file": file_values(settings_class, section),
+    }
+    for setting in setting_table(settings_class).settings:
+        yield setting, next((name for name, values in given.items() if _holds(values, setting.path)), "default")
 
 
-def _config_file_section(section: str) -> dict[str, Any]:
-    path = paths.config_file()
-    if not path.exists():
-        if "SAGE_CONFIG_FILE" in os.environ:
-            raise ConfigurationError(f"SAGE_CONFIG_FILE names {path}, which does not exist")
-        return {}
-    content = read_yaml(path)
-    for key in content:
-        if key not in SECTIONS:
-            raise ConfigurationError(f"{path}: unknown section {key!r}{nearest(str(key), SECTIONS)}")
-    values = content.get(section) or {}
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"{path}: section {section!r} is {type(values).__name__}, expected a mapping")
-    return values
+def including(group: type[Any]) -> Callable[[type[M]], type[M]]:
+    """Class decorator: the fields of ``group``, a dataclass, become settings of the class. ``gathered`` takes them out.
+
+    Raises:
+        TypeError: the class has a setting of the same name.
+    """
+
+    def extended(settings_class: type[M]) -> type[M]:
+        added = dataclass_fields(group)
+        twice = added.keys() & settings_class.model_fields.keys()
+        if twice:
+            raise TypeError(f"{settings_class.__name__} and {group.__name__} both have {', '.join(sorted(twice))}")
+        fields: dict[str, Any] = {name: (field.annotation, field) for name, field in added.items()}
+        result = create_model(
+            settings_class.__name__,
+            __base__=settings_class,
+            __module__=settings_class.__module__,
+            __doc__=settings_class.__doc__,
+            **fields,
+        )
+        setting_table(result)
+        return result
+
+    return extended
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping. Raises ConfigurationError with the place of a syntax error."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: expected a mapping at the top, found {type(content).__name__}")
-    return content
+def gathered(group: type[D], settings: BaseModel) -> D:
+    """Return the ``group`` that a class decorated with ``including(group)`` was filled with."""
+    hints = typing.get_type_hints(group, include_extras=True)
+    values = {}
+    for field in dataclasses.fields(group):  # type: ignore[arg-type]
+        hint = hints[field.name]
+        inner = typing.get_args(hint)[0] if is_inlined(hint) else None
+        values[field.name] = getattr(settings, field.name) if inner is None else gathered(inner, settings)
+    return group(**values)
 
 
-def _refuse_unknown_environment(settings_class: type[SectionSettings]) -> None:
-    prefix = f"SAGE_{settings_class.section.upper()}_"
-    for variable in os.environ:
-        if not variable.startswith("SAGE_") or variable in _OTHER_VARIABLES:
-            continue
-        if not any(variable.startswith(f"SAGE_{section.upper()}_") for section in SECTIONS):
-            known = (*_OTHER_VARIABLES, *(f"SAGE_{section.upper()}_…" for section in SECTIONS))
-            raise ConfigurationError(f"unknown environment variable {variable}{nearest(variable, known)}")
-        if variable.startswith(prefix):
-            key = variable[len(prefix) :].lower().split("__", 1)[0]
-            fields = list(settings_class.model_fields)
-            if key not in fields:
-                suggestion = nearest(key, fields)
-                raise ConfigurationError(f"unknown environment variable {variable}: no setting {key!r}{suggestion}")
+def _holds(values: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(values, Mapping) or part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 def _explain(error: ValidationError, settings_class: type[BaseModel]) -> str:
@@ -145,5 +147,5 @@ def _explain(error: ValidationError, settings_class: type[BaseModel]) -> str:
             given = item.get("input")
             # A whole group of settings may hold keys, which must not reach a log.
             shown = "" if isinstance(given, (dict, list, tuple)) else f" (got {given!r})"
-            lines.append(f"setting {where!r}: {item['msg']}{shown}")
+            lines.append(f"setting {where!r}: {item['msg'].removeprefix('Value error, ')}{shown}")
     return "; ".join(lines)

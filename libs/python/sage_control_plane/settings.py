@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from annotated_types import Ge, Gt, Le
+
+from sage_common.setting_marks import Inlined
 from sage_control_plane.placement.scorers import ScorerWeights
 from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.policies.registry import PolicySettings
@@ -18,33 +22,33 @@ class ControlSettings:
 
     Attributes:
         scorers: weights of the scorers.
-        picker: name of the picker.
+        picker: how an engine is chosen by the scores: adaptive, argmin, power_of_two, round_robin or random.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
         prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it gets no more.
         max_tries: dispatches of one submission, at most; hedges come on top.
         retry_ratio: retries allowed for each request.
         retry_floor_per_second: retries allowed whatever the traffic.
-        hedge_ratio: hedges allowed for each request; 0 for none.
-        hedge_factor: a request without a first token by so many times its predicted TTFT may be hedged.
-        hedge_least_seconds: but not before this.
-        explained: latest requests whose decisions are kept for explanations.
+        hedge_ratio: hedged requests as a share of all; 0 for none.
+        hedge_factor: multiple of its predicted TTFT after which a request without a first token may be hedged.
+        hedge_least_seconds: no request is hedged before this.
+        explained: latest requests whose decisions are kept for explanations, of all pools.
         absence_seconds: how long queued work waits for an engine after the last that served it is gone.
     """
 
-    policies: PolicySettings = PolicySettings()
+    policies: Annotated[PolicySettings, Inlined()] = PolicySettings()
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     breaker: BreakerSettings = BreakerSettings()
     backoff: Backoff = Backoff()
     prediction: PredictionSettings = PredictionSettings()
     scorers: ScorerWeights = ScorerWeights()
     picker: str = "adaptive"
-    headroom: float = 0.1
-    prompt_seconds: float = 0.15
-    max_tries: int = 3
-    retry_ratio: float = 0.2
-    retry_floor_per_second: float = 1.0
-    hedge_ratio: float = 0.05
-    hedge_factor: float = 3.0
-    hedge_least_seconds: float = 0.1
-    explained: int = 10_000
-    absence_seconds: float = 5.0
+    headroom: Annotated[float, Ge(0), Le(10)] = 0.1
+    prompt_seconds: Annotated[float, Gt(0)] = 0.15
+    max_tries: Annotated[int, Ge(1)] = 3
+    retry_ratio: Annotated[float, Ge(0)] = 0.2
+    retry_floor_per_second: Annotated[float, Ge(0)] = 1.0
+    hedge_ratio: Annotated[float, Ge(0), Le(1)] = 0.05
+    hedge_factor: Annotated[float, Ge(1)] = 3.0
+    hedge_least_seconds: Annotated[float, Gt(0)] = 0.1
+    explained: Annotated[int, Ge(0)] = 10_000
+    absence_seconds: Annotated[float, Ge(0)] = 5.0

@@ -13,7 +13,7 @@ from sage_common.errors import (
     InvalidRequestError,
     UnavailableError,
 )
-from sage_control_plane.policies.admission import AdmissionSettings, QueueLimit
+from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import RequestKind, ServiceClass
 from sage_control_plane.settings import ControlSettings
@@ -152,7 +152,7 @@ def test_a_model_that_no_engine_knows_is_refused_with_503() -> None:
 
 
 def test_a_full_queue_refuses_with_429_and_when_to_come_back() -> None:
-    limits = AdmissionSettings(limits={ServiceClass.INTERACTIVE: QueueLimit(2, 1000)})
+    limits = AdmissionSettings(max_queued_bytes=1000, class_max_queued={"interactive": 2})
     pool = Pool(engine("a", concurrency=1), settings=ControlSettings(admission=limits))
     pool.submit(request("0", pool.now))
     pool.submit(*(request(str(n), pool.now) for n in range(1, 5)))

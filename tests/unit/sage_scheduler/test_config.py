@@ -6,17 +6,81 @@ import pytest
 
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
+from sage_common.setting_table import setting_table
 from sage_control_plane.request.request import ServiceClass
+from sage_control_plane.settings import ControlSettings
 from sage_scheduler.config import SchedulerSettings
+
+FORMER_NAMES = {
+    "ageing_seconds": "priority.ageing_seconds",
+    "least_work_weight": "scorers.least_work",
+    "soonest_weight": "scorers.soonest",
+    "headroom_weight": "scorers.headroom",
+    "prefix_weight": "scorers.prefix",
+    "holdback_most": "hybrid.holdback_most",
+    "holdback_least": "hybrid.holdback_least",
+    "holdback_memory_seconds": "hybrid.holdback_memory_seconds",
+    "starvation_seconds": "hybrid.starvation_seconds",
+    "tenant_weights": "hybrid.weights",
+    "max_queued": "admission.max_queued",
+    "max_queued_bytes": "admission.max_queued_bytes",
+    "class_max_queued": "admission.class_max_queued",
+    "consecutive_failures": "breaker.consecutive_failures",
+    "base_ejection_seconds": "breaker.base_ejection_seconds",
+    "max_ejection_seconds": "breaker.max_ejection_seconds",
+    "max_ejection_percent": "breaker.max_ejection_percent",
+    **{name: name for name in ("policy", "picker", "headroom", "prompt_seconds", "hedge_ratio", "hedge_factor")},
+    **{name: name for name in ("hedge_least_seconds", "explained", "max_tries", "retry_ratio", "absence_seconds")},
+    **{name: name for name in ("retry_floor_per_second", "forget_drained_seconds", "submit_timeout_seconds")},
+}
 
 
 def test_settings_reach_the_control_plane(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_SCHEDULER_MAX_QUEUED", "7")
     monkeypatch.setenv("SAGE_SCHEDULER_CLASS_MAX_QUEUED", '{"bulk": 3}')
     control = load(SchedulerSettings, ["--picker", "argmin", "--headroom", "0.5"]).control()
-    assert control.admission.default.requests == 7
-    assert control.admission.limits[ServiceClass.BULK].requests == 3
+    assert control.admission.max_queued == 7
+    assert control.admission.most_requests()[ServiceClass.BULK] == 3
     assert (control.picker, control.headroom) == ("argmin", 0.5)
+
+
+def test_a_knob_of_the_control_plane_is_a_setting_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_SCHEDULER_HYBRID_MARGIN", "0.2")
+    monkeypatch.setenv("SAGE_SCHEDULER_PREDICTION_LEAST_SAMPLES", "5")
+    control = load(SchedulerSettings, ["--hybrid.lead-seconds", "2", "--breaker.consecutive-failures=7"]).control()
+    assert (control.policies.hybrid.margin, control.policies.hybrid.lead_seconds) == (0.2, 2.0)
+    assert control.prediction.least_samples == 5
+    assert control.breaker.consecutive_failures == 7
+
+
+def test_the_defaults_are_the_control_planes() -> None:
+    assert SchedulerSettings().control() == ControlSettings()
+
+
+def test_every_name_from_before_the_groups_is_still_a_setting() -> None:
+    table = setting_table(SchedulerSettings)
+    renamed = {name: setting.name for name in FORMER_NAMES if (setting := table.setting(name)) is not None}
+    assert renamed == FORMER_NAMES
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("HYBRID_MARGIN", "3", "setting 'hybrid.margin': Input should be less than 1 .got '3'."),
+        ("STARVATION_SECONDS", "0", "setting 'hybrid.starvation_seconds': Input should be greater than 0 .got '0'."),
+        ("HOLDBACK_LEAST", "2", "setting 'hybrid': holdback is 1.0 to 2.0; it must fall"),
+        ("TENANT_WEIGHTS", '{"a": 0}', "setting 'hybrid': the weight of tenant 'a' is 0.0; it must be above 0"),
+        ("HEDGE_RATIO", "2", "setting 'hedge_ratio': Input should be less than or equal to 1 .got '2'."),
+        ("SCORERS_PREFIX", "-1", "setting 'scorers.prefix': Input should be greater than or equal to 0 .got '-1'."),
+        ("CLASS_MAX_QUEUED", '{"chat": 1}', "no class is called 'chat'; known: interactive"),
+    ],
+)
+def test_a_figure_out_of_range_is_refused(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SAGE_SCHEDULER_{variable}", value)
+    with pytest.raises(ConfigurationError, match=message):
+        load(SchedulerSettings)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +88,6 @@ def test_settings_reach_the_control_plane(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({"policy": "fifi"}, "did you mean 'fifo'"),
         ({"picker": "best"}, "known: adaptive"),
-        ({"class_max_queued": {"chat": 1}}, "known: interactive"),
     ],
 )
 def test_names_that_do_not_exist_are_refused(settings: dict[str, object], message: str) -> None:

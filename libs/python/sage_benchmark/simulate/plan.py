@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_control_plane.policies.admission import QueueLimit
 from sage_control_plane.settings import ControlSettings
 
 # What reports call a policy after whose name it stands, when it does not see which prompts begin alike.
@@ -70,8 +69,9 @@ def for_many_engines(control: ControlSettings, engines: int) -> ControlSettings:
     """Return the settings with queues as long as so many engines need; they never become shorter."""
     admission = control.admission
 
-    def raised(limit: QueueLimit) -> QueueLimit:
-        return replace(limit, requests=max(limit.requests, QUEUED_PER_ENGINE * engines))
+    def raised(most_requests: int) -> int:
+        return max(most_requests, QUEUED_PER_ENGINE * engines)
 
-    limits = {service_class: raised(limit) for service_class, limit in admission.limits.items()}
-    return replace(control, admission=replace(admission, default=raised(admission.default), limits=limits))
+    by_class = {name: raised(most) for name, most in admission.class_max_queued.items()}
+    longer = replace(admission, max_queued=raised(admission.max_queued), class_max_queued=by_class)
+    return replace(control, admission=longer)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from annotated_types import Ge
+
+from sage_common.setting_marks import Alias
 from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.request.request import PendingRequest
@@ -16,6 +19,8 @@ UNKNOWN = 0.5
 HALF_SECONDS = 0.2
 # A shorter match of cached prefixes is not worth giving up balance for.
 LEAST_MATCH = 0.8
+
+Weight = Annotated[float, Ge(0)]
 
 
 class Scorer(Protocol):
@@ -132,10 +137,12 @@ class ScorerWeights:
         prefix: the engine that has the prompt's beginning cached.
     """
 
-    least_work: float = field(default=1.0, metadata=_made_by(lambda prefixes: LeastWork()))
-    soonest: float = field(default=1.0, metadata=_made_by(SoonestStart))
-    headroom: float = field(default=0.0, metadata=_made_by(PredictedHeadroom))
-    prefix: float = field(default=0.5, metadata=_made_by(PrefixAffinity))
+    least_work: Annotated[Weight, Alias("least_work_weight")] = field(
+        default=1.0, metadata=_made_by(lambda prefixes: LeastWork())
+    )
+    soonest: Annotated[Weight, Alias("soonest_weight")] = field(default=1.0, metadata=_made_by(SoonestStart))
+    headroom: Annotated[Weight, Alias("headroom_weight")] = field(default=0.0, metadata=_made_by(PredictedHeadroom))
+    prefix: Annotated[Weight, Alias("prefix_weight")] = field(default=0.5, metadata=_made_by(PrefixAffinity))
 
     def __post_init__(self) -> None:
         """Raise ValueError when a weight is negative or all are 0."""

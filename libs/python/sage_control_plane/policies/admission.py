@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt
 
 from sage_common.errors import ContendedError
+from sage_common.setting_marks import Alias
 from sage_control_plane.prediction.pace import DecayedRate
 from sage_control_plane.request.request import PendingRequest, ServiceClass
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimit:
-    """Most that may be queued of one class: requests, and bytes of their bodies."""
-
-    requests: int = 20_000
-    body_bytes: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +20,30 @@ class AdmissionSettings:
     """Bounds of the queue.
 
     Attributes:
-        limits: by class; ``default`` for those not named.
+        max_queued: requests queued of one class in one pool, at most.
+        max_queued_bytes: bytes queued of one class in one pool, at most.
+        class_max_queued: ``max_queued`` by class: interactive, default, embedding, bulk.
         unknown_retry_seconds: Retry-After while no drain rate has been measured.
         most_retry_seconds: longest Retry-After.
     """
 
-    default: QueueLimit = QueueLimit()
-    limits: Mapping[ServiceClass, QueueLimit] = field(default_factory=dict)
-    unknown_retry_seconds: float = 5.0
-    most_retry_seconds: float = 60.0
+    max_queued: Annotated[int, Ge(1), Alias()] = 20_000
+    max_queued_bytes: Annotated[int, Ge(1), Alias()] = 256 * 1024 * 1024
+    class_max_queued: Annotated[Mapping[str, int], Alias()] = field(default_factory=dict)
+    unknown_retry_seconds: Annotated[float, Gt(0)] = 5.0
+    most_retry_seconds: Annotated[float, Gt(0)] = 60.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a class that does not exist."""
+        known = [service_class.name.lower() for service_class in ServiceClass]
+        for name in self.class_max_queued:
+            if name.lower() not in known:
+                raise ValueError(f"class_max_queued: no class is called {name!r}; known: {', '.join(known)}")
+
+    def most_requests(self) -> dict[ServiceClass, int]:
+        """Return how many requests may be queued, by class."""
+        named = {ServiceClass[name.upper()]: most for name, most in self.class_max_queued.items()}
+        return {service_class: named.get(service_class, self.max_queued) for service_class in ServiceClass}
 
 
 @dataclass(slots=True)
@@ -48,6 +59,7 @@ class Admission:
 
     def __init__(self, settings: AdmissionSettings) -> None:
         self._settings = settings
+        self._most_requests = settings.most_requests()
         self._tokens = 0
         self._drained = DecayedRate()
         self.queued: dict[ServiceClass, Queued] = {service_class: Queued() for service_class in ServiceClass}
@@ -55,12 +67,12 @@ class Admission:
     def refusal(self, request: PendingRequest, now: float) -> ContendedError | None:
         """Return why the request may not join the queue; None when it may."""
         service_class = request.classification.service_class
-        limit = self._settings.limits.get(service_class, self._settings.default)
         queued = self.queued[service_class]
-        if queued.requests >= limit.requests:
+        if queued.requests >= self._most_requests[service_class]:
             full = f"{queued.requests} requests of class {service_class.name.lower()} are queued, the most allowed"
-        elif queued.body_bytes + request.body_bytes > limit.body_bytes:
-            full = f"{queued.body_bytes} bytes of class {service_class.name.lower()} are queued of {limit.body_bytes}"
+        elif queued.body_bytes + request.body_bytes > self._settings.max_queued_bytes:
+            most = self._settings.max_queued_bytes
+            full = f"{queued.body_bytes} bytes of class {service_class.name.lower()} are queued of {most}"
         elif request.classification.sheddable and self._hopeless(request, now):
             full = "what is queued already will take longer than this request can wait"
         else:

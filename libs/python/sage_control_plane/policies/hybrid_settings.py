@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from sage_common.setting_marks import Alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +29,15 @@ class HybridSettings:
         weights: shares of the tenants; 1 for those not named.
     """
 
-    holdback_most: float = 1.0
-    holdback_least: float = 0.3
-    holdback_memory_seconds: float = 10.0
-    starvation_seconds: float = 10.0
-    lead_seconds: float = 0.5
-    bulk_lead_seconds: float = 5.0
-    credit_seconds: float = 0.5
-    margin: float = 0.05
-    weights: Mapping[str, float] = field(default_factory=dict)
+    holdback_most: Annotated[float, Gt(0), Alias()] = 1.0
+    holdback_least: Annotated[float, Gt(0), Alias()] = 0.3
+    holdback_memory_seconds: Annotated[float, Ge(0), Alias()] = 10.0
+    starvation_seconds: Annotated[float, Gt(0), Alias()] = 10.0
+    lead_seconds: Annotated[float, Ge(0)] = 0.5
+    bulk_lead_seconds: Annotated[float, Ge(0)] = 5.0
+    credit_seconds: Annotated[float, Ge(0)] = 0.5
+    margin: Annotated[float, Ge(0), Lt(1)] = 0.05
+    weights: Annotated[Mapping[str, float], Alias("tenant_weights")] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a figure out of range."""

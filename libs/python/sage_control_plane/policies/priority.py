@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
+from annotated_types import Gt
+
+from sage_common.setting_marks import Alias
 from sage_control_plane.policies.policy import PoolView
 from sage_control_plane.policies.static_key import StaticKeyPolicy
 from sage_control_plane.request.request import PendingRequest, Priority, ServiceClass
@@ -23,6 +27,17 @@ PRIORITY_SHIFT = {
     Priority.BACKGROUND: 2,
 }
 LEVELS = max(CLASS_LEVEL.values()) + max(PRIORITY_SHIFT.values()) - min(PRIORITY_SHIFT.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PrioritySettings:
+    """How waiting counts.
+
+    Attributes:
+        ageing_seconds: wait after which a queued request counts as one level more urgent.
+    """
+
+    ageing_seconds: Annotated[float, Gt(0), Alias()] = 5.0
 
 
 class PrioritySchedulingPolicy(StaticKeyPolicy):

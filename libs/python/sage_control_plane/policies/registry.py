@@ -11,26 +11,21 @@ from sage_control_plane.policies.fifo import FifoSchedulingPolicy
 from sage_control_plane.policies.hybrid import HybridSchedulingPolicy
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.policy import SchedulingPolicy
-from sage_control_plane.policies.priority import PrioritySchedulingPolicy
+from sage_control_plane.policies.priority import PrioritySchedulingPolicy, PrioritySettings
 from sage_control_plane.policies.slo_aware import SloAwareSchedulingPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """Knobs of all policies.
+    """Knobs of all policies, by name."""
 
-    Attributes:
-        ageing_seconds: wait after which a queued request counts as one level more urgent (``priority``).
-        hybrid: knobs of ``hybrid``.
-    """
-
-    ageing_seconds: float = 5.0
+    priority: PrioritySettings = PrioritySettings()
     hybrid: HybridSettings = HybridSettings()
 
 
 POLICIES: Mapping[str, Callable[[PolicySettings], SchedulingPolicy]] = {
     "fifo": lambda settings: FifoSchedulingPolicy(),
-    "priority": lambda settings: PrioritySchedulingPolicy(settings.ageing_seconds),
+    "priority": lambda settings: PrioritySchedulingPolicy(settings.priority.ageing_seconds),
     "slo_aware": lambda settings: SloAwareSchedulingPolicy(),
     "hybrid": lambda settings: HybridSchedulingPolicy(settings.hybrid),
 }

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
 
 from sage_common.errors import ErrorKind, SageError
+from sage_common.setting_marks import Alias
 
 
 class BreakerState(Enum):
@@ -64,10 +68,10 @@ class BreakerSettings:
             an engine that serves a model alone is never ejected.
     """
 
-    consecutive_failures: int = 5
-    base_ejection_seconds: float = 1.0
-    max_ejection_seconds: float = 60.0
-    max_ejection_percent: float = 50.0
+    consecutive_failures: Annotated[int, Ge(1), Alias()] = 5
+    base_ejection_seconds: Annotated[float, Gt(0), Alias()] = 1.0
+    max_ejection_seconds: Annotated[float, Gt(0), Alias()] = 60.0
+    max_ejection_percent: Annotated[float, Ge(0), Le(100), Alias()] = 50.0
 
 
 class Breaker:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +21,9 @@ class PredictionSettings:
         least_output_samples: lengths before they are used.
     """
 
-    forgetting: float = 0.99
-    least_samples: int = 20
-    most_error: float = 0.6
-    output_quantile: float = 0.6
-    output_samples: int = 64
-    least_output_samples: int = 8
+    forgetting: Annotated[float, Gt(0), Le(1)] = 0.99
+    least_samples: Annotated[int, Ge(1)] = 20
+    most_error: Annotated[float, Ge(0)] = 0.6
+    output_quantile: Annotated[float, Ge(0), Le(1)] = 0.6
+    output_samples: Annotated[int, Ge(1)] = 64
+    least_output_samples: Annotated[int, Ge(1)] = 8

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Annotated
+
+from annotated_types import Gt
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +18,8 @@ class Backoff:
         most_seconds: longest step.
     """
 
-    first_seconds: float = 0.05
-    most_seconds: float = 2.0
+    first_seconds: Annotated[float, Gt(0)] = 0.05
+    most_seconds: Annotated[float, Gt(0)] = 2.0
 
     def seconds(self, tries: int, random: Random) -> float:
         """Return the wait after ``tries`` (>= 1) tries."""

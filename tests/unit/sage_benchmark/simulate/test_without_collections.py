@@ -42,4 +42,4 @@ def test_a_run_makes_no_cycles_so_nothing_piles_up_without_the_collector() -> No
 def test_queues_are_as_long_as_many_engines_need_and_never_shorter_than_the_scheduler_has_them() -> None:
     own = ControlSettings()
     assert for_many_engines(own, 3) == own
-    assert for_many_engines(own, 1_000).admission.default.requests == 1_000_000
+    assert for_many_engines(own, 1_000).admission.max_queued == 1_000_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fixtures.control_plane import request
 
-from sage_control_plane.policies.admission import Admission, AdmissionSettings, QueueLimit
+from sage_control_plane.policies.admission import Admission, AdmissionSettings
 from sage_control_plane.request.request import ServiceClass
 
-SMALL = AdmissionSettings(default=QueueLimit(2, 100), limits={ServiceClass.BULK: QueueLimit(1, 100)})
+SMALL = AdmissionSettings(max_queued=2, max_queued_bytes=100, class_max_queued={"bulk": 1})
 
 
 def test_each_class_has_its_own_bound_on_requests() -> None:
