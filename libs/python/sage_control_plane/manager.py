@@ -3,8 +3,8 @@
 The scheduler service and the simulator drive the same object. It reads no clock (``now`` is given, in seconds that
 only need to be monotonic), does no I/O, and takes its randomness from outside.
 
-Usage: tell it what happened (``submit``, ``finished``, ``engine_updated`` …), then ``decide`` for what to do about it;
-several events may go before one ``decide``. When nothing happens before ``next_deadline``, call ``tick`` then.
+Usage: pass on what has happened (``submit``, ``finished``, ``engine_updated`` …), then ``decide`` for what to do about
+it; several events may go before one ``decide``. When nothing happens before ``next_deadline``, call ``tick`` then.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from sage_control_plane.policies.admission import Admission, Queued
 from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.registry import make_policy
 from sage_control_plane.policies.work_queue import WorkQueue
+from sage_control_plane.pool.breaker import Verdict
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
-from sage_control_plane.pool.pool_view import EnginePoolView
+from sage_control_plane.pool.engine_pool_view import EnginePoolView
+from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
-from sage_control_plane.request.request import Attempt, PendingRequest, Route, ServiceClass
+from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass
 from sage_control_plane.settings import ControlSettings
-from sage_control_plane.tracking.attempts import Attempts
+from sage_control_plane.tracking.attempt_reports import AttemptReports
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Decision, Outcome
 from sage_control_plane.tracking.hedging import Hedging
 from sage_control_plane.tracking.reconciliation import compare
 from sage_control_plane.tracking.recovery import Recovery, nobody_serves
 from sage_control_plane.tracking.request_table import RequestTable, Totals
-from sage_control_plane.tracking.tracked_request import JobState
+from sage_control_plane.tracking.timers import Timers
 
 # What an engine says of its own queue and cache counts for so long.
 STALE_SECONDS = 2.0
 
 
 class ControlPlaneManager:
-    """Queue, engines and entries of one pool.
+    """Queue, engines and requests of one pool.
 
     Args:
         policy: name of the policy to begin with.
@@ -66,22 +68,35 @@ class ControlPlaneManager:
     ) -> None:
         self.pool = pool
         self._settings = settings
+        self._epoch = epoch
+        self.decision_log = log = DecisionLog(settings.explained) if decision_log is None else decision_log
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)
         filters = engine_filters(settings.prompt_seconds)
         placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
-        engines = EnginePool(placer, settings, prefixes)
+        self._learning = learning = PoolLearning(settings.prediction)
+        self._engines = engines = EnginePool(
+            placer.admits,
+            learning,
+            prefixes,
+            settings.breaker,
+            headroom=settings.headroom,
+            prompt_seconds=settings.prompt_seconds,
+        )
         admission = Admission(settings.admission)
-        self._view = EnginePoolView(engines, admission)
-        queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
-        self._engines = engines
-        self._queue = queue
-        self.decision_log = DecisionLog(settings.explained) if decision_log is None else decision_log
+        self._view = EnginePoolView(engines, learning, admission)
+        self._queue = queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
+        self._timers = timers = Timers()
         lengths = OutputLengths(settings.prediction)
-        self._table = RequestTable(engines, queue, placer, lengths, prefixes, self.decision_log, epoch)
-        self._hedging = Hedging(self._table, settings)
-        self._recovery = Recovery(self._table, self._hedging, settings, random)
-        self._attempts = Attempts(self._table, self._recovery, self._hedging)
+        self._table = table = RequestTable(
+            engines, queue, placer, learning, lengths, prefixes, timers, log, epoch
+        )
+        self._hedging = Hedging(table, engines, learning, timers.hedge, log, settings)
+        self._recovery = Recovery(table, engines, queue, timers, self._hedging, log, settings, random)
+        self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, log)
+        timers.prefill.on_due = table.assume_prefilled
+        timers.stale_load.on_due = self._on_stale_load
+        timers.ejection.on_due = self._on_ejection_over
 
     # What is asked from outside
 
@@ -107,7 +122,7 @@ class ControlPlaneManager:
 
     @property
     def outstanding(self) -> int:
-        """Requests dispatched and not ended."""
+        """Attempts dispatched and not ended."""
         return self._engines.outstanding
 
     @property
@@ -118,7 +133,7 @@ class ControlPlaneManager:
     @property
     def prediction_errors(self) -> dict[str, float | None]:
         """MAPE of what is predicted over the whole pool, 0.2 is 20 %; None while nothing was predicted."""
-        return self._engines.fits.errors
+        return self._learning.errors
 
     @property
     def engines(self) -> dict[str, EngineEntry]:
@@ -131,17 +146,16 @@ class ControlPlaneManager:
         return set(self._engines.draining)
 
     def waiting(self) -> list[PendingRequest]:
-        """Requests that wait for an engine."""
-        jobs = self._table.jobs.values()
-        return [job.request for job in jobs if job.request is not None and job.state is not JobState.RUNNING]
+        """Return the requests that wait for an engine."""
+        return self._table.waiting()
 
     def holds(self, request_id: str) -> bool:
-        """Whether the request waits or runs."""
-        return request_id in self._table.jobs
+        """Return whether the request waits or runs."""
+        return request_id in self._table
 
     def next_deadline(self) -> float | None:
-        """When ``tick`` is needed if nothing else happens; None for never."""
-        due = self._table.deadlines.first_at()
+        """Return when ``tick`` is needed if nothing happens before; None for never."""
+        due = self._timers.first_at()
         change = self._queue.policy.next_change_at()
         if due is None or change is None:
             return change if due is None else due
@@ -150,56 +164,56 @@ class ControlPlaneManager:
     # Requests
 
     def submit(self, request: PendingRequest, now: float) -> bool:
-        """A request came. Return whether it is news: a repetition of what waits or runs is not."""
-        job = self._table.jobs.get(request.request_id)
-        if job is not None:
-            if request.submission < job.submission:
+        """Take a request in. Return whether it is news: a repetition of what waits or runs is not."""
+        tracked = self._table.get(request.request_id)
+        if tracked is not None:
+            if request.submission < tracked.submission:
                 return False
-            if request.submission == job.submission:
-                if job.request is not None:
+            if request.submission == tracked.submission:
+                if tracked.request is not None:
                     return False
-                self._recovery.attach(job, request)
+                self._table.attach(tracked, request)
                 return True
-            self._recovery.supersede(job)
+            self._recovery.supersede(tracked, now)
         route = request.classification.route
         error: SageError | None = self._queue.admission.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
             error = nobody_serves(route)
         if error is not None:
-            self._table.refuse(request.request_id, request.submission, error, now, request)
+            self._table.turn_away(request, error, now)
         else:
             self._recovery.budget.deposit()
-            self._table.open_job(request, route, now)
+            self._table.open(request, now)
         return True
 
     def cancel(self, request_id: str, up_to: Attempt | None = None, now: float = 0.0, engine_id: str = "") -> None:
-        """The client went away, or attempts are to stop: those up to ``up_to``, the one on ``engine_id``."""
-        job = self._table.jobs.get(request_id)
-        if job is None:
-            return
-        if engine_id:
-            self._attempts.cancelled_on(engine_id, request_id, up_to, now)
-        elif job.state is JobState.RUNNING:
-            if up_to is None:
-                # Executors hear the client's word too, but perhaps before the dispatch: this one comes after it.
-                self._table.abort(job, "cancelled")
-                self._hedging.ended(job)
-            elif job.attempt > up_to:
-                return
-            self._attempts.cancelled(job, now)
-        elif up_to is None:
-            self._table.unqueue(job)
-            self._table.end(job, Outcome.CANCELLED, now)
+        """Stop a request whose client went away, or attempts at it.
 
-    # Reports of executors; word of an attempt that is not the one that runs comes late and changes nothing
+        Args:
+            up_to: only attempts up to this one.
+            engine_id: only the attempt on this engine.
+        """
+        tracked = self._table.get(request_id)
+        if tracked is None:
+            return
+        attempt = tracked.find_on(engine_id) if engine_id else tracked.attempt
+        if attempt is not None:
+            if up_to is None and not engine_id:
+                # Executors get the client's cancellation too, but perhaps before the dispatch: this one comes after it.
+                self._table.abort(attempt, "cancelled")
+                self._hedging.ended(tracked, now)
+            elif up_to is not None and attempt.number > up_to:
+                return
+            self._reports.stopped(tracked, attempt, now)
+        elif up_to is None and not engine_id:
+            self._table.unqueue(tracked)
+            self._table.end(tracked, Outcome.CANCELLED, now)
+
+    # Reports of executors; a report of an attempt that does not run comes late and changes nothing
 
     def first_token(self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float = 0.0) -> None:
         """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
-        job = self._attempts.current(request_id, attempt)
-        if job is not None:
-            self._attempts.first_token(job, now, ttft_seconds)
-        else:
-            self._hedging.began_too(request_id, attempt, now, ttft_seconds)
+        self._reports.first_token(request_id, attempt, now, ttft_seconds)
 
     def finished(
         self,
@@ -210,64 +224,58 @@ class ControlPlaneManager:
         ttft_seconds: float = 0.0,
     ) -> None:
         """An answer is complete; ``used`` is input and output tokens, zeros when the engine did not say."""
-        job = self._attempts.completing(request_id, attempt, now, ttft_seconds)
-        if job is not None:
-            self._attempts.finished(job, now, used, ttft_seconds)
+        self._reports.finished(request_id, attempt, now, used, ttft_seconds)
 
     def failed(
         self, request_id: str, attempt: Attempt, error: SageError, now: float, *, started_replying: bool
     ) -> None:
         """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
-        job = self._attempts.current(request_id, attempt)
-        if job is not None:
-            self._attempts.failed(job, error, now, started_replying=started_replying)
+        self._reports.failed(request_id, attempt, error, now, started_replying=started_replying)
 
     def cancelled(self, request_id: str, attempt: Attempt, now: float = 0.0) -> None:
-        """An executor stopped an attempt because it was told to."""
-        job = self._attempts.current(request_id, attempt)
-        if job is not None:
-            self._attempts.cancelled(job, now)
+        """An executor stopped an attempt because of a cancellation."""
+        self._reports.cancelled(request_id, attempt, now)
 
     # Engines
 
     def engine_updated(self, state: EngineState, now: float) -> None:
-        """A heartbeat: take its state in, adopt what runs for an earlier leader, miss what it does not list."""
+        """Take a heartbeat's state in, adopt what runs for an earlier leader, give up what it does not list."""
         if state.phase is EnginePhase.STOPPED:
-            # Callers are told; what follows the first line may quote what others asked.
+            # Callers read the reason; what follows its first line may quote what others asked.
             self.engine_lost(state.spec.engine_id, state.reason.partition("\n")[0] or "it has stopped", now)
             return
         known = self._engines.entries.get(state.spec.engine_id)
         before = tuple(self._engines.routes_of(known)) if known else ()
         entry = self._engines.update(state)
-        differences = compare(entry.running, state.running, self._table.epoch, now)
-        for job in differences.begun:
-            self._attempts.begun_without_report(job, now)
-        for unknown in differences.unknown:
-            self._recovery.adopt(unknown, entry, now)
-        for job in differences.lost:
-            self._table.abort(job, "its engine does not list it", engine_id=entry.engine_id)
-            self._table.release(job).breaker.neutral()
-            self._recovery.lost(job, f"engine {entry.engine_id!r} does not run the request any more", now)
+        differences = compare(self._engines, entry, state.running, self._epoch, now)
+        for attempt in differences.begun:
+            self._reports.begun_without_report(attempt, now)
+        for running in differences.unknown:
+            self._recovery.adopt(running, entry, now)
+        for attempt in differences.lost:
+            self._table.abort(attempt, "its engine does not list it", one_engine=True)
+            self._table.release(attempt, Verdict.NEUTRAL, now)
+            self._recovery.lost(attempt, f"engine {entry.engine_id!r} does not run the request any more", now)
         if entry.credits.corrected:
-            self._table.deadlines.arm("stale", entry.engine_id, now + STALE_SECONDS)
+            self._timers.stale_load.arm(entry.engine_id, now + STALE_SECONDS)
         self._table.freed(entry)
         self._recovery.watch({*before, *self._engines.routes_of(entry)}, now)  # an engine may drop a model
 
     def engine_lost(self, engine_id: str, reason: str, now: float) -> None:
-        """An engine is gone, with all that it ran."""
+        """Forget an engine that is gone; what it ran goes on elsewhere where it can."""
         entry = self._engines.entries.get(engine_id)
         if entry is None:
             return
         routes = list(self._engines.routes_of(entry))
         self._engines.remove(engine_id)
-        self._table.deadlines.disarm("breaker", engine_id)
-        for job in entry.running.values():
-            self._recovery.lost(job, f"engine {engine_id!r} is gone: {reason}", now)
+        self._timers.ejection.disarm(engine_id)
+        for attempt in entry.running.values():
+            self._recovery.lost(attempt, f"engine {engine_id!r} is gone: {reason}", now)
         self._queue.open(routes)
         self._recovery.watch(routes, now)
 
     def set_draining(self, engine_id: str, draining: bool, now: float) -> None:
-        """An operator stops new work to an engine, known or yet to come, or allows it again."""
+        """Stop new work to an engine, known or yet to come, or allow it again."""
         entry = self._engines.set_draining(engine_id, draining)
         if entry is not None:
             self._table.freed(entry)
@@ -285,35 +293,28 @@ class ControlPlaneManager:
 
     def tick(self, now: float) -> None:
         """Do what has become due."""
-        while (item := self._table.deadlines.pop_due(now)) is not None:
-            kind, subject = item
-            if isinstance(subject, Route):
-                self._recovery.give_up(subject, now)
-            elif kind == "expiry":
-                self._recovery.expired(self._table.jobs[str(subject)], now)
-            elif kind == "backoff":
-                self._recovery.resume(self._table.jobs[str(subject)], now)
-            elif kind == "computed":
-                assert isinstance(subject, tuple)
-                self._table.assume_prefilled(subject, now)
-            elif kind == "hedge":
-                self._hedging.due(self._table.jobs[str(subject)], now)
-            elif kind == "stale":
-                self._attempts.unheard(str(subject))
-            elif kind == "breaker":
-                entry = self._engines.entries[str(subject)]
-                entry.breaker.half_open()
-                self._table.freed(entry)
+        self._timers.fire_due(now)
+
+    def _on_stale_load(self, engine_id: str, now: float) -> None:
+        entry = self._engines.forget_load(engine_id)
+        if entry is not None:
+            self._table.freed(entry)
+
+    def _on_ejection_over(self, engine_id: str, now: float) -> None:
+        entry = self._engines.entries[engine_id]
+        entry.breaker.half_open()
+        self._table.freed(entry)
 
     def decide(self, now: float) -> list[Decision]:
         """Place what can be placed; return everything decided since the last call."""
         queue, table = self._queue, self._table
         self._view.now = now
         while (pick := queue.next(now)) is not None:
-            job = table.jobs[pick.request.request_id]
+            tracked = table.get(pick.request.request_id)
+            assert tracked is not None
             if pick.shed:
-                table.unqueue(job)
-                table.refuse(job.request_id, job.submission, queue.admission.contended(pick.shed, now), now)
-            elif table.place(job, pick, now):
-                self._hedging.dispatched(job, now)
+                table.unqueue(tracked)
+                table.refuse(tracked, queue.admission.contended(pick.shed, now), now)
+            elif table.place(tracked, pick, now):
+                self._hedging.dispatched(tracked, now)
         return table.take_decisions()

@@ -37,7 +37,7 @@ def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest)
         attempt=attempt_to_wire(decision.attempt),
         tries=decision.tries,
         queue_us=min(decision.queue_us, 0xFFFFFFFF),
-        beside=decision.beside,
+        beside=decision.hedge_of,
     )
 
 
@@ -48,7 +48,7 @@ def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:
         attempt=attempt_to_wire(decision.attempt),
         head=frame_pb2.FrameHead(engine_id=decision.engine_id, tries=decision.tries),
         held=True,
-        beside=decision.beside,
+        beside=decision.hedge_of,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: every request ends once, and the entries balance at each step."""
+"""Whatever happens in whatever order: every request ends once, and the books balance at each step."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sage_control_plane.request.request import Attempt, ServiceClass
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch, Ended, Refuse
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
+from sage_control_plane.tracking.tracked_request import TrackedRequest
 
 ENGINES = {
     "a": engine("a", "m", concurrency=2),
@@ -66,6 +67,12 @@ class ManagerMachine(RuleBasedStateMachine):
     def live(self) -> list[Dispatch]:
         """Attempts that engines may run."""
         return list(self.pool.running.values())
+
+    def tracked(self, request_id: str) -> TrackedRequest:
+        """What the manager tracks; nothing outside it needs to know of single attempts."""
+        tracked = self.pool.manager._table.get(request_id)
+        assert tracked is not None
+        return tracked
 
     @rule(
         model=st.sampled_from(["m", "n", "unknown"]),
@@ -162,14 +169,14 @@ class ManagerMachine(RuleBasedStateMachine):
             return
         for name, entry in self.pool.manager.engines.items():
             # Two that have begun run until their edge stops one, whatever the bounds.
-            mine = [job for job in entry.running.values() if job.attempt.dispatch >> EPOCH_SHIFT >= EPOCH]
-            own = [job for job in mine if not (job.hedged and job.begun)]
+            mine = [it for it in entry.running.values() if it.number.dispatch >> EPOCH_SHIFT >= EPOCH]
+            own = [it for it in mine if not (self.tracked(it.request_id).hedged and it.begun)]
             assert entry.credits.requests == len(entry.running) >= 0
-            assert entry.credits.tokens == sum(job.tokens for job in entry.running.values()) >= 0
+            assert entry.credits.tokens == sum(it.tokens for it in entry.running.values()) >= 0
             assert len(own) <= ENGINES[name].spec.max_concurrency
             cap = ENGINES[name].spec.max_outstanding_tokens
             if cap and len(own) > 1:
-                assert sum(job.tokens for job in own) <= cap
+                assert sum(it.tokens for it in own) <= cap
         assert self.pool.manager.outstanding == sum(len(b.running) for b in self.pool.manager.engines.values())
         assert self.pool.manager.saturation >= 0
 
@@ -252,7 +259,7 @@ class HedgingMachine(ManagerMachine):
         hedges = [dispatch for dispatch in self.pool.dispatches() if dispatch.hedge]
         if hedges:
             hedge = hedges[-1 - number % len(hedges)]
-            first = Attempt(hedge.attempt.submission, hedge.beside)
+            first = Attempt(hedge.attempt.submission, hedge.hedge_of)
             for attempt in (first, hedge.attempt) if number % 2 else (hedge.attempt, first):
                 self.pool.manager.first_token(hedge.request_id, attempt, self.pool.now)
             self.act()
@@ -270,13 +277,16 @@ class HedgingMachine(ManagerMachine):
     def an_attempt_beside_another_runs_as_it_does(self) -> None:
         if not hasattr(self, "pool"):
             return
-        table = self.pool.manager._table
-        for name, hedge in table.hedges.items():
-            other = table.jobs[name]
-            assert other is not hedge
-            assert other.engine_id != hedge.engine_id
-            assert table.engines.entries[other.engine_id].running[name] is other
-            assert table.engines.entries[hedge.engine_id].running[name] is hedge
+        entries = self.pool.manager.engines
+        running = {name for entry in entries.values() for name in entry.running}
+        for tracked in map(self.tracked, running):
+            name, first, hedge = tracked.request_id, tracked.attempt, tracked.hedge
+            assert first is not None
+            assert entries[first.engine_id].running[name] is first
+            if hedge is not None:
+                assert hedge is not first
+                assert hedge.engine_id != first.engine_id
+                assert entries[hedge.engine_id].running[name] is hedge
 
 
 TestHedging = HedgingMachine.TestCase

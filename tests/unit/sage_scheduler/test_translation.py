@@ -84,7 +84,7 @@ def test_an_abort_names_the_last_attempt_that_it_means() -> None:
 
 
 def test_a_hedge_says_beside_which_attempt_it_runs_to_its_engine_and_to_the_edge() -> None:
-    decision = Dispatch(pending_from_wire(item(), 0.0), "e", Attempt(2, 78), 2, 0, beside=77)
+    decision = Dispatch(pending_from_wire(item(), 0.0), "e", Attempt(2, 78), 2, 0, hedge_of=77)
     assert dispatch_to_wire(decision, item()).beside == 77
     told = hedge_to_wire(decision)
     assert (told.request_id, told.held, told.beside, told.attempt.dispatch) == ("r", True, 77, 78)

@@ -247,9 +247,9 @@ class Simulation:
     def _heard(self, index: int, state: EngineState, now: float) -> EngineState:
         model = self._engines.models[index]
         running = tuple(
-            RunningRequest(job.request_id, job.attempt, job.begun, job.tokens)
-            for job in self.manager.engines[state.spec.engine_id].running.values()
-            if model.holds(f"{job.request_id}/{job.attempt.dispatch}")
+            RunningRequest(attempt.request_id, attempt.number, attempt.begun, attempt.tokens)
+            for attempt in self.manager.engines[state.spec.engine_id].running.values()
+            if model.holds(f"{attempt.request_id}/{attempt.number.dispatch}")
         )
         load = EngineLoad(model.running, model.waiting, model.kv_usage(now))
         return replace(state, running=running, load=load)

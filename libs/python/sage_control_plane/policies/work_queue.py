@@ -8,7 +8,6 @@ from sage_control_plane.policies.admission import Admission
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import Pick, PoolView, SchedulingPolicy
 from sage_control_plane.request.request import PendingRequest, Route
-from sage_control_plane.tracking.tracked_request import Job, JobState
 
 
 class WorkQueue:
@@ -18,66 +17,65 @@ class WorkQueue:
         self._policy = policy
         self._view = view
         self._lanes: dict[Route, dict[Lane, int]] = {}
-        self._jobs: dict[str, Job] = {}
+        self._queued: dict[str, tuple[PendingRequest, Lane]] = {}
         self.admission = admission
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._queued)
 
     @property
     def policy(self) -> SchedulingPolicy:
         """The policy in force."""
         return self._policy
 
-    def join(self, job: Job, request: PendingRequest, lane: Lane, now: float) -> None:
-        """Queue a job."""
-        job.state = JobState.QUEUED
-        self._jobs[job.request_id] = job
+    def join(self, request: PendingRequest, lane: Lane, now: float) -> None:
+        """Queue a request whose id is not queued."""
+        self._queued[request.request_id] = (request, lane)
         lanes = self._lanes.setdefault(lane.route, {})
         lanes[lane] = lanes.get(lane, 0) + 1
         self.admission.joined(request)
         self._policy.push(request, lane, now, self._view)
 
-    def leave(self, job: Job) -> None:
-        """Take a queued job out."""
-        del self._jobs[job.request_id]
-        self._policy.remove(job.request_id)
-        assert job.request is not None
-        assert job.lane is not None
-        self.admission.left(job.request)
-        lanes = self._lanes[job.lane.route]
-        if lanes[job.lane] > 1:
-            lanes[job.lane] -= 1
+    def leave(self, request_id: str) -> None:
+        """Take a queued request out."""
+        request, lane = self._queued.pop(request_id)
+        self._policy.remove(request_id)
+        self.admission.left(request)
+        lanes = self._lanes[lane.route]
+        if lanes[lane] > 1:
+            lanes[lane] -= 1
         else:
-            del lanes[job.lane]
+            del lanes[lane]
 
     def drained(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
-        """A request that has left goes to an engine, which is expected to cost so much."""
+        """Charge a request that has left for an engine with what it is expected to cost."""
         self._policy.dispatched(request, engine_seconds, now)
         self.admission.drained(request, now)
 
+    def settled(self, request: PendingRequest, engine_seconds: float) -> None:
+        """Charge a request that has ended with what it has cost beyond what it was charged; negative gives back."""
+        self._policy.settled(request, engine_seconds)
+
     def next(self, now: float) -> Pick | None:
-        """What the policy wants served next."""
+        """Return what the policy wants served next."""
         return self._policy.next(now, self._view)
 
     def close(self, lane: Lane) -> None:
-        """No engine is free for the lane."""
+        """Stop serving a lane: no engine is free for it."""
         self._policy.close(lane)
 
     def open(self, routes: Iterable[Route]) -> None:
-        """Something changed for engines of these routes."""
+        """Serve the lanes of these routes again: an engine may be free for them."""
         for route in routes:
             for lane in self._lanes.get(route, ()):
                 self._policy.open(lane)
 
-    def queued_for(self, route: Route) -> list[Job]:
-        """The queued jobs of a route. O(queued): only for the rare case that its engines are all gone."""
-        return [job for job in self._jobs.values() if job.lane is not None and job.lane.route == route]
+    def queued_for(self, route: Route) -> list[str]:
+        """Return the ids queued for a route. O(queued): only for the rare case that its engines are all gone."""
+        return [request_id for request_id, (_, lane) in self._queued.items() if lane.route == route]
 
     def switch(self, policy: SchedulingPolicy, now: float) -> None:
         """Move everything that is queued to another policy, in order of arrival here."""
-        for job in self._jobs.values():
-            assert job.request is not None
-            assert job.lane is not None
-            policy.push(job.request, job.lane, now, self._view)
+        for request, lane in self._queued.values():
+            policy.push(request, lane, now, self._view)
         self._policy = policy

@@ -23,11 +23,12 @@ class BreakerState(Enum):
     HALF_OPEN = "half_open"
 
 
-class Blame(Enum):
-    """What a failure says about the engine that it happened on."""
+class Verdict(Enum):
+    """What the end of an attempt says about the engine that it ran on."""
 
-    NONE = "none"
-    ENGINE = "engine"
+    SUCCEEDED = "succeeded"
+    NEUTRAL = "neutral"
+    FAILED = "failed"
 
 
 # A fault of the request, or a busy or absent engine, is no fault of the engine.
@@ -49,11 +50,13 @@ _NOT_THE_ENGINE = frozenset(
 )
 
 
-def blame(error: SageError) -> Blame:
-    """Say whether ``error`` counts against the engine: 5xx except 503 and transport errors do; 4xx, 429, 503 do not."""
+def verdict_of(error: SageError) -> Verdict:
+    """Return FAILED for what counts against the engine: 5xx except 503, and transport errors; NEUTRAL otherwise."""
     if error.upstream_status:
-        return Blame.ENGINE if error.upstream_status >= 500 and error.upstream_status != 503 else Blame.NONE
-    return Blame.NONE if error.kind in _NOT_THE_ENGINE else Blame.ENGINE
+        engines_fault = error.upstream_status >= 500 and error.upstream_status != 503
+    else:
+        engines_fault = error.kind not in _NOT_THE_ENGINE
+    return Verdict.FAILED if engines_fault else Verdict.NEUTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class BreakerSettings:
 
 
 class Breaker:
-    """One engine's breaker. The engines says whether it may open, and tells it when its time is over."""
+    """One engine's breaker. The pool decides whether it may open, and half-opens it when its time is over."""
 
     __slots__ = ("_ejections", "_failures", "_probing", "_settings", "state")
 
@@ -104,6 +107,15 @@ class Breaker:
         """A request went to the engine; in half-open state that is the probe."""
         if self.state is BreakerState.HALF_OPEN:
             self._probing = True
+
+    def record(self, verdict: Verdict) -> None:
+        """Take the end of an attempt in."""
+        if verdict is Verdict.SUCCEEDED:
+            self.succeeded()
+        elif verdict is Verdict.FAILED:
+            self.failed()
+        else:
+            self.neutral()
 
     def succeeded(self) -> None:
         """A request ended well. Late successes from before an ejection do not end it."""

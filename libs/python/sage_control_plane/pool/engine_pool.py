@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from sage_control_plane.placement.placer import Placer
-from sage_control_plane.pool.breaker import Breaker, BreakerState
+from sage_control_plane.pool.breaker import Breaker, BreakerSettings, BreakerState, Verdict
 from sage_control_plane.pool.credits import Credits
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.pool.route_index import RouteEngines, RouteIndex
-from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
-from sage_control_plane.prediction.latency import Load
 from sage_control_plane.prediction.pace import Pace
-from sage_control_plane.prediction.prices import Prices
 from sage_control_plane.request.engine_state import EngineState
-from sage_control_plane.request.request import Classification, PendingRequest, Route
-from sage_control_plane.settings import ControlSettings
-from sage_control_plane.tracking.tracked_request import Job
+from sage_control_plane.request.request import PendingRequest, Route
 
-# Assumed pace before anything has been measured: 1,000 tokens a second.
-FIRST_PACE = 1e-3
-NO_LOAD = Load()
-# How long a prompt is taken to be queued whose computing is not seen, while nothing trustworthy is known.
+# For how long a prompt counts as queued whose computing is not seen, while nothing trustworthy is known.
 UNPREDICTED_SECONDS = 1.0
-# Shorter answers say little about the time between tokens.
-LEAST_TPOT_TOKENS = 8
-# In pools of more engines than this, what is typical is learned from a part of the samples.
-ENGINES_SAMPLED = 8
 
 
 class EnginePool:
-    """The engines, their credits and their load."""
+    """The engines, their credits and their load. It alone changes entries and attempts.
+
+    Args:
+        admits: whether an engine may get any request now; asked whenever something about the engine changes.
+        headroom: share of an engine's concurrency that may be outstanding on top of it.
+        prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it counts as full.
+
+    Attributes:
+        entries: the engines by id; for reading.
+        draining: engines that operators drain, known or yet to come; for reading.
+        usable: engines that take work.
+        outstanding: attempts outstanding on all engines.
+    """
 
     def __init__(
         self,
-        placer: Placer,
-        settings: ControlSettings,
+        admits: Callable[[EngineEntry], bool],
+        learning: PoolLearning,
         prefixes: PrefixIndex,
+        breaker: BreakerSettings,
+        *,
+        headroom: float,
+        prompt_seconds: float,
     ) -> None:
-        self._placer = placer
-        self._prediction = settings.prediction
-        self._prompt_seconds = settings.prompt_seconds
+        self._admits = admits
+        self._learning = learning
+        self._prefixes = prefixes
+        self._breaker = breaker
+        self._headroom = headroom
+        self._prompt_seconds = prompt_seconds
         self._queued_tokens = 0
         self._prompt_shares = 0.0
-        self.usable = 0
-        self._prefixes = prefixes
-        self.fits = LatencyFits(settings.prediction)
-        self.prices = Prices()
-        self._breaker = settings.breaker
-        self._headroom = settings.headroom
-        self._pace = Pace()
-        self._outstanding = 0
         self._capacity = 0
+        self.usable = 0
+        self.outstanding = 0
         self.draining: set[str] = set()
         self.entries: dict[str, EngineEntry] = {}
         self._routes = RouteIndex(self.entries)
@@ -64,24 +66,21 @@ class EnginePool:
         """Share of the pool in use: of its seats or of its time for prompts, whichever is more; 1 without engines."""
         if not self._capacity:
             return 1.0
-        seats = self._outstanding / self._capacity
+        seats = self.outstanding / self._capacity
         if not self._queued_tokens:
             return seats
         return max(seats, min(1.0, self._prompt_shares / self.usable))
 
-    @property
-    def outstanding(self) -> int:
-        """Attempts outstanding on all engines."""
-        return self._outstanding
+    def route(self, route: Route) -> RouteEngines:
+        """Return the engines of a route."""
+        return self._routes.engines_of(route)
 
-    def usual_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Expected time to first token on an engine without load; None while nothing trustworthy is known."""
-        classification = request.classification
-        fit = self.fits.ttft(classification.generates)
-        return fit.seconds(classification.input_tokens, NO_LOAD) if fit.trusted else None
+    def routes_of(self, entry: EngineEntry) -> Iterable[Route]:
+        """Return the routes asked for so far that an engine serves."""
+        return self._routes.served_by(entry)
 
     def uncached_tokens(self, entry: EngineEntry, request: PendingRequest) -> float:
-        """Input tokens of the request that the engine has not cached, as far as is known."""
+        """Return the input tokens of the request that the engine has not cached, as far as is known."""
         return request.classification.input_tokens * (1.0 - self._prefixes.matched(entry.engine_id, request))
 
     # Engines
@@ -97,12 +96,12 @@ class EnginePool:
                 Credits(spec, self._headroom),
                 Breaker(self._breaker),
                 Pace(),
-                self._pace.seconds_per_token(FIRST_PACE),
-                Forecast(self._prediction, self.fits),
+                self._learning.first_seconds_per_token,
+                self._learning.new_forecast(),
                 draining=spec.engine_id in self.draining,
             )
             self.entries[spec.engine_id] = entry
-            self.fits.every = 1 + len(self.entries) // ENGINES_SAMPLED
+            self._learning.resize(len(self.entries))
             self._routes.join(entry)
         else:
             old, entry.state = entry.state, state
@@ -119,18 +118,17 @@ class EnginePool:
         self.refresh(entry)
         return entry
 
-    def remove(self, engine_id: str) -> EngineEntry | None:
-        """Strike an engine off; return its entry with the jobs that were running."""
+    def remove(self, engine_id: str) -> None:
+        """Forget an engine; the attempts that ran there stay in its entry."""
         entry = self.entries.pop(engine_id, None)
         if entry is not None:
             self._routes.leave(entry)
-            self._outstanding -= entry.credits.requests
+            self.outstanding -= entry.credits.requests
             self._capacity -= entry.capacity
             self.usable -= bool(entry.capacity)
-            self._queue(entry, -sum(job.queued_tokens for job in entry.running.values()))
-            self.fits.every = 1 + len(self.entries) // ENGINES_SAMPLED
+            self._queue(entry, -sum(attempt.queued_tokens for attempt in entry.running.values()))
+            self._learning.resize(len(self.entries))
             self._prefixes.remove(engine_id)
-        return entry
 
     def set_draining(self, engine_id: str, draining: bool) -> EngineEntry | None:
         """Mark an engine, known or yet to come; return its entry if it is known."""
@@ -151,13 +149,20 @@ class EnginePool:
         self.usable += bool(capacity) - bool(entry.capacity)
         entry.capacity = capacity
         self._share_prompts(entry)
-        free = self._placer.admits(entry)
+        free = self._admits(entry)
         if free != entry.free:
             entry.free = free
             self._routes.refresh(entry)
 
+    def forget_load(self, engine_id: str) -> EngineEntry | None:
+        """Go by an engine's spec alone, since it has not reported its load of late; return its entry if it is known."""
+        entry = self.entries.get(engine_id)
+        if entry is not None:
+            entry.credits.reset_caps()
+        return entry
+
     def may_eject(self, entry: EngineEntry) -> bool:
-        """Whether the breaker of ``entry`` may open without leaving too few engines for any of its models."""
+        """Return whether the engine's breaker may open without leaving too few engines for any of its models."""
         for name in {name for card in entry.state.spec.models for name in card.names}:
             peers = [peer for peer in self.entries.values() if peer.state.spec.card(name) is not None]
             others = sum(peer.breaker.state is not BreakerState.CLOSED for peer in peers if peer is not entry)
@@ -165,56 +170,127 @@ class EnginePool:
                 return False
         return True
 
-    # Credits
+    # Attempts
 
-    def take(self, entry: EngineEntry, job: Job, now: float) -> None:
-        """Charge a job to an engine."""
+    def take(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
+        """Charge an attempt to an engine."""
         forecast = entry.forecast
         forecast.advance(now)
-        entry.running[job.request_id] = job
-        entry.credits.take(job.tokens)
+        entry.running[attempt.request_id] = attempt
+        entry.credits.take(attempt.tokens)
         forecast.running += 1
-        if job.request is not None and not job.begun:
-            classification = job.request.classification
-            if classification.slo.tpot_ms:
-                job.paced_ms = classification.slo.tpot_ms
-                entry.pace_to(job.paced_ms)
-            job.load_at_dispatch = forecast.load
-            job.uncached_tokens = self.uncached_tokens(entry, job.request)
-            expected = forecast.ttft_seconds(classification.generates, job.uncached_tokens)
-            if classification.shows_beginning:
-                job.predicted_ttft = expected
-            else:
-                entry.prefill_pending[job.request_id] = job
-                job.computed_by = now + (UNPREDICTED_SECONDS if expected is None else expected)
-            # Rounded, so that sums of them come back to exactly nothing.
-            job.queued_tokens = round(job.uncached_tokens * prompt_weight(self.fits, classification.generates)) or 1
-            self._queue(entry, job.queued_tokens)
-            self._prefixes.add(entry.engine_id, job.request)
-        self._outstanding += 1
+        self.outstanding += 1
+        if attempt.request is not None and not attempt.begun:
+            self._expect(entry, attempt, attempt.request, now)
+        entry.dispatched += 1
+        entry.breaker.dispatched()
+        self.refresh(entry)
 
-    def give(self, entry: EngineEntry, job: Job) -> None:
-        """Take a job off an engine; ``refresh`` it afterwards."""
-        del entry.running[job.request_id]
-        entry.credits.give(job.tokens)
+    def _expect(self, entry: EngineEntry, attempt: DispatchedAttempt, request: PendingRequest, now: float) -> None:
+        """Queue an attempt's prompt on its engine, and predict when it is computed."""
+        forecast, classification = entry.forecast, request.classification
+        if classification.slo.tpot_ms:
+            attempt.tpot_target_ms = classification.slo.tpot_ms
+            entry.add_tpot_target(attempt.tpot_target_ms)
+        attempt.load_at_dispatch = forecast.load
+        attempt.uncached_tokens = self.uncached_tokens(entry, request)
+        expected = forecast.ttft_seconds(classification.generates, attempt.uncached_tokens)
+        if classification.shows_beginning:
+            attempt.predicted_ttft = expected
+        else:
+            entry.prefill_pending[attempt.request_id] = attempt
+            attempt.prefilled_by = now + (UNPREDICTED_SECONDS if expected is None else expected)
+        attempt.queued_tokens = self._learning.queued_tokens(classification.generates, attempt.uncached_tokens)
+        self._queue(entry, attempt.queued_tokens)
+        self._prefixes.add(entry.engine_id, request)
+
+    def take_begun(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, ttft_seconds: float) -> None:
+        """Charge an attempt to an engine once more that was taken off it, and has begun meanwhile."""
+        attempt.begun = True
+        self.take(entry, attempt, now)
+        self.begin(attempt, now, ttft_seconds)
+
+    def give(self, attempt: DispatchedAttempt, verdict: Verdict) -> tuple[EngineEntry, float | None]:
+        """Take an attempt off its engine; ``refresh`` the engine afterwards.
+
+        Returns:
+            The engine's entry, and for how many seconds it is ejected if the verdict has its breaker open.
+        """
+        entry = self.entries[attempt.engine_id]
+        del entry.running[attempt.request_id]
+        entry.credits.give(attempt.tokens)
         forecast = entry.forecast
         forecast.running -= 1
-        if job.decoding:
-            job.decoding = False
+        if attempt.decoding:
+            attempt.decoding = False
             forecast.decoding -= 1
-        if job.paced_ms:
-            entry.unpace(job.paced_ms)
-            job.paced_ms = 0
-        self._not_queued(entry, job)
-        self._outstanding -= 1
+        if attempt.tpot_target_ms:
+            entry.remove_tpot_target(attempt.tpot_target_ms)
+            attempt.tpot_target_ms = 0
+        self._unqueue(entry, attempt)
+        attempt.prefilled_by = None
+        self.outstanding -= 1
+        breaker = entry.breaker
+        breaker.record(verdict)
+        ejected = verdict is Verdict.FAILED and breaker.tripped and self.may_eject(entry)
+        return entry, breaker.open() if ejected else None
 
-    def _not_queued(self, entry: EngineEntry, job: Job) -> None:
-        self._queue(entry, -job.queued_tokens)
-        job.queued_tokens = 0
-        entry.prefill_pending.pop(job.request_id, None)
+    def begin(self, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None) -> EngineEntry:
+        """Note an attempt's first token and return its engine's entry; ``ttft_seconds`` is None when not known."""
+        entry = self.entries[attempt.engine_id]
+        entry.forecast.advance(now)
+        attempt.begun = True
+        attempt.begun_at = now
+        if attempt.request is None or attempt.adopted:
+            self._unqueue(entry, attempt)
+            return entry
+        classification = attempt.request.classification
+        if classification.shows_beginning:
+            if ttft_seconds is not None:
+                self._learning.first_token(entry, attempt, ttft_seconds)
+            self._prefilled(entry, attempt, attempt.request)
+            if classification.generates and entry.prefill_pending:
+                # Engines compute prompts in the order in which they came.
+                before = attempt.number.dispatch
+                for earlier in [other for other in entry.prefill_pending.values() if other.number.dispatch < before]:
+                    self.assume_prefilled(entry, earlier, now)
+        elif attempt.request_id in entry.prefill_pending:
+            self._prefilled(entry, attempt, attempt.request)
+        return entry
+
+    def assume_prefilled(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
+        """Count the prompt of an attempt whose answer comes in one piece as computed."""
+        entry.forecast.advance(now)
+        if attempt.request is None:
+            self._unqueue(entry, attempt)
+        else:
+            self._prefilled(entry, attempt, attempt.request)
+
+    def note_missing(self, attempt: DispatchedAttempt) -> int:
+        """Count a heartbeat that does not list the attempt; return how many in a row."""
+        attempt.missing_heartbeats += 1
+        return attempt.missing_heartbeats
+
+    def note_listed(self, attempt: DispatchedAttempt) -> None:
+        """Begin that count again: a heartbeat lists the attempt."""
+        attempt.missing_heartbeats = 0
+
+    def _prefilled(self, entry: EngineEntry, attempt: DispatchedAttempt, request: PendingRequest) -> None:
+        """Count a prompt as computed; the forecast's ``advance`` comes before."""
+        self._unqueue(entry, attempt)
+        self._learning.prefilled(entry, attempt, request)
+        if request.classification.generates:
+            attempt.decoding = True
+            entry.forecast.decoding += 1
+            attempt.counters_at_begin = entry.forecast.counters
+
+    def _unqueue(self, entry: EngineEntry, attempt: DispatchedAttempt) -> None:
+        self._queue(entry, -attempt.queued_tokens)
+        attempt.queued_tokens = 0
+        entry.prefill_pending.pop(attempt.request_id, None)
 
     def _queue(self, entry: EngineEntry, tokens: int) -> None:
-        """So many more tokens of prompts, or fewer, are queued on an engine.
+        """Add ``tokens`` of prompts, or take them from what is queued on an engine.
 
         An engine is at most full, however long its queue: a few long prompts must not make the others seem busy too.
         """
@@ -224,86 +300,7 @@ class EnginePool:
 
     def _share_prompts(self, entry: EngineEntry) -> None:
         """Count an engine's prompts in the pool's saturation, if it is usable."""
-        prompts = entry.forecast.queued_tokens * self.fits.seconds_per_input_token(True)
+        prompts = entry.forecast.queued_tokens * self._learning.seconds_per_prompt_token
         share = min(1.0, prompts / self._prompt_seconds) if entry.capacity else 0.0
         self._prompt_shares += share - entry.prompt_share
         entry.prompt_share = share
-
-    def assume_prefilled(self, entry: EngineEntry, job: Job, now: float) -> None:
-        """The prompt of a job whose answer comes in one piece should have been computed by now."""
-        entry.forecast.advance(now)
-        if job.request is None:
-            self._not_queued(entry, job)
-        else:
-            self._computed(entry, job, job.request.classification)
-
-    # What is learned
-
-    def learn_begin(self, entry: EngineEntry, job: Job, now: float, ttft_seconds: float | None) -> None:
-        """A job's first token has come so long after its dispatch; None when that is not known."""
-        forecast = entry.forecast
-        forecast.advance(now)
-        job.begun = True
-        job.begun_at = now
-        if job.request is None or job.adopted:
-            self._not_queued(entry, job)
-            return
-        classification = job.request.classification
-        if classification.shows_beginning:
-            if ttft_seconds is not None:
-                forecast.learn_ttft(classification.generates, job.uncached_tokens, job.load_at_dispatch, ttft_seconds)
-            self._computed(entry, job, classification)
-            if classification.generates and entry.prefill_pending:
-                # Engines compute prompts in the order in which they came.
-                before = job.attempt.dispatch
-                for earlier in [other for other in entry.prefill_pending.values() if other.attempt.dispatch < before]:
-                    self.assume_prefilled(entry, earlier, now)
-        elif job.request_id in entry.prefill_pending:
-            self._computed(entry, job, classification)
-
-    def _computed(self, entry: EngineEntry, job: Job, classification: Classification) -> None:
-        """A job's prompt has been computed; ``advance`` comes before."""
-        self._not_queued(entry, job)
-        forecast, generates = entry.forecast, classification.generates
-        price = forecast.seconds_per_input_token(generates)
-        if price:
-            self.prices.learn_input(classification.route, price)
-        forecast.computed(generates, job.uncached_tokens)
-        if generates:
-            job.decoding = True
-            forecast.decoding += 1
-            job.clocks = forecast.clocks
-
-    def learn_overdue(self, entry: EngineEntry, job: Job, now: float) -> None:
-        """A job is given up on, and has had no first token so long after its dispatch."""
-        waited = now - job.dispatched_at
-        prefill_pending = job.request is None or not job.request.classification.shows_beginning
-        if job.request is not None and not prefill_pending and waited > (job.predicted_ttft or 0.0):
-            generates = job.request.classification.generates
-            entry.forecast.learn_ttft(generates, job.uncached_tokens, job.load_at_dispatch, waited)
-
-    def learn_finish(self, entry: EngineEntry, job: Job, now: float, output_tokens: int) -> None:
-        """A job is about to be taken off its engine because it is complete."""
-        forecast = entry.forecast
-        forecast.advance(now)
-        seconds = now - job.dispatched_at
-        self._pace.record(job.tokens, seconds)
-        entry.pace.record(job.tokens, seconds)
-        entry.seconds_per_token = entry.pace.seconds_per_token(self._pace.seconds_per_token(FIRST_PACE))
-        if output_tokens < LEAST_TPOT_TOKENS or not job.decoding or job.request is None or now <= job.clocks.at:
-            return
-        classification = job.request.classification
-        if classification.shows_beginning:
-            forecast.learn_answer(job.clocks, output_tokens)
-        # Where the beginning is only presumed it is a small part of the whole.
-        self.prices.learn_output(classification.route, output_tokens, forecast.share_since(job.clocks))
-
-    # Routes
-
-    def route(self, route: Route) -> RouteEngines:
-        """The engines of a route."""
-        return self._routes.entry(route)
-
-    def routes_of(self, entry: EngineEntry) -> Iterable[Route]:
-        """The routes asked for so far that an engine serves."""
-        return self._routes.of(entry)

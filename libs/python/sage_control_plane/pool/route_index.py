@@ -1,4 +1,4 @@
-"""The engines that serve one route, and those of them that are free."""
+"""The engines that serve each route, and those of them that are free."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FreeEngines:
 
 
 class RouteEngines:
-    """The engines that serve one route, those of them that are free, and how fast answers begin."""
+    """The engines that serve one route, by id, and those of them that are free."""
 
     __slots__ = ("free", "serving")
 
@@ -53,50 +53,50 @@ class RouteIndex:
     """The routes that have been asked for.
 
     Args:
-        engines: all that there are, by id; kept by the caller.
+        entries: every engine by id; kept by the caller.
     """
 
-    def __init__(self, engines: Mapping[str, EngineEntry]) -> None:
-        self._engines = engines
-        self._books: dict[Route, RouteEngines] = {}
-        self._of: dict[str, dict[Route, RouteEngines]] = {}
+    def __init__(self, entries: Mapping[str, EngineEntry]) -> None:
+        self._entries = entries
+        self._routes: dict[Route, RouteEngines] = {}
+        self._served: dict[str, dict[Route, RouteEngines]] = {}
 
-    def entry(self, route: Route) -> RouteEngines:
-        """The engines of a route."""
-        entry = self._books.get(route)
-        if entry is None:
-            entry = self._books[route] = RouteEngines()
-            for engine in self._engines.values():
-                self._join(engine, route, entry)
-        return entry
+    def engines_of(self, route: Route) -> RouteEngines:
+        """Return the engines of a route."""
+        engines = self._routes.get(route)
+        if engines is None:
+            engines = self._routes[route] = RouteEngines()
+            for entry in self._entries.values():
+                self._join(entry, route, engines)
+        return engines
 
-    def of(self, engine: EngineEntry) -> Iterable[Route]:
-        """The routes that an engine serves."""
-        return self._of.get(engine.engine_id, ())
+    def served_by(self, entry: EngineEntry) -> Iterable[Route]:
+        """Return the routes that an engine serves."""
+        return self._served.get(entry.engine_id, ())
 
-    def join(self, engine: EngineEntry) -> None:
-        """An engine is new, or serves other models than before."""
-        self._of[engine.engine_id] = {}
-        for route, entry in self._books.items():
-            self._join(engine, route, entry)
+    def join(self, entry: EngineEntry) -> None:
+        """Index an engine that is new, or serves other models than before."""
+        self._served[entry.engine_id] = {}
+        for route, engines in self._routes.items():
+            self._join(entry, route, engines)
 
-    def leave(self, engine: EngineEntry) -> None:
-        """An engine is gone, or will serve other models."""
-        for entry in self._of.pop(engine.engine_id).values():
-            del entry.serving[engine.engine_id]
-            entry.free.discard(engine.engine_id)
+    def leave(self, entry: EngineEntry) -> None:
+        """Take an engine out that is gone, or will serve other models."""
+        for engines in self._served.pop(entry.engine_id).values():
+            del engines.serving[entry.engine_id]
+            engines.free.discard(entry.engine_id)
 
-    def refresh(self, engine: EngineEntry) -> None:
-        """An engine has become free, or is free no more."""
-        for entry in self._of[engine.engine_id].values():
-            if engine.free:
-                entry.free.add(engine)
+    def refresh(self, entry: EngineEntry) -> None:
+        """Follow a change of the engine's ``free``."""
+        for engines in self._served[entry.engine_id].values():
+            if entry.free:
+                engines.free.add(entry)
             else:
-                entry.free.discard(engine.engine_id)
+                engines.free.discard(entry.engine_id)
 
-    def _join(self, engine: EngineEntry, route: Route, entry: RouteEngines) -> None:
-        if engine.serves(route):
-            entry.serving[engine.engine_id] = engine
-            self._of[engine.engine_id][route] = entry
-            if engine.free:
-                entry.free.add(engine)
+    def _join(self, entry: EngineEntry, route: Route, engines: RouteEngines) -> None:
+        if entry.serves(route):
+            engines.serving[entry.engine_id] = entry
+            self._served[entry.engine_id][route] = engines
+            if entry.free:
+                engines.free.add(entry)

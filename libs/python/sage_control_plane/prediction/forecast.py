@@ -166,7 +166,7 @@ class Forecast:
         self.told_tpot_seconds = 0.0
 
     def advance(self, now: float) -> None:
-        """Let the clocks run up to now; to be called before the load changes."""
+        """Count up to now; to be called before the load changes."""
         elapsed = now - self._at
         if elapsed > 0:
             if self.decoding:
@@ -202,7 +202,7 @@ class Forecast:
             self._vectors += tokens
 
     @property
-    def clocks(self) -> UsageCounters:
+    def counters(self) -> UsageCounters:
         """How much it has done so far."""
         return UsageCounters(self._at, self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
 
@@ -269,7 +269,7 @@ class Forecast:
         """An answer is complete; ``advance`` comes before.
 
         Args:
-            since: the clocks when it began; not now.
+            since: the counters when it began; not now.
             output_tokens: > 1.
         """
         between, streamed_seconds = output_tokens - 1, self._at - since.at

@@ -28,8 +28,8 @@ class Dispatch:
         band: the policy's group.
         candidates: (engine id, score) of the engines considered, the chosen one first.
         predicted_ttft: seconds from now to its first token; None when nothing trustworthy is known.
-        beside: dispatch number of the attempt that goes on at the same time, of a hedge; an ``Abort`` of the loser
-            follows. 0 otherwise.
+        hedge_of: of a hedge, the dispatch number of the attempt that goes on at the same time; an ``Abort`` of the
+            losing one follows. 0 otherwise.
     """
 
     request: PendingRequest
@@ -40,12 +40,12 @@ class Dispatch:
     band: str = ""
     candidates: tuple[tuple[str, float], ...] = ()
     predicted_ttft: float | None = None
-    beside: int = 0
+    hedge_of: int = 0
 
     @property
     def hedge(self) -> bool:
         """Whether an earlier attempt goes on at the same time."""
-        return self.beside > 0
+        return self.hedge_of > 0
 
     @property
     def request_id(self) -> str:

@@ -1,12 +1,14 @@
-"""Comparing the entries with what an engine says that it runs."""
+"""Comparing what is tracked with what an engine says that it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.request.engine_state import RunningRequest
-from sage_control_plane.tracking.tracked_request import Job
 
 # A heartbeat sooner after a dispatch may have been written before the dispatch arrived.
 GRACE_SECONDS = 0.5
@@ -17,40 +19,41 @@ EPOCH_SHIFT = 20
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What the entries and a heartbeat disagree on.
+    """What the table and a heartbeat disagree on.
 
     Attributes:
-        lost: jobs that the engine does not run any more, or never got.
+        lost: attempts that the engine does not run any more, or never got.
         unknown: requests that it runs for an earlier leader.
-        begun: jobs whose answer has begun, which was not known.
+        begun: attempts whose answer has begun, which was not known.
     """
 
-    lost: Sequence[Job] = ()
+    lost: Sequence[DispatchedAttempt] = ()
     unknown: Sequence[RunningRequest] = ()
-    begun: Sequence[Job] = ()
+    begun: Sequence[DispatchedAttempt] = ()
 
 
-def compare(running: Mapping[str, Job], reported: Sequence[RunningRequest], epoch: int, now: float) -> Differences:
-    """Compare, and note on each job whether it was listed.
+def compare(
+    engines: EnginePool, entry: EngineEntry, reported: Sequence[RunningRequest], epoch: int, now: float
+) -> Differences:
+    """Compare an engine's attempts with those that it reports, and note on each whether it is listed.
 
-    A request of this epoch that is not in the entries has ended here a moment ago, and is no unknown.
+    A request of this epoch that is not tracked has ended here a moment ago, and is not unknown.
     """
+    running = entry.running
     if not running and not reported:
         return Differences()
-    listed = {entry.request_id: entry for entry in reported}
+    listed = {item.request_id: item for item in reported}
     lost = []
     begun = []
-    for job in running.values():
-        entry = listed.get(job.request_id)
-        if entry is not None and entry.attempt >= job.attempt:
-            job.missing_heartbeats = 0
-            if entry.started_replying and not job.begun:
-                begun.append(job)
-        elif now - job.dispatched_at >= GRACE_SECONDS:
-            job.missing_heartbeats += 1
-            if job.missing_heartbeats >= MISSING_HEARTBEATS:
-                lost.append(job)
+    for attempt in running.values():
+        item = listed.get(attempt.request_id)
+        if item is not None and item.attempt >= attempt.number:
+            engines.note_listed(attempt)
+            if item.started_replying and not attempt.begun:
+                begun.append(attempt)
+        elif now - attempt.dispatched_at >= GRACE_SECONDS and engines.note_missing(attempt) >= MISSING_HEARTBEATS:
+            lost.append(attempt)
     unknown = [
-        entry for entry in reported if entry.request_id not in running and entry.attempt.dispatch >> EPOCH_SHIFT < epoch
+        item for item in reported if item.request_id not in running and item.attempt.dispatch >> EPOCH_SHIFT < epoch
     ]
     return Differences(lost, unknown, begun)

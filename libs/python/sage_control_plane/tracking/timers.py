@@ -1,45 +1,110 @@
-"""What is due when."""
+"""What is due when: one timer for each kind of thing, all on one order of time."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from itertools import count
+from typing import Any, Generic, TypeVar
 
 from sage_common.removable_heap import RemovableHeap
+from sage_control_plane.request.request import Route
+
+S = TypeVar("S", bound=Hashable)
 
 
-class Deadlines:
-    """One entry for each (kind, subject)."""
+def _nothing(subject: object, now: float) -> None:
+    """What a timer does until it is given something to do."""
+
+
+class Timer(Generic[S]):
+    """Subjects of one kind, each due at one moment.
+
+    Attributes:
+        on_due: called with a subject and the present time when it is due.
+    """
+
+    __slots__ = ("_heap", "_sequence", "on_due")
+
+    def __init__(self, sequence: count[int]) -> None:
+        self._heap: RemovableHeap[S] = RemovableHeap()
+        self._sequence = sequence
+        self.on_due: Callable[[S, float], None] = _nothing
+
+    def __contains__(self, subject: S) -> bool:
+        return subject in self._heap
+
+    def arm(self, subject: S, at: float) -> None:
+        """Make ``subject`` due at ``at``, instead of whenever it was due before."""
+        self._heap.push(subject, (at, next(self._sequence)))
+
+    def arm_once(self, subject: S, at: float) -> None:
+        """Make ``subject`` due at ``at`` unless it is due already."""
+        if subject not in self._heap:
+            self.arm(subject, at)
+
+    def disarm(self, subject: S) -> None:
+        """Forget ``subject``."""
+        self._heap.remove(subject)
+
+    def first(self) -> tuple[float, int] | None:
+        """Return when the first subject is due, with its place among those due at the same moment."""
+        first = self._heap.peek()
+        return first[0] if first else None
+
+    def fire(self, now: float) -> None:
+        """Take the first subject out and call ``on_due`` with it."""
+        first = self._heap.peek()
+        if first is not None:
+            self._heap.remove(first[1])
+            self.on_due(first[1], now)
+
+
+class Timers:
+    """The timers of one pool.
+
+    Attributes:
+        expiry: a queued request's time is up, by request id.
+        backoff: a request may be tried again, by request id.
+        hedge: a request's first token is overdue, by request id.
+        prefill: a prompt is assumed to be computed, by engine id and request id.
+        stale_load: what an engine said of its own load counts no more, by engine id.
+        ejection: an engine's ejection is over, by engine id.
+        absence: no engine has served a route for too long.
+    """
 
     def __init__(self) -> None:
-        self._heap: RemovableHeap[tuple[str, Hashable]] = RemovableHeap()
-        self._sequence = 0
-
-    def arm(self, kind: str, subject: Hashable, at: float) -> None:
-        """Make (kind, subject) due at ``at`` instead of whenever it was before."""
-        self._sequence += 1
-        self._heap.push((kind, subject), (at, self._sequence))
-
-    def arm_once(self, kind: str, subject: Hashable, at: float) -> None:
-        """Make it due at ``at`` unless it is due already."""
-        if (kind, subject) not in self._heap:
-            self.arm(kind, subject, at)
-
-    def disarm(self, kind: str, subject: Hashable) -> None:
-        """Forget it."""
-        self._heap.remove((kind, subject))
-
-    def __contains__(self, item: tuple[str, Hashable]) -> bool:
-        return item in self._heap
+        sequence = count(1)
+        self.expiry: Timer[str] = Timer(sequence)
+        self.backoff: Timer[str] = Timer(sequence)
+        self.hedge: Timer[str] = Timer(sequence)
+        self.prefill: Timer[tuple[str, str]] = Timer(sequence)
+        self.stale_load: Timer[str] = Timer(sequence)
+        self.ejection: Timer[str] = Timer(sequence)
+        self.absence: Timer[Route] = Timer(sequence)
+        self._all: tuple[Timer[Any], ...] = (
+            self.expiry,
+            self.backoff,
+            self.hedge,
+            self.prefill,
+            self.stale_load,
+            self.ejection,
+            self.absence,
+        )
 
     def first_at(self) -> float | None:
-        """When the first is due."""
-        first = self._heap.peek()
-        return first[0][0] if first else None
+        """Return when the first of all is due, in seconds; None when nothing is."""
+        first = self._first()
+        return None if first is None else first[0][0]
 
-    def pop_due(self, now: float) -> tuple[str, Hashable] | None:
-        """Take out and return the first that is due at ``now``."""
-        first = self._heap.peek()
-        if first is None or first[0][0] > now:
-            return None
-        self._heap.remove(first[1])
-        return first[1]
+    def fire_due(self, now: float) -> None:
+        """Call ``on_due`` for everything that is due at ``now``, in order."""
+        while (first := self._first()) is not None and first[0][0] <= now:
+            first[1].fire(now)
+
+    def _first(self) -> tuple[tuple[float, int], Timer[Any]] | None:
+        earliest: tuple[tuple[float, int], Timer[Any]] | None = None
+        for timer in self._all:
+            at = timer.first()
+            if at is not None and (earliest is None or at < earliest[0]):
+                earliest = (at, timer)
+        return earliest

@@ -1,4 +1,4 @@
-"""What the manager remembers of a request from its submission to its end."""
+"""A request from its submission to its end, with the attempts at it that run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.prediction.forecast import UsageCounters
-from sage_control_plane.prediction.latency import Load
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.request.request import Attempt, PendingRequest
 
-IDLE = Load()
-UNBEGUN = UsageCounters()
 
-
-class JobState(Enum):
+class RequestState(Enum):
     """Where a request is."""
 
     QUEUED = "queued"
@@ -22,74 +18,62 @@ class JobState(Enum):
     RUNNING = "running"
 
 
-@dataclass(slots=True)
-class Job:
-    """One request in the entries. Times are seconds of the scheduler's clock.
+@dataclass(slots=True, eq=False)
+class TrackedRequest:
+    """What the scheduler knows of a request. Only ``RequestTable`` changes it; times are seconds of its clock.
 
     Attributes:
+        submission: number of the edge's submission.
+        tokens: estimate of input and output, as charged to an engine's credits.
+        output_tokens: expected length of the answer.
         request: None for a request found running in a heartbeat whose submission has not been seen.
-        tokens: estimate, as charged to the engine's credits.
+        lane: None as long as ``request`` is.
         waited_seconds: time queued before the present wait.
         waiting_since: when the present wait began.
-        tries: dispatches so far.
+        tries: dispatches so far, hedges among them.
+        hedges: how many of those were second attempts beside a first.
+        hedged: whether two attempts have run at the same time since the request was last placed.
         avoided: engines that have failed it.
-        spared_loss: whether one loss of its engine has been made good outside the retry budget.
-        begun: whether the first byte of the answer has left.
-        missing_heartbeats: heartbeats in a row of its engine that did not list it.
-        adopted: whether it was found running, so that nobody here knows when it was dispatched.
-        output_tokens: expected length of the answer.
-        uncached_tokens: input tokens that its engine has not cached.
-        queued_tokens: what it adds to its engine's queued input tokens until it begins.
-        found: what was on its engine when it was dispatched.
-        predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
-        computed_by: when its prompt is presumed computed if nothing shows it; 0 for a job that shows it itself.
-        begun_at: when its first token came.
-        clocks: its engine's when it began.
-        decoding: whether its engine's entry counts it among those whose tokens are coming.
-        paced_ms: target for the time between its tokens, as noted in its engine's entry; 0 for none.
+        loss_spared: whether one loss of its engine has been made good outside the retry budget.
         charged_seconds: engine-seconds charged to its tenant so far.
-        hedges: how many of its tries were second attempts beside a first.
-        hedged: whether two attempts at it have run at the same time.
-        loser: the other attempt of two, aborted because this one began first.
+        attempt: the attempt that runs; None unless the state is RUNNING.
+        hedge: a second attempt that runs beside it.
+        losing_attempt: the other of two attempts, aborted because the one that runs began first.
     """
 
     request_id: str
     submission: int
     tokens: int
+    output_tokens: int = 0
     request: PendingRequest | None = None
     lane: Lane | None = None
-    state: JobState = JobState.QUEUED
+    state: RequestState = RequestState.QUEUED
     waited_seconds: float = 0.0
     waiting_since: float = 0.0
     tries: int = 0
-    avoided: frozenset[str] = frozenset()
-    spared_loss: bool = False
-    engine_id: str = ""
-    attempt: Attempt = Attempt(0, 0)
-    dispatched_at: float = 0.0
-    begun: bool = False
-    missing_heartbeats: int = 0
-    adopted: bool = False
-    output_tokens: int = 0
-    uncached_tokens: float = 0.0
-    queued_tokens: int = 0
-    load_at_dispatch: Load = IDLE
-    predicted_ttft: float | None = None
-    computed_by: float = 0.0
-    begun_at: float = 0.0
-    clocks: UsageCounters = UNBEGUN
-    decoding: bool = False
-    paced_ms: int = 0
-    charged_seconds: float = 0.0
     hedges: int = 0
     hedged: bool = False
-    loser: Job | None = None
+    avoided: frozenset[str] = frozenset()
+    loss_spared: bool = False
+    charged_seconds: float = 0.0
+    attempt: DispatchedAttempt | None = None
+    hedge: DispatchedAttempt | None = None
+    losing_attempt: DispatchedAttempt | None = None
 
-    def leave_engine(self) -> None:
-        """Forget what the job was to an engine that it is on no more, or that another attempt at it is on."""
-        self.begun = self.adopted = self.decoding = False
-        self.missing_heartbeats = self.queued_tokens = self.paced_ms = 0
-        self.computed_by = self.begun_at = 0.0
-        self.predicted_ttft = None
-        self.clocks = UNBEGUN
-        self.loser = None
+    def find(self, number: Attempt) -> DispatchedAttempt | None:
+        """Return the running attempt of this number; None when it does not run."""
+        for attempt in (self.attempt, self.hedge):
+            if attempt is not None and attempt.number == number:
+                return attempt
+        return None
+
+    def find_on(self, engine_id: str) -> DispatchedAttempt | None:
+        """Return the attempt that runs on an engine, if one does."""
+        for attempt in (self.attempt, self.hedge):
+            if attempt is not None and attempt.engine_id == engine_id:
+                return attempt
+        return None
+
+    def beside(self, attempt: DispatchedAttempt) -> DispatchedAttempt | None:
+        """Return the attempt that runs beside ``attempt``, if one does."""
+        return self.attempt if self.hedge is attempt else self.hedge

@@ -20,7 +20,7 @@ def taught(pool: Pool, engine_id: str) -> None:
     """Let an engine's forecast know that a token takes 20 ms, and a prompt 1 s for 8,000 tokens."""
     forecast, random, now = pool.manager.engines[engine_id].forecast, Random(1), 0.0
     for _ in range(100):
-        began, forecast.decoding = forecast.clocks, 1
+        began, forecast.decoding = forecast.counters, 1
         tokens = random.uniform(0, 20_000)
         forecast.computed(True, tokens)
         now += 100 * STEP_SECONDS + tokens * SECONDS_PER_TOKEN

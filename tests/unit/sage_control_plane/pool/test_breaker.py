@@ -14,7 +14,7 @@ from sage_common.errors import (
     SageError,
     UnavailableError,
 )
-from sage_control_plane.pool.breaker import Blame, Breaker, BreakerSettings, BreakerState, blame
+from sage_control_plane.pool.breaker import Breaker, BreakerSettings, BreakerState, Verdict, verdict_of
 
 
 def tripped_breaker(settings: BreakerSettings | None = None) -> Breaker:
@@ -99,19 +99,19 @@ def test_a_late_success_does_not_end_an_ejection() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (InvalidRequestError("x"), Blame.NONE),
-        (NotFoundError("x"), Blame.NONE),
-        (ContendedError("x"), Blame.NONE),
-        (UnavailableError("x"), Blame.NONE),
-        (InternalError("x"), Blame.ENGINE),
-        (EngineFailedError("x"), Blame.ENGINE),
-        (DeadlineExceededError("x"), Blame.ENGINE),
-        (EngineFailedError("x", upstream_status=400), Blame.NONE),
-        (EngineFailedError("x", upstream_status=429), Blame.NONE),
-        (EngineFailedError("x", upstream_status=503), Blame.NONE),
-        (EngineFailedError("x", upstream_status=500), Blame.ENGINE),
-        (UnavailableError("x", upstream_status=502), Blame.ENGINE),
+        (InvalidRequestError("x"), Verdict.NEUTRAL),
+        (NotFoundError("x"), Verdict.NEUTRAL),
+        (ContendedError("x"), Verdict.NEUTRAL),
+        (UnavailableError("x"), Verdict.NEUTRAL),
+        (InternalError("x"), Verdict.FAILED),
+        (EngineFailedError("x"), Verdict.FAILED),
+        (DeadlineExceededError("x"), Verdict.FAILED),
+        (EngineFailedError("x", upstream_status=400), Verdict.NEUTRAL),
+        (EngineFailedError("x", upstream_status=429), Verdict.NEUTRAL),
+        (EngineFailedError("x", upstream_status=503), Verdict.NEUTRAL),
+        (EngineFailedError("x", upstream_status=500), Verdict.FAILED),
+        (UnavailableError("x", upstream_status=502), Verdict.FAILED),
     ],
 )
-def test_only_the_engines_own_faults_count(error: SageError, expected: Blame) -> None:
-    assert blame(error) is expected
+def test_only_the_engines_own_faults_count(error: SageError, expected: Verdict) -> None:
+    assert verdict_of(error) is expected

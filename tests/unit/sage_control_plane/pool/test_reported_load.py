@@ -38,7 +38,7 @@ def test_an_engines_own_word_on_its_pace_counts_until_enough_was_seen_here() -> 
     assert entry.tpot_seconds() == 0.02
     entry.decoding = 1
     for number in range(100):
-        began = entry.clocks
+        began = entry.counters
         entry.advance(5.0 * (number + 1))
         entry.learn_answer(began, 101)
     entry.decoding = 0

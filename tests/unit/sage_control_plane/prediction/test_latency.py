@@ -100,7 +100,7 @@ def test_an_answer_costs_its_share_of_the_time_in_which_its_tokens_came_less_the
         decoding, prompts = random.randrange(1, 40), random.uniform(0, 5_000)
         forecast.decoding = decoding
         forecast.advance(now)
-        began = forecast.clocks
+        began = forecast.counters
         forecast.computed(True, prompts)
         step = 0.006 + 0.00035 * decoding
         streamed = 100 * step + prompts / 8_000

@@ -90,11 +90,12 @@ def test_what_waits_for_a_model_that_its_engine_has_dropped_is_refused_soon() ->
 def test_a_tenant_gets_its_charge_back_when_every_try_has_failed() -> None:
     pool = Pool(engine("a"), settings=ControlSettings(max_tries=1))
     pool.submit(request("r", 100.0))
-    job = pool.manager._table.jobs["r"]
-    assert job.charged_seconds > 0
+    tracked = pool.manager._table.get("r")
+    assert tracked is not None
+    assert tracked.charged_seconds > 0
     error = EngineFailedError("it broke", retryable=True)
     pool.manager.failed("r", pool.running["r"].attempt, error, 100.1, started_replying=False)
-    assert job.charged_seconds == 0
+    assert tracked.charged_seconds == 0
 
 
 def test_two_attempts_lost_with_one_executor_count_as_one_try() -> None:

@@ -139,7 +139,7 @@ def test_hedges_stay_inside_their_share() -> None:
 
 def test_a_hedge_names_the_attempt_beside_which_it_runs_and_counts_as_a_try() -> None:
     _, first, hedge = hedged()
-    assert (first.beside, hedge.beside) == (0, first.attempt.dispatch)
+    assert (first.hedge_of, hedge.hedge_of) == (0, first.attempt.dispatch)
     assert (first.tries, hedge.tries) == (1, 2)
 
 

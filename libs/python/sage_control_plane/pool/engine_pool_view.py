@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from sage_control_plane.policies.admission import Admission
 from sage_control_plane.pool.engine_pool import EnginePool
+from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.request.request import PendingRequest
 
-# So many free engines are asked whether one can begin in time: enough to find one, and a constant.
+# Free engines that are asked whether one can begin in time: enough to find one, and a constant.
 ASKED = 16
-# One in so many requests that look late is tried anyway: a prediction that keeps work away is not put to the test, and
-# one that was wrong would stay so.
+# One in this many requests that look late is tried anyway: a prediction that keeps work away is not put to the test,
+# and one that was wrong would stay so.
 TRIED_ANYWAY = 10
 
 
 class EnginePoolView:
     """The engines as a ``PoolView``."""
 
-    def __init__(self, engines: EnginePool, admission: Admission) -> None:
+    def __init__(self, engines: EnginePool, learning: PoolLearning, admission: Admission) -> None:
         self._engines = engines
+        self._learning = learning
         self._admission = admission
         self._doubts = 0
         self.now = 0.0
@@ -31,7 +33,7 @@ class EnginePoolView:
         return self._engines.usable
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
-        return self._engines.usual_ttft_seconds(request)
+        return self._learning.usual_ttft_seconds(request)
 
     def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
         classification = request.classification

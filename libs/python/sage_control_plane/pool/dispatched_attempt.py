@@ -1,0 +1,58 @@
+"""One attempt at a request, as it is on an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sage_control_plane.prediction.forecast import UsageCounters
+from sage_control_plane.prediction.latency import Load
+from sage_control_plane.request.request import Attempt, PendingRequest
+
+_IDLE = Load()
+_NOT_BEGUN = UsageCounters()
+
+
+@dataclass(slots=True, eq=False)
+class DispatchedAttempt:
+    """An attempt from its dispatch until it is off its engine. Only ``EnginePool`` changes it.
+
+    Times are seconds of the scheduler's clock.
+
+    Attributes:
+        number: submission and dispatch.
+        tokens: estimate of input and output, as charged to the engine's credits.
+        output_tokens: expected length of the answer.
+        request: None for an attempt found running in a heartbeat whose submission has not been seen.
+        adopted: whether it was found running, so that its time of dispatch is not known here.
+        begun: whether the first byte of its answer has left.
+        begun_at: when that was.
+        missing_heartbeats: heartbeats in a row of its engine that do not list it.
+        uncached_tokens: input tokens that the engine has not cached.
+        queued_tokens: what it adds to the engine's queued input tokens until its prompt is computed.
+        load_at_dispatch: what was on the engine when it was dispatched.
+        predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
+        prefilled_by: when its prompt is assumed to be computed if nothing shows it; None where the answer shows it.
+        counters_at_begin: the engine's when its tokens began to come.
+        decoding: whether the engine's entry counts it among those whose tokens are coming.
+        tpot_target_ms: target for the time between its tokens, as noted in the engine's entry; 0 for none.
+    """
+
+    request_id: str
+    engine_id: str
+    number: Attempt
+    tokens: int
+    output_tokens: int
+    dispatched_at: float
+    request: PendingRequest | None = None
+    adopted: bool = False
+    begun: bool = False
+    begun_at: float = 0.0
+    missing_heartbeats: int = 0
+    uncached_tokens: float = 0.0
+    queued_tokens: int = 0
+    load_at_dispatch: Load = _IDLE
+    predicted_ttft: float | None = None
+    prefilled_by: float | None = None
+    counters_at_begin: UsageCounters = _NOT_BEGUN
+    decoding: bool = False
+    tpot_target_ms: int = 0

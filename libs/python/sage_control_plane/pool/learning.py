@@ -1,0 +1,114 @@
+"""What a pool learns from the attempts on its engines: latencies, paces and prices."""
+
+from __future__ import annotations
+
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
+from sage_control_plane.prediction.latency import Load
+from sage_control_plane.prediction.pace import Pace
+from sage_control_plane.prediction.prices import Prices
+from sage_control_plane.prediction.settings import PredictionSettings
+from sage_control_plane.request.request import PendingRequest
+
+# Assumed pace before anything has been measured: 1,000 tokens a second.
+FIRST_PACE = 1e-3
+# Shorter answers say little about the time between tokens.
+LEAST_TPOT_TOKENS = 8
+# In pools of more engines than this, what is typical is learned from a part of the samples.
+ENGINES_SAMPLED = 8
+
+_NO_LOAD = Load()
+
+
+class PoolLearning:
+    """The fits of a pool, fed from its engines' attempts.
+
+    Attributes:
+        prices: engine-seconds of a token, by route.
+    """
+
+    def __init__(self, settings: PredictionSettings) -> None:
+        self._settings = settings
+        self._fits = LatencyFits(settings)
+        self._pace = Pace()
+        self.prices = Prices()
+
+    # Predictions
+
+    @property
+    def errors(self) -> dict[str, float | None]:
+        """MAPE of what is predicted, by what it is; None while nothing was predicted."""
+        return self._fits.errors
+
+    @property
+    def first_seconds_per_token(self) -> float:
+        """Expected pace of an engine of which nothing is known."""
+        return self._pace.seconds_per_token(FIRST_PACE)
+
+    @property
+    def seconds_per_prompt_token(self) -> float:
+        """Engine-seconds of an uncached prompt token; 0 while nothing is known."""
+        return self._fits.seconds_per_input_token(True)
+
+    def new_forecast(self) -> Forecast:
+        """Make the forecast of an engine of which nothing is known."""
+        return Forecast(self._settings, self._fits)
+
+    def usual_ttft_seconds(self, request: PendingRequest) -> float | None:
+        """Return the time to first token on an engine without load; None while nothing trustworthy is known."""
+        classification = request.classification
+        fit = self._fits.ttft(classification.generates)
+        return fit.seconds(classification.input_tokens, _NO_LOAD) if fit.trusted else None
+
+    def queued_tokens(self, generates: bool, uncached_tokens: float) -> int:
+        """Return how much a prompt adds to its engine's queue, in tokens of generating work; at least 1."""
+        # Rounded, so that sums come back to exactly nothing.
+        return round(uncached_tokens * prompt_weight(self._fits, generates)) or 1
+
+    # Samples
+
+    def resize(self, engines: int) -> None:
+        """Take a sample for the pool's own fits from each ``1 / engines``, about."""
+        self._fits.every = 1 + engines // ENGINES_SAMPLED
+
+    def first_token(self, entry: EngineEntry, attempt: DispatchedAttempt, ttft_seconds: float) -> None:
+        """Learn from the time to first token of an attempt whose answer shows when its prompt is computed."""
+        request = attempt.request
+        if request is not None and not attempt.adopted and request.classification.shows_beginning:
+            generates = request.classification.generates
+            entry.forecast.learn_ttft(generates, attempt.uncached_tokens, attempt.load_at_dispatch, ttft_seconds)
+
+    def overdue(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
+        """Learn from an attempt that is given up on without a first token: it would have taken longer still."""
+        request, waited = attempt.request, now - attempt.dispatched_at
+        if request is None or attempt.adopted or not request.classification.shows_beginning:
+            return
+        if waited > (attempt.predicted_ttft or 0.0):
+            generates = request.classification.generates
+            entry.forecast.learn_ttft(generates, attempt.uncached_tokens, attempt.load_at_dispatch, waited)
+
+    def prefilled(self, entry: EngineEntry, attempt: DispatchedAttempt, request: PendingRequest) -> None:
+        """Learn the price of a prompt that has been computed; the forecast's ``advance`` comes before."""
+        forecast, generates = entry.forecast, request.classification.generates
+        price = forecast.seconds_per_input_token(generates)
+        if price:
+            self.prices.learn_input(request.classification.route, price)
+        forecast.computed(generates, attempt.uncached_tokens)
+
+    def finished(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, output_tokens: int) -> None:
+        """Learn from a complete answer that is still on its engine; ``output_tokens`` is 0 when not known."""
+        forecast = entry.forecast
+        forecast.advance(now)
+        seconds = now - attempt.dispatched_at
+        self._pace.record(attempt.tokens, seconds)
+        entry.pace.record(attempt.tokens, seconds)
+        entry.seconds_per_token = entry.pace.seconds_per_token(self.first_seconds_per_token)
+        request, begin = attempt.request, attempt.counters_at_begin
+        if output_tokens < LEAST_TPOT_TOKENS or not attempt.decoding or request is None or now <= begin.at:
+            return
+        classification = request.classification
+        if classification.shows_beginning:
+            forecast.learn_answer(begin, output_tokens)
+        # Where the beginning is only assumed it is a small part of the whole.
+        self.prices.learn_output(classification.route, output_tokens, forecast.share_since(begin))
