@@ -88,9 +88,7 @@ class ControlPlaneManager:
         self._queue = queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
         self._timers = timers = Timers()
         lengths = OutputLengths(settings.prediction)
-        self._table = table = RequestTable(
-            engines, queue, placer, learning, lengths, prefixes, timers, log, epoch
-        )
+        self._table = table = RequestTable(engines, queue, placer, learning, lengths, prefixes, timers, log, epoch)
         self._hedging = Hedging(table, engines, learning, timers.hedge, log, settings)
         self._recovery = Recovery(table, engines, queue, timers, self._hedging, log, settings, random)
         self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, log)

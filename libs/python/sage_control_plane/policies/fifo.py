@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sage_control_plane.policies.policy import PoolView
+from sage_control_plane.policies.policy import NoSettings, PolicyType, PoolView
 from sage_control_plane.policies.static_key import StaticKeyPolicy
 from sage_control_plane.request.request import PendingRequest
 
@@ -20,3 +20,6 @@ class FifoSchedulingPolicy(StaticKeyPolicy):
 
     def key(self, request: PendingRequest, now: float, view: PoolView) -> float:
         return request.arrived_at
+
+
+FIFO = PolicyType("fifo", NoSettings, lambda settings: FifoSchedulingPolicy())

@@ -9,7 +9,7 @@ from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
-from sage_control_plane.policies.policy import Pick, PoolView
+from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
 
@@ -216,3 +216,6 @@ class HybridSchedulingPolicy:
 
     def next_change_at(self) -> float | None:
         return self._change_at
+
+
+HYBRID = PolicyType("hybrid", HybridSettings, HybridSchedulingPolicy)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.request.request import PendingRequest
+
+S = TypeVar("S")
 
 
 class PoolView(Protocol):
@@ -102,3 +105,22 @@ class SchedulingPolicy(Protocol):
     def next_change_at(self) -> float | None:
         """When ``next`` may answer differently without any event in between; None for never."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """Of a policy that has nothing to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyType(Generic[S]):
+    """A registry entry: a policy's name, its settings and how to make it.
+
+    Attributes:
+        settings: the dataclass of its settings, all with defaults; ``scheduler.<name>.<field>`` are their names.
+        build: makes an empty policy.
+    """
+
+    name: str
+    settings: type[S]
+    build: Callable[[S], SchedulingPolicy]

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from sage_common.setting_marks import Alias
-from sage_control_plane.policies.policy import PoolView
+from sage_control_plane.policies.policy import PolicyType, PoolView
 from sage_control_plane.policies.static_key import StaticKeyPolicy
 from sage_control_plane.request.request import PendingRequest, Priority, ServiceClass
 
@@ -62,3 +62,6 @@ class PrioritySchedulingPolicy(StaticKeyPolicy):
         classification = request.classification
         level = CLASS_LEVEL[classification.service_class] + PRIORITY_SHIFT[classification.priority]
         return request.arrived_at + level * self._ageing_seconds
+
+
+PRIORITY = PolicyType("priority", PrioritySettings, lambda settings: PrioritySchedulingPolicy(settings.ageing_seconds))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sage_control_plane.policies.laxity import latest_start
-from sage_control_plane.policies.policy import PoolView
+from sage_control_plane.policies.policy import NoSettings, PolicyType, PoolView
 from sage_control_plane.policies.static_key import StaticKeyPolicy
 from sage_control_plane.request.request import PendingRequest
 
@@ -27,3 +27,6 @@ class SloAwareSchedulingPolicy(StaticKeyPolicy):
 
     def key(self, request: PendingRequest, now: float, view: PoolView) -> float:
         return latest_start(request, view)
+
+
+SLO_AWARE = PolicyType("slo_aware", NoSettings, lambda settings: SloAwareSchedulingPolicy())

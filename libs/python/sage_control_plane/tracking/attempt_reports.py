@@ -72,9 +72,7 @@ class AttemptReports:
         self._hedging.completed(tracked, attempt, now)
         self._table.end(tracked, Outcome.FINISHED, now)
 
-    def failed(
-        self, request_id: str, number: Attempt, error: SageError, now: float, *, started_replying: bool
-    ) -> None:
+    def failed(self, request_id: str, number: Attempt, error: SageError, now: float, *, started_replying: bool) -> None:
         """An attempt has failed; with another running, only that.
 
         Alone, a retryable failure is tried on another engine, unless bytes have left.
