@@ -7,9 +7,6 @@ from collections.abc import Iterator, Mapping
 from sage_common.config import nearest
 from sage_kernel.graph import ancestors, find_cycles, topological_order
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operators.index import IndexNode
-from sage_kernel.operators.retrieve import RetrieveNode
-from sage_kernel.operators.sink import SinkNode
 from sage_kernel.problems import Problem
 
 # A node that could not be read is None: its id is known, nothing else is.
@@ -39,10 +36,8 @@ def _edges(nodes: Nodes) -> Iterator[Problem]:
                 yield Problem(
                     node_id, parameter, f"there is no node {name!r}{_near(name, nodes)}", "name an index node"
                 )
-            elif nodes[name] is not None and not isinstance(nodes[name], IndexNode):
-                yield Problem(
-                    node_id, parameter, f"{name!r} is a {_op(nodes, name)}, not an index", "name an index node"
-                )
+            elif (needed := nodes[name]) is not None and not needed.makes_index:
+                yield Problem(node_id, parameter, f"{name!r} is a {needed.op}, not an index", "name an index node")
 
 
 def _output_of(nodes: Nodes, node_id: str, name: str) -> Iterator[Problem]:
@@ -50,7 +45,7 @@ def _output_of(nodes: Nodes, node_id: str, name: str) -> Iterator[Problem]:
     if name not in nodes:
         yield Problem(node_id, "in", f"there is no node {name!r}{_near(name, nodes)}", "name an existing node")
     elif source is not None and not source.gives_output:
-        remedy = "reach it with a retrieve node" if isinstance(source, IndexNode) else "take the input of that node"
+        remedy = "reach it with a retrieve node" if source.makes_index else "take the input of that node"
         yield Problem(node_id, "in", f"{name!r} is a {source.op} and gives nothing out", remedy)
 
 
@@ -64,28 +59,29 @@ def _dead_ends(nodes: Nodes) -> Iterator[Problem]:
     if any(node is None for node in nodes.values()):
         return  # the node that could not be read may well be the one that takes the output
     taken = {name for node in nodes.values() if node for name in node.inputs}
-    searched = {name for node in nodes.values() if isinstance(node, RetrieveNode) for _, name in node.needs()}
+    searched = {name for node in nodes.values() if node for _, name in node.needs()}
     for node_id, node in nodes.items():
         if node is not None and node.gives_output and node_id not in taken:
             yield Problem(
                 node_id, "", "its output goes nowhere", f"add a sink with 'in: [{node_id}]' or remove the node"
             )
-        if isinstance(node, IndexNode) and node_id not in searched:
+        if node is not None and node.makes_index and node_id not in searched:
             yield Problem(
                 node_id, "", "no node retrieves from it", f"add a retrieve with 'index: {node_id}' or remove it"
             )
 
 
 def _sinks(nodes: Nodes) -> Iterator[Problem]:
-    if nodes and all(node is not None and not isinstance(node, SinkNode) for node in nodes.values()):
+    if nodes and all(node is not None and not any(node.results()) for node in nodes.values()):
         yield Problem(
             "", "nodes", "there is no sink, so nothing would come of it", "add '{op: sink, uri: collection:…}'"
         )
     owners: dict[str, str] = {}
     for node_id, node in nodes.items():
-        if isinstance(node, SinkNode) and owners.setdefault(node.uri, node_id) != node_id:
-            message = f"{node.uri!r} is written by {owners[node.uri]!r} too"
-            yield Problem(node_id, "uri", message, "give both inputs to one sink, or choose another name")
+        for parameter, name in node.results() if node else ():
+            if owners.setdefault(name, node_id) != node_id:
+                message = f"{name!r} is written by {owners[name]!r} too"
+                yield Problem(node_id, parameter, message, "give both inputs to one sink, or choose another name")
 
 
 def _fields(nodes: Nodes) -> Iterator[Problem]:
@@ -117,8 +113,3 @@ def shares_ancestors(nodes: Mapping[str, NodeSpec], node_id: str) -> bool:
 
 def _near(name: str, nodes: Nodes) -> str:
     return nearest(name, list(nodes))
-
-
-def _op(nodes: Nodes, name: str) -> str:
-    node = nodes[name]
-    return node.op if node is not None else "?"

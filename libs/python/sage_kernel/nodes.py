@@ -37,6 +37,8 @@ class NodeSpec(BaseModel):
     positional: ClassVar[tuple[str, ...]] = ()
     takes_input: ClassVar[bool] = True
     gives_output: ClassVar[bool] = True
+    # Whether it makes an index, which other nodes need; see RunContext.indexes.
+    makes_index: ClassVar[bool] = False
 
     op: str
     inputs: tuple[NodeId, ...] = Field((), alias="in", max_length=64)
@@ -52,6 +54,10 @@ class NodeSpec(BaseModel):
 
     def needs(self) -> Iterator[FieldUse]:
         """Yield (parameter, node id) of nodes that must have finished before this one can work."""
+        return iter(())
+
+    def results(self) -> Iterator[FieldUse]:
+        """Yield (parameter, name) of what a run leaves behind: every pipeline has one, and no name has two nodes."""
         return iter(())
 
     def paths(self) -> Iterator[FieldUse]:

@@ -24,6 +24,7 @@ class IndexNode(NodeSpec):
 
     positional = ("id",)
     gives_output = False
+    makes_index = True
 
     op: Literal["index"]
     vector: FieldName = "vector"

@@ -1,5 +1,6 @@
-"""Every operator there is. A new one is a file beside this one and a line here."""
+"""Every operator there is. A new one is a file beside this one and a line here: the import of its entry."""
 
+# ruff: noqa: F401 - what is imported is what there is.
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,18 +20,7 @@ from sage_kernel.operators.sink import SINK
 from sage_kernel.operators.source import SOURCE
 
 OPERATORS: Mapping[str, OperatorType[Any]] = MappingProxyType(
-    {
-        entry.op: entry
-        for entry in (
-            SOURCE,
-            CHUNK,
-            EMBED,
-            INDEX,
-            RETRIEVE,
-            LLM,
-            SINK,
-        )
-    }
+    {entry.op: entry for entry in list(globals().values()) if isinstance(entry, OperatorType)}
 )
 
 if TYPE_CHECKING:

@@ -41,6 +41,10 @@ class SinkNode(NodeSpec):
         parse_address(uri, _SCHEMES)
         return uri
 
+    def results(self) -> Iterator[FieldUse]:
+        """Yield the collection or file."""
+        yield FieldUse("uri", self.uri)
+
     def paths(self) -> Iterator[FieldUse]:
         """Yield the file."""
         scheme, rest = parse_address(self.uri, _SCHEMES)

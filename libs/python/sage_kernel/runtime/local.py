@@ -14,7 +14,6 @@ from sage_kernel.graph_checks import shares_ancestors
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import Operator, RunContext, Source
-from sage_kernel.operators.index import IndexNode
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import NodeFailedError, PipelineInvalidError
 from sage_kernel.runtime.channel import Channel
@@ -72,7 +71,7 @@ class LocalRunner:
             cache_dir=self._cache_dir,
             warn=lambda node, message: result.warnings.append((node, message)),
             skip=result.skipped.append,
-            indexes={node_id: loop.create_future() for node_id, node in nodes.items() if isinstance(node, IndexNode)},
+            indexes={node_id: loop.create_future() for node_id, node in nodes.items() if node.makes_index},
             collections=result.collections,
         )
         started = self._clock.now()
@@ -117,7 +116,7 @@ class LocalRunner:
             closing.push_async_callback(operator.close)
             runners[node_id] = OperatorRunner(
                 node_id, node, operator, channels[node_id], output, counts,
-                scope=scope, clock=self._clock, sleep=self._sleep, changed=changed, dead_letter=_burial(result),
+                scope=scope, clock=self._clock, sleep=self._sleep, changed=changed, dead_letter=_keep_in(result),
             )  # fmt: skip
         for node_id, runner in runners.items():
             scope.spawn(runner.run(), node_id)
@@ -138,9 +137,9 @@ def _build(node_id: str, node: NodeSpec, context: RunContext) -> Source | Operat
     return cast("Source | Operator", made)
 
 
-def _burial(result: RunResult) -> Callable[[DeadLetter], None]:
-    def dead_letter(letter: DeadLetter) -> None:
+def _keep_in(result: RunResult) -> Callable[[DeadLetter], None]:
+    def keep(letter: DeadLetter) -> None:
         if len(result.dead_letters) < MAX_DEAD_LETTERS:
             result.dead_letters.append(letter)
 
-    return dead_letter
+    return keep
