@@ -13,7 +13,7 @@ from sage_client.settings import ClientSettings
 from sage_common.config import SectionSettings, load, nearest, sources
 from sage_common.errors import ConfigurationError
 from sage_common.service_settings import LogSettings, NatsSettings
-from sage_mesh.classification_settings import ClassificationSettings
+from sage_mesh.classification import ClassificationSettings
 
 SECRET = "(set, not shown)"
 SECRET_NAMES = ("key", "secret", "password")

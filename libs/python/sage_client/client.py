@@ -22,11 +22,12 @@ from sage_client.results import (
 )
 from sage_client.settings import ClientSettings
 from sage_client.text_stream import text_pieces
-from sage_client.transport import Call, Transport
+from sage_client.transport import Transport
 from sage_common.config import load
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
+from sage_mesh.inference_request import InferenceRequest
 
 Messages = Sequence[Mapping[str, Any]]
 HTTP_SCHEMES = ("http", "https")
@@ -105,7 +106,7 @@ class AsyncUnifiedInferenceClient:
     ) -> ChatResult:
         """Answer a conversation; a string is one message of the user."""
         body = {**params, "messages": _messages(messages), "model": model, "stream": False}
-        answer = await self._transport.fetch(self._call(Endpoint.CHAT_COMPLETIONS, body, options))
+        answer = await self._transport.fetch(self._request(Endpoint.CHAT_COMPLETIONS, body, options))
         return read_chat_result(answer.body, answer.trail)
 
     def stream_chat(
@@ -125,7 +126,7 @@ class AsyncUnifiedInferenceClient:
     ) -> ChatResult:
         """Continue a prompt."""
         body = {**params, "prompt": prompt, "model": model, "stream": False}
-        answer = await self._transport.fetch(self._call(Endpoint.COMPLETIONS, body, options))
+        answer = await self._transport.fetch(self._request(Endpoint.COMPLETIONS, body, options))
         return read_chat_result(answer.body, answer.trail)
 
     def stream_generate(
@@ -146,12 +147,12 @@ class AsyncUnifiedInferenceClient:
         """Turn texts into vectors, one a text; with ``dimensions``, cut to so many and normalised again."""
         given = [texts] if isinstance(texts, str) else list(texts)
         body = {**params, "input": given, "model": model, "dimensions": dimensions, "encoding_format": "base64"}
-        answer = await self._transport.fetch_vectors(self._call(Endpoint.EMBEDDINGS, body, options))
+        answer = await self._transport.fetch_vectors(self._request(Endpoint.EMBEDDINGS, body, options))
         trail = answer.trail
         return EmbeddingResult(
             vectors=answer.vectors,
             model=answer.model,
-            usage=answer.usage,
+            usage=trail.completed(answer.usage),
             request_id=trail.request_id,
             engine=trail.engine,
             queue_ms=trail.queue_ms,
@@ -172,7 +173,7 @@ class AsyncUnifiedInferenceClient:
     ) -> RerankResult:
         """Order documents by their relevance to a query; with ``top_n``, only the best so many."""
         body = {**params, "query": query, "documents": list(documents), "model": model, "top_n": top_n}
-        answer = await self._transport.fetch(self._call(Endpoint.RERANK, body, options))
+        answer = await self._transport.fetch(self._request(Endpoint.RERANK, body, options))
         return read_rerank_result(answer.body, answer.trail)
 
     async def models(self) -> list[ModelInfo]:
@@ -193,21 +194,21 @@ class AsyncUnifiedInferenceClient:
 
     async def _stream(self, endpoint: Endpoint, body: dict[str, Any], options: CallOptions) -> AsyncIterator[TextPiece]:
         body = {"stream_options": {"include_usage": True}, **body, "stream": True}
-        async with self._transport.stream(self._call(endpoint, body, options)) as answer:
+        async with self._transport.stream(self._request(endpoint, body, options)) as answer:
             async for piece in text_pieces(answer):
                 yield piece
 
-    def _call(self, endpoint: Endpoint, body: Mapping[str, Any], options: CallOptions) -> Call:
+    def _request(self, endpoint: Endpoint, body: Mapping[str, Any], options: CallOptions) -> InferenceRequest:
         given = {name: value for name, value in body.items() if value is not None}
         try:
             encoded = orjson.dumps(given)
         except TypeError as error:
             raise InvalidRequestError(f"the request is not JSON: {error}", code="invalid_type") from None
-        return Call(
+        return InferenceRequest(
             endpoint=endpoint,
             body=encoded,
             request_id=options.request_id or new_request_id(),
-            tenant=self._tenant if options.tenant is None else options.tenant,
+            tenant=(self._tenant if options.tenant is None else options.tenant) or None,
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
         )

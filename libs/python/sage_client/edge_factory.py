@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sage_common.clock import Clock, MonotonicClock
 from sage_common.config import load
 from sage_control_plane.request.classification import ClassificationRules, RequestClassifier
-from sage_mesh.classification_settings import ClassificationSettings
+from sage_mesh.classification import ClassificationSettings
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge, EdgeTimings
 from sage_middleware.features import load_feature_extractor

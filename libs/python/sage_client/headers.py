@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sage_common.errors import InvalidRequestError
@@ -67,6 +67,10 @@ class ResponseMetadata:
     attempts: int = 0
     truncated_inputs: int = 0
     engine_time: EngineTime = EngineTime()
+
+    def completed(self, usage: TokenUsage) -> TokenUsage:
+        """Return the usage that a body says, with what no OpenAI body carries: truncation, and the engine's time."""
+        return replace(usage, truncated_inputs=self.truncated_inputs, engine_time=self.engine_time)
 
 
 def hints_from_headers(headers: Mapping[str, str]) -> Hints:

@@ -14,8 +14,9 @@ from sage_client.embedding_body import read_embedding_body
 from sage_client.error_body import error_from_response
 from sage_client.headers import hints_to_headers, trail_from_headers
 from sage_client.models import ModelInfo, model_from_json
-from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
+from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_common.errors import DeadlineExceededError, EngineFailedError, SageError, UnavailableError
+from sage_mesh.inference_request import InferenceRequest
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 # The server ends a request at its deadline; the client waits this much longer for the server to say so.
@@ -24,7 +25,7 @@ LIST_TIMEOUT_SECONDS = 30.0
 
 
 class HttpTransport:
-    """Carries calls over one pool of connections.
+    """Carries requests over one pool of connections.
 
     Args:
         base_url: ``http://host:port``, with or without ``/v1``.
@@ -39,18 +40,18 @@ class HttpTransport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
         )
 
-    async def fetch(self, call: Call) -> Answer:
-        async with self._sent(call) as response:
+    async def fetch(self, request: InferenceRequest) -> Answer:
+        async with self._sent(request) as response:
             return Answer(await response.read(), trail_from_headers(response.headers))
 
-    async def fetch_vectors(self, call: Call) -> VectorAnswer:
-        answer = await self.fetch(call)
+    async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
+        answer = await self.fetch(request)
         vectors, model, usage = read_embedding_body(answer.body)
         return VectorAnswer(vectors, model, usage, answer.trail)
 
     @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[StreamAnswer]:
-        async with self._sent(call) as response:
+    async def stream(self, request: InferenceRequest) -> AsyncIterator[StreamAnswer]:
+        async with self._sent(request) as response:
             yield StreamAnswer(response.content.iter_any(), trail_from_headers(response.headers))
 
     async def models(self) -> list[ModelInfo]:
@@ -67,16 +68,18 @@ class HttpTransport:
         await self._session.close()
 
     @asynccontextmanager
-    async def _sent(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _sent(self, request: InferenceRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {
             "content-type": "application/json",
-            names.REQUEST_ID: call.request_id,
-            names.TIMEOUT_MS: str(max(1, int(call.timeout_seconds * 1000))),
-            **hints_to_headers(call.hints),
+            names.REQUEST_ID: request.request_id,
+            names.TIMEOUT_MS: str(max(1, int(request.timeout_seconds * 1000))),
+            **hints_to_headers(request.hints),
         }
-        if call.tenant:
-            headers[names.TENANT] = call.tenant
-        async with self._open("POST", call.endpoint.path, call.body, headers, call.timeout_seconds) as response:
+        if request.tenant:
+            headers[names.TENANT] = request.tenant
+        async with self._open(
+            "POST", request.endpoint.path, request.body, headers, request.timeout_seconds
+        ) as response:
             yield response
 
     @asynccontextmanager

@@ -116,7 +116,9 @@ def read_rerank_result(body: bytes, trail: ResponseMetadata) -> RerankResult:
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         raise EngineFailedError(f"the engine's answer is not a ranking: {body[:80]!r}") from None
-    return RerankResult(results, read_usage(value.get("usage")) or TokenUsage(), str(value.get("model") or ""), trail)
+    return RerankResult(
+        results, trail.completed(read_usage(value.get("usage")) or TokenUsage()), str(value.get("model") or ""), trail
+    )
 
 
 def read_chat_result(body: bytes, trail: ResponseMetadata) -> ChatResult:
@@ -130,7 +132,7 @@ def read_chat_result(body: bytes, trail: ResponseMetadata) -> ChatResult:
     return ChatResult(
         text=text or "",
         finish_reason=choice.get("finish_reason") or "",
-        usage=read_usage(value.get("usage")) or TokenUsage(),
+        usage=trail.completed(read_usage(value.get("usage")) or TokenUsage()),
         model=str(value.get("model") or ""),
         request_id=trail.request_id,
         engine=trail.engine,

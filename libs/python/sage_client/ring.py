@@ -13,9 +13,9 @@ from sage_client.edge_factory import OpenEdge, open_edge
 from sage_client.embedding_body import read_embedding_body, read_vectors
 from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo, model_of_entry
-from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
+from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_common.service_settings import NatsSettings, instance_id
-from sage_mesh.edge.edge import EdgeRequest
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
@@ -26,34 +26,34 @@ NOTHING_YET = TokenUsage()
 
 
 class RingTransport:
-    """Carries calls through an edge that somebody else owns; ``close`` leaves it open."""
+    """Carries requests through an edge that somebody else owns; ``close`` leaves it open."""
 
     def __init__(self, edge: OpenEdge) -> None:
         self._edge = edge.edge
         self._directory = edge.directory
 
-    async def fetch(self, call: Call) -> Answer:
-        with self._submitted(call) as reply:
+    async def fetch(self, request: InferenceRequest) -> Answer:
+        with self._submitted(request) as reply:
             head = await reply.head()
             body = await reply.read()
-            return Answer(body, _trail(call, head, reply.usage))
+            return Answer(body, _trail(request, head, reply.usage))
 
-    async def fetch_vectors(self, call: Call) -> VectorAnswer:
-        with self._submitted(call) as reply:
+    async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
+        with self._submitted(request) as reply:
             head = await reply.head()
             data = await reply.read()
             if head.media is Media.JSON:
                 vectors, model, usage = read_embedding_body(data)
-                return VectorAnswer(vectors, model, usage, _trail(call, head, reply.usage))
+                return VectorAnswer(vectors, model, usage, _trail(request, head, reply.usage))
             vectors = read_vectors(data, head.vector_count, head.vector_dimensions)
-            return VectorAnswer(vectors, head.model, reply.usage, _trail(call, head, reply.usage))
+            return VectorAnswer(vectors, head.model, reply.usage, _trail(request, head, reply.usage))
 
     @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[StreamAnswer]:
-        with self._submitted(call) as reply:
+    async def stream(self, request: InferenceRequest) -> AsyncIterator[StreamAnswer]:
+        with self._submitted(request) as reply:
             head = await reply.head()
             async with contextlib.aclosing(reply.__aiter__()) as pieces:  # type: ignore[type-var]
-                yield StreamAnswer(pieces, _trail(call, head))
+                yield StreamAnswer(pieces, _trail(request, head))
 
     async def models(self) -> list[ModelInfo]:
         return [model_of_entry(entry) for entry in self._directory.catalog.entries]
@@ -62,17 +62,8 @@ class RingTransport:
         """Nothing to do: the edge belongs to another."""
 
     @contextmanager
-    def _submitted(self, call: Call) -> Iterator[Reply]:
-        reply = self._edge.submit(
-            EdgeRequest(
-                request_id=call.request_id,
-                endpoint=call.endpoint,
-                body=call.body,
-                tenant=call.tenant or "default",
-                hints=call.hints,
-                timeout_seconds=call.timeout_seconds,
-            )
-        )
+    def _submitted(self, request: InferenceRequest) -> Iterator[Reply]:
+        reply = self._edge.submit(request)
         try:
             yield reply
         finally:
@@ -110,7 +101,7 @@ async def open_ring_transport(settings: NatsSettings) -> OwnRingTransport:
     return OwnRingTransport(ring, edge)
 
 
-def _trail(call: Call, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> ResponseMetadata:
+def _trail(request: InferenceRequest, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> ResponseMetadata:
     return ResponseMetadata(
-        call.request_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time
+        request.request_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time
     )

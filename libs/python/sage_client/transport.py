@@ -10,26 +10,8 @@ from typing import Protocol
 from sage_client.embedding_body import Vectors
 from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo
-from sage_control_plane.request.request import Endpoint, Hints
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import TokenUsage
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request.
-
-    Attributes:
-        body: OpenAI's JSON for the endpoint.
-        request_id: unique among requests in flight.
-        tenant: who pays and shares; empty leaves it to the server.
-    """
-
-    endpoint: Endpoint
-    body: bytes
-    request_id: str
-    tenant: str = ""
-    hints: Hints = Hints()
-    timeout_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +41,18 @@ class StreamAnswer:
 
 
 class Transport(Protocol):
-    """Carries calls. Failures are SageErrors; cancelling the awaiting task cancels the request in the mesh."""
+    """Carries requests. Failures are SageErrors; cancelling the awaiting task cancels the request in the mesh."""
 
-    async def fetch(self, call: Call) -> Answer:
-        """Send a call and wait for its whole answer."""
+    async def fetch(self, request: InferenceRequest) -> Answer:
+        """Send a request and wait for its whole answer."""
         ...
 
-    async def fetch_vectors(self, call: Call) -> VectorAnswer:
-        """Send a call whose body asks for ``base64`` embeddings and wait for its vectors."""
+    async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
+        """Send a request whose body asks for ``base64`` embeddings and wait for its vectors."""
         ...
 
-    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamAnswer]:
-        """Send a call whose body asks for a stream; leaving the context early cancels the request in the mesh."""
+    def stream(self, request: InferenceRequest) -> AbstractAsyncContextManager[StreamAnswer]:
+        """Send a request whose body asks for a stream; leaving the context early cancels the request in the mesh."""
         ...
 
     async def models(self) -> list[ModelInfo]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import Attempt, Classification, Endpoint, Hints
+from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_mesh.reply import Media, TokenUsage
 
 
@@ -34,7 +35,7 @@ class EngineJob:
     endpoint: Endpoint
     body: bytes
     model: str
-    tenant: str = "default"
+    tenant: str = DEFAULT_TENANT
     hints: Hints = Hints()
     classification: Classification | None = None
     attempt: Attempt = Attempt(1, 1)

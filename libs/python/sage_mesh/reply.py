@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from sage_common.errors import SageError
@@ -29,6 +29,7 @@ class ReplyHead:
         tries: dispatches that it took.
         vector_count, vector_dimensions: shape of the vectors, for vector media.
         resumable: whether another engine may go on with the answer where this one breaks off.
+        tells_tokens: whether the frames name every token of the text.
     """
 
     media: Media
@@ -39,6 +40,7 @@ class ReplyHead:
     vector_count: int = 0
     vector_dimensions: int = 0
     resumable: bool = False
+    tells_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ class TokenUsage:
     cached_tokens: int = 0
     truncated_inputs: int = 0
     engine_time: EngineTime = field(default=EngineTime(), compare=False)
+
+    def completed_by(self, engine: TokenUsage) -> TokenUsage:
+        """Return these counts with what no OpenAI body carries, as the engine said it: truncation, and its time."""
+        return replace(self, truncated_inputs=engine.truncated_inputs, engine_time=engine.engine_time)
 
 
 class Reply:

@@ -13,7 +13,9 @@ import orjson
 from sage_common.errors import EngineFailedError
 from sage_mesh.reply import TokenUsage
 
+# What ends a stream: the data of its last event, and that event.
 DONE = "[DONE]"
+DONE_EVENT = b"data: [DONE]\n\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

@@ -12,7 +12,7 @@ from sage_common.clock import MonotonicClock
 from sage_common.config import load
 from sage_common.logging import get_logger
 from sage_control_plane.request.classification import RequestClassifier
-from sage_mesh.classification_settings import ClassificationSettings
+from sage_mesh.classification import ClassificationSettings
 from sage_mesh.directory import EngineDirectory
 from sage_middleware.features import load_feature_extractor
 from sage_platform.service_host import ServiceHost, Stop, run

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter, Histogram
 
-from sage.inference.v1 import frame_pb2, request_pb2
+from sage.inference.v1 import request_pb2
 from sage_common.clock import Clock
-from sage_common.errors import InternalError, SageError
+from sage_common.errors import SageError
 from sage_common.logging import get_logger
 from sage_control_plane.request.classification import RequestClassifier
-from sage_control_plane.request.request import Endpoint
+from sage_control_plane.request.request import Attempt
+from sage_mesh.classification import classify_message
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.pool_sender import PoolSender
-from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import classification_to_wire, hints_from_wire
+from sage_mesh.wire.frames import refusal_to_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 
@@ -54,14 +54,7 @@ class ClassifierRing:
 
     def classify(self, request: request_pb2.InferenceRequest) -> request_pb2.Classification:
         """Classify one request; the gRPC API uses it too. Raises SageError."""
-        try:
-            endpoint = Endpoint(request.endpoint)
-        except ValueError:
-            raise InternalError(f"endpoint {request.endpoint} is not known to this version") from None
-        value = self._classifier.classify(
-            endpoint, request.body, hints_from_wire(request.hints), request.tenant or "default", self._directory.catalog
-        )
-        return classification_to_wire(value)
+        return classify_message(self._classifier, request, self._directory.catalog)
 
     def _on_requests(self, requests: Sequence[request_pb2.InferenceRequest]) -> None:
         began = self._clock.now()
@@ -73,16 +66,11 @@ class ClassifierRing:
             except SageError as error:
                 failed += 1
                 self._refuse(request, error)
-            except Exception:
-                failed += 1
-                log.exception("classification failed", request_id=request.request_id)
-                self._refuse(request, InternalError("the request could not be classified"))
         self._classified.labels(outcome="ok").inc(len(requests) - failed)
         if failed:
             self._classified.labels(outcome="refused").inc(failed)
         self._seconds.observe((self._clock.now() - began) / len(requests))
 
     def _refuse(self, request: request_pb2.InferenceRequest, error: SageError) -> None:
-        attempt = frame_pb2.Attempt(submission=request.submission)
-        end = frame_pb2.FrameEnd(error=error_to_wire(error))
-        self._ring.send(request.reply_subject, frame_pb2.Frame(request_id=request.request_id, attempt=attempt, end=end))
+        attempt = Attempt(request.submission, 0)
+        self._ring.send(request.reply_subject, refusal_to_wire(request.request_id, attempt, error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 
 import orjson
@@ -16,8 +15,8 @@ from sage_control_plane.request.catalog import ANY_MODEL, KIND_OF_ENDPOINT
 from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.embedding_stream import answer_stream
 from sage_embed_executor.grpc_bodies import embedding_body, rerank_body
-from sage_mesh.engine import Engine, EngineJob
-from sage_mesh.executor.direct_call import run_here
+from sage_mesh.engine import Engine
+from sage_mesh.executor.direct_call import direct_request, run_here
 from sage_mesh.executor.executor import Executor
 from sage_mesh.reply import Media, Reply, ReplyHead
 from sage_mesh.wire.engines import state_to_wire
@@ -66,7 +65,8 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         vectors, dimensions = data, head.vector_dimensions
         usage = reply.usage
         if head.media is Media.JSON:
-            rows, _model, usage = read_embedding_body(data)
+            rows, _model, counted = read_embedding_body(data)
+            usage = counted.completed_by(usage)
             vectors, dimensions = rows.astype("<f4", copy=False).tobytes(), rows.shape[1]
         return embedding_pb2.EmbedResponse(
             model=head.model,
@@ -79,8 +79,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     async def _run(self, endpoint: Endpoint, model: str, body: bytes) -> tuple[ReplyHead, bytes, Reply]:
         read_body(endpoint, body)
         engine, name = self._engine(endpoint, model)
-        job = EngineJob(f"grpc-{uuid.uuid4().hex}", endpoint, body, name)
-        async with run_here(engine, job) as reply:
+        async with run_here(engine, direct_request(endpoint, body, name)) as reply:
             head = await reply.head()
             return head, await reply.read(), reply
 

@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping
 
 from sage_client import headers as names
 from sage_common.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
-
-DEFAULT_TENANT = "default"
+from sage_mesh.inference_request import DEFAULT_TENANT
 
 
 class Credentials:

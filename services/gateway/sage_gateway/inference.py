@@ -32,8 +32,10 @@ from sage_gateway.asgi import (
 from sage_gateway.credentials import Credentials
 from sage_gateway.metrics import EndpointMetrics
 from sage_gateway.request_body import BodyReader
-from sage_mesh.edge.edge import Edge, EdgeRequest
+from sage_mesh.edge.edge import Edge
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply
+from sage_mesh.sse import DONE_EVENT
 
 log = get_logger(__name__)
 
@@ -50,7 +52,7 @@ _EVENT_STREAM: Headers = [
 _CLOSE = (b"connection", b"close")
 # Follows an error event, as vLLM does it: OpenAI's clients raise at the event, and those that only wait for the end of
 # the stream do not wait for ever.
-_DONE = b"data: [DONE]\n\n"
+_END = DONE_EVENT
 
 
 class InferenceEndpoint:
@@ -120,7 +122,7 @@ class InferenceEndpoint:
         admitted = admit(headers, self._credentials)
         body = await self._bodies.read(headers, receive)
         return self._edge.submit(
-            EdgeRequest(
+            InferenceRequest(
                 request_id=request_id,
                 endpoint=self._endpoint,
                 body=body,
@@ -162,7 +164,7 @@ class InferenceEndpoint:
                 piece = await anext(pieces, None)
         except SageError as error:
             status = status_of(error)
-            last = error_event(error) + _DONE
+            last = error_event(error) + _END
         await send({"type": "http.response.body", "body": last})
         return status
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from grpc import aio
 
 from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from sage.inference.v1 import frame_pb2
 from sage_client import headers as names
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.headers import ResponseMetadata
-from sage_client.results import ChatResult, TextPiece
+from sage_client.results import ChatResult, EmbeddingResult, TextPiece
 from sage_gateway.credentials import Credentials
-from sage_gateway.typed_params import params_from_wire
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.reply import TokenUsage
 from sage_mesh.wire.engines import card_to_wire
+from sage_mesh.wire.frames import usage_to_wire
+from sage_mesh.wire.generation import chat_messages, generation_fields
 from sage_mesh.wire.requests import hints_from_wire
 
 Context = aio.ServicerContext[Any, Any]
+# What the client's methods take besides fields of the body.
+_RESERVED = ("options",)
 
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
@@ -43,24 +45,22 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.ChatRequest, context: Context
     ) -> gateway_pb2.ChatResponse:
         result = await self._client.chat(
-            _messages(request),
+            chat_messages(request.messages),
             request.model or None,
             options=self._options(request.envelope, context),
-            **params_from_wire(request.parameters),
+            **generation_fields(request.parameters, _RESERVED),
         )
-        return gateway_pb2.ChatResponse(
-            text=result.text, finish_reason=result.finish_reason, usage=_usage(result.usage), trail=_trail_of(result)
-        )
+        return gateway_pb2.ChatResponse(**_text_fields(result))
 
     async def StreamChat(  # noqa: N802
         self, request: gateway_pb2.StreamChatRequest, context: Context
     ) -> AsyncIterator[gateway_pb2.StreamChatResponse]:
         chat = request.chat
         pieces = self._client.stream_chat(
-            _messages(chat),
+            chat_messages(chat.messages),
             chat.model or None,
             options=self._options(chat.envelope, context),
-            **params_from_wire(chat.parameters),
+            **generation_fields(chat.parameters, _RESERVED),
         )
         async for fields in _stream_fields(pieces):
             yield gateway_pb2.StreamChatResponse(**fields)
@@ -72,11 +72,9 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             request.prompt,
             request.model or None,
             options=self._options(request.envelope, context),
-            **params_from_wire(request.parameters),
+            **generation_fields(request.parameters, _RESERVED),
         )
-        return gateway_pb2.GenerateResponse(
-            text=result.text, finish_reason=result.finish_reason, usage=_usage(result.usage), trail=_trail_of(result)
-        )
+        return gateway_pb2.GenerateResponse(**_text_fields(result))
 
     async def StreamGenerate(  # noqa: N802
         self, request: gateway_pb2.StreamGenerateRequest, context: Context
@@ -86,7 +84,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             generate.prompt,
             generate.model or None,
             options=self._options(generate.envelope, context),
-            **params_from_wire(generate.parameters),
+            **generation_fields(generate.parameters, _RESERVED),
         )
         async for fields in _stream_fields(pieces):
             yield gateway_pb2.StreamGenerateResponse(**fields)
@@ -104,16 +102,16 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             model=result.model,
             vectors=result.vectors.astype("<f4", copy=False).tobytes(),
             dimensions=result.vectors.shape[1],
-            usage=_usage(result.usage),
-            trail=_trail(ResponseMetadata(result.request_id, result.engine, result.queue_ms, result.attempts)),
+            usage=usage_to_wire(result.usage),
+            trail=_trail(_metadata(result)),
         )
 
     async def ListModels(  # noqa: N802
         self, request: gateway_pb2.ListModelsRequest, context: Context
     ) -> gateway_pb2.ListModelsResponse:
         self._credentials.tenant(_headers(context))
-        entries = self._directory.catalog.entries
-        return gateway_pb2.ListModelsResponse(models=[card_to_wire(entry.card) for entry in entries])
+        cards = [replace(entry.card, kinds=entry.kinds) for entry in self._directory.catalog.entries]
+        return gateway_pb2.ListModelsResponse(models=[card_to_wire(card) for card in cards])
 
     def _options(self, envelope: gateway_pb2.Envelope, context: Context) -> CallOptions:
         headers = _headers(context)
@@ -133,11 +131,14 @@ def _headers(context: Context) -> dict[str, str]:
     return {name: value for name, value in metadata if isinstance(value, str)}
 
 
-def _messages(request: gateway_pb2.ChatRequest) -> list[dict[str, str]]:
-    return [
-        {"role": message.role, "content": message.content, **({"name": message.name} if message.name else {})}
-        for message in request.messages
-    ]
+def _text_fields(result: ChatResult) -> dict[str, Any]:
+    """The fields that both whole responses have."""
+    return {
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "usage": usage_to_wire(result.usage),
+        "trail": _trail(_metadata(result)),
+    }
 
 
 async def _stream_fields(pieces: AsyncIterator[TextPiece]) -> AsyncIterator[Mapping[str, Any]]:
@@ -146,25 +147,17 @@ async def _stream_fields(pieces: AsyncIterator[TextPiece]) -> AsyncIterator[Mapp
     async for piece in pieces:
         fields: dict[str, Any] = {"text": piece.text, "finish_reason": piece.finish_reason}
         if piece.usage is not None:
-            fields["usage"] = _usage(piece.usage)
+            fields["usage"] = usage_to_wire(piece.usage)
         if trail is None:
             trail = fields["trail"] = _trail(piece.trail)
         yield fields
 
 
-def _trail_of(result: ChatResult) -> gateway_pb2.Trail:
-    return _trail(ResponseMetadata(result.request_id, result.engine, result.queue_ms, result.attempts))
+def _metadata(result: ChatResult | EmbeddingResult) -> ResponseMetadata:
+    return ResponseMetadata(result.request_id, result.engine, result.queue_ms, result.attempts)
 
 
 def _trail(trail: ResponseMetadata) -> gateway_pb2.Trail:
     return gateway_pb2.Trail(
         request_id=trail.request_id, engine_id=trail.engine, queue_ms=trail.queue_ms, attempts=trail.attempts
-    )
-
-
-def _usage(usage: TokenUsage) -> frame_pb2.Usage:
-    return frame_pb2.Usage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=usage.cached_tokens,
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from grpc import aio
 from pydantic import SecretStr, ValidationError
 
-from sage.inference.v1 import frame_pb2, generation_pb2
+from sage.inference.v1 import generation_pb2
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
@@ -21,11 +20,11 @@ from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_log import engine_log
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
-from sage_mesh.engine import EngineJob
-from sage_mesh.executor.direct_call import run_here
-from sage_mesh.reply import TokenUsage
+from sage_mesh.executor.direct_call import direct_request, run_here
 from sage_mesh.sse import DONE, SseParser, TextPiece, read_piece
 from sage_mesh.wire.engines import state_to_wire
+from sage_mesh.wire.frames import usage_to_wire
+from sage_mesh.wire.generation import chat_messages
 
 
 class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
@@ -43,23 +42,16 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     ) -> AsyncIterator[llm_pb2.ChatResponse]:
         if not request.messages:
             raise InvalidRequestError("'messages' must hold at least one message", param="messages")
-        messages = [
-            {"role": m.role, "content": m.content, **({"name": m.name} if m.name else {})} for m in request.messages
-        ]
-        content = {"messages": messages}
+        content = {"messages": chat_messages(request.messages)}
         async for engine_id, piece in self._run(Endpoint.CHAT_COMPLETIONS, request.model, content, request.parameters):
-            yield llm_pb2.ChatResponse(
-                text=piece.text, finish_reason=piece.finish_reason, usage=_usage(piece.usage), engine_id=engine_id
-            )
+            yield llm_pb2.ChatResponse(engine_id=engine_id, **_fields(piece))
 
     async def Generate(  # noqa: N802
         self, request: llm_pb2.GenerateRequest, context: aio.ServicerContext
     ) -> AsyncIterator[llm_pb2.GenerateResponse]:
         content = {"prompt": request.prompt}
         async for engine_id, piece in self._run(Endpoint.COMPLETIONS, request.model, content, request.parameters):
-            yield llm_pb2.GenerateResponse(
-                text=piece.text, finish_reason=piece.finish_reason, usage=_usage(piece.usage), engine_id=engine_id
-            )
+            yield llm_pb2.GenerateResponse(engine_id=engine_id, **_fields(piece))
 
     async def ListEngines(  # noqa: N802
         self, request: llm_pb2.ListEnginesRequest, context: aio.ServicerContext
@@ -154,10 +146,10 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         """Give (engine id, piece of text); the last piece has the finish reason and the usage."""
         engine, name = self._coordinator.choose(model, KIND_OF_ENDPOINT[endpoint])
         engine_id = engine.spec.engine_id
-        job = EngineJob(f"grpc-{uuid4().hex}", endpoint, streaming_body(name, content, parameters), name)
+        body = streaming_body(name, content, parameters)
         parser = SseParser()
         finish_reason, usage = "", None
-        async with run_here(engine, job) as reply:
+        async with run_here(engine, direct_request(endpoint, body, name)) as reply:
             async for data in reply:
                 for event in parser.feed(data):
                     if event.data == DONE:
@@ -167,17 +159,17 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
                     usage = piece.usage or usage
                     if piece.text:
                         yield engine_id, TextPiece(piece.text)
-            yield engine_id, TextPiece("", finish_reason, usage or reply.usage)
+            counted = reply.usage if usage is None else usage.completed_by(reply.usage)
+            yield engine_id, TextPiece("", finish_reason, counted)
 
 
-def _usage(usage: TokenUsage | None) -> frame_pb2.Usage | None:
-    if usage is None:
-        return None
-    return frame_pb2.Usage(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cached_tokens=usage.cached_tokens,
-    )
+def _fields(piece: TextPiece) -> dict[str, Any]:
+    """The fields that both streamed responses have."""
+    return {
+        "text": piece.text,
+        "finish_reason": piece.finish_reason,
+        "usage": None if piece.usage is None else usage_to_wire(piece.usage),
+    }
 
 
 def _settings(**values: object) -> EngineSettings:

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 
 from grpc import aio
 
-from sage.inference.v1 import frame_pb2, request_pb2
+from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
-from sage_common.errors import InvalidRequestError, NotFoundError
+from sage_common.errors import NotFoundError
 from sage_control_plane.policies.registry import check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
-from sage_control_plane.request.request import Endpoint
-from sage_mesh.edge.edge import Edge, EdgeRequest
+from sage_mesh.edge.edge import Edge
 from sage_mesh.reply import Reply
-from sage_mesh.wire.requests import hints_from_wire
+from sage_mesh.wire.frames import end_to_wire, head_to_wire
+from sage_mesh.wire.requests import inference_request_from_wire
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.explanation_exchange import ExplanationExchange
 from sage_scheduler.inspection import Inspection
@@ -41,7 +41,13 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Submit(  # noqa: N802 - the name in the contract
         self, request: scheduler_pb2.SubmitRequest, context: aio.ServicerContext
     ) -> AsyncIterator[scheduler_pb2.SubmitResponse]:
-        reply = self._edge.submit(self._edge_request(request.request))
+        reply = self._edge.submit(
+            inference_request_from_wire(
+                request.request,
+                request_id=f"grpc-{os.urandom(8).hex()}",
+                timeout_seconds=self._timeout_seconds,
+            )
+        )
         try:
             async for frame in _frames(reply):
                 yield scheduler_pb2.SubmitResponse(frame=frame)
@@ -106,48 +112,13 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
             )
         return pool
 
-    def _edge_request(self, message: request_pb2.InferenceRequest) -> EdgeRequest:
-        try:
-            endpoint = Endpoint(message.endpoint)
-        except ValueError:
-            known = ", ".join(f"{e.value} ({e.name.lower()})" for e in Endpoint)
-            raise InvalidRequestError(
-                f"endpoint {message.endpoint} is not one of {known}", code="unknown_endpoint", param="endpoint"
-            ) from None
-        return EdgeRequest(
-            message.request_id or f"grpc-{os.urandom(8).hex()}",
-            endpoint,
-            message.body,
-            message.tenant or "default",
-            hints_from_wire(message.hints),
-            message.timeout_ms / 1000 or self._timeout_seconds,
-            message.traceparent,
-        )
-
 
 async def _frames(reply: Reply) -> AsyncIterator[frame_pb2.Frame]:
     """The reply as numbered frames; its error is raised and becomes the call's status."""
-    head = await reply.head()
+    request_id = reply.request_id
     sequence = 0
-    yield frame_pb2.Frame(
-        request_id=reply.request_id,
-        seq=sequence,
-        head=frame_pb2.FrameHead(
-            media=int(head.media),  # type: ignore[arg-type]
-            engine_id=head.engine_id,
-            queue_us=int(head.queue_ms * 1000),
-            tries=head.tries,
-            model=head.model,
-            vector_count=head.vector_count,
-            vector_dimensions=head.vector_dimensions,
-        ),
-    )
+    yield frame_pb2.Frame(request_id=request_id, seq=sequence, head=head_to_wire(await reply.head()))
     async for data in reply:
         sequence += 1
-        yield frame_pb2.Frame(request_id=reply.request_id, seq=sequence, data=data)
-    usage = frame_pb2.Usage(
-        prompt_tokens=reply.usage.prompt_tokens,
-        completion_tokens=reply.usage.completion_tokens,
-        cached_tokens=reply.usage.cached_tokens,
-    )
-    yield frame_pb2.Frame(request_id=reply.request_id, seq=sequence + 1, end=frame_pb2.FrameEnd(usage=usage))
+        yield frame_pb2.Frame(request_id=request_id, seq=sequence, data=data)
+    yield frame_pb2.Frame(request_id=request_id, seq=sequence + 1, end=end_to_wire(reply.usage))

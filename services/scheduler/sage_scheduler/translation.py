@@ -6,7 +6,7 @@ from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_control_plane.request.request import Attempt, PendingRequest
 from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
 from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import attempt_to_wire, classification_from_wire
+from sage_mesh.wire.requests import attempt_to_wire, classification_from_wire, tenant_from_wire
 
 # For requests that came without a time-out; the gateway always sets one.
 DEFAULT_TIMEOUT_MS = 600_000
@@ -18,7 +18,7 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
     arrived_at = now - request.age_ms / 1000
     return PendingRequest(
         request.request_id,
-        request.tenant or "default",
+        tenant_from_wire(request.tenant),
         classification_from_wire(item.classification),
         arrived_at,
         arrived_at + (request.timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,

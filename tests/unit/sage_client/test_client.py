@@ -13,26 +13,27 @@ from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo, model_from_json, model_to_json
 from sage_client.results import read_chat_result
 from sage_client.sync_client import UnifiedInferenceClient
-from sage_client.transport import Answer, Call, StreamAnswer, VectorAnswer
+from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError, UnavailableError
 from sage_control_plane.request.request import Endpoint, RequestKind
+from sage_mesh.inference_request import InferenceRequest
 
 
 class RecordingTransport:
     """Answers every call with one chat answer."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.requests: list[InferenceRequest] = []
 
-    async def fetch(self, call: Call) -> Answer:
-        self.calls.append(call)
+    async def fetch(self, request: InferenceRequest) -> Answer:
+        self.requests.append(request)
         body = b'{"model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
-        return Answer(body, ResponseMetadata(call.request_id))
+        return Answer(body, ResponseMetadata(request.request_id))
 
-    async def fetch_vectors(self, call: Call) -> VectorAnswer:
+    async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
         raise NotImplementedError
 
-    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamAnswer]:
+    def stream(self, request: InferenceRequest) -> AbstractAsyncContextManager[StreamAnswer]:
         raise NotImplementedError
 
     async def models(self) -> list[ModelInfo]:
@@ -46,21 +47,21 @@ async def test_a_string_is_one_message_and_what_is_none_is_left_out() -> None:
     transport = RecordingTransport()
     client = AsyncUnifiedInferenceClient(transport, tenant="acme", timeout_seconds=9)
     await client.chat("hello", max_tokens=None, temperature=0)
-    (call,) = transport.calls
-    assert orjson.loads(call.body) == {
+    (request,) = transport.requests
+    assert orjson.loads(request.body) == {
         "messages": [{"role": "user", "content": "hello"}],
         "temperature": 0,
         "stream": False,
     }
-    assert (call.endpoint, call.tenant, call.timeout_seconds) == (Endpoint.CHAT_COMPLETIONS, "acme", 9)
+    assert (request.endpoint, request.tenant, request.timeout_seconds) == (Endpoint.CHAT_COMPLETIONS, "acme", 9)
 
 
 async def test_options_of_a_call_win_over_the_clients_own() -> None:
     transport = RecordingTransport()
     client = AsyncUnifiedInferenceClient(transport, tenant="acme")
     await client.chat("x", options=CallOptions(tenant="other", timeout_seconds=1, request_id="mine"))
-    (call,) = transport.calls
-    assert (call.tenant, call.timeout_seconds, call.request_id) == ("other", 1, "mine")
+    (request,) = transport.requests
+    assert (request.tenant, request.timeout_seconds, request.request_id) == ("other", 1, "mine")
 
 
 async def test_ids_differ_from_call_to_call() -> None:
@@ -68,7 +69,7 @@ async def test_ids_differ_from_call_to_call() -> None:
     client = AsyncUnifiedInferenceClient(transport)
     await client.chat("x")
     await client.chat("x")
-    assert len({call.request_id for call in transport.calls}) == 2
+    assert len({request.request_id for request in transport.requests}) == 2
 
 
 async def test_what_is_not_json_is_refused_before_it_is_sent() -> None:

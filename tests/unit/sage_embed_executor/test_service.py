@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import numpy as np
 import orjson
 import pytest
 from fixtures.dispatcher import Dispatcher
+from fixtures.engines import FakeEngine
 from fixtures.eventually import eventually
 from grpc import aio
 from prometheus_client import CollectorRegistry
@@ -20,16 +23,18 @@ from sage.inference.v1 import engine_pb2
 from sage_common.clock import MonotonicClock
 from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.features import request_features
-from sage_control_plane.request.request import Endpoint
+from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.embedding_stream import answer_stream
 from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge.edge import Edge, EdgeRequest
+from sage_mesh.edge.edge import Edge
+from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.executor.executor import Executor
-from sage_mesh.reply import Media
+from sage_mesh.inference_request import InferenceRequest
+from sage_mesh.reply import EngineTime, Media, TokenUsage
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_platform.ring import Ring
 
@@ -110,7 +115,7 @@ async def test_a_request_over_the_ring_gets_the_same_vectors_as_over_grpc(served
     await edge.start()
     assert await directory.wait_until(lambda d: len(d.catalog) > 0, 5)
     body = orjson.dumps({"model": "minilm", "input": texts, "encoding_format": "base64"})
-    reply = edge.submit(EdgeRequest("embed-1", Endpoint.EMBEDDINGS, body, timeout_seconds=30))
+    reply = edge.submit(InferenceRequest("embed-1", Endpoint.EMBEDDINGS, body, timeout_seconds=30))
     head = await asyncio.wait_for(reply.head(), 30)
     vectors = await reply.read()
     assert (head.media, head.vector_count, head.vector_dimensions) == (Media.VECTORS_BASE64, 300, 384)
@@ -133,6 +138,20 @@ async def test_options_over_grpc_mean_what_they_mean_over_http(served: Served) -
     assert cut.usage.engine_time.inference_us > 0
     with pytest.raises(aio.AioRpcError, match="has 402 tokens, the limit is 256"):
         await served.stub.Embed(embedding_pb2.EmbedRequest(texts=[long], truncation=embedding_pb2.TRUNCATION_NONE))
+
+
+async def test_an_engine_that_answers_in_json_loses_nothing_of_what_it_said() -> None:
+    async def answer_json(_job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.JSON)
+        reply.usage(TokenUsage(9, truncated_inputs=1, engine_time=EngineTime(5, 6, 7)))
+        reply.data(b'{"data":[{"index":0,"embedding":[1.0,2.0]}],"usage":{"prompt_tokens":9}}')
+
+    engine = FakeEngine(behaviour=answer_json, kinds=frozenset({RequestKind.EMBEDDING}))
+    servicer = EmbeddingServicer(cast(Executor, SimpleNamespace(engines={"fake-0": engine})))
+    answer = await servicer.Embed(embedding_pb2.EmbedRequest(texts=["a"]), cast(Any, None))
+    assert np.frombuffer(answer.vectors, "<f4").tolist() == [1.0, 2.0]
+    assert (answer.model, answer.usage.prompt_tokens, answer.usage.truncated_inputs) == ("fake", 9, 1)
+    assert answer.usage.engine_time.inference_us == 7
 
 
 async def test_documents_are_ranked_over_grpc(served: Served) -> None:

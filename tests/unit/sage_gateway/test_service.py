@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 import numpy as np
+import orjson
 import pytest
 from fixtures.gateway_mesh import GatewayMesh
-from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, vector_of
+from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 from google.protobuf import json_format, struct_pb2
 from grpc import aio
 
@@ -101,6 +102,32 @@ async def test_embed_gives_little_endian_floats(stub: gateway_pb2_grpc.GatewaySe
     vectors = np.frombuffer(answer.vectors, "<f4").reshape(2, answer.dimensions)
     np.testing.assert_array_equal(vectors, np.stack([vector_of("a", 4), vector_of("b", 4)]))
     assert (answer.model, answer.usage.prompt_tokens) == (EMBEDDING_MODEL, 2)
+
+
+async def test_a_number_reaches_the_engine_as_its_sender_wrote_it(
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+) -> None:
+    parameters = generation_pb2.GenerationParameters(temperature=0.7, top_p=0.95)
+    await stub.Chat(chat("hi", parameters=parameters))
+    sent = orjson.loads(mesh.engine.jobs[-1].body)
+    assert (sent["temperature"], sent["top_p"]) == (0.7, 0.95)
+    request = gateway_pb2.GenerateRequest(model=CHAT_MODEL, prompt="hi", parameters=parameters)
+    await stub.Generate(request)
+    sent = orjson.loads(mesh.engine.jobs[-1].body)
+    assert (sent["temperature"], sent["top_p"]) == (0.7, 0.95)
+
+
+async def test_embed_says_what_was_cut_and_where_the_engines_time_went(
+    stub: gateway_pb2_grpc.GatewayServiceStub,
+) -> None:
+    usage = (await stub.Embed(gateway_pb2.EmbedRequest(model=EMBEDDING_MODEL, texts=["one", "too long"]))).usage
+    assert (usage.prompt_tokens, usage.truncated_inputs) == (2, 1)
+    time = usage.engine_time
+    assert (time.queue_us, time.tokenize_us, time.inference_us) == (
+        ENGINE_TIME.queue_us,
+        ENGINE_TIME.tokenize_us,
+        ENGINE_TIME.inference_us,
+    )
 
 
 async def test_models_are_listed(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:

@@ -14,6 +14,8 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 from sage.inference.v1 import request_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.reply import EngineTime, Media, TokenUsage
+from sage_mesh.wire.frames import usage_to_wire
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_scheduler.main import Scheduler
 
@@ -54,6 +56,21 @@ async def test_a_submitted_request_goes_the_rings_way_and_its_frames_come_back(m
     assert frames[0].head.engine_id == "fake-0"
     assert frames[1].data == CHAT
     assert frames[2].end.usage.prompt_tokens == 3
+
+
+async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: SchedulerMesh) -> None:
+    used = TokenUsage(3, 2, 1, truncated_inputs=4, engine_time=EngineTime(5, 6, 7))
+
+    async def answer(job: EngineJob, reply: ReplyWriter) -> None:
+        reply.head(Media.JSON)
+        reply.data(job.body)
+        reply.usage(used)
+
+    scheduler = await mesh.scheduler("s1")
+    await mesh.host(FakeEngine(behaviour=answer))
+    async with served(scheduler) as stub:
+        frames = [response.frame async for response in stub.Submit(submission())]
+    assert frames[-1].end.usage == usage_to_wire(used)
 
 
 @pytest.mark.parametrize(

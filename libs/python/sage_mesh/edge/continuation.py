@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ import orjson
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge.partial_answer import IDENTITY, NotResumableError, PartialAnswer
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import DONE, SseParser
+from sage_mesh.sse import DONE, DONE_EVENT, SseParser, read_usage
 
 # Limits that count from the answer's first token.
 _TOKEN_LIMITS = ("max_completion_tokens", "max_tokens", "min_tokens")
@@ -114,9 +114,6 @@ def _finish(endpoint: Endpoint, told: PartialAnswer) -> bytes:
     return b"data: " + orjson.dumps({**told.identity, "choices": [choice]}) + b"\n\n"
 
 
-DONE_EVENT = b"data: [DONE]\n\n"
-
-
 class StreamContinuation:
     """Rewrites the whole events of a continuation so that the client sees one unbroken stream.
 
@@ -147,7 +144,8 @@ class StreamContinuation:
             return usage
         in_prompt = self._told.tokens - self._told.end_tokens
         prompt = max(0, usage.prompt_tokens - in_prompt)
-        return TokenUsage(
+        return replace(
+            usage,
             prompt_tokens=prompt,
             completion_tokens=self._told.tokens + (0 if self._only_usage else usage.completion_tokens),
             cached_tokens=min(prompt, usage.cached_tokens),
@@ -177,11 +175,13 @@ class StreamContinuation:
         told = chunk.get("usage")
         if not isinstance(told, dict):
             return
-        prompt, completion = told.get("prompt_tokens") or 0, told.get("completion_tokens") or 0
-        whole = self.usage(TokenUsage(prompt, completion))
+        whole = self.usage(read_usage(told) or TokenUsage())
         told["prompt_tokens"] = whole.prompt_tokens
         told["completion_tokens"] = whole.completion_tokens
         told["total_tokens"] = whole.prompt_tokens + whole.completion_tokens
+        details = told.get("prompt_tokens_details")
+        if isinstance(details, dict) and details.get("cached_tokens"):
+            details["cached_tokens"] = whole.cached_tokens
 
     def _says_something(self, chunk: dict[str, Any]) -> bool:
         choices = chunk["choices"]

@@ -19,7 +19,6 @@ from sage_common.errors import (
     CancelledError,
     ConflictError,
     DeadlineExceededError,
-    InternalError,
     SageError,
     TooLargeError,
     UnavailableError,
@@ -27,14 +26,15 @@ from sage_common.errors import (
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.classification import RequestClassifier
-from sage_control_plane.request.request import Endpoint, Hints
+from sage_mesh.classification import classify_message
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.edge.answer_stream import RecordBudget
 from sage_mesh.edge.edge_request import InFlight, Outcome, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
-from sage_mesh.wire.requests import classification_to_wire, hints_from_wire, hints_to_wire
+from sage_mesh.wire.requests import inference_request_to_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 
@@ -56,19 +56,6 @@ class EdgeTimings:
     ask_after: float = 1.0
     answer_within: float = 0.5
     give_up_after: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeRequest:
-    """A request as a caller hands it to the edge. ``timeout_seconds`` counts from now."""
-
-    request_id: str
-    endpoint: Endpoint
-    body: bytes
-    tenant: str = "default"
-    hints: Hints = Hints()
-    timeout_seconds: float = 600.0
-    traceparent: str = ""
 
 
 class Edge:
@@ -130,7 +117,7 @@ class Edge:
             return False
         return True
 
-    def submit(self, request: EdgeRequest) -> Reply:
+    def submit(self, request: InferenceRequest) -> Reply:
         """Send a request into the mesh.
 
         Raises:
@@ -143,17 +130,7 @@ class Edge:
             raise ConflictError(
                 f"a request with id {request_id!r} is in flight; ids must be unique", param="request_id"
             )
-        message = request_pb2.InferenceRequest(
-            request_id=request_id,
-            endpoint=int(request.endpoint),  # type: ignore[arg-type]
-            body=request.body,
-            tenant=request.tenant,
-            reply_subject=self._subject,
-            submission=1,
-            hints=hints_to_wire(request.hints),
-            timeout_ms=max(1, int(request.timeout_seconds * 1000)),
-            traceparent=request.traceparent,
-        )
+        message = inference_request_to_wire(request, self._subject)
         self._ring.send(subjects.CLASSIFY, message)
         reply = Reply(request_id, cancel=lambda reason: self._cancel(request_id, reason))
         deadline = now + request.timeout_seconds
@@ -235,23 +212,11 @@ class Edge:
         for item in items:
             message = request_pb2.InferenceRequest.FromString(item)
             try:
-                classification = self._classifier.classify(
-                    Endpoint(message.endpoint),
-                    message.body,
-                    hints_from_wire(message.hints),
-                    message.tenant,
-                    self._directory.catalog,
-                )
+                classification = classify_message(self._classifier, message, self._directory.catalog)
             except SageError as error:
                 self._end(message.request_id, error)
                 continue
-            except Exception:
-                log.exception("classification failed", request_id=message.request_id)
-                self._end(message.request_id, InternalError("the request could not be classified"))
-                continue
-            self._pools.send(
-                request_pb2.ClassifiedRequest(request=message, classification=classification_to_wire(classification))
-            )
+            self._pools.send(request_pb2.ClassifiedRequest(request=message, classification=classification))
 
     def _on_directory(self, change: DirectoryChange) -> None:
         if not self._in_flight:

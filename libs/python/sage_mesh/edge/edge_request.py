@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from sage.inference.v1 import frame_pb2, request_pb2
@@ -13,7 +13,8 @@ from sage_mesh.edge.continuation import continuation
 from sage_mesh.edge.partial_answer import NotResumableError, read_told
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
-from sage_mesh.wire.frames import usage_from_wire
+from sage_mesh.wire.frames import head_from_wire, usage_from_wire
+from sage_mesh.wire.requests import attempt_from_wire
 
 
 class HedgedPair:
@@ -178,7 +179,7 @@ class InFlight:
         self.asked_at = 0.0
         self.unheld_since = None
         if frame.beside and frame.attempt.submission == self.message.submission:
-            self._twins.meet(_attempt(frame), frame.beside)
+            self._twins.meet(attempt_from_wire(frame.attempt), frame.beside)
             self._twins.tries = frame.head.tries
 
     def take(self, frame: frame_pb2.Frame, now: float) -> Outcome:
@@ -188,7 +189,7 @@ class InFlight:
         present one unless bytes of it were delivered already. A gap in the sequence means that frames were lost on the
         way.
         """
-        attempt = _attempt(frame)
+        attempt = attempt_from_wire(frame.attempt)
         if frame.beside and attempt.submission == self.message.submission:
             self._twins.meet(attempt, frame.beside)
         if attempt != self.attempt:
@@ -210,7 +211,7 @@ class InFlight:
         self.next_seq += 1
         self.heard_at = now
         if frame.HasField("head"):
-            self._begin(frame.head)
+            self._begin(head_from_wire(frame.head))
         if frame.token_ids and self._stream is not None:
             self._stream.record.add_tokens(frame.token_ids)
         if frame.data:
@@ -225,26 +226,17 @@ class InFlight:
         if data:
             self.reply.feed(data)
 
-    def _begin(self, head: frame_pb2.FrameHead) -> None:
+    def _begin(self, head: ReplyHead) -> None:
         self.engine_id = head.engine_id
-        if Media(head.media or Media.JSON) is Media.EVENT_STREAM and self._stream is None:
+        if head.media is Media.EVENT_STREAM and self._stream is None:
             self._stream = AnswerStream(StreamRecord(self.budget))
         if self._stream is not None and not head.resumable:
             self._stream.record.close()
         elif self._stream is not None:
             self._stream.record.follow_tokens(told=head.tells_tokens)
-        self.reply.begin(
-            ReplyHead(
-                media=Media(head.media or Media.JSON),
-                engine_id=head.engine_id,
-                queue_ms=head.queue_us / 1000,
-                tries=max(head.tries, self._twins.tries),
-                model=head.model,
-                vector_count=head.vector_count,
-                vector_dimensions=head.vector_dimensions,
-                resumable=head.resumable,
-            )
-        )
+        if self._twins.tries > head.tries:
+            head = replace(head, tries=self._twins.tries)
+        self.reply.begin(head)
 
     def _end(self, end: frame_pb2.FrameEnd) -> Outcome:
         if end.HasField("error"):
@@ -268,10 +260,6 @@ class InFlight:
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error
         return Outcome.BROKEN
-
-
-def _attempt(frame: frame_pb2.Frame) -> Attempt:
-    return Attempt(frame.attempt.submission, frame.attempt.dispatch)
 
 
 def _unread(frame: frame_pb2.Frame) -> Outcome:

@@ -1,13 +1,15 @@
-"""Running a job on an engine in this process, without the ring: what the executors' gRPC APIs do."""
+"""Running a request on an engine of this process, without the ring: what the executors' gRPC APIs do."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 from sage_common.errors import InternalError, SageError
 from sage_common.tasks import end_tasks
+from sage_control_plane.request.request import Endpoint
 from sage_mesh.engine import Engine, EngineJob
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 
@@ -15,8 +17,9 @@ from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 class BufferedWriter:
     """A ReplyWriter that feeds a Reply directly."""
 
-    def __init__(self, engine_id: str, reply: Reply) -> None:
+    def __init__(self, engine_id: str, model: str, reply: Reply) -> None:
         self._engine_id = engine_id
+        self._model = model
         self._reply = reply
         self._usage = TokenUsage()
 
@@ -30,7 +33,9 @@ class BufferedWriter:
         continuable: bool = True,
         tells_tokens: bool = False,
     ) -> None:
-        self._reply.begin(ReplyHead(media, self._engine_id, 0.0, 1, model, vector_count, vector_dimensions))
+        self._reply.begin(
+            ReplyHead(media, self._engine_id, 0.0, 1, model or self._model, vector_count, vector_dimensions)
+        )
 
     def tokens(self, ids: Sequence[int]) -> None:
         """Nobody here goes on with a broken answer."""
@@ -46,11 +51,21 @@ class BufferedWriter:
         self._reply.end(self._usage)
 
 
+def direct_request(endpoint: Endpoint, body: bytes, model: str) -> EngineJob:
+    """Return a request that no edge has accepted, with an id of its own.
+
+    Args:
+        body: OpenAI's JSON for the endpoint.
+        model: the model's name, resolved from any alias.
+    """
+    return EngineJob(f"grpc-{uuid4().hex}", endpoint, body, model)
+
+
 @asynccontextmanager
 async def run_here(engine: Engine, job: EngineJob) -> AsyncIterator[Reply]:
-    """Run ``job`` on ``engine`` and give its reply; leaving the context cancels what is still running."""
+    """Run a request on ``engine`` and give its reply; leaving the context cancels what is still running."""
     reply = Reply(job.request_id, cancel=lambda _reason: None)
-    writer = BufferedWriter(engine.spec.engine_id, reply)
+    writer = BufferedWriter(engine.spec.engine_id, job.model, reply)
 
     async def run() -> None:
         try:

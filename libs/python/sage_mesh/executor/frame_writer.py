@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
-from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.frames import usage_to_wire
+from sage_mesh.reply import Media, ReplyHead, TokenUsage
+from sage_mesh.wire.frames import end_to_wire, head_to_wire, usage_to_wire
 from sage_platform.ring import Ring
 
 # Larger answers travel as several frames, so that one answer does not hold up the others.
@@ -55,19 +54,18 @@ class FrameWriter:
         self.begun = True
         frame = self._next()
         dispatch = self._dispatch
-        frame.head.CopyFrom(
-            frame_pb2.FrameHead(
-                media=int(media),  # type: ignore[arg-type]
-                engine_id=dispatch.engine_id,
-                queue_us=dispatch.queue_us,
-                tries=dispatch.tries,
-                model=model or dispatch.classification.model,
-                vector_count=vector_count,
-                vector_dimensions=vector_dimensions,
-                resumable=continuable and media is Media.EVENT_STREAM and dispatch.classification.resumable,
-                tells_tokens=tells_tokens,
-            )
+        head = ReplyHead(
+            media=media,
+            engine_id=dispatch.engine_id,
+            queue_ms=dispatch.queue_us / 1000,
+            tries=dispatch.tries,
+            model=model or dispatch.classification.model,
+            vector_count=vector_count,
+            vector_dimensions=vector_dimensions,
+            resumable=continuable and media is Media.EVENT_STREAM and dispatch.classification.resumable,
+            tells_tokens=tells_tokens,
         )
+        frame.head.CopyFrom(head_to_wire(head))
         frame.beside = dispatch.beside
         self._held = frame
         if self.on_head is not None:
@@ -92,11 +90,11 @@ class FrameWriter:
 
     def finish(self) -> None:
         """End the answer well."""
-        self._end(frame_pb2.FrameEnd(usage=self.usage_message))
+        self._end(end_to_wire(self._usage))
 
     def fail(self, error: SageError) -> None:
         """End the answer with an error."""
-        self._end(frame_pb2.FrameEnd(usage=self.usage_message, error=error_to_wire(error)))
+        self._end(end_to_wire(self._usage, error))
 
     def _end(self, end: frame_pb2.FrameEnd) -> None:
         if self.ended:

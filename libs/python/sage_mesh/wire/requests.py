@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sage.inference.v1 import frame_pb2, request_pb2
+from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.request import (
     Attempt,
     Classification,
@@ -14,6 +15,7 @@ from sage_control_plane.request.request import (
     ServiceLevel,
 )
 from sage_mesh.engine import DeliveredTokens, EngineJob
+from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest
 
 
 def attempt_to_wire(attempt: Attempt) -> frame_pb2.Attempt:
@@ -91,6 +93,56 @@ def classification_from_wire(message: request_pb2.Classification) -> Classificat
     )
 
 
+def tenant_from_wire(tenant: str) -> str:
+    """Return who pays and shares; nobody named is the default tenant."""
+    return tenant or DEFAULT_TENANT
+
+
+def inference_request_to_wire(request: InferenceRequest, reply_subject: str) -> request_pb2.InferenceRequest:
+    """Translate a request into its first submission, by the edge that has just accepted it."""
+    return request_pb2.InferenceRequest(
+        request_id=request.request_id,
+        endpoint=int(request.endpoint),  # type: ignore[arg-type]
+        body=request.body,
+        tenant=request.tenant or DEFAULT_TENANT,
+        reply_subject=reply_subject,
+        submission=1,
+        hints=hints_to_wire(request.hints),
+        timeout_ms=max(1, int(request.timeout_seconds * 1000)),
+        traceparent=request.traceparent,
+    )
+
+
+def inference_request_from_wire(
+    message: request_pb2.InferenceRequest, *, request_id: str, timeout_seconds: float
+) -> InferenceRequest:
+    """Translate a request as a caller of a gRPC API states it.
+
+    Args:
+        request_id: taken where the caller gave none.
+        timeout_seconds: likewise.
+
+    Raises:
+        InvalidRequestError: the endpoint is none of those known.
+    """
+    try:
+        endpoint = Endpoint(message.endpoint)
+    except ValueError:
+        known = ", ".join(f"{e.value} ({e.name.lower()})" for e in Endpoint)
+        raise InvalidRequestError(
+            f"endpoint {message.endpoint} is not one of {known}", code="unknown_endpoint", param="endpoint"
+        ) from None
+    return InferenceRequest(
+        request_id=message.request_id or request_id,
+        endpoint=endpoint,
+        body=message.body,
+        tenant=message.tenant or None,
+        hints=hints_from_wire(message.hints),
+        timeout_seconds=message.timeout_ms / 1000 or timeout_seconds,
+        traceparent=message.traceparent,
+    )
+
+
 def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
     """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
     request = message.request
@@ -99,7 +151,7 @@ def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
         endpoint=Endpoint(request.endpoint),
         body=request.body,
         model=message.classification.model,
-        tenant=request.tenant,
+        tenant=tenant_from_wire(request.tenant),
         hints=hints_from_wire(request.hints),
         classification=classification_from_wire(message.classification),
         attempt=attempt_from_wire(message.attempt),

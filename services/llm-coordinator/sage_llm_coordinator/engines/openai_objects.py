@@ -8,8 +8,7 @@ import orjson
 
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.reply import TokenUsage
-
-DONE_EVENT = b"data: [DONE]\n\n"
+from sage_mesh.sse import DONE_EVENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from sage_common.errors import EngineFailedError, UnavailableError
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Endpoint, Hints, RequestKind, ServiceClass
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge.edge import Edge, EdgeRequest
+from sage_mesh.edge.edge import Edge
 from sage_mesh.engine import EngineJob
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media
 
 # Texts in one request: enough for full batches, few enough that several engines can share a long context.
@@ -84,7 +85,7 @@ class MeshEmbedder:
     async def _embed_part(self, texts: Sequence[str], job: EngineJob) -> npt.NDArray[np.float32]:
         body = {"model": self.model or "default", "input": list(texts)}
         reply = self.edge.submit(
-            EdgeRequest(
+            InferenceRequest(
                 request_id=f"{job.request_id}-embed-{uuid4().hex[:8]}",
                 endpoint=Endpoint.EMBEDDINGS,
                 body=orjson.dumps(body),

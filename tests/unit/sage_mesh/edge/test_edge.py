@@ -29,9 +29,10 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge.edge import Edge, EdgeRequest, EdgeTimings
+from sage_mesh.edge.edge import Edge, EdgeTimings
 from sage_mesh.engine import EngineJob, ReplyWriter
 from sage_mesh.executor.executor import Executor
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply
 from sage_mesh.sse import DONE, SseParser, read_piece
 from sage_mesh.wire.errors import error_to_wire
@@ -55,7 +56,7 @@ class Mesh:
 
     def submit(self, request_id: str = "r1", body: bytes = CHAT, timeout_seconds: float = 5.0):  # type: ignore[no-untyped-def]
         return self.edge.submit(
-            EdgeRequest(request_id, Endpoint.CHAT_COMPLETIONS, body, timeout_seconds=timeout_seconds)
+            InferenceRequest(request_id, Endpoint.CHAT_COMPLETIONS, body, timeout_seconds=timeout_seconds)
         )
 
 

@@ -16,8 +16,9 @@ from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge.answer_stream import MAX_STREAM_BYTES, RecordBudget
+from sage_mesh.edge.continuation import StreamContinuation
 from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, InFlight, Outcome
-from sage_mesh.edge.partial_answer import NotResumableError
+from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
 from sage_mesh.reply import Media, Reply, TokenUsage
 from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.errors import error_to_wire
@@ -282,6 +283,19 @@ def test_the_usage_of_the_reply_is_that_of_the_whole_answer() -> None:
     told = frame_pb2.FrameEnd(usage=frame_pb2.Usage(prompt_tokens=12, completion_tokens=8, cached_tokens=12))
     assert life.send([(life.stream(), True)], end=told) is Outcome.ENDED
     assert life.held.reply.usage == TokenUsage(9, 11, 9)
+
+
+def test_the_cached_tokens_of_a_continued_stream_are_at_most_those_of_its_prompt() -> None:
+    told = PartialAnswer(text="a b c", tokens=3)
+    event = b'data: {"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":8,"total_tokens":20,%b}}\n\n'
+    details = b'"prompt_tokens_details":{"cached_tokens":12}'
+    (rewritten,) = SseParser().feed(StreamContinuation(told).take(event % details))
+    assert orjson.loads(rewritten.data)["usage"] == {
+        "prompt_tokens": 9,
+        "completion_tokens": 11,
+        "total_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 9},
+    }
 
 
 def test_what_arrived_but_was_not_read_before_the_break_is_read_after_it() -> None:
