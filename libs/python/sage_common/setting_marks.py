@@ -1,7 +1,8 @@
 """Marks on the fields of settings dataclasses, for ``typing.Annotated``. They need no Pydantic: pure code carries them.
 
 ``margin: Annotated[float, Ge(0), Alias("reserve")] = 0.05`` is a setting with its range (``annotated_types``) and the
-name that it had before. Its description is its line below ``Attributes:`` in the dataclass's docstring.
+name that it had before. Its description is its line below ``Attributes:`` in the dataclass's docstring, or
+``"description"`` in the field's metadata.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def dataclass_fields(group: type[Any]) -> dict[str, FieldInfo]:
             default["default_factory"] = field.default_factory
         elif field.default is not dataclasses.MISSING:
             default["default"] = field.default
-        described = Field(**default, description=descriptions.get(field.name))
+        described = Field(**default, description=field.metadata.get("description") or descriptions.get(field.name))
         result[field.name] = FieldInfo.from_annotated_attribute(hints[field.name], described)
     return result
 

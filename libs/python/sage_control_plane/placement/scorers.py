@@ -122,27 +122,27 @@ def _predicted_ttft(engine: EngineView, request: PendingRequest, prefixes: Prefi
     return engine.forecast.ttft_seconds(classification.generates, uncached)
 
 
-def _made_by(make: Callable[[PrefixIndex], Scorer]) -> dict[str, Callable[[PrefixIndex], Scorer]]:
-    return {"make": make}
+def _weight(default: float, make: Callable[[PrefixIndex], Scorer], prefers: str) -> float:
+    weight: float = field(default=default, metadata={"make": make, "description": f"placement: {prefers}"})
+    return weight
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerWeights:
-    """The scorers, each with how much its opinion counts; 0 leaves it out. A line here is all that a scorer needs.
+    """The scorers, each with how much its opinion counts; 0 leaves it out. A line here is all that a scorer needs."""
 
-    Attributes:
-        least_work: the engine that is through with everything soonest.
-        soonest: the engine predicted to begin soonest.
-        headroom: the engine that can just meet the targets, so that others stay free.
-        prefix: the engine that has the prompt's beginning cached.
-    """
-
-    least_work: Annotated[Weight, Alias("least_work_weight")] = field(
-        default=1.0, metadata=_made_by(lambda prefixes: LeastWork())
+    least_work: Annotated[Weight, Alias("least_work_weight")] = _weight(
+        1.0, lambda prefixes: LeastWork(), "the engine that is through with everything soonest"
     )
-    soonest: Annotated[Weight, Alias("soonest_weight")] = field(default=1.0, metadata=_made_by(SoonestStart))
-    headroom: Annotated[Weight, Alias("headroom_weight")] = field(default=0.0, metadata=_made_by(PredictedHeadroom))
-    prefix: Annotated[Weight, Alias("prefix_weight")] = field(default=0.5, metadata=_made_by(PrefixAffinity))
+    soonest: Annotated[Weight, Alias("soonest_weight")] = _weight(
+        1.0, SoonestStart, "the engine predicted to begin soonest"
+    )
+    headroom: Annotated[Weight, Alias("headroom_weight")] = _weight(
+        0.0, PredictedHeadroom, "the engine that can just meet the targets, so that others stay free"
+    )
+    prefix: Annotated[Weight, Alias("prefix_weight")] = _weight(
+        0.5, PrefixAffinity, "the engine that has the prompt's beginning cached"
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError when a weight is negative or all are 0."""
