@@ -31,7 +31,7 @@ from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
 from sage_llm_coordinator.engines.vllm_engine import VllmEngine
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.servers.servers import Servers
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media
 from sage_mesh.sse import DONE, SseParser, read_piece
@@ -85,10 +85,10 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vllm
         assert left == []
 
 
-def chat(**fields: object) -> EngineJob:
+def chat(**fields: object) -> EngineRequest:
     messages = [{"role": "user", "content": "def main():"}]
     body = {"model": "tiny-llama", "messages": messages, "ignore_eos": True, **fields}
-    return EngineJob(os.urandom(4).hex(), Endpoint.CHAT_COMPLETIONS, orjson.dumps(body), "tiny-llama")
+    return EngineRequest(os.urandom(4).hex(), Endpoint.CHAT_COMPLETIONS, orjson.dumps(body), "tiny-llama")
 
 
 async def test_it_is_ready_with_the_models_own_context(engine: VllmEngine) -> None:

@@ -1,4 +1,4 @@
-"""What an executor needs of an engine, and what an engine is given to answer with."""
+"""What an executor needs of an engine, what an engine is given to run, and what it answers with."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from sage_mesh.reply import Media, TokenUsage
 
 @dataclass(frozen=True, slots=True)
 class DeliveredTokens:
-    """What an earlier engine said, as tokens, and how many characters at the end of the prompt they stand for."""
+    """The part of an answer that its consumer has from an earlier engine, as tokens.
+
+    Attributes:
+        ids: in the model's vocabulary.
+        characters: Unicode code points at the end of the prompt that they stand for.
+    """
 
     ids: tuple[int, ...]
     characters: int
 
 
 @dataclass(frozen=True, slots=True)
-class EngineJob:
+class EngineRequest:
     """One request for an engine to run.
 
     Attributes:
         body: the caller's JSON, untouched.
         model: the model's name, resolved from any alias.
+        classification: None for a request that came straight to the engine's service.
+        traceparent: W3C trace context; empty for none.
         waited_seconds: time since an edge accepted it, for engines that go by deadlines.
-        told: the tokens of the answer's beginning, where the body asks for its continuation and they are known.
+        delivered: the answer's beginning, where the body asks for its continuation and its tokens are known.
     """
 
     request_id: str
@@ -41,7 +48,7 @@ class EngineJob:
     attempt: Attempt = Attempt(1, 1)
     traceparent: str = ""
     waited_seconds: float = 0.0
-    told: DeliveredTokens | None = None
+    delivered: DeliveredTokens | None = None
 
 
 class ReplyWriter(Protocol):
@@ -63,8 +70,11 @@ class ReplyWriter(Protocol):
         """Begin the answer.
 
         Args:
-            continuable: of an event stream: whether an engine of this kind, given the text so far, goes on with it.
-            tells_tokens: whether ``tokens`` will name every token of the text.
+            model: name to report; empty for that of the request.
+            vector_count: vectors in the data, for vector media.
+            vector_dimensions: floats in each of them.
+            continuable: of an event stream: whether an engine of this kind, given the text so far, continues it.
+            tells_tokens: whether ``tokens`` names every token of the text.
         """
         ...
 
@@ -77,12 +87,12 @@ class ReplyWriter(Protocol):
         ...
 
     def usage(self, usage: TokenUsage) -> None:
-        """Say how many tokens were used."""
+        """Set what the answer took; a later call replaces an earlier one."""
         ...
 
 
 class Engine(Protocol):
-    """Something that answers requests. Its executor starts it, asks for its state with each heartbeat, and stops it."""
+    """Something that answers requests. Its executor starts it, reads its state for each heartbeat, and stops it."""
 
     @property
     def spec(self) -> EngineSpec:
@@ -96,18 +106,18 @@ class Engine(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why, for people; of a ready engine what it lacks, else empty."""
+        """Why it is in that phase, for people; of a ready engine what it lacks; empty where there is nothing to say."""
         ...
 
     async def start(self) -> None:
-        """Make ready. May take minutes; the phase says how far it is."""
+        """Make ready. May take minutes; ``phase`` says how far it is."""
         ...
 
-    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
-        """Answer one request.
+    async def run(self, request: EngineRequest, reply: ReplyWriter, /) -> None:
+        """Answer one request. Cancelling the task stops the work.
 
-        Cancellation of the task must stop the work. A SageError with ``retryable`` asks for another engine; any
-        other is the answer.
+        Raises:
+            SageError: with ``retryable``, the request is tried on another engine; without, the error is the answer.
         """
         ...
 

@@ -31,7 +31,7 @@ from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.executor import Executor
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import EngineTime, Media, TokenUsage
@@ -141,7 +141,7 @@ async def test_options_over_grpc_mean_what_they_mean_over_http(served: Served) -
 
 
 async def test_an_engine_that_answers_in_json_loses_nothing_of_what_it_said() -> None:
-    async def answer_json(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def answer_json(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.JSON)
         reply.usage(TokenUsage(9, truncated_inputs=1, engine_time=EngineTime(5, 6, 7)))
         reply.data(b'{"data":[{"index":0,"embedding":[1.0,2.0]}],"usage":{"prompt_tokens":9}}')

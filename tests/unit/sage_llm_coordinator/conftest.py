@@ -14,7 +14,7 @@ from sage_control_plane.request.engine_state import EngineSpec
 from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -139,13 +139,13 @@ async def make_engine(upstream: ScriptedUpstream) -> AsyncIterator[MakeEngine]:
         await engine.stop()
 
 
-def make_job(model: str = "big", endpoint: Endpoint = Endpoint.CHAT_COMPLETIONS, **fields: object) -> EngineJob:
+def make_job(model: str = "big", endpoint: Endpoint = Endpoint.CHAT_COMPLETIONS, **fields: object) -> EngineRequest:
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
-    return EngineJob("r-1", endpoint, orjson.dumps(body), "big")
+    return EngineRequest("r-1", endpoint, orjson.dumps(body), "big")
 
 
 @pytest.fixture
-def job() -> Callable[..., EngineJob]:
+def job() -> Callable[..., EngineRequest]:
     """Makes jobs for model ``big``; fields go into the body."""
     return make_job
 

@@ -19,7 +19,7 @@ from sage_control_plane.request.request import Endpoint
 from sage_libs.prompts import Passage, rag_messages
 from sage_llm_coordinator.engines.extractive_engine import NO_CONTEXT, NOTHING_RELATED, ExtractiveEngine
 from sage_llm_coordinator.engines.extractive_text import text_tokens
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE, SseParser, read_piece
@@ -35,7 +35,7 @@ class WordEmbedder:
         self.ready = True
         self.texts: list[list[str]] = []
 
-    async def embed(self, texts: Sequence[str], job: EngineJob) -> npt.NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
         if not self.ready:
             raise UnavailableError("no embedding engine is ready", retryable=True)
         self.texts.append(list(texts))
@@ -52,18 +52,18 @@ def engine(embedder: WordEmbedder) -> ExtractiveEngine:
     return ExtractiveEngine(EngineSpec("sage-extractive-0", "extractive", ()), embedder, unix_seconds=lambda: 1.7e9)
 
 
-def chat(question: str, context: str = CONTEXT, **fields: Any) -> EngineJob:
+def chat(question: str, context: str = CONTEXT, **fields: Any) -> EngineRequest:
     messages = [{"role": "user", "content": f"{context}\n\nQuestion: {question}"}]
     body = orjson.dumps({"model": "sage-extractive", "messages": messages, **fields})
-    return EngineJob("r-1", Endpoint.CHAT_COMPLETIONS, body, "sage-extractive")
+    return EngineRequest("r-1", Endpoint.CHAT_COMPLETIONS, body, "sage-extractive")
 
 
-def completion(prompt: Any, **fields: Any) -> EngineJob:
+def completion(prompt: Any, **fields: Any) -> EngineRequest:
     body = orjson.dumps({"model": "sage-extractive", "prompt": prompt, **fields})
-    return EngineJob("r-2", Endpoint.COMPLETIONS, body, "sage-extractive")
+    return EngineRequest("r-2", Endpoint.COMPLETIONS, body, "sage-extractive")
 
 
-async def ask(engine: ExtractiveEngine, job: EngineJob) -> tuple[dict[str, Any], TokenUsage]:
+async def ask(engine: ExtractiveEngine, job: EngineRequest) -> tuple[dict[str, Any], TokenUsage]:
     async with run_here(engine, job) as reply:
         assert (await reply.head()).media is Media.JSON
         return orjson.loads(await reply.read()), reply.usage
@@ -90,7 +90,7 @@ async def test_its_counts_are_the_estimators(engine: ExtractiveEngine) -> None:
 async def test_sources_of_sages_own_prompt_are_named(engine: ExtractiveEngine) -> None:
     passages = [Passage("Nothing of note.", "a.md"), Passage(CONTEXT, "b.md")]
     messages = rag_messages("What is a lease?", passages)
-    job = EngineJob("r-1", Endpoint.CHAT_COMPLETIONS, orjson.dumps({"messages": messages}), "sage-extractive")
+    job = EngineRequest("r-1", Endpoint.CHAT_COMPLETIONS, orjson.dumps({"messages": messages}), "sage-extractive")
     value, _ = await ask(engine, job)
     assert value["choices"][0]["message"]["content"] == "A lease is held by one scheduler. [2]"
 

@@ -24,7 +24,7 @@ from sage_control_plane.request.request import (
     ServiceLevel,
 )
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media, TokenUsage
 
@@ -33,7 +33,7 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}
 DONE = b"data: [DONE]\n\n"
 
 Make = Callable[..., OpenAiEngine]
-MakeJob = Callable[..., EngineJob]
+MakeJob = Callable[..., EngineRequest]
 
 
 async def open_stream(request: web.Request) -> web.StreamResponse:
@@ -42,7 +42,7 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def fail(engine: OpenAiEngine, job: EngineJob) -> SageError:
+async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
     async with run_here(engine, job) as reply:
         with pytest.raises(SageError) as caught:
             await reply.read()
@@ -53,7 +53,7 @@ async def test_the_body_arrives_byte_for_byte_and_the_answer_comes_back_so(upstr
     engine = make_engine()
     await engine.start()
     body = b'{ "messages":[{"role":"user","content":"h\\u00e4"}],\n "model" : "big", "tools":[], "x":1.0 }'
-    async with run_here(engine, EngineJob("r-9", Endpoint.CHAT_COMPLETIONS, body, "big")) as reply:
+    async with run_here(engine, EngineRequest("r-9", Endpoint.CHAT_COMPLETIONS, body, "big")) as reply:
         head = await reply.head()
         data = await reply.read()
     assert upstream.bodies == [body]
@@ -186,7 +186,7 @@ async def test_embeddings_pass_through_where_the_server_says_that_a_model_is_for
         {RequestKind.EMBEDDING},
     ]
     body = b'{"model":"vectors","input":["a","b"],"encoding_format":"base64"}'
-    async with run_here(engine, EngineJob("r-9", Endpoint.EMBEDDINGS, body, "vectors")) as reply:
+    async with run_here(engine, EngineRequest("r-9", Endpoint.EMBEDDINGS, body, "vectors")) as reply:
         assert (await reply.head()).media is Media.JSON
         assert orjson.loads(await reply.read())["data"] == [{"embedding": "AAAA"}]
     assert (upstream.paths, upstream.bodies) == (["/v1/embeddings"], [body])
@@ -201,7 +201,7 @@ async def list_vllm(_request: web.Request) -> web.StreamResponse:
     return web.json_response({"object": "list", "data": models})
 
 
-def streaming(job: MakeJob, **fields: object) -> EngineJob:
+def streaming(job: MakeJob, **fields: object) -> EngineRequest:
     classification = Classification(
         RequestKind.LLM_CHAT,
         "main",

@@ -22,7 +22,7 @@ from sage_common.errors import (
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Attempt
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media
 
@@ -30,7 +30,7 @@ CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
 Make = Callable[..., OpenAiEngine]
-MakeJob = Callable[..., EngineJob]
+MakeJob = Callable[..., EngineRequest]
 Eventually = Callable[..., Awaitable[None]]
 
 
@@ -40,7 +40,7 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def fail(engine: OpenAiEngine, job: EngineJob) -> SageError:
+async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
     async with run_here(engine, job) as reply:
         with pytest.raises(SageError) as caught:
             await reply.read()

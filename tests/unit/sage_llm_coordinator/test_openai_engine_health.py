@@ -16,17 +16,17 @@ from sage_common.errors import (
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase
 from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 
 DONE = b"data: [DONE]\n\n"
 
 Make = Callable[..., OpenAiEngine]
-MakeJob = Callable[..., EngineJob]
+MakeJob = Callable[..., EngineRequest]
 Eventually = Callable[..., Awaitable[None]]
 
 
-async def fail(engine: OpenAiEngine, job: EngineJob) -> SageError:
+async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
     async with run_here(engine, job) as reply:
         with pytest.raises(SageError) as caught:
             await reply.read()

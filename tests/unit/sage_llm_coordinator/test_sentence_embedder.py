@@ -18,15 +18,15 @@ from sage_control_plane.request.classification import ClassificationRules
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Endpoint, RequestKind, ServiceClass
 from sage_llm_coordinator.engines.sentence_embedder import TEXTS_IN_REQUEST, MeshEmbedder
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.executor import Executor
 from sage_mesh.reply import Media
 from sage_platform.ring import Ring
 
-JOB = EngineJob("r-1", Endpoint.CHAT_COMPLETIONS, b"{}", "sage-extractive", tenant="acme")
+JOB = EngineRequest("r-1", Endpoint.CHAT_COMPLETIONS, b"{}", "sage-extractive", tenant="acme")
 
 
-async def lengths(job: EngineJob, reply: ReplyWriter) -> None:
+async def lengths(job: EngineRequest, reply: ReplyWriter) -> None:
     """A vector of a text is its length, twice."""
     texts = orjson.loads(job.body)["input"]
     reply.head(Media.VECTORS_FLOAT, vector_count=len(texts), vector_dimensions=2)
@@ -71,7 +71,7 @@ async def test_the_caller_pays_and_does_not_wait_behind_bulk_work(edge: OpenEdge
 
 
 async def test_a_request_that_is_given_up_is_given_up_at_the_embedder(edge: OpenEdge, engine: FakeEngine) -> None:
-    async def stall(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def stall(_job: EngineRequest, _reply: ReplyWriter) -> None:
         await asyncio.Event().wait()
 
     engine.behaviour = stall
@@ -82,7 +82,7 @@ async def test_a_request_that_is_given_up_is_given_up_at_the_embedder(edge: Open
 
 
 async def test_a_wrong_number_of_vectors_is_an_engine_failure(edge: OpenEdge, engine: FakeEngine) -> None:
-    async def one(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def one(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.VECTORS_FLOAT, vector_count=1, vector_dimensions=2)
         reply.data(b"\0" * 8)
 

@@ -330,7 +330,7 @@ async def test_a_server_that_chats_and_embeds_is_one_engine_for_both(service: Ru
     from aiohttp import web
 
     from sage_control_plane.request.request import Endpoint
-    from sage_mesh.engine import EngineJob
+    from sage_mesh.engine import EngineRequest
     from sage_mesh.executor.direct_call import run_here
 
     async def embed(request: web.Request) -> web.Response:
@@ -351,7 +351,9 @@ async def test_a_server_that_chats_and_embeds_is_one_engine_for_both(service: Ru
         engine, _ = service.coordinator.choose("big", kind)
         assert engine.spec.engine_id == engine_id
     upstream.completions = embed
-    async with run_here(engine, EngineJob("r", Endpoint.EMBEDDINGS, b'{"model":"big","input":"x"}', "big")) as reply:
+    async with run_here(
+        engine, EngineRequest("r", Endpoint.EMBEDDINGS, b'{"model":"big","input":"x"}', "big")
+    ) as reply:
         assert b"embedding" in await reply.read()
 
 

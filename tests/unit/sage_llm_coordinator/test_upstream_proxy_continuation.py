@@ -12,22 +12,22 @@ from aiohttp import web
 
 from sage_control_plane.request.request import Attempt
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_mesh.engine import DeliveredTokens, EngineJob
+from sage_mesh.engine import DeliveredTokens, EngineRequest
 from sage_mesh.executor.direct_call import run_here
 
 ANSWER = b'data: {"choices":[{"text":" three"}]}\n\ndata: [DONE]\n\n'
 
 
 @pytest.fixture
-def continuation(job: Callable[..., EngineJob]) -> EngineJob:
+def continuation(job: Callable[..., EngineRequest]) -> EngineRequest:
     """Another engine has said "one two", which was two tokens."""
     messages = [{"role": "user", "content": "count"}, {"role": "assistant", "content": "one two"}]
     body = {"messages": messages, "continue_final_message": True, "add_generation_prompt": False, "stream": True}
-    return replace(job(**body), attempt=Attempt(2, 1), told=DeliveredTokens((11, 12), len("one two")))
+    return replace(job(**body), attempt=Attempt(2, 1), delivered=DeliveredTokens((11, 12), len("one two")))
 
 
 async def asked(
-    upstream: Any, make_engine: Callable[..., OpenAiEngine], job: EngineJob, tokenized: web.Response
+    upstream: Any, make_engine: Callable[..., OpenAiEngine], job: EngineRequest, tokenized: web.Response
 ) -> tuple[list[str], Any]:
     """The paths that the server was asked for, and the body of the last."""
 
@@ -51,7 +51,7 @@ async def asked(
 
 
 async def test_a_continuation_goes_on_from_the_prompts_tokens_and_those_told(
-    upstream: Any, make_engine: Callable[..., OpenAiEngine], continuation: EngineJob
+    upstream: Any, make_engine: Callable[..., OpenAiEngine], continuation: EngineRequest
 ) -> None:
     paths, body = await asked(upstream, make_engine, continuation, web.json_response({"tokens": [1, 2, 3]}))
     assert paths == ["/tokenize", "/v1/completions"]
@@ -71,7 +71,7 @@ async def test_a_continuation_goes_on_from_the_prompts_tokens_and_those_told(
     ],
 )
 async def test_a_continuation_goes_on_from_its_text_where_the_server_names_no_tokens(
-    upstream: Any, make_engine: Callable[..., OpenAiEngine], continuation: EngineJob, status: int, tokenized: bytes
+    upstream: Any, make_engine: Callable[..., OpenAiEngine], continuation: EngineRequest, status: int, tokenized: bytes
 ) -> None:
     answer = web.Response(status=status, body=tokenized, content_type="application/json")
     paths, body = await asked(upstream, make_engine, continuation, answer)

@@ -29,7 +29,7 @@ from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_options import GIB
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_platform.supervision.guarded_process import GuardedProcess
 
@@ -127,7 +127,7 @@ def gone(pid: int) -> bool:
 
 
 async def test_it_starts_the_server_and_answers_through_it(
-    make: Make, job: Callable[..., EngineJob], pids: Callable[[], list[int]]
+    make: Make, job: Callable[..., EngineRequest], pids: Callable[[], list[int]]
 ) -> None:
     engine = make("serve").engine
     assert [card.name for card in engine.spec.models] == ["tiny-llm"]
@@ -208,7 +208,7 @@ async def test_an_embedding_model_is_known_by_what_vllm_says(make: Make) -> None
 
 
 async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
-    make: Make, job: Callable[..., EngineJob], pids: Callable[[], list[int]], eventually: Eventually
+    make: Make, job: Callable[..., EngineRequest], pids: Callable[[], list[int]], eventually: Eventually
 ) -> None:
     first = make("serve")
     await asyncio.wait_for(first.engine.start(), 20)

@@ -13,7 +13,7 @@ from fixtures.scheduler_mesh import SchedulerMesh, until
 
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import EngineFailedError, UnavailableError
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_platform.grpc_server import GrpcServer, channel
 from sage_scheduler.main import Scheduler
 
@@ -40,11 +40,11 @@ async def ended(scheduler: Scheduler, request_id: str) -> None:
     await until(lambda: not runner.holds(request_id))
 
 
-async def breaks(job: EngineJob, reply: ReplyWriter) -> None:
+async def breaks(job: EngineRequest, reply: ReplyWriter) -> None:
     raise EngineFailedError("connection reset", retryable=True)
 
 
-async def stall(job: EngineJob, reply: ReplyWriter) -> None:
+async def stall(job: EngineRequest, reply: ReplyWriter) -> None:
     await asyncio.Event().wait()
 
 
@@ -135,7 +135,7 @@ async def test_a_request_that_moved_to_another_leader_is_told_by_both(mesh: Sche
     standby = await mesh.scheduler("standby")
     gate = asyncio.Event()
 
-    async def wait(job: EngineJob, reply: ReplyWriter) -> None:
+    async def wait(job: EngineRequest, reply: ReplyWriter) -> None:
         await gate.wait()
         await answer(job, reply)
 

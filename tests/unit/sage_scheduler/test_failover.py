@@ -14,7 +14,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 
 from sage_control_plane.request.engine_state import ModelCard
 from sage_control_plane.request.request import RequestKind
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, Reply
 
 
@@ -24,7 +24,7 @@ class SlowAnswer:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def __call__(self, job: EngineRequest, reply: ReplyWriter) -> None:
         await asyncio.sleep(self._seconds)
         await answer(job, reply)
 
@@ -35,7 +35,7 @@ class Stream:
     def __init__(self) -> None:
         self.ended = asyncio.Event()
 
-    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def __call__(self, job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
         number = 0
         while not self.ended.is_set():
@@ -156,7 +156,7 @@ class NotesItsFirstJob:
         self._pool = pool
         self._first_at = first_at
 
-    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def __call__(self, job: EngineRequest, reply: ReplyWriter) -> None:
         self._first_at.setdefault(self._pool, time.monotonic())
         await answer(job, reply)
 

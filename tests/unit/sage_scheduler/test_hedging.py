@@ -11,7 +11,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 
 from sage_common.errors import InternalError
 from sage_control_plane.manager import ControlPlaneManager
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, Reply
 from sage_scheduler.main import Scheduler
 
@@ -28,7 +28,7 @@ class Switched:
     finish: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
-    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def __call__(self, job: EngineRequest, reply: ReplyWriter) -> None:
         if self.quick:
             # Long enough that what is predicted of it is not noise.
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ from sage_common.errors import (
     DeadlineExceededError,
     EngineFailedError,
 )
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.executor import Executor
 
 
@@ -26,16 +26,16 @@ class Gate:
     def __init__(self) -> None:
         self.opened = asyncio.Event()
 
-    async def __call__(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def __call__(self, job: EngineRequest, reply: ReplyWriter) -> None:
         await self.opened.wait()
         await answer(job, reply)
 
 
-async def stall(job: EngineJob, reply: ReplyWriter) -> None:
+async def stall(job: EngineRequest, reply: ReplyWriter) -> None:
     await asyncio.Event().wait()
 
 
-async def breaks(job: EngineJob, reply: ReplyWriter) -> None:
+async def breaks(job: EngineRequest, reply: ReplyWriter) -> None:
     raise EngineFailedError("connection reset", retryable=True)
 
 

@@ -13,7 +13,7 @@ from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
 
 from sage.inference.v1 import request_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import EngineTime, Media, TokenUsage
 from sage_mesh.wire.frames import usage_to_wire
 from sage_platform.grpc_server import GrpcServer, channel
@@ -38,7 +38,7 @@ def leads(scheduler: Scheduler, pool: str = "main") -> bool:
     return pool in scheduler.leases.runners
 
 
-async def stall(job: EngineJob, reply: ReplyWriter) -> None:
+async def stall(job: EngineRequest, reply: ReplyWriter) -> None:
     await asyncio.Event().wait()
 
 
@@ -61,7 +61,7 @@ async def test_a_submitted_request_goes_the_rings_way_and_its_frames_come_back(m
 async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: SchedulerMesh) -> None:
     used = TokenUsage(3, 2, 1, truncated_inputs=4, engine_time=EngineTime(5, 6, 7))
 
-    async def answer(job: EngineJob, reply: ReplyWriter) -> None:
+    async def answer(job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.JSON)
         reply.data(job.body)
         reply.usage(used)

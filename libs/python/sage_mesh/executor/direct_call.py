@@ -10,12 +10,12 @@ from uuid import uuid4
 from sage_common.errors import InternalError, SageError
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import Endpoint
-from sage_mesh.engine import Engine, EngineJob
+from sage_mesh.engine import Engine, EngineRequest
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 
 
 class BufferedWriter:
-    """A ReplyWriter that feeds a Reply directly."""
+    """A ReplyWriter that feeds a Reply of this process."""
 
     def __init__(self, engine_id: str, model: str, reply: Reply) -> None:
         self._engine_id = engine_id
@@ -38,7 +38,7 @@ class BufferedWriter:
         )
 
     def tokens(self, ids: Sequence[int]) -> None:
-        """Nobody here goes on with a broken answer."""
+        """Does nothing: a direct call is not continued elsewhere."""
 
     def data(self, data: bytes) -> None:
         self._reply.feed(data)
@@ -47,29 +47,29 @@ class BufferedWriter:
         self._usage = usage
 
     def finish(self) -> None:
-        """End the reply well."""
+        """Complete the reply."""
         self._reply.end(self._usage)
 
 
-def direct_request(endpoint: Endpoint, body: bytes, model: str) -> EngineJob:
+def direct_request(endpoint: Endpoint, body: bytes, model: str) -> EngineRequest:
     """Return a request that no edge has accepted, with an id of its own.
 
     Args:
         body: OpenAI's JSON for the endpoint.
         model: the model's name, resolved from any alias.
     """
-    return EngineJob(f"grpc-{uuid4().hex}", endpoint, body, model)
+    return EngineRequest(f"grpc-{uuid4().hex}", endpoint, body, model)
 
 
 @asynccontextmanager
-async def run_here(engine: Engine, job: EngineJob) -> AsyncIterator[Reply]:
-    """Run a request on ``engine`` and give its reply; leaving the context cancels what is still running."""
-    reply = Reply(job.request_id, cancel=lambda _reason: None)
-    writer = BufferedWriter(engine.spec.engine_id, job.model, reply)
+async def run_here(engine: Engine, request: EngineRequest) -> AsyncIterator[Reply]:
+    """Run a request on ``engine`` and yield its reply; leaving the context cancels what still runs."""
+    reply = Reply(request.request_id, cancel=lambda _reason: None)
+    writer = BufferedWriter(engine.spec.engine_id, request.model, reply)
 
     async def run() -> None:
         try:
-            await engine.run(job, writer)
+            await engine.run(request, writer)
             writer.finish()
         except SageError as error:
             reply.fail(error)

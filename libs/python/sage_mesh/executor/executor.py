@@ -19,7 +19,7 @@ from sage_mesh.executor.frame_writer import FrameWriter
 from sage_mesh.executor.hosted_engine import HostedEngine, RunningAttempt, TellLoad
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, job_from_wire
+from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, engine_request_from_wire
 from sage_platform import subjects
 from sage_platform.ring import Ring
 
@@ -207,7 +207,7 @@ class Executor:
         try:
             try:
                 running.step()
-                await hosted.engine.run(job_from_wire(running.dispatch), running.writer)
+                await hosted.engine.run(engine_request_from_wire(running.dispatch), running.writer)
                 running.writer.finish()
                 self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
             except asyncio.CancelledError:

@@ -14,7 +14,7 @@ from sage_control_plane.request.request import (
     ServiceClass,
     ServiceLevel,
 )
-from sage_mesh.engine import DeliveredTokens, EngineJob
+from sage_mesh.engine import DeliveredTokens, EngineRequest
 from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest
 
 
@@ -143,10 +143,10 @@ def inference_request_from_wire(
     )
 
 
-def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
+def engine_request_from_wire(message: frame_pb2.Dispatch) -> EngineRequest:
     """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
     request = message.request
-    return EngineJob(
+    return EngineRequest(
         request_id=request.request_id,
         endpoint=Endpoint(request.endpoint),
         body=request.body,
@@ -157,5 +157,9 @@ def job_from_wire(message: frame_pb2.Dispatch) -> EngineJob:
         attempt=attempt_from_wire(message.attempt),
         traceparent=request.traceparent,
         waited_seconds=request.age_ms / 1e3 + message.queue_us / 1e6,
-        told=DeliveredTokens(tuple(request.told.ids), request.told.characters) if request.HasField("told") else None,
+        delivered=_delivered_from_wire(request.told) if request.HasField("told") else None,
     )
+
+
+def _delivered_from_wire(message: request_pb2.ToldTokens) -> DeliveredTokens:
+    return DeliveredTokens(tuple(message.ids), message.characters)

@@ -19,14 +19,14 @@ from sage_embed_executor.requests.embedding_request import read_embedding_reques
 from sage_embed_executor.requests.input_limits import Tokenised
 from sage_embed_executor.requests.rerank_request import RerankRequest, prompted, read_rerank_request, render_rerank
 from sage_embed_executor.requests.tokenize_pool import AdmissionTokenizer
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import EngineTime, Media, TokenUsage
 
 
 class Answers(Protocol):
     """Answers requests with a loaded model."""
 
-    async def answer(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def answer(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request. Raises SageError."""
         ...
 
@@ -61,7 +61,7 @@ class EmbeddingAnswers:
         self._metrics = metrics
         self._admission = AdmissionTokenizer(clock)
 
-    async def answer(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def answer(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request."""
         if job.endpoint is Endpoint.RERANK:
             await self._rerank(job, reply)
@@ -72,7 +72,7 @@ class EmbeddingAnswers:
         """End the tokenising threads."""
         self._admission.close()
 
-    async def _embed(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def _embed(self, job: EngineRequest, reply: ReplyWriter) -> None:
         urgency = urgency_of(job.classification, job.waited_seconds, self._clock.now())
         request = read_embedding_request(job.body, self._folder, self._tokenizer.special_tokens, self._dimensions)
         tokenised = await self._admission.run(
@@ -93,7 +93,7 @@ class EmbeddingAnswers:
         reply.usage(usage_of(tokenised.value, tokenised.seconds, embedded, self._metrics))
         reply.data(vectors.astype("<f4", copy=False).tobytes())
 
-    async def _rerank(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def _rerank(self, job: EngineRequest, reply: ReplyWriter) -> None:
         urgency = urgency_of(job.classification, job.waited_seconds, self._clock.now())
         request = read_rerank_request(job.body, self._folder, self._tokenizer.special_tokens)
         tokenised = await self._admission.run(

@@ -26,7 +26,7 @@ from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.requests.input_limits import Tokenised
 from sage_embed_executor.requests.rerank_request import RerankRequest, read_rerank_request, render_rerank
 from sage_embed_executor.requests.tokenize_pool import AdmissionTokenizer
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media
 
 # Above every vocabulary, below the sign.
@@ -71,7 +71,7 @@ class RerankAnswers:
         self._metrics = metrics
         self._admission = AdmissionTokenizer(clock)
 
-    async def answer(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def answer(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request."""
         if job.endpoint is not Endpoint.RERANK:
             raise InvalidRequestError(

@@ -21,7 +21,7 @@ from sage_embed_executor.engines.answering import Answers, EmbeddingAnswers
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.models.tokenizer import TokenIds
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_platform.garbage import settle_garbage_collector
 
 log = get_logger(__name__)
@@ -120,7 +120,7 @@ class SentenceTransformersEngine:
             warm_up_seconds=round(self._clock.now() - loaded, 2),
         )
 
-    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one embeddings or rerank request."""
         await self._ready().answer(job, reply)
 

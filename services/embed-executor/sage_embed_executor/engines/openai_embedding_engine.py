@@ -18,7 +18,7 @@ from sage_common.errors import EngineFailedError, InvalidRequestError
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
 from sage_mesh.upstream.health_watch import HealthWatch
@@ -63,7 +63,7 @@ class RemoteEngine:
         await self._watch.stop()
         await self._upstream.close()
 
-    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Pass one request on.
 
         Raises:

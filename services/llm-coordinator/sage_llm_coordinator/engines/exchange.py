@@ -9,7 +9,7 @@ from sage_llm_coordinator.engines.known_servers import CONTINUOUS_USAGE_SERVERS,
 from sage_llm_coordinator.engines.model_names import ModelNames
 from sage_llm_coordinator.engines.token_events import with_token_ids
 from sage_llm_coordinator.engines.usage_request import AS_ASKED, UsageWish, with_usage
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.upstream.model_field import with_model
 
 
@@ -36,7 +36,7 @@ class Exchange:
         return replace(self, path=Endpoint.COMPLETIONS.path, body=body, as_chat=endpoint is Endpoint.CHAT_COMPLETIONS)
 
 
-def plan_exchange(job: EngineJob, owner: str) -> Exchange:
+def plan_exchange(job: EngineRequest, owner: str) -> Exchange:
     """Plan the request for a job.
 
     Args:

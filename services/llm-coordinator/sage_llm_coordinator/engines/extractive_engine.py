@@ -21,7 +21,7 @@ from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tok
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_objects import AnswerObjects
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.upstream import LLM_KINDS
 
@@ -105,7 +105,7 @@ class ExtractiveEngine:
     async def stop(self) -> None:
         self._stopped = True
 
-    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request.
 
         Raises:
@@ -122,7 +122,7 @@ class ExtractiveEngine:
         )
         self._write(request, sentences, objects, reply)
 
-    async def _choose(self, request: ExtractiveRequest, job: EngineJob) -> list[str]:
+    async def _choose(self, request: ExtractiveRequest, job: EngineRequest) -> list[str]:
         candidates = _candidates(request)
         question = request.prompt.question
         if not candidates or not question:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from sage_control_plane.request.catalog import ANY_MODEL
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ModelNames:
     callers: bytes = b""
 
     @classmethod
-    def of(cls, job: EngineJob, asked: bytes) -> ModelNames:
+    def of(cls, job: EngineRequest, asked: bytes) -> ModelNames:
         """The names in a job; who names no model is told the model's own name.
 
         Args:

@@ -14,7 +14,7 @@ from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.upstream_proxy import UpstreamProxy
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
 
@@ -112,7 +112,7 @@ class OpenAiEngine:
         await self._watch.stop()
         await self._upstream.close()
 
-    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Pass one request through.
 
         Raises:
@@ -135,7 +135,7 @@ class OpenAiEngine:
         kind = PASSED_ON.get(endpoint)
         return kind is not None and any(kind in card.kinds for card in self._spec.models)
 
-    def _continues(self, job: EngineJob) -> bool:
+    def _continues(self, job: EngineRequest) -> bool:
         """Whether the server goes on with an answer whose start is given; to a completion's prompt any does."""
         if job.endpoint is Endpoint.COMPLETIONS:
             return True

@@ -16,7 +16,7 @@ from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import Endpoint, Hints, RequestKind, ServiceClass
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media
 
@@ -32,7 +32,7 @@ class SentenceEmbedder(Protocol):
         """Whether an embedding engine is ready now."""
         ...
 
-    async def embed(self, texts: Sequence[str], job: EngineJob) -> npt.NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions) on behalf of ``job``'s caller."""
         ...
 
@@ -61,7 +61,7 @@ class MeshEmbedder:
                     return True
         return False
 
-    async def embed(self, texts: Sequence[str], job: EngineJob) -> npt.NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions).
 
         Raises:
@@ -82,7 +82,7 @@ class MeshEmbedder:
         ]
         return np.concatenate(parts)
 
-    async def _embed_part(self, texts: Sequence[str], job: EngineJob) -> npt.NDArray[np.float32]:
+    async def _embed_part(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
         body = {"model": self.model or "default", "input": list(texts)}
         reply = self.edge.submit(
             InferenceRequest(

@@ -17,7 +17,7 @@ from sage_llm_coordinator.engines.exchange import Exchange, plan_exchange
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.streamed_answer import StreamedAnswer
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
-from sage_mesh.engine import DeliveredTokens, EngineJob, ReplyWriter
+from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
 from sage_mesh.upstream.upstream import Upstream
@@ -40,7 +40,7 @@ class UpstreamProxy:
         self._trouble = trouble
         self._fingerprint: bytes | None = None
 
-    async def run(self, job: EngineJob, reply: ReplyWriter, card: ModelCard | None, *, continuable: bool) -> None:
+    async def run(self, job: EngineRequest, reply: ReplyWriter, card: ModelCard | None, *, continuable: bool) -> None:
         """Pass one request through.
 
         Args:
@@ -55,9 +55,9 @@ class UpstreamProxy:
         exchange = plan_exchange(job, owner)
         headers = _headers(job)
         try:
-            if job.told is not None and owner in TOKEN_SERVERS:
+            if job.delivered is not None and owner in TOKEN_SERVERS:
                 context_tokens = card.max_context_tokens if card else 0
-                exchange = await self._from_tokens(exchange, job, job.told, headers, context_tokens)
+                exchange = await self._from_tokens(exchange, job, job.delivered, headers, context_tokens)
             # Leaving this block early, by cancellation too, closes the connection; that is how a server learns that
             # it can stop generating.
             async with self._upstream.post(exchange.path, exchange.body, headers) as response:
@@ -68,7 +68,12 @@ class UpstreamProxy:
             raise self._broken(f"broke off: {error or type(error).__name__}") from None
 
     async def _from_tokens(
-        self, exchange: Exchange, job: EngineJob, told: DeliveredTokens, headers: dict[str, str], context_tokens: int
+        self,
+        exchange: Exchange,
+        job: EngineRequest,
+        told: DeliveredTokens,
+        headers: dict[str, str],
+        context_tokens: int,
     ) -> Exchange:
         """The exchange that goes on from the tokens told; the one from text where the server cannot cut the prompt."""
         plan = token_prompt(job.endpoint, exchange.body, told)
@@ -87,7 +92,7 @@ class UpstreamProxy:
         self,
         response: aiohttp.ClientResponse,
         reply: ReplyWriter,
-        job: EngineJob,
+        job: EngineRequest,
         exchange: Exchange,
         *,
         continuable: bool,
@@ -154,7 +159,7 @@ class UpstreamProxy:
         return EngineFailedError(f"engine {self._engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
 
-def _headers(job: EngineJob) -> dict[str, str]:
+def _headers(job: EngineRequest) -> dict[str, str]:
     """The headers that let an engine's logs and traces be matched; an id that no header can hold is left out."""
     named = {"X-Request-Id": job.request_id, "traceparent": job.traceparent}
     return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}

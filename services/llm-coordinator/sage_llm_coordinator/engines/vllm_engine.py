@@ -18,7 +18,7 @@ from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_llm_coordinator.servers.server_log import ServerLog
 from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, HeldServer, Servers
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_platform.supervision.guarded_process import ServerEnd
 
 log = get_logger(__name__)
@@ -127,7 +127,7 @@ class VllmEngine:
         self._keeping = asyncio.create_task(self._keep_running(), name=f"vllm-{self.spec.engine_id}")
         await self._ready.wait()
 
-    async def run(self, job: EngineJob, reply: ReplyWriter) -> None:
+    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
         await self._client.run(job, reply)
 
     async def stop(self) -> None:

@@ -33,7 +33,7 @@ from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.models.tokenizer import TextTokenizer
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 
 DOCUMENTS = ["Bananas are yellow.", "I forgot my login secret.", "Weather " * 90, "Passwords are reset by mail."]
 
@@ -85,7 +85,7 @@ async def engine(model_path: Path) -> AsyncIterator[CrossEncoderEngine]:
 
 async def rerank(engine: CrossEncoderEngine, **body: Any) -> dict[str, Any]:
     answer = Answer()
-    job = EngineJob("r", Endpoint.RERANK, orjson.dumps(body), "tiny")
+    job = EngineRequest("r", Endpoint.RERANK, orjson.dumps(body), "tiny")
     await asyncio.wait_for(engine.run(job, answer), 60)
     value: dict[str, Any] = orjson.loads(bytes(answer.bytes_))
     value["truncated"] = answer.used.truncated_inputs
@@ -126,7 +126,7 @@ async def test_a_document_that_may_not_be_cut_is_refused(engine: CrossEncoderEng
 
 async def test_a_cross_encoder_has_no_vectors(engine: CrossEncoderEngine) -> None:
     with pytest.raises(InvalidRequestError, match="use /v1/rerank"):
-        await engine.run(EngineJob("r", Endpoint.EMBEDDINGS, b'{"input":"a"}', "tiny"), Answer())
+        await engine.run(EngineRequest("r", Endpoint.EMBEDDINGS, b'{"input":"a"}', "tiny"), Answer())
 
 
 def test_a_classifier_of_several_labels_is_no_cross_encoder(folder: ModelFolder, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sage_embed_executor.engines.in_process_engine import SentenceTransformersEn
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.model_loader import LoadedModel
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 
 TEXTS = ["How do I reset my password?", "Bananas are yellow."]
 PROMPTS = {"query": "Represent this question for a search: ", "document": "Passage: "}
@@ -54,7 +54,7 @@ async def engine(minilm: LoadedModel, prompting_path: Path) -> AsyncIterator[Sen
 
 async def run(engine: SentenceTransformersEngine, endpoint: Endpoint, **body: Any) -> Answer:
     answer = Answer()
-    await asyncio.wait_for(engine.run(EngineJob("r", endpoint, orjson.dumps(body), "minilm"), answer), 60)
+    await asyncio.wait_for(engine.run(EngineRequest("r", endpoint, orjson.dumps(body), "minilm"), answer), 60)
     return answer
 
 

@@ -28,7 +28,7 @@ from sage_embed_executor.engines.answering import normalised
 from sage_embed_executor.engines.in_process_engine import LoadModel, SentenceTransformersEngine, new_spec
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_loader import LoadedModel
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.reply import Media, TokenUsage
 
 
@@ -48,7 +48,7 @@ async def engine(minilm: LoadedModel) -> AsyncIterator[SentenceTransformersEngin
 
 async def run(engine: SentenceTransformersEngine, **body: Any) -> Answer:
     answer = Answer()
-    job = EngineJob("r", Endpoint.EMBEDDINGS, orjson.dumps(body), "all-MiniLM-L6-v2")
+    job = EngineRequest("r", Endpoint.EMBEDDINGS, orjson.dumps(body), "all-MiniLM-L6-v2")
     await asyncio.wait_for(engine.run(job, answer), 60)
     return answer
 
@@ -178,7 +178,7 @@ async def test_documents_are_ranked_by_their_similarity_to_the_query(engine: Sen
     answer = Answer()
     documents = ["Bananas are yellow.", {"text": "I forgot my login secret."}, "The weather is fine."]
     body = {"query": "How do I reset my password?", "documents": documents, "top_n": 2, "return_documents": True}
-    job = EngineJob("r", Endpoint.RERANK, orjson.dumps(body), "all-MiniLM-L6-v2")
+    job = EngineRequest("r", Endpoint.RERANK, orjson.dumps(body), "all-MiniLM-L6-v2")
     await asyncio.wait_for(engine.run(job, answer), 60)
     value = orjson.loads(bytes(answer.bytes_))
     assert answer.media is Media.JSON
@@ -199,7 +199,7 @@ async def test_a_short_request_is_answered_while_a_bulk_request_is_computed(
     )
     texts = [f"bulk text {n} " + "and more of it " * (n % 13) for n in range(1_500)]
     body = orjson.dumps({"input": texts})
-    job = EngineJob("bulk", Endpoint.EMBEDDINGS, body, "all-MiniLM-L6-v2", classification=bulk)
+    job = EngineRequest("bulk", Endpoint.EMBEDDINGS, body, "all-MiniLM-L6-v2", classification=bulk)
     large = Answer()
     running = asyncio.create_task(engine.run(job, large))
     for number in range(5):

@@ -17,7 +17,7 @@ from sage_common.errors import ContendedError, EngineFailedError, InvalidRequest
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.engines.openai_embedding_engine import RemoteEngine
-from sage_mesh.engine import EngineJob
+from sage_mesh.engine import EngineRequest
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
@@ -73,7 +73,9 @@ async def engine(server: tuple[Server, str]) -> AsyncIterator[RemoteEngine]:
 
 async def run(engine: RemoteEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> Answer:
     answer = Answer()
-    await asyncio.wait_for(engine.run(EngineJob("r", endpoint, b'{"model":"alias","input":"a"}', "bge"), answer), 10)
+    await asyncio.wait_for(
+        engine.run(EngineRequest("r", endpoint, b'{"model":"alias","input":"a"}', "bge"), answer), 10
+    )
     return answer
 
 

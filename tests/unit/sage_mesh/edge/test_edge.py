@@ -30,7 +30,7 @@ from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge, EdgeTimings
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.executor import Executor
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply
@@ -100,7 +100,7 @@ async def test_a_request_is_answered_even_when_no_classifier_runs(nats_server: N
 
 
 async def test_an_answer_of_megabytes_arrives_whole(nats_server: NatsProcess) -> None:
-    async def large(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def large(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.JSON)
         reply.data(bytes(range(256)) * 12_000)
 
@@ -111,7 +111,7 @@ async def test_an_answer_of_megabytes_arrives_whole(nats_server: NatsProcess) ->
 async def test_pieces_arrive_one_by_one_while_the_engine_still_works(nats_server: NatsProcess) -> None:
     go_on = asyncio.Event()
 
-    async def stream(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def stream(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
         reply.data(b"data: one\n\n")
         await go_on.wait()
@@ -144,7 +144,7 @@ async def test_an_id_in_flight_is_refused(nats_server: NatsProcess) -> None:
 
 
 async def test_cancelling_stops_the_engines_work(nats_server: NatsProcess) -> None:
-    async def stall(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def stall(_job: EngineRequest, _reply: ReplyWriter) -> None:
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall) as mesh:
@@ -158,7 +158,7 @@ async def test_cancelling_stops_the_engines_work(nats_server: NatsProcess) -> No
 
 
 async def test_a_request_past_its_deadline_fails_and_is_cancelled(nats_server: NatsProcess) -> None:
-    async def stall(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def stall(_job: EngineRequest, _reply: ReplyWriter) -> None:
         await asyncio.Event().wait()
 
     async with mesh_of(nats_server, stall, EdgeTimings(sweep=0.02)) as mesh:
@@ -169,7 +169,7 @@ async def test_a_request_past_its_deadline_fails_and_is_cancelled(nats_server: N
 
 
 async def test_an_engine_failure_before_the_first_frame_is_reported_to_the_scheduler(nats_server: NatsProcess) -> None:
-    async def fail(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def fail(_job: EngineRequest, _reply: ReplyWriter) -> None:
         raise EngineFailedError("it broke", retryable=True)
 
     async with mesh_of(nats_server, fail) as mesh:
@@ -188,7 +188,7 @@ async def test_an_engine_failure_before_the_first_frame_is_reported_to_the_sched
 
 
 async def test_an_error_that_no_other_engine_can_mend_is_the_answer(nats_server: NatsProcess) -> None:
-    async def refuse(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def refuse(_job: EngineRequest, _reply: ReplyWriter) -> None:
         raise InvalidRequestError("too many tools", param="tools")
 
     async with mesh_of(nats_server, refuse) as mesh:
@@ -198,7 +198,7 @@ async def test_an_error_that_no_other_engine_can_mend_is_the_answer(nats_server:
 
 
 async def test_an_unseen_partial_answer_is_started_over_on_failure(nats_server: NatsProcess) -> None:
-    async def fail_first(job: EngineJob, reply: ReplyWriter) -> None:
+    async def fail_first(job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.JSON)
         reply.data(b"part" if job.attempt.submission == 1 else b"whole")
         if job.attempt.submission == 1:
@@ -211,7 +211,7 @@ async def test_an_unseen_partial_answer_is_started_over_on_failure(nats_server: 
 async def test_a_stream_that_was_seen_ends_in_a_clear_error(nats_server: NatsProcess) -> None:
     go_on = asyncio.Event()
 
-    async def fail_late(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def fail_late(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
         reply.data(b"data: part\n\n")
         await go_on.wait()
@@ -271,7 +271,7 @@ async def test_without_any_scheduler_a_request_fails_clearly_before_its_deadline
 
 
 async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_error(nats_server: NatsProcess) -> None:
-    async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def stall_after_first(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
         reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
@@ -286,7 +286,7 @@ async def test_an_executor_that_falls_silent_ends_a_seen_stream_with_a_clear_err
 
 
 async def test_an_engine_that_forgot_the_request_is_noticed_by_its_heartbeats(nats_server: NatsProcess) -> None:
-    async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def stall_after_first(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
         reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
@@ -302,7 +302,7 @@ async def test_an_engine_that_forgot_the_request_is_noticed_by_its_heartbeats(na
 async def test_draining_lets_running_work_finish_and_leaves(nats_server: NatsProcess) -> None:
     go_on = asyncio.Event()
 
-    async def wait(job: EngineJob, reply: ReplyWriter) -> None:
+    async def wait(job: EngineRequest, reply: ReplyWriter) -> None:
         await go_on.wait()
         await answer(job, reply)
 
@@ -323,7 +323,7 @@ async def test_draining_lets_running_work_finish_and_leaves(nats_server: NatsPro
 async def test_a_newer_attempt_replaces_the_older_one_on_the_same_engine(nats_server: NatsProcess) -> None:
     started: list[int] = []
 
-    async def wait_for_second(job: EngineJob, reply: ReplyWriter) -> None:
+    async def wait_for_second(job: EngineRequest, reply: ReplyWriter) -> None:
         started.append(job.attempt.dispatch)
         if len(started) == 1:
             await asyncio.Event().wait()
@@ -347,7 +347,7 @@ async def test_a_classified_request_keeps_its_body_byte_for_byte(nats_server: Na
 
 
 async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_server: NatsProcess) -> None:
-    async def stall_after_first(_job: EngineJob, reply: ReplyWriter) -> None:
+    async def stall_after_first(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
         reply.data(b"data: part\n\n")
         await asyncio.Event().wait()
@@ -366,7 +366,7 @@ async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_serve
 def steady(then: Callable[[], Awaitable[object]]) -> Behaviour:
     """Stream a steady answer; the first attempt is torn in the middle of an event, and ``then`` says how it ends."""
 
-    async def run(job: EngineJob, reply: ReplyWriter) -> None:
+    async def run(job: EngineRequest, reply: ReplyWriter) -> None:
         first = job.attempt.submission == 1
         parts = list(events(read_asked(job.endpoint, job.body), f"answer-{job.attempt.submission}", 1))
         reply.head(Media.EVENT_STREAM)

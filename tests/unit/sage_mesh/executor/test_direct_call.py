@@ -9,7 +9,7 @@ from fixtures.engines import FakeEngine
 
 from sage_common.errors import EngineFailedError, InternalError
 from sage_control_plane.request.request import Endpoint
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.direct_call import direct_request, run_here
 
 
@@ -24,10 +24,10 @@ async def test_an_answer_has_the_head_that_one_over_the_ring_has() -> None:
 
 
 async def test_an_engines_failure_is_the_replys() -> None:
-    async def refuse(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def refuse(_job: EngineRequest, _reply: ReplyWriter) -> None:
         raise EngineFailedError("no")
 
-    async def crash(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def crash(_job: EngineRequest, _reply: ReplyWriter) -> None:
         raise ZeroDivisionError("oh")
 
     async with run_here(FakeEngine(behaviour=refuse), direct_request(Endpoint.COMPLETIONS, b"", "fake")) as reply:
@@ -39,7 +39,7 @@ async def test_an_engines_failure_is_the_replys() -> None:
 
 
 async def test_leaving_the_context_cancels_the_work() -> None:
-    async def stall(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def stall(_job: EngineRequest, _reply: ReplyWriter) -> None:
         await asyncio.Event().wait()
 
     engine = FakeEngine(behaviour=stall)

@@ -14,7 +14,7 @@ from nats.errors import ConnectionClosedError
 
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import EnginePhase
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 
 
 class Stubborn(FakeEngine):
@@ -119,7 +119,7 @@ async def test_two_removals_at_once_stop_the_engine_once(mesh: SchedulerMesh) ->
 
 
 async def test_a_stop_does_not_wait_for_a_removal_that_drains(mesh: SchedulerMesh) -> None:
-    async def never(_job: EngineJob, _reply: ReplyWriter) -> None:
+    async def never(_job: EngineRequest, _reply: ReplyWriter) -> None:
         await asyncio.Event().wait()
 
     engine = Stubborn()

@@ -12,14 +12,14 @@ from fixtures.scheduler_mesh import scheduler_mesh
 
 from sage.inference.v1 import engine_pb2
 from sage_control_plane.request.engine_state import DEFAULT_POOL
-from sage_mesh.engine import EngineJob, ReplyWriter
+from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media
 from sage_platform import subjects
 
 FIRST_TOKEN, FINISHED = engine_pb2.REPORT_EVENT_FIRST_TOKEN, engine_pb2.REPORT_EVENT_FINISHED
 
 
-async def in_two_turns(job: EngineJob, reply: ReplyWriter) -> None:
+async def in_two_turns(job: EngineRequest, reply: ReplyWriter) -> None:
     reply.head(Media.JSON)
     reply.data(job.body)
     await asyncio.sleep(0)
