@@ -72,7 +72,7 @@ def test_every_typed_option_is_a_field_of_its_own_name_and_value() -> None:
 def test_the_shortest_decimal_is_the_same_float32(value: float) -> None:
     short = shortest_float32(value)
     assert struct.pack("<f", short) == struct.pack("<f", value)
-    assert len(repr(short)) <= len(repr(value))
+    assert math.isinf(value) or len(Decimal(repr(short)).normalize().as_tuple().digits) <= 9
 
 
 @given(st.decimals(-100, 100, places=4))
