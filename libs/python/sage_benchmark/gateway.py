@@ -17,8 +17,9 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from sage_benchmark.http_load import Load, percentile, post, run_load
+from sage_benchmark.http_client import render_post
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile, run_closed_loop
 from sage_benchmark.report.bar import Bar
 
 CHAT = "/v1/chat/completions"
@@ -28,6 +29,7 @@ SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator")
 LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
 # Files of torch that a process which has imported it has mapped.
 TORCH_MARK = "libtorch"
+LOAD_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,10 @@ def static_engine(*arguments: str) -> Iterator[str]:
             process.stdout.close()
 
 
-def _load(base: str, body: bytes, concurrency: int, requests: int) -> Load:
-    url = base + CHAT
-    load = uvloop.run(run_load(url, post(url, body), concurrency=concurrency, requests=requests))
-    if load.failures:
-        raise RuntimeError(f"{load.failures} of {requests} requests to {url} failed; a figure without them would lie")
-    return load
+def _load(base: str, body: bytes, concurrency: int, requests: int) -> ClosedLoopRun:
+    request = render_post(base + CHAT, body)
+    run = run_closed_loop(base, [request] * requests, concurrency=concurrency, time_limit_seconds=LOAD_SECONDS)
+    return uvloop.run(run)
 
 
 def _throughput(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> tuple[list[dict[str, float]], list[ServiceCost]]:
@@ -144,12 +144,12 @@ def _throughput(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> tuple[lis
     return rows, costs
 
 
-def _row(concurrency: int, runs: Sequence[tuple[Load, Load]]) -> dict[str, float]:
+def _row(concurrency: int, runs: Sequence[tuple[ClosedLoopRun, ClosedLoopRun]]) -> dict[str, float]:
     """The repetition with the median rate, so that one disturbed run decides nothing, and the spread of all."""
     rates = [through.requests_per_second for _, through in runs]
     direct, through = sorted(runs, key=lambda pair: pair[1].requests_per_second)[len(runs) // 2]
-    latencies = [exchange.complete * 1e3 for exchange in through.exchanges]
-    direct_latencies = [exchange.complete * 1e3 for exchange in direct.exchanges]
+    latencies = [response.seconds * 1e3 for response in through.responses]
+    direct_latencies = [response.seconds * 1e3 for response in direct.responses]
     return {
         "concurrency": concurrency,
         "requests_per_second": through.requests_per_second,
@@ -176,8 +176,8 @@ def _first_token(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[str
     }
 
 
-def _first_byte_p50_ms(load: Load) -> float:
-    return percentile([exchange.first_byte * 1e3 for exchange in load.exchanges], 0.5)
+def _first_byte_p50_ms(load: ClosedLoopRun) -> float:
+    return percentile([response.first_byte_seconds * 1e3 for response in load.responses], 0.5)
 
 
 def _paced_stream(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[str, float]:
@@ -186,7 +186,7 @@ def _paced_stream(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[st
     _load(mesh.gateway_url, STREAM_BODY, 1, 3)
     direct = _load(engine, STREAM_BODY, 1, plan.streams)
     through = _load(mesh.gateway_url, STREAM_BODY, 1, plan.streams)
-    gaps = [gap * 1e3 for exchange in through.exchanges for gap in exchange.gaps]
+    gaps = [gap * 1e3 for response in through.responses for gap in response.gaps]
     apart, direct_apart = (_tokens_apart(load, plan.stream_gap_ms) for load in (through, direct))
     return {
         "added_first_token_from_idle_p50_ms": _first_byte_p50_ms(through) - _first_byte_p50_ms(direct),
@@ -198,10 +198,10 @@ def _paced_stream(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[st
     }
 
 
-def _tokens_apart(load: Load, gap_ms: float) -> float:
+def _tokens_apart(load: ClosedLoopRun, gap_ms: float) -> float:
     """Mean number of arrivals in a stream that come at least half the engine's gap after the one before: tokens that
     were held back and sent together would lower it."""
-    counts = [sum(1 for gap in exchange.gaps if gap * 1e3 >= gap_ms / 2) for exchange in load.exchanges]
+    counts = [sum(1 for gap in response.gaps if gap * 1e3 >= gap_ms / 2) for response in load.responses]
     return sum(counts) / len(counts)
 
 

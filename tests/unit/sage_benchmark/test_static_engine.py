@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from sage_benchmark.static_engine import StaticAnswer, serve
+from sage_benchmark.static_engine import StaticAnswer, StaticEngine
 from sage_mesh.sse import DONE, SseParser, read_piece
 
 CHAT = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
@@ -22,11 +22,17 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+async def started(answer: StaticAnswer) -> StaticEngine:
+    engine = StaticEngine(answer)
+    await engine.start()
+    return engine
+
+
 async def test_a_chat_is_answered_with_so_many_tokens(session: aiohttp.ClientSession) -> None:
-    server, url = await serve("127.0.0.1", 0, StaticAnswer(tokens=3))
-    async with session.post(f"{url}/v1/chat/completions", json=CHAT) as response:
+    engine = await started(StaticAnswer(tokens=3))
+    async with session.post(f"{engine.url}/v1/chat/completions", json=CHAT) as response:
         value = await response.json()
-    server.close()
+    engine.close()
     assert value["choices"][0]["message"]["content"] == "word word word "
     assert value["usage"]["completion_tokens"] == 3
 
@@ -36,11 +42,11 @@ async def test_a_chat_is_answered_with_so_many_tokens(session: aiohttp.ClientSes
 async def test_a_stream_has_one_event_a_token_and_ends_with_its_usage(
     session: aiohttp.ClientSession, path: str, gap_ms: float
 ) -> None:
-    server, url = await serve("127.0.0.1", 0, StaticAnswer(tokens=4, gap_ms=gap_ms))
+    engine = await started(StaticAnswer(tokens=4, gap_ms=gap_ms))
     body = {**CHAT, "prompt": "hi", "stream": True, "stream_options": {"include_usage": True}}
-    async with session.post(f"{url}/v1/{path}", json=body) as response:
+    async with session.post(f"{engine.url}/v1/{path}", json=body) as response:
         data = await response.read()
-    server.close()
+    engine.close()
     events = SseParser().feed(data)
     pieces = [read_piece(event.data) for event in events[:-1]]
     assert [piece.text for piece in pieces] == ["word "] * 4 + [""]
@@ -50,8 +56,8 @@ async def test_a_stream_has_one_event_a_token_and_ends_with_its_usage(
 
 
 async def test_requests_on_one_connection_are_answered_in_order(session: aiohttp.ClientSession) -> None:
-    server, url = await serve("127.0.0.1", 0, StaticAnswer(tokens=2, gap_ms=1, delay_ms=1))
-    host, port = url.removeprefix("http://").split(":")
+    engine = await started(StaticAnswer(tokens=2, gap_ms=1, delay_ms=1))
+    host, port = engine.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = orjson.dumps({**CHAT, "stream": True})
     post = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
@@ -60,19 +66,19 @@ async def test_requests_on_one_connection_are_answered_in_order(session: aiohttp
     assert first.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
     assert (await reader.readuntil(b"}]}")).endswith(b'"owned_by":"sage"}]}')
     writer.close()
-    server.close()
+    engine.close()
 
 
 async def test_garbage_closes_the_connection_and_an_unknown_path_is_a_404(session: aiohttp.ClientSession) -> None:
-    server, url = await serve("127.0.0.1", 0, StaticAnswer())
-    async with session.get(f"{url}/nothing") as response:
+    engine = await started(StaticAnswer())
+    async with session.get(f"{engine.url}/nothing") as response:
         assert response.status == 404
-    host, port = url.removeprefix("http://").split(":")
+    host, port = engine.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"\x00\x01garbage\r\n\r\n")
     assert await reader.read() == b""
     writer.close()
-    server.close()
+    engine.close()
 
 
 async def test_the_program_prints_its_url_and_ends_when_told_to(session: aiohttp.ClientSession) -> None:

@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from sage_benchmark.http_client import fetch
 from sage_common.errors import UnavailableError
 from sage_common.ports import free_port
 
@@ -94,9 +93,9 @@ def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
+            fetch(url)
+            return
+        except OSError:
             time.sleep(0.2)
     said = log.read_text(errors="replace")[-2_000:]
     raise UnavailableError(f"{url} did not answer; its log ends with:\n{said}")

@@ -10,11 +10,10 @@ from typing import Any
 
 import uvloop
 
-from sage_benchmark.embed.embedding_load import bodies_of, send_all
 from sage_benchmark.embed.programs import infinity, model_folder, offline_plan, sentence_transformers
 from sage_benchmark.embed.similarity import cosines, read_sts, spearman
 from sage_benchmark.embed.steady_memory import ALLOWED_GROWTH_MB, SteadyMemory, steady_memory
-from sage_benchmark.embed.texts import mixed_texts
+from sage_benchmark.embed.texts import embedding_requests, mixed_texts
 from sage_benchmark.embed.through_the_mesh import (
     SINGLE_CONNECTIONS,
     TEXTS_PER_REQUEST,
@@ -30,6 +29,7 @@ from sage_benchmark.embed.through_the_mesh import (
     rate_of_singles,
 )
 from sage_benchmark.isolated_mesh import isolated_mesh
+from sage_benchmark.load.closed_loop import run_closed_loop
 from sage_benchmark.report.bar import Bar
 from sage_common.errors import UnavailableError
 from sage_common.ports import free_port
@@ -209,10 +209,10 @@ def _peers(plan: EmbedPlan, texts: Sequence[str], directory: Path, result: Embed
     progress("infinity-emb")
     try:
         with infinity(plan.infinity_python, folder, directory / "infinity.log") as url:
-            bodies = bodies_of(texts, "model", TEXTS_PER_REQUEST)
-            uvloop.run(send_all(url, bodies[:4], concurrency=4))
+            requests = embedding_requests(url, "model", texts, TEXTS_PER_REQUEST)
+            uvloop.run(run_closed_loop(url, requests[:4], concurrency=4))
             runs = [
-                len(texts) / uvloop.run(send_all(url, bodies, concurrency=len(bodies))).seconds
+                len(texts) / uvloop.run(run_closed_loop(url, requests, concurrency=len(requests))).seconds
                 for _ in range(plan.repetitions)
             ]
     except (UnavailableError, OSError, RuntimeError) as error:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import psutil
 import uvloop
 
-from sage_benchmark.embed.embedding_load import bodies_of, send_all
-from sage_benchmark.embed.texts import mixed_texts
+from sage_benchmark.embed.texts import embedding_requests, mixed_texts
 from sage_benchmark.embed.through_the_mesh import Mesh
+from sage_benchmark.load.closed_loop import run_closed_loop
 
 # After the first quarter of the time every size of batch has been seen; what grows then grows for ever.
 WARM_SHARE = 0.25
@@ -41,8 +41,8 @@ def steady_memory(mesh: Mesh, process: psutil.Process, minutes: float, seed: int
     until = time.monotonic() + 60 * minutes
     while time.monotonic() < until or len(samples) < 8:
         texts = mixed_texts(128, random_.getrandbits(32))
-        bodies = bodies_of(texts, mesh.model, random_.choice((1, 3, 8, 17, 32, 64)))
-        uvloop.run(send_all(mesh.url, bodies, concurrency=random_.choice((2, 8, 32))))
+        requests = embedding_requests(mesh.url, mesh.model, texts, random_.choice((1, 3, 8, 17, 32, 64)))
+        uvloop.run(run_closed_loop(mesh.url, requests, concurrency=random_.choice((2, 8, 32))))
         sent += len(texts)
         samples.append(process.memory_info().rss / 1e6)
     quarter = max(1, int(len(samples) * WARM_SHARE))

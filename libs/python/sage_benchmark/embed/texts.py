@@ -1,8 +1,13 @@
-"""Texts to embed: of mixed lengths, distinct, and the same for the same seed."""
+"""Texts to embed, of mixed lengths, distinct, and the same for the same seed; and requests that hold them."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+
+import orjson
+
+from sage_benchmark.http_client import render_post
 
 # Everyday words, each one token of most vocabularies.
 _WORDS = """
@@ -18,6 +23,7 @@ WORDS = _WORDS.split()
 MEDIAN_WORDS = 24
 SPREAD = 0.9
 MOST_WORDS = 240
+EMBEDDINGS = "/v1/embeddings"
 
 
 def mixed_texts(count: int, seed: int) -> list[str]:
@@ -39,3 +45,17 @@ def short_texts(count: int, seed: int) -> list[str]:
 def text_of(random_: random.Random, words: int, number: int) -> str:
     """A text of so many words that differs from those of other numbers."""
     return f"{number} " + " ".join(random_.choices(WORDS, k=words - 1))
+
+
+def embedding_requests(
+    base: str, model: str, texts: Sequence[str], per_request: int, headers: Sequence[tuple[str, str]] = ()
+) -> list[bytes]:
+    """Render requests of ``per_request`` texts each that ask for base64, as OpenAI's client does.
+
+    Args:
+        base: URL of the server, without ``/v1``.
+    """
+    starts = range(0, len(texts), per_request)
+    groups = [list(texts[start : start + per_request]) for start in starts]
+    bodies = [orjson.dumps({"model": model, "input": group, "encoding_format": "base64"}) for group in groups]
+    return [render_post(base + EMBEDDINGS, body, headers) for body in bodies]

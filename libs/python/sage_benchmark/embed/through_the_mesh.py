@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,9 @@ import numpy.typing as npt
 import orjson
 import uvloop
 
-from sage_benchmark.embed.embedding_load import EmbeddingAnswer, bodies_of, send_all
-from sage_benchmark.embed.texts import mixed_texts, short_texts
-from sage_benchmark.http_load import percentile
+from sage_benchmark.embed.texts import embedding_requests, mixed_texts, short_texts
+from sage_benchmark.http_client import HttpResponse, fetch
+from sage_benchmark.load.closed_loop import percentile, run_closed_loop
 
 Vectors = npt.NDArray[np.float32]
 TEXTS_PER_REQUEST = 32
@@ -45,8 +44,7 @@ class Mesh:
 
 def check_backend(mesh: Mesh, expected: str) -> None:
     """Raise RuntimeError unless the mesh computes as the offline plan did: a ratio of the two would be of backends."""
-    with urllib.request.urlopen(f"{mesh.url}/v1/models", timeout=10) as response:
-        models = orjson.loads(response.read())["data"]
+    models = orjson.loads(fetch(f"{mesh.url}/v1/models"))["data"]
     description = next((str(model.get("description", "")) for model in models if model["id"] == mesh.model), "")
     if expected not in description:
         raise RuntimeError(f"the mesh runs {mesh.model!r} as {description!r}, the offline plan as {expected!r}")
@@ -54,24 +52,26 @@ def check_backend(mesh: Mesh, expected: str) -> None:
 
 def rate_of_requests(mesh: Mesh, texts: Sequence[str]) -> float:
     """Texts a second as requests of 32, all on the way at once."""
-    bodies = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
-    load = uvloop.run(send_all(mesh.url, bodies, concurrency=len(bodies)))
+    requests = embedding_requests(mesh.url, mesh.model, texts, TEXTS_PER_REQUEST)
+    load = uvloop.run(run_closed_loop(mesh.url, requests, concurrency=len(requests)))
     return len(texts) / load.seconds
 
 
 def rate_of_singles(mesh: Mesh, texts: Sequence[str]) -> float:
     """Texts a second as requests of one text each, over many connections."""
-    load = uvloop.run(send_all(mesh.url, bodies_of(texts, mesh.model, 1), concurrency=SINGLE_CONNECTIONS))
+    load = uvloop.run(
+        run_closed_loop(mesh.url, embedding_requests(mesh.url, mesh.model, texts, 1), concurrency=SINGLE_CONNECTIONS)
+    )
     return len(texts) / load.seconds
 
 
 def embed(mesh: Mesh, texts: Sequence[str]) -> Vectors:
     """The vectors of texts, shape (n, d)."""
-    bodies = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
-    load = uvloop.run(send_all(mesh.url, bodies, concurrency=8, keep_bodies=True))
+    requests = embedding_requests(mesh.url, mesh.model, texts, TEXTS_PER_REQUEST)
+    load = uvloop.run(run_closed_loop(mesh.url, requests, concurrency=8, keep_bodies=True))
     rows = [
         np.frombuffer(base64.b64decode(row["embedding"]), dtype="<f4")
-        for answer in load.answers
+        for answer in load.responses
         for row in orjson.loads(answer.body)["data"]
     ]
     return np.array(rows, dtype=np.float32)
@@ -88,30 +88,30 @@ class IdleLatency:
 
 def idle_latency(mesh: Mesh, count: int, seed: int) -> IdleLatency:
     """One short text after another."""
-    bodies = bodies_of(short_texts(count + 20, seed), mesh.model, 1)
-    load = uvloop.run(send_all(mesh.url, bodies, concurrency=1))
-    answers = load.answers[20:]
+    requests = embedding_requests(mesh.url, mesh.model, short_texts(count + 20, seed), 1)
+    load = uvloop.run(run_closed_loop(mesh.url, requests, concurrency=1))
+    answers = load.responses[20:]
     whole = [answer.seconds * 1e3 for answer in answers]
     inference = [_inference_ms(answer) for answer in answers]
     added = [a - b for a, b in zip(whole, inference, strict=True)]
     return IdleLatency(percentile(whole, 0.5), percentile(inference, 0.5), percentile(added, 0.5))
 
 
-def _inference_ms(answer: EmbeddingAnswer) -> float:
+def _inference_ms(answer: HttpResponse) -> float:
     return int(answer.headers["x-sage-inference-us"]) / 1e3
 
 
 def computed_of_duplicates(mesh: Mesh, seed: int) -> float:
     """How often the executor computes one text that 64 requests ask for at the same time."""
     texts = mixed_texts(2 * TEXTS_PER_REQUEST, seed)
-    blocking = bodies_of(texts, mesh.model, TEXTS_PER_REQUEST)
-    same = bodies_of(["the one text that everybody wants " * 20] * DUPLICATES, mesh.model, 1)
+    blocking = embedding_requests(mesh.url, mesh.model, texts, TEXTS_PER_REQUEST)
+    same = embedding_requests(mesh.url, mesh.model, ["the one text that everybody wants " * 20] * DUPLICATES, 1)
     before = _computed_texts(mesh)
 
     async def run() -> None:
         # The streams are busy while the duplicates arrive, so that these are in flight together.
-        blockers = asyncio.create_task(send_all(mesh.url, blocking, concurrency=len(blocking)))
-        await send_all(mesh.url, same, concurrency=DUPLICATES)
+        blockers = asyncio.create_task(run_closed_loop(mesh.url, blocking, concurrency=len(blocking)))
+        await run_closed_loop(mesh.url, same, concurrency=DUPLICATES)
         await blockers
 
     uvloop.run(run())
@@ -119,8 +119,7 @@ def computed_of_duplicates(mesh: Mesh, seed: int) -> float:
 
 
 def _computed_texts(mesh: Mesh) -> float:
-    with urllib.request.urlopen(mesh.metrics_url, timeout=10) as response:
-        text = response.read().decode()
+    text = fetch(mesh.metrics_url).decode()
     found = re.search(r"^sage_embed_batch_texts_sum (\S+)$", text, re.MULTILINE)
     if found is None:
         raise RuntimeError(f"{mesh.metrics_url} has no sage_embed_batch_texts_sum")
@@ -156,24 +155,24 @@ def bulk_interference(mesh: Mesh, requests: int, bulk_texts: int, seed: int) -> 
     Raises:
         RuntimeError: the job was done before the interactive requests.
     """
-    alone_bodies = bodies_of(short_texts(requests, seed), mesh.model, 1)
-    beside_bodies = bodies_of(short_texts(requests, seed + 1), mesh.model, 1)
-    bulk_bodies = bodies_of(mixed_texts(bulk_texts, seed + 2), mesh.model, BULK_TEXTS_PER_REQUEST)
+    alone_requests = embedding_requests(mesh.url, mesh.model, short_texts(requests, seed), 1)
+    beside_requests = embedding_requests(mesh.url, mesh.model, short_texts(requests, seed + 1), 1)
+    bulk_requests = embedding_requests(
+        mesh.url, mesh.model, mixed_texts(bulk_texts, seed + 2), BULK_TEXTS_PER_REQUEST, BULK_HEADERS
+    )
 
     async def run() -> BulkInterference:
-        alone = await send_all(mesh.url, alone_bodies, concurrency=1, pause_seconds=0.02)
+        alone = await run_closed_loop(mesh.url, alone_requests, concurrency=1, pause_seconds=0.02)
         stop = asyncio.Event()
-        job = asyncio.create_task(
-            send_all(mesh.url, bulk_bodies, concurrency=BULK_CONNECTIONS, headers=BULK_HEADERS, stop=stop)
-        )
+        job = asyncio.create_task(run_closed_loop(mesh.url, bulk_requests, concurrency=BULK_CONNECTIONS, stop=stop))
         await asyncio.sleep(1.0)  # until the job fills the streams
-        beside = await send_all(mesh.url, beside_bodies, concurrency=1, pause_seconds=0.02)
+        beside = await run_closed_loop(mesh.url, beside_requests, concurrency=1, pause_seconds=0.02)
         if job.done():
             raise RuntimeError(f"the job of {bulk_texts} texts ended before the interactive requests; give it more")
         stop.set()
         bulk = await job
-        first, second = ([answer.seconds * 1e3 for answer in load.answers] for load in (alone, beside))
-        answered = len(bulk.answers) * BULK_TEXTS_PER_REQUEST
+        first, second = ([answer.seconds * 1e3 for answer in load.responses] for load in (alone, beside))
+        answered = len(bulk.responses) * BULK_TEXTS_PER_REQUEST
         return BulkInterference(
             percentile(first, 0.5),
             percentile(first, 0.99),

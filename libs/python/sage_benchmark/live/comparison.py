@@ -16,7 +16,7 @@ from sage_benchmark.live.engine_fault import EngineFault
 from sage_benchmark.live.machine_use import MachineClock, MachineUse, describe_use
 from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.live.system import SystemUnderLoad
-from sage_benchmark.open_loop.open_loop_run import OpenLoopPlan, run_open_loop
+from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.benchmark_report import SystemRuns, Timeline
 from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome

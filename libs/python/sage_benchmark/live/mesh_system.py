@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import grpc
 
 from sage.inference.v1 import engine_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from sage_benchmark.http_client import fetch
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_benchmark.live.policy_switch import switch_policy
 from sage_benchmark.live.simulated_pool import SimulatedPool
@@ -118,9 +117,8 @@ def _wait_for_gateway(url: str, models: ModelNames) -> None:
     listed: set[str] = set()
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{url}/v1/models", timeout=CALL_SECONDS) as response:
-                listed = {model["id"] for model in json.load(response)["data"]}
-        except urllib.error.URLError:
+            listed = {model["id"] for model in json.loads(fetch(f"{url}/v1/models"))["data"]}
+        except OSError:
             listed = set()
         if wanted <= listed:
             return

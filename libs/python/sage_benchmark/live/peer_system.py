@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from sage_benchmark.http_client import fetch
 from sage_benchmark.live.peers import Peer, PeerStart
 from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.workload.request_body import ModelNames
@@ -21,7 +20,6 @@ from sage_common.errors import UnavailableError
 from sage_common.ports import free_port
 
 READY_SECONDS = 90.0
-CALL_SECONDS = 5.0
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
 
@@ -114,10 +112,8 @@ def running_peer(peer: Peer, program: Path, directory: Path, pool: SimulatedPool
 
 def _post(url: str, body: dict[str, object]) -> str:
     """Post; return what was wrong, or nothing."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS) as response:
-            response.read()
-    except (urllib.error.URLError, OSError) as error:
+        fetch(url, json.dumps(body).encode())
+    except OSError as error:
         return str(error)
     return ""

@@ -7,17 +7,16 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psutil
 
+from sage_benchmark.http_client import fetch
 from sage_benchmark.workload.request_body import ModelNames
 from sage_common.errors import UnavailableError
 
-HTTP_SECONDS = 5.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.1
 _PROMPT_TOKENS = re.compile(r"^vllm:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -80,11 +79,7 @@ class SimulatedEngineProcess:
 
     def set_faults(self, faults: dict[str, object]) -> None:
         """Set its faults, ``{}`` for none. Raises OSError where it does not take them."""
-        request = urllib.request.Request(
-            f"{self.url}/sim/faults", json.dumps(faults).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=HTTP_SECONDS) as response:
-            response.read()
+        fetch(f"{self.url}/sim/faults", json.dumps(faults).encode())
 
     def requests_held(self) -> int:
         """How many requests it runs or has waiting."""
@@ -105,8 +100,7 @@ class SimulatedEngineProcess:
         return float(times.user + times.system)
 
     def _metrics(self) -> str:
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=HTTP_SECONDS) as response:
-            return str(response.read().decode())
+        return fetch(f"{self.url}/metrics").decode()
 
 
 class SimulatedPool:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import uvloop
 
+from sage_benchmark.simulated.engine import SimulatedEngine, SimulatedModels
 from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_benchmark.simulated.engine_program import start_engine
-from sage_benchmark.simulated.engine_server import SimulatedModels
 from sage_middleware.features import load_feature_extractor
 
 
@@ -43,7 +42,8 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
         loop.add_signal_handler(number, ended.set)
     extract, _ = load_feature_extractor()
     models = SimulatedModels(arguments.model, arguments.embedding_model)
-    engine = await start_engine(arguments.host, arguments.port, models, config, extract, arguments.journal)
+    engine = SimulatedEngine(models, config, extract, arguments.host, arguments.port, arguments.journal)
+    await engine.start()
     print(engine.url, flush=True)
     await ended.wait()
     engine.close()

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from sage_benchmark.engine_http_server import STREAM_END, STREAM_HEAD, render_event, render_json
 from sage_benchmark.simulated.answer_text import answer_text, token_text
-from sage_benchmark.simulated.http_responses import STREAM_END, STREAM_HEAD, event, respond_json
 from sage_benchmark.simulated.simulated_request import SimulatedRequest
 from sage_control_plane.request.request import Endpoint
 
@@ -37,15 +37,15 @@ class AnswerStream:
             text = token_text(request.name, index).encode()
             data = self._before + text + self._after
             return b"%x\r\n%b\r\n" % (len(data), data)
-        text_now = token_text(request.name, index)
-        chunk = event(self._chunk(text_now, request.finish_reason if last else None, role=index == request.first))
+        text_now, finish_reason = token_text(request.name, index), request.finish_reason if last else None
+        chunk = render_event(self._chunk(text_now, finish_reason, role=index == request.first))
         if index == request.first:
             chunk = STREAM_HEAD + chunk
         return chunk + self._end() if last else chunk
 
     def nothing(self) -> bytes:
         """The whole response where no token is left to send."""
-        return STREAM_HEAD + event(self._chunk("", self._request.finish_reason, role=True)) + self._end()
+        return STREAM_HEAD + render_event(self._chunk("", self._request.finish_reason, role=True)) + self._end()
 
     def whole(self) -> bytes:
         """The answer as one JSON document."""
@@ -54,13 +54,13 @@ class AnswerStream:
         content: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
         choice = {"index": 0, **content, "logprobs": None, "finish_reason": request.finish_reason}
         kind = "chat.completion" if self._chat else "text_completion"
-        return respond_json({**self._common(kind), "choices": [choice], "usage": self._usage()})
+        return render_json({**self._common(kind), "choices": [choice], "usage": self._usage()})
 
     def _end(self) -> bytes:
-        end = event(b"[DONE]") + STREAM_END
+        end = render_event(b"[DONE]") + STREAM_END
         if not self._request.include_usage:
             return end
-        return event(orjson.dumps({**self._common(self._kind), "choices": [], "usage": self._usage()})) + end
+        return render_event(orjson.dumps({**self._common(self._kind), "choices": [], "usage": self._usage()})) + end
 
     def _chunk(self, text: str, finish_reason: str | None, *, role: bool = False) -> bytes:
         content: dict[str, Any] = {"text": text}

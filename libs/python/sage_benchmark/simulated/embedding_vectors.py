@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sage_benchmark.simulated.http_responses import respond_json
+from sage_benchmark.engine_http_server import render_json
 from sage_benchmark.simulated.simulated_request import SimulatedRequest
 
 DEFAULT_DIMENSIONS = 384
@@ -30,4 +30,4 @@ def embedding_response(request: SimulatedRequest) -> bytes:
         value = base64.b64encode(vector.tobytes()).decode() if request.base64 else vector
         data.append({"object": "embedding", "index": index, "embedding": value})
     usage = {"prompt_tokens": request.input_tokens, "total_tokens": request.input_tokens}
-    return respond_json({"object": "list", "data": data, "model": request.model, "usage": usage})
+    return render_json({"object": "list", "data": data, "model": request.model, "usage": usage})

@@ -11,11 +11,11 @@ import orjson
 import pytest
 from aiohttp import web
 
-from sage_benchmark.embed.embedding_load import bodies_of, send_all
 from sage_benchmark.embed.report import render_markdown
 from sage_benchmark.embed.run import EmbedPlan, EmbedResult, quick_plan
 from sage_benchmark.embed.similarity import cosines, read_sts, spearman
-from sage_benchmark.embed.texts import mixed_texts, short_texts
+from sage_benchmark.embed.texts import embedding_requests, mixed_texts, short_texts
+from sage_benchmark.load.closed_loop import run_closed_loop
 from sage_benchmark.report.bar import Bar
 
 
@@ -68,15 +68,17 @@ async def test_every_request_is_sent_once_and_a_refusal_is_no_figure() -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    load = await send_all(base, bodies_of([str(n) for n in range(7)], "m", 2), concurrency=3)
+    requests = embedding_requests(base, "m", [str(n) for n in range(7)], 2)
+    load = await run_closed_loop(base, requests, concurrency=3)
     assert sorted(seen) == [["0", "1"], ["2", "3"], ["4", "5"], ["6"]]
-    assert [answer.number for answer in load.answers] == [0, 1, 2, 3]
-    assert load.answers[0].headers["x-sage-inference-us"] == "5"
+    assert len(load.responses) == 4
+    assert load.responses[0].headers["x-sage-inference-us"] == "5"
     with pytest.raises(RuntimeError, match="answered 400"):
-        await send_all(base, bodies_of(["bad"], "m", 1), concurrency=1)
+        await run_closed_loop(base, embedding_requests(base, "m", ["bad"], 1), concurrency=1)
     stop = asyncio.Event()
     stop.set()
-    assert (await send_all(base, bodies_of(["x"], "m", 1), concurrency=1, stop=stop)).answers == []
+    stopped = await run_closed_loop(base, embedding_requests(base, "m", ["x"], 1), concurrency=1, stop=stop)
+    assert stopped.responses == []
     await runner.cleanup()
 
 

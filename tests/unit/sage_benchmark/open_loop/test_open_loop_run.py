@@ -8,14 +8,13 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from sage_benchmark.open_loop.answer_reader import AnswerReader
-from sage_benchmark.open_loop.load_connection import ConnectionPool
-from sage_benchmark.open_loop.open_loop_run import OpenLoopPlan, run_open_loop
+from sage_benchmark.http_client import ConnectionPool
+from sage_benchmark.load.answer import read_stream
+from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.simulated.answer_text import answer_text
+from sage_benchmark.simulated.engine import SimulatedEngine, SimulatedModels
 from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_benchmark.simulated.engine_program import RunningEngine, start_engine
-from sage_benchmark.simulated.engine_server import SimulatedModels
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.mixed_load import LoadPlan, burst, generate
 from sage_benchmark.workload.request_body import ModelNames, RenderedRequest, render
@@ -29,8 +28,9 @@ FAST = EngineModelConfig(
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[RunningEngine]:
-    running = await start_engine("127.0.0.1", 0, SimulatedModels("llm", "embedder"), FAST, request_features)
+async def engine() -> AsyncIterator[SimulatedEngine]:
+    running = SimulatedEngine(SimulatedModels("llm", "embedder"), FAST, request_features)
+    await running.start()
     yield running
     running.close()
 
@@ -43,7 +43,7 @@ async def send(url: str, arrivals: Sequence[Arrival], **plan: float) -> list[Req
     return await run_open_loop(OpenLoopPlan(url, keep_text=True, **plan), rendered(arrivals))  # type: ignore[arg-type]
 
 
-async def test_every_request_is_served_and_got_the_text_that_the_engine_recorded(engine: RunningEngine) -> None:
+async def test_every_request_is_served_and_got_the_text_that_the_engine_recorded(engine: SimulatedEngine) -> None:
     arrivals = generate(LoadPlan(1.0, 3, equal_tenants(2, 1.0)), EngineModelConfig(), seed=3)
     arrivals = [replace(a, output_tokens=min(a.output_tokens, 30)) for a in arrivals]
     outcomes = await send(engine.url, arrivals)
@@ -62,7 +62,7 @@ async def test_every_request_is_served_and_got_the_text_that_the_engine_recorded
         assert 0 < outcome.ttft_seconds <= outcome.end_to_end_seconds
 
 
-async def test_a_stalled_server_delays_answers_and_not_the_sending(engine: RunningEngine) -> None:
+async def test_a_stalled_server_delays_answers_and_not_the_sending(engine: SimulatedEngine) -> None:
     await faults(engine, stall_seconds=0.5)
     arrivals = [replace(a, at_seconds=0.02 * a.index) for a in burst(10)]
     outcomes = await send(engine.url, arrivals)
@@ -74,7 +74,7 @@ async def test_a_stalled_server_delays_answers_and_not_the_sending(engine: Runni
     assert first - last == pytest.approx(9 * 0.02, abs=0.05)
 
 
-async def test_rejects_time_outs_and_broken_streams_are_outcomes_too(engine: RunningEngine) -> None:
+async def test_rejects_time_outs_and_broken_streams_are_outcomes_too(engine: SimulatedEngine) -> None:
     await faults(engine, error_rate=1.0, error_status=503)
     (refused,) = await send(engine.url, burst(1))
     assert (refused.status, refused.error, refused.served, refused.tokens) == (503, "http_503", False, 0)
@@ -89,7 +89,7 @@ async def test_rejects_time_outs_and_broken_streams_are_outcomes_too(engine: Run
     assert (alone.status, alone.error) == (0, "cannot_connect")
 
 
-async def faults(engine: RunningEngine, **values: object) -> None:
+async def faults(engine: SimulatedEngine, **values: object) -> None:
     async with aiohttp.ClientSession() as http, http.post(f"{engine.url}/sim/faults", json=values) as response:
         assert response.status == 200
 
@@ -105,14 +105,16 @@ USAGE = b'data: {"choices":[],"usage":{"completion_tokens":7}}\n\n'
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_tokens_are_found_however_the_stream_is_cut(size: int) -> None:
     data = STREAM + USAGE + b"data: [DONE]\n\n"
-    reader = AnswerReader(streaming=True, keep_text=True)
-    for at in range(0, len(data), size):
-        reader.take(data[at : at + size], float(at + size))
-    reader.end()
-    assert (reader.tokens, reader.problem, reader.text()) == (7, "", "a b ")
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    answer = read_stream(pieces, [float(at + size) for at in range(0, len(data), size)], keep_text=True)
+    assert (answer.tokens, answer.error, answer.text) == (7, "", "a b ")
     role_ends = data.index(b"\n\n") + 2
-    assert reader.first_at is not None
-    assert reader.first_at > role_ends or size == 1000
+    assert answer.first_at is not None
+    assert answer.first_at > role_ends or size == 1000
+    if size == 1:
+        ends = [data.index(b"\n", data.index(text)) + 1 for text in (b'"a "', b'"b "')]
+        assert list(answer.token_times) == ends, "a token is there with the last byte of its line"
+        assert (answer.first_at, answer.last_at) == tuple(ends)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +126,11 @@ def test_tokens_are_found_however_the_stream_is_cut(size: int) -> None:
     ],
 )
 def test_a_stream_that_ends_early_or_with_an_error_is_not_whole(data: bytes, problem: str) -> None:
-    reader = AnswerReader(streaming=True, keep_text=True)
-    reader.take(data, 1.0)
-    reader.end()
-    assert (reader.problem, reader.tokens, reader.text()) == (problem, 2, "a b ")
+    answer = read_stream([data], [1.0], keep_text=True)
+    assert (answer.error, answer.tokens, answer.text) == (problem, 2, "a b ")
 
 
-async def test_an_idle_connection_is_used_again_and_a_stale_one_is_not(engine: RunningEngine) -> None:
+async def test_an_idle_connection_is_used_again_and_a_stale_one_is_not(engine: SimulatedEngine) -> None:
     now = 0.0
     pool = ConnectionPool(engine.url, lambda: now, idle_seconds=2.0)
     first = await pool.take()

@@ -8,9 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from sage_benchmark.simulated.engine import SimulatedEngine, SimulatedModels
 from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_benchmark.simulated.engine_program import RunningEngine, start_engine
-from sage_benchmark.simulated.engine_server import SimulatedModels
 from sage_control_plane.request.features import request_features
 
 FAST = EngineModelConfig(
@@ -19,14 +18,15 @@ FAST = EngineModelConfig(
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[RunningEngine]:
+async def engine(tmp_path: Path) -> AsyncIterator[SimulatedEngine]:
     models = SimulatedModels("llm", "embedder")
-    running = await start_engine("127.0.0.1", 0, models, FAST, request_features, tmp_path / "journal")
+    running = SimulatedEngine(models, FAST, request_features, journal=tmp_path / "journal")
+    await running.start()
     yield running
     running.close()
 
 
 @pytest.fixture
-async def http(engine: RunningEngine) -> AsyncIterator[aiohttp.ClientSession]:
+async def http(engine: SimulatedEngine) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(base_url=engine.url) as session:
         yield session

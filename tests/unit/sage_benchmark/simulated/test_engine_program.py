@@ -15,7 +15,7 @@ import pytest
 from fixtures.eventually import eventually
 
 from sage_benchmark.simulated.answer_text import answer_text, marker
-from sage_benchmark.simulated.engine_program import RunningEngine
+from sage_benchmark.simulated.engine import SimulatedEngine
 from sage_benchmark.simulated.engine_record import read_journal
 from sage_mesh.sse import DONE, SseParser, TextPiece, read_piece
 
@@ -55,7 +55,7 @@ async def stream(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 async def test_an_answer_is_streamed_token_by_token_and_names_its_request(
-    engine: RunningEngine, http: aiohttp.ClientSession, path: str
+    engine: SimulatedEngine, http: aiohttp.ClientSession, path: str
 ) -> None:
     pieces = await stream(http, path, body_of(path, marker("abc", 4), max_tokens=10))
     assert [piece.text for piece in pieces] == ["abc.0 ", "abc.1 ", "abc.2 ", "abc.3 ", ""]
@@ -165,7 +165,7 @@ async def test_metrics_have_vllms_names(http: aiohttp.ClientSession) -> None:
         assert line in text
 
 
-async def test_a_client_that_leaves_frees_its_sequence(engine: RunningEngine, http: aiohttp.ClientSession) -> None:
+async def test_a_client_that_leaves_frees_its_sequence(engine: SimulatedEngine, http: aiohttp.ClientSession) -> None:
     async with http.post(CHAT, json=body_of(CHAT, marker("abc", 100_000))) as response:
         await response.content.readany()
         response.close()
@@ -175,7 +175,7 @@ async def test_a_client_that_leaves_frees_its_sequence(engine: RunningEngine, ht
 
 
 async def test_the_record_over_http_and_the_journal_are_what_clients_got(
-    engine: RunningEngine, http: aiohttp.ClientSession, tmp_path: Path
+    engine: SimulatedEngine, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     bodies = [body_of(CHAT, marker(f"r{index}", 5 + index)) for index in range(20)]
     answers = await asyncio.gather(*(stream(http, CHAT, body) for body in bodies))
@@ -187,7 +187,7 @@ async def test_the_record_over_http_and_the_journal_are_what_clients_got(
 
 
 async def test_a_request_is_cut_off_after_so_many_tokens_and_the_next_is_not(
-    engine: RunningEngine, http: aiohttp.ClientSession
+    engine: SimulatedEngine, http: aiohttp.ClientSession
 ) -> None:
     await set_faults(http, die_after_tokens=3, die_requests=1)
     with pytest.raises(aiohttp.ClientError):
@@ -220,14 +220,14 @@ async def test_a_stalled_engine_is_silent_and_then_goes_on(http: aiohttp.ClientS
     assert loop.time() - began > 0.15
 
 
-async def test_a_slow_engine_takes_its_factor(engine: RunningEngine, http: aiohttp.ClientSession) -> None:
+async def test_a_slow_engine_takes_its_factor(engine: SimulatedEngine, http: aiohttp.ClientSession) -> None:
     await set_faults(http, slowdown=20.0)
     await stream(http, CHAT, body_of(CHAT, marker("abc", 11)))
     entry = engine.record.entries[-1]
     assert entry.finished_at - entry.received_at >= 10 * 0.02
 
 
-async def test_connections_are_refused_for_a_while(engine: RunningEngine, http: aiohttp.ClientSession) -> None:
+async def test_connections_are_refused_for_a_while(engine: SimulatedEngine, http: aiohttp.ClientSession) -> None:
     await set_faults(http, refuse_seconds=0.1)
     with pytest.raises(aiohttp.ClientConnectionError):
         async with http.get("/health"):

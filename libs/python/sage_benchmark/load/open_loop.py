@@ -1,7 +1,7 @@
 """One open-loop run: every request leaves at its scheduled time, and its latency counts from there.
 
 A closed loop, or a latency counted from the moment of sending, would leave out the very requests that a slow server
-holds up (coordinated omission). Each request that is sent has an outcome: an error, a reject and a time-out too.
+holds up (coordinated omission). Each request that is sent has an outcome: an error, a rejection and a time-out too.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from sage_benchmark.open_loop.answer_reader import AnswerReader
-from sage_benchmark.open_loop.load_connection import ConnectionPool, HttpAnswer
-from sage_benchmark.report.outcome import OK, RequestOutcome
+from sage_benchmark.http_client import OK, TIMEOUT, ConnectionPool, HttpResponse, render_post
+from sage_benchmark.load.answer import Answer, read_document, read_stream
+from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.request_body import RenderedRequest
 from sage_client import headers as names
@@ -75,63 +74,55 @@ async def _send(
     plan: OpenLoopPlan, pool: ConnectionPool, arrival: Arrival, data: bytes, now: Callable[[], float]
 ) -> RequestOutcome:
     sent_at = now()
-    reader = AnswerReader(streaming=arrival.streaming, keep_text=plan.keep_text)
-    left = arrival.at_seconds + plan.timeout_seconds - sent_at
+    left = max(0.0, arrival.at_seconds + plan.timeout_seconds - sent_at)
     try:
-        answer = await asyncio.wait_for(_exchange(pool, data, reader), max(0.0, left))
+        response = await pool.request(data, left)
     except asyncio.TimeoutError:
-        return RequestOutcome(
-            arrival, sent_at, reader.first_at, now(), reader.tokens, error="timeout", text=reader.text()
-        )
+        return RequestOutcome(arrival, sent_at, finished_at=now(), error=TIMEOUT)
     except OSError:
-        return RequestOutcome(arrival, sent_at, None, now(), error="cannot_connect")
-    return _outcome(arrival, sent_at, answer, now())
+        return RequestOutcome(arrival, sent_at, finished_at=now(), error="cannot_connect")
+    return _outcome(arrival, sent_at, response, now(), keep_text=plan.keep_text)
 
 
-async def _exchange(pool: ConnectionPool, data: bytes, reader: AnswerReader) -> HttpAnswer:
-    connection = await pool.take()
-    answer = HttpAnswer(reader)
-    try:
-        answer = await connection.exchange(data, reader)
-        return answer
-    finally:
-        pool.give_back(connection, reusable=answer.reusable)
-
-
-def _outcome(arrival: Arrival, sent_at: float, answer: HttpAnswer, now: float) -> RequestOutcome:
-    reader = answer.reader
-    error = answer.broken
-    if not error and answer.status != OK:
-        error = f"http_{answer.status}"
-    elif not error:
-        error = reader.problem
-    refused = answer.status != OK
+def _outcome(
+    arrival: Arrival, sent_at: float, response: HttpResponse, now: float, *, keep_text: bool
+) -> RequestOutcome:
+    if response.error == TIMEOUT:
+        partial = _answer(arrival, response, keep_text=keep_text)
+        return RequestOutcome(arrival, sent_at, partial.first_at, now, partial.tokens, error=TIMEOUT, text=partial.text)
+    headers = response.headers
+    if response.status == OK:
+        answer = _answer(arrival, response, keep_text=keep_text)
+        error = response.error or answer.error
+    else:
+        answer = Answer(0, None, None)
+        error = response.error or f"http_{response.status}"
     return RequestOutcome(
         arrival,
         sent_at,
-        first_token_at=None if refused else reader.first_at,
-        finished_at=now if error or reader.last_at is None else reader.last_at,
-        tokens=0 if refused else reader.tokens,
-        status=answer.status,
+        first_token_at=answer.first_at,
+        finished_at=now if error or answer.last_at is None else answer.last_at,
+        tokens=answer.tokens,
+        status=response.status or 0,
         error=error,
-        engine=answer.headers.get(names.ENGINE, ""),
-        queue_ms=_number(answer.headers.get(names.QUEUE_MS)),
-        attempts=int(_number(answer.headers.get(names.ATTEMPTS))),
-        text="" if refused else reader.text(),
-        token_times=() if refused else reader.times,
+        engine=headers.get(names.ENGINE, ""),
+        queue_ms=_number(headers.get(names.QUEUE_MS)),
+        attempts=int(_number(headers.get(names.ATTEMPTS))),
+        text=answer.text,
+        token_times=answer.token_times,
     )
 
 
+def _answer(arrival: Arrival, response: HttpResponse, *, keep_text: bool) -> Answer:
+    if arrival.streaming:
+        return read_stream(response.pieces, response.arrivals, keep_text=keep_text)
+    if response.error or not response.arrivals:
+        return Answer(0, None, None)
+    return read_document(response.body, response.arrivals[-1], keep_text=keep_text)
+
+
 def _wire(plan: OpenLoopPlan, request: RenderedRequest) -> bytes:
-    parts = urlsplit(plan.url)
-    lines = [
-        f"POST {parts.path.rstrip('/')}{request.path} HTTP/1.1",
-        f"host: {parts.netloc}",
-        "content-type: application/json",
-        f"content-length: {len(request.body)}",
-        *(f"{name}: {value}" for name, value in (*plan.headers, *request.headers)),
-    ]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + request.body
+    return render_post(plan.url.rstrip("/") + request.path, request.body, (*plan.headers, *request.headers))
 
 
 def _number(text: str | None) -> float:

@@ -1,1 +1,0 @@
-"""Sending a workload at its scheduled times, whatever the answers do."""
