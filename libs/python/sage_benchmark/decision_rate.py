@@ -23,7 +23,7 @@ from sage_control_plane.request.request import (
 )
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch
-from sage_platform.garbage import settle_garbage_collector
+from sage_platform.process_tuning import settle_garbage_collector
 
 CONCURRENCY = 8
 CLASSES = list(ServiceClass)

@@ -23,11 +23,10 @@ from sage_common.ports import port_taken
 from sage_common.service_settings import LogSettings, NatsSettings, ServiceSettings, instance_id
 from sage_common.tasks import end_tasks
 from sage_platform import registry, subjects
-from sage_platform.garbage import settle_garbage_collector
 from sage_platform.grpc_server import GrpcServer
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
-from sage_platform.open_files import allow_many_open_files
+from sage_platform.process_tuning import allow_many_open_files, settle_garbage_collector
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
@@ -71,7 +70,7 @@ class ServiceHost(Generic[S]):
         self._on_reconnect.append(callback)
 
     async def reconnected(self) -> None:
-        """Tell those who asked that NATS is back."""
+        """Run the reconnection callbacks."""
         for callback in self._on_reconnect:
             callback()
 

@@ -33,7 +33,7 @@ from sage_benchmark.load.closed_loop import run_closed_loop
 from sage_benchmark.report.bar import Bar
 from sage_common.errors import UnavailableError
 from sage_common.ports import free_port
-from sage_platform.open_files import allow_many_open_files
+from sage_platform.process_tuning import allow_many_open_files
 
 MODEL = "all-MiniLM-L6-v2"
 Progress = Callable[[str], None]

@@ -25,7 +25,7 @@ EngineId = Annotated[str, typer.Argument(help="Id of the engine; `sage engine li
 @app.command(name="list")
 def list_engines(as_json: AsJson = False) -> None:
     """List the engines with their load, as the scheduler counts it."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
 
     engines = run(_list())
@@ -51,7 +51,7 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Add a server; it takes work as soon as it answers, and comes back after a restart of the mesh."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
     from sage_client.management.results import EngineRegistration
 
@@ -71,7 +71,7 @@ def drain(
     as_json: AsJson = False,
 ) -> None:
     """Send no new work to an engine; what runs on it goes on."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
 
     engine = run(_drain(engine_id, undo))
@@ -90,7 +90,7 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Remove an engine for good. With --drain it returns when the engine is empty, or at the time-out."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
 
     removal = run(_remove(engine_id, drain, timeout))
@@ -135,28 +135,28 @@ def _print_table(engines: list[EngineView]) -> None:
 
 
 async def _list() -> list[EngineView]:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.engines()
 
 
 async def _register(registration: EngineRegistration) -> EngineView:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.register_engine(registration)
 
 
 async def _drain(engine_id: str, undo: bool) -> EngineView:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.drain_engine(engine_id, undo=undo)
 
 
 async def _remove(engine_id: str, drain: bool, timeout_seconds: float) -> EngineRemoval:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)

@@ -38,7 +38,7 @@ def unload(engine: EngineId, name: Name, as_json: AsJson = False) -> None:
 
 
 def _show(engine: EngineView, as_json: bool) -> None:
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
 
     if as_json:
         print_json(engine)
@@ -47,14 +47,14 @@ def _show(engine: EngineView, as_json: bool) -> None:
 
 
 async def _load(engine_id: str, name: str, path: str) -> EngineView:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.load_lora(engine_id, name, path)
 
 
 async def _unload(engine_id: str, name: str) -> EngineView:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.unload_lora(engine_id, name)

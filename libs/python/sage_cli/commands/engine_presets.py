@@ -16,8 +16,7 @@ def list_presets(as_json: AsJson = False) -> None:
     """List the presets that come with SAGE."""
     from rich.table import Table
 
-    from sage_cli.consoles import output
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import output, print_json
     from sage_client.presets.preset import built_in
 
     presets = built_in()

@@ -74,7 +74,7 @@ def start(
 
 
 def start_engine(order: EngineStart, *, wait: bool, as_json: bool) -> None:
-    """Give the order, and show how far the engine is until it answers or is given up."""
+    """Give the order, and show the engine's progress until it answers or is given up."""
     from sage_cli.running import run
 
     _show(run(_start(order, wait)), as_json)
@@ -82,7 +82,7 @@ def start_engine(order: EngineStart, *, wait: bool, as_json: bool) -> None:
 
 def stop(engine: EngineId, drain: Drain = True, timeout: Timeout = 30.0, as_json: AsJson = False) -> None:
     """Stop an engine for good, when its requests have ended or at the time-out. Its server ends with it."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
 
     removal = run(_stop(engine, drain, timeout))
@@ -95,7 +95,7 @@ def stop(engine: EngineId, drain: Drain = True, timeout: Timeout = 30.0, as_json
 def restart(
     engine: EngineId, drain: Drain = True, timeout: Timeout = 30.0, wait: Wait = True, as_json: AsJson = False
 ) -> None:
-    """Stop an engine and start it anew, also one that was given up. It gets a new id."""
+    """Stop an engine and start it again, also one that was given up. It gets a new id."""
     from sage_cli.running import run
 
     _show(run(_restart(engine, drain, timeout, wait)), as_json)
@@ -122,7 +122,7 @@ def _variable(item: str) -> tuple[str, str]:
 
 
 def _show(engine: EngineView, as_json: bool) -> None:
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
 
     if as_json:
         print_json(engine)
@@ -132,7 +132,7 @@ def _show(engine: EngineView, as_json: bool) -> None:
 
 
 async def _start(order: EngineStart, wait: bool) -> EngineView:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         engine = await mesh.start_engine(order)
@@ -140,7 +140,7 @@ async def _start(order: EngineStart, wait: bool) -> EngineView:
 
 
 async def _restart(engine_id: str, drain: bool, timeout_seconds: float, wait: bool) -> EngineView:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         done: EngineRestart = await mesh.restart_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
@@ -172,14 +172,14 @@ async def _until_ready(mesh: MeshManagement, engine: EngineView) -> EngineView:
 
 
 async def _stop(engine_id: str, drain: bool, timeout_seconds: float) -> EngineRemoval:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
 
 
 async def _logs(engine_id: str, lines: int, follow: bool) -> None:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         async for line in mesh.engine_logs(engine_id, lines=lines, follow=follow):

@@ -19,10 +19,9 @@ def explain(
     request_id: Annotated[str, typer.Argument(help="Id of the request, from the reply's x-request-id header.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what was decided about a request: queue, policy, engines considered, tries, times, why it was refused."""
-    from sage_cli.consoles import output
+    """Show what was decided about a request: queue, policy, engines considered, tries, times, why it was refused."""
+    from sage_cli.consoles import output, print_json
     from sage_cli.explanation_text import explanation_text
-    from sage_cli.json_output import print_json
     from sage_cli.running import run
 
     decisions = run(_explain(request_id))
@@ -37,7 +36,7 @@ def explain(
 
 
 async def _explain(request_id: str) -> list[Explanation]:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.explain(request_id)

@@ -20,7 +20,7 @@ def get_policy(
     as_json: AsJson = False,
 ) -> None:
     """Show the policy in force and those that may be set."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
 
     found = run(_get(pool))
@@ -38,7 +38,7 @@ def set_policy(
     as_json: AsJson = False,
 ) -> None:
     """Change the policy; queued work is kept."""
-    from sage_cli.json_output import print_json
+    from sage_cli.consoles import print_json
     from sage_cli.running import run
 
     change = run(_set(name, pool))
@@ -50,14 +50,14 @@ def set_policy(
 
 
 async def _get(pool: str) -> PolicyInForce:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.policy(pool)
 
 
 async def _set(name: str, pool: str) -> PolicyChange:
-    from sage_cli.operator_target import management
+    from sage_cli.target import management
 
     async with management() as mesh:
         return await mesh.set_policy(name, pool)

@@ -22,7 +22,7 @@ from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.models.tokenizer import TokenIds
 from sage_mesh.engine import EngineRequest, ReplyWriter
-from sage_platform.garbage import settle_garbage_collector
+from sage_platform.process_tuning import settle_garbage_collector
 
 log = get_logger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sage_platform.garbage import settle_garbage_collector
+from sage_platform.process_tuning import settle_garbage_collector
 
 
 @pytest.fixture(autouse=True)
