@@ -130,7 +130,7 @@ async def answer_question(
     try:
         result = await LocalRunner(models, cache_dir=cache_dir).run(spec, progressed)
     except NodeFailedError as error:
-        # Nobody outside built these nodes, so the cause says more than the node's name.
+        # The caller did not build these nodes, so the cause says more than the node's name.
         if isinstance(error.cause, SageError):
             raise error.cause from None
         raise

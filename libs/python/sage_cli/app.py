@@ -53,7 +53,7 @@ def main() -> None:
         sys.exit(exit_code(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            # Whoever read our output, `head` for one, has had enough. Nothing more may be written, not even at exit.
+            # The reader of our output, `head` for one, has closed it. Nothing more may be written, not even at exit.
             sys.stdout = None
             sys.exit(0)
         sys.stderr.write(f"sage: {explain_os_error(error)}\n")

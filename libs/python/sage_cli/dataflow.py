@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
-from sage_cli.mesh.look import local_state, nats_settings
+from sage_cli.mesh.inspection import local_state, nats_settings
 from sage_cli.mesh.registrations import Registrations, is_serving
 from sage_common.errors import InternalError, UnavailableError
 from sage_platform.grpc_server import channel
@@ -50,14 +50,14 @@ async def cancel(job_id: str, address: str | None) -> dataflow_pb2.Job:
 
 
 async def watch(job_id: str, address: str | None, tell: Callable[[dataflow_pb2.Job], None]) -> dataflow_pb2.Job:
-    """Call ``tell`` with each change of a job and return it once it has ended."""
+    """Call ``tell`` with each state of a job; return the last one when the job has ended."""
     job: dataflow_pb2.Job | None = None
     async with _worker(address) as stub:
         async for answer in stub.WatchJob(dataflow_pb2.WatchJobRequest(job_id=job_id)):
             job = answer.job
             tell(job)
     if job is None:
-        raise InternalError(f"the worker told nothing of the job {job_id!r}; `sage job show {job_id}` asks again")
+        raise InternalError(f"the worker sent no state of the job {job_id!r}; `sage job show {job_id}` asks again")
     return job
 
 

@@ -1,4 +1,4 @@
-"""A decision, told to people."""
+"""An explanation of a request's decisions, for the terminal."""
 
 from __future__ import annotations
 
@@ -13,39 +13,43 @@ MOST_CANDIDATES = 8
 _STYLE = {"finished": "green", "running": "cyan", "queued": "cyan"}
 
 
-def explanation_text(told: Explanation) -> RenderableType:
+def explanation_text(explanation: Explanation) -> RenderableType:
     """Render one scheduler's explanation: a headline, the facts, a line for each dispatch."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in _facts(told):
+    for name, value in _facts(explanation):
         facts.add_row(name, Text(value))
-    parts: list[RenderableType] = [_headline(told), facts]
-    if told.dispatches:
-        parts.append(_dispatches(told.dispatches))
+    parts: list[RenderableType] = [_headline(explanation), facts]
+    if explanation.dispatches:
+        parts.append(_dispatches(explanation.dispatches))
     return Group(*parts)
 
 
-def _headline(told: Explanation) -> Text:
-    headline = Text.assemble((told.request_id, "bold"), "  ", (told.state, _STYLE.get(told.state, "red")))
-    if told.engine_id:
-        headline.append(f" on {told.engine_id}")
-    return headline.append(f", {_duration(told.age_ms)} ago")
+def _headline(explanation: Explanation) -> Text:
+    headline = Text.assemble(
+        (explanation.request_id, "bold"), "  ", (explanation.state, _STYLE.get(explanation.state, "red"))
+    )
+    if explanation.engine_id:
+        headline.append(f" on {explanation.engine_id}")
+    return headline.append(f", {_duration(explanation.age_ms)} ago")
 
 
-def _facts(told: Explanation) -> list[tuple[str, str]]:
+def _facts(explanation: Explanation) -> list[tuple[str, str]]:
     facts = []
-    if told.error_code:
-        facts.append(("why", f"{told.error_message} ({told.error_code})"))
-    if told.classification is not None:
-        facts += _request(told.tenant, told.classification)
-    policy = f"{told.policy}, band {told.band}" if told.band else told.policy
-    facts.append(("decided by", f"{told.scheduler_id}{f', policy {policy}' if policy else ''}"))
-    facts.append(("queued", _duration(told.queue_ms)))
-    if told.predicted_ttft_ms is not None or told.actual_ttft_ms is not None:
-        facts.append(("first token", f"{_or_unknown(told.actual_ttft_ms)}, {_prediction(told.predicted_ttft_ms)}"))
-    if told.ended_after_ms is not None:
-        facts.append(("ended after", _duration(told.ended_after_ms)))
+    if explanation.error_code:
+        facts.append(("why", f"{explanation.error_message} ({explanation.error_code})"))
+    if explanation.classification is not None:
+        facts += _request(explanation.tenant, explanation.classification)
+    policy = f"{explanation.policy}, band {explanation.band}" if explanation.band else explanation.policy
+    facts.append(("decided by", f"{explanation.scheduler_id}{f', policy {policy}' if policy else ''}"))
+    facts.append(("queued", _duration(explanation.queue_ms)))
+    if explanation.predicted_ttft_ms is not None or explanation.actual_ttft_ms is not None:
+        facts.append(
+            ("first token", f"{_or_unknown(explanation.actual_ttft_ms)}, {_prediction(explanation.predicted_ttft_ms)}")
+        )
+    if explanation.ended_after_ms is not None:
+        facts.append(("ended after", _duration(explanation.ended_after_ms)))
     return facts
 
 

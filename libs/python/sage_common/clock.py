@@ -22,7 +22,7 @@ class MonotonicClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to, for tests and simulation."""
+    """A clock that moves only by ``advance``, for tests and simulation."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start

@@ -1,4 +1,4 @@
-"""Well-known ports. Every default port of the system is here and nowhere else."""
+"""Well-known ports. Every default port of the system is here."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def port_taken(port: int, host: str, setting: str) -> ConfigurationError:
-    """The error for a port in use, with its remedy."""
+    """Return the error for a port in use, with its remedy."""
     return ConfigurationError(
         f"port {port} on {host} is in use by another program; stop it (`sage down` if it is an older SAGE), "
         f"or choose another port with {setting}",

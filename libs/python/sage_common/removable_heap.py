@@ -35,7 +35,7 @@ class RemovableHeap(Generic[I]):
         return self._keys.get(item)
 
     def push(self, item: I, key: Any) -> None:
-        """Put ``item`` at ``key``, instead of wherever it was before."""
+        """Put ``item`` at ``key``; its key before no longer holds."""
         keys, heap = self._keys, self._heap
         keys[item] = key
         heapq.heappush(heap, (key, item))

@@ -75,7 +75,7 @@ class SettingTable:
     def _name(self, names: dict[str, Path], name: str, path: Path) -> None:
         other = self._keys.setdefault(name.replace(".", "_"), name)
         if other != name or name in self._paths or name in self._groups:
-            raise TypeError(f"the settings {other!r} and {name!r} ({'.'.join(path)}) cannot be told apart")
+            raise TypeError(f"the settings {other!r} and {name!r} ({'.'.join(path)}) have the same name")
         names[name] = path
 
     @property

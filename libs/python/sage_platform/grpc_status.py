@@ -15,7 +15,7 @@ def error_from_status(error: grpc.aio.AioRpcError, service: str, address: str) -
 
     Args:
         service: what was called, for people.
-        address: where; named when nobody answers there.
+        address: where; named when nothing answers there.
     """
     kinds: dict[grpc.StatusCode, ErrorKind] = {}
     for kind, status in GRPC_STATUS.items():

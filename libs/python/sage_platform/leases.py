@@ -27,7 +27,7 @@ SAFETY_SECONDS = 0.35
 
 
 class Leadership:
-    """Strives for one lease and tells when it is gained and lost.
+    """Campaigns for one lease and reports when it is gained and lost.
 
     Args:
         bucket: KV bucket whose TTL is TTL_SECONDS.
@@ -35,7 +35,7 @@ class Leadership:
         holder: id of this instance, written as the value.
         on_gained: called with the epoch.
         on_lost: called once for each gain that ends.
-        may_strive: asked before each attempt to take a free lease; sharing rules go here.
+        may_campaign: asked before each attempt to take a free lease; sharing rules go here.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Leadership:
         clock: Clock,
         on_gained: Callable[[int], None],
         on_lost: Callable[[], None],
-        may_strive: Callable[[], bool] = lambda: True,
+        may_campaign: Callable[[], bool] = lambda: True,
     ) -> None:
         self._bucket = bucket
         self._key = key
@@ -55,7 +55,7 @@ class Leadership:
         self._clock = clock
         self._on_gained = on_gained
         self._on_lost = on_lost
-        self._may_strive = may_strive
+        self._may_campaign = may_campaign
         self._revision = 0
         self._renewed_at = 0.0
         self._leading = False
@@ -68,10 +68,10 @@ class Leadership:
 
     def start(self) -> None:
         """Begin to campaign."""
-        self._task = asyncio.create_task(self._strive(), name=f"lease-{self._key}")
+        self._task = asyncio.create_task(self._campaign(), name=f"lease-{self._key}")
 
     async def stop(self) -> None:
-        """Stop striving and give the lease back, so that another takes it at once."""
+        """Stop campaigning and give the lease back, so that another takes it at once."""
         if self._task:
             await end_tasks(self._task)
         if self._leading:
@@ -82,12 +82,12 @@ class Leadership:
                 log.warning("lease not given back; it expires by itself", key=self._key, error=str(error))
 
     async def release(self) -> None:
-        """Give the lease back but keep striving when asked to again."""
+        """Give the lease back and go on campaigning for it."""
         if self._leading:
             self._step_down("released")
             await self._bucket.delete(self._key, last=self._revision)
 
-    async def _strive(self) -> None:
+    async def _campaign(self) -> None:
         while True:
             try:
                 attempt = self._renew() if self._leading else self._take()
@@ -102,7 +102,7 @@ class Leadership:
             await asyncio.sleep(ATTEMPT_SECONDS)
 
     async def _take(self) -> None:
-        if not self._may_strive():
+        if not self._may_campaign():
             return
         asked_at = self._clock.now()
         self._revision = await self._bucket.create(self._key, self._holder.encode())

@@ -25,7 +25,7 @@ from sage_platform.supervision.supervisor import Supervisor
 
 PROGRAM = "nats-server"
 LOOPBACK = "127.0.0.1"
-# nats-server's word for "take a free port".
+# nats-server's name for "take a free port".
 ANY_PORT = -1
 POLL_SECONDS = 0.02
 READY_TIMEOUT_SECONDS = 20.0

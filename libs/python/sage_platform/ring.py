@@ -3,8 +3,8 @@
 Messages for one subject that arise in the same tick leave as one NATS message. There is no timer, so an idle
 system adds no delay and a busy one amortises the cost of a hop (docs/adr/0001).
 
-Delivery is at most once. Where it matters that somebody listens, the sender registers an ``unheard`` callback:
-NATS answers at once when a subject has no subscriber, and the messages come back to the sender.
+Delivery is at most once. NATS answers at once when a subject has no subscriber; a sender that registers a
+``no responders`` callback gets its messages back then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 SOFT_BATCH_BYTES = 256 * 1024
 # Room for the NATS protocol line and headers below the server's max_payload.
 ENVELOPE_BYTES = 4 * 1024
-# What is remembered of sent batches for the "nobody listens" answer, which comes within one round trip.
+# Sent batches that are kept for the "no responders" answer, which comes within one round trip.
 REMEMBERED_BATCHES = 4096
 REMEMBERED_BYTES = 4 * 1024 * 1024
 PENDING_BYTES_LIMIT = 512 * 1024 * 1024
@@ -57,7 +57,7 @@ class Ring:
         self._singles: list[tuple[str, bytes]] = []
         self._wake: asyncio.Event = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
-        self._unheard: dict[str, NoResponders] = {}
+        self._no_responders: dict[str, NoResponders] = {}
         self._remembered: OrderedDict[int, tuple[str, list[bytes]]] = OrderedDict()
         self._remembered_bytes = 0
         self._batch_number = 0
@@ -117,11 +117,11 @@ class Ring:
         self._wake.set()
 
     def on_no_responders(self, subject: str, callback: NoResponders | None) -> None:
-        """Give serialised items sent to ``subject`` to ``callback`` when nobody listens there; None forgets it."""
+        """Call ``callback`` with the serialised items sent to ``subject`` when it has no subscriber."""
         if callback is None:
-            self._unheard.pop(subject, None)
+            self._no_responders.pop(subject, None)
         else:
-            self._unheard[subject] = callback
+            self._no_responders[subject] = callback
 
     async def subscribe(
         self,
@@ -173,9 +173,9 @@ class Ring:
                 return
 
     async def _publish(self, subject: str, items: list[bytes]) -> None:
-        unheard = self._unheard.get(subject)
+        callback = self._no_responders.get(subject)
         reply = ""
-        if unheard is not None:
+        if callback is not None:
             self._batch_number += 1
             reply = f"{self._inbox}.{self._batch_number}"
             self._remembered[self._batch_number] = (subject, items)
@@ -185,9 +185,9 @@ class Ring:
                     break  # the one just sent is never forgotten, however large
                 self._forget(next(iter(self._remembered)))
         sent = await self._publish_raw(subject, _frame(items), reply)
-        if not sent and unheard is not None:
+        if not sent and callback is not None:
             self._forget(self._batch_number)
-            unheard(subject, items)
+            callback(subject, items)
 
     def _forget(self, number: int) -> tuple[str, list[bytes]] | None:
         remembered = self._remembered.pop(number, None)
@@ -209,7 +209,7 @@ class Ring:
         if remembered is None or (message.headers or {}).get("Status") != "503":
             return
         subject, items = remembered
-        callback = self._unheard.get(subject)
+        callback = self._no_responders.get(subject)
         if callback is not None:
             callback(subject, items)
 

@@ -9,7 +9,7 @@ INQUIRE = "sage.v1.inquire"
 HEARTBEAT = "sage.v1.heartbeat"
 HELLO = "sage.v1.hello"
 EXPLAIN = "sage.v1.explain"
-# Header with the instance id of who asks.
+# Header with the instance id of the asking process.
 FROM_HEADER = "Sage-From"
 
 JOBS_STREAM = "SAGE_JOBS"

@@ -22,7 +22,7 @@ class JobState(Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether this is a final state."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -36,7 +36,7 @@ class NodeProgress:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as everyone sees it.
+    """A job as its callers see it.
 
     Attributes:
         job_id: unique id.
@@ -86,7 +86,7 @@ class Claim(Enum):
     """What a worker does with a delivered job."""
 
     RUN = "run"
-    # It has ended, or another message carries it: acknowledge and forget.
+    # It has ended, or another message carries it: acknowledge the message and do nothing.
     DROP = "drop"
     # It was started too often and never ended.
     GIVE_UP = "give up"

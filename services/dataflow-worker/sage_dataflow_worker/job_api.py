@@ -1,4 +1,4 @@
-"""What people and programs do with jobs: check, submit, look, watch, cancel."""
+"""What people and programs do with jobs: check, submit, read, watch, cancel."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class JobApi:
                     stored.job.ended_as(JobState.CANCELLED, self._now_ms()), stored.revision
                 )
                 if written is not None:
-                    # The state alone would stop the run at its next look; this makes it look now.
+                    # The state alone stops the run at its next reading; this makes it read now.
                     await self._connection.publish(subjects.JOBS_CANCEL, job_id.encode())
                     return written.job
 

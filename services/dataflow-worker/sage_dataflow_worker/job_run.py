@@ -1,4 +1,4 @@
-"""One job on this worker: it runs, keeps its message and its progress alive, and stops when it is no longer ours."""
+"""One job on this worker: runs it, keeps its message and progress up to date, and stops when another owns it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outcome(Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    # Another worker has it: this one was silent for too long.
+    # Another worker has taken it over, since this one was silent for too long.
     LOST = "lost"
     # This worker stops and gives it back.
     HANDED_OVER = "handed over"
@@ -44,7 +44,7 @@ class RunTools:
 
     Attributes:
         ack_wait_seconds: silence after which the message goes to another worker.
-        interval_seconds: between looks at the job's stored state.
+        interval_seconds: between readings of the job's stored state.
         now_ms: milliseconds since 1970-01-01 UTC.
     """
 
@@ -71,13 +71,13 @@ class JobRun:
         self._spec = spec
         self._tools = tools
         self._progress: dict[str, NodeProgress] = {}
-        self._look = asyncio.Event()
+        self._reconcile_due = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._stopped_as: Outcome | None = None
 
     def reconcile(self) -> None:
-        """Look at the stored state now: somebody may have cancelled the job."""
-        self._look.set()
+        """Read the stored state now: the job may have been cancelled."""
+        self._reconcile_due.set()
 
     def hand_over(self) -> None:
         """Stop and give the job back, for another worker to run from its start."""
@@ -92,11 +92,11 @@ class JobRun:
         self._work = asyncio.create_task(self._run_and_publish(), name=f"job-{self._stored.job.job_id}")
         if self._stopped_as is not None:
             self._work.cancel()
-        beating = asyncio.create_task(self._beat_forever(), name="job-beat")
+        keeping_alive = asyncio.create_task(self._keep_alive(), name="job-keep-alive")
         try:
             await asyncio.wait({self._work})
         finally:
-            await end_tasks(beating, self._work)
+            await end_tasks(keeping_alive, self._work)
         if self._work.cancelled():
             return await self._after_stop(self._stopped_as or Outcome.LOST)
         error = self._work.exception()
@@ -119,20 +119,20 @@ class JobRun:
         if self._work is not None:
             self._work.cancel()
 
-    async def _beat_forever(self) -> None:
+    async def _keep_alive(self) -> None:
         tools = self._tools
         third = tools.ack_wait_seconds / 3
         interval = min(tools.interval_seconds, third)
-        told_at = tools.clock.now()
+        reported_at = tools.clock.now()
         while True:
-            # When nobody asks for a look, it is taken anyway.
+            # Due at once when asked for, and at every interval in any case.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._look.wait(), interval)
-            self._look.clear()
+                await asyncio.wait_for(self._reconcile_due.wait(), interval)
+            self._reconcile_due.clear()
             try:
-                if tools.clock.now() - told_at + interval >= third:
+                if tools.clock.now() - reported_at + interval >= third:
                     await self._message.in_progress()
-                    told_at = tools.clock.now()
+                    reported_at = tools.clock.now()
                 await self._refresh()
             except (NatsError, asyncio.TimeoutError) as error:
                 log.warning("job state not refreshed; trying again", error=str(error) or repr(error))
@@ -147,12 +147,12 @@ class JobRun:
         if self._progress != stored.job.progress:
             written = await self._tools.store.write(self._with_progress(stored.job), stored.revision)
             if written is None:
-                self._look.set()
+                self._reconcile_due.set()
             else:
                 self._stored = written
 
     def _is_ours(self, job: Job) -> bool:
-        """Whether this very run owns ``job``: nobody else writes it, except to end it or to take it over."""
+        """Whether this run owns ``job``. Others write it only to end it or to take it over."""
         own = self._stored.job
         return (job.worker_id, job.attempts, job.state) == (own.worker_id, own.attempts, JobState.RUNNING)
 
@@ -161,7 +161,7 @@ class JobRun:
 
     async def _end(self, state: JobState, errors: tuple[str, ...], outcome: Outcome) -> Outcome:
         ended = self._with_progress(self._stored.job).ended_as(state, self._tools.now_ms(), errors)
-        stored = await self._write_at_last(ended)
+        stored = await self._write_with_retries(ended)
         if stored is not None and stored.job == ended:
             await self._message.ack_sync()
             return outcome
@@ -173,14 +173,14 @@ class JobRun:
             await self._message.ack_sync()
         elif outcome is Outcome.HANDED_OVER:
             waiting = replace(self._with_progress(self._stored.job), state=JobState.PENDING, worker_id="")
-            stored = await self._write_at_last(waiting)
+            stored = await self._write_with_retries(waiting)
             if stored is not None and stored.job == waiting:
                 await self._message.nak()
         # A lost job's message must not be acknowledged: that would end it for its new owner too.
         return outcome
 
-    async def _write_at_last(self, job: Job) -> StoredJob | None:
-        """Write through a short absence of NATS, and return what is stored then: ``job``, or what another wrote."""
+    async def _write_with_retries(self, job: Job) -> StoredJob | None:
+        """Write, again while NATS is away for a short time; return what is stored then: ``job``, or another's."""
         attempts = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_delay(self._tools.ack_wait_seconds / 2),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=1.0),

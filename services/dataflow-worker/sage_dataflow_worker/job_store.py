@@ -52,7 +52,7 @@ class JobStore:
             await end_tasks(self._follower)
 
     def reconnected(self) -> None:
-        """Watch anew: the server may have lost the watcher."""
+        """Open a new watcher: the server may have lost the old one."""
         self._watch_again.set()
 
     async def get(self, job_id: str) -> StoredJob | None:
@@ -125,7 +125,7 @@ class JobStore:
 
     async def _take_all(self, watcher: KeyValue.KeyWatcher) -> None:
         async for entry in watcher:
-            if entry is not None:  # None says that the past is over
+            if entry is not None:  # None: every stored job has been read
                 await self._take(entry)
 
     async def _take(self, entry: KeyValue.Entry) -> None:

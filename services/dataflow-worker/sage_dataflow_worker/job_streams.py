@@ -67,7 +67,7 @@ class JobStreams:
                     duplicate_window=DUPLICATE_WINDOW_SECONDS,
                 )
             )
-        # Deliveries are counted by the job's attempts, not by max_deliver: an exhausted message would stay unseen.
+        # Deliveries are counted by the job's attempts, not by max_deliver: an exhausted message would reach no worker.
         await self._js.add_consumer(
             subjects.JOBS_STREAM,
             ConsumerConfig(

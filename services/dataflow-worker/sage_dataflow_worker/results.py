@@ -1,4 +1,4 @@
-"""What a job gives out, published: records of its collections, and records that a node could not process."""
+"""Publishing what a job produces: records of its collections, and records that a node could not process."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class JobWorker:
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
 
     async def _stop_pulling(self) -> None:
-        # The server keeps a pull request until it expires, and would send the next job to nobody. Without a
+        # The server keeps a pull request until it expires, and would send it the next job. Without a
         # subscription behind it the request is void.
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
@@ -124,7 +124,7 @@ class JobWorker:
     async def _deliver(self, message: Msg) -> None:
         try:
             while not await self._handle(message):
-                pass  # the job changed under our hands; look again
+                pass  # another wrote the job meanwhile; read it again
         except (NatsError, asyncio.TimeoutError) as error:
             log.warning("a job was left; it will be delivered again", error=str(error) or repr(error))
         except Exception:

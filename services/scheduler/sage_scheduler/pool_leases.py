@@ -84,10 +84,10 @@ class PoolLeases:
             clock=self._clock,
             on_gained=lambda epoch: self._gained(pool, epoch),
             on_lost=lambda: self._lost(pool),
-            may_strive=lambda: self._may_strive(pool),
+            may_campaign=lambda: self._may_campaign(pool),
         )
 
-    def _may_strive(self, pool: str) -> bool:
+    def _may_campaign(self, pool: str) -> bool:
         return self._board.shares(self._leaderships).may_take(self._board.free_seconds(pool))
 
     def _gained(self, pool: str, epoch: int) -> None:

@@ -224,11 +224,11 @@ def test_every_setting_says_its_name_source_and_meaning(monkeypatch: pytest.Monk
     }
 
 
-def test_names_that_cannot_be_told_apart_are_a_fault_of_the_class() -> None:
+def test_names_that_clash_are_a_fault_of_the_class() -> None:
     class Clashing(NestedSettings):
         limiting_most_bytes: int = 1
 
-    with pytest.raises(TypeError, match="cannot be told apart"):
+    with pytest.raises(TypeError, match="have the same name"):
         setting_table(Clashing)
     with pytest.raises(TypeError, match="both have factor"):
         including(Knobs)(NestedSettings)

@@ -62,7 +62,7 @@ async def test_a_dead_leaders_lease_expires_and_passes_on_within_two_seconds(rin
     await second.leadership.stop()
 
 
-async def test_a_candidate_that_may_not_strive_leaves_the_lease_alone(ring: Ring) -> None:
+async def test_a_candidate_that_may_not_campaign_leaves_the_lease_alone(ring: Ring) -> None:
     bucket = await open_bucket(ring.connection.jetstream(), "leases-c", ttl_seconds=TTL_SECONDS)
     asked = asyncio.Event()
 
@@ -77,7 +77,7 @@ async def test_a_candidate_that_may_not_strive_leaves_the_lease_alone(ring: Ring
         clock=MonotonicClock(),
         on_gained=lambda _epoch: None,
         on_lost=lambda: None,
-        may_strive=refuse,
+        may_campaign=refuse,
     )
     leadership.start()
     await asyncio.wait_for(asked.wait(), 5)

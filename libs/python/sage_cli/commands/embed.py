@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 def embed(
     texts: Annotated[list[str], typer.Argument(help="Texts; `-` reads one from each line of the standard input.")],
     model: Annotated[str | None, typer.Option(help="Model; left out, the mesh's own choice.")] = None,
-    dimensions: Annotated[int | None, typer.Option(min=1, help="Cut vectors to so many dimensions.")] = None,
+    dimensions: Annotated[int | None, typer.Option(min=1, help="Cut vectors to this many dimensions.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the vectors as JSON, a line a text.")] = False,
     url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
 ) -> None:

@@ -16,7 +16,7 @@ def rerank(
     query: Annotated[str, typer.Argument(help="What is looked for.")],
     documents: Annotated[list[str], typer.Argument(help="Documents; `-` reads one from each line of stdin.")],
     model: Annotated[str | None, typer.Option(help="Model; left out, the mesh's own choice.")] = None,
-    top_n: Annotated[int | None, typer.Option("--top", "-n", min=1, help="Only the best so many.")] = None,
+    top_n: Annotated[int | None, typer.Option("--top", "-n", min=1, help="Only the best N.")] = None,
     url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
 ) -> None:
     """Order documents by their relevance to a query, the most relevant first."""

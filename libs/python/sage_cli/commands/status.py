@@ -21,11 +21,11 @@ def status(
     """
     from sage_cli.consoles import notes, output
     from sage_cli.exit_codes import EXIT_NOT_RUNNING
-    from sage_cli.mesh.look import look
+    from sage_cli.mesh.inspection import inspect_mesh
     from sage_cli.mesh.tables import mesh_tables
     from sage_cli.running import run
 
-    view = run(look())
+    view = run(inspect_mesh())
     if as_json:
         import orjson
 

@@ -18,7 +18,7 @@ from sage_cli.consoles import notes, output
 from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_RUNNING
 from sage_cli.mesh.change_log import changed_processes
 from sage_cli.mesh.daemon import NAME, spawn
-from sage_cli.mesh.look import local_state, look
+from sage_cli.mesh.inspection import inspect_mesh, local_state
 from sage_cli.mesh.plan import MeshPlan
 from sage_cli.mesh.shutdown import stop_mesh
 from sage_cli.mesh.tables import mesh_tables
@@ -54,7 +54,7 @@ def foreground(plan: MeshPlan) -> None:
     try:
         run(_run_here(plan))
     except AlreadySupervisedError:
-        # Somebody else was quicker by less than the check above takes.
+        # Another supervisor took the lock after the check above.
         state = _wait_until_ready(None, plan.timeout_seconds)
         _already_up(state)
     except SageError:
@@ -106,7 +106,7 @@ async def _run_here(plan: MeshPlan) -> None:
                 progress.stop()
                 tables.add(loop.create_task(_show_ready(time.monotonic() - began)))
             elif state.phase is SupervisorPhase.READY or _in_trouble(before, state):
-                _say_changes(progress.console, before, state)
+                _print_changes(progress.console, before, state)
             if state.phase is SupervisorPhase.STOPPING and before and before.phase is not SupervisorPhase.STOPPING:
                 progress.start()
             before = state
@@ -117,12 +117,12 @@ async def _run_here(plan: MeshPlan) -> None:
 
 
 async def _show_ready(seconds: float) -> None:
-    _print_tables(await look())
+    _print_tables(await inspect_mesh())
     notes().print(f"ready in {seconds:.1f} s; Ctrl-C stops everything")
 
 
 def _wait_until_ready(supervisor: subprocess.Popen[bytes] | None, timeout_seconds: float) -> SupervisorState:
-    """Wait for the supervisor's word, its own or (None) that of whichever runs."""
+    """Return the state once it says ready: that of ``supervisor``, or with None of the one that runs."""
     began = time.monotonic()
     ours = supervisor.pid if supervisor else None
     with _progress(notes()) as progress:
@@ -149,7 +149,7 @@ def _wait_until_ready(supervisor: subprocess.Popen[bytes] | None, timeout_second
 
 
 def _successor(exit_code: int) -> int | None:
-    """Say whom to wait for when our supervisor has ended: None for the one that holds the lock.
+    """Return the pid to wait for when our supervisor has ended: None for the one that holds the lock.
 
     Raises:
         UnavailableError: it ended for another reason than finding the lock held.
@@ -172,7 +172,7 @@ def _already_up(state: SupervisorState) -> None:
 
 
 def _show(headline: str) -> None:
-    view = run(look())
+    view = run(inspect_mesh())
     _print_tables(view)
     notes().print(headline)
     if not view.processes:
@@ -185,7 +185,7 @@ def _print_tables(view: MeshView) -> None:
 
 
 def _show_failure() -> None:
-    """Show the last words of what failed, and forget the failed start."""
+    """Show the last output of what failed, and remove the state of the failed start."""
     state = read_state(paths.state_dir())
     if state is None or state.phase is not SupervisorPhase.FAILED:
         return
@@ -202,7 +202,7 @@ def _in_trouble(before: SupervisorState | None, state: SupervisorState) -> bool:
     )
 
 
-def _say_changes(console: Console, before: SupervisorState | None, state: SupervisorState) -> None:
+def _print_changes(console: Console, before: SupervisorState | None, state: SupervisorState) -> None:
     for status in changed_processes(before, state):
         tail = f": {status.message}" if status.message else ""
         console.print(f"{status.name} {status.phase.value}{tail}", markup=False)

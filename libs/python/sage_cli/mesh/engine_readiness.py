@@ -27,7 +27,7 @@ def serves(engine: EngineState, kind: RequestKind) -> bool:
 
 
 def what_is_missing(engines: list[EngineState], kinds: frozenset[RequestKind]) -> str:
-    """Say which kinds of work no engine is ready for, and how the engines stand; empty when nothing is missing."""
+    """Return which kinds of work have no ready engine, with the phases of the others; empty when nothing is missing."""
     missing = [WORK[kind] for kind in sorted(kinds) if not any(serves(engine, kind) for engine in engines)]
     if not missing:
         return ""
@@ -42,18 +42,18 @@ def what_is_missing(engines: list[EngineState], kinds: frozenset[RequestKind]) -
 async def wait_for_engines(
     directory: EngineDirectory, kinds: frozenset[RequestKind], tell: Callable[[str], None]
 ) -> list[EngineState]:
-    """Return the engines once every kind of work has one that is ready; until then ``tell`` what is missing."""
-    said = ""
+    """Return the engines once each kind of work has one that is ready; call ``tell`` with what is missing till then."""
+    reported = ""
 
-    def told_or_done(current: EngineDirectory) -> bool:
-        nonlocal said
+    def complete(current: EngineDirectory) -> bool:
+        nonlocal reported
         missing = what_is_missing(list(current.engines.values()), kinds)
-        if missing and missing != said:
-            said = missing
+        if missing and missing != reported:
+            reported = missing
             tell(missing)
         return not missing
 
-    while not await directory.wait_until(told_or_done, ASK_AGAIN_SECONDS):
+    while not await directory.wait_until(complete, ASK_AGAIN_SECONDS):
         await directory.ask()
     return list(directory.engines.values())
 
@@ -69,12 +69,12 @@ async def wait_for_gateway(port: int, models: frozenset[str], tell: Callable[[st
 
 
 def open_directory(ring: Ring, name: str) -> EngineDirectory:
-    """A view of the engines for a supervisor or a command."""
+    """Return a directory of the engines for a supervisor or a command."""
     return EngineDirectory(ring, name, MonotonicClock())
 
 
 def _listed_models(port: int) -> frozenset[str] | None:
-    """The models that the gateway lists; none while it does not answer; None where it tells only those with a key."""
+    """Return the models that the gateway lists: none while it does not answer, None where it wants an API key."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=HTTP_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/v1/models")

@@ -24,7 +24,7 @@ class MeshPlan:
         replicas: processes of each service.
         llm: URL of an OpenAI-compatible server, a model for vLLM, or empty for the configured engines.
         embed: embedding model, or empty for the configured one.
-        nats_url: a NATS server that somebody else runs, or empty for one of our own.
+        nats_url: a NATS server that runs already, or empty for one that SAGE starts.
         timeout_seconds: longest wait until all is ready.
     """
 

@@ -1,4 +1,4 @@
-"""Running a mesh from start to end: one supervisor at a time, its state on file, nothing left behind."""
+"""Running a mesh from start to end: one supervisor at a time, its state on file, no process left at the end."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class MeshRunner:
         )
         try:
             if nats.server is None:
-                # Somebody else's server: if it does not answer, say so before anything is started.
+                # A server that SAGE does not run: it must answer before anything is started.
                 await registrations.connection()
             if await self._up_or_stopped(self._come_up(self._supervisor, registrations), stopping):
                 self._change(phase=SupervisorPhase.READY, message="")
@@ -96,7 +96,7 @@ class MeshRunner:
                 self._change(phase=SupervisorPhase.STOPPING, message="stopping")
             await registrations.close()
             await self._supervisor.stop()
-            # What a coordinator that was killed had started, and no other has adopted.
+            # Servers that a killed coordinator had started and no other has adopted.
             await asyncio.to_thread(end_guarded, self._directory)
 
     async def _up_or_stopped(self, come_up: Coroutine[None, None, None], stopping: asyncio.Event) -> bool:

@@ -25,7 +25,7 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class StoppedProcess:
-    """A process that ran and does not any more.
+    """A process that was stopped.
 
     Attributes:
         killed: whether it had to be killed.
@@ -65,7 +65,7 @@ def stop_mesh(directory: Path, timeout_seconds: float = SUPERVISOR_STOP_SECONDS)
 
 
 def _end_engines(directory: Path) -> list[StoppedProcess]:
-    """End the engines' servers that a killed coordinator has left and nobody has adopted."""
+    """End the engines' servers that a killed coordinator has left and no other has adopted."""
     return [StoppedProcess(f"engine {server.name}", server.pid, server.killed) for server in end_guarded(directory)]
 
 
@@ -80,8 +80,7 @@ def _running(state: SupervisorState) -> dict[ProcessIdentity, str]:
 def _wait_ended(identities: Collection[ProcessIdentity], timeout_seconds: float) -> list[ProcessIdentity]:
     """Wait until the processes have ended; return those that have not in time.
 
-    They are not our children, so nothing tells us: they are looked at. One that has ended and waits for its parent
-    to take note counts as ended.
+    They are polled, since only a parent is notified. A zombie counts as ended.
     """
     deadline = time.monotonic() + timeout_seconds
     while left := [identity for identity in identities if identity.process() is not None]:

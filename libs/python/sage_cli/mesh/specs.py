@@ -26,7 +26,7 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class NatsChoice:
-    """The NATS server to use: ours to start, or somebody else's."""
+    """The NATS server to use: ours to start, or one that runs already."""
 
     settings: NatsSettings
     server: NatsServer | None

@@ -1,4 +1,4 @@
-"""Which of the engines is the one that was started, though its coordinator may have died since. Pure."""
+"""Finding a started engine again after its coordinator has died and another has adopted it. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sage_control_plane.request.engine_state import REGISTERED_LABEL
 if TYPE_CHECKING:
     from sage_client.management.results import EngineView
 
-# Another coordinator takes a server over within seconds; one that ended with its coordinator is started anew.
+# Another coordinator takes a server over within seconds; one that ended with its coordinator is started again.
 ADOPTED_SECONDS = 20.0
 
 
@@ -24,12 +24,12 @@ class StartedEngine:
         self._seen_at: float | None = None
 
     def find(self, engines: Iterable[EngineView], now: float) -> EngineView | None:
-        """Find it; None while it has not been heard of, or was not for a moment. One that is stopped is gone.
+        """Return the engine; None while it is not listed yet, or for a moment not. A stopped one is gone.
 
         Raises:
             UnavailableError: it has been given up, or is gone.
         """
-        # Its coordinator shows it until it has stopped, or where it could not be stopped: for good.
+        # Its coordinator lists it until it has stopped, or for good where it could not be stopped.
         there = {one.engine_id: one for one in engines if one.phase != "stopped"}
         found = there.get(self._engine_id)
         if found is None and self._name:

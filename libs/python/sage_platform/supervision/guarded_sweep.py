@@ -1,4 +1,4 @@
-"""Ending what runs under guardians when nobody is left to ask them: found in the list of processes."""
+"""Ending what runs under guardians when their owners are gone, by the list of processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOST = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
 
 @dataclass(frozen=True)
 class EndedServer:
-    """A server that was found running and does not any more; ``pid`` is its guardian's, or its own without one."""
+    """A server that was running and has been ended; ``pid`` is its guardian's, or its own without one."""
 
     name: str
     pid: int
@@ -104,7 +104,7 @@ def _kill(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def _wait_ended(processes: list[psutil.Process], timeout_seconds: float) -> list[psutil.Process]:
-    """Return those that have not ended in time. They are nobody's we know, so nothing tells us; a zombie has ended."""
+    """Return those that have not ended in time. Polled, since only a parent is notified; a zombie has ended."""
     deadline = time.monotonic() + timeout_seconds
     while left := [process for process in processes if _runs(process)]:
         if time.monotonic() >= deadline:

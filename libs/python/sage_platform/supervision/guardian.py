@@ -2,9 +2,9 @@
 enough to be adopted, and never for longer.
 
 ``python guardian.py SOCKET HOME ORPHAN_SECONDS COMMAND…`` runs the command in a session of its own and listens on a
-Unix socket. Whoever connects and says ``own`` owns the server for as long as the connection lasts; the kernel closes it
-however the owner ends. A server without an owner for ORPHAN_SECONDS is ended, with its whole process group: vLLM's
-worker processes go on without end when only their parent is killed.
+Unix socket. A process that connects and says ``own`` owns the server for as long as the connection lasts; the kernel
+closes it however the owner ends. A server without an owner for ORPHAN_SECONDS is ended, with its whole process group:
+vLLM's worker processes run on when only their parent is killed.
 
 One JSON object a line, both ways:
 
@@ -12,9 +12,9 @@ One JSON object a line, both ways:
     → {"verb": "look"}                              ← {"event": "state", "owned": true, "epoch": 7}
     → {"verb": "stop", "grace_seconds": 5.0}        ← {"event": "ended", "status": 143}
 
-An owner of a higher epoch takes the place of one whose connection is gone, or with ``force`` of any (the older is told
-``replaced``), so that one who merely slept cannot act on a server that is another's. When the server ends the owner is
-told, what is left of the group is ended, and the guardian ends too. SIGTERM ends the server.
+An owner of a higher epoch takes the place of one whose connection is gone, or with ``force`` of any (the older gets
+``replaced``), so that an owner that was only suspended cannot act on a server that is another's. When the server ends,
+the owner gets ``ended``, what is left of the group is ended, and the guardian ends too. SIGTERM ends the server.
 
 HOME says to which mesh the server belongs; it is there to be seen, in the list of processes. This is a program, not a
 ``preexec_fn``: code between fork and exec in a process with threads can deadlock. Only the standard library, and
@@ -45,14 +45,14 @@ HOME_MARK = "GUARDIAN_HOME"
 
 
 class Connection:
-    """One who has connected."""
+    """A connected process."""
 
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self._unread = b""
 
     def read(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived; None when the other side is gone or talks nonsense."""
+        """Return the messages that have arrived; None when the other side is gone or sends no JSON object."""
         try:
             data = self.channel.recv(4096)
             if not data:
@@ -63,7 +63,7 @@ class Connection:
             return None
 
     def tell(self, **message: Any) -> None:
-        """Send a message; one who is gone is found out by the next read."""
+        """Send a message. That the other side is gone shows at the next read."""
         with contextlib.suppress(OSError):
             self.channel.sendall(json.dumps(message).encode() + b"\n")
 

@@ -20,7 +20,7 @@ def open_log(path: Path) -> IO[bytes]:
     """Open ``path`` for appending, after rotating it when it has grown past ROTATE_BYTES.
 
     Rotation happens only here, at a start: a running process holds the file itself, with no pipe in between that
-    could block it or lose its last words.
+    could block it or lose its last output.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists() and path.stat().st_size > ROTATE_BYTES:

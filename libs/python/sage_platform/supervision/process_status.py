@@ -26,7 +26,7 @@ class ProcessPhase(str, Enum):
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process, told apart from a later one that has its pid by the time it started."""
+    """A process, identified by pid and start time, since pids come again."""
 
     pid: int
     created_unix_seconds: float

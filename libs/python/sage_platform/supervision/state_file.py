@@ -1,4 +1,4 @@
-"""What the supervisor has told the world: one JSON file, replaced as a whole, beside a lock that it holds.
+"""The supervisor's state for others to read: one JSON file, replaced as a whole, beside a lock that it holds.
 
 The lock says whether a supervisor lives; the file says what it runs. A file whose supervisor is dead is a leftover.
 """

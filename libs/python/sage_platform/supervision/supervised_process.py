@@ -1,4 +1,4 @@
-"""The life of one supervised process: start, become ready, end, start again after a delay, until told to stop."""
+"""The life of one supervised process: start, become ready, end, start again after a delay, until stopped."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class SupervisedProcess:
                 break
             limit = self.spec.restart.attempts_before_first_ready
             if life.exit_code == EXIT_CONFIGURATION:
-                words = self._last_words().removeprefix(f"{self.spec.service}: ")
+                words = self._last_line().removeprefix(f"{self.spec.service}: ")
                 self._set(phase=ProcessPhase.FAILED, message=f"has a configuration error: {words or life.explanation}")
                 return
             if not self._was_ready and starts >= limit:
@@ -149,7 +149,7 @@ class SupervisedProcess:
         finally:
             self._kill_group()
             await process.wait()
-            # Told to nobody by itself: the phase that follows from this end comes with the next change.
+            # Not reported by itself: the phase that follows from this end comes with the next change.
             self._status = replace(self._status, identity=None, ports={})
 
     async def _watch(self, process: asyncio.subprocess.Process) -> _Life:
@@ -183,7 +183,7 @@ class SupervisedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         lines = [line for line in self.recent_output(5) if line.strip()]
         return lines[-1].strip() if lines else ""
 

@@ -1,4 +1,4 @@
-"""Looking at the mesh: the supervisor's state, the registry, gRPC health and the engines' heartbeats, put together."""
+"""The mesh as it is now, from the supervisor's state, the registry, gRPC health and the engines' heartbeats."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def local_state() -> SupervisorState | None:
 
 
 def nats_settings(state: SupervisorState | None) -> NatsSettings:
-    """How to reach the mesh's NATS: as the local supervisor says, else as configured."""
+    """Return how to reach the mesh's NATS: as the local supervisor says, or as configured."""
     url = state.facts.get("nats_url") if state else None
     if url:
         return load(NatsSettings, url=url, connect_timeout_seconds=CONNECT_SECONDS)
     return load(NatsSettings, connect_timeout_seconds=CONNECT_SECONDS)
 
 
-async def look() -> MeshView:
-    """Return the mesh as it is now; what cannot be reached is left out.
+async def inspect_mesh() -> MeshView:
+    """Return the mesh as it is now, without what cannot be reached.
 
-    The record of a process that was killed stays in the registry for some seconds; where its machine is this one, it is
-    known to be gone and left out.
+    The record of a killed process stays in the registry for some seconds; it is left out where that process was on this
+    machine.
     """
     state = local_state()
     settings = nats_settings(state)
     registrations = Registrations(settings, "sage-status")
     try:
-        if _nobody_listens(settings.url):
-            return _put_together(state, [], [], [], None)
+        if _is_down(settings.url):
+            return _assembled(state, [], [], [], None)
         connection = await registrations.connection()
         instances = await registrations.instances()
         serving = await asyncio.gather(*(is_serving(instance) for instance in instances))
@@ -68,10 +68,10 @@ async def look() -> MeshView:
         instances, serving, engines, nats = [], [], [], None
     finally:
         await registrations.close()
-    return _put_together(state, instances, serving, engines, nats)
+    return _assembled(state, instances, serving, engines, nats)
 
 
-def _put_together(
+def _assembled(
     state: SupervisorState | None,
     instances: list[Instance],
     serving: list[bool],
@@ -99,7 +99,7 @@ def _put_together(
 
 
 def engine_view(engine: EngineState) -> EngineView:
-    """Put an engine's state into plain words."""
+    """Return an engine's state as people see it."""
     spec = engine.spec
     return EngineView(
         engine_id=spec.engine_id,
@@ -174,7 +174,7 @@ def _registered(instance: Instance, serving: bool) -> ProcessView:
 
 
 def _memory(process: psutil.Process | None) -> int:
-    """Resident bytes of a process and of the processes it started; 0 when it has ended meanwhile."""
+    """Return the resident bytes of a process and of those that it started; 0 when it has ended."""
     total = 0
     try:
         family = [process, *process.children(recursive=True)] if process else []
@@ -192,8 +192,8 @@ def _uptime(identity: ProcessIdentity | None) -> float:
     return max(0.0, time.time() - identity.created_unix_seconds) if identity else 0.0
 
 
-def _nobody_listens(nats_url: str) -> bool:
-    """Whether the server would be on this machine and is not there, so that waiting for it is in vain."""
+def _is_down(nats_url: str) -> bool:
+    """Whether the server would run on this machine and does not, so that there is no point in waiting for it."""
     port = loopback_port(nats_url)
     return port is not None and port_is_free(port)
 
