@@ -111,7 +111,8 @@ class SettingTable:
         for name, shown, value in given:
             path = self._paths.get(name) or self._groups[name]
             other, other_value = seen.setdefault(path, (shown, value))
-            if other_value != value:
+            # As text, since a variable is text and JSON has numbers.
+            if str(other_value) != str(value):
                 raise ConfigurationError(
                     f"{other!r} and {shown!r} are the same setting, {'.'.join(path)!r}, with different values; give one"
                 )
@@ -122,6 +123,11 @@ class SettingTable:
         return result
 
     def flattened(self, values: Mapping[Any, Any], prefix: Path = ()) -> Iterator[tuple[str, Any]]:
+        """Yield the settings that nested ``values`` hold, each as (name or alias, value).
+
+        Raises:
+            ConfigurationError: a key that is no setting.
+        """
         for key, value in values.items():
             path = (*prefix, str(key))
             name = ".".join(path)

@@ -15,20 +15,20 @@ FIRST = DispatchView("a", 1, False, 0.4, 0.4, "interactive", (CandidateView("a",
 SECOND = DispatchView(
     "b", 2, True, 1500.0, 0.5, "", tuple(CandidateView(f"b{n}", 0.5) for n in range(12)), 90.0, "", ""
 )
-TOLD = Explanation(
+EXPLANATION = Explanation(
     "req-1", "s1", "finished", "ann", CHAT, "hybrid", "interactive", 200_000, 10, 0.5, "b", 90.0, 110.0, 2500.0,
     (FIRST, SECOND), "", "",
 )  # fmt: skip
 
 
-def rendered(told: Explanation) -> str:
+def rendered(explanation: Explanation) -> str:
     console = Console(file=io.StringIO(), width=160)
-    console.print(explanation_text(told))
+    console.print(explanation_text(explanation))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def test_a_finished_request_is_told_whole() -> None:
-    text = rendered(TOLD)
+    text = rendered(EXPLANATION)
     for part in (
         "req-1  finished on b, 3 min ago",
         "llm_chat for m by ann, 120 tokens in, 64 expected out",
@@ -47,7 +47,7 @@ def test_a_finished_request_is_told_whole() -> None:
 
 def test_a_refused_request_begins_with_why() -> None:
     refused = replace(
-        TOLD, state="refused", engine_id="", dispatches=(), error_code="no_engine", error_message="no engine serves it",
+        EXPLANATION, state="refused", engine_id="", dispatches=(), error_code="no_engine", error_message="no engine serves it",
         predicted_ttft_ms=None, actual_ttft_ms=None,
     )  # fmt: skip
     lines = rendered(refused).splitlines()
@@ -59,7 +59,7 @@ def test_a_refused_request_begins_with_why() -> None:
 
 def test_what_was_only_found_running_is_told_without_its_request() -> None:
     adopted = replace(
-        TOLD, state="running", tenant="", classification=None, policy="", band="", dispatches=(), ended_after_ms=None,
+        EXPLANATION, state="running", tenant="", classification=None, policy="", band="", dispatches=(), ended_after_ms=None,
         predicted_ttft_ms=None, actual_ttft_ms=None,
     )  # fmt: skip
     text = rendered(adopted)
@@ -68,5 +68,5 @@ def test_what_was_only_found_running_is_told_without_its_request() -> None:
 
 
 def test_markup_in_what_callers_send_is_shown_as_it_is() -> None:
-    assert "[bold]" in rendered(replace(TOLD, request_id="[bold]"))
-    assert "[red]x" in rendered(replace(TOLD, error_code="c", error_message="[red]x"))
+    assert "[bold]" in rendered(replace(EXPLANATION, request_id="[bold]"))
+    assert "[red]x" in rendered(replace(EXPLANATION, error_code="c", error_message="[red]x"))

@@ -22,7 +22,7 @@ from sage_platform.supervision.process_status import ProcessIdentity, ProcessPha
 from sage_platform.supervision.supervisor import ProcessFailedError, Supervisor
 
 QUICK = RestartPolicy(initial_seconds=0.01, max_seconds=0.02)
-# Runs until it is told to end, and says so.
+# Runs until it is asked to end, and says so.
 OBEDIENT = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True); {body}"
 FOREVER = OBEDIENT.format(body="signal.pause(); signal.pause()")
 STUBBORN = """
