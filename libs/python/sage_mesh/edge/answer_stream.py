@@ -25,23 +25,25 @@ class RecordBudget:
         self.used = 0
 
     def take(self, count: int) -> bool:
-        """Take ``count`` bytes; return whether they were there."""
+        """Take ``count`` bytes; return whether that many were left."""
         if self.used + count > self._limit:
             return False
         self.used += count
         return True
 
     def give_back(self, count: int) -> None:
-        """Give bytes back."""
+        """Give ``count`` bytes back."""
         self.used -= count
 
 
 class StreamRecord:
     """The whole events of one stream, in order, and their tokens.
 
-    It forgets everything once a bound is passed, and the tokens alone where there is no room for them: text will do.
+    Once a bound is passed, everything is forgotten; where only the tokens do not fit, they alone are, since text is
+    enough to continue a stream. What came before ``keep`` stays; what came after it is forgotten by ``rewind``.
 
-    What came before ``keep`` stays; what came after it is forgotten by ``rewind``.
+    Attributes:
+        complete: whether it holds everything that was added.
     """
 
     __slots__ = ("_budget", "_bytes", "_kept", "_kept_tokens", "_limit", "_pieces", "_tokens", "complete")
@@ -55,11 +57,10 @@ class StreamRecord:
         # None where the engine does not name them.
         self._tokens: array[int] | None = None
         self._kept_tokens = 0
-        # Whether it holds everything that was added.
         self.complete = True
 
     def add(self, events: bytes) -> None:
-        """Record what the consumer is given."""
+        """Record what the consumer gets."""
         if not self.complete:
             return
         if self._bytes + len(events) > self._limit or not self._budget.take(len(events)):
@@ -68,9 +69,9 @@ class StreamRecord:
         self._bytes += len(events)
         self._pieces.append(events)
 
-    def follow_tokens(self, *, told: bool) -> None:
-        """Another attempt begins: its engine names the tokens of the text, or does not."""
-        if not told:
+    def begin_attempt(self, *, names_tokens: bool) -> None:
+        """Take in that an attempt begins, and whether its engine names the tokens of the text."""
+        if not names_tokens:
             self._forget_tokens()
         elif self._tokens is None and not self._pieces:
             self._tokens = array("I")
@@ -85,11 +86,11 @@ class StreamRecord:
             self._forget_tokens()
 
     def tokens(self) -> tuple[int, ...]:
-        """Every token of the text recorded; none where not all of them are known."""
+        """Return every token of the recorded text; none where not all of them are known."""
         return tuple(self._tokens or ())
 
     def keep(self) -> None:
-        """What is recorded stays, whatever becomes of the attempt that follows."""
+        """Keep what is recorded, whatever becomes of the attempt that follows."""
         self._kept = len(self._pieces)
         self._kept_tokens = len(self._tokens or ())
 
@@ -103,11 +104,11 @@ class StreamRecord:
             self._drop_tokens(self._tokens, self._kept_tokens)
 
     def events(self) -> bytes:
-        """Everything recorded."""
+        """Return everything recorded."""
         return b"".join(self._pieces)
 
     def close(self) -> None:
-        """Give the bytes back; nothing is recorded any more."""
+        """Forget everything, give the bytes back, and record nothing from now on."""
         self.complete = False
         self._budget.give_back(self._bytes)
         self._pieces.clear()
@@ -127,43 +128,43 @@ class StreamRecord:
 
 
 class AnswerStream:
-    """Cuts a stream at its events, joins it to what an earlier engine said, and records it while it is resumable."""
+    """Cuts a stream at its events, joins it to what an earlier engine sent, and records it while it is resumable."""
 
-    __slots__ = ("_splice", "_whole", "record")
+    __slots__ = ("_continuation", "_framer", "record")
 
     def __init__(self, record: StreamRecord) -> None:
         self.record = record
-        self._whole = SseFramer()
-        self._splice: StreamContinuation | None = None
+        self._framer = SseFramer()
+        self._continuation: StreamContinuation | None = None
 
     def take(self, data: bytes) -> bytes:
-        """Take bytes as they come; return what the consumer is to be given."""
-        events = self._whole.feed(data)
-        if events and self._splice is not None:
-            events = self._splice.take(events)
+        """Take bytes as they come; return what the consumer gets."""
+        events = self._framer.feed(data)
+        if events and self._continuation is not None:
+            events = self._continuation.take(events)
         if events:
             self.record.add(events)
         return events
 
     def rest(self) -> bytes:
-        """Return what is left at the end of a stream that ended well."""
-        rest = self._whole.rest()
-        return self._splice.take(rest + b"\n\n") if rest and self._splice is not None else rest
+        """Return what is left for the consumer at the end of a stream that ended well."""
+        rest = self._framer.rest()
+        return self._continuation.take(rest + b"\n\n") if rest and self._continuation is not None else rest
 
     def usage(self, usage: TokenUsage) -> TokenUsage:
-        """The usage of the whole answer, from what the last engine says."""
-        return usage if self._splice is None else self._splice.usage(usage)
+        """Return the usage of the whole answer, from that of the last engine."""
+        return usage if self._continuation is None else self._continuation.usage(usage)
 
-    def join(self, events: bytes, splice: StreamContinuation) -> None:
-        """What was taken so far stays, and ``events`` too; next comes another engine's continuation of it."""
+    def continue_with(self, events: bytes, continuation: StreamContinuation) -> None:
+        """Keep what was taken so far, and ``events``; what comes next is another engine's continuation of it."""
         self.record.add(events)
         self.record.keep()
-        self._whole = SseFramer()
-        self._splice = splice
+        self._framer = SseFramer()
+        self._continuation = continuation
 
     def restart(self) -> None:
-        """What came since the last ``join`` was not delivered and comes again."""
+        """Forget what came since the last ``continue_with``: it was not delivered and comes again."""
         self.record.rewind()
-        self._whole = SseFramer()
-        if self._splice is not None:
-            self._splice = self._splice.anew()
+        self._framer = SseFramer()
+        if self._continuation is not None:
+            self._continuation = self._continuation.restarted()

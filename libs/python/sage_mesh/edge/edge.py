@@ -29,7 +29,7 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_mesh.classification import classify_message
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.edge.answer_stream import RecordBudget
-from sage_mesh.edge.edge_request import InFlight, Outcome, stream_interrupted
+from sage_mesh.edge.edge_request import EdgeRequest, Outcome, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.pool_sender import PoolSender
@@ -46,10 +46,10 @@ class EdgeTimings:
     """When an edge acts on silence, in seconds.
 
     Attributes:
-        sweep: between looks at what is in flight.
-        ask_after: without a frame, the schedulers are asked whether they hold the request.
-        answer_within: no answer by then and it is submitted again.
-        give_up_after: nobody has held it for so long, and it fails with 503.
+        sweep: between two checks of what is in flight.
+        ask_after: after this long without a frame, the schedulers are asked whether they hold the request.
+        answer_within: without an answer in this time it is submitted again.
+        give_up_after: a request that no scheduler has held for this long fails with 503.
     """
 
     sweep: float = 0.25
@@ -73,6 +73,12 @@ class Edge:
         clock: Clock,
         timings: EdgeTimings | None = None,
     ) -> None:
+        """Make an edge.
+
+        Args:
+            edge_id: unique among all edges; frames come to its subject.
+            classifier: used while no classifier service listens.
+        """
         self._ring = ring
         self._subject = subjects.reply(edge_id)
         self._directory = directory
@@ -80,7 +86,7 @@ class Edge:
         self._clock = clock
         self._timings = timings or EdgeTimings()
         self._pools = PoolSender(ring, clock)
-        self._in_flight: dict[str, InFlight] = {}
+        self._requests: dict[str, EdgeRequest] = {}
         self._record_budget = RecordBudget()
         self._subscription: Subscription | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -88,19 +94,19 @@ class Edge:
     @property
     def in_flight(self) -> int:
         """Requests owned now."""
-        return len(self._in_flight)
+        return len(self._requests)
 
     async def start(self) -> None:
         """Listen for frames."""
-        self._ring.on_no_responders(subjects.CLASSIFY, self._classify_here)
+        self._ring.on_no_responders(subjects.CLASSIFY, self._on_no_classifier)
         self._subscription = await self._ring.subscribe(self._subject, frame_pb2.FrameBatch, self._on_frames)
         self._directory.listen(self._on_directory)
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="edge-sweep")
 
     async def close(self) -> None:
-        """End what is in flight with an error and stop listening."""
-        for request_id in list(self._in_flight):
-            self._end(request_id, UnavailableError("this edge is stopping; send the request again", retryable=True))
+        """End what is in flight with an UnavailableError and stop listening."""
+        for request in list(self._requests.values()):
+            self._end(request, UnavailableError("this edge is stopping; send the request again", retryable=True))
         await self._pools.close()
         if self._sweeper:
             await end_tasks(self._sweeper)
@@ -110,7 +116,7 @@ class Edge:
 
     async def drained(self, timeout_seconds: float) -> bool:
         """Wait until everything in flight now has ended; return whether that came true in time."""
-        replies = [held.reply for held in self._in_flight.values()]
+        replies = [request.reply for request in self._requests.values()]
         try:
             await asyncio.wait_for(asyncio.gather(*(reply.until_ended() for reply in replies)), timeout_seconds)
         except asyncio.TimeoutError:
@@ -118,7 +124,7 @@ class Edge:
         return True
 
     def submit(self, request: InferenceRequest) -> Reply:
-        """Send a request into the mesh.
+        """Send a request into the mesh; return its reply at once.
 
         Raises:
             TooLargeError: the body does not fit a message.
@@ -126,75 +132,76 @@ class Edge:
         """
         now = self._clock.now()
         request_id = request.request_id
-        if request_id in self._in_flight:
+        if request_id in self._requests:
             raise ConflictError(
                 f"a request with id {request_id!r} is in flight; ids must be unique", param="request_id"
             )
-        message = inference_request_to_wire(request, self._subject)
-        self._ring.send(subjects.CLASSIFY, message)
+        sent = inference_request_to_wire(request, self._subject)
+        self._ring.send(subjects.CLASSIFY, sent)
         reply = Reply(request_id, cancel=lambda reason: self._cancel(request_id, reason))
         deadline = now + request.timeout_seconds
-        self._in_flight[request_id] = InFlight(message, reply, now, deadline, now, self._record_budget)
+        self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget)
         return reply
 
     def _on_frames(self, frames: Sequence[frame_pb2.Frame]) -> None:
         now = self._clock.now()
         for frame in frames:
-            held = self._in_flight.get(frame.request_id)
-            if held is None:
+            request = self._requests.get(frame.request_id)
+            if request is None:
                 if frame.HasField("head") and not frame.HasField("end"):
-                    self._tell_unwanted(frame)
+                    self._send_unwanted(frame)
                 continue
             if frame.held:
-                held.on_frame(frame, now)
+                request.on_notice(frame, now)
                 continue
-            outcome = held.take(frame, now)
+            outcome = request.on_frame(frame, now)
             if outcome is Outcome.ENDED:
-                self._in_flight.pop(frame.request_id).close()
+                self._requests.pop(frame.request_id).close()
             elif outcome is Outcome.BROKEN:
-                self._recover(held, held.failure)
+                self._recover(request, request.failure)
             elif outcome is Outcome.UNWANTED:
-                self._tell_unwanted(frame)
+                self._send_unwanted(frame)
 
-    def _recover(self, held: InFlight, failure: SageError) -> None:
-        """The attempt is broken: start over, go on elsewhere, or end the request."""
-        request_id = held.message.request_id
+    def _recover(self, request: EdgeRequest, failure: SageError) -> None:
+        """Start over after a broken attempt, or continue elsewhere, or end the request with ``failure``."""
+        request_id = request.request_id
         try:
-            if not held.may_start_over and held.go_on():
-                self._in_flight.pop(request_id).close()
-                self._tell_cancelled(request_id, "the answer is complete")
+            if not request.may_start_over and request.continue_stream():
+                self._requests.pop(request_id).close()
+                self._send_cancelled(request_id, "the answer is complete")
                 return
             log.info("request submitted again", request_id=request_id, reason=failure.message)
-            held.supersede()
-            self._send(held)
+            request.supersede()
+            self._send(request)
         except NotResumableError as reason:
             log.info("stream not continued", request_id=request_id, reason=str(reason))
-            self._end(request_id, failure)
+            self._end(request, failure)
         except TooLargeError as error:
             log.warning("continuation not sent", request_id=request_id, reason=error.message)
-            self._end(request_id, failure)
+            self._end(request, failure)
 
-    def _send(self, held: InFlight) -> None:
+    def _send(self, request: EdgeRequest) -> None:
         now = self._clock.now()
-        held.message.age_ms = int((now - held.accepted_at) * 1000)
-        held.heard_at = now
-        held.asked_at = 0.0
-        self._ring.send(subjects.CLASSIFY, held.message)
+        request.sent.age_ms = int((now - request.accepted_at) * 1000)
+        request.heard_at = now
+        request.asked_at = None
+        self._ring.send(subjects.CLASSIFY, request.sent)
 
-    def _end(self, request_id: str, error: SageError) -> None:
-        held = self._in_flight.pop(request_id, None)
-        if held is not None:
-            self._tell_cancelled(request_id, error.code)
-            held.reply.fail(error)
-            held.close()
+    def _end(self, request: EdgeRequest, error: SageError) -> None:
+        if self._requests.pop(request.request_id, None) is not None:
+            self._send_cancelled(request.request_id, error.code)
+            request.reply.fail(error)
+            request.close()
 
     def _cancel(self, request_id: str, reason: str) -> None:
-        self._end(request_id, CancelledError(reason))
+        request = self._requests.get(request_id)
+        if request is not None:
+            self._end(request, CancelledError(reason))
 
-    def _tell_cancelled(self, request_id: str, reason: str) -> None:
+    def _send_cancelled(self, request_id: str, reason: str) -> None:
         self._ring.send(subjects.CANCEL, engine_pb2.Cancellation(request_id=request_id, reason=reason))
 
-    def _tell_unwanted(self, frame: frame_pb2.Frame) -> None:
+    def _send_unwanted(self, frame: frame_pb2.Frame) -> None:
         """Stop one attempt, on its engine; another may be the answer, or the request has ended."""
         cancellation = engine_pb2.Cancellation(
             request_id=frame.request_id,
@@ -204,40 +211,43 @@ class Edge:
         )
         self._ring.send(subjects.CANCEL, cancellation)
 
-    # What follows is the edge's watch over silence.
-
-    def _classify_here(self, _subject: str, items: Sequence[bytes]) -> None:
-        """No classifier listens: classify in this process, with the same library, and send on."""
+    def _on_no_classifier(self, _subject: str, items: Sequence[bytes]) -> None:
+        """Classify in this process, with the same library, and send on."""
         log.warning("no classifier listens; classifying here", requests=len(items))
         for item in items:
             message = request_pb2.InferenceRequest.FromString(item)
             try:
                 classification = classify_message(self._classifier, message, self._directory.catalog)
             except SageError as error:
-                self._end(message.request_id, error)
+                request = self._requests.get(message.request_id)
+                if request is not None:
+                    self._end(request, error)
                 continue
             self._pools.send(request_pb2.ClassifiedRequest(request=message, classification=classification))
 
+    # What follows watches over silence.
+
     def _on_directory(self, change: DirectoryChange) -> None:
-        if not self._in_flight:
+        if not self._requests:
             return
         for state in change.lost:
-            for held in self._on_engine(state.spec.engine_id):
-                self._recover(held, stream_interrupted(f"engine {state.spec.engine_id!r} is gone: {change.reason}"))
+            engine_id = state.spec.engine_id
+            for request in self._on_engine(engine_id):
+                self._recover(request, stream_interrupted(f"engine {engine_id!r} is gone: {change.reason}"))
         now = self._clock.now()
         for state in change.updated:
+            engine_id = state.spec.engine_id
             running = {running.request_id for running in state.running}
-            for held in self._on_engine(state.spec.engine_id):
-                if held.message.request_id in running or now - held.heard_at < self._timings.answer_within:
-                    held.missing_heartbeats = 0
+            for request in self._on_engine(engine_id):
+                if request.request_id in running or now - request.heard_at < self._timings.answer_within:
+                    request.missing_heartbeats = 0
                     continue
-                held.missing_heartbeats += 1
-                if held.missing_heartbeats >= self.MISSING_HEARTBEATS:
-                    reason = f"engine {state.spec.engine_id!r} no longer runs the request"
-                    self._recover(held, stream_interrupted(reason))
+                request.missing_heartbeats += 1
+                if request.missing_heartbeats >= self.MISSING_HEARTBEATS:
+                    self._recover(request, stream_interrupted(f"engine {engine_id!r} no longer runs the request"))
 
-    def _on_engine(self, engine_id: str) -> list[InFlight]:
-        return [held for held in self._in_flight.values() if held.engine_id == engine_id]
+    def _on_engine(self, engine_id: str) -> list[EdgeRequest]:
+        return [request for request in self._requests.values() if request.engine_id == engine_id]
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -249,29 +259,29 @@ class Edge:
 
     def _sweep(self, now: float) -> None:
         timings = self._timings
-        for request_id, held in list(self._in_flight.items()):
-            if now >= held.deadline:
-                seconds = round(held.deadline - held.accepted_at, 3)
-                self._end(request_id, DeadlineExceededError(f"no complete answer within {seconds} s"))
-            elif held.engine_id or now - held.heard_at < timings.ask_after:
+        for request in list(self._requests.values()):
+            if now >= request.deadline:
+                seconds = round(request.deadline - request.accepted_at, 3)
+                self._end(request, DeadlineExceededError(f"no complete answer within {seconds} s"))
+            elif request.engine_id or now - request.heard_at < timings.ask_after:
                 continue
-            elif not held.asked_at:
-                held.asked_at = now
-                self._ring.send(
-                    subjects.INQUIRE, engine_pb2.Inquiry(request_id=request_id, reply_subject=self._subject)
-                )
-            elif now - held.asked_at >= timings.answer_within:
-                self._resubmit_unheld(request_id, held, now)
+            elif request.asked_at is None:
+                request.asked_at = now
+                inquiry = engine_pb2.Inquiry(request_id=request.request_id, reply_subject=self._subject)
+                self._ring.send(subjects.INQUIRE, inquiry)
+            elif now - request.asked_at >= timings.answer_within:
+                self._resubmit_unheld(request, request.asked_at, now)
 
-    def _resubmit_unheld(self, request_id: str, held: InFlight, now: float) -> None:
-        held.unheld_since = held.unheld_since or held.asked_at
-        if now - held.unheld_since >= self._timings.give_up_after:
+    def _resubmit_unheld(self, request: EdgeRequest, asked_at: float, now: float) -> None:
+        if request.unheld_since is None:
+            request.unheld_since = asked_at
+        if now - request.unheld_since >= self._timings.give_up_after:
             error = UnavailableError(
                 f"no scheduler has taken the request for {self._timings.give_up_after:g} s; "
                 "`sage status` shows whether one runs",
                 code="no_scheduler",
                 retry_after_seconds=1,
             )
-            self._end(request_id, error)
+            self._end(request, error)
             return
-        self._send(held)
+        self._send(request)

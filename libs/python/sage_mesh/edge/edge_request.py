@@ -1,4 +1,4 @@
-"""A request that an edge owns, and the rules by which frames are taken or dropped. No I/O."""
+"""A request that an edge owns, and the rules by which it takes or drops the frames of its attempts. No I/O."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError
 from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
-from sage_mesh.edge.continuation import continuation
-from sage_mesh.edge.partial_answer import NotResumableError, read_told
+from sage_mesh.edge.continuation import plan_continuation
+from sage_mesh.edge.partial_answer import NotResumableError, read_partial_answer
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import head_from_wire, usage_from_wire
 from sage_mesh.wire.requests import attempt_from_wire
 
+# How often an edge starts a request over by itself; the scheduler's own retries do not count here.
+MAX_SUBMISSIONS = 3
+
+
+def stream_interrupted(reason: str) -> EngineFailedError:
+    """Return the error for an answer of which a part is missing."""
+    return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
+
 
 class HedgedPair:
-    """What an edge knows of them. Whichever's first byte comes first is the answer; an error of one is not.
+    """Two attempts at a request that run at once: a hedge, and the attempt that it hedges.
+
+    The attempt whose first byte comes first is the answer; the error of only one of them is not.
 
     Attributes:
-        tries: dispatches that the request has had, as far as the scheduler said so with a hedge.
+        tries: dispatches that the request has had, by the scheduler's notice of the hedge; 0 without one.
     """
 
     __slots__ = ("_failed", "_pair", "tries")
@@ -31,21 +41,21 @@ class HedgedPair:
         self._failed: Attempt | None = None
         self.tries = 0
 
-    def meet(self, hedge: Attempt, beside: int) -> None:
-        """A hedge runs beside the dispatch of this number."""
-        pair = (Attempt(hedge.submission, beside), hedge)
+    def record(self, hedge: Attempt, hedge_of: int) -> None:
+        """Take in that ``hedge`` runs at the same time as the dispatch with the number ``hedge_of``."""
+        pair = (Attempt(hedge.submission, hedge_of), hedge)
         if pair != self._pair:
             self._pair = pair
             self._failed = None
 
-    def are(self, one: Attempt, other: Attempt) -> bool:
-        """Whether the two run beside each other."""
+    def holds(self, one: Attempt, other: Attempt) -> bool:
+        """Return whether these are the two attempts of the pair."""
         return self._pair is not None and one != other and one in self._pair and other in self._pair
 
-    def awaited_after(self, failed: Attempt) -> bool:
-        """An attempt failed before its first byte: return whether the other may answer yet.
+    def other_may_answer(self, failed: Attempt) -> bool:
+        """Take in that an attempt failed before its first byte; return whether the other may still answer.
 
-        It may until it has failed here too; of any other end the scheduler tells.
+        It may until it has failed here too; of any other end the scheduler sends word.
         """
         if self._pair is None or failed not in self._pair:
             return False
@@ -55,41 +65,40 @@ class HedgedPair:
         return True
 
 
-# How often an edge starts a request over by itself; the scheduler's own retries do not count here.
-MAX_SUBMISSIONS = 3
-
-
-def stream_interrupted(reason: str) -> EngineFailedError:
-    """The error for an answer of which a part is missing."""
-    return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
-
-
 class Outcome(Enum):
-    """What a frame did. An unwanted one comes of an attempt that is not read and may be stopped."""
+    """What a frame did to its request."""
 
     TAKEN = auto()
     DROPPED = auto()
+    # Dropped, and its attempt is not read and may be stopped.
     UNWANTED = auto()
+    # The answer is complete, or its error final.
     ENDED = auto()
+    # The attempt is broken; ``EdgeRequest.failure`` says why.
     BROKEN = auto()
 
 
 @dataclass(slots=True)
-class InFlight:
-    """One owned request.
+class EdgeRequest:
+    """One request from its acceptance to its last frame. Times are seconds of the edge's clock.
 
     Attributes:
-        message: the request as it was sent; submitted again when need be.
-        accepted_at, deadline: seconds of the edge's clock.
-        attempt: the attempt whose frames are being taken.
-        heard_at: when the last frame, or the scheduler's word that it holds the request, arrived.
-        asked_at: when the schedulers were last asked for it.
-        missing_heartbeats: heartbeats in a row of its engine that did not list it.
+        sent: what was submitted last; submitted again, with changes, where an attempt breaks.
+        reply: the answer as the consumer reads it.
+        accepted_at: when the edge took it.
+        deadline: when it ends with 504.
+        heard_at: when the last frame of it, or the scheduler's notice that it holds it, arrived.
         budget: room for the record of a resumable stream.
+        attempt: the attempt whose frames are taken.
+        next_seq: number of that attempt's next frame.
+        engine_id: the engine that answers; None until an answer has begun.
+        asked_at: when the schedulers were asked for it, without an answer so far; None where they were not.
+        unheld_since: when the schedulers were first asked without an answer; None where one holds it.
+        missing_heartbeats: heartbeats in a row of its engine that did not list it.
         failure: why the attempt is broken, after a frame that broke it.
     """
 
-    message: request_pb2.InferenceRequest
+    sent: request_pb2.InferenceRequest
     reply: Reply
     accepted_at: float
     deadline: float
@@ -97,28 +106,33 @@ class InFlight:
     budget: RecordBudget = field(default_factory=RecordBudget)
     attempt: Attempt = field(default_factory=lambda: Attempt(0, 0))
     next_seq: int = 0
-    engine_id: str = ""
-    asked_at: float = 0.0
-    missing_heartbeats: int = 0
+    engine_id: str | None = None
+    asked_at: float | None = None
     unheld_since: float | None = None
+    missing_heartbeats: int = 0
     failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
+    # As the caller sent it; that of ``sent`` is replaced by what a continuation asks for.
     _body: bytes = field(init=False)
     _stream: AnswerStream | None = None
     # What the engine had counted where the attempt broke off; zeros where it did not say.
     _counted: TokenUsage = field(default_factory=TokenUsage)
-    _twins: HedgedPair = field(default_factory=HedgedPair)
+    _hedged: HedgedPair = field(default_factory=HedgedPair)
 
     def __post_init__(self) -> None:
-        # The message's own is replaced by what a continuation asks for.
-        self._body = self.message.body
+        self._body = self.sent.body
+
+    @property
+    def request_id(self) -> str:
+        """Unique among the requests of the edge."""
+        return self.sent.request_id
 
     @property
     def may_start_over(self) -> bool:
-        """Whether nothing of the attempt has reached the consumer and submissions are left."""
-        return not self.reply.delivered and self.message.submission < MAX_SUBMISSIONS
+        """Whether no byte of the attempt has reached the consumer and submissions are left."""
+        return not self.reply.delivered and self.sent.submission < MAX_SUBMISSIONS
 
-    def go_on(self) -> bool:
-        """Make ready for a submission that continues the broken stream; return whether it is complete without one.
+    def continue_stream(self) -> bool:
+        """Prepare a submission that continues the broken stream; return whether the answer is complete without one.
 
         Raises:
             NotResumableError: it cannot be continued; the message says why.
@@ -126,45 +140,45 @@ class InFlight:
         stream = self._stream
         if stream is None or not stream.record.complete:
             raise NotResumableError("it is not resumable")
-        told = read_told(stream.record.events())
-        if self._counted.completion_tokens and told.usage is None:
+        delivered = read_partial_answer(stream.record.events())
+        if self._counted.completion_tokens and delivered.usage is None:
             # The engine's own count, up to where it broke off, is better than one made from the text.
-            told.tokens, told.usage = self._counted.completion_tokens, self._counted
+            delivered.tokens, delivered.usage = self._counted.completion_tokens, self._counted
         ids = stream.record.tokens()
         if ids:
-            told.tokens = len(ids) + told.end_tokens
-        plan = continuation(Endpoint(self.message.endpoint), self._body, told)
-        if plan.body and self.message.submission >= MAX_SUBMISSIONS:
+            delivered.tokens = len(ids) + delivered.end_tokens
+        plan = plan_continuation(Endpoint(self.sent.endpoint), self._body, delivered)
+        if plan.body and self.sent.submission >= MAX_SUBMISSIONS:
             raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
         if plan.events:
             self.reply.feed(plan.events)
         if not plan.body:
-            self.reply.end(told.usage or TokenUsage())
+            self.reply.end(delivered.usage or TokenUsage())
             return True
-        stream.join(plan.events, plan.splice)
+        stream.continue_with(plan.events, plan.continuation)
         self.reply.keep()
-        self.message.body = plan.body
-        self.message.ClearField("told")
+        self.sent.body = plan.body
+        self.sent.ClearField("told")
         if ids:
-            self.message.told.ids.extend(ids)
-            self.message.told.characters = len(told.text)
+            self.sent.told.ids.extend(ids)
+            self.sent.told.characters = len(delivered.text)
         return False
 
     def supersede(self) -> None:
-        """Make ready for another submission: frames of all attempts so far are late from now on."""
-        if self.engine_id and self.engine_id not in self.message.avoided_engines:
-            self.message.avoided_engines.append(self.engine_id)
-        self.message.submission += 1
-        self.attempt = Attempt(self.message.submission, 0)
+        """Prepare another submission: frames of every attempt so far are late from now on."""
+        if self.engine_id and self.engine_id not in self.sent.avoided_engines:
+            self.sent.avoided_engines.append(self.engine_id)
+        self.sent.submission += 1
+        self.attempt = Attempt(self.sent.submission, 0)
         self.next_seq = 0
-        self.engine_id = ""
+        self.engine_id = None
         self.missing_heartbeats = 0
         self._counted = TokenUsage()
-        self._twins = HedgedPair()
+        self._hedged = HedgedPair()
         self._restart()
 
     def close(self) -> None:
-        """It has ended: give back what it holds."""
+        """Give back the room of its record: it has ended."""
         if self._stream is not None:
             self._stream.record.close()
 
@@ -173,32 +187,32 @@ class InFlight:
         if self._stream is not None:
             self._stream.restart()
 
-    def on_frame(self, frame: frame_pb2.Frame, now: float) -> None:
-        """The scheduler says that it holds the request, or that it has sent a hedge."""
+    def on_notice(self, frame: frame_pb2.Frame, now: float) -> None:
+        """Take the scheduler's notice that it holds the request, or that it has dispatched a hedge."""
         self.heard_at = now
-        self.asked_at = 0.0
+        self.asked_at = None
         self.unheld_since = None
-        if frame.beside and frame.attempt.submission == self.message.submission:
-            self._twins.meet(attempt_from_wire(frame.attempt), frame.beside)
-            self._twins.tries = frame.head.tries
+        if frame.beside and frame.attempt.submission == self.sent.submission:
+            self._hedged.record(attempt_from_wire(frame.attempt), frame.beside)
+            self._hedged.tries = frame.head.tries
 
-    def take(self, frame: frame_pb2.Frame, now: float) -> Outcome:
-        """Apply one frame.
+    def on_frame(self, frame: frame_pb2.Frame, now: float) -> Outcome:
+        """Take one frame of an answer.
 
-        Frames of an older attempt are dropped, and of a twin of the one that began; a newer attempt replaces the
-        present one unless bytes of it were delivered already. A gap in the sequence means that frames were lost on the
-        way.
+        Frames of an older attempt are dropped, and so are those of a hedge, or of the attempt that it hedges, where the
+        other of the two has begun. A newer attempt replaces the present one unless bytes of that were delivered. A gap
+        in the sequence means that frames were lost on the way.
         """
         attempt = attempt_from_wire(frame.attempt)
-        if frame.beside and attempt.submission == self.message.submission:
-            self._twins.meet(attempt, frame.beside)
+        if frame.beside and attempt.submission == self.sent.submission:
+            self._hedged.record(attempt, frame.beside)
         if attempt != self.attempt:
-            if attempt < self.attempt or self._twins.are(attempt, self.attempt):
+            if attempt < self.attempt or self._hedged.holds(attempt, self.attempt):
                 return _unread(frame)
             if self.reply.delivered:
                 # Bytes of another attempt cannot be joined to those delivered, but the word that it is over can.
                 return self._end(frame.end) if frame.end.HasField("error") else _unread(frame)
-            if frame.end.HasField("error") and not frame.HasField("head") and self._twins.awaited_after(attempt):
+            if frame.end.HasField("error") and not frame.HasField("head") and self._hedged.other_may_answer(attempt):
                 self.heard_at = now
                 return Outcome.DROPPED
             self.attempt = attempt
@@ -233,29 +247,26 @@ class InFlight:
         if self._stream is not None and not head.resumable:
             self._stream.record.close()
         elif self._stream is not None:
-            self._stream.record.follow_tokens(told=head.tells_tokens)
-        if self._twins.tries > head.tries:
-            head = replace(head, tries=self._twins.tries)
+            self._stream.record.begin_attempt(names_tokens=head.tells_tokens)
+        if self._hedged.tries > head.tries:
+            head = replace(head, tries=self._hedged.tries)
         self.reply.begin(head)
 
     def _end(self, end: frame_pb2.FrameEnd) -> Outcome:
+        usage = usage_from_wire(end.usage)
+        if self._stream is not None:
+            usage = self._stream.usage(usage)
         if end.HasField("error"):
             error = error_from_wire(end.error)
             if error.retryable:
-                self._counted = self._usage(end)
+                self._counted = usage
                 return self._broken(error)
             self.reply.fail(error)
             return Outcome.ENDED
-        usage = self._usage(end)
         if self._stream is not None and (rest := self._stream.rest()):
             self.reply.feed(rest)
         self.reply.end(usage)
         return Outcome.ENDED
-
-    def _usage(self, end: frame_pb2.FrameEnd) -> TokenUsage:
-        """The usage of the whole answer, as far as the attempt's engine told it."""
-        usage = usage_from_wire(end.usage)
-        return usage if self._stream is None else self._stream.usage(usage)
 
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error
@@ -263,5 +274,5 @@ class InFlight:
 
 
 def _unread(frame: frame_pb2.Frame) -> Outcome:
-    """The outcome for a frame of an attempt that is not read: it is stopped when it begins, if it is not over."""
+    """The outcome for a frame of an attempt that is not read: that is stopped when it begins, if it is not over."""
     return Outcome.UNWANTED if frame.HasField("head") and not frame.HasField("end") else Outcome.DROPPED

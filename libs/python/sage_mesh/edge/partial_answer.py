@@ -1,4 +1,4 @@
-"""What a stream has told its client so far, read from its events. Read once, when its engine has died."""
+"""What the consumer of a stream has so far, read from its events. Read once, when its engine has died."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ class PartialAnswer:
     Attributes:
         identity: the identifying fields of its first chunk, and ``object``.
         text: all of it.
-        tokens: how many tokens the text is: what the engine said last, else one for each chunk, as engines send them.
+        tokens: how many tokens the text is: what the engine counted last, or one for each chunk, as engines send them.
             A chunk of several words is several tokens that an engine under load has sent together; those are
             estimated.
         end_tokens: how many of the tokens no text stands for, at the end: the one that ended the sequence.
         role: whether a chunk has named the role.
-        usage: what the engine said last; None where it did not.
-        usage_closed: whether the usage event at a stream's end was told.
+        finish_reason: why generation ended; empty until it has.
+        usage: what the engine counted last; None where it did not.
+        usage_closed: whether the usage event at a stream's end was delivered.
         done: whether ``[DONE]`` was.
     """
 
@@ -51,17 +52,17 @@ class PartialAnswer:
     done: bool = False
 
 
-def read_told(events: bytes) -> PartialAnswer:
+def read_partial_answer(events: bytes) -> PartialAnswer:
     """Read the events of a ``chat.completion.chunk`` or ``text_completion`` stream.
 
     Raises:
-        NotResumableError: they hold something else than one plain text.
+        NotResumableError: they hold something besides one plain text.
     """
-    told = PartialAnswer()
+    answer = PartialAnswer()
     texts: list[str] = []
     for event in SseParser().feed(events):
         if event.data == DONE:
-            told.done = True
+            answer.done = True
             continue
         try:
             chunk = orjson.loads(event.data)
@@ -69,22 +70,22 @@ def read_told(events: bytes) -> PartialAnswer:
             raise NotResumableError("an event is not JSON") from None
         if not isinstance(chunk, dict) or chunk.get("error"):
             raise NotResumableError("an event is an error or no object")
-        _take_chunk(told, chunk, texts)
-    told.text = "".join(texts)
-    if told.usage is not None and told.usage.completion_tokens:
-        told.tokens = told.usage.completion_tokens
-    return told
+        _take_chunk(answer, chunk, texts)
+    answer.text = "".join(texts)
+    if answer.usage is not None and answer.usage.completion_tokens:
+        answer.tokens = answer.usage.completion_tokens
+    return answer
 
 
-def _take_chunk(told: PartialAnswer, chunk: dict[str, Any], texts: list[str]) -> None:
-    if not told.identity:
-        told.identity = {name: chunk[name] for name in (*IDENTITY, "object") if name in chunk}
+def _take_chunk(answer: PartialAnswer, chunk: dict[str, Any], texts: list[str]) -> None:
+    if not answer.identity:
+        answer.identity = {name: chunk[name] for name in (*IDENTITY, "object") if name in chunk}
     usage = read_usage(chunk.get("usage"))
     if usage is not None:
-        told.usage = usage
+        answer.usage = usage
     choices = chunk.get("choices")
     if not choices:
-        told.usage_closed = told.usage_closed or usage is not None
+        answer.usage_closed = answer.usage_closed or usage is not None
         return
     choice = choices[0]
     if len(choices) > 1 or choice.get("index") or choice.get("logprobs"):
@@ -99,10 +100,10 @@ def _take_chunk(told: PartialAnswer, chunk: dict[str, Any], texts: list[str]) ->
             raise NotResumableError("a text is no string")
         texts.append(text)
         if text or "role" not in delta:
-            told.tokens += _tokens(text)
-            told.end_tokens = int(not text and bool(choice.get("finish_reason")))
-    told.role = told.role or "role" in delta
-    told.finish_reason = choice.get("finish_reason") or told.finish_reason
+            answer.tokens += _tokens(text)
+            answer.end_tokens = int(not text and bool(choice.get("finish_reason")))
+    answer.role = answer.role or "role" in delta
+    answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
 
 
 def _tokens(text: str) -> int:

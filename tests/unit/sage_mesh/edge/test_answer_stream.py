@@ -16,7 +16,7 @@ TOKEN_BYTES = array("I").itemsize
 def recorded(budget: RecordBudget) -> StreamRecord:
     """A record of ten bytes and three tokens."""
     record = StreamRecord(budget)
-    record.follow_tokens(told=True)
+    record.begin_attempt(names_tokens=True)
     record.add_tokens((7, 8, 9))
     record.add(b"0123456789")
     return record
@@ -44,7 +44,7 @@ def test_what_is_undone_is_given_back_with_its_tokens() -> None:
 def test_tokens_that_an_engine_does_not_name_any_more_are_given_back() -> None:
     budget = RecordBudget()
     record = recorded(budget)
-    record.follow_tokens(told=False)
+    record.begin_attempt(names_tokens=False)
     assert (budget.used, record.tokens()) == (10, ())
 
 
@@ -74,7 +74,7 @@ def test_the_budget_knows_what_is_held_at_any_time(steps: list[tuple[str, object
     record = StreamRecord(budget)
     for verb, value in steps:
         if verb == "follow_tokens":
-            record.follow_tokens(told=bool(value))
+            record.begin_attempt(names_tokens=bool(value))
         elif value is None:
             getattr(record, verb)()
         else:

@@ -17,7 +17,7 @@ from sage_common.errors import EngineFailedError
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge.answer_stream import MAX_STREAM_BYTES, RecordBudget
 from sage_mesh.edge.continuation import StreamContinuation
-from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, InFlight, Outcome
+from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, EdgeRequest, Outcome
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
 from sage_mesh.reply import Media, Reply, TokenUsage
 from sage_mesh.sse import DONE, SseParser
@@ -42,7 +42,7 @@ class Life:
     body: bytes
     tokens_in_chunk: int = 1
     received: bytes = b""
-    held: InFlight = field(init=False)
+    request: EdgeRequest = field(init=False)
 
     def __post_init__(self) -> None:
         message = request_pb2.InferenceRequest(
@@ -51,41 +51,41 @@ class Life:
             body=self.body,
             submission=1,
         )
-        self.held = InFlight(message, Reply("r", lambda _reason: None), 0.0, 60.0, 0.0, RecordBudget())
+        self.request = EdgeRequest(message, Reply("r", lambda _reason: None), 0.0, 60.0, 0.0, RecordBudget())
 
     def uninterrupted(self) -> bytes:
         return b"".join(events(read_asked(self.endpoint, self.body), "answer-1", 1, self.tokens_in_chunk))
 
     def stream(self) -> bytes:
         """What the engine of the present submission would send."""
-        number = self.held.message.submission
-        asked = read_asked(self.endpoint, self.held.message.body)
+        number = self.request.sent.submission
+        asked = read_asked(self.endpoint, self.request.sent.body)
         return b"".join(events(asked, f"answer-{number}", number, self.tokens_in_chunk))
 
     def take(self) -> None:
-        self.received += self.held.reply.take()
+        self.received += self.request.reply.take()
 
     def send(self, pieces: list[tuple[bytes, bool]], *, resumable: bool = True, end: Any = None) -> Outcome:
         """Deliver pieces as one attempt's frames; the client reads after those that say so."""
-        attempt = frame_pb2.Attempt(submission=self.held.message.submission, dispatch=1)
+        attempt = frame_pb2.Attempt(submission=self.request.sent.submission, dispatch=1)
         head = frame_pb2.FrameHead(media=int(Media.EVENT_STREAM), engine_id="e", resumable=resumable)  # type: ignore[arg-type]
         frames = [frame_pb2.Frame(request_id="r", attempt=attempt, seq=0, head=head)]
         frames += [frame_pb2.Frame(request_id="r", attempt=attempt, seq=at) for at in range(1, len(pieces) + 2)]
-        outcome = self.held.take(frames[0], 0.0)
+        outcome = self.request.on_frame(frames[0], 0.0)
         for frame, (piece, reads) in zip(frames[1:], pieces, strict=False):
             frame.data = piece
-            outcome = self.held.take(frame, 0.0)
+            outcome = self.request.on_frame(frame, 0.0)
             assert outcome is Outcome.TAKEN
             if reads:
                 self.take()
         frames[-1].end.CopyFrom(end or frame_pb2.FrameEnd())
-        return self.held.take(frames[-1], 0.0)
+        return self.request.on_frame(frames[-1], 0.0)
 
     def recover(self) -> bool:
         """What an edge does about a broken attempt; return whether the answer is complete."""
-        if not self.held.may_start_over and self.held.go_on():
+        if not self.request.may_start_over and self.request.continue_stream():
             return True
-        self.held.supersede()
+        self.request.supersede()
         return False
 
 
@@ -194,13 +194,13 @@ def broken(endpoint: Endpoint = Endpoint.CHAT_COMPLETIONS, after: int = 4, **opt
 def test_a_chat_goes_on_with_the_text_so_far_as_the_assistants_message_and_what_is_left_of_its_limit() -> None:
     life = broken(max_tokens=8, temperature=0.5)
     assert not life.recover()
-    body = orjson.loads(life.held.message.body)
+    body = orjson.loads(life.request.sent.body)
     assert body["messages"][-1]["role"] == "assistant"
     assert body["messages"][-1]["content"] == read(life.received)["text"] != ""
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
     assert (body["max_tokens"], body["temperature"], body["stream"]) == (5, 0.5, True)
-    assert life.held.message.submission == 2
-    assert list(life.held.message.avoided_engines) == ["e"]
+    assert life.request.sent.submission == 2
+    assert list(life.request.sent.avoided_engines) == ["e"]
 
 
 def test_an_answer_that_the_caller_began_goes_on_in_the_callers_own_message() -> None:
@@ -213,7 +213,7 @@ def test_an_answer_that_the_caller_began_goes_on_in_the_callers_own_message() ->
     )
     life.send([(b"\n\n".join(stream[:3]) + b"\n\n", True)], end=frame_pb2.FrameEnd(error=BROKE_OFF))
     assert not life.recover()
-    sent = orjson.loads(life.held.message.body)["messages"]
+    sent = orjson.loads(life.request.sent.body)["messages"]
     assert [message["content"] for message in sent] == ["count to 10", "Well:" + read(life.received)["text"]]
 
 
@@ -226,7 +226,7 @@ def test_a_limit_that_is_used_up_ends_the_answer_without_another_engine() -> Non
     assert life.recover()
     life.take()
     assert read(life.received) == read(life.uninterrupted())
-    assert life.held.reply.ended
+    assert life.request.reply.ended
 
 
 def test_a_stream_is_continued_only_so_often() -> None:
@@ -272,7 +272,7 @@ def test_a_stream_beyond_the_bound_is_passed_on_but_not_continued_and_its_room_i
     count = MAX_STREAM_BYTES // len(event) + 1
     life.send([(event, True)] * count, end=frame_pb2.FrameEnd(error=BROKE_OFF))
     assert len(life.received) == count * len(event)
-    assert life.held.budget.used == 0
+    assert life.request.budget.used == 0
     with pytest.raises(NotResumableError, match="not resumable"):
         life.recover()
 
@@ -282,14 +282,14 @@ def test_the_usage_of_the_reply_is_that_of_the_whole_answer() -> None:
     assert not life.recover()
     told = frame_pb2.FrameEnd(usage=frame_pb2.Usage(prompt_tokens=12, completion_tokens=8, cached_tokens=12))
     assert life.send([(life.stream(), True)], end=told) is Outcome.ENDED
-    assert life.held.reply.usage == TokenUsage(9, 11, 9)
+    assert life.request.reply.usage == TokenUsage(9, 11, 9)
 
 
 def test_the_cached_tokens_of_a_continued_stream_are_at_most_those_of_its_prompt() -> None:
-    told = PartialAnswer(text="a b c", tokens=3)
+    delivered = PartialAnswer(text="a b c", tokens=3)
     event = b'data: {"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":8,"total_tokens":20,%b}}\n\n'
     details = b'"prompt_tokens_details":{"cached_tokens":12}'
-    (rewritten,) = SseParser().feed(StreamContinuation(told).take(event % details))
+    (rewritten,) = SseParser().feed(StreamContinuation(delivered).take(event % details))
     assert orjson.loads(rewritten.data)["usage"] == {
         "prompt_tokens": 9,
         "completion_tokens": 11,
@@ -311,16 +311,16 @@ def test_what_arrived_but_was_not_read_before_the_break_is_read_after_it() -> No
 
 def test_the_record_is_given_back_when_the_request_ends() -> None:
     life = broken()
-    assert life.held.budget.used == len(life.received)
-    life.held.close()
-    assert life.held.budget.used == 0
+    assert life.request.budget.used == len(life.received)
+    life.request.close()
+    assert life.request.budget.used == 0
 
 
-def token_frame(held: InFlight, seq: int, text: str, ids: list[int]) -> frame_pb2.Frame:
+def token_frame(request: EdgeRequest, seq: int, text: str, ids: list[int]) -> frame_pb2.Frame:
     chunk = {"id": "a", "object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": None}]}
     return frame_pb2.Frame(
         request_id="r",
-        attempt=frame_pb2.Attempt(submission=held.message.submission, dispatch=1),
+        attempt=frame_pb2.Attempt(submission=request.sent.submission, dispatch=1),
         seq=seq,
         head=frame_pb2.FrameHead(media=2, engine_id="e", resumable=True, tells_tokens=True) if not seq else None,
         data=b"data: " + orjson.dumps(chunk) + b"\n\n",
@@ -328,11 +328,11 @@ def token_frame(held: InFlight, seq: int, text: str, ids: list[int]) -> frame_pb
     )
 
 
-def broken_end(held: InFlight, seq: int, completion_tokens: int = 0) -> frame_pb2.Frame:
+def broken_end(request: EdgeRequest, seq: int, completion_tokens: int = 0) -> frame_pb2.Frame:
     usage = frame_pb2.Usage(prompt_tokens=5, completion_tokens=completion_tokens)
     return frame_pb2.Frame(
         request_id="r",
-        attempt=frame_pb2.Attempt(submission=held.message.submission, dispatch=1),
+        attempt=frame_pb2.Attempt(submission=request.sent.submission, dispatch=1),
         seq=seq,
         end=frame_pb2.FrameEnd(error=BROKE_OFF, usage=usage),
     )
@@ -340,43 +340,43 @@ def broken_end(held: InFlight, seq: int, completion_tokens: int = 0) -> frame_pb
 
 def test_the_tokens_told_by_all_engines_so_far_go_with_the_continuation() -> None:
     life = Life(Endpoint.COMPLETIONS, orjson.dumps({"prompt": "p", "stream": True, "max_tokens": 9}))
-    held = life.held
-    held.take(token_frame(held, 0, "ä", [7, 8]), 0.0)
+    request = life.request
+    request.on_frame(token_frame(request, 0, "ä", [7, 8]), 0.0)
     life.take()
-    held.take(token_frame(held, 1, "b", [9]), 0.0)
-    assert held.take(broken_end(held, 2), 0.0) is Outcome.BROKEN
+    request.on_frame(token_frame(request, 1, "b", [9]), 0.0)
+    assert request.on_frame(broken_end(request, 2), 0.0) is Outcome.BROKEN
     assert not life.recover()
-    assert (list(held.message.told.ids), held.message.told.characters) == ([7, 8, 9], 2)
-    assert orjson.loads(held.message.body)["max_tokens"] == 6
-    held.take(token_frame(held, 0, "cd", [4]), 0.0)
+    assert (list(request.sent.told.ids), request.sent.told.characters) == ([7, 8, 9], 2)
+    assert orjson.loads(request.sent.body)["max_tokens"] == 6
+    request.on_frame(token_frame(request, 0, "cd", [4]), 0.0)
     life.take()
     life.take()
-    assert held.take(broken_end(held, 1), 0.0) is Outcome.BROKEN
+    assert request.on_frame(broken_end(request, 1), 0.0) is Outcome.BROKEN
     assert not life.recover()
-    assert (list(held.message.told.ids), held.message.told.characters) == ([7, 8, 9, 4], 4)
+    assert (list(request.sent.told.ids), request.sent.told.characters) == ([7, 8, 9, 4], 4)
 
 
 def test_tokens_of_a_continuation_that_nobody_read_are_forgotten_with_it() -> None:
     life = Life(Endpoint.COMPLETIONS, orjson.dumps({"prompt": "p", "stream": True}))
-    held = life.held
-    held.take(token_frame(held, 0, "a", [7]), 0.0)
+    request = life.request
+    request.on_frame(token_frame(request, 0, "a", [7]), 0.0)
     life.take()
-    held.take(broken_end(held, 1), 0.0)
+    request.on_frame(broken_end(request, 1), 0.0)
     assert not life.recover()
-    held.take(token_frame(held, 0, "b", [8]), 0.0)
-    held.take(broken_end(held, 1), 0.0)
+    request.on_frame(token_frame(request, 0, "b", [8]), 0.0)
+    request.on_frame(broken_end(request, 1), 0.0)
     assert not life.recover()
-    assert list(held.message.told.ids) == [7]
+    assert list(request.sent.told.ids) == [7]
 
 
 def test_the_engines_own_count_is_what_the_limit_is_reduced_by() -> None:
     life = Life(Endpoint.COMPLETIONS, orjson.dumps({"prompt": "p", "stream": True, "max_tokens": 9}))
-    held = life.held
-    frame = token_frame(held, 0, "three words here", [])
+    request = life.request
+    frame = token_frame(request, 0, "three words here", [])
     frame.head.tells_tokens = False
-    held.take(frame, 0.0)
+    request.on_frame(frame, 0.0)
     life.take()
-    held.take(broken_end(held, 1, completion_tokens=4), 0.0)
+    request.on_frame(broken_end(request, 1, completion_tokens=4), 0.0)
     assert not life.recover()
-    assert orjson.loads(held.message.body)["max_tokens"] == 5
-    assert not held.message.HasField("told")
+    assert orjson.loads(request.sent.body)["max_tokens"] == 5
+    assert not request.sent.HasField("told")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, InternalError, SageError
-from sage_mesh.edge.edge_request import InFlight, Outcome
+from sage_mesh.edge.edge_request import EdgeRequest, Outcome
 from sage_mesh.reply import Media, Reply
 from sage_mesh.wire.errors import error_to_wire
 
@@ -68,25 +68,25 @@ def answer(dispatch: int, pieces: list[bytes], media: Media = Media.JSON) -> lis
 class Client:
     """A request, what its edge does with frames, and what its client reads."""
 
-    held: InFlight = field(init=False)
+    request: EdgeRequest = field(init=False)
     received: bytes = b""
     stopped: list[int] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         message = request_pb2.InferenceRequest(request_id="r", endpoint=1, body=b"{}", submission=1)
-        self.held = InFlight(message, Reply("r", lambda _reason: None), 0.0, 60.0, 0.0)
+        self.request = EdgeRequest(message, Reply("r", lambda _reason: None), 0.0, 60.0, 0.0)
 
     def give(self, *frames: frame_pb2.Frame, reads: bool = False) -> Outcome:
         for item in frames:
-            if self.held.reply.ended:
+            if self.request.reply.ended:
                 # The edge knows the request no more.
                 self.outcomes.append(Outcome.DROPPED)
             elif item.held:
-                self.held.on_frame(item, 0.0)
+                self.request.on_notice(item, 0.0)
                 continue
             else:
-                self.outcomes.append(self.held.take(item, 0.0))
+                self.outcomes.append(self.request.on_frame(item, 0.0))
             if self.outcomes[-1] is Outcome.UNWANTED:
                 self.stopped.append(item.attempt.dispatch)
             if reads:
@@ -94,12 +94,12 @@ class Client:
         return self.outcomes[-1] if self.outcomes else Outcome.DROPPED
 
     def read(self) -> bytes:
-        self.received += self.held.reply.take()
+        self.received += self.request.reply.take()
         return self.received
 
     @property
     def error(self) -> SageError | None:
-        return self.held.reply._error
+        return self.request.reply._error
 
 
 @st.composite
@@ -130,7 +130,7 @@ def test_in_any_order_of_their_frames_the_client_gets_the_bytes_of_exactly_one_a
     client.read()
     won = order[0].attempt.dispatch if not order[0].held else order[1].attempt.dispatch
     assert client.received == b"".join(bodies[won])
-    assert client.held.reply.ended
+    assert client.request.reply.ended
     assert client.error is None
     assert client.outcomes.count(Outcome.ENDED) == 1
     assert Outcome.BROKEN not in client.outcomes
@@ -191,7 +191,7 @@ def test_one_attempt_is_the_answer(
     client = Client()
     client.give(*frames, reads=read)
     assert client.read() == expected
-    assert client.held.reply.ended
+    assert client.request.reply.ended
     assert client.error is None
     assert client.stopped == stopped
 
@@ -200,7 +200,7 @@ def test_one_attempt_is_the_answer(
 def test_when_both_have_failed_the_later_error_is_the_answer(order: tuple[int, int]) -> None:
     client = Client()
     client.give(notice(), frame(order[0], 0, error=BUG))
-    assert not client.held.reply.ended
+    assert not client.request.reply.ended
     assert client.give(frame(order[1], 0, error=BUG)) is Outcome.ENDED
     assert client.error is not None
     assert client.error.message == "a bug"
@@ -209,7 +209,7 @@ def test_when_both_have_failed_the_later_error_is_the_answer(order: tuple[int, i
 def test_an_error_told_twice_is_not_the_error_of_both() -> None:
     client = Client()
     client.give(notice(), frame(FIRST, 0, error=BUG), frame(FIRST, 0, error=BUG))
-    assert not client.held.reply.ended
+    assert not client.request.reply.ended
 
 
 def test_the_schedulers_refusal_ends_a_request_of_which_one_attempt_has_failed_here() -> None:
@@ -235,10 +235,10 @@ def test_a_winner_that_breaks_off_is_submitted_again_and_frames_of_both_are_late
     client = Client()
     client.give(notice(), begins(HEDGE), begins(FIRST))
     assert client.give(frame(HEDGE, 1, error=BROKE_OFF)) is Outcome.BROKEN
-    client.held.supersede()
+    client.request.supersede()
     assert client.give(ends(FIRST)) is Outcome.DROPPED
     assert client.give(begins(FIRST)) is Outcome.UNWANTED
-    assert list(client.held.message.avoided_engines) == [f"engine-{HEDGE}"]
+    assert list(client.request.sent.avoided_engines) == [f"engine-{HEDGE}"]
     client.give(notice())
     again = frame(HEDGE + 1, 0, b"again", begins=True, ends=True, submission=2)
     assert client.give(again) is Outcome.ENDED
@@ -251,6 +251,6 @@ def test_a_winner_that_breaks_off_is_submitted_again_and_frames_of_both_are_late
 def test_a_reply_counts_both_attempts(frames: list[frame_pb2.Frame], tries: int) -> None:
     client = Client()
     client.give(*frames)
-    head = client.held.reply._head
+    head = client.request.reply._head
     assert head is not None
     assert head.tries == tries
