@@ -16,7 +16,7 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_mesh.engine import Engine
 from sage_mesh.executor.frame_writer import FrameWriter
-from sage_mesh.executor.hosted_engine import HostedEngine, RunningAttempt, TellLoad
+from sage_mesh.executor.hosted_engine import HostedEngine, ReadLoad, RunningAttempt
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
 from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, engine_request_from_wire
@@ -26,7 +26,7 @@ from sage_platform.ring import Ring
 log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
-# A phase that has changed is told sooner: until then work goes to an engine that is gone, or passes one that is back.
+# A changed phase is sent sooner: until then work goes to an engine that is gone, or passes one that is back.
 PHASE_SECONDS = 0.05
 BEING_STOPPED = "it is being stopped"
 
@@ -53,14 +53,14 @@ class Executor:
     @property
     def outstanding(self) -> int:
         """Requests running on all engines."""
-        return sum(len(hosted.running) for hosted in self._hosted.values())
+        return sum(len(hosted.attempts) for hosted in self._hosted.values())
 
     def states(self) -> list[EngineState]:
-        """The engines as the heartbeats describe them."""
+        """Return the engines as the heartbeats describe them."""
         return [hosted.state(self._executor_id) for hosted in self._hosted.values()]
 
     async def start(self) -> None:
-        """Listen for cancellations and hellos, and begin to beat."""
+        """Listen for cancellations and hellos, and begin to send heartbeats."""
         connection = self._ring.connection
         self._subscriptions = [
             await self._ring.subscribe(subjects.CANCEL, engine_pb2.CancellationBatch, self._on_cancel),
@@ -68,10 +68,11 @@ class Executor:
         ]
         self._beat = asyncio.create_task(self._beat_forever(), name="heartbeat")
 
-    async def host(self, engine: Engine, load: TellLoad = lambda: None) -> asyncio.Task[None]:
+    async def host(self, engine: Engine, load: ReadLoad = lambda: None) -> asyncio.Task[None]:
         """Take an engine in and start it; the returned task ends when it is ready or has failed to start.
 
-        ``load`` tells for each heartbeat what the engine says of its own load.
+        Args:
+            load: read for each heartbeat.
         """
         engine_id = engine.spec.engine_id
         hosted = HostedEngine(engine, load)
@@ -85,9 +86,13 @@ class Executor:
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
         """Take an engine out; return how many of its requests had to be aborted.
 
-        Removals at once are one: each waits for its own drain, then all for the same end, which a cancelled caller
-        does not keep from coming. One that cannot be stopped stays in view as stopped, and may be removed again: what
-        it has started may still run. Raises what its ``stop`` raises.
+        Removals of one engine at once are one: each waits for its own drain, then all for the same end, which comes
+        even where a caller is cancelled. An engine that cannot be stopped stays in the heartbeats as stopped and can
+        be removed again: what it has started may still run.
+
+        Raises:
+            KeyError: there is no such engine here.
+            Exception: what the engine's ``stop`` raises.
         """
         hosted = self._hosted[engine_id]
         if drain:
@@ -116,18 +121,18 @@ class Executor:
             hosted.subscription = None
         if hosted.starting and not hosted.starting.done():
             await end_tasks(hosted.starting)
-        aborted = list(hosted.running.values())
-        for running in aborted:
-            running.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
-            running.end()
-        await asyncio.gather(*(r.task for r in aborted if r.task), return_exceptions=True)
+        aborted = list(hosted.attempts.values())
+        for attempt in aborted:
+            attempt.verdict = EngineFailedError("the engine was stopped before the answer was complete", retryable=True)
+            attempt.end()
+        await asyncio.gather(*(attempt.task for attempt in aborted if attempt.task), return_exceptions=True)
         # Schedulers count it as gone from here on; people see it until it is.
         hosted.stopping = BEING_STOPPED
         self.beat()
         try:
             await hosted.engine.stop()
         except Exception as error:
-            hosted.stopping = f"it could not be stopped and may still run; remove it again: {_said(error)}"
+            hosted.stopping = f"it could not be stopped and may still run; remove it again: {_shown(error)}"
             self.beat()
             raise
         if self._hosted.get(engine_id) is hosted:
@@ -136,7 +141,7 @@ class Executor:
         return len(aborted)
 
     async def stop(self, drain_timeout_seconds: float) -> None:
-        """Finish what is running within the time-out, then leave and stop every engine. A no-op the second time."""
+        """Finish what runs within the time-out, then leave and stop every engine. A no-op the second time."""
         if self._stopping:
             return
         self._stopping = True
@@ -158,7 +163,7 @@ class Executor:
         await self._ring.flush()
 
     def beat(self) -> None:
-        """Send a heartbeat now: something changed that the schedulers should know."""
+        """Send a heartbeat now: something changed that the schedulers need to know."""
         self._publish_heartbeat(leaving=False)
 
     async def _start_engine(self, engine: Engine) -> None:
@@ -172,8 +177,8 @@ class Executor:
 
     async def _empty(self, hosted: list[HostedEngine], timeout_seconds: float) -> None:
         deadline = self._clock.now() + timeout_seconds
-        while any(h.running for h in hosted) and self._clock.now() < deadline:
-            tasks = [r.task for h in hosted for r in h.running.values() if r.task]
+        while any(h.attempts for h in hosted) and self._clock.now() < deadline:
+            tasks = [attempt.task for h in hosted for attempt in h.attempts.values() if attempt.task]
             await asyncio.wait(tasks, timeout=deadline - self._clock.now(), return_when=asyncio.FIRST_COMPLETED)
 
     # Dispatches
@@ -183,91 +188,92 @@ class Executor:
             self._take(dispatch)
 
     def _take(self, dispatch: frame_pb2.Dispatch) -> None:
-        request_id = dispatch.request.request_id
-        attempt = attempt_from_wire(dispatch.attempt)
+        number = attempt_from_wire(dispatch.attempt)
         hosted = self._hosted.get(dispatch.engine_id)
         writer = FrameWriter(self._ring, dispatch)
-        running = RunningAttempt(dispatch, attempt, writer, self._clock.now())
+        attempt = RunningAttempt(dispatch, number, writer, self._clock.now())
         if hosted is None or not hosted.takes_work:
             reason = "is gone" if hosted is None else f"is {hosted.state(self._executor_id).phase.name.lower()}"
             error = UnavailableError(f"engine {dispatch.engine_id!r} {reason}", code="engine_not_ready", retryable=True)
-            self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
+            self._report(attempt, engine_pb2.REPORT_EVENT_FAILED, error)
             return
-        older = hosted.running.get(request_id)
+        older = hosted.attempts.get(attempt.request_id)
         if older is not None:
-            if attempt <= older.attempt:
+            if number <= older.number:
                 return
             older.end()
-        writer.on_head = lambda: self._begun(running)
-        hosted.running[request_id] = running
-        running.task = asyncio.get_running_loop().create_task(self._run(hosted, running))
+        writer.on_head = lambda: self._on_head(attempt)
+        hosted.attempts[attempt.request_id] = attempt
+        attempt.task = asyncio.get_running_loop().create_task(self._run(hosted, attempt))
 
-    async def _run(self, hosted: HostedEngine, running: RunningAttempt) -> None:
-        request = running.dispatch.request
+    async def _run(self, hosted: HostedEngine, attempt: RunningAttempt) -> None:
         try:
             try:
-                running.step()
-                await hosted.engine.run(engine_request_from_wire(running.dispatch), running.writer)
-                running.writer.finish()
-                self._report(running, engine_pb2.REPORT_EVENT_FINISHED)
+                attempt.step()
+                await hosted.engine.run(engine_request_from_wire(attempt.dispatch), attempt.writer)
+                attempt.writer.finish()
+                self._report(attempt, engine_pb2.REPORT_EVENT_FINISHED)
             except asyncio.CancelledError:
-                if running.verdict is None:
-                    self._report(running, engine_pb2.REPORT_EVENT_CANCELLED)
+                if attempt.verdict is None:
+                    self._report(attempt, engine_pb2.REPORT_EVENT_CANCELLED)
                 else:
-                    self._fail(running, running.verdict)
+                    self._fail(attempt, attempt.verdict)
             except SageError as error:
-                self._fail(running, error)
+                self._fail(attempt, error)
             except Exception as error:
-                log.exception("engine failed", engine=running.dispatch.engine_id, request_id=request.request_id)
-                self._fail(running, InternalError(f"the engine failed: {type(error).__name__}: {error}"))
+                log.exception("engine failed", engine=attempt.engine_id, request_id=attempt.request_id)
+                self._fail(attempt, InternalError(f"the engine failed: {type(error).__name__}: {error}"))
         finally:
-            if hosted.running.get(request.request_id) is running:
-                del hosted.running[request.request_id]
+            if hosted.attempts.get(attempt.request_id) is attempt:
+                del hosted.attempts[attempt.request_id]
 
-    def _fail(self, running: RunningAttempt, error: SageError) -> None:
-        """Before the first frame, what another engine may mend is the scheduler's business; else it is the answer."""
-        if running.writer.begun or not error.retryable:
-            running.writer.fail(error)
-        self._report(running, engine_pb2.REPORT_EVENT_FAILED, error)
+    def _fail(self, attempt: RunningAttempt, error: SageError) -> None:
+        """Report the failure; it is the answer too, unless another engine may still give one from the beginning."""
+        if attempt.writer.begun or not error.retryable:
+            attempt.writer.fail(error)
+        self._report(attempt, engine_pb2.REPORT_EVENT_FAILED, error)
 
     def _on_cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
         for cancellation in cancellations:
             engine_id = cancellation.engine_id
             for hosted in self._hosted.values():
-                running = hosted.running.get(cancellation.request_id)
-                if running is None or (engine_id and engine_id != running.dispatch.engine_id):
+                attempt = hosted.attempts.get(cancellation.request_id)
+                if attempt is None or (engine_id and engine_id != attempt.engine_id):
                     continue
-                later = cancellation.HasField("up_to") and running.attempt > attempt_from_wire(cancellation.up_to)
-                if not later and not (cancellation.unbegun and running.writer.begun):
-                    running.end()
+                later = cancellation.HasField("up_to") and attempt.number > attempt_from_wire(cancellation.up_to)
+                if not later and not (cancellation.unbegun and attempt.writer.begun):
+                    attempt.end()
 
     # Reports and heartbeats
 
-    def _begun(self, running: RunningAttempt) -> None:
-        """An answer begins. What is complete in the same turn of the loop, as vectors are, needs no word of that."""
-        running.writer.ttft_us = self._elapsed_us(running)
+    def _on_head(self, attempt: RunningAttempt) -> None:
+        """Report the first token at the end of this turn of the loop.
+
+        An answer that is complete in the same turn, as vectors are, needs no report of its beginning.
+        """
+        attempt.ttft_us = self._elapsed_us(attempt)
         first_token = engine_pb2.REPORT_EVENT_FIRST_TOKEN
-        running.begun = asyncio.get_running_loop().call_soon(self._report, running, first_token)
+        attempt.first_token = asyncio.get_running_loop().call_soon(self._report, attempt, first_token)
 
-    def _elapsed_us(self, running: RunningAttempt) -> int:
-        return int((self._clock.now() - running.started_at) * 1_000_000)
+    def _elapsed_us(self, attempt: RunningAttempt) -> int:
+        return int((self._clock.now() - attempt.started_at) * 1_000_000)
 
-    def _report(self, running: RunningAttempt, event: engine_pb2.ReportEvent, error: SageError | None = None) -> None:
-        if running.begun is not None:
-            running.begun.cancel()
-            running.begun = None
+    def _report(self, attempt: RunningAttempt, event: engine_pb2.ReportEvent, error: SageError | None = None) -> None:
+        if attempt.first_token is not None:
+            attempt.first_token.cancel()
+            attempt.first_token = None
         report = engine_pb2.Report(
-            request_id=running.dispatch.request.request_id,
-            engine_id=running.dispatch.engine_id,
-            attempt=attempt_to_wire(running.attempt),
+            request_id=attempt.request_id,
+            engine_id=attempt.engine_id,
+            attempt=attempt_to_wire(attempt.number),
             event=event,
-            usage=running.writer.usage_message,
+            usage=attempt.writer.usage_message,
             error=error_to_wire(error) if error else None,
-            ttft_us=running.writer.ttft_us,
-            elapsed_us=self._elapsed_us(running),
-            started_replying=running.writer.begun,
+            ttft_us=attempt.ttft_us or 0,
+            elapsed_us=self._elapsed_us(attempt),
+            started_replying=attempt.writer.begun,
         )
-        self._ring.send(subjects.report(running.dispatch.classification.pool), report)
+        self._ring.send(subjects.report(attempt.dispatch.classification.pool), report)
 
     async def _on_hello(self, _message: Msg) -> None:
         self.beat()
@@ -275,10 +281,10 @@ class Executor:
     async def _beat_forever(self) -> None:
         while True:
             self.beat()
-            told = self._phases()
+            sent = self._phases()
             for _ in range(round(HEARTBEAT_SECONDS / PHASE_SECONDS)):
                 await asyncio.sleep(PHASE_SECONDS)
-                if self._phases() != told:
+                if self._phases() != sent:
                     break
 
     def _phases(self) -> dict[str, EnginePhase]:
@@ -297,5 +303,5 @@ class Executor:
         self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)
 
 
-def _said(error: Exception) -> str:
+def _shown(error: Exception) -> str:
     return error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"

@@ -17,8 +17,12 @@ MAX_FRAME_BYTES = 256 * 1024
 class FrameWriter:
     """A ReplyWriter that sends frames over the ring.
 
-    The head waits for the first bytes or the end, so that it costs no frame of its own; an engine writes its head
-    when it has something to say.
+    The head is sent with the first bytes or the end, so that it costs no frame of its own.
+
+    Attributes:
+        on_head: called when the engine writes the head.
+        begun: whether it has.
+        ended: whether the last frame was sent.
     """
 
     def __init__(self, ring: Ring, dispatch: frame_pb2.Dispatch) -> None:
@@ -26,17 +30,16 @@ class FrameWriter:
         self._subject = dispatch.request.reply_subject
         self._dispatch = dispatch
         self._seq = 0
-        self._held: frame_pb2.Frame | None = None
+        self._unsent: frame_pb2.Frame | None = None
         self._usage = TokenUsage()
         self._tokens: list[int] = []
         self.on_head: Callable[[], None] | None = None
         self.begun = False
         self.ended = False
-        self.ttft_us = 0
 
     @property
     def usage_message(self) -> frame_pb2.Usage:
-        """Usage so far, for reports."""
+        """The usage so far, for reports."""
         return usage_to_wire(self._usage)
 
     def head(
@@ -67,7 +70,7 @@ class FrameWriter:
         )
         frame.head.CopyFrom(head_to_wire(head))
         frame.beside = dispatch.beside
-        self._held = frame
+        self._unsent = frame
         if self.on_head is not None:
             self.on_head()
 
@@ -78,7 +81,7 @@ class FrameWriter:
         if not self.begun:
             raise RuntimeError("the head comes before the data")
         for start in range(0, len(data), MAX_FRAME_BYTES):
-            frame = self._take_held() or self._next()
+            frame = self._take_unsent() or self._next()
             frame.data = data if len(data) <= MAX_FRAME_BYTES else data[start : start + MAX_FRAME_BYTES]
             if self._tokens and start + MAX_FRAME_BYTES >= len(data):
                 frame.token_ids.extend(self._tokens)
@@ -89,7 +92,7 @@ class FrameWriter:
         self._usage = usage
 
     def finish(self) -> None:
-        """End the answer well."""
+        """Complete the answer."""
         self._end(end_to_wire(self._usage))
 
     def fail(self, error: SageError) -> None:
@@ -100,13 +103,13 @@ class FrameWriter:
         if self.ended:
             return
         self.ended = True
-        frame = self._take_held() or self._next()
+        frame = self._take_unsent() or self._next()
         frame.end.CopyFrom(end)
         frame.beside = self._dispatch.beside
         self._ring.send(self._subject, frame)
 
-    def _take_held(self) -> frame_pb2.Frame | None:
-        frame, self._held = self._held, None
+    def _take_unsent(self) -> frame_pb2.Frame | None:
+        frame, self._unsent = self._unsent, None
         return frame
 
     def _next(self) -> frame_pb2.Frame:

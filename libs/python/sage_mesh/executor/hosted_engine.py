@@ -1,4 +1,4 @@
-"""An engine in its executor's hands: what it runs there, and what heartbeats say of it."""
+"""An engine that an executor hosts: the attempts that run on it, and what heartbeats say of it."""
 
 from __future__ import annotations
 
@@ -15,40 +15,56 @@ from sage_control_plane.request.request import Attempt
 from sage_mesh.engine import Engine
 from sage_mesh.executor.frame_writer import FrameWriter
 
-TellLoad = Callable[[], EngineLoad | None]
+# Gives the load that an engine measures of itself; None where it is not known.
+ReadLoad = Callable[[], EngineLoad | None]
 
 
 @dataclass
 class RunningAttempt:
-    """One attempt at a request.
+    """One attempt at a request, on one engine.
 
     Attributes:
+        dispatch: what the scheduler sent.
+        number: which attempt at the request it is.
         started_at: seconds of the executor's clock.
-        begun: the word of its first token, until the end of this turn of the loop.
+        task: runs the engine; None until it is made.
+        ttft_us: microseconds from the dispatch to the first byte; None before.
+        first_token: the pending report of its first token, until the end of that turn of the loop.
         verdict: why the executor itself ended the task; None when the client or a newer attempt did.
         stepped: whether the task has taken its first step.
         ended_unstepped: whether it was ended before that.
     """
 
     dispatch: frame_pb2.Dispatch
-    attempt: Attempt
+    number: Attempt
     writer: FrameWriter
     started_at: float
     task: asyncio.Task[None] | None = None
-    begun: asyncio.Handle | None = None
+    ttft_us: int | None = None
+    first_token: asyncio.Handle | None = None
     verdict: SageError | None = None
     stepped: bool = False
     ended_unstepped: bool = False
 
+    @property
+    def request_id(self) -> str:
+        """Id of the request."""
+        return self.dispatch.request.request_id
+
+    @property
+    def engine_id(self) -> str:
+        """Id of the engine."""
+        return self.dispatch.engine_id
+
     def end(self) -> None:
-        """Have the task end. One without its first step takes it: cancelled, it would skip its report and its end."""
+        """End the task. One without its first step takes it: cancelled, it would skip its report and its last frame."""
         if not self.stepped:
             self.ended_unstepped = True
         elif self.task is not None:
             self.task.cancel()
 
     def step(self) -> None:
-        """Note the task's first step. Raises CancelledError if it was ended before."""
+        """Record the task's first step. Raises CancelledError if it was ended before."""
         self.stepped = True
         if self.ended_unstepped:
             raise asyncio.CancelledError
@@ -56,45 +72,45 @@ class RunningAttempt:
 
 @dataclass
 class HostedEngine:
-    """An engine and what its executor holds for it.
+    """An engine and what its executor keeps for it.
 
     Attributes:
-        load: what the engine says of its own load.
+        load: reads the engine's own load.
         subscription: to what is dispatched to it.
         starting: its start.
-        draining: whether it finishes what it has and is to get nothing more.
-        stopping: why it counts as stopped, while it stops and where it could not be stopped; empty before.
-        running: by request id.
-        removal: its last removal, which all who want it gone share; gives how many requests it aborted.
+        draining: whether it finishes what it has and gets nothing more.
+        stopping: why it counts as stopped, while it stops and where it could not be stopped; None before.
+        attempts: those that run, by request id.
+        removal: its last removal, shared by all who asked for one; results in the number of requests it aborted.
     """
 
     engine: Engine
-    load: TellLoad = lambda: None
+    load: ReadLoad = lambda: None
     subscription: Subscription | None = None
     starting: asyncio.Task[None] | None = None
     draining: bool = False
-    stopping: str = ""
-    running: dict[str, RunningAttempt] = field(default_factory=dict)
+    stopping: str | None = None
+    attempts: dict[str, RunningAttempt] = field(default_factory=dict)
     removal: asyncio.Task[int] | None = None
 
     @property
     def takes_work(self) -> bool:
         """Whether it runs what is dispatched to it.
 
-        Draining by an operator or by a stop still serves what the scheduler sent before it heard of it.
+        A draining engine still serves what the scheduler sent before it knew.
         """
         return not self.stopping and self.engine.phase in (EnginePhase.READY, EnginePhase.DRAINING)
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it is being taken out, or has been; not where that failed, so that it can be tried again."""
+        """Whether it is being taken out, or has been; false where that failed, so that it can be tried again."""
         removal = self.removal
         if removal is None:
             return False
         return not removal.done() or not (removal.cancelled() or removal.exception())
 
     def state(self, executor_id: str) -> EngineState:
-        """The engine as heartbeats describe it."""
+        """Return the engine as heartbeats describe it."""
         phase, reason = self.engine.phase, self.engine.reason
         if self.stopping:
             phase, reason = EnginePhase.STOPPED, self.stopping
@@ -108,11 +124,11 @@ class HostedEngine:
             running=tuple(
                 RunningRequest(
                     request_id,
-                    running.attempt,
-                    running.writer.begun,
-                    running.dispatch.classification.input_tokens + running.dispatch.classification.output_tokens,
+                    attempt.number,
+                    attempt.writer.begun,
+                    attempt.dispatch.classification.input_tokens + attempt.dispatch.classification.output_tokens,
                 )
-                for request_id, running in self.running.items()
+                for request_id, attempt in self.attempts.items()
             ),
             load=self.load(),
         )

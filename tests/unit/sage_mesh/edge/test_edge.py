@@ -294,7 +294,7 @@ async def test_an_engine_that_forgot_the_request_is_noticed_by_its_heartbeats(na
     async with mesh_of(nats_server, stall_after_first) as mesh:
         pieces = aiter(mesh.submit(timeout_seconds=60))
         assert await anext(pieces) == b"data: part\n\n"
-        mesh.executor._hosted["fake-a"].running.clear()
+        mesh.executor._hosted["fake-a"].attempts.clear()
         with pytest.raises(EngineFailedError, match="no longer runs the request"):
             await asyncio.wait_for(anext(pieces), 5)
 
@@ -411,7 +411,7 @@ async def test_a_seen_stream_goes_on_elsewhere_whatever_ended_its_engine(nats_se
             assert mesh.executor._beat is not None
             mesh.executor._beat.cancel()  # as kill -9 would
         else:
-            mesh.executor._hosted["fake-a"].running.clear()
+            mesh.executor._hosted["fake-a"].attempts.clear()
         rest = b"".join([piece async for piece in pieces])
         assert part + rest == expected
         assert [job.attempt.submission for job in other.engine.jobs] == [2]
