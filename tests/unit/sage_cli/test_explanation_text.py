@@ -47,8 +47,8 @@ def test_a_finished_request_is_told_whole() -> None:
 
 def test_a_refused_request_begins_with_why() -> None:
     refused = replace(
-        EXPLANATION, state="refused", engine_id="", dispatches=(), error_code="no_engine", error_message="no engine serves it",
-        predicted_ttft_ms=None, actual_ttft_ms=None,
+        EXPLANATION, state="refused", engine_id="", dispatches=(), error_code="no_engine",
+        error_message="no engine serves it", predicted_ttft_ms=None, actual_ttft_ms=None,
     )  # fmt: skip
     lines = rendered(refused).splitlines()
     assert lines[0].startswith("req-1  refused, 3 min ago")
@@ -57,10 +57,10 @@ def test_a_refused_request_begins_with_why() -> None:
     assert "considered" not in rendered(refused)
 
 
-def test_what_was_only_found_running_is_told_without_its_request() -> None:
+def test_what_was_only_found_running_is_shown_without_its_request() -> None:
     adopted = replace(
-        EXPLANATION, state="running", tenant="", classification=None, policy="", band="", dispatches=(), ended_after_ms=None,
-        predicted_ttft_ms=None, actual_ttft_ms=None,
+        EXPLANATION, state="running", tenant="", classification=None, policy="", band="", dispatches=(),
+        ended_after_ms=None, predicted_ttft_ms=None, actual_ttft_ms=None,
     )  # fmt: skip
     text = rendered(adopted)
     assert "running on b" in text
