@@ -51,7 +51,7 @@ class RagProgress:
     Attributes:
         documents: documents read so far.
         chunks: chunks made so far.
-        embedded: chunks whose vectors are at hand.
+        embedded: chunks that have their vectors.
         answering: whether the model has been asked.
     """
 

@@ -103,7 +103,7 @@ def _fields(nodes: Nodes) -> Iterator[Problem]:
 
 
 def shares_ancestors(nodes: Mapping[str, NodeSpec], node_id: str) -> bool:
-    """Say whether a node takes records that come from a node which something it waits for depends on too."""
+    """Whether a node takes records from a node on which something that it waits for depends too."""
     node = nodes[node_id]
     awaited = {name for _, needed in node.needs() for name in ancestors(nodes, needed)}
     return bool(awaited) and not awaited.isdisjoint(

@@ -28,7 +28,7 @@ class NodeSpec(BaseModel):
             kept among the dead letters (``dlq``).
         retries: further attempts after an error that may pass.
         concurrency: most calls of the operator at once.
-        ordered: give records out in the order they came in, rather than as they are done.
+        ordered: emit records in the order in which they came in, rather than as they are done.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
@@ -69,5 +69,5 @@ class NodeSpec(BaseModel):
         return iter(())
 
     def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
-        """Return the fields of the records given out, from those of the records taken in."""
+        """Return the fields of output records, from those of input records."""
         return fields_in

@@ -72,7 +72,7 @@ class Operator(Protocol):
         ...
 
     async def finish(self) -> Batch:
-        """Return what is left to give out, after the last input."""
+        """Return the last output, after the last input."""
         ...
 
     async def close(self) -> None:
@@ -89,7 +89,7 @@ class StatelessOperator:
         return 256
 
     async def finish(self) -> Batch:
-        """Give out nothing more."""
+        """Return nothing."""
         return ()
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a pipeline, said so that a person can mend it."""
+"""What is wrong with a pipeline, with what to do about it."""
 
 from __future__ import annotations
 

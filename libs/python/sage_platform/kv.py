@@ -34,7 +34,7 @@ async def read_all(bucket: KeyValue) -> dict[str, bytes]:
 
 
 async def read_entries(bucket: KeyValue) -> dict[str, KeyValue.Entry]:
-    """Return every key of ``bucket`` with its entry, as ``read_all`` does, for those who need the revision.
+    """Return every key of ``bucket`` with its entry, which has the revision.
 
     Not by ``bucket.keys()``: it reads through a watch, which under load may say that it is complete before its first
     record has arrived.
@@ -54,6 +54,6 @@ async def read_entries(bucket: KeyValue) -> dict[str, KeyValue.Entry]:
 async def purge_until(bucket: KeyValue, key: str, revision: int) -> None:
     """Remove every trace of a key up to a revision, the mark of its delete included; what was written later stays.
 
-    Watches do not tell of it. Not by ``bucket.purge_deletes()``, which would remove what is written meanwhile too.
+    Watches do not report it. Not by ``bucket.purge_deletes()``, which would remove what is written meanwhile too.
     """
     await bucket._js.purge_stream(bucket._stream, seq=revision + 1, subject=f"{bucket._pre}{key}")

@@ -31,7 +31,7 @@ from sage_platform.ring import Ring
 
 log = get_logger(__name__)
 
-# sysexits.h: a restart cannot mend these, so the supervisor does not try.
+# sysexits.h: a restart does not help with these, so the supervisor does not try.
 EXIT_CONFIGURATION = 78
 EXIT_UNAVAILABLE = 69
 

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check what SAGE needs on this machine, and say how to mend what is missing.
+    """Check what SAGE needs on this machine, and say what to do about what is missing.
 
     Exit code 1 when something keeps SAGE from working.
     """

@@ -70,7 +70,7 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Allow new work again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send no new work to an engine; what runs on it goes on."""
+    """Send no new work to an engine; running requests finish."""
     from sage_cli.consoles import print_json
     from sage_cli.running import run
 

@@ -36,7 +36,7 @@ class EngineView:
     """One engine.
 
     Attributes:
-        outstanding: requests that it holds.
+        outstanding: requests that run on it.
         waiting: requests queued inside the engine itself.
         labels: what the engine says of how it runs, e.g. its backend.
     """
@@ -67,11 +67,11 @@ class NatsView:
 
 @dataclass(frozen=True)
 class MeshView:
-    """Everything.
+    """The whole mesh.
 
     Attributes:
         phase: the supervisor's phase; ``stopped`` where none runs here,
-            ``external`` where a mesh answers all the same.
+            ``external`` where a mesh answers that no supervisor here runs.
     """
 
     phase: str

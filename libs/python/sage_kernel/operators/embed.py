@@ -57,7 +57,7 @@ class EmbedNode(NodeSpec):
 
 
 class EmbedOperator:
-    """Embeds texts, those only that the cache does not hold."""
+    """Embeds the texts that the cache does not hold."""
 
     def __init__(self, node_id: str, spec: EmbedNode, context: RunContext) -> None:
         self._node_id = node_id
@@ -79,11 +79,11 @@ class EmbedOperator:
         return [{**record, self._spec.into: vector} for record, vector in zip(batch, vectors, strict=True)]
 
     async def finish(self) -> Batch:
-        """Give out nothing more."""
+        """Return nothing."""
         return ()
 
     async def close(self) -> None:
-        """Keep what was embedded, also when the run failed: it has been paid for."""
+        """Save the vectors, also of a run that failed."""
         if self._cache is not None:
             await asyncio.to_thread(self._cache.save)
 

@@ -19,7 +19,7 @@ class IndexNode(NodeSpec):
 
     Attributes:
         vector: field with the vector.
-        text: field whose content tells records apart.
+        text: field whose content identifies a record.
     """
 
     positional = ("id",)

@@ -26,11 +26,11 @@ class Channel:
         await self._queue.put(batch)
 
     async def close(self) -> None:
-        """Say that one producer has given its last batch."""
+        """End one producer's part; when all have ended, so does the channel."""
         await self._queue.put(None)
 
     async def take(self, most: int) -> list[Record]:
-        """Return between 1 and ``most`` records: those at hand, without waiting to fill up. Empty at the end."""
+        """Return between 1 and ``most`` records: those that wait, or the next one. Empty at the end."""
         while not self._taken and self._open_producers:
             self._absorb(await self._queue.get())
         while len(self._taken) < most and self._open_producers and not self._queue.empty():

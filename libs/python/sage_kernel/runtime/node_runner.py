@@ -1,4 +1,4 @@
-"""Running one node: take batches, call its operator within the concurrency limit, give out what comes as it comes."""
+"""Running one node: take batches, call its operator within the concurrency limit, emit results as they come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sage_kernel.runtime.channel import Channel
 from sage_kernel.runtime.progress import DeadLetter, NodeCounts
 from sage_kernel.runtime.task_scope import TaskScope
 
-# Batches given out are no larger, so that a queue bounded in batches is bounded in records.
+# Emitted batches are no larger, so that a queue bounded in batches is bounded in records.
 MAX_BATCH_RECORDS = 256
 _FIRST_RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
@@ -23,7 +23,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class NodeOutput:
-    """Gives a node's records to every node behind it and counts them."""
+    """Sends a node's records to every node behind it and counts them."""
 
     def __init__(self, channels: list[Channel], counts: NodeCounts, changed: Callable[[], None]) -> None:
         self._channels = channels
@@ -31,7 +31,7 @@ class NodeOutput:
         self._changed = changed
 
     async def emit(self, batch: Batch) -> None:
-        """Hand over ``batch``, waiting for the slowest of the nodes behind."""
+        """Send ``batch``, waiting for the slowest of the nodes behind."""
         for start in range(0, len(batch), MAX_BATCH_RECORDS):
             piece = batch[start : start + MAX_BATCH_RECORDS]
             for channel in self._channels:
@@ -40,7 +40,7 @@ class NodeOutput:
             self._changed()
 
     async def close(self) -> None:
-        """Say that this was all."""
+        """End the node's output."""
         for channel in self._channels:
             await channel.close()
 
@@ -55,7 +55,7 @@ class SourceRunner:
         self._output = output
 
     async def run(self) -> None:
-        """Give out everything. Raises NodeFailedError."""
+        """Emit every batch of the source. Raises NodeFailedError."""
         try:
             async for batch in self._source.batches():
                 await self._output.emit(batch)

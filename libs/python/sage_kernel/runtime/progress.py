@@ -1,4 +1,4 @@
-"""What a run reports while it goes on and when it has ended."""
+"""What a run reports, and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NodeCounts:
 
     Attributes:
         records_in: records taken in.
-        records_out: records given out.
+        records_out: records emitted.
         records_failed: records left out or kept as dead letters, by the node's ``on_error``.
         busy_seconds: time spent in the operator, summed over its concurrent calls.
     """
@@ -41,7 +41,7 @@ OnProgress = Callable[[str, NodeCounts], None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
         collections: records of the collection sinks, by name.

@@ -22,7 +22,7 @@ from sage_platform.supervision.process_log import last_lines, log_path, open_log
 from sage_platform.supervision.process_spec import ProcessSpec
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
 
-# sysexits.h EX_CONFIG: a restart cannot mend it.
+# sysexits.h EX_CONFIG: a restart does not help.
 EXIT_CONFIGURATION = 78
 _ENDED = frozenset({ProcessPhase.STOPPED, ProcessPhase.FAILED})
 
