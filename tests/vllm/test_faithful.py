@@ -1,4 +1,8 @@
-"""What vLLM answers is what the client of the mesh gets: the same bytes, apart from the ids.
+"""What vLLM answers is what the client of the mesh gets: equal as JSON, keys in their order, apart from the ids.
+
+vLLM puts its ``system_fingerprint`` on the event with the usage and, only where that was not asked for, on each
+choice's last. SAGE asks for every stream's usage, so there the fingerprint goes with the usage that the caller did not
+ask for.
 
 vLLM sends tokens together that its loop had no time to send one by one, so two runs of the same request may be cut
 differently; each is asked for until both sides have cut one alike.
@@ -6,6 +10,7 @@ differently; each is asked for until both sides have cut one alike.
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.error
 import urllib.request
@@ -63,25 +68,30 @@ STREAMS: dict[str, dict[str, Any]] = {
 }
 
 
-def ask(url: str, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+def ask(url: str, path: str, body: dict[str, Any]) -> tuple[int, str]:
     request = urllib.request.Request(url + path, orjson.dumps(body), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
-            return response.status, comparable(response.read())
+            status, answer = response.status, response.read()
     except urllib.error.HTTPError as error:
-        return error.code, comparable(error.read())
+        status, answer = error.code, error.read()
+    usage_wanted = (body.get("stream_options") or {}).get("include_usage")
+    return status, comparable(answer, signed=not body.get("stream") or usage_wanted)
 
 
-def comparable(answer: bytes) -> bytes:
-    """The answer without what is new in every one."""
-    answer = re.sub(rb'"id":"(chatcmpl|cmpl)-[^"]*"', rb'"id":"\1"', answer)
-    answer = re.sub(rb'"id":"(chatcmpl-tool-|call_)[^"]*"', rb'"id":"tool"', answer)
-    return re.sub(rb'"created":\d+', b'"created":0', answer)
+def comparable(answer: bytes, *, signed: bool) -> str:
+    """The answer's JSON with its keys in their order, without what is new in every answer."""
+    events = [data.removeprefix("data: ") for data in answer.decode().strip().split("\n\n")]
+    text = "\n".join(event if event == "[DONE]" else json.dumps(json.loads(event)) for event in events)
+    text = re.sub(r'"id": "(chatcmpl|cmpl)-[^"]*"', r'"id": "\1"', text)
+    text = re.sub(r'"id": "(chatcmpl-tool-|call_)[^"]*"', '"id": "tool"', text)
+    text = re.sub(r'"created": \d+', '"created": 0', text)
+    return text if signed else re.sub(r', "system_fingerprint": "[^"]*"', "", text)
 
 
 def assert_same(server: VllmServer, mesh: IsolatedMesh, path: str, body: dict[str, Any]) -> None:
-    direct: set[tuple[int, bytes]] = set()
-    through: set[tuple[int, bytes]] = set()
+    direct: set[tuple[int, str]] = set()
+    through: set[tuple[int, str]] = set()
     for _ in range(RUNS):
         direct.add(ask(server.url, path, body))
         through.add(ask(mesh.gateway_url, path, body))

@@ -1,10 +1,11 @@
-"""The ``model`` field of a body: left alone where it already names the engine's model."""
+"""The ``model`` field of a request's body: left alone where it already names the engine's model."""
 
 from __future__ import annotations
 
 import orjson
 
-from sage_mesh.upstream.spliced_field import with_field
+from sage_common.errors import InvalidRequestError
+from sage_mesh import exact_json
 
 _KEY = b'"model"'
 
@@ -15,13 +16,26 @@ def with_model(body: bytes, model: str) -> bytes:
     Args:
         body: a JSON object, checked at the edge.
         model: name that the engine knows.
+
+    Raises:
+        InvalidRequestError: the body is nested too deeply to be written again.
     """
+    return rename_model(body, model)[0]
+
+
+def rename_model(body: bytes, model: str) -> tuple[bytes, object]:
+    """As ``with_model``; return also the model that the body named before, ``model`` itself where it stays."""
     if _names_only(body, model):
-        return body
-    read = orjson.loads(body)
-    if read.get("model") == model:
-        return body
-    return with_field(body, "model", model, read)
+        return body, model
+    value = exact_json.read(body)
+    given = value.get("model")
+    if given == model:
+        return body, model
+    value["model"] = model
+    try:
+        return exact_json.write(value), given
+    except ValueError as error:
+        raise InvalidRequestError(f"the body cannot be passed on: {error}") from None
 
 
 def _names_only(body: bytes, model: str) -> bool:
