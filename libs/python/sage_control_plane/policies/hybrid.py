@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
+from annotated_types import Ge, Gt, Lt
+
+from sage_common.setting_marks import Alias
 from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.policies.fair_flows import FairFlows
-from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
 from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
@@ -19,6 +23,49 @@ FAR_OFF_SECONDS = 30.0
 _NEVER = float("inf")
 _FIRST_FIRST = tuple(Band)
 _LAST_FIRST = tuple(reversed(Band))
+
+
+@dataclass(frozen=True, slots=True)
+class HybridSettings:
+    """How bands, flows and feasibility work together.
+
+    Attributes:
+        holdback_most: saturation up to which the first band may dispatch.
+        holdback_least: saturation up to which the last band may; those between are evenly spaced.
+        holdback_memory_seconds: how long after the last request of an earlier band a later one is held back for it.
+        starvation_seconds: a band that has waited this long for a dispatch gets one, whatever the saturation.
+        lead_seconds: seconds of the whole pool's work by which a tenant may be ahead of another before that one's less
+            urgent requests go first.
+        bulk_lead_seconds: the same, before that one's bulk work goes first.
+        credit_seconds: seconds of the whole pool's work by which a tenant that sends something after a pause may be
+            behind the others; what it does not use in longer pauses is lost.
+        margin: share of a target that is kept in reserve when a request is judged feasible.
+        weights: shares of the tenants; 1 for those not named.
+    """
+
+    holdback_most: Annotated[float, Gt(0), Alias()] = 1.0
+    holdback_least: Annotated[float, Gt(0), Alias()] = 0.3
+    holdback_memory_seconds: Annotated[float, Ge(0), Alias()] = 10.0
+    starvation_seconds: Annotated[float, Gt(0), Alias()] = 10.0
+    lead_seconds: Annotated[float, Ge(0)] = 0.5
+    bulk_lead_seconds: Annotated[float, Ge(0)] = 5.0
+    credit_seconds: Annotated[float, Ge(0)] = 0.5
+    margin: Annotated[float, Ge(0), Lt(1)] = 0.05
+    weights: Annotated[Mapping[str, float], Alias("tenant_weights")] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a figure out of range."""
+        if not 0 < self.holdback_least <= self.holdback_most:
+            raise ValueError(
+                f"holdback is {self.holdback_most} to {self.holdback_least}; it must fall, and stay above 0"
+            )
+        if self.starvation_seconds <= 0:
+            raise ValueError(f"starvation_seconds is {self.starvation_seconds}; it must be above 0")
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"margin is {self.margin}; it must be in [0, 1)")
+        for tenant, weight in self.weights.items():
+            if weight <= 0:
+                raise ValueError(f"the weight of tenant {tenant!r} is {weight}; it must be above 0")
 
 
 class HybridSchedulingPolicy:

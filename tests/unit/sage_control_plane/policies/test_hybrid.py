@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
-from sage_control_plane.policies.hybrid import HybridSchedulingPolicy
-from sage_control_plane.policies.hybrid_settings import HybridSettings
+from sage_control_plane.policies.hybrid import HybridSchedulingPolicy, HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import Pick
 from sage_control_plane.policies.virtual_counters import VirtualCounters
