@@ -70,7 +70,7 @@ async def test_streams_give_pieces_and_then_usage(world: World) -> None:
         assert "".join(map(str, pieces)) == "A B C"
         assert [piece.finish_reason for piece in pieces if piece.finish_reason] == ["stop"]
         assert pieces[-1].usage == TokenUsage(3, 3)
-        assert pieces[0].trail.engine == world.mesh.engine.spec.engine_id
+        assert pieces[0].metadata.engine == world.mesh.engine.spec.engine_id
 
 
 async def test_pieces_come_while_the_engine_still_works(world: World) -> None:
@@ -100,7 +100,7 @@ async def test_rerank_gives_documents_by_relevance(world: World) -> None:
     result = await world.client.rerank("query", ["a", "long one", "bcd"], EMBEDDING_MODEL, top_n=2)
     assert [(document.index, document.relevance_score) for document in result.results] == [(1, 0.08), (2, 0.03)]
     assert (result.model, result.usage.prompt_tokens) == (EMBEDDING_MODEL, 3)
-    assert (result.trail.engine, result.trail.engine_time) == (world.mesh.engine.spec.engine_id, ENGINE_TIME)
+    assert (result.metadata.engine, result.metadata.engine_time) == (world.mesh.engine.spec.engine_id, ENGINE_TIME)
     with pytest.raises(InvalidRequestError, match=r"'documents\[1\]' must not be empty"):
         await world.client.rerank("query", ["a", ""], EMBEDDING_MODEL)
 

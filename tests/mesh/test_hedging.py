@@ -16,7 +16,7 @@ from sage_benchmark.live.mesh_system import mesh_systems
 from sage_benchmark.live.simulated_pool import SimulatedPool, simulated_pool
 from sage_benchmark.simulated.answer_text import answer_text, marker
 from sage_benchmark.workload.request_body import ModelNames
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 
 MODELS = ModelNames()
 TOKENS = 20
@@ -51,7 +51,7 @@ class Client:
             events = [event.data for event in SseParser().feed(data)]
             assert events[-1] == DONE
             assert events.count(DONE) == 1
-            text = "".join(read_piece(event).text for event in events[:-1])
+            text = "".join(read_delta(event).text for event in events[:-1])
             assert text == answer_text(name, 0, TOKENS)
         elif kind == "whole":
             message = (await response.json())["choices"][0]["message"]

@@ -34,7 +34,7 @@ from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 
 START_SECONDS = 280
 INSTALLED = Path(__file__).parents[2] / ".sage" / "vllm-venv" / "bin" / "python"
@@ -104,7 +104,7 @@ async def test_a_chat_streams_token_by_token_with_its_usage(engine: VllmEngine) 
         assert (await reply.head()).media is Media.EVENT_STREAM
         events = [event async for data in reply for event in parser.feed(data)]
     assert events[-1].data == DONE
-    pieces = [read_piece(event.data) for event in events[:-1]]
+    pieces = [read_delta(event.data) for event in events[:-1]]
     assert pieces[-1].usage == reply.usage
     assert reply.usage.completion_tokens == 12
     assert reply.usage.prompt_tokens > 0

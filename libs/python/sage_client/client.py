@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,7 +26,7 @@ from sage_common.config import load
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
-from sage_mesh.inference_request import InferenceRequest
+from sage_mesh.inference_request import InferenceRequest, new_request_id
 
 Messages = Sequence[Mapping[str, Any]]
 HTTP_SCHEMES = ("http", "https")
@@ -107,7 +106,7 @@ class AsyncUnifiedInferenceClient:
         """Answer a conversation; a string is one message of the user."""
         body = {**params, "messages": _messages(messages), "model": model, "stream": False}
         answer = await self._transport.fetch(self._request(Endpoint.CHAT_COMPLETIONS, body, options))
-        return read_chat_result(answer.body, answer.trail)
+        return read_chat_result(answer.body, answer.metadata)
 
     def stream_chat(
         self,
@@ -127,7 +126,7 @@ class AsyncUnifiedInferenceClient:
         """Continue a prompt."""
         body = {**params, "prompt": prompt, "model": model, "stream": False}
         answer = await self._transport.fetch(self._request(Endpoint.COMPLETIONS, body, options))
-        return read_chat_result(answer.body, answer.trail)
+        return read_chat_result(answer.body, answer.metadata)
 
     def stream_generate(
         self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
@@ -148,17 +147,17 @@ class AsyncUnifiedInferenceClient:
         given = [texts] if isinstance(texts, str) else list(texts)
         body = {**params, "input": given, "model": model, "dimensions": dimensions, "encoding_format": "base64"}
         answer = await self._transport.fetch_vectors(self._request(Endpoint.EMBEDDINGS, body, options))
-        trail = answer.trail
+        metadata = answer.metadata
         return EmbeddingResult(
             vectors=answer.vectors,
             model=answer.model,
-            usage=trail.completed(answer.usage),
-            request_id=trail.request_id,
-            engine=trail.engine,
-            queue_ms=trail.queue_ms,
-            attempts=trail.attempts,
-            truncated_inputs=trail.truncated_inputs,
-            engine_time=trail.engine_time,
+            usage=metadata.completed(answer.usage),
+            request_id=metadata.request_id,
+            engine=metadata.engine,
+            queue_ms=metadata.queue_ms,
+            attempts=metadata.attempts,
+            truncated_inputs=metadata.truncated_inputs,
+            engine_time=metadata.engine_time,
         )
 
     async def rerank(
@@ -174,7 +173,7 @@ class AsyncUnifiedInferenceClient:
         """Order documents by their relevance to a query; with ``top_n``, only the best so many."""
         body = {**params, "query": query, "documents": list(documents), "model": model, "top_n": top_n}
         answer = await self._transport.fetch(self._request(Endpoint.RERANK, body, options))
-        return read_rerank_result(answer.body, answer.trail)
+        return read_rerank_result(answer.body, answer.metadata)
 
     async def models(self) -> list[ModelInfo]:
         """Return the models that some engine serves, by name."""
@@ -212,11 +211,6 @@ class AsyncUnifiedInferenceClient:
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
         )
-
-
-def new_request_id() -> str:
-    """Return an id that no other request has."""
-    return f"req-{os.urandom(12).hex()}"
 
 
 def _messages(messages: Messages | str) -> list[Mapping[str, Any]]:

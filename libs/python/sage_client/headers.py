@@ -120,8 +120,8 @@ def milliseconds(headers: Mapping[str, str], name: str) -> int:
     )
 
 
-def trail_from_headers(headers: Mapping[str, str]) -> ResponseMetadata:
-    """Read the trail of a reply; a server that is not SAGE gives an empty one."""
+def metadata_from_headers(headers: Mapping[str, str]) -> ResponseMetadata:
+    """Read the metadata of a reply; a server that is not SAGE gives an empty one."""
     try:
         queue_ms = float(headers.get(QUEUE_MS, "0"))
         attempts, truncated, queue_us, tokenize_us, inference_us = (

@@ -12,7 +12,7 @@ import orjson
 from sage_client import headers as names
 from sage_client.embedding_body import read_embedding_body
 from sage_client.error_body import error_from_response
-from sage_client.headers import hints_to_headers, trail_from_headers
+from sage_client.headers import hints_to_headers, metadata_from_headers
 from sage_client.models import ModelInfo, model_from_json
 from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_common.errors import DeadlineExceededError, EngineFailedError, SageError, UnavailableError
@@ -42,17 +42,17 @@ class HttpTransport:
 
     async def fetch(self, request: InferenceRequest) -> Answer:
         async with self._sent(request) as response:
-            return Answer(await response.read(), trail_from_headers(response.headers))
+            return Answer(await response.read(), metadata_from_headers(response.headers))
 
     async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
         answer = await self.fetch(request)
         vectors, model, usage = read_embedding_body(answer.body)
-        return VectorAnswer(vectors, model, usage, answer.trail)
+        return VectorAnswer(vectors, model, usage, answer.metadata)
 
     @asynccontextmanager
     async def stream(self, request: InferenceRequest) -> AsyncIterator[StreamAnswer]:
         async with self._sent(request) as response:
-            yield StreamAnswer(response.content.iter_any(), trail_from_headers(response.headers))
+            yield StreamAnswer(response.content.iter_any(), metadata_from_headers(response.headers))
 
     async def models(self) -> list[ModelInfo]:
         async with self._open("GET", "/v1/models", None, {}, LIST_TIMEOUT_SECONDS) as response:

@@ -49,13 +49,13 @@ class TextPiece:
         text: text since the last piece.
         finish_reason: why generation ended; empty until it has.
         usage: tokens, on the last piece.
-        trail: what happened on the way.
+        metadata: what happened on the way.
     """
 
     text: str
     finish_reason: str = ""
     usage: TokenUsage | None = None
-    trail: ResponseMetadata = ResponseMetadata()
+    metadata: ResponseMetadata = ResponseMetadata()
 
     def __str__(self) -> str:
         return self.text
@@ -103,10 +103,10 @@ class RerankResult:
     results: tuple[RankedDocument, ...]
     usage: TokenUsage
     model: str
-    trail: ResponseMetadata
+    metadata: ResponseMetadata
 
 
-def read_rerank_result(body: bytes, trail: ResponseMetadata) -> RerankResult:
+def read_rerank_result(body: bytes, metadata: ResponseMetadata) -> RerankResult:
     """Read the body of ``/v1/rerank``. Raises EngineFailedError when it is of another form."""
     try:
         value = orjson.loads(body)
@@ -117,11 +117,14 @@ def read_rerank_result(body: bytes, trail: ResponseMetadata) -> RerankResult:
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         raise EngineFailedError(f"the engine's answer is not a ranking: {body[:80]!r}") from None
     return RerankResult(
-        results, trail.completed(read_usage(value.get("usage")) or TokenUsage()), str(value.get("model") or ""), trail
+        results,
+        metadata.completed(read_usage(value.get("usage")) or TokenUsage()),
+        str(value.get("model") or ""),
+        metadata,
     )
 
 
-def read_chat_result(body: bytes, trail: ResponseMetadata) -> ChatResult:
+def read_chat_result(body: bytes, metadata: ResponseMetadata) -> ChatResult:
     """Read a ``chat.completion`` or ``text_completion`` object. Raises EngineFailedError when it is neither."""
     try:
         value = orjson.loads(body)
@@ -132,11 +135,11 @@ def read_chat_result(body: bytes, trail: ResponseMetadata) -> ChatResult:
     return ChatResult(
         text=text or "",
         finish_reason=choice.get("finish_reason") or "",
-        usage=trail.completed(read_usage(value.get("usage")) or TokenUsage()),
+        usage=metadata.completed(read_usage(value.get("usage")) or TokenUsage()),
         model=str(value.get("model") or ""),
-        request_id=trail.request_id,
-        engine=trail.engine,
-        queue_ms=trail.queue_ms,
-        attempts=trail.attempts,
+        request_id=metadata.request_id,
+        engine=metadata.engine,
+        queue_ms=metadata.queue_ms,
+        attempts=metadata.attempts,
         raw=value,
     )

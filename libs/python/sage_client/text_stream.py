@@ -10,7 +10,7 @@ from sage_client.error_body import error_from_object
 from sage_client.results import TextPiece
 from sage_client.transport import StreamAnswer
 from sage_common.errors import EngineFailedError
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 
 
 async def text_pieces(answer: StreamAnswer) -> AsyncIterator[TextPiece]:
@@ -25,9 +25,9 @@ async def text_pieces(answer: StreamAnswer) -> AsyncIterator[TextPiece]:
             if event.data == DONE:
                 return
             _raise_error(event.data)
-            piece = read_piece(event.data)
+            piece = read_delta(event.data)
             if piece.text or piece.finish_reason or piece.usage:
-                yield TextPiece(piece.text, piece.finish_reason, piece.usage, answer.trail)
+                yield TextPiece(piece.text, piece.finish_reason, piece.usage, answer.metadata)
     raise EngineFailedError(
         "the stream ended before the answer was complete; send the request again", code="stream_interrupted"
     )
@@ -39,6 +39,6 @@ def _raise_error(data: str) -> None:
     try:
         error = orjson.loads(data).get("error")
     except (orjson.JSONDecodeError, AttributeError):
-        return  # read_piece says what is wrong with it
+        return  # read_delta says what is wrong with it
     if isinstance(error, dict):
         raise error_from_object(error)

@@ -19,7 +19,7 @@ class Answer:
     """A whole JSON answer."""
 
     body: bytes
-    trail: ResponseMetadata
+    metadata: ResponseMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class VectorAnswer:
     vectors: Vectors
     model: str
     usage: TokenUsage
-    trail: ResponseMetadata
+    metadata: ResponseMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class StreamAnswer:
     """An answer that streams: ``text/event-stream`` bytes, cut anywhere."""
 
     pieces: AsyncIterator[bytes]
-    trail: ResponseMetadata
+    metadata: ResponseMetadata
 
 
 class Transport(Protocol):

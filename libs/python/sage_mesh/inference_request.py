@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,3 +32,8 @@ class InferenceRequest:
     hints: Hints = Hints()
     timeout_seconds: float = 600.0
     traceparent: str = ""
+
+
+def new_request_id() -> str:
+    """Return an id that no other request has."""
+    return f"req-{os.urandom(12).hex()}"

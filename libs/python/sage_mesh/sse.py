@@ -75,7 +75,7 @@ class SseParser:
             self._event = value.decode("utf-8", "replace")
 
 
-class TextPiece(NamedTuple):
+class TextDelta(NamedTuple):
     """What one event of a streamed answer adds.
 
     Attributes:
@@ -89,7 +89,7 @@ class TextPiece(NamedTuple):
     usage: TokenUsage | None = None
 
 
-def read_piece(data: str) -> TextPiece:
+def read_delta(data: str) -> TextDelta:
     """Read the data of one event: a ``chat.completion.chunk`` or ``text_completion`` object.
 
     Raises:
@@ -108,7 +108,7 @@ def read_piece(data: str) -> TextPiece:
     choices = value.get("choices") or [{}]
     choice = choices[0]
     delta = choice.get("delta") or {}
-    return TextPiece(
+    return TextDelta(
         text=delta.get("content") or choice.get("text") or "",
         finish_reason=choice.get("finish_reason") or "",
         usage=read_usage(value.get("usage")),

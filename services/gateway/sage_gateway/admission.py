@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from sage_client import headers as names
@@ -11,6 +10,7 @@ from sage_common.errors import UnsupportedMediaTypeError
 from sage_control_plane.request.request import Hints
 from sage_gateway.asgi import Scope
 from sage_gateway.credentials import Credentials
+from sage_mesh.inference_request import new_request_id
 
 _NO_HINTS = Hints()
 _HINTS = frozenset(names.HINT_HEADERS)
@@ -55,11 +55,11 @@ def wanted_headers(scope: Scope) -> dict[str, str]:
 
 
 def request_id_of(headers: dict[str, str]) -> str:
-    """Return the caller's request id where it is fit for headers and logs, else a new one."""
+    """Return the caller's request id where it is fit for headers and logs; otherwise a new one."""
     given = headers.get(names.REQUEST_ID, "").strip()
     if given and len(given) <= names.MAX_REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
         return given
-    return f"req-{os.urandom(12).hex()}"
+    return new_request_id()
 
 
 def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:

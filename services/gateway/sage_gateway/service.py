@@ -149,7 +149,7 @@ async def _stream_fields(pieces: AsyncIterator[TextPiece]) -> AsyncIterator[Mapp
         if piece.usage is not None:
             fields["usage"] = usage_to_wire(piece.usage)
         if trail is None:
-            trail = fields["trail"] = _trail(piece.trail)
+            trail = fields["trail"] = _trail(piece.metadata)
         yield fields
 
 
@@ -157,7 +157,10 @@ def _metadata(result: ChatResult | EmbeddingResult) -> ResponseMetadata:
     return ResponseMetadata(result.request_id, result.engine, result.queue_ms, result.attempts)
 
 
-def _trail(trail: ResponseMetadata) -> gateway_pb2.Trail:
+def _trail(metadata: ResponseMetadata) -> gateway_pb2.Trail:
     return gateway_pb2.Trail(
-        request_id=trail.request_id, engine_id=trail.engine, queue_ms=trail.queue_ms, attempts=trail.attempts
+        request_id=metadata.request_id,
+        engine_id=metadata.engine,
+        queue_ms=metadata.queue_ms,
+        attempts=metadata.attempts,
     )

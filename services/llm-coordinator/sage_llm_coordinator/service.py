@@ -21,7 +21,7 @@ from sage_llm_coordinator.engine_log import engine_log
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
 from sage_mesh.executor.direct_call import direct_request, run_here
-from sage_mesh.sse import DONE, SseParser, TextPiece, read_piece
+from sage_mesh.sse import DONE, SseParser, TextDelta, read_delta
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.frames import usage_to_wire
 from sage_mesh.wire.generation import chat_messages
@@ -142,7 +142,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         model: str,
         content: dict[str, Any],
         parameters: generation_pb2.GenerationParameters,
-    ) -> AsyncIterator[tuple[str, TextPiece]]:
+    ) -> AsyncIterator[tuple[str, TextDelta]]:
         """Give (engine id, piece of text); the last piece has the finish reason and the usage."""
         engine, name = self._coordinator.choose(model, KIND_OF_ENDPOINT[endpoint])
         engine_id = engine.spec.engine_id
@@ -154,16 +154,16 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
                 for event in parser.feed(data):
                     if event.data == DONE:
                         continue
-                    piece = read_piece(event.data)
+                    piece = read_delta(event.data)
                     finish_reason = piece.finish_reason or finish_reason
                     usage = piece.usage or usage
                     if piece.text:
-                        yield engine_id, TextPiece(piece.text)
+                        yield engine_id, TextDelta(piece.text)
             counted = reply.usage if usage is None else usage.completed_by(reply.usage)
-            yield engine_id, TextPiece("", finish_reason, counted)
+            yield engine_id, TextDelta("", finish_reason, counted)
 
 
-def _fields(piece: TextPiece) -> dict[str, Any]:
+def _fields(piece: TextDelta) -> dict[str, Any]:
     """The fields that both streamed responses have."""
     return {
         "text": piece.text,

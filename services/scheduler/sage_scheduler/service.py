@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 from grpc import aio
@@ -13,6 +12,7 @@ from sage_common.errors import NotFoundError
 from sage_control_plane.policies.registry import check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_mesh.edge.edge import Edge
+from sage_mesh.inference_request import new_request_id
 from sage_mesh.reply import Reply
 from sage_mesh.wire.frames import end_to_wire, head_to_wire
 from sage_mesh.wire.requests import inference_request_from_wire
@@ -44,7 +44,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         reply = self._edge.submit(
             inference_request_from_wire(
                 request.request,
-                request_id=f"grpc-{os.urandom(8).hex()}",
+                request_id=new_request_id(),
                 timeout_seconds=self._timeout_seconds,
             )
         )

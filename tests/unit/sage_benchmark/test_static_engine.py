@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from sage_benchmark.static_engine import StaticAnswer, StaticEngine
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 
 CHAT = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -48,7 +48,7 @@ async def test_a_stream_has_one_event_a_token_and_ends_with_its_usage(
         data = await response.read()
     engine.close()
     events = SseParser().feed(data)
-    pieces = [read_piece(event.data) for event in events[:-1]]
+    pieces = [read_delta(event.data) for event in events[:-1]]
     assert [piece.text for piece in pieces] == ["word "] * 4 + [""]
     assert pieces[-1].usage is not None
     assert pieces[-1].usage.completion_tokens == 4

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_client.headers import ResponseMetadata, hints_from_headers, hints_to_headers, milliseconds, trail_from_headers
+from sage_client.headers import (
+    ResponseMetadata,
+    hints_from_headers,
+    hints_to_headers,
+    metadata_from_headers,
+    milliseconds,
+)
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.request import Hints, Priority, ServiceClass
 
@@ -43,6 +49,6 @@ def test_an_unknown_choice_is_refused_with_the_known_ones() -> None:
 
 def test_a_trail_is_read_and_a_foreign_servers_is_empty() -> None:
     headers = {"x-request-id": "r", "x-sage-engine": "e", "x-sage-queue-ms": "1.5", "x-sage-attempts": "2"}
-    assert trail_from_headers(headers) == ResponseMetadata("r", "e", 1.5, 2)
-    assert trail_from_headers({}) == ResponseMetadata()
-    assert trail_from_headers({"x-sage-queue-ms": "soon"}) == ResponseMetadata()
+    assert metadata_from_headers(headers) == ResponseMetadata("r", "e", 1.5, 2)
+    assert metadata_from_headers({}) == ResponseMetadata()
+    assert metadata_from_headers({"x-sage-queue-ms": "soon"}) == ResponseMetadata()

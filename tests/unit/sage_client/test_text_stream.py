@@ -11,7 +11,7 @@ from sage_client.transport import StreamAnswer
 from sage_common.errors import ContendedError, EngineFailedError
 from sage_mesh.reply import TokenUsage
 
-TRAIL = ResponseMetadata("r", "e", 1.0, 1)
+METADATA = ResponseMetadata("r", "e", 1.0, 1)
 
 
 async def read(*pieces: bytes) -> list[TextPiece]:
@@ -19,7 +19,7 @@ async def read(*pieces: bytes) -> list[TextPiece]:
         for piece in pieces:
             yield piece
 
-    return [piece async for piece in text_pieces(StreamAnswer(source(), TRAIL))]
+    return [piece async for piece in text_pieces(StreamAnswer(source(), METADATA))]
 
 
 async def test_pieces_are_read_wherever_the_stream_is_cut() -> None:
@@ -31,9 +31,9 @@ async def test_pieces_are_read_wherever_the_stream_is_cut() -> None:
         "data: [DONE]\n\n"
     ).encode()
     expected = [
-        TextPiece('caf\u00e9 "error"', "", None, TRAIL),
-        TextPiece("", "stop", None, TRAIL),
-        TextPiece("", "", TokenUsage(1, 2), TRAIL),
+        TextPiece('caf\u00e9 "error"', "", None, METADATA),
+        TextPiece("", "stop", None, METADATA),
+        TextPiece("", "", TokenUsage(1, 2), METADATA),
     ]
     assert await read(whole) == expected
     assert await read(*(whole[i : i + 1] for i in range(len(whole)))) == expected

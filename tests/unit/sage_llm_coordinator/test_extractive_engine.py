@@ -22,7 +22,7 @@ from sage_llm_coordinator.engines.extractive_text import text_tokens
 from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 
 WORDS = ("ring", "classifier", "lease", "weather")
 CONTEXT = "A ring of subjects carries requests. The classifier names the pool. A lease is held by one scheduler."
@@ -106,7 +106,7 @@ async def test_a_stream_has_a_chunk_a_sentence_and_its_usage(engine: ExtractiveE
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert all(chunk["usage"] is None for chunk in chunks[:-1])
-    pieces = [read_piece(event.data) for event in events[:-1]]
+    pieces = [read_delta(event.data) for event in events[:-1]]
     texts = [piece.text for piece in pieces if piece.text]
     assert texts == [
         "A ring of subjects carries requests.",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sage_common.errors import EngineFailedError
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import SseEvent, SseFramer, SseParser, read_piece, read_usage
+from sage_mesh.sse import SseEvent, SseFramer, SseParser, read_delta, read_usage
 
 LINE = st.text(alphabet=st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=12)
 
@@ -74,19 +74,19 @@ def test_an_event_that_the_end_cuts_short_is_dropped() -> None:
 
 
 def test_the_pieces_of_a_chat_and_of_a_completion_are_read() -> None:
-    assert read_piece('{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}').text == "hi"
-    assert read_piece('{"choices":[{"text":"hi","finish_reason":"stop"}]}') == ("hi", "stop", None)
-    assert read_piece('{"choices":[{"delta":{"role":"assistant"}}]}').text == ""
+    assert read_delta('{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}').text == "hi"
+    assert read_delta('{"choices":[{"text":"hi","finish_reason":"stop"}]}') == ("hi", "stop", None)
+    assert read_delta('{"choices":[{"delta":{"role":"assistant"}}]}').text == ""
     usage = (
         '{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}'
     )
-    assert read_piece(usage).usage == TokenUsage(5, 2, 3)
+    assert read_delta(usage).usage == TokenUsage(5, 2, 3)
 
 
 @pytest.mark.parametrize("data", ["<html>", "[]", '{"error":{"message":"out of memory"}}'])
 def test_what_is_no_piece_is_an_engine_failure(data: str) -> None:
     with pytest.raises(EngineFailedError):
-        read_piece(data)
+        read_delta(data)
 
 
 def test_usage_that_is_missing_or_odd_is_not_invented() -> None:

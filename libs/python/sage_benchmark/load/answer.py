@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import orjson
 
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 
 # Text in an event of a chat or a completion; an event that only names the role has an empty one.
 _TEXT = re.compile(rb'"(?:content|text)":\s?"[^"]')
@@ -78,7 +78,7 @@ def _stream_error(lines: bytes) -> str:
 
 def _stream_text(body: bytes) -> str:
     events = [event.data for event in SseParser().feed(body)]
-    return "".join(read_piece(data).text for data in events if data != DONE and '"error"' not in data)
+    return "".join(read_delta(data).text for data in events if data != DONE and '"error"' not in data)
 
 
 def _document_text(body: bytes) -> str:

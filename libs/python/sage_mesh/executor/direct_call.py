@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
 from sage_common.errors import InternalError, SageError
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.engine import Engine, EngineRequest
+from sage_mesh.inference_request import new_request_id
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 
 
@@ -58,7 +58,7 @@ def direct_request(endpoint: Endpoint, body: bytes, model: str) -> EngineRequest
         body: OpenAI's JSON for the endpoint.
         model: the model's name, resolved from any alias.
     """
-    return EngineRequest(f"grpc-{uuid4().hex}", endpoint, body, model)
+    return EngineRequest(new_request_id(), endpoint, body, model)
 
 
 @asynccontextmanager

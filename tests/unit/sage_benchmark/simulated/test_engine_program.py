@@ -17,7 +17,7 @@ from fixtures.eventually import eventually
 from sage_benchmark.simulated.answer_text import answer_text, marker
 from sage_benchmark.simulated.engine import SimulatedEngine
 from sage_benchmark.simulated.engine_record import read_journal
-from sage_mesh.sse import DONE, SseParser, TextPiece, read_piece
+from sage_mesh.sse import DONE, SseParser, TextDelta, read_delta
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
@@ -38,14 +38,14 @@ def body_of(path: str, text: str, said: str = "", **fields: Any) -> dict[str, An
     return body
 
 
-def pieces_of(data: bytes) -> tuple[list[TextPiece], bool]:
+def pieces_of(data: bytes) -> tuple[list[TextDelta], bool]:
     """The pieces of a stream and whether it ended as it should."""
     events = [event.data for event in SseParser().feed(data)]
     done = bool(events) and events[-1] == DONE
-    return [read_piece(data) for data in events if data != DONE], done
+    return [read_delta(data) for data in events if data != DONE], done
 
 
-async def stream(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> list[TextPiece]:
+async def stream(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> list[TextDelta]:
     async with http.post(path, json=body) as response:
         assert response.status == 200, await response.text()
         pieces, done = pieces_of(await response.read())

@@ -34,7 +34,7 @@ from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.executor import Executor
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply
-from sage_mesh.sse import DONE, SseParser, read_piece
+from sage_mesh.sse import DONE, SseParser, read_delta
 from sage_mesh.wire.errors import error_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
@@ -384,7 +384,7 @@ STEADY = b'{"model":"fake","stream":true,"messages":[{"role":"user","content":"c
 
 
 def text_of(stream: bytes) -> str:
-    return "".join(read_piece(event.data).text for event in SseParser().feed(stream) if event.data != DONE)
+    return "".join(read_delta(event.data).text for event in SseParser().feed(stream) if event.data != DONE)
 
 
 async def read_part(reply: Reply) -> tuple[bytes, AsyncIterator[bytes]]:
