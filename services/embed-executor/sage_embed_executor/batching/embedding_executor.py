@@ -1,7 +1,7 @@
 """Texts in, vectors out: queues token ids and keeps the inference streams busy with length-aware batches.
 
 The event loop owns requests and the cache; streams are threads that take batches from the queues themselves, so no
-stream waits for the loop between batches. Nothing is ever held back: a batch is formed when a stream is free, from
+stream waits for the loop between batches. Nothing is delayed to fill a batch: it is formed when a stream is free, from
 what is queued at that moment.
 """
 
@@ -17,10 +17,9 @@ from sage_common.clock import Clock
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_common.logging import get_logger
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
-from sage_embed_executor.batching.lanes import Lanes
+from sage_embed_executor.batching.lanes import Lanes, Urgency
 from sage_embed_executor.batching.length_aware_queue import Batch, BatchLimits
-from sage_embed_executor.batching.pending_embedding import Embedded, PendingEmbedding, Work
-from sage_embed_executor.batching.urgency import Urgency
+from sage_embed_executor.batching.pending_embedding import EmbeddingResult, PendingEmbedding, PendingText
 from sage_embed_executor.batching.vector_lru import Vector, VectorLru
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.tokenizer import TokenIds
@@ -30,21 +29,22 @@ log = get_logger(__name__)
 
 TOKEN_TYPE = np.dtype(np.int32)
 TOKEN_BYTES = TOKEN_TYPE.itemsize
-# A request of thousands of texts enters in pieces of so many, with a turn of the event loop between two of them: about
-# half a millisecond each.
-ADMITTED_AT_ONCE = 128
+# Texts of a large request are admitted in pieces of this size, about half a millisecond each; the event loop runs
+# between two of them.
+ADMISSION_CHUNK = 128
 _JOIN_SECONDS = 5.0
-SOON = Urgency()
+INTERACTIVE = Urgency()
 
 
 class EmbeddingExecutor:
     """Runs a backend with a number of streams for each lane. Used from one event loop.
 
     Args:
-        bulk_backend: the same model for bulk work; None where ``backend`` does that too.
-        streams: batches computed at the same time, each on its own thread. Bulk work has as many again, or
-            ``bulk_streams``, whose computation has a lower priority.
+        streams: batches computed at the same time, each on its own thread.
         cache: vectors computed before.
+        bulk_backend: the same model for bulk work; None where ``backend`` computes that too.
+        bulk_streams: threads of the bulk lane, whose computation has a lower priority; ``streams`` of them without a
+            ``bulk_backend`` or where 0.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class EmbeddingExecutor:
         self._cache = cache
         self._clock = clock
         self._metrics = metrics
-        self._pending: dict[bytes, Work] = {}
+        self._pending_texts: dict[bytes, PendingText] = {}
         self._loop = asyncio.get_running_loop()
         self._lanes = Lanes(limits, clock)
         self._closing = False
@@ -82,12 +82,12 @@ class EmbeddingExecutor:
         for thread in self._threads:
             thread.start()
 
-    async def embed(self, inputs: Sequence[TokenIds], urgency: Urgency = SOON) -> Vectors:
-        """Return the vectors of ``inputs``, shape (len(inputs), dimensions). See ``run``."""
+    async def embed(self, inputs: Sequence[TokenIds], urgency: Urgency = INTERACTIVE) -> Vectors:
+        """Return the vectors of ``inputs``, shape (len(inputs), dimensions). Raises as ``run``."""
         return (await self.run(inputs, urgency)).vectors
 
-    async def run(self, inputs: Sequence[TokenIds], urgency: Urgency = SOON) -> Embedded:
-        """Return the vectors of ``inputs`` and where the time went. Cancelling gives up what is queued.
+    async def run(self, inputs: Sequence[TokenIds], urgency: Urgency = INTERACTIVE) -> EmbeddingResult:
+        """Return the vectors of ``inputs`` and the time they took. Cancelling removes what is queued.
 
         Raises:
             EngineFailedError: the backend failed on a batch with one of the inputs.
@@ -96,32 +96,32 @@ class EmbeddingExecutor:
         if self._closing:
             raise UnavailableError("the embedding engine is stopping", code="engine_not_ready", retryable=True)
         vectors = np.empty((len(inputs), self._backend.dimensions), dtype=np.float32)
-        ticket = PendingEmbedding(vectors, self._loop.create_future(), self._clock.now())
+        request = PendingEmbedding(vectors, self._loop.create_future(), self._clock.now())
         misses = self._from_cache(inputs, vectors)
         if not misses:
-            return Embedded(vectors)
-        ticket.missing = sum(map(len, misses.values()))
-        self._lanes.open(ticket, urgency)
+            return EmbeddingResult(vectors)
+        request.missing = sum(map(len, misses.values()))
+        self._lanes.open(request, urgency)
         try:
-            await self._admit(misses, ticket, urgency)
-            await ticket.done
+            await self._admit(misses, request, urgency)
+            await request.done
         finally:
-            self._leave(misses, ticket, urgency)
-        return ticket.result()
+            self._close(misses, request, urgency)
+        return request.result()
 
     async def stop(self) -> None:
-        """Stop the streams after their present batches; whoever still waits gets an UnavailableError."""
+        """Stop the streams after their current batches; waiting requests fail with UnavailableError."""
         self._closing = True
         self._lanes.close()
         for thread in self._threads:
             await asyncio.to_thread(thread.join, _JOIN_SECONDS)
         error = UnavailableError("the embedding engine was stopped", code="engine_not_ready", retryable=True)
-        self._fail(tuple(self._pending), error)
+        self._fail(tuple(self._pending_texts), error)
 
     # On the event loop
 
     def _from_cache(self, inputs: Sequence[TokenIds], vectors: Vectors) -> dict[bytes, list[int]]:
-        """Fill in the vectors that are known; return the rows of each other input."""
+        """Fill in the cached vectors; return the rows of each input that is not cached, by key."""
         misses: dict[bytes, list[int]] = {}
         for row, ids in enumerate(inputs):
             key = ids.tobytes()
@@ -136,39 +136,39 @@ class EmbeddingExecutor:
         self._metrics.cache_hits.inc(len(inputs) - missing)
         return misses
 
-    async def _admit(self, misses: dict[bytes, list[int]], ticket: PendingEmbedding, urgency: Urgency) -> None:
+    async def _admit(self, misses: dict[bytes, list[int]], request: PendingEmbedding, urgency: Urgency) -> None:
         keys = list(misses)
-        shared = 0
-        for start in range(0, len(keys), ADMITTED_AT_ONCE):
+        coalesced = 0
+        for start in range(0, len(keys), ADMISSION_CHUNK):
             if start:
                 await asyncio.sleep(0)
-                if ticket.done.done():
-                    return  # one of its batches has failed
+                if request.done.done():
+                    return  # one of its batches failed
             fresh: list[bytes] = []
-            known: list[bytes] = []
-            for key in keys[start : start + ADMITTED_AT_ONCE]:
-                work = self._pending.get(key)
-                (fresh if work is None else known).append(key)
-                if work is None:
-                    work = self._pending[key] = Work()
-                work.rows += [(ticket, row) for row in misses[key]]
-                shared += len(misses[key])
-            shared -= len(fresh)
-            self._lanes.add(ticket, urgency, fresh, known, TOKEN_BYTES)
+            shared: list[bytes] = []
+            for key in keys[start : start + ADMISSION_CHUNK]:
+                pending = self._pending_texts.get(key)
+                (fresh if pending is None else shared).append(key)
+                if pending is None:
+                    pending = self._pending_texts[key] = PendingText()
+                pending.rows += [(request, row) for row in misses[key]]
+                coalesced += len(misses[key])
+            coalesced -= len(fresh)
+            self._lanes.add(request, urgency, fresh, shared, TOKEN_BYTES)
         self._metrics.queued_tokens.set(self._lanes.tokens)
-        self._metrics.coalesced.inc(shared)
+        self._metrics.coalesced.inc(coalesced)
 
-    def _leave(self, misses: Iterable[bytes], ticket: PendingEmbedding, urgency: Urgency) -> None:
-        """A request is answered, has failed or is given up; what is in a batch already is computed to the end."""
-        dropped = self._lanes.leave(ticket, urgency)
+    def _close(self, misses: Iterable[bytes], request: PendingEmbedding, urgency: Urgency) -> None:
+        """Remove a request that is answered, failed or cancelled; texts in a batch are computed to the end."""
+        dropped = self._lanes.close_request(request, urgency)
         self._metrics.queued_tokens.set(self._lanes.tokens)
         for key in dropped:
-            self._pending.pop(key, None)
-        if ticket.missing:
+            self._pending_texts.pop(key, None)
+        if request.missing:
             for key in misses:
-                work = self._pending.get(key)
-                if work is not None:
-                    work.rows = [(other, row) for other, row in work.rows if other is not ticket]
+                pending = self._pending_texts.get(key)
+                if pending is not None:
+                    pending.rows = [(other, row) for other, row in pending.rows if other is not request]
 
     def _finish(self, batch: Batch[bytes], vectors: Vectors, began: float, ended: float) -> None:
         metrics = self._metrics
@@ -182,26 +182,26 @@ class EmbeddingExecutor:
 
     def _deliver(self, key: bytes, vector: Vector, began: float, ended: float) -> None:
         self._cache.put(key, vector)
-        work = self._pending.pop(key, None)
-        for ticket, row in work.rows if work else ():
-            ticket.vectors[row] = vector
-            ticket.computed(began, ended)
-            ticket.missing -= 1
-            if not ticket.missing and not ticket.done.done():
-                ticket.done.set_result(None)
+        pending = self._pending_texts.pop(key, None)
+        for request, row in pending.rows if pending else ():
+            request.vectors[row] = vector
+            request.record_batch(began, ended)
+            request.missing -= 1
+            if not request.missing and not request.done.done():
+                request.done.set_result(None)
 
     def _fail(self, keys: Sequence[bytes], error: Exception) -> None:
         for key in keys:
-            work = self._pending.pop(key, None)
-            for ticket, _row in work.rows if work else ():
-                if not ticket.done.done():
-                    ticket.done.set_exception(error)
+            pending = self._pending_texts.pop(key, None)
+            for request, _row in pending.rows if pending else ():
+                if not request.done.done():
+                    request.done.set_exception(error)
 
     # On the streams
 
     def _bulk_stream(self) -> None:
-        # A backend of its own has threads of its own, which make way; this one holds the interpreter's lock in between,
-        # and whoever is not running holds it for long.
+        # A bulk backend computes on its own threads, of lower priority. This thread only holds the interpreter's lock
+        # between batches, and keeps its priority: one that is preempted there would hold the lock for long.
         if self._bulk_backend is self._backend:
             lower_priority()
         self._stream(bulk=True)
@@ -220,5 +220,5 @@ class EmbeddingExecutor:
                 self._loop.call_soon_threadsafe(self._fail, batch.keys, failure)
             else:
                 ended = self._clock.now()
-                self._lanes.took(batch, ended - began, bulk=bulk)
+                self._lanes.observe(batch, ended - began, bulk=bulk)
                 self._loop.call_soon_threadsafe(self._finish, batch, vectors, began, ended)

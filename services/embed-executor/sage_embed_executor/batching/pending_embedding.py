@@ -1,4 +1,4 @@
-"""One request inside the executor: the rows it still waits for, and where its time goes."""
+"""One request inside the executor: the rows that are missing, and the time spent in queue and inference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sage_embed_executor.backends.backend import Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
+class EmbeddingResult:
     """The vectors of a request.
 
     Attributes:
@@ -29,8 +29,8 @@ class PendingEmbedding:
 
     Attributes:
         vectors: filled in row by row.
-        done: set when every row is there, or with what went wrong.
-        missing: rows that are not.
+        done: resolved when every row is filled in, or with the error.
+        missing: rows that are not filled in.
     """
 
     vectors: Vectors
@@ -40,21 +40,21 @@ class PendingEmbedding:
     _computed_until: float = 0.0
     _inference_seconds: float = 0.0
 
-    def computed(self, began: float, ended: float) -> None:
-        """A batch with inputs of this request ran; of batches at the same time each moment counts once."""
+    def record_batch(self, began: float, ended: float) -> None:
+        """Count the time of a batch with inputs of this request; concurrent batches count once."""
         self._inference_seconds += max(0.0, ended - max(began, self._computed_until))
         self._computed_until = max(self._computed_until, ended)
 
-    def result(self) -> Embedded:
-        """The answer, once it is done."""
-        # A batch that somebody else's equal text had begun before counts from this request's admission.
+    def result(self) -> EmbeddingResult:
+        """Return the result of a request that is done."""
+        # A batch that began earlier, for an equal text of another request, counts from this request's admission.
         inside = max(0.0, self._computed_until - self.admitted_at)
         inference = min(self._inference_seconds, inside)
-        return Embedded(self.vectors, inside - inference, inference)
+        return EmbeddingResult(self.vectors, inside - inference, inference)
 
 
 @dataclass(eq=False, slots=True)
-class Work:
-    """One distinct text in a queue or in a batch, and the rows that want it."""
+class PendingText:
+    """One distinct text, queued or in a batch, and the rows of requests that want its vector."""
 
     rows: list[tuple[PendingEmbedding, int]] = field(default_factory=list)

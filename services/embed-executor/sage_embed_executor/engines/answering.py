@@ -10,8 +10,8 @@ from sage_common.clock import Clock
 from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.backends.backend import Vectors
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
-from sage_embed_executor.batching.pending_embedding import Embedded
-from sage_embed_executor.batching.urgency import urgency_of
+from sage_embed_executor.batching.lanes import urgency_of
+from sage_embed_executor.batching.pending_embedding import EmbeddingResult
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TextTokenizer
@@ -115,7 +115,7 @@ class EmbeddingAnswers:
         return limits.check(counted, "documents")
 
 
-def usage_of(tokenised: Tokenised, seconds: float, embedded: Embedded, metrics: EmbedMetrics) -> TokenUsage:
+def usage_of(tokenised: Tokenised, seconds: float, embedded: EmbeddingResult, metrics: EmbedMetrics) -> TokenUsage:
     """What a request took, counted and observed."""
     metrics.tokenize_seconds.observe(seconds)
     metrics.queue_seconds.observe(embedded.queue_seconds)

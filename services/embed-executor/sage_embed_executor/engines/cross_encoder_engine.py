@@ -16,7 +16,7 @@ from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.request.request import Endpoint
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Vectors, pad
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
-from sage_embed_executor.batching.urgency import urgency_of
+from sage_embed_executor.batching.lanes import urgency_of
 from sage_embed_executor.engines.answering import Answers, usage_of
 from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine
 from sage_embed_executor.metrics import EmbedMetrics

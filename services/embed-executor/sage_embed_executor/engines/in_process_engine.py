@@ -15,7 +15,7 @@ from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import RequestKind
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
-from sage_embed_executor.batching.urgency import Urgency
+from sage_embed_executor.batching.lanes import Urgency
 from sage_embed_executor.batching.vector_lru import VectorLru
 from sage_embed_executor.engines.answering import Answers, EmbeddingAnswers
 from sage_embed_executor.metrics import EmbedMetrics

@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_embed_executor.batching.batch_cost import FIRST_OVERHEAD, LEAST_OVERHEAD, MOST_OVERHEAD, BatchPace
-from sage_embed_executor.batching.length_aware_queue import LEAST_SHARED_TOKENS, Batch, BatchLimits, LengthAwareQueue
+from sage_embed_executor.batching.batch_cost import (
+    DEFAULT_OVERHEAD_TOKENS,
+    MAX_OVERHEAD_TOKENS,
+    MIN_OVERHEAD_TOKENS,
+    BatchCostModel,
+)
+from sage_embed_executor.batching.length_aware_queue import MIN_SPLIT_TOKENS, Batch, BatchLimits, LengthAwareQueue
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 LIMITS = st.builds(BatchLimits, st.integers(1, 2048), st.floats(0, 1))
@@ -189,24 +194,24 @@ def test_an_item_without_tokens_is_an_error() -> None:
         queue.add("r", "x", 0)
 
 
-def known_pace() -> BatchPace:
-    """A pace of 1 ms for each token."""
-    pace = BatchPace()
+def fitted_model() -> BatchCostModel:
+    """A model fitted to 1 ms a token."""
+    model = BatchCostModel()
     for tokens in (4, 8, 16, 32, 64, 128):
         for _ in range(20):
-            pace.learn(tokens, tokens / 1_000)
-    return pace
+            model.observe(tokens, tokens / 1_000)
+    return model
 
 
 def test_a_batchs_time_is_learned_from_those_before_it() -> None:
-    pace = known_pace()
-    assert pace.seconds(50) == pytest.approx(0.05, rel=0.01)
-    assert pace.seconds(0) == pytest.approx(0, abs=3e-3)
-    assert BatchPace().seconds(50) == 0
+    model = fitted_model()
+    assert model.predict_seconds(50) == pytest.approx(0.05, rel=0.01)
+    assert model.predict_seconds(0) == pytest.approx(0, abs=3e-3)
+    assert BatchCostModel().predict_seconds(50) is None
 
 
 def test_a_request_that_one_more_batch_would_make_late_goes_first() -> None:
-    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0), known_pace())
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0), fitted_model())
     for request, deadline in (("early", math.inf), ("pressed", 10.015), ("relaxed", 60.0)):
         queue.open(request, deadline)
         queue.add(request, request, {"early": 9, "pressed": 10, "relaxed": 8}[request])
@@ -214,7 +219,7 @@ def test_a_request_that_one_more_batch_would_make_late_goes_first() -> None:
 
 
 def test_a_request_that_is_late_already_waits_its_turn() -> None:
-    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0), known_pace())
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(10, 0), fitted_model())
     queue.open("first")
     queue.add("first", "first", 9)
     queue.open("late", 9.0)
@@ -235,7 +240,7 @@ def pressed_batch(queue: LengthAwareQueue[str, str]) -> Batch[str]:
 
 
 def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
-    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), fitted_model())
     queue.open("bulk")
     for number in range(8):
         queue.add("bulk", f"b{number}", 10)
@@ -243,7 +248,7 @@ def test_a_pressed_batch_grows_only_as_far_as_its_deadline_allows() -> None:
 
 
 def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
-    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), fitted_model())
     for number in range(11):
         queue.open(f"late {number}", 9.0)
         queue.add(f"late {number}", f"l{number}", 10)
@@ -251,7 +256,7 @@ def test_a_pressed_batch_is_whole_where_most_are_late_already() -> None:
 
 
 def test_a_few_late_requests_do_not_make_a_pressed_batch_whole() -> None:
-    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), known_pace())
+    queue: LengthAwareQueue[str, str] = LengthAwareQueue(BatchLimits(100, 0), fitted_model())
     for number in range(4):
         queue.open(f"late {number}", 9.0)
         queue.add(f"late {number}", f"l{number}", 10)
@@ -263,26 +268,26 @@ def test_what_is_left_is_shared_out_among_those_who_take_at_the_same_time() -> N
     queue.open("r")
     for number in range(8):
         queue.add("r", number, 50)
-    batches = [queue.take(takers=2), queue.take(takers=1)]
+    batches = [queue.take(streams=2), queue.take(streams=1)]
     assert [len(batch.keys) for batch in batches if batch is not None] == [4, 4]
 
 
 def test_a_deep_queue_gives_whole_batches_to_all_and_a_shallow_one_no_crumbs() -> None:
     limits = BatchLimits(100, 0)
-    assert limits.shared(tokens=200, takers=2) == limits
-    assert limits.shared(tokens=150, takers=2).token_budget == 75
-    assert limits.shared(tokens=30, takers=2).token_budget == LEAST_SHARED_TOKENS
+    assert limits.split(tokens=200, streams=2) == limits
+    assert limits.split(tokens=150, streams=2).token_budget == 75
+    assert limits.split(tokens=30, streams=2).token_budget == MIN_SPLIT_TOKENS
 
 
 def test_a_text_joins_a_batch_only_if_that_makes_its_tokens_cheaper() -> None:
     """With three texts of 40 tokens one of 30 costs 10 tokens of padding, and takes a fifth of what a batch costs."""
-    cheap_batches = BatchPace()
+    cheap_batches = BatchCostModel()
     for tokens in (40, 80, 160, 320, 640):
         for _ in range(20):
-            cheap_batches.learn(tokens, (tokens + 20) / 1_000)
+            cheap_batches.observe(tokens, (tokens + 20) / 1_000)
     assert cheap_batches.overhead_tokens == pytest.approx(20, rel=0.05)
-    for pace, joins in ((cheap_batches, False), (BatchPace(), True)):
-        queue: LengthAwareQueue[str, int] = LengthAwareQueue(BatchLimits(4_000, 0.5), pace)
+    for model, joins in ((cheap_batches, False), (BatchCostModel(), True)):
+        queue: LengthAwareQueue[str, int] = LengthAwareQueue(BatchLimits(4_000, 0.5), model)
         queue.open("r")
         for number in range(3):
             queue.add("r", number, 40)
@@ -293,24 +298,24 @@ def test_a_text_joins_a_batch_only_if_that_makes_its_tokens_cheaper() -> None:
 
 
 def test_batches_that_are_all_alike_say_nothing_of_what_a_batch_costs() -> None:
-    pace = BatchPace()
+    model = BatchCostModel()
     for _ in range(200):
-        pace.learn(64, 0.164)
-    assert pace.overhead_tokens == FIRST_OVERHEAD
+        model.observe(64, 0.164)
+    assert model.overhead_tokens == DEFAULT_OVERHEAD_TOKENS
     for tokens in (64, 128, 256, 512, 1_024) * 40:
-        pace.learn(tokens, (tokens + 100) / 1_000)
-    assert pace.overhead_tokens == pytest.approx(100, rel=0.05)
+        model.observe(tokens, (tokens + 100) / 1_000)
+    assert model.overhead_tokens == pytest.approx(100, rel=0.05)
 
 
 def test_what_a_batch_costs_beside_its_tokens_is_believed_within_bounds() -> None:
     for seconds_of, expected in (
-        ((lambda tokens: 1.0), FIRST_OVERHEAD),
-        ((lambda tokens: tokens / 1_000), LEAST_OVERHEAD),
+        ((lambda tokens: 1.0), DEFAULT_OVERHEAD_TOKENS),
+        ((lambda tokens: tokens / 1_000), MIN_OVERHEAD_TOKENS),
     ):
-        pace = BatchPace()
+        model = BatchCostModel()
         for tokens in (40, 80, 160, 320, 640) * 20:
-            pace.learn(tokens, seconds_of(tokens))
-        assert pace.overhead_tokens in (expected, MOST_OVERHEAD)
+            model.observe(tokens, seconds_of(tokens))
+        assert model.overhead_tokens in (expected, MAX_OVERHEAD_TOKENS)
 
 
 def test_what_is_computed_elsewhere_is_no_longer_queued() -> None:
