@@ -1,7 +1,7 @@
-"""Work that needs a process of its own: what it imports and allocates goes with it, and its crash is not ours.
+"""Work in a child process: its imports and memory end with it, and a crash does not reach the parent.
 
-A child reads its request as one line of JSON, and answers with one line. It ends when its parent ends, however that
-ends: the child's standard input closes then.
+A child reads its request as one line of JSON, and answers with one line. It ends when its parent ends, even by a kill:
+the child's standard input closes then.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ import orjson
 
 from sage_common.errors import ConfigurationError, InternalError, SageError, UnavailableError
 
-# OpenVINO's converter and its quantiser report their use to their makers, by a forked process that may never end; this
-# is the variable by which both leave it.
+# OpenVINO's converter and its quantiser send telemetry from a forked process that may never end; this variable turns it
+# off in both.
 NO_TELEMETRY = {"CI": "true"}
-# Of what a child wrote, as much as goes into a message.
+# How much of a child's output goes into an error message.
 _TAIL_CHARACTERS = 400
 
 
 class ChildRunner:
-    """Runs children one at a time, until it is told to end."""
+    """Runs children one at a time, until it is stopped. Thread-safe."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._changing = threading.Lock()
+        self._run_lock = threading.Lock()
+        self._state_lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended = False
+        self._stopped = False
 
     def run(self, module: str, request: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:
         """Run ``python -m module`` and return its answer. Blocks.
 
         Raises:
-            ConfigurationError: the child says that it cannot do it, and why.
-            InternalError: it crashed or took longer than the time-out.
-            UnavailableError: ``end`` was called.
+            ConfigurationError: the child raised a SageError; it has the same message and code.
+            InternalError: the child crashed or took longer than ``timeout_seconds``.
+            UnavailableError: ``stop`` was called.
         """
-        with self._turn, tempfile.TemporaryFile() as notes:
+        with self._run_lock, tempfile.TemporaryFile() as notes:
             process = self._start(module, notes)
             try:
                 output = self._communicate(process, orjson.dumps(request) + b"\n", timeout_seconds)
@@ -55,8 +55,8 @@ class ChildRunner:
                 for stream in (process.stdin, process.stdout):
                     if stream:
                         stream.close()
-            if self._ended:
-                raise _stopped()
+            if self._stopped:
+                raise _stopped_error()
             if not output:
                 notes.seek(0)
                 tail = notes.read().decode(errors="replace").strip()[-_TAIL_CHARACTERS:]
@@ -66,23 +66,23 @@ class ChildRunner:
             raise ConfigurationError(answer["error"], code=answer["code"])
         return answer
 
-    def check(self) -> None:
-        """Raise UnavailableError once it was told to end: what would come next is not wanted any more."""
-        with self._changing:
-            if self._ended:
-                raise _stopped()
+    def raise_if_stopped(self) -> None:
+        """Raise UnavailableError after ``stop``."""
+        with self._state_lock:
+            if self._stopped:
+                raise _stopped_error()
 
-    def end(self) -> None:
-        """Kill the child that runs and start no other."""
-        with self._changing:
-            self._ended = True
+    def stop(self) -> None:
+        """Kill the running child and start no other."""
+        with self._state_lock:
+            self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def _start(self, module: str, notes: IO[bytes]) -> subprocess.Popen[bytes]:
-        with self._changing:
-            if self._ended:
-                raise _stopped()
+        with self._state_lock:
+            if self._stopped:
+                raise _stopped_error()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],
                 stdin=subprocess.PIPE,
@@ -93,7 +93,7 @@ class ChildRunner:
             return self._process
 
     def _communicate(self, process: subprocess.Popen[bytes], request: bytes, timeout_seconds: float) -> bytes:
-        # Not Popen.communicate, which closes the child's standard input: that is how the child knows that we live.
+        # Popen.communicate would close the child's standard input, by which it sees that its parent is alive.
         assert process.stdin is not None
         assert process.stdout is not None
         timer = threading.Timer(timeout_seconds, process.kill)
@@ -114,27 +114,27 @@ class ChildRunner:
         return output
 
 
-def answer_parent(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """The child's side: read the request, do the work, answer. Call it from the child's ``main``."""
-    # Libraries write to standard output as they please; the answer goes through a copy that they do not know.
+def run_child(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read the request, do ``work``, write the answer and exit: the child's side, called from its ``main``."""
+    # The answer goes through a copy of standard output; what libraries print there goes to standard error.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     request = orjson.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         answer = work(request)
     except SageError as error:
         answer = {"error": error.message, "code": error.code}
     answers.write(orjson.dumps(answer) + b"\n")
     answers.flush()
-    # Frameworks take their time to tear down, and have been seen to crash in it.
+    # The teardown of frameworks is slow, and may crash.
     os._exit(0)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
 
 
-def _stopped() -> UnavailableError:
+def _stopped_error() -> UnavailableError:
     return UnavailableError("the embedding engine was stopped while it loaded its model", code="engine_not_ready")

@@ -11,7 +11,7 @@ from sage_common.service_settings import ServiceSettings
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_embed_executor.backends.registry import AUTO
 from sage_embed_executor.models.weights import DEFAULT_MODEL
-from sage_embed_executor.selection.selecting import BackendPreference
+from sage_embed_executor.selection.backend_selection import BackendPreference
 from sage_mesh.upstream.base_url import base_url
 
 # More one-thread streams than this wait for the interpreter's lock rather than for the processor.
@@ -64,8 +64,8 @@ class EmbedExecutorSettings(ServiceSettings):
         """Every model to serve, the main one first."""
         return [self.model, *self.further_models]
 
-    def wish(self, processors: int) -> BackendPreference:
-        """What is left of these settings once the processors are known."""
+    def backend_preference(self, processors: int) -> BackendPreference:
+        """Return what these settings ask of the backend, with streams and threads for a number of processors."""
         streams, threads = self.stream_layout(processors)
         return BackendPreference(self.backend, self.precision, self.device, streams, threads, self.token_budget)
 

@@ -58,9 +58,9 @@ def main() -> None:
     parser.add_argument("--vectors", default="", help="file for the vectors, as numpy writes them")
     arguments = parser.parse_args()
     settings = load(EmbedExecutorSettings)
-    wish = settings.wish(available_processors())
-    streams = wish.streams
-    model = ModelLoader(settings.model, wish, settings.max_padding_share, threading.Lock()).load()
+    preference = settings.backend_preference(available_processors())
+    streams = preference.streams
+    model = ModelLoader(settings.model, preference, settings.max_padding_share, threading.Lock()).load()
     folder, tokenizer, backend = model.folder, model.tokenizer, model.backend
     texts = orjson.loads(sys.stdin.buffer.read())
     began = time.perf_counter()

@@ -6,11 +6,11 @@ import os
 import sys
 import threading
 
-# With this niceness a thread gets about a tenth of a processor that a normal thread wants as well (sched(7)).
+# With this niceness a thread gets about a tenth of a processor that it shares with a normal thread (sched(7)).
 BULK_NICENESS = 10
 
 
 def lower_priority() -> None:
-    """Let every normal thread go before the calling one. Only Linux knows a niceness of threads; elsewhere a no-op."""
+    """Lower the calling thread's priority. A no-op except on Linux, which has a niceness for each thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)

@@ -19,7 +19,7 @@ from sage_embed_executor.child_process import NO_TELEMETRY, ChildRunner
 CHILD = """
 import os, sys, time
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.child_process import answer_parent
+from sage_embed_executor.child_process import run_child
 
 def work(request):
     print("noise on standard output")
@@ -34,7 +34,7 @@ def work(request):
     return {"twice": 2 * request["value"]}
 
 if __name__ == "__main__":
-    answer_parent(work)
+    run_child(work)
 """
 
 
@@ -78,7 +78,7 @@ async def test_a_runner_that_is_ended_kills_its_child_and_starts_no_other(tmp_pa
     thread = threading.Thread(target=run)
     thread.start()
     await eventually(lambda: pid_file.exists() and pid_file.read_text(), seconds=30)
-    children.end()
+    children.stop()
     thread.join(10)
     assert errors
     assert not psutil.pid_exists(int(pid_file.read_text()))

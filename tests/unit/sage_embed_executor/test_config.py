@@ -22,7 +22,7 @@ def test_streams_share_the_processors(processors: int, streams: int, threads: in
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_EMBED_EXECUTOR_TOKEN_BUDGET", "2048")
-    assert load(EmbedExecutorSettings).wish(2).token_budget == 2048
+    assert load(EmbedExecutorSettings).backend_preference(2).token_budget == 2048
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""What the executor needs of a backend."""
+"""What a backend is: what its module says of it, its model once loaded, and the export that it reads, if any."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Precision(str, Enum):
-    """The numbers that a model computes with; vectors leave as float32 all the same."""
+    """The numbers that a model computes with; its vectors are float32 in any case."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -31,10 +32,10 @@ class Runtime:
     """How a backend is to run a model.
 
     Attributes:
-        streams: calls of ``embed`` at the same time.
+        streams: concurrent calls of ``embed``.
         threads: threads of one call.
         device: ``cpu``, or a torch device such as ``cuda`` or ``cuda:1``.
-        children: runs what a backend does in a process of its own.
+        children: runs what a backend does in a separate process.
     """
 
     precision: Precision = Precision.FP32
@@ -45,11 +46,10 @@ class Runtime:
 
 
 class EmbeddingBackend(Protocol):
-    """A loaded model. ``embed`` is called from several threads at once.
+    """A loaded model. ``embed`` is thread-safe.
 
-    It computes on the calling thread, on threads that were started from it, or on threads that were started from the
-    one that loaded the model (see ``BackendEntry.own_threads``). On Linux a thread has the priority of the one that
-    starts it.
+    It computes on the calling thread, on threads started from it, or on threads started from the one that loaded the
+    model (see ``BackendEntry.own_threads``). On Linux a thread has the priority of the one that starts it.
     """
 
     @property
@@ -63,20 +63,80 @@ class EmbeddingBackend(Protocol):
         ...
 
     def embed(self, batch: Sequence[TokenIds]) -> Vectors:
-        """Return the vectors of a batch in its order, shape (len(batch), dimensions), each as it would be alone."""
+        """Return the vectors of a batch in its order, shape (len(batch), dimensions), independent of each other."""
         ...
 
 
 class BackendModule(Protocol):
-    """A module of this package. Importing it imports its framework; ``load`` blocks and raises SageError."""
+    """A module of this package. Importing it imports no framework; its functions do."""
 
     def supports(self, folder: ModelFolder, runtime: Runtime) -> str:
-        """Say why this backend cannot run a model so; empty when it can."""
+        """Return why this backend cannot run a model with ``runtime``; empty when it can."""
         ...
 
     def load(self, folder: ModelFolder, runtime: Runtime) -> EmbeddingBackend:
-        """Load a model."""
+        """Load a model. Blocks. Raises SageError."""
         ...
+
+
+class ExportModule(Protocol):
+    """A module that makes the exports which its backend reads."""
+
+    def trace(self, folder: ModelFolder, target: Path) -> None:
+        """Write the model in fp32 into the folder ``target``."""
+        ...
+
+    def reduce(self, source: Path, target: Path) -> None:
+        """Read an fp32 export from the folder ``source`` and write it in int8 into the folder ``target``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExportForm:
+    """A file format that models are exported to.
+
+    Attributes:
+        module: importable name of an ExportModule.
+        runtime: distribution that reads it.
+        makers: distributions that make it, by the precision that needs them.
+        revision: raised when the module changes what it writes.
+    """
+
+    name: str
+    module: str
+    runtime: str
+    makers: dict[Precision, tuple[str, ...]]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """What is known of a backend without importing its framework.
+
+    Attributes:
+        module: importable name of a BackendModule.
+        precisions: those that it computes in.
+        packages: importable names of what must be installed.
+        extra: pip extra of this service that installs them.
+        export: what it reads; None for a backend that reads the model's own files.
+        reference: whether its vectors in fp32 are what other backends are compared with.
+        own_threads: whether it computes on threads that it starts when a model is loaded, not on the calling thread.
+            Bulk work then needs a second model, whose threads have a lower priority.
+        library: whether it runs any model but is never the fastest; used only where no other backend runs the model.
+    """
+
+    module: str
+    precisions: tuple[Precision, ...]
+    packages: tuple[str, ...]
+    extra: str
+    export: ExportForm | None = None
+    reference: bool = False
+    own_threads: bool = False
+    library: bool = False
+
+
+# What traces a model; see ``exports.traceable``.
+TRACING_DISTRIBUTIONS = ("torch", "transformers", "sentence-transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +153,12 @@ class Padded:
 
     @property
     def int_mask(self) -> npt.NDArray[np.int64]:
-        """The mask as the exported models take it: 1 on real tokens, 0 where padded."""
+        """The mask as exported models take it, int64: 1 on real tokens, 0 where padded."""
         return np.ones_like(self.ids) if self.mask is None else self.mask.astype(np.int64)
 
 
 def pad(batch: Sequence[TokenIds], multiple: int = 1) -> Padded:
-    """Lay a batch out as a rectangle, padded on the right with zeros to a length that ``multiple`` divides."""
+    """Return a batch as a rectangle, padded on the right with zeros to a length that ``multiple`` divides."""
     lengths = np.array([len(ids) for ids in batch])
     longest = -(-int(lengths.max()) // multiple) * multiple
     if int(lengths.min()) == longest:

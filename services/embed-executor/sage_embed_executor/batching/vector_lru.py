@@ -1,4 +1,4 @@
-"""Vectors of token ids seen lately, bounded by bytes."""
+"""A cache of vectors by token ids, bounded by bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENTRY_BYTES = 300
 
 
 class VectorLru:
-    """Least recently used vectors by the bytes of their token ids. Belongs to one model; not thread-safe."""
+    """Vectors by the bytes of their token ids, the least recently used evicted. For one model; not thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -37,11 +37,11 @@ class VectorLru:
         return vector
 
     def put(self, key: bytes, vector: Vector) -> None:
-        """Keep a vector, and drop the least recently used ones that no longer fit."""
+        """Store a copy of a vector, and evict the least recently used ones that no longer fit."""
         cost = _cost(key, vector)
         if cost > self._max_bytes or key in self._vectors:
             return
-        # A row of a batch would keep the whole batch alive.
+        # A row is a view that would keep the whole batch alive.
         self._vectors[key] = vector.copy()
         self._bytes += cost
         while self._bytes > self._max_bytes:

@@ -18,7 +18,7 @@ from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.requests.embedding_request import read_embedding_request
 from sage_embed_executor.requests.input_limits import Tokenised
 from sage_embed_executor.requests.rerank_request import RerankRequest, prompted, read_rerank_request, render_rerank
-from sage_embed_executor.requests.tokenize_pool import AdmissionTokenizer
+from sage_embed_executor.requests.tokenize_pool import TokenizePool
 from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import EngineTime, Media, TokenUsage
 
@@ -59,7 +59,7 @@ class EmbeddingAnswers:
         self._executor = executor
         self._clock = clock
         self._metrics = metrics
-        self._admission = AdmissionTokenizer(clock)
+        self._admission = TokenizePool(clock)
 
     async def answer(self, job: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request."""

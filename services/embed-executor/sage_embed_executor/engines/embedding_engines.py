@@ -59,12 +59,12 @@ def make_sentence_transformers(
 ) -> list[Engine]:
     """Engines that run the models in this process."""
     check_backend_name(settings.backend)
-    wish = settings.wish(available_processors())
+    preference = settings.backend_preference(available_processors())
     turn = threading.Lock()
     engines: list[Engine] = []
     for model in settings.models:
         given = settings.aliases if model == settings.model else ()
-        loader = ModelLoader(model, wish, settings.max_padding_share, turn)
+        loader = ModelLoader(model, preference, settings.max_padding_share, turn)
         spec = new_spec(
             engine_id(model, instance_id),
             short_name(model),
@@ -75,7 +75,7 @@ def make_sentence_transformers(
         )
         engines.append(
             SentenceTransformersEngine(
-                spec, loader.load, wish.streams, settings.cache_bytes, clock, metrics, give_up=loader.give_up
+                spec, loader.load, preference.streams, settings.cache_bytes, clock, metrics, give_up=loader.cancel
             )
         )
     return engines

@@ -13,38 +13,37 @@ from filelock import FileLock
 
 from sage_common import paths
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import Precision
-from sage_embed_executor.child_process import answer_parent
+from sage_embed_executor.backends.backend import ExportForm, ExportModule, Precision
+from sage_embed_executor.backends.registry import EXPORT_FORMS
+from sage_embed_executor.child_process import run_child
 from sage_embed_executor.exports.export_cache import (
     ATTEMPTS,
     EXPORT_FAILED,
     export_path,
-    is_whole,
+    is_intact,
     removed_again,
     write_manifest,
 )
-from sage_embed_executor.exports.export_form import FORMS, ExportForm, ExportModule
-from sage_embed_executor.exports.export_use import hold
-from sage_embed_executor.exports.superseded import PARTIAL, write_origin
+from sage_embed_executor.exports.export_retention import PARTIAL, hold, write_origin
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 
 
 def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
     """Make an export unless it is there, and return its folder.
 
-    Two processes that want the same one take turns. It appears under its name when it is whole, so that whoever is
-    killed on the way leaves at most a folder that the next one removes.
+    Two processes that want the same one take turns. It is renamed to its final name when it is complete: a process that
+    is killed before leaves at most a partial folder, which the next one removes.
 
     Raises:
-        ConfigurationError: it cannot be written, code ``export_failed``; or what it is made of was removed each time,
-            code ``export_removed``.
+        ConfigurationError: it cannot be written, code ``export_failed``; or the fp32 export that it is made of was
+            removed each time, code ``export_removed``.
     """
     target = export_path(folder, form, precision)
     if precision is Precision.FP32:
         _make_once(folder, form, None, target)
         return target
     for _ in range(ATTEMPTS):
-        # Waits until a removal that has begun is over: whoever removes holds the source's lock.
+        # Waits for a removal that has begun, which holds the source's lock.
         source = export(folder, form, Precision.FP32)
         if _make_once(folder, form, source, target):
             return target
@@ -52,14 +51,14 @@ def export(folder: ModelFolder, form: ExportForm, precision: Precision) -> Path:
 
 
 def _make_once(folder: ModelFolder, form: ExportForm, source: Path | None, target: Path) -> bool:
-    """Make an export unless it is there; return False where its source is not there any more."""
+    """Make an export unless it is there; return False where its source was removed."""
     try:
         paths.private_dir(target.parent)
         # Released by the system when its holder dies.
         with FileLock(f"{target}.lock"):
-            if is_whole(target):
+            if is_intact(target):
                 return True
-            if source is not None and not _keep(source):
+            if source is not None and not _hold_source(source):
                 return False
             _make(folder, form, source, target)
     except OSError as error:
@@ -67,19 +66,19 @@ def _make_once(folder: ModelFolder, form: ExportForm, source: Path | None, targe
     return True
 
 
-def _keep(source: Path) -> bool:
-    """Keep others from removing an export while this process lives; False where they have done so, or are at it."""
+def _hold_source(source: Path) -> bool:
+    """Mark an export as in use until this process ends; return False where it is removed or being removed."""
     try:
         mark = hold(source)
     except BlockingIOError:
         return False
-    # Without a mark it is gone, or is where there are no locks, and nothing is removed then.
+    # Without a mark it is removed, or its file system has no locks, where exports are not removed.
     return mark is not None or source.is_dir()
 
 
 def _make(folder: ModelFolder, form: ExportForm, source: Path | None, target: Path) -> None:
-    for left in (target, *target.parent.glob(f"{target.name}{PARTIAL}*")):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (target, *target.parent.glob(f"{target.name}{PARTIAL}*")):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}{PARTIAL}", dir=target.parent))
     try:
         module = cast(ExportModule, importlib.import_module(form.module))
@@ -90,10 +89,10 @@ def _make(folder: ModelFolder, form: ExportForm, source: Path | None, target: Pa
         write_origin(partial, folder)
         write_manifest(partial)
         for file in partial.iterdir():
-            _to_disk(file)
+            _sync(file)
         partial.rename(target)
     except RuntimeError as error:
-        # The runtimes raise this for a disk that is full, and for a model that they cannot trace.
+        # Raised by the runtimes for a full disk, and for a model that they cannot trace.
         raise _failed(target, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -108,7 +107,7 @@ def _failed(target: Path, error: Exception) -> ConfigurationError:
     )
 
 
-def _to_disk(file: Path) -> None:
+def _sync(file: Path) -> None:
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -116,11 +115,11 @@ def _to_disk(file: Path) -> None:
         os.close(descriptor)
 
 
-def work(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer one request of ``export_cache.exported``."""
-    form, precision = FORMS[request["form"]], Precision(request["precision"])
+def run_export(request: dict[str, Any]) -> dict[str, Any]:
+    """Make the export that ``export_cache.exported`` requests."""
+    form, precision = EXPORT_FORMS[request["form"]], Precision(request["precision"])
     return {"folder": str(export(read_model_folder(Path(request["folder"])), form, precision))}
 
 
 if __name__ == "__main__":
-    answer_parent(work)
+    run_child(run_export)

@@ -1,4 +1,4 @@
-"""What makes two models, or two installations, the same."""
+"""Hashes that identify a model's files, and the installed versions that its exports depend on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def model_fingerprint(folder: Path) -> str:
-    """A hash of the names and contents of a model's files, as hex. Reads them all: about a second a gigabyte."""
+    """Return a hash of the names and contents of a model's files, as hex. Reads them all: about a second a gigabyte."""
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
@@ -25,7 +25,7 @@ def model_fingerprint(folder: Path) -> str:
 
 
 def file_digest(file: Path) -> str:
-    """A hash of a file's contents, as hex."""
+    """Return a hash of a file's contents, as hex."""
     digest = hashlib.blake2b(digest_size=16)
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -34,7 +34,7 @@ def file_digest(file: Path) -> str:
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
-    """The installed versions of distributions, without importing them; one that is missing is left out."""
+    """Return the installed versions of distributions, without those that are missing. Imports none of them."""
     found = {}
     for name in distributions:
         try:
@@ -45,5 +45,5 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 def short_hash(*parts: str) -> str:
-    """A short name for a combination of values, as hex."""
+    """Return a hash of a combination of values, 16 hex digits."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

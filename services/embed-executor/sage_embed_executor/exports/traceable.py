@@ -16,7 +16,7 @@ OUTPUT = "sentence_embedding"
 
 
 class Traceable(torch.nn.Module):
-    """Every module of the model in its order: encoder, pooling, normalisation and whatever else its files name."""
+    """Every module of the model in its order: encoder, pooling, normalisation and any other that its files name."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Traceable(torch.nn.Module):
 
 def traceable(folder: ModelFolder) -> tuple[Traceable, tuple[Tensor, Tensor]]:
     """Return the module and an example of its inputs: rows of several lengths, so that no mask is optimised away."""
-    # What frameworks say of themselves and of tracing is noise to whoever reads the log.
+    # The frameworks' warnings on tracing are noise in the log.
     warnings.simplefilter("ignore")
     try:
         model = SentenceTransformer(str(folder.path), device="cpu", local_files_only=True)

@@ -1,4 +1,4 @@
-"""What the files of a sentence-transformers model say, read without importing any framework."""
+"""The files of a sentence-transformers model, read without importing any framework."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ModelFolder:
         pooling: the pooling module's configuration.
         max_tokens: longest input, special tokens included.
         prompts: text to put before an input, by the prompt's name.
-        default_prompt: text to put before an input of a request that says nothing of prompts.
+        default_prompt: text to put before an input of a request without a prompt.
     """
 
     path: Path
@@ -40,12 +40,12 @@ class ModelFolder:
 
     @property
     def vocabulary_size(self) -> int:
-        """Token ids are below this."""
+        """Number of token ids, the first being 0."""
         return int(self.config["vocab_size"])
 
     @property
     def pools_prompts(self) -> bool:
-        """Whether a prompt's own tokens count in the vector; INSTRUCTOR's models leave them out of the mean."""
+        """Whether the tokens of a prompt are pooled into the vector; INSTRUCTOR's models leave them out of the mean."""
         return self.pooling.get("include_prompt", True) is not False
 
 

@@ -11,19 +11,19 @@ from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.models.weights import find_weights
+from sage_embed_executor.selection.backend_selection import BackendPreference, select_and_load
 from sage_embed_executor.selection.candidates import Selection
-from sage_embed_executor.selection.selecting import BackendPreference, select_and_load
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to use.
+    """A model with its tokenizer and backend.
 
     Attributes:
         limits: on its batches.
-        selection: how the backend came to be taken; None where nobody chose.
+        selection: how the backend was chosen; None where none was selected.
         bulk_backend: runs it for bulk work; None where ``backend`` does that too, see ``Loaded``.
-        bulk_streams: calls of ``bulk_backend`` at the same time.
+        bulk_streams: concurrent calls of ``bulk_backend``.
     """
 
     folder: ModelFolder
@@ -36,26 +36,28 @@ class LoadedModel:
 
 
 class ModelLoader:
-    """Loads one model, on a thread, and can be told to give up.
+    """Loads one model; thread-safe.
 
     Args:
-        turn: held while a model is loaded, so that models of one process do not measure each other.
+        lock: held while a model is loaded, so that the trials of several models of a process do not overlap.
     """
 
-    def __init__(self, model: str, wish: BackendPreference, max_padding_share: float, turn: threading.Lock) -> None:
+    def __init__(
+        self, model: str, preference: BackendPreference, max_padding_share: float, lock: threading.Lock
+    ) -> None:
         self._model = model
-        self._wish = wish
+        self._preference = preference
         self._max_padding_share = max_padding_share
-        self._turn = turn
+        self._lock = lock
         self._children = ChildRunner()
 
     def load(self) -> LoadedModel:
-        """Load the model. Blocks, at the first start for as long as measuring takes. Raises SageError."""
-        with self._turn:
-            self._children.check()
+        """Load the model. Blocks, at the first start until the backends are measured. Raises SageError."""
+        with self._lock:
+            self._children.raise_if_stopped()
             folder = read_model_folder(find_weights(self._model))
             tokenizer = TextTokenizer.load(folder.path)
-            loaded = select_and_load(folder, self._wish, self._children)
+            loaded = select_and_load(folder, self._preference, self._children)
         limits = BatchLimits(loaded.selection.token_budget, self._max_padding_share)
         return LoadedModel(
             folder,
@@ -64,16 +66,16 @@ class ModelLoader:
             limits,
             loaded.selection,
             loaded.bulk_backend,
-            self._wish.streams * self._wish.threads,
+            self._preference.streams * self._preference.threads,
         )
 
-    def give_up(self) -> None:
-        """Let ``load`` fail soon instead of measuring to the end. Thread-safe."""
-        self._children.end()
+    def cancel(self) -> None:
+        """Make a running ``load`` fail soon, and any later one at once."""
+        self._children.stop()
 
 
 def runtime_labels(model: LoadedModel, streams: int) -> tuple[tuple[str, str], ...]:
-    """How the model runs, for heartbeats, ``sage status`` and logs."""
+    """Return labels of how the model runs, for heartbeats, ``sage status`` and logs."""
     labels = {
         "backend": model.backend.description,
         "streams": str(streams),

@@ -23,7 +23,7 @@ class TextTokenizer:
     """Turns texts into token ids that fit the model. Thread-safe; long inputs release the interpreter's lock."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        # The file's own truncation and padding are training settings; limits are ours to apply.
+        # The file's own truncation and padding are training settings; the limits here are the caller's.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -54,23 +54,25 @@ class TextTokenizer:
     def encode_counted(
         self, texts: Sequence[str], max_tokens: int, side: TruncationSide = "right"
     ) -> list[tuple[TokenIds, int]]:
-        """Tokenise texts, and say with each result how many tokens there would have been without the cut."""
+        """Tokenise texts; return each result with the number of tokens that it has uncut."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._frame(encoding.ids, max_tokens, side) for encoding in encodings]
 
     def encode_pairs(
         self, query: str, documents: Sequence[str], max_tokens: int
     ) -> list[tuple[TokenIds, TokenIds, int]]:
-        """Tokenise pairs for a cross-encoder: ids, segment of each id, and the tokens there would have been.
+        """Tokenise pairs for a cross-encoder; return ids, the segment of each id, and the number of tokens uncut.
 
-        The document is cut where the pair is too long, and the query only where it leaves no room, as
-        ``truncation="only_second"`` does it elsewhere.
+        A pair that is too long is cut at the end of its document, as ``truncation="only_second"`` does in transformers.
+
+        Raises:
+            InvalidRequestError: the query leaves no room for a document.
         """
         framed = self._tokenizer.encode_batch([(query, document) for document in documents])
         alone = self._tokenizer.encode(query, add_special_tokens=False).ids
         room = max_tokens - self.pair_special_tokens
         if len(alone) >= room:
-            # Not even a token of the documents would be seen.
+            # No token of a document would be left.
             raise InvalidRequestError(
                 f"'query' has {len(alone)} tokens; the model takes {max_tokens} for query and document together",
                 code="input_too_long",
@@ -84,13 +86,13 @@ class TextTokenizer:
         return int(self._tokenizer.num_special_tokens_to_add(True))
 
     def frame(self, ids: Sequence[int], max_tokens: int, side: TruncationSide = "right") -> TokenIds:
-        """Make given token ids an input: special tokens are added where the caller left them out."""
+        """Return given token ids as an input: cut, with special tokens added where they are missing."""
         return self.frame_counted(ids, max_tokens, side)[0]
 
     def frame_counted(
         self, ids: Sequence[int], max_tokens: int, side: TruncationSide = "right"
     ) -> tuple[TokenIds, int]:
-        """Make given token ids an input, and say how many tokens there would have been without the cut."""
+        """Return given token ids as an input, with the number of tokens that it has uncut."""
         given = list(ids)
         start, end = len(self._prefix), len(given) - len(self._suffix)
         if start <= end and given[:start] == self._prefix and given[end:] == self._suffix:
@@ -106,7 +108,7 @@ class TextTokenizer:
 
 
 def _cut_pair(encoding: Encoding, max_tokens: int) -> tuple[TokenIds, TokenIds, int]:
-    """Take tokens out of the document's end until the pair fits; the special tokens after it stay."""
+    """Remove tokens from the document's end until the pair fits; the special tokens after it stay."""
     ids, segments, special = encoding.ids, encoding.type_ids, encoding.special_tokens_mask
     excess = len(ids) - max_tokens
     if excess > 0:
@@ -119,7 +121,7 @@ def _cut_pair(encoding: Encoding, max_tokens: int) -> tuple[TokenIds, TokenIds, 
 
 
 def _specials(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Token ids that the tokenizer puts before and after a text."""
+    """Return the token ids that the tokenizer puts before and after a text."""
     bare = tokenizer.encode(_PROBE, add_special_tokens=False).ids
     full = tokenizer.encode(_PROBE).ids
     for start in range(len(full) - len(bare) + 1):

@@ -21,7 +21,7 @@ HUB_EXTRAS = ("onnx/*", "openvino/*")
 
 
 def short_name(model: str) -> str:
-    """The name that callers use for ``model``: the last part of a path or hub name, an alias resolved."""
+    """Return the name that callers use for ``model``: the last part of a path or hub name, an alias resolved."""
     for name, aliases in ALIASES.items():
         if model in aliases:
             return name
@@ -29,7 +29,7 @@ def short_name(model: str) -> str:
 
 
 def aliases_of(model: str) -> tuple[str, ...]:
-    """Other names for the model besides its short name."""
+    """Return other names for the model besides its short name."""
     name = short_name(model)
     is_hub_name = model.count("/") == 1 and not model.startswith((".", "/", "~"))
     given = (model,) if is_hub_name and model != name else ()
@@ -42,7 +42,7 @@ def find_weights(model: str) -> Path:
     ``HF_HUB_OFFLINE=1`` keeps to what the hub's cache holds. Blocks on the disk, and on the network for the hub.
 
     Raises:
-        ConfigurationError: the files are nowhere; the message says where they were looked for and what to do.
+        ConfigurationError: no files were found; the message lists the places that were tried, and the remedy.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -86,7 +86,7 @@ def _from_hub(name: str) -> tuple[Path | None, str]:
         found = snapshot_download(
             name, allow_patterns=list(HUB_FILES), ignore_patterns=list(HUB_EXTRAS), local_files_only=offline
         )
-    except Exception as error:  # the hub raises errors of several libraries; each means that it has nothing for us
+    except Exception as error:  # the hub raises errors of several libraries; each means that there are no files
         if offline:
             return None, f"{name!r} is not in the hub's cache and HF_HUB_OFFLINE is set"
         return None, f"the hub gave no {name!r} ({type(error).__name__}: {str(error).splitlines()[0]})"

@@ -1,4 +1,4 @@
-"""What an embeddings body asks of this engine. Shapes were checked when the request was classified."""
+"""An embeddings body, read for a model. Its shape was validated when the request was classified."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.requests.input_limits import InputLimits, Tokenised, read_input_limits
 
-# Texts are tokenised so many at a time: the tokenizer lets go of the interpreter's lock, what follows it does not.
-TEXTS_AT_ONCE = 64
+# Texts tokenised in one call: the tokenizer releases the interpreter's lock, the framing of its results does not.
+TOKENIZE_CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,32 +23,32 @@ class EmbeddingRequest:
     """A body, read.
 
     Attributes:
-        texts: inputs as text; empty when they came as token ids.
-        token_lists: inputs as token ids; empty when they came as text.
-        limits: what happens to long inputs.
-        dimensions: floats to keep of each vector; 0 keeps all.
-        normalise: whether vectors are brought to length 1 after the model.
-        base64: whether the answer is to carry base64.
+        texts: inputs as text; empty when they are given as token ids.
+        token_lists: inputs as token ids; empty when they are given as text.
+        limits: on the length of inputs.
+        dimensions: floats to keep of each vector; None keeps all.
+        normalise: whether vectors are normalised to length 1 after the model.
+        base64: whether the answer carries base64.
     """
 
     texts: tuple[str, ...]
     token_lists: tuple[tuple[int, ...], ...]
     limits: InputLimits
-    dimensions: int
+    dimensions: int | None
     normalise: bool
     base64: bool
 
     @property
     def characters(self) -> int:
-        """Characters to tokenise, all inputs together."""
+        """Characters to tokenise, of all inputs."""
         return sum(map(len, self.texts))
 
     def tokenise(self, tokenizer: TextTokenizer) -> Tokenised:
-        """Return the token ids of the inputs. Raises InvalidRequestError for what is over a limit."""
+        """Return the token ids of the inputs. Raises InvalidRequestError when a limit is exceeded."""
         most, side = self.limits.max_tokens, self.limits.side or "right"
         counted: list[tuple[TokenIds, int]] = []
-        for start in range(0, len(self.texts), TEXTS_AT_ONCE):
-            counted += tokenizer.encode_counted(self.texts[start : start + TEXTS_AT_ONCE], most, side)
+        for start in range(0, len(self.texts), TOKENIZE_CHUNK):
+            counted += tokenizer.encode_counted(self.texts[start : start + TOKENIZE_CHUNK], most, side)
         counted += (tokenizer.frame_counted(ids, most, side) for ids in self.token_lists)
         return self.limits.check(counted, "input")
 
@@ -80,7 +80,7 @@ def read_embedding_request(body: bytes, model: ModelFolder, special_tokens: int,
         token_lists=tuple(map(tuple, token_lists)),
         limits=read_input_limits(value, model, special_tokens),
         dimensions=kept,
-        normalise=_normalise(value, model, cut=bool(kept)),
+        normalise=_normalise(value, model, cut=kept is not None),
         base64=value.get("encoding_format") == "base64",
     )
 
@@ -104,7 +104,7 @@ def _with_prompt(texts: Sequence[str], value: Mapping[str, Any], model: ModelFol
     prompt = _prompt(value, model)
     field = "prompt_name" if value.get("prompt_name") is not None else "prompt"
     if prompt is None:
-        # As encode() of sentence-transformers does it. Token ids are taken as they are.
+        # As encode() of sentence-transformers does. Token ids get no prompt.
         prompt = model.default_prompt if texts else ""
     elif not texts:
         raise InvalidRequestError(f"'{field}' needs text, 'input' holds token ids", param=field)
@@ -121,7 +121,7 @@ def _with_prompt(texts: Sequence[str], value: Mapping[str, Any], model: ModelFol
 
 
 def _prompt(value: Mapping[str, Any], model: ModelFolder) -> str | None:
-    """The text to put before each input, if one is asked for."""
+    """Return the text that the request puts before each input; None without one."""
     name, prompt = value.get("prompt_name"), value.get("prompt")
     if prompt is not None:
         if not isinstance(prompt, str):
@@ -138,21 +138,22 @@ def _prompt(value: Mapping[str, Any], model: ModelFolder) -> str | None:
 
 
 def _normalise(value: Mapping[str, Any], model: ModelFolder, *, cut: bool) -> bool:
-    wish = value.get("normalize")
-    if wish is not None and not isinstance(wish, bool):
-        raise InvalidRequestError(f"'normalize' must be true or false; got {wish!r}", param="normalize")
-    if wish is False and "Normalize" in model.modules:
+    normalise = value.get("normalize")
+    if normalise is not None and not isinstance(normalise, bool):
+        raise InvalidRequestError(f"'normalize' must be true or false; got {normalise!r}", param="normalize")
+    if normalise is False and "Normalize" in model.modules:
         raise InvalidRequestError(
             "'normalize' is false, but the model's last step brings every vector to length 1; leave it out",
             param="normalize",
         )
-    return cut if wish is None else wish
+    return cut if normalise is None else normalise
 
 
-def _dimensions(value: Mapping[str, Any], available: int) -> int:
-    wanted = value.get("dimensions") or 0
-    if wanted > available:
+def _dimensions(value: Mapping[str, Any], available: int) -> int | None:
+    dimensions: int | None = value.get("dimensions")
+    if dimensions is not None and dimensions > available:
         raise InvalidRequestError(
-            f"'dimensions' is {wanted}, the model's vectors have {available}; ask for at most that", param="dimensions"
+            f"'dimensions' is {dimensions}, the model's vectors have {available}; ask for at most that",
+            param="dimensions",
         )
-    return int(wanted)
+    return dimensions or None

@@ -1,4 +1,4 @@
-"""How long an input may be, and what happens to one that is longer."""
+"""How long an input may be, and which end of a longer one is cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIDES: Mapping[str, TruncationSide] = {"end": "right", "right": "right", "start
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """What a request says of long inputs.
+    """The limits of a request on its inputs.
 
     Attributes:
         max_tokens: longest input, special tokens included.
@@ -30,10 +30,14 @@ class InputLimits:
     side: TruncationSide | None = "right"
 
     def check(self, counted: Sequence[tuple[TokenIds, int]], field: str) -> Tokenised:
-        """Return the inputs with what was cut.
+        """Return tokenised inputs that are within the limits.
+
+        Args:
+            counted: each input with the number of tokens that it has uncut.
+            field: the field that they come from, for errors.
 
         Raises:
-            InvalidRequestError: an input is too long and may not be cut, or all of them are too much for one request.
+            InvalidRequestError: an input is too long and may not be cut, or all together are too many tokens.
         """
         inputs = [ids for ids, _ in counted]
         cut = [number for number, (ids, whole) in enumerate(counted) if whole > len(ids)]
@@ -59,7 +63,7 @@ class Tokenised:
     """The inputs of a request, ready for the model.
 
     Attributes:
-        truncated: how many were cut.
+        truncated: how many of them were cut.
     """
 
     inputs: list[TokenIds]
@@ -75,14 +79,14 @@ def read_input_limits(value: Mapping[str, Any], model: ModelFolder, special_toke
     """Read ``truncate``, ``truncation_side`` and ``truncate_prompt_tokens`` of a body.
 
     Raises:
-        InvalidRequestError: a value that makes no sense.
+        InvalidRequestError: a value is invalid; ``param`` names the field.
     """
     return InputLimits(_max_tokens(value, model, special_tokens), _side(value))
 
 
 def _max_tokens(value: Mapping[str, Any], model: ModelFolder, special_tokens: int) -> int:
     limit = value.get("truncate_prompt_tokens")
-    # -1 is vLLM's way of saying the model's own limit.
+    # In vLLM's API -1 is the model's own limit.
     if limit is None or limit == -1:
         return model.max_tokens
     least = special_tokens + 1
@@ -99,18 +103,18 @@ def _side(value: Mapping[str, Any]) -> TruncationSide | None:
     side = value.get("truncation_side")
     if side is not None and side not in ("left", "right"):
         raise InvalidRequestError(f"'truncation_side' must be 'left' or 'right'; got {side!r}", param="truncation_side")
-    wish = value.get("truncate")
-    if wish is None or wish is True:
+    truncate = value.get("truncate")
+    if truncate is None or truncate is True:
         return side or "right"
-    if wish is False or (isinstance(wish, str) and wish.lower() == "none"):
+    if truncate is False or (isinstance(truncate, str) and truncate.lower() == "none"):
         return None
-    named = _SIDES.get(wish.lower()) if isinstance(wish, str) else None
+    named = _SIDES.get(truncate.lower()) if isinstance(truncate, str) else None
     if named is None:
         raise InvalidRequestError(
-            f"'truncate' must be true, false, 'START', 'END' or 'NONE'; got {wish!r}", param="truncate"
+            f"'truncate' must be true, false, 'START', 'END' or 'NONE'; got {truncate!r}", param="truncate"
         )
     if side is not None and side != named:
         raise InvalidRequestError(
-            f"'truncate' is {wish!r} and 'truncation_side' is {side!r}; give one of them", param="truncate"
+            f"'truncate' is {truncate!r} and 'truncation_side' is {side!r}; give one of them", param="truncate"
         )
     return named

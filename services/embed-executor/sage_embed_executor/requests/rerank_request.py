@@ -1,4 +1,4 @@
-"""What a rerank body asks for, and the answer's JSON, in the shape that Jina's and Cohere's clients know."""
+"""A rerank body, read for a model, and the JSON of its answer, in the shape of Jina's and Cohere's APIs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ DOCUMENT_PROMPTS = ("document", "passage", "doc")
 
 @dataclass(frozen=True, slots=True)
 class RerankRequest:
-    """A body, read. Shapes were checked when the request was classified.
+    """A body, read. Its shape was validated when the request was classified.
 
     Attributes:
-        top_n: most results to answer with.
+        top_n: number of results in the answer.
         return_documents: whether each result carries its document's text.
     """
 
@@ -34,7 +34,7 @@ class RerankRequest:
 
     @property
     def characters(self) -> int:
-        """Characters to tokenise."""
+        """Characters to tokenise, of query and documents."""
         return len(self.query) + sum(map(len, self.documents))
 
 
@@ -60,13 +60,13 @@ def read_rerank_request(body: bytes, model: ModelFolder, special_tokens: int) ->
 
 
 def prompted(request: RerankRequest, prompts: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The query and the documents as an embedding model wants them, with its prompts for either."""
+    """Return the query and the documents with the embedding model's prompts before them."""
     before = next((prompts[name] for name in DOCUMENT_PROMPTS if name in prompts), "")
     return prompts.get("query", "") + request.query, [before + document for document in request.documents]
 
 
 def render_rerank(request: RerankRequest, scores: Sequence[float], model: str, tokens: int) -> bytes:
-    """Render the answer: results by falling score, equal ones in the order of the documents."""
+    """Return the answer's JSON: results by descending score, equal ones in the order of the documents."""
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.top_n]
     results = []
     for index in order:

@@ -1,4 +1,4 @@
-"""Making tokens of a request's text when it arrives, so that what is queued is token ids."""
+"""Tokenising when a request arrives, so that token ids are queued."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from sage_embed_executor.thread_priority import lower_priority
 
 T = TypeVar("T")
 
-# Below this, tokenising costs less than handing it to a thread: a thousand characters take about 0.3 ms.
+# Up to this, tokenising costs less than a switch to a thread: a thousand characters take about 0.3 ms.
 INLINE_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[T]):
-    """A value and the seconds it took, waiting included."""
+    """A value and the seconds that it took, the wait for a thread included."""
 
     value: T
     seconds: float
 
 
-class AdmissionTokenizer:
-    """Runs tokenising off the event loop: one thread for bulk work, of a lower priority, and one for the rest."""
+class TokenizePool:
+    """Tokenises off the event loop: one thread for interactive requests, and one of a lower priority for bulk work."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._soon = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._interactive = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._bulk = ThreadPoolExecutor(1, thread_name_prefix="tokenize-bulk", initializer=lower_priority)
 
     async def run(self, tokenise: Callable[[], T], characters: int, *, bulk: bool) -> Timed[T]:
-        """Run ``tokenise`` for so many characters; here and now where that is the quickest."""
+        """Return the result of ``tokenise``, run on a thread, or on the event loop for few ``characters``."""
         began = self._clock.now()
         if characters <= INLINE_CHARACTERS:
             value = tokenise()
         else:
-            pool = self._bulk if bulk else self._soon
+            pool = self._bulk if bulk else self._interactive
             value = await asyncio.get_running_loop().run_in_executor(pool, tokenise)
         return Timed(value, self._clock.now() - began)
 
     def close(self) -> None:
-        """End the threads; what they have begun is finished."""
-        for pool in (self._soon, self._bulk):
+        """Stop the threads; a running call is finished."""
+        for pool in (self._interactive, self._bulk):
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Texts to try a backend with: made of templates, the same on every machine, of the lengths that users send."""
+"""Texts to try a backend with: built from templates, the same on every machine, of the lengths that users send."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHORT = (
 
 
 def calibration_texts() -> list[str]:
-    """Distinct texts of 1 to about 230 words; half of them are single sentences."""
+    """Return ``COUNT`` distinct texts of 1 to about 230 words; half of them are single sentences."""
     choose = random.Random(_SEED)
     texts = list(_SHORT)
     while len(texts) < COUNT:

@@ -1,4 +1,4 @@
-"""What may run a model here, and which of those that were tried does."""
+"""Which backends and precisions may run a model on this machine, and which of those that were tried is chosen."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.backends.registry import AUTO, BACKENDS, problem_with
 
-# Vectors in bf16 differ from fp32 by less (cosine 0.9999) than a change of library does in rankings; those in int8 by
-# enough (0.99) that somebody should have decided so.
+# Vectors in bf16 (cosine 0.9999 to fp32) differ by less than a change of library does in rankings; those in int8 (0.99)
+# by enough that it has to be configured.
 AUTO_PRECISIONS = (Precision.FP32, Precision.BF16)
 # Least cosine to fp32 of any calibration text.
 LEAST_COSINE = {Precision.FP32: 0.99999, Precision.BF16: 0.99, Precision.INT8: 0.99}
-# How much faster than the best fp32 a reduced precision must be to be worth its error.
-WORTHWHILE = 1.1
-# How much faster than the best fp32 a reduced precision must be for the other backends in fp32 to be hopeless: they are
-# within a third of each other, and an export takes longer than all of a trial.
-OUTPACED = 1.5
+# Least speed-up over the best fp32 for which a reduced precision is chosen.
+MIN_SPEEDUP = 1.1
+# Speed-up of a reduced precision over fp32 above which the other backends are not tried in fp32: these are within a
+# third of each other, and an export takes longer than a trial.
+OUTPACING_SPEEDUP = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of trying a candidate.
+    """The result of trying a candidate.
 
     Attributes:
-        problem: why it is out; empty when it ran.
-        tokens_per_second: of a mix of lengths, with every stream, at the best token budget.
+        problem: why it cannot serve; empty when it ran.
+        tokens_per_second: without padding, of a mix of lengths, with every stream, at the best token budget.
         token_budget: that budget, in tokens with padding.
         cosine: the least of any calibration text to its vector in fp32.
         memory_mb: resident memory that loading and running it took, frameworks included.
         disk: whether the problem is that an export could not be written.
-        passing: whether the problem may be gone at the next start.
+        transient: whether the problem may be gone at the next start.
     """
 
     candidate: Candidate
@@ -52,11 +52,11 @@ class Trial:
     cosine: float = 0.0
     memory_mb: int = 0
     disk: bool = False
-    passing: bool = False
+    transient: bool = False
 
     @property
     def passes(self) -> bool:
-        """Whether it may serve."""
+        """Whether it ran and its vectors are close enough to fp32."""
         return not self.problem and self.cosine >= LEAST_COSINE[self.candidate.precision]
 
     def __str__(self) -> str:
@@ -68,10 +68,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was chosen, and the trials that led to it.
+    """The candidate that was chosen, and the trials that led to it.
 
     Attributes:
-        measured: False where there was nothing to compare, so that no trial was made.
+        measured: False where there was only one candidate, so that none was tried.
     """
 
     candidate: Candidate
@@ -84,14 +84,14 @@ class Selection:
 
 
 def candidates(backend: str, precision: str) -> tuple[list[Candidate], list[str]]:
-    """Return what is installed of what the settings allow, fp32 first, and why the rest is not there."""
+    """Return the installed candidates that the settings allow, fp32 first, and why others are missing."""
     allowed = AUTO_PRECISIONS if precision == AUTO else (Precision(precision),)
     names = list(BACKENDS) if backend == AUTO else [backend]
     found, problems = [], []
     for wanted in sorted(allowed, key=list(Precision).index):
         for name in names:
             if problem := problem_with(name, wanted):
-                # That a backend has no such precision is only news to those who asked for both.
+                # That a backend lacks a precision matters only where both are configured.
                 if wanted in BACKENDS[name].precisions or (backend != AUTO and precision != AUTO):
                     problems.append(f"{name}: {problem}")
             else:
@@ -100,20 +100,20 @@ def candidates(backend: str, precision: str) -> tuple[list[Candidate], list[str]
 
 
 def choose(trials: Iterable[Trial]) -> Trial | None:
-    """Return the fastest that passes, or None; a reduced precision only where it is worth it."""
+    """Return the fastest trial that passes, or None; a reduced precision only with ``MIN_SPEEDUP`` over fp32."""
     passing = [trial for trial in trials if trial.passes]
     exact = [trial for trial in passing if trial.candidate.precision is Precision.FP32]
-    floor = WORTHWHILE * max((trial.tokens_per_second for trial in exact), default=0.0)
+    floor = MIN_SPEEDUP * max((trial.tokens_per_second for trial in exact), default=0.0)
     reduced = [t for t in passing if t.candidate.precision is not Precision.FP32 and t.tokens_per_second >= floor]
     return max(reduced or exact, key=lambda trial: trial.tokens_per_second, default=None)
 
 
 def outpaced(trials: Iterable[Trial]) -> str:
-    """Say why no further backend needs to be tried in fp32; empty while one may still be taken."""
+    """Return why no further backend needs to be tried in fp32; empty while one may still be chosen."""
     passing = sorted((t for t in trials if t.passes), key=lambda trial: -trial.tokens_per_second)
     exact = next((trial for trial in passing if trial.candidate.precision is Precision.FP32), None)
     reduced = next((trial for trial in passing if trial.candidate.precision is not Precision.FP32), None)
-    if exact is None or reduced is None or reduced.tokens_per_second < OUTPACED * exact.tokens_per_second:
+    if exact is None or reduced is None or reduced.tokens_per_second < OUTPACING_SPEEDUP * exact.tokens_per_second:
         return ""
     times = reduced.tokens_per_second / exact.tokens_per_second
     return f"not tried, {reduced.candidate} is {times:.1f} times as fast as {exact.candidate}"

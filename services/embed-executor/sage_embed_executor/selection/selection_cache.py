@@ -1,4 +1,4 @@
-"""Selections made before, one file for each model, machine, set of versions and settings."""
+"""Stored selections, one file for each model, processor, set of installed versions and settings."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from sage_common import paths
 from sage_common.logging import get_logger
-from sage_embed_executor.backends.registry import BACKENDS
-from sage_embed_executor.exports.export_form import FORMS
+from sage_embed_executor.backends.registry import BACKENDS, EXPORT_FORMS
 from sage_embed_executor.exports.fingerprint import short_hash, versions
 from sage_embed_executor.selection.candidates import Selection
 
 log = get_logger(__name__)
 
-# Raised when what a trial measures changes.
+# Raised when a trial measures something different.
 REVISION = 2
 _SELECTION = TypeAdapter(Selection)
 
 
 def selection_path(model_fingerprint: str, settings: str) -> Path:
-    """Where the selection for a model under some settings belongs, on this machine with what is installed now."""
-    distributions = {form.runtime for form in FORMS.values()} | {
-        name for form in FORMS.values() for names in form.makers.values() for name in names
+    """Return the file of the selection for a model and settings, with this processor and the installed versions."""
+    distributions = {form.runtime for form in EXPORT_FORMS.values()} | {
+        name for form in EXPORT_FORMS.values() for names in form.makers.values() for name in names
     }
     installed = repr(sorted(versions(sorted(distributions)).items()))
     key = short_hash(
@@ -35,7 +34,7 @@ def selection_path(model_fingerprint: str, settings: str) -> Path:
 
 
 def read_selection(path: Path) -> Selection | None:
-    """Return a stored selection; None where there is none or it cannot be read."""
+    """Return a stored selection; None when there is none or it cannot be read."""
     try:
         return _SELECTION.validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -46,7 +45,7 @@ def read_selection(path: Path) -> Selection | None:
 
 
 def write_selection(path: Path, selection: Selection) -> None:
-    """Store a selection; whoever reads meanwhile sees the old one or the new one. A disk that is full is a warning."""
+    """Store a selection atomically. One that cannot be written is logged as a warning."""
     temporary = path.with_suffix(f".{short_hash(repr(selection))}.tmp")
     try:
         paths.private_dir(path.parent)
@@ -58,7 +57,7 @@ def write_selection(path: Path, selection: Selection) -> None:
 
 
 def processor_capabilities() -> str:
-    """What decides how fast a backend is here: the processor's name and instruction sets."""
+    """Return the processor's name and instruction sets, which decide which backend is the fastest."""
     wanted = ("model name", "flags", "Features")
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

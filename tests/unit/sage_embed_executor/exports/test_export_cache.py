@@ -14,13 +14,12 @@ import pytest
 from sage_common import paths
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.backends.openvino_model import EXPORT as OPENVINO
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports import export_cache
-from sage_embed_executor.exports.export_cache import cache_folder, export_path, exported, is_whole
-from sage_embed_executor.exports.export_form import OPENVINO
-from sage_embed_executor.exports.export_use import removing
+from sage_embed_executor.exports.export_cache import cache_folder, export_path, exported, is_intact
+from sage_embed_executor.exports.export_retention import ORIGIN, removing
 from sage_embed_executor.exports.fingerprint import model_fingerprint
-from sage_embed_executor.exports.superseded import ORIGIN
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 
 pytest.importorskip("openvino")
@@ -35,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, folder: ModelFolder) -> Path:
     code = (
         "import sys; from pathlib import Path\n"
         "from sage_embed_executor.exports.export_cache import exported\n"
-        "from sage_embed_executor.exports.export_form import OPENVINO\n"
+        "from sage_embed_executor.backends.openvino_model import EXPORT as OPENVINO\n"
         "from sage_embed_executor.backends.backend import Precision\n"
         "from sage_embed_executor.child_process import ChildRunner\n"
         "from sage_embed_executor.models.model_folder import read_model_folder\n"
@@ -66,7 +65,7 @@ def test_two_who_want_the_same_export_make_it_once_and_leave_nothing_else(cache:
     target = export_path(folder, OPENVINO, FP32)
     names = {path.name for path in cache_folder().iterdir()}
     assert names == {target.name, f"{target.name}.lock"}
-    assert is_whole(target)
+    assert is_intact(target)
 
 
 def test_a_whole_export_is_taken_as_it_is(cache: Path, folder: ModelFolder) -> None:
@@ -89,8 +88,8 @@ def test_a_damaged_export_is_made_again(cache: Path, folder: ModelFolder, damage
         (target / "manifest.json").write_bytes(b'{"model.bin": [')
     else:
         target.rename(target.parent / f"{target.name}.partial-abc")
-    assert not is_whole(target)
-    assert is_whole(exported(folder, OPENVINO, FP32, ChildRunner()))
+    assert not is_intact(target)
+    assert is_intact(exported(folder, OPENVINO, FP32, ChildRunner()))
     assert not list(cache_folder().glob("*.partial-*"))
 
 
@@ -116,7 +115,7 @@ def test_a_new_export_takes_the_place_of_older_ones(cache: Path, folder: ModelFo
     assert exported(folder, OPENVINO, FP32, NoChildren()) == target
     assert all(path.exists() for path in older), "only a new export supersedes"
     (target / "model.bin").unlink()
-    assert is_whole(exported(folder, OPENVINO, FP32, ChildRunner()))
+    assert is_intact(exported(folder, OPENVINO, FP32, ChildRunner()))
     assert [path.exists() for path in older] == [False, False, True]
     with removing(target) as unused:
         assert not unused, "this process uses it"
@@ -129,7 +128,7 @@ def test_where_exports_cannot_be_made_one_of_any_maker_is_taken(
     monkeypatch.setattr(
         export_cache, "versions", lambda names: {k: v for k, v in original(names).items() if k != "torch"}
     )
-    assert is_whole(exported(folder, OPENVINO, FP32, NoChildren()))
+    assert is_intact(exported(folder, OPENVINO, FP32, NoChildren()))
     shutil.rmtree(cache_folder())
     with pytest.raises(ConfigurationError, match="torch to make it are not installed"):
         exported(folder, OPENVINO, FP32, NoChildren())

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.backends.backend import ExportForm, Precision
 from sage_embed_executor.child_process import ChildRunner
-from sage_embed_executor.exports import export_child, export_use
-from sage_embed_executor.exports.export_cache import ATTEMPTS, EXPORT_FAILED, export_path, exported, is_whole
+from sage_embed_executor.exports import export_child, export_retention
+from sage_embed_executor.exports.export_cache import ATTEMPTS, EXPORT_FAILED, export_path, exported, is_intact
 from sage_embed_executor.exports.export_child import export
-from sage_embed_executor.exports.export_form import ExportForm
-from sage_embed_executor.exports.export_use import hold, removing
+from sage_embed_executor.exports.export_retention import hold, removing
 from sage_embed_executor.models.model_folder import ModelFolder
 
 FP32, INT8 = Precision.FP32, Precision.INT8
@@ -99,7 +98,7 @@ def test_what_an_export_is_made_of_is_made_again_when_it_was_removed(
     wanted = meddling(ATTEMPTS - 1, under_way)
     made = export(model, form, INT8)
     assert (made / "model.txt").read_text() == "traced and reduced"
-    assert is_whole(export_path(model, form, FP32))
+    assert is_intact(export_path(model, form, FP32))
     assert len(wanted) == ATTEMPTS
     with removing(wanted[-1]) as unused:
         assert not unused, "it is kept for as long as this process lives"
@@ -118,7 +117,7 @@ def test_one_that_is_removed_each_time_is_not_blamed_on_the_disk(
 
 def test_an_export_that_went_before_it_was_used_is_made_again(model: ModelFolder, form: ExportForm) -> None:
     children = InThisProcess(model, form, [shutil.rmtree])
-    assert is_whole(exported(model, form, FP32, children))
+    assert is_intact(exported(model, form, FP32, children))
     assert children.runs == 2
 
 
@@ -139,11 +138,11 @@ def test_an_export_that_is_damaged_once_made_is_blamed_on_the_disk(model: ModelF
 def test_a_folder_that_went_while_it_was_marked_is_not_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "export"
     path.mkdir()
-    lock = export_use.fcntl.flock
+    lock = export_retention.fcntl.flock
 
     def late(descriptor: int, operation: int) -> None:
         path.rename(tmp_path / "removed")
         lock(descriptor, operation)
 
-    monkeypatch.setattr(export_use.fcntl, "flock", late)
+    monkeypatch.setattr(export_retention.fcntl, "flock", late)
     assert hold(path) is None

@@ -30,7 +30,7 @@ def test_each_form_of_input_is_read(folder: ModelFolder, given: Any, texts: Any,
     request = read(folder, input=given)
     assert (request.texts, request.token_lists) == (texts, token_lists)
     assert (request.limits.max_tokens, request.limits.side) == (256, "right")
-    assert (request.dimensions, request.normalise, request.base64) == (0, False, False)
+    assert (request.dimensions, request.normalise, request.base64) == (None, False, False)
 
 
 @pytest.mark.parametrize(("encoding", "base64"), [(None, False), ("float", False), ("base64", True)])
@@ -113,25 +113,25 @@ def test_too_many_tokens_in_one_request_are_refused(folder: ModelFolder, tokeniz
     assert (caught.value.code, caught.value.param) == ("too_many_tokens", "input")
 
 
-@pytest.mark.parametrize("wish", [False, "NONE", "none"])
+@pytest.mark.parametrize("truncate", [False, "NONE", "none"])
 def test_an_input_that_may_not_be_cut_is_refused_with_its_length_and_the_limit(
-    folder: ModelFolder, tokenizer: TextTokenizer, wish: object
+    folder: ModelFolder, tokenizer: TextTokenizer, truncate: object
 ) -> None:
-    request = read(folder, input=["short", "word " * 300], truncate=wish)
+    request = read(folder, input=["short", "word " * 300], truncate=truncate)
     with pytest.raises(InvalidRequestError, match=r"'input\[1\]' has 302 tokens, the limit is 256") as caught:
         request.tokenise(tokenizer)
     assert (caught.value.code, caught.value.param) == ("input_too_long", "input")
-    assert read(folder, input="word " * 254, truncate=wish).tokenise(tokenizer).truncated == 0
+    assert read(folder, input="word " * 254, truncate=truncate).tokenise(tokenizer).truncated == 0
 
 
 @pytest.mark.parametrize(
-    ("wish", "kept"),
+    ("truncate", "kept"),
     [({}, "word"), ({"truncate": True}, "word"), ({"truncate": "START"}, "end"), ({"truncate": "END"}, "word")],
 )
 def test_a_cut_input_is_counted_and_keeps_the_side_that_was_asked_for(
-    folder: ModelFolder, tokenizer: TextTokenizer, wish: dict[str, object], kept: str
+    folder: ModelFolder, tokenizer: TextTokenizer, truncate: dict[str, object], kept: str
 ) -> None:
-    request = read(folder, input=["word " * 300 + "end", "one"], truncate_prompt_tokens=3, **wish)
+    request = read(folder, input=["word " * 300 + "end", "one"], truncate_prompt_tokens=3, **truncate)
     tokenised = request.tokenise(tokenizer)
     assert tokenised.truncated == 1
     assert tokenised.inputs[0].tolist() == tokenizer.encode([kept], 256)[0].tolist()

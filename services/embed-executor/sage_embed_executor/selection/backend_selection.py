@@ -1,10 +1,10 @@
-"""Choosing a backend for a model and loading it."""
+"""Choose a backend for a model, by trying the candidates, and load it."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from sage_common.errors import ConfigurationError, InternalError, SageError
@@ -17,23 +17,25 @@ from sage_embed_executor.exports.fingerprint import model_fingerprint
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose, outpaced
 from sage_embed_executor.selection.selection_cache import read_selection, selection_path, write_selection
-from sage_embed_executor.selection.throughput import BUDGETS
 
 log = get_logger(__name__)
 
-# Includes an export.
+# Longest trial, an export included.
 TRIAL_SECONDS = 900.0
+# Token budgets that are tried for the chosen backend.
+BUDGETS = (256, 512, 1024, 2048, 4096)
 DEFAULT_TOKEN_BUDGET = 512
 _CHILD = "sage_embed_executor.selection.trial_child"
 
 
 @dataclass(frozen=True, slots=True)
 class BackendPreference:
-    """What the settings say.
+    """What the settings ask of the backend.
 
     Attributes:
         backend: a backend's name, or ``auto``.
         precision: a precision's name, or ``auto``.
+        device: see Runtime, as for ``streams`` and ``threads``.
         token_budget: most tokens in a batch, with padding; 0 to measure the best.
     """
 
@@ -45,13 +47,13 @@ class BackendPreference:
     token_budget: int = 0
 
     def runtime(self, precision: Precision, children: ChildRunner) -> Runtime:
-        """How a candidate of this precision is to run."""
+        """Return the runtime of a candidate of this precision."""
         return Runtime(precision, self.streams, self.threads, self.device, children)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model in its backend, and how that came to be taken.
+    """A model in its backend, and the selection that led to it.
 
     Attributes:
         bulk_backend: for bulk work; None where ``backend`` computes on the calling thread, at its priority.
@@ -62,28 +64,29 @@ class Loaded:
     selection: Selection
 
 
-def select_and_load(folder: ModelFolder, wish: BackendPreference, children: ChildRunner) -> Loaded:
-    """Load a model as the settings wish: what they leave open is measured, or read from an earlier start. Blocks.
+def select_and_load(folder: ModelFolder, preference: BackendPreference, children: ChildRunner) -> Loaded:
+    """Load a model by the preference; what it leaves open is measured, or read from an earlier start. Blocks.
 
-    Where the choice was left to us, or a full disk is in the way of an export, a model whose backend fails is served by
-    torch in fp32, with a warning.
+    Where the preference is ``auto``, or an export cannot be written, a model whose backend fails is served by torch in
+    fp32, with a warning.
 
     Raises:
-        ConfigurationError: nothing that is installed and allowed can run the model, or passes the quality gate.
-        UnavailableError: ``children`` were told to end.
+        ConfigurationError: no backend that is installed and allowed runs the model and passes the quality gate.
+        UnavailableError: ``children`` was stopped.
     """
     try:
-        selection = select(folder, wish, children)
-        return _load(selection, folder, wish, children)
+        selection = select(folder, preference, children)
+        return _load(selection, folder, preference, children)
     except (ConfigurationError, InternalError) as error:
-        if wish.precision not in (AUTO, Precision.FP32.value) and error.code != EXPORT_FAILED:
+        if preference.precision not in (AUTO, Precision.FP32.value) and error.code != EXPORT_FAILED:
             raise
-        if wish.backend != AUTO and error.code != EXPORT_FAILED:
+        if preference.backend != AUTO and error.code != EXPORT_FAILED:
             raise
         problem: SageError = error
     for candidate in references():
         try:
-            loaded = _load(Selection(candidate, wish.token_budget or DEFAULT_TOKEN_BUDGET), folder, wish, children)
+            selection = Selection(candidate, preference.token_budget or DEFAULT_TOKEN_BUDGET)
+            loaded = _load(selection, folder, preference, children)
         except ConfigurationError as error:
             log.warning("the model cannot be loaded", by=str(candidate), error=error.message)
             continue
@@ -92,48 +95,48 @@ def select_and_load(folder: ModelFolder, wish: BackendPreference, children: Chil
     raise problem
 
 
-def select(folder: ModelFolder, wish: BackendPreference, children: ChildRunner) -> Selection:
-    """Say what is to run a model. Raises as ``select_and_load`` does."""
-    found, problems = candidates(wish.backend, wish.precision)
+def select(folder: ModelFolder, preference: BackendPreference, children: ChildRunner) -> Selection:
+    """Return the selection for a model. Blocks, and raises, as ``select_and_load``."""
+    found, problems = candidates(preference.backend, preference.precision)
     if not found:
-        extras = [entry.extra for name, entry in BACKENDS.items() if wish.backend in (AUTO, name)]
+        extras = [entry.extra for name, entry in BACKENDS.items() if preference.backend in (AUTO, name)]
         raise no_backend(folder, problems, extras)
     fast = [candidate for candidate in found if not BACKENDS[candidate.backend].library] or found
     if len(fast) == 1 and fast[0] in references():
-        # Nothing to compare, and nothing to compare it with.
-        return Selection(fast[0], wish.token_budget or DEFAULT_TOKEN_BUDGET)
-    path = selection_path(model_fingerprint(folder.path), repr(wish))
+        # A single candidate that is its own reference needs no trial.
+        return Selection(fast[0], preference.token_budget or DEFAULT_TOKEN_BUDGET)
+    path = selection_path(model_fingerprint(folder.path), repr(astuple(preference)))
     stored = read_selection(path)
     if stored is not None and stored.candidate in found:
         return stored
-    trials = _try_all(folder, wish, found, children)
+    trials = _try_all(folder, preference, found, children)
     for trial in trials:
         log.info("tried", result=str(trial), token_budget=trial.token_budget, memory_mb=trial.memory_mb)
     best = choose(trials)
     if best is None:
         raise ConfigurationError(
-            f"no backend that is installed runs the model in {folder.path} as set (backend {wish.backend}, precision "
-            f"{wish.precision}): {'; '.join(map(str, trials))}. SAGE_EMBED_EXECUTOR_PRECISION=fp32 asks for no "
-            "reduced precision",
+            f"no backend that is installed runs the model in {folder.path} as set (backend {preference.backend}, "
+            f"precision {preference.precision}): {'; '.join(map(str, trials))}. "
+            "SAGE_EMBED_EXECUTOR_PRECISION=fp32 asks for no reduced precision",
             code=EXPORT_FAILED if any(trial.disk for trial in trials) else "no_backend",
         )
     selection = Selection(
         best.candidate,
-        wish.token_budget or best.token_budget,
+        preference.token_budget or best.token_budget,
         best.tokens_per_second,
         best.cosine,
         best.memory_mb,
         measured=True,
         trials=tuple(trials),
     )
-    # What a full disk, or another process, kept from being tried deserves another chance.
-    if not any(trial.passing for trial in trials):
+    # Candidates that a full disk or another process kept from being tried are tried again at the next start.
+    if not any(trial.transient for trial in trials):
         write_selection(path, selection)
     return selection
 
 
 def references() -> list[Candidate]:
-    """What needs no export and defines the vectors: torch in fp32, as far as it is installed."""
+    """Return the installed candidates that define the vectors and need no export: torch in fp32."""
     return [
         Candidate(name, Precision.FP32)
         for name, entry in BACKENDS.items()
@@ -142,33 +145,34 @@ def references() -> list[Candidate]:
 
 
 def _try_all(
-    folder: ModelFolder, wish: BackendPreference, found: list[Candidate], children: ChildRunner
+    folder: ModelFolder, preference: BackendPreference, found: list[Candidate], children: ChildRunner
 ) -> list[Trial]:
-    """Try the candidates, one after the other. The first that runs in fp32 makes the vectors for the quality gate."""
+    """Try the candidates one by one. The first that runs in fp32 writes the reference vectors for the quality gate."""
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="sage-trial-") as scratch:
         reference = Path(scratch) / "reference.npy"
-        waiting = list(dict.fromkeys([*references(), *found]))
-        while waiting:
-            # Those in fp32 that are not needed to compare with come last, since they may be spared.
+        untried = list(dict.fromkeys([*references(), *found]))
+        while untried:
+            # Once there is a reference, fp32 comes last, since its trials may be skipped.
             needed = not reference.exists()
-            candidate = min(waiting, key=lambda one: (one.precision is Precision.FP32) != needed)
-            waiting.remove(candidate)
-            # The library, and what the settings do not allow, are only for when nothing else made the reference.
-            spare = candidate not in found or (wish.backend == AUTO and BACKENDS[candidate.backend].library)
-            if spare and not needed:
+            candidate = min(untried, key=lambda candidate: (candidate.precision is Precision.FP32) != needed)
+            untried.remove(candidate)
+            # The library, and candidates that the settings do not allow, are only tried for lack of a reference.
+            library = preference.backend == AUTO and BACKENDS[candidate.backend].library
+            reference_only = library or candidate not in found
+            if reference_only and not needed:
                 continue
             if candidate.precision is Precision.FP32 and (reason := outpaced(trials)):
                 trials.append(Trial(candidate, reason))
                 continue
             best = max((trial.tokens_per_second for trial in trials), default=0.0)
-            budgets = [wish.token_budget or DEFAULT_TOKEN_BUDGET]
-            trials.append(_try(candidate, folder, wish, reference, budgets, best, children))
+            budgets = [preference.token_budget or DEFAULT_TOKEN_BUDGET]
+            trials.append(_try(candidate, folder, preference, reference, budgets, best, children))
         trials = [trial for trial in trials if trial.candidate in found]
         chosen = choose(trials)
-        if chosen is not None and not wish.token_budget:
-            # Only now that it is known which, since each budget takes about a second.
-            tuned = _try(chosen.candidate, folder, wish, reference, BUDGETS, 0.0, children)
+        if chosen is not None and not preference.token_budget:
+            # Only for the chosen candidate, since each budget takes about a second.
+            tuned = _try(chosen.candidate, folder, preference, reference, BUDGETS, 0.0, children)
             trials = [tuned if trial is chosen and tuned.passes else trial for trial in trials]
     return trials
 
@@ -176,7 +180,7 @@ def _try_all(
 def _try(
     candidate: Candidate,
     folder: ModelFolder,
-    wish: BackendPreference,
+    preference: BackendPreference,
     reference: Path,
     budgets: Sequence[int],
     best_so_far: float,
@@ -184,14 +188,14 @@ def _try(
 ) -> Trial:
     log.info("trying a backend", candidate=str(candidate))
     if candidate.precision is not Precision.FP32 and not reference.exists():
-        return Trial(candidate, "nothing here runs the model in fp32 to compare it with")
+        return Trial(candidate, "no installed backend runs the model in fp32 to compare it with")
     request = {
         "folder": str(folder.path),
         "backend": candidate.backend,
         "precision": candidate.precision.value,
-        "device": wish.device,
-        "streams": wish.streams,
-        "threads": wish.threads,
+        "device": preference.device,
+        "streams": preference.streams,
+        "threads": preference.threads,
         "budgets": budgets,
         "reference": str(reference),
         "best_so_far": best_so_far,
@@ -199,14 +203,14 @@ def _try(
     try:
         return Trial(candidate, **children.run(_CHILD, request, TRIAL_SECONDS))
     except InternalError as error:
-        # It crashed, or did not come to an end: a reason to take another.
+        # It crashed or timed out; another candidate may run.
         return Trial(candidate, error.message)
 
 
-def _load(selection: Selection, folder: ModelFolder, wish: BackendPreference, children: ChildRunner) -> Loaded:
-    name, runtime = selection.candidate.backend, wish.runtime(selection.candidate.precision, children)
+def _load(selection: Selection, folder: ModelFolder, preference: BackendPreference, children: ChildRunner) -> Loaded:
+    name, runtime = selection.candidate.backend, preference.runtime(selection.candidate.precision, children)
     backend = load_backend(name, folder, runtime)
-    children.check()
+    children.raise_if_stopped()
     try:
         bulk_backend = load_for_bulk(name, folder, runtime)
     except (ConfigurationError, MemoryError) as error:

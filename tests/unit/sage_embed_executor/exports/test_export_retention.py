@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from sage_embed_executor.exports.export_cache import is_whole, write_manifest
-from sage_embed_executor.exports.export_use import hold, removing
-from sage_embed_executor.exports.superseded import model_place, remove_superseded, write_origin
+from sage_embed_executor.exports.export_cache import is_intact, write_manifest
+from sage_embed_executor.exports.export_retention import hold, model_place, remove_superseded, removing, write_origin
 from sage_embed_executor.models.model_folder import ModelFolder
 
 USER = """
 import sys
 from pathlib import Path
-from sage_embed_executor.exports.export_use import hold
+from sage_embed_executor.exports.export_retention import hold
 assert hold(Path(sys.argv[1])) is not None
 print("held", flush=True)
 sys.stdin.read()
@@ -74,7 +73,7 @@ def test_all_but_the_one_used_last_before_are_removed(cache: Path, folder: Model
     current = export_of(cache, folder, "3-a", 400.0)
     assert sorted(remove_superseded(current, folder)) == sorted([oldest, old])
     assert {path for path in cache.iterdir() if path.is_dir()} == {recent, current}
-    assert is_whole(recent)
+    assert is_intact(recent)
 
 
 def test_other_models_forms_and_precisions_stay(cache: Path, folder: ModelFolder, tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_what_a_process_uses_stays_until_it_is_killed(cache: Path, folder: Model
         # Whoever takes it into use makes it the one used last, so one more has to stand before it.
         export_of(cache, folder, "1-a", 2**33)
         assert remove_superseded(current, folder) == []
-        assert is_whole(used)
+        assert is_intact(used)
     assert remove_superseded(current, folder) == [used]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sage_embed_executor.backends.backend import Runtime, Vectors
 from sage_embed_executor.models.tokenizer import TokenIds
-from sage_embed_executor.selection.throughput import best_token_budget, give_up_reason, tokens_per_second
+from sage_embed_executor.selection.trial_child import best_token_budget, give_up_reason, tokens_per_second
 
 INPUTS = [np.ones(length, dtype=np.int32) for length in (4, 9, 30, 4, 12, 60)]
 

@@ -18,9 +18,9 @@ from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
 from sage_embed_executor.models.model_folder import ModelFolder
-from sage_embed_executor.selection import selecting, trial_child
+from sage_embed_executor.selection import backend_selection, trial_child
+from sage_embed_executor.selection.backend_selection import BackendPreference, select, select_and_load
 from sage_embed_executor.selection.candidates import Candidate
-from sage_embed_executor.selection.selecting import BackendPreference, select, select_and_load
 from sage_embed_executor.selection.selection_cache import read_selection
 from sage_embed_executor.thread_priority import BULK_NICENESS
 
@@ -34,7 +34,7 @@ class NoChildren(ChildRunner):
 
 
 class GivenSpeeds(ChildRunner):
-    """Children that measure what they are told to."""
+    """Children that report the given speeds."""
 
     def __init__(self, speeds: dict[str, float]) -> None:
         super().__init__()
@@ -117,14 +117,14 @@ def test_a_first_start_measures_and_the_second_remembers(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     only(monkeypatch, "torch")
-    wish = BackendPreference(streams=2)
-    first = select(folder, wish, ChildRunner())
+    preference = BackendPreference(streams=2)
+    first = select(folder, preference, ChildRunner())
     assert {str(trial.candidate) for trial in first.trials} == {"torch fp32", "torch bf16"}
     assert first.measured
     assert first.tokens_per_second > 0
-    assert first.token_budget in selecting.BUDGETS
+    assert first.token_budget in backend_selection.BUDGETS
     assert first.cosine >= 0.99
-    assert select(folder, wish, NoChildren()) == first
+    assert select(folder, preference, NoChildren()) == first
     (stored,) = (tmp_path / "xdg" / "cache" / "sage" / "embedding-selections").iterdir()
     stored.write_bytes(stored.read_bytes()[:50])
     assert read_selection(stored) is None
@@ -152,7 +152,7 @@ def test_an_export_that_others_removed_does_not_make_int8_into_fp32_and_is_tried
             if request["precision"] != "int8":
                 return super().run(module, request, timeout_seconds)
             self.tried.append("int8")
-            return trial_child.work({**request, "budgets": [512]})
+            return trial_child.run_trial({**request, "budgets": [512]})
 
     only(monkeypatch, "torch", "openvino", "nncf")
     monkeypatch.setattr(trial_child, "load_backend", removed)
@@ -160,7 +160,9 @@ def test_an_export_that_others_removed_does_not_make_int8_into_fp32_and_is_tried
         select_and_load(folder, BackendPreference("openvino", "int8"), Trials({"torch fp32": 10}))
     assert caught.value.code == "no_backend"
 
-    monkeypatch.setattr(selecting, "candidates", lambda *_: ([Candidate("openvino", p) for p in FP32_AND_INT8], []))
+    monkeypatch.setattr(
+        backend_selection, "candidates", lambda *_: ([Candidate("openvino", p) for p in FP32_AND_INT8], [])
+    )
     for _ in range(2):
         children = Trials({"torch fp32": 10, "openvino fp32": 20})
         assert str(select(folder, BackendPreference(), children).candidate) == "openvino fp32"
@@ -189,8 +191,8 @@ def test_a_model_that_only_the_library_runs_is_run_by_it(
 def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, streams: int, threads: int) -> None:
     pytest.importorskip("openvino")
     before = processor_times()
-    wish = BackendPreference("openvino", "fp32", streams=streams, threads=threads, token_budget=512)
-    loaded = select_and_load(folder, wish, ChildRunner())
+    preference = BackendPreference("openvino", "fp32", streams=streams, threads=threads, token_budget=512)
+    loaded = select_and_load(folder, preference, ChildRunner())
     assert loaded.bulk_backend is not None
     inputs = [np.arange(5, 133, dtype=np.int32)] * 4
     # Bulk work first: what it starts must not compute what comes after.
