@@ -29,7 +29,7 @@ ATTEMPTS = 3
 _CHILD = "sage_embed_executor.exports.export_child"
 
 
-class _State(enum.Enum):
+class _ExportState(enum.Enum):
     INTACT = enum.auto()
     DAMAGED = enum.auto()
     GONE = enum.auto()
@@ -51,14 +51,14 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
             where other processes keep removing it.
     """
     target = export_path(folder, form, precision)
-    if _acquire(target) is _State.INTACT:
+    if _acquire(target) is _ExportState.INTACT:
         return target
     makers = form.makers[precision]
     missing = [name for name in makers if name not in versions(makers)]
     if missing:
         stem = target.name.rsplit("-", 1)[0]
         others = sorted(path for path in target.parent.glob(f"{stem}-*") if path.is_dir() and PARTIAL not in path.name)
-        found = next((path for path in others if _acquire(path) is _State.INTACT), None)
+        found = next((path for path in others if _acquire(path) is _ExportState.INTACT), None)
         if found is None:
             raise ConfigurationError(
                 f"no {form.name} export of {folder.path} in {target.parent}, and {', '.join(missing)} to make it "
@@ -70,11 +70,11 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
     for _ in range(ATTEMPTS):
         children.run(_CHILD, request, EXPORT_SECONDS)
         state = _acquire(target)
-        if state is not _State.GONE:
+        if state is not _ExportState.GONE:
             break
-    if state is _State.GONE:
+    if state is _ExportState.GONE:
         raise removed_again(target)
-    if state is _State.DAMAGED:
+    if state is _ExportState.DAMAGED:
         raise ConfigurationError(
             f"the export in {target} is damaged just after it was made; check the disk", code=EXPORT_FAILED
         )
@@ -85,17 +85,17 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
     return target
 
 
-def _acquire(path: Path) -> _State:
+def _acquire(path: Path) -> _ExportState:
     """Return the state of an export, and mark an intact one as in use."""
     try:
         mark = hold(path)
     except BlockingIOError:
-        return _State.GONE
+        return _ExportState.GONE
     if is_intact(path):
-        return _State.INTACT
+        return _ExportState.INTACT
     if mark is not None:
         os.close(mark)
-    return _State.DAMAGED if path.exists() else _State.GONE
+    return _ExportState.DAMAGED if path.exists() else _ExportState.GONE
 
 
 def removed_again(path: Path) -> ConfigurationError:
