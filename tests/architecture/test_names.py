@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # Modules that every package of their kind has, for the same thing.
 CONVENTIONAL = {"__init__", "__main__", "main", "config", "service", "ring", "metrics", "settings", "registry"}
 # To be renamed.
-PENDING = {"request_body", "results", "Batch", "ModelNames"}
+PENDING = {"request_body", "results", "ModelNames"}
 
 
 def layers() -> list[str]:

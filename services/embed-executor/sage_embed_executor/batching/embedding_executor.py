@@ -18,7 +18,7 @@ from sage_common.errors import EngineFailedError, UnavailableError
 from sage_common.logging import get_logger
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
 from sage_embed_executor.batching.lanes import Lanes, Urgency
-from sage_embed_executor.batching.length_aware_queue import Batch, BatchLimits
+from sage_embed_executor.batching.length_aware_queue import BatchLimits, TokenBatch
 from sage_embed_executor.batching.pending_embedding import EmbeddingResult, PendingEmbedding, PendingText
 from sage_embed_executor.batching.vector_lru import Vector, VectorLru
 from sage_embed_executor.metrics import EmbedMetrics
@@ -170,7 +170,7 @@ class EmbeddingExecutor:
                 if pending is not None:
                     pending.rows = [(other, row) for other, row in pending.rows if other is not request]
 
-    def _finish(self, batch: Batch[bytes], vectors: Vectors, began: float, ended: float) -> None:
+    def _finish(self, batch: TokenBatch[bytes], vectors: Vectors, began: float, ended: float) -> None:
         metrics = self._metrics
         metrics.batch_texts.observe(len(batch.keys))
         metrics.batch_seconds.observe(ended - began)

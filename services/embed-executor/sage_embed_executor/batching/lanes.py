@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sage_common.clock import Clock
 from sage_control_plane.request.request import Classification, ServiceClass
 from sage_embed_executor.batching.batch_cost import BatchCostModel
-from sage_embed_executor.batching.length_aware_queue import Batch, BatchLimits, LengthAwareQueue
+from sage_embed_executor.batching.length_aware_queue import BatchLimits, LengthAwareQueue, TokenBatch
 from sage_embed_executor.batching.pending_embedding import PendingEmbedding
 
 
@@ -93,7 +93,7 @@ class Lanes:
         with self._lock:
             return [key for key in own.close(request) if key not in other]
 
-    def take(self, *, bulk: bool) -> Batch[bytes] | None:
+    def take(self, *, bulk: bool) -> TokenBatch[bytes] | None:
         """Return the next batch of a lane. Blocks until there is one; None once the lanes are closed."""
         own, other = self._queues[bulk], self._queues[not bulk]
         with self._lock:
@@ -110,7 +110,7 @@ class Lanes:
             finally:
                 self._idle_streams[bulk] -= 1
 
-    def observe(self, batch: Batch[bytes], seconds: float, *, bulk: bool) -> None:
+    def observe(self, batch: TokenBatch[bytes], seconds: float, *, bulk: bool) -> None:
         """Record how long a batch of a lane took."""
         with self._lock:
             self._cost_models[bulk].observe(batch.padded_tokens, seconds)

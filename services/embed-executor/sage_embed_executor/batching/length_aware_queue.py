@@ -60,7 +60,7 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[K]):
+class TokenBatch(Generic[K]):
     """Items to be computed together, the seed first.
 
     Attributes:
@@ -171,7 +171,7 @@ class LengthAwareQueue(Generic[R, K]):
         if item is not None:
             self._remove(item)
 
-    def take(self, now: float = 0.0, streams: int = 1) -> Batch[K] | None:
+    def take(self, now: float = 0.0, streams: int = 1) -> TokenBatch[K] | None:
         """Remove and return the next batch; None when nothing is queued.
 
         Args:
@@ -210,7 +210,7 @@ class LengthAwareQueue(Generic[R, K]):
         for item in items:
             item.requests[0].served_until += item.tokens
         self._virtual_time += tokens / max(1, len(self._requests))
-        return Batch(tuple(item.key for item in items), tokens, longest)
+        return TokenBatch(tuple(item.key for item in items), tokens, longest)
 
     def _most_urgent(self, now: float) -> tuple[_ActiveRequest[K] | None, bool]:
         """Return the request to serve out of its turn, if any, and whether the queue is overloaded.

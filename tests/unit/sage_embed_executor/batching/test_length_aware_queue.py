@@ -13,7 +13,7 @@ from sage_embed_executor.batching.batch_cost import (
     MIN_OVERHEAD_TOKENS,
     BatchCostModel,
 )
-from sage_embed_executor.batching.length_aware_queue import MIN_SPLIT_TOKENS, Batch, BatchLimits, LengthAwareQueue
+from sage_embed_executor.batching.length_aware_queue import MIN_SPLIT_TOKENS, BatchLimits, LengthAwareQueue, TokenBatch
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=200)
 LIMITS = st.builds(BatchLimits, st.integers(1, 2048), st.floats(0, 1))
@@ -28,7 +28,7 @@ def filled(lengths: list[int], limits: BatchLimits) -> LengthAwareQueue[str, int
     return queue
 
 
-def drained(queue: LengthAwareQueue[str, int]) -> list[Batch[int]]:
+def drained(queue: LengthAwareQueue[str, int]) -> list[TokenBatch[int]]:
     batches = []
     while batch := queue.take():
         batches.append(batch)
@@ -114,7 +114,7 @@ def test_texts_of_different_requests_share_a_batch() -> None:
     for request in ("a", "b", "c"):
         queue.open(request)
         queue.add(request, f"text of {request}", 9)
-    assert queue.take() == Batch(("text of a", "text of b", "text of c"), 27, 9)
+    assert queue.take() == TokenBatch(("text of a", "text of b", "text of c"), 27, 9)
 
 
 def test_an_item_wanted_by_a_second_request_comes_when_either_has_its_turn() -> None:
@@ -124,7 +124,7 @@ def test_an_item_wanted_by_a_second_request_comes_when_either_has_its_turn() -> 
         queue.add("long", key, 5)
     queue.open("short")
     queue.add("short", 7, 5)
-    assert queue.take() == Batch((7,), 5, 5)
+    assert queue.take() == TokenBatch((7,), 5, 5)
     assert len(queue) == 9
 
 
@@ -184,7 +184,7 @@ def test_taking_many_batches_of_a_long_request_does_not_put_it_ahead_of_later_on
         queue.take()
     queue.open("short")
     queue.add("short", "short", 3)
-    assert queue.take() == Batch(("short",), 3, 3)
+    assert queue.take() == TokenBatch(("short",), 3, 3)
 
 
 def test_an_item_without_tokens_is_an_error() -> None:
@@ -229,7 +229,7 @@ def test_a_request_that_is_late_already_waits_its_turn() -> None:
     assert batch.keys == ("first",)
 
 
-def pressed_batch(queue: LengthAwareQueue[str, str]) -> Batch[str]:
+def pressed_batch(queue: LengthAwareQueue[str, str]) -> TokenBatch[str]:
     """The batch that a request with 35 ms left begins."""
     queue.open("pressed", 10.035)
     queue.add("pressed", "p", 10)
