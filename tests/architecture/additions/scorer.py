@@ -23,8 +23,9 @@ def chosen(*flags: str) -> str:
     return "".join(sorted(dispatch.engine_id for dispatch in pool.dispatches()))
 
 
-shown = {setting.name: setting.value for setting in effective_settings("scheduler")}
-assert shown["scorers.fewest_requests"] == 0.0
+shown = {setting.name: setting for setting in effective_settings("scheduler")}
+assert shown["scorers.fewest_requests"].value == 0.0
+assert shown["scorers.fewest_requests"].description == "placement: the engine with the fewest requests"
 
 assert chosen("--scorers.fewest_requests=0") != "aabb"
 assert chosen("--scorers.fewest_requests=1", *(f"--scorers.{name}=0" for name in OTHERS)) == "aabb"

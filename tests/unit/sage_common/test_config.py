@@ -40,7 +40,7 @@ class Inner:
 @dataclass(frozen=True, slots=True)
 class Knobs:
     inner: Annotated[Inner, Inlined()] = Inner()
-    factor: Annotated[float, Gt(0)] = 2.0
+    factor: Annotated[float, Gt(0)] = field(default=2.0, metadata={"description": "how much"})
 
 
 @including(Knobs)
@@ -220,7 +220,7 @@ def test_every_setting_says_its_name_source_and_meaning(monkeypatch: pytest.Monk
         "port": ("default", None),
         "limiting.most_bytes": ("environment", "largest body, in bytes."),
         "limiting.by_tenant": ("file", "the same of one tenant."),
-        "factor": ("default", None),
+        "factor": ("default", "how much"),
     }
 
 
