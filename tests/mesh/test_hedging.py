@@ -14,11 +14,11 @@ from fixtures.eventually import eventually
 
 from sage_benchmark.live.mesh_system import mesh_systems
 from sage_benchmark.live.simulated_pool import SimulatedPool, simulated_pool
-from sage_benchmark.simulated.answer_text import answer_text, marker
-from sage_benchmark.workload.request_body import ModelNames
+from sage_benchmark.simulated_engine.answer_text import answer_text, marker
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_mesh.sse import DONE, SseParser, read_delta
 
-MODELS = ModelNames()
+MODELS = SimulatedModels()
 TOKENS = 20
 # Requests that are allowed to be hedged are one in twenty.
 TAUGHT = 160

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sage_benchmark.gateway import static_engine
+from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 
 IN_FLIGHT = 50

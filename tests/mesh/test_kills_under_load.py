@@ -27,9 +27,9 @@ from nats.aio.msg import Msg
 from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
-from sage_benchmark.simulated.answer_text import marker
-from sage_benchmark.simulated.engine_record import RecordEntry
-from sage_benchmark.workload.request_body import ModelNames
+from sage_benchmark.simulated_engine.answer_text import marker
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
+from sage_benchmark.simulated_engine.engine_record import RecordEntry
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
@@ -48,7 +48,7 @@ STREAMED_SHARE = 0.75
 STEP_SECONDS = "0.03"
 TAKEOVER_SECONDS = 2.0
 ANSWER_SECONDS = 45.0
-MODELS = ModelNames()
+MODELS = SimulatedModels()
 REAL_MODEL = "all-MiniLM-L6-v2"
 REAL_TEXTS = ("a lease is renewed", "who leads the pool?", "an engine has died", "the stream goes on")
 

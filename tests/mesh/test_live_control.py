@@ -12,7 +12,7 @@ import pytest
 from fixtures.eventually import eventually
 from fixtures.operators import OPERATORS, Cli, Operator, RefusedError, Rest
 
-from sage_benchmark.gateway import static_engine
+from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 
 CHAT = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sage_benchmark.live.comparison import ComparisonPlan
-from sage_benchmark.live.policies import run_policies
+from sage_benchmark.live.policy_benchmark import run_policies
 from sage_benchmark.report.markdown import render_markdown
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.load_settings import LoadSettings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sage_benchmark.gateway import static_engine
+from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_llama import build_lora, build_tiny_llama
 
-from sage_benchmark.gateway import static_engine
+from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_llm_coordinator.adoption import HUNG_SECONDS, SILENT_SECONDS
 from sage_llm_coordinator.servers.vllm_progress import STARTING

@@ -23,7 +23,7 @@ def compare(
     ] = "hybrid",
 ) -> None:
     """Run the same load through SAGE and each peer that is installed, in front of the same simulated engines."""
-    from sage_benchmark.live.compare import run_compare
+    from sage_benchmark.live.peer_benchmark import run_compare
     from sage_benchmark.live.peers import peer_named, read_environments
     from sage_cli.consoles import notes
     from sage_control_plane.policies.registry import check_policy

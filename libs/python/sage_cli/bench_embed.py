@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sage_benchmark.embed.run import EmbedResult
+    from sage_benchmark.embed.embed_benchmark import EmbedResult
 
 
 def embed(
@@ -32,8 +32,8 @@ def embed(
     """Measure embeddings: throughput, latency, bulk beside interactive, vectors, memory. Starts its own mesh."""
     import orjson
 
-    from sage_benchmark.embed.report import write_report
-    from sage_benchmark.embed.run import EmbedPlan, quick_plan, run
+    from sage_benchmark.embed.embed_benchmark import EmbedPlan, quick_plan, run
+    from sage_benchmark.embed.embed_report import write_report
     from sage_cli.consoles import notes
 
     plan = EmbedPlan(

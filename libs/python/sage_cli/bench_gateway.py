@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sage_benchmark.gateway import GatewayResult
+    from sage_benchmark.gateway_benchmark import GatewayResult
 
 
 def gateway(
@@ -21,11 +21,10 @@ def gateway(
     """Measure the mesh in front of an engine that answers at once; takes about a minute and starts its own mesh."""
     import orjson
 
-    from sage_benchmark import gateway as benchmark
-    from sage_benchmark.gateway_chart import write_chart
+    from sage_benchmark.gateway_benchmark import GatewayPlan, run, write_chart
     from sage_cli.consoles import notes
 
-    result = benchmark.run(benchmark.GatewayPlan(repetitions=repetitions))
+    result = run(GatewayPlan(repetitions=repetitions))
     record = orjson.dumps(result.to_json(), option=orjson.OPT_INDENT_2)
     output_directory.mkdir(parents=True, exist_ok=True)
     (output_directory / "result.json").write_bytes(record)

@@ -70,7 +70,7 @@ class BenchOptions:
             InvalidRequestError: no such fault, or tenants or prompts in a trace, which names none.
         """
         from sage_benchmark.live.comparison import ComparisonPlan
-        from sage_benchmark.live.engine_fault import EngineFault, LiveFault
+        from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
         from sage_benchmark.workload.load_settings import LoadSettings
         from sage_benchmark.workload.mixed_load import SharedPrefixes
         from sage_common.errors import InvalidRequestError
@@ -81,8 +81,8 @@ class BenchOptions:
         for given, option in ((self.greedy, "--greedy-tenant"), (self.shared_prefixes, "--shared-prefixes")):
             if self.trace is not None and given:
                 raise InvalidRequestError(f"{option} and --trace exclude each other: a trace has no tenants or texts")
-        if self.fault and self.fault not in {kind.value for kind in LiveFault}:
-            known = ", ".join(kind.value for kind in LiveFault)
+        if self.fault and self.fault not in {kind.value for kind in FaultKind}:
+            known = ", ".join(kind.value for kind in FaultKind)
             raise InvalidRequestError(f"no fault is called {self.fault!r}; known: {known}", param="fault")
         prefixes = SharedPrefixes() if self.shared_prefixes else None
         return ComparisonPlan(
@@ -92,7 +92,7 @@ class BenchOptions:
             ),
             repetitions,
             self.seed,
-            fault=EngineFault(LiveFault(self.fault), seconds / 3) if self.fault else None,
+            fault=EngineFault(FaultKind(self.fault), seconds / 3) if self.fault else None,
         )
 
     def show(self, report: BenchmarkReport, name: str) -> None:

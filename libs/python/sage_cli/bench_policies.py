@@ -21,7 +21,7 @@ def policies(
     ] = True,
 ) -> None:
     """Run the same load through each policy of a mesh of its own, in front of simulated engines."""
-    from sage_benchmark.live.policies import PolicyOptions, run_policies
+    from sage_benchmark.live.policy_benchmark import PolicyOptions, run_policies
     from sage_cli.consoles import notes
     from sage_control_plane.policies.registry import check_policy
 

@@ -24,11 +24,10 @@ def simulate(
     ] = True,
 ) -> None:
     """Simulate the same load under each policy, with the scheduler's own control plane and models of engines."""
-    from sage_benchmark.live.against_simulator import simulated_faults
-    from sage_benchmark.simulate.plan import SimulationPlan
-    from sage_benchmark.simulate.policies_in_virtual_time import VirtualPlan, run_in_virtual_time
-    from sage_benchmark.simulated.engine_config import EngineModelConfig
-    from sage_benchmark.workload.shapes import MIXED, saturation_rate
+    from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
+    from sage_benchmark.simulator.simulation_benchmark import VirtualPlan, run_in_virtual_time
+    from sage_benchmark.simulator.simulation_plan import SimulationPlan
+    from sage_benchmark.workload.request_shapes import MIXED, saturation_rate
     from sage_cli.consoles import notes
     from sage_control_plane.policies.registry import check_policy
 
@@ -42,7 +41,7 @@ def simulate(
         live.seed,
         clairvoyant,
         options.shared_prefixes,
-        SimulationPlan(faults=simulated_faults(live.fault)),
+        SimulationPlan(faults=(live.fault,) if live.fault is not None else ()),
     )
     chosen = [check_policy(name) for name in names_in(policies)]
     report = run_in_virtual_time(plan, chosen, command_line(), notes().print)

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sage_benchmark.live.engine_fault import LiveFault
+from sage_benchmark.workload.engine_fault import FaultKind
 from sage_cli.bench_options import BenchOptions, names_in, takes_bench_options
 from sage_common.errors import InvalidRequestError
 
@@ -31,7 +31,7 @@ def test_a_quick_one_is_short_and_run_once() -> None:
 def test_a_fault_strikes_after_a_third() -> None:
     fault = BenchOptions(fault="die").plan().fault
     assert fault is not None
-    assert (fault.kind, fault.at_seconds) == (LiveFault.DIE, 20.0)
+    assert (fault.kind, fault.at_seconds) == (FaultKind.DIE, 20.0)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class StsPairs:
 
 
 def read_sts(path: Path, most: int = 0) -> StsPairs:
-    """Read the test split of ``stsbenchmark.tsv.gz``; at most so many pairs, 0 for all."""
+    """Read the test split of ``stsbenchmark.tsv.gz``; at most ``most`` pairs, 0 for all."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row["split"] == "test"]
     rows = rows[:most] if most else rows

@@ -43,7 +43,7 @@ def short_texts(count: int, seed: int) -> list[str]:
 
 
 def text_of(random_: random.Random, words: int, number: int) -> str:
-    """A text of so many words that differs from those of other numbers."""
+    """A text of ``words`` words that differs from those of other numbers."""
     return f"{number} " + " ".join(random_.choices(WORDS, k=words - 1))
 
 

@@ -8,25 +8,47 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Protocol
 
 import psutil
 import uvloop
 
-from sage_benchmark.live.engine_fault import EngineFault
 from sage_benchmark.live.machine_use import MachineClock, MachineUse, describe_use
-from sage_benchmark.live.simulated_pool import SimulatedPool
-from sage_benchmark.live.system import SystemUnderLoad
+from sage_benchmark.live.simulated_pool import SimulatedPool, inject
 from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
-from sage_benchmark.report.benchmark_report import SystemRuns, Timeline
-from sage_benchmark.report.metrics import RunMetrics, measure, ttft_for_cdf
+from sage_benchmark.report.metrics import RunMetrics, SystemRuns, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
-from sage_benchmark.report.timeline import candidates, shared_timelines
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.report.timeline import Timeline, candidates, shared_timelines
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.workload.arrival import Arrival
+from sage_benchmark.workload.engine_fault import EngineFault
 from sage_benchmark.workload.load_settings import LoadSettings
-from sage_benchmark.workload.request_body import ModelNames, RenderedRequest, render
+from sage_benchmark.workload.rendered_request import RenderedRequest, render
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import ServiceClass
+
+
+class SystemUnderLoad(Protocol):
+    """Something in front of the engines that answers OpenAI requests."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Base URL without ``/v1``."""
+        ...
+
+    def prepare(self) -> None:
+        """Make it ready for a run: every engine known and healthy. Raises SageError where that cannot be had."""
+        ...
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """CPU time that each of its processes has used so far."""
+        ...
+
 
 LOAD_GENERATOR = "load generator"
 ENGINES = "simulated engines"
@@ -103,14 +125,14 @@ class Comparison:
 
 
 def compare_systems(
-    plan: ComparisonPlan, pool: SimulatedPool, systems: Sequence[SystemUnderLoad], tell: Callable[[str], None]
+    plan: ComparisonPlan, pool: SimulatedPool, systems: Sequence[SystemUnderLoad], progress: Callable[[str], None]
 ) -> Comparison:
-    """Run the workload through every system as often as the plan says; ``tell`` is called with the progress.
+    """Run the workload through every system as often as the plan says; ``progress`` is called with the progress.
 
     Raises:
         SageError: a system could not be made ready; a report without it would mislead.
     """
-    config, models = EngineModelConfig(), ModelNames()
+    config, models = EngineModelConfig(), SimulatedModels()
     warm_up = LoadSettings(plan.engines, plan.warm_up_seconds, WARM_UP_LOAD).arrivals(config, WARM_UP_SEED)
     for system in systems:
         pool.recover()
@@ -128,7 +150,7 @@ def compare_systems(
             run = _measured(plan, workload, arrivals, system, pool)
             machine.append(run.machine)
             _collect(collected[workload, system.name], run)
-            tell(
+            progress(
                 f"{system.name}, load {workload.load:g}, run {repetition + 1} of {plan.repetitions}: "
                 f"{run.metrics.requests} requests, attainment {run.metrics.attainment:.3f}, "
                 f"goodput {run.metrics.goodput:.2f}/s"
@@ -163,7 +185,7 @@ def _measured(
     pool: SimulatedPool,
 ) -> _Run:
     cpu, (prompts, hits), clock = _cpu_seconds(system, pool), pool.prompt_tokens(), MachineClock.now()
-    outcomes = _play(system.url, arrivals, ModelNames(), plan.timeout_seconds, pool, plan.fault)
+    outcomes = _play(system.url, arrivals, SimulatedModels(), plan.timeout_seconds, pool, plan.fault)
     # A process that died on the way has taken its time with it.
     used = {name: max(0.0, value - cpu.get(name, 0.0)) for name, value in _cpu_seconds(system, pool).items()}
     machine = MachineUse.between(clock, MachineClock.now(), used)
@@ -176,7 +198,7 @@ def _measured(
 def _play(
     url: str,
     arrivals: Sequence[Arrival],
-    models: ModelNames,
+    models: SimulatedModels,
     timeout_seconds: float,
     pool: SimulatedPool,
     fault: EngineFault | None,
@@ -193,15 +215,15 @@ async def _run(
     pool: SimulatedPool,
     fault: EngineFault | None,
 ) -> list[RequestOutcome]:
-    striking = asyncio.create_task(fault.strike(pool)) if fault is not None else None
+    injecting = asyncio.create_task(inject(fault, pool)) if fault is not None else None
     try:
         outcomes = await run_open_loop(plan, requests)
-        if striking is not None:
-            await striking
+        if injecting is not None:
+            await injecting
         return outcomes
     finally:
-        if striking is not None:
-            await end_tasks(striking)
+        if injecting is not None:
+            await end_tasks(injecting)
 
 
 def _collect(into: _Collected, run: _Run) -> None:

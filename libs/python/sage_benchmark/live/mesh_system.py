@@ -14,16 +14,14 @@ from sage.inference.v1 import engine_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.http_client import fetch
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
-from sage_benchmark.live.policy_switch import switch_policy
 from sage_benchmark.live.simulated_pool import SimulatedPool
-from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_benchmark.workload.request_body import ModelNames
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.features import MAX_BLOCK_BYTES
 
 READY_SECONDS = 30.0
-CALL_SECONDS = 5.0
-POLL_SECONDS = 0.1
+CALL_SECONDS = 10.0
+POLL_SECONDS = 0.05
 
 
 class MeshWithPolicy:
@@ -88,7 +86,7 @@ def mesh_systems(
         address = f"127.0.0.1:{mesh.processes('scheduler')[0].ports['grpc']}"
         with grpc.insecure_channel(address) as channel:
             _wait_for_engines(channel, pool)
-            _wait_for_gateway(mesh.gateway_url, ModelNames())
+            _wait_for_gateway(mesh.gateway_url, SimulatedModels())
             yield [MeshWithPolicy(mesh, channel, pool, policy, f"{prefix}{policy}{suffix}") for policy in policies]
 
 
@@ -97,11 +95,11 @@ def _wait_for_engines(channel: grpc.Channel, pool: SimulatedPool) -> None:
     stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)  # type: ignore[no-untyped-call]
     deadline = time.monotonic() + READY_SECONDS
     while True:
-        books = stub.ListEngines(scheduler_pb2.ListEnginesRequest(), timeout=CALL_SECONDS).engines
+        engines = stub.ListEngines(scheduler_pb2.ListEnginesRequest(), timeout=CALL_SECONDS).engines
         ready = {
-            book.state.spec.url
-            for book in books
-            if book.state.phase == engine_pb2.ENGINE_PHASE_READY and book.breaker != "open"
+            entry.state.spec.url
+            for entry in engines
+            if entry.state.phase == engine_pb2.ENGINE_PHASE_READY and entry.breaker != "open"
         }
         if set(pool.urls) <= ready:
             return
@@ -111,7 +109,7 @@ def _wait_for_engines(channel: grpc.Channel, pool: SimulatedPool) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _wait_for_gateway(url: str, models: ModelNames) -> None:
+def _wait_for_gateway(url: str, models: SimulatedModels) -> None:
     deadline = time.monotonic() + READY_SECONDS
     wanted = {models.llm, models.embedding}
     listed: set[str] = set()
@@ -124,3 +122,43 @@ def _wait_for_gateway(url: str, models: ModelNames) -> None:
             return
         time.sleep(POLL_SECONDS)
     raise UnavailableError(f"the gateway lists {sorted(listed)} after {READY_SECONDS:g} s; {sorted(wanted)} are needed")
+
+
+class PolicySwitchError(UnavailableError):
+    """The scheduler does not go by the policy that was set."""
+
+
+def switch_policy(channel: grpc.Channel, policy: str, *, timeout_seconds: float = 5.0) -> None:
+    """Set the policy of every pool and return when it is in force.
+
+    The policy that was set and the policy that the pool's leader applies are read separately: a benchmark of policies
+    that all measured the same one is worse than none.
+
+    Raises:
+        PolicySwitchError: the order was refused, or not followed within the time.
+    """
+    stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)  # type: ignore[no-untyped-call]
+    try:
+        stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy=policy), timeout=CALL_SECONDS)
+        deadline = time.monotonic() + timeout_seconds
+        while (wrong := _not_followed(stub, policy)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    except grpc.RpcError as error:
+        said = error.details() if isinstance(error, grpc.Call) else str(error)
+        raise PolicySwitchError(f"the scheduler did not take the policy {policy!r}: {said}") from None
+    if wrong:
+        raise PolicySwitchError(f"the policy {policy!r} is not in force after {timeout_seconds:g} s: {wrong}")
+
+
+def _not_followed(stub: scheduler_pb2_grpc.SchedulerServiceStub, policy: str) -> str:
+    """Say what is not by the policy; empty where all is."""
+    ordered = stub.GetPolicy(scheduler_pb2.GetPolicyRequest(), timeout=CALL_SECONDS).policy
+    if ordered != policy:
+        return f"GetPolicy says {ordered!r}"
+    pools = [
+        pool for pool in stub.GetStatus(scheduler_pb2.GetStatusRequest(), timeout=CALL_SECONDS).pools if pool.leading
+    ]
+    if not pools:
+        return "this scheduler leads no pool"
+    others = [f"pool {pool.pool!r} goes by {pool.policy!r}" for pool in pools if pool.policy != policy]
+    return ", ".join(others)

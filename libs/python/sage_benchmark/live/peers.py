@@ -1,4 +1,4 @@
-"""The peers: other routers for OpenAI-compatible engines, and how each is started in front of the engines.
+"""The peers: other routers for OpenAI-compatible engines, and how each is run in front of the engines.
 
 Each runs with its own defaults; only where its engines are, and that it is to be quiet, is said to it.
 """
@@ -6,20 +6,29 @@ Each runs with its own defaults; only where its engines are, and that it is to b
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sage_benchmark.workload.request_body import ModelNames
-from sage_common.errors import InvalidRequestError
+import psutil
+
+from sage_benchmark.http_client import fetch
+from sage_benchmark.live.simulated_pool import SimulatedPool
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
+from sage_common.errors import InvalidRequestError, UnavailableError
+from sage_common.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
 class PeerStart:
-    """What a peer is told.
+    """What a peer is started with.
 
     Attributes:
         engines: base URLs without ``/v1``.
@@ -32,7 +41,7 @@ class PeerStart:
     port: int
     metrics_port: int
     directory: Path
-    models: ModelNames = ModelNames()
+    models: SimulatedModels = SimulatedModels()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +135,103 @@ def find_program(peer: Peer, environment: Path | None) -> Path | None:
         return beside
     found = shutil.which(peer.program)
     return Path(found) if found else None
+
+
+READY_SECONDS = 90.0
+POLL_SECONDS = 0.2
+STOP_SECONDS = 10.0
+
+
+class RunningPeer:
+    """One peer's processes."""
+
+    def __init__(self, peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path, engines: int) -> None:
+        self._peer = peer
+        self._process = process
+        self._log = log
+        self._engines = engines
+        self._url = f"http://127.0.0.1:{port}"
+
+    @property
+    def name(self) -> str:
+        return self._peer.name
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def prepare(self) -> None:
+        """Wait until it answers, as many times in a row as there are engines: it may still avoid one that was away."""
+        models = SimulatedModels()
+        chat = {"model": models.llm, "max_tokens": 1, "messages": [{"role": "user", "content": "hello"}]}
+        deadline = time.monotonic() + READY_SECONDS
+        answered, said = 0, ""
+        while answered < self._engines:
+            if self._process.poll() is not None:
+                raise self._failed(f"ended with status {self._process.returncode}")
+            said = _post(f"{self._url}/v1/chat/completions", chat)
+            answered = 0 if said else answered + 1
+            if said and time.monotonic() > deadline:
+                raise self._failed(f"did not answer within {READY_SECONDS:g} s; at last: {said}")
+            if said:
+                time.sleep(POLL_SECONDS)
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        main = psutil.Process(self._process.pid)
+        total = 0.0
+        for process in (main, *main.children(recursive=True)):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue  # it has ended since it was listed
+            total += times.user + times.system
+        return {self._peer.name: total}
+
+    def stop(self) -> None:
+        """End it and whatever it has started."""
+        try:
+            family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            family = []
+        self._process.terminate()
+        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for process in left:
+            process.kill()
+        self._process.wait(STOP_SECONDS)
+
+    def _failed(self, what: str) -> UnavailableError:
+        tail = self._log.read_text(errors="replace")[-2000:]
+        return UnavailableError(f"the peer {self._peer.name} {what}; its log ends with:\n{tail}")
+
+
+@contextmanager
+def running_peer(peer: Peer, program: Path, directory: Path, pool: SimulatedPool) -> Iterator[RunningPeer]:
+    """Run a peer for as long as the context lasts. Raises UnavailableError where it does not come up."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    start = PeerStart(pool.urls, port, free_port(), directory)
+    log = directory / "log.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(program.absolute()), *peer.arguments(start)],
+            cwd=directory,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(peer.environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+    running = RunningPeer(peer, process, port, log, len(pool.engines))
+    try:
+        running.prepare()
+        yield running
+    finally:
+        running.stop()
+
+
+def _post(url: str, body: dict[str, object]) -> str:
+    """Post; return what was wrong, or nothing."""
+    try:
+        fetch(url, json.dumps(body).encode())
+    except OSError as error:
+        return str(error)
+    return ""

@@ -1,7 +1,8 @@
-"""Simulated engines as processes of their own, which can be made slow, killed and brought back at the same address."""
+"""Simulated engines as processes of their own, which can be made slow, killed and restarted at the same address."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import psutil
 
 from sage_benchmark.http_client import fetch
-from sage_benchmark.workload.request_body import ModelNames
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
+from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 from sage_common.errors import UnavailableError
 
 STOP_SECONDS = 10.0
@@ -30,8 +32,8 @@ class SimulatedEngineProcess:
         url: base URL without ``/v1``; the same after a restart.
     """
 
-    def __init__(self, models: ModelNames, arguments: Sequence[str] = ()) -> None:
-        self._command = [sys.executable, "-m", "sage_benchmark.simulated", "--model", models.llm]
+    def __init__(self, models: SimulatedModels, arguments: Sequence[str] = ()) -> None:
+        self._command = [sys.executable, "-m", "sage_benchmark.simulated_engine", "--model", models.llm]
         self._command += ["--embedding-model", models.embedding, *arguments]
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -142,8 +144,8 @@ class SimulatedPool:
 
 
 @contextmanager
-def simulated_pool(count: int, models: ModelNames, arguments: Sequence[str] = ()) -> Iterator[SimulatedPool]:
-    """Run so many equal engines for as long as the context lasts. Raises UnavailableError where one does not start."""
+def simulated_pool(count: int, models: SimulatedModels, arguments: Sequence[str] = ()) -> Iterator[SimulatedPool]:
+    """Run ``count`` equal engines while the context lasts. Raises UnavailableError where one does not start."""
     pool = SimulatedPool([SimulatedEngineProcess(models, arguments) for _ in range(count)])
     try:
         for engine in pool.engines:
@@ -152,3 +154,13 @@ def simulated_pool(count: int, models: ModelNames, arguments: Sequence[str] = ()
     finally:
         for engine in pool.engines:
             engine.stop()
+
+
+async def inject(fault: EngineFault, pool: SimulatedPool) -> None:
+    """Wait for the fault's time, then make it so. OSError where the engine does not take it."""
+    await asyncio.sleep(fault.at_seconds)
+    engine = pool.engines[fault.engine]
+    if fault.kind is FaultKind.DIE:
+        await asyncio.to_thread(engine.kill)
+    else:
+        await asyncio.to_thread(engine.set_faults, {"slowdown": fault.factor})

@@ -15,7 +15,7 @@ from sage_benchmark.http_client import OK, TIMEOUT, ConnectionPool, HttpResponse
 from sage_benchmark.load.answer import Answer, read_document, read_stream
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.request_body import RenderedRequest
+from sage_benchmark.workload.rendered_request import RenderedRequest
 from sage_client import headers as names
 from sage_common.tasks import end_tasks
 

@@ -3,65 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sage_benchmark.report.agreement import Agreement
-from sage_benchmark.report.bar import Bar
-from sage_benchmark.report.metrics import RunMetrics
-from sage_benchmark.report.spread import Spread, spread
-
-
-@dataclass(frozen=True)
-class SystemRuns:
-    """One system (a policy, a peer) under one load.
-
-    Attributes:
-        name: of the system.
-        load: offered, as a multiple of saturation; systems are compared at equal loads.
-        runs: one a repetition, each with another seed.
-        ttft_seconds: of interactive requests, of all repetitions; infinite where no token came. For the CDF.
-        cpu_seconds: CPU time of each service over all repetitions, where it was measured.
-    """
-
-    name: str
-    load: float
-    runs: Sequence[RunMetrics]
-    ttft_seconds: Sequence[float] = ()
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def requests(self) -> int:
-        """Requests sent in all repetitions."""
-        return sum(run.requests for run in self.runs)
-
-    @property
-    def seconds(self) -> float:
-        """Time in which they arrived."""
-        return sum(run.seconds for run in self.runs)
-
-    @property
-    def figures(self) -> dict[str, Spread]:
-        """Spread of every figure over the repetitions."""
-        return spread(self.runs)
-
-
-@dataclass(frozen=True)
-class TimelineSpan:
-    """A stretch in the life of one request, in milliseconds from its scheduled arrival."""
-
-    label: str
-    start_ms: float
-    end_ms: float
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The life of one request from arrival to last token. ``title`` names it and the system."""
-
-    title: str
-    spans: Sequence[TimelineSpan]
-    tokens_ms: Sequence[float] = ()
+from sage_benchmark.report.bars import Agreement, Bar
+from sage_benchmark.report.metrics import SystemRuns
+from sage_benchmark.report.timeline import Timeline
 
 
 @dataclass(frozen=True)

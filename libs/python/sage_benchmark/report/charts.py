@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from sage_benchmark.report.benchmark_report import Timeline
-from sage_benchmark.report.spread import Spread
+from sage_benchmark.report.metrics import Spread
+from sage_benchmark.report.timeline import Timeline
 
 SIZE_INCHES = (7.5, 4.2)
 DPI = 150

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sage_benchmark.report.benchmark_report import BenchmarkReport, SystemRuns
-from sage_benchmark.report.spread import Spread
+from sage_benchmark.report.benchmark_report import BenchmarkReport
+from sage_benchmark.report.metrics import Spread, SystemRuns
 
 # Columns of the main table: heading, figure, digits after the point.
 OVERALL = (

@@ -1,4 +1,4 @@
-"""Figures of one run, from the outcomes of all its requests."""
+"""Figures of one run, from the outcomes of all its requests, and their spread over several runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import fmean, stdev
 from typing import Any
 
 from sage_benchmark.report.fairness import demand_by_tenant, service_by_tenant, service_fairness
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
 from sage_control_plane.request.request import ServiceClass, ServiceLevel
 
@@ -157,3 +158,77 @@ def _rank(ordered: Sequence[float], share: float) -> float:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One figure over repetitions; ``deviation`` is the sample's, 0 for a single one."""
+
+    mean: float
+    low: float
+    high: float
+    deviation: float
+    repetitions: int
+
+    @staticmethod
+    def of(values: Iterable[float]) -> Spread:
+        """Summarise at least one value."""
+        given = list(values)
+        return Spread(fmean(given), min(given), max(given), stdev(given) if len(given) > 1 else 0.0, len(given))
+
+
+def flatten(metrics: RunMetrics) -> dict[str, float]:
+    """Every number of a run under a dotted name, e.g. ``by_class.interactive.ttft.p99``."""
+    flat: dict[str, float] = {}
+    _flatten(metrics.to_json(), "", flat)
+    return flat
+
+
+def spread(runs: Sequence[RunMetrics]) -> dict[str, Spread]:
+    """Spread of every number that is in all repetitions. ValueError without a repetition."""
+    if not runs:
+        raise ValueError("there is no repetition to summarise")
+    flat = [flatten(run) for run in runs]
+    return {name: Spread.of(run[name] for run in flat) for name in flat[0] if all(name in run for run in flat)}
+
+
+def _flatten(value: Mapping[str, Any], prefix: str, flat: dict[str, float]) -> None:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            _flatten(item, f"{prefix}{name}.", flat)
+        elif isinstance(item, (int, float)):
+            flat[f"{prefix}{name}"] = float(item)
+
+
+@dataclass(frozen=True)
+class SystemRuns:
+    """One system (a policy, a peer) under one load.
+
+    Attributes:
+        name: of the system.
+        load: offered, as a multiple of saturation; systems are compared at equal loads.
+        runs: one a repetition, each with another seed.
+        ttft_seconds: of interactive requests, of all repetitions; infinite where no token came. For the CDF.
+        cpu_seconds: CPU time of each service over all repetitions, where it was measured.
+    """
+
+    name: str
+    load: float
+    runs: Sequence[RunMetrics]
+    ttft_seconds: Sequence[float] = ()
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent in all repetitions."""
+        return sum(run.requests for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Time in which they arrived."""
+        return sum(run.seconds for run in self.runs)
+
+    @property
+    def figures(self) -> dict[str, Spread]:
+        """Spread of every figure over the repetitions."""
+        return spread(self.runs)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from sage_benchmark.report.benchmark_report import Timeline, TimelineSpan
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_control_plane.request.request import ServiceClass
 
@@ -15,8 +15,26 @@ TOKENS = "tokens"
 LOOKED_AT = 10_000
 
 
+@dataclass(frozen=True)
+class TimelineSpan:
+    """A stretch in the life of one request, in milliseconds from its scheduled arrival."""
+
+    label: str
+    start_ms: float
+    end_ms: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The life of one request from arrival to last token. ``title`` names it and the system."""
+
+    title: str
+    spans: Sequence[TimelineSpan]
+    tokens_ms: Sequence[float] = ()
+
+
 def timeline_of(outcome: RequestOutcome, title: str) -> Timeline:
-    """Return queueing as the server told it, then the time to the first token, then the tokens.
+    """Return queueing as the server reports it, then the time to the first token, then the tokens.
 
     A request that was not served ends where it failed.
     """

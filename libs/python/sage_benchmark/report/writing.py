@@ -10,7 +10,7 @@ import orjson
 from sage_benchmark.report.benchmark_report import BenchmarkReport
 from sage_benchmark.report.charts import draw_cdf, draw_over_load, draw_timeline
 from sage_benchmark.report.markdown import render_markdown
-from sage_benchmark.report.spread import Spread
+from sage_benchmark.report.metrics import Spread
 from sage_control_plane.request.classification import DEFAULT_LEVEL
 from sage_control_plane.request.request import ServiceClass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_control_plane.request.request import RequestKind, ServiceClass
 
 
@@ -20,7 +20,7 @@ class Arrival:
         output_tokens: tokens that the answer will have; 0 for embeddings. Known to engines alone (and to a
             clairvoyant policy).
         max_tokens: the limit that the client sets; at least ``output_tokens``.
-        items: texts in an embedding request, else 1.
+        items: texts in an embedding request; 1 for others.
         prefix_group: requests of one group share their first ``prefix_tokens``; empty for none.
         streaming: whether the answer is streamed.
     """

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival, offered_engine_seconds
-from sage_benchmark.workload.arrival_times import POISSON
-from sage_benchmark.workload.mixed_load import LoadPlan, SharedPrefixes, generate
-from sage_benchmark.workload.tenants import equal_tenants, with_a_greedy_one
+from sage_benchmark.workload.mixed_load import (
+    POISSON,
+    LoadPlan,
+    SharedPrefixes,
+    equal_tenants,
+    generate,
+    with_a_greedy_one,
+)
 from sage_benchmark.workload.trace_file import TracePlan, read_trace, trace_arrivals
 
 

@@ -1,4 +1,4 @@
-"""Generating workloads."""
+"""Generating workloads: who sends how much, when requests arrive, and what they are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,66 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.arrival_times import POISSON, arrival_times
-from sage_benchmark.workload.shapes import CHAT, MIXED, RequestShape, request_weights, saturation_rate
-from sage_benchmark.workload.tenants import TenantLoad, equal_tenants
+from sage_benchmark.workload.request_shapes import CHAT, MIXED, RequestShape, request_weights, saturation_rate
+
+GREEDY = "greedy"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLoad:
+    """One tenant.
+
+    Attributes:
+        load: what it offers, as a multiple of what saturates all engines.
+        weight: its right to service, relative to the others'.
+    """
+
+    name: str
+    load: float
+    weight: float = 1.0
+
+
+def equal_tenants(count: int, load: float) -> tuple[TenantLoad, ...]:
+    """``count`` tenants that offer ``load`` together."""
+    return tuple(TenantLoad(f"tenant-{i + 1}", load / count) for i in range(count))
+
+
+def with_a_greedy_one(count: int, load: float, greed: float = 10.0) -> tuple[TenantLoad, ...]:
+    """``count`` tenants, the first of which offers ``greed`` times its share of the engines.
+
+    Args:
+        load: what all would offer together if none were greedy, as a multiple of saturation.
+    """
+    greedy = TenantLoad(GREEDY, greed / count)
+    return (greedy, *equal_tenants(count, load)[1:])
+
+
+POISSON = 1.0
+BURSTY = 3.0
+
+
+def arrival_times(rng: random.Random, rate: float, duration: float, cv: float = POISSON) -> Iterator[float]:
+    """Yield increasing times in seconds from 0 up to ``duration``.
+
+    Args:
+        rate: mean arrivals a second, > 0.
+        cv: coefficient of variation of the gaps, > 0; 1 is Poisson, 3 comes in bursts.
+
+    Raises:
+        ValueError: ``rate`` or ``cv`` out of range.
+    """
+    if rate <= 0 or cv <= 0:
+        raise ValueError(f"rate {rate} and cv {cv} must both be above 0")
+    shape = 1 / cv**2
+    scale = cv**2 / rate
+    # The run starts at a random moment of a process that has always been going on: inside a gap that is likelier to be
+    # a long one (length-biased, so gamma with shape + 1), at a uniform place of it. For Poisson that is a gap again.
+    at = rng.random() * rng.gammavariate(shape + 1, scale)
+    while at < duration:
+        yield at
+        at += rng.gammavariate(shape, scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.shapes import BULK, CHAT, GENERATE, RequestShape
+from sage_benchmark.workload.request_shapes import BULK, CHAT, GENERATE, RequestShape
 from sage_common.errors import InvalidRequestError
 
 # Names of the columns, in lower case without blanks, dashes and underscores.

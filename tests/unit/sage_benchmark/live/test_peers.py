@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sage_benchmark.live.compare import not_installed
+from sage_benchmark.live.peer_benchmark import not_installed
 from sage_benchmark.live.peers import PEERS, PeerStart, find_program, peer_named, read_environments
 from sage_common.errors import InvalidRequestError
 

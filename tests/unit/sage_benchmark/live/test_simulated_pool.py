@@ -4,9 +4,9 @@ import asyncio
 import json
 import urllib.request
 
-from sage_benchmark.live.engine_fault import EngineFault, LiveFault
-from sage_benchmark.live.simulated_pool import simulated_pool
-from sage_benchmark.workload.request_body import ModelNames
+from sage_benchmark.live.simulated_pool import inject, simulated_pool
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
+from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 
 
 def faults_of(url: str) -> dict[str, object]:
@@ -16,14 +16,14 @@ def faults_of(url: str) -> dict[str, object]:
 
 
 async def test_engines_recover_from_their_faults_at_the_same_addresses() -> None:
-    with simulated_pool(2, ModelNames()) as pool:
+    with simulated_pool(2, SimulatedModels()) as pool:
         urls = pool.urls
-        await EngineFault(LiveFault.SLOW, 0.0, factor=7.0).strike(pool)
+        await inject(EngineFault(FaultKind.SLOW, 0.0, factor=7.0), pool)
         assert faults_of(urls[0])["slowdown"] == 7.0
         assert faults_of(urls[1])["slowdown"] == 1.0
         await asyncio.to_thread(pool.recover)
         assert faults_of(urls[0])["slowdown"] == 1.0
-        await EngineFault(LiveFault.DIE, 0.0).strike(pool)
+        await inject(EngineFault(FaultKind.DIE, 0.0), pool)
         assert [engine.running for engine in pool.engines] == [False, True]
         await asyncio.to_thread(pool.recover)
         assert [engine.running for engine in pool.engines] == [True, True]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sage_benchmark.report.agreement import agreement_bars, agreements
-from sage_benchmark.report.spread import Spread
+from sage_benchmark.report.bars import agreement_bars, agreements
+from sage_benchmark.report.metrics import Spread
 
 
 def figures(every: float, interactive: float, bulk: float) -> dict[str, Spread]:

@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sage_benchmark.report.fairness import jain_index, max_min_shares, service_fairness
-from sage_benchmark.report.metrics import Percentiles, measure, ttft_for_cdf
+from sage_benchmark.report.metrics import Percentiles, measure, spread, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
-from sage_benchmark.report.spread import spread
 from sage_benchmark.report.timeline import timeline_of
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
 from sage_control_plane.request.request import RequestKind, ServiceClass
 

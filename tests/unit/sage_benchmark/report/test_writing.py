@@ -8,12 +8,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sage_benchmark.report.bar import Bar
-from sage_benchmark.report.benchmark_report import BenchmarkReport, SystemRuns, Timeline, TimelineSpan
-from sage_benchmark.report.metrics import measure
+from sage_benchmark.report.bars import Bar
+from sage_benchmark.report.benchmark_report import BenchmarkReport
+from sage_benchmark.report.metrics import SystemRuns, measure
 from sage_benchmark.report.outcome import RequestOutcome
+from sage_benchmark.report.timeline import Timeline, TimelineSpan
 from sage_benchmark.report.writing import write_report
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.mixed_load import burst
 
 

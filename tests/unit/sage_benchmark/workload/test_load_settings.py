@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sage_benchmark.simulated.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.load_settings import LoadSettings
-from sage_benchmark.workload.tenants import GREEDY
+from sage_benchmark.workload.mixed_load import GREEDY
 
 CONFIG = EngineModelConfig()
 

@@ -9,15 +9,23 @@ from statistics import mean, pstdev
 
 import pytest
 
-from sage_benchmark.simulated.engine_config import EngineModelConfig
-from sage_benchmark.simulated.engine_model import EngineModel
-from sage_benchmark.simulated.engine_work import EngineWork
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_model import EngineModel
+from sage_benchmark.simulated_engine.engine_work import EngineWork
 from sage_benchmark.workload.arrival import Arrival, offered_engine_seconds
-from sage_benchmark.workload.arrival_times import BURSTY, arrival_times
-from sage_benchmark.workload.lengths import Lengths
-from sage_benchmark.workload.mixed_load import LoadPlan, SharedPrefixes, burst, generate, without_tenant
-from sage_benchmark.workload.shapes import MIXED, RequestShape
-from sage_benchmark.workload.tenants import GREEDY, equal_tenants, with_a_greedy_one
+from sage_benchmark.workload.mixed_load import (
+    BURSTY,
+    GREEDY,
+    LoadPlan,
+    SharedPrefixes,
+    arrival_times,
+    burst,
+    equal_tenants,
+    generate,
+    with_a_greedy_one,
+    without_tenant,
+)
+from sage_benchmark.workload.request_shapes import MIXED, Lengths, RequestShape
 
 CONFIG = EngineModelConfig()
 

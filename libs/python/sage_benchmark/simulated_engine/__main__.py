@@ -1,0 +1,61 @@
+"""``python -m sage_benchmark.simulated_engine --port 0``: a simulated engine; its first line of output is its URL."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from dataclasses import fields
+from pathlib import Path
+
+import uvloop
+
+from sage_benchmark.simulated_engine.engine import SimulatedEngine
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
+from sage_middleware.features import load_feature_extractor
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="sage_benchmark.simulated_engine", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
+    parser.add_argument("--model", default=SimulatedModels().llm, help="name of the LLM; empty to serve none")
+    parser.add_argument("--embedding-model", default="", help="name of the embedding model (default: none is served)")
+    parser.add_argument("--journal", type=Path, help="file to append the record to; it survives kill -9")
+    for field in fields(EngineModelConfig):
+        name = "--" + field.name.replace("_", "-")
+        if field.name == "prefix_cache":
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=field.default)
+        else:
+            parser.add_argument(name, type=type(field.default), default=field.default, help="default %(default)s")
+    arguments = parser.parse_args()
+    if not arguments.model and not arguments.embedding_model:
+        parser.error("--model and --embedding-model are both empty; the engine must serve one")
+    return arguments
+
+
+async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    extract, _ = load_feature_extractor()
+    models = SimulatedModels(arguments.model, arguments.embedding_model)
+    engine = SimulatedEngine(models, config, extract, arguments.host, arguments.port, arguments.journal)
+    await engine.start()
+    print(engine.url, flush=True)
+    await ended.wait()
+    engine.close()
+
+
+def main() -> None:
+    """Run the program."""
+    arguments = _arguments()
+    config = EngineModelConfig(**{field.name: getattr(arguments, field.name) for field in fields(EngineModelConfig)})
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(_run(arguments, config))
+
+
+if __name__ == "__main__":
+    main()

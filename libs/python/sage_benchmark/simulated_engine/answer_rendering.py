@@ -1,0 +1,106 @@
+"""Rendering answers: an SSE chunk per token, one JSON document, or vectors."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from sage_benchmark.engine_http_server import STREAM_END, STREAM_HEAD, render_event, render_json
+from sage_benchmark.simulated_engine.answer_text import answer_text, token_text
+from sage_benchmark.simulated_engine.simulated_request import SimulatedRequest
+from sage_control_plane.request.request import Endpoint
+
+
+class AnswerStream:
+    """Renders the answer to one request. Everything but the token's text is rendered once.
+
+    Args:
+        request_id: as the client gave it.
+        created: Unix seconds.
+    """
+
+    def __init__(self, request: SimulatedRequest, request_id: str, created: int) -> None:
+        self._request = request
+        self._chat = request.endpoint is Endpoint.CHAT_COMPLETIONS
+        self._id = f"{'chatcmpl' if self._chat else 'cmpl'}-{request_id}"
+        self._created = created
+        before, after = self._chunk("\0", None).split(b"\\u0000")
+        self._before, self._after = b"data: " + before, after + b"\n\n"
+
+    def token(self, index: int) -> bytes:
+        """Token ``index`` of the whole answer, with the head before the first and the end after the last."""
+        request = self._request
+        last = index == request.until - 1
+        if index > request.first and not last:
+            # No character of it needs escaping in JSON.
+            text = token_text(request.name, index).encode()
+            data = self._before + text + self._after
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        text_now, finish_reason = token_text(request.name, index), request.finish_reason if last else None
+        chunk = render_event(self._chunk(text_now, finish_reason, role=index == request.first))
+        if index == request.first:
+            chunk = STREAM_HEAD + chunk
+        return chunk + self._end() if last else chunk
+
+    def nothing(self) -> bytes:
+        """The whole response where no token is left to send."""
+        return STREAM_HEAD + render_event(self._chunk("", self._request.finish_reason, role=True)) + self._end()
+
+    def whole(self) -> bytes:
+        """The answer as one JSON document."""
+        request = self._request
+        text = answer_text(request.name, request.first, request.until)
+        content: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": request.finish_reason}
+        kind = "chat.completion" if self._chat else "text_completion"
+        return render_json({**self._common(kind), "choices": [choice], "usage": self._usage()})
+
+    def _end(self) -> bytes:
+        end = render_event(b"[DONE]") + STREAM_END
+        if not self._request.include_usage:
+            return end
+        return render_event(orjson.dumps({**self._common(self._kind), "choices": [], "usage": self._usage()})) + end
+
+    def _chunk(self, text: str, finish_reason: str | None, *, role: bool = False) -> bytes:
+        content: dict[str, Any] = {"text": text}
+        if self._chat:
+            content = {"delta": {"role": "assistant", "content": text} if role else {"content": text}}
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+        return orjson.dumps({**self._common(self._kind), "choices": [choice]})
+
+    @property
+    def _kind(self) -> str:
+        return "chat.completion.chunk" if self._chat else "text_completion"
+
+    def _common(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._request.model}
+
+    def _usage(self) -> dict[str, int]:
+        prompt, completion = self._request.input_tokens, self._request.until - self._request.first
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+DEFAULT_DIMENSIONS = 384
+
+
+def vector_of(text: str, dimensions: int) -> NDArray[np.float32]:
+    """Return ``dimensions`` little-endian float32 of norm 1, from a hash of the text."""
+    digest = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(4 * dimensions)
+    values = np.frombuffer(digest, dtype="<u4").astype(np.float64) / 2**31 - 1
+    return (values / np.linalg.norm(values)).astype("<f4")
+
+
+def embedding_response(request: SimulatedRequest) -> bytes:
+    """The whole response to ``/v1/embeddings``."""
+    data: list[dict[str, Any]] = []
+    for index, text in enumerate(request.texts):
+        vector = vector_of(text, request.dimensions or DEFAULT_DIMENSIONS)
+        value = base64.b64encode(vector.tobytes()).decode() if request.base64 else vector
+        data.append({"object": "embedding", "index": index, "embedding": value})
+    usage = {"prompt_tokens": request.input_tokens, "total_tokens": request.input_tokens}
+    return render_json({"object": "list", "data": data, "model": request.model, "usage": usage})

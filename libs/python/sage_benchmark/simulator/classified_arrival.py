@@ -1,0 +1,46 @@
+"""Arrivals as the requests that the classifier would make of them."""
+
+from __future__ import annotations
+
+from sage_benchmark.workload.arrival import Arrival
+from sage_benchmark.workload.rendered_request import prefix_blocks
+from sage_control_plane.request.classification import DEFAULT_LEVEL, ClassificationRules
+from sage_control_plane.request.request import Classification, PendingRequest, Priority, RequestKind, ServiceClass
+
+TEXT_MODEL = "simulated"
+EMBEDDING_MODEL = "simulated-embedding"
+POOL = "main"
+_CAP = ClassificationRules().output_cap_tokens
+_GENERATES = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
+
+
+def pending(arrival: Arrival, request_id: str, block_tokens: int, timeout_seconds: float) -> PendingRequest:
+    """Return the request as it comes to the scheduler, without the length of its answer."""
+    generates = arrival.kind in _GENERATES
+    expected = max(1, min(int(1.5 * arrival.input_tokens), arrival.max_tokens or _CAP, _CAP)) if generates else 0
+    classification = Classification(
+        kind=arrival.kind,
+        pool=POOL,
+        model=TEXT_MODEL if generates else EMBEDDING_MODEL,
+        service_class=arrival.service_class,
+        priority=Priority.NORMAL,
+        slo=DEFAULT_LEVEL[arrival.service_class],
+        input_tokens=arrival.input_tokens,
+        output_tokens=expected,
+        prefix_blocks=_blocks(arrival, block_tokens) if generates else (),
+        streaming=arrival.streaming,
+        sheddable=arrival.service_class is ServiceClass.BULK,
+        items=arrival.items,
+        resumable=generates,
+    )
+    at = arrival.at_seconds
+    return PendingRequest(request_id, arrival.tenant, classification, at, at + timeout_seconds)
+
+
+def _blocks(arrival: Arrival, block_tokens: int) -> tuple[int, ...]:
+    """The shared prefix's blocks, and blocks of the request's own for the rest of its prompt."""
+    shared = prefix_blocks(arrival, block_tokens)
+    if not shared:
+        return ()
+    own = arrival.input_tokens // block_tokens - len(shared)
+    return shared + tuple(-(arrival.index * 65_536 + number) - 1 for number in range(own))
