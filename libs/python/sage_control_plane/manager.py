@@ -15,6 +15,7 @@ from sage_common.errors import SageError
 from sage_control_plane.placement.filters import engine_filters, request_filters
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
+from sage_control_plane.placement.route_placer import RoutePlacer
 from sage_control_plane.placement.scorers import make_scorers
 from sage_control_plane.policies.admission import Admission, Queued
 from sage_control_plane.policies.policy import SchedulingPolicy
@@ -26,21 +27,21 @@ from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.engine_pool_view import EnginePoolView
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.pool.saturation import Saturation
 from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.attempt_reports import AttemptReports
 from sage_control_plane.tracking.decision_log import DecisionLog
+from sage_control_plane.tracking.decision_outbox import DecisionOutbox, Totals
 from sage_control_plane.tracking.decisions import Decision, Outcome
 from sage_control_plane.tracking.hedging import Hedging
-from sage_control_plane.tracking.reconciliation import compare
+from sage_control_plane.tracking.reconciliation import STALE_SECONDS, compare
 from sage_control_plane.tracking.recovery import Recovery, nobody_serves
-from sage_control_plane.tracking.request_table import RequestTable, Totals
+from sage_control_plane.tracking.request_table import RequestTable
+from sage_control_plane.tracking.tenant_charges import TenantCharges
 from sage_control_plane.tracking.timers import Timers
-
-# What an engine says of its own queue and cache counts for so long.
-STALE_SECONDS = 2.0
 
 
 class ControlPlaneManager:
@@ -75,26 +76,26 @@ class ControlPlaneManager:
         filters = engine_filters(settings.prompt_seconds)
         placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
         self._learning = learning = PoolLearning(settings.prediction)
+        load = Saturation(learning.fits, settings.prompt_seconds)
         self._engines = engines = EnginePool(
-            placer.admits,
-            learning,
-            prefixes,
-            settings.breaker,
-            headroom=settings.headroom,
-            prompt_seconds=settings.prompt_seconds,
+            placer.admits, learning, prefixes, load, settings.breaker, settings.headroom
         )
         admission = Admission(settings.admission)
         self._view = EnginePoolView(engines, learning, admission)
         self._queue = queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
         self._timers = timers = Timers()
         lengths = OutputLengths(settings.prediction)
-        self._table = table = RequestTable(engines, queue, placer, learning, lengths, prefixes, timers, log, epoch)
-        self._hedging = Hedging(table, engines, learning, timers.hedge, log, settings)
-        self._recovery = Recovery(table, engines, queue, timers, self._hedging, log, settings, random)
+        self._outbox = outbox = DecisionOutbox(queue, log, epoch)
+        charges = TenantCharges(queue, learning.prices, lengths)
+        route_placer = RoutePlacer(placer, prefixes)
+        self._table = table = RequestTable(engines, queue, route_placer, charges, lengths, timers, outbox, log)
+        max_tries = settings.retries.max_tries
+        self._hedging = Hedging(table, outbox, engines, learning, timers.hedge, log, settings.hedging, max_tries)
+        self._recovery = Recovery(table, outbox, engines, queue, timers, self._hedging, log, settings.retries, random)
         self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, log)
-        timers.prefill.on_due = table.assume_prefilled
-        timers.stale_load.on_due = self._on_stale_load
-        timers.ejection.on_due = self._on_ejection_over
+        timers.prefill.on_due = lambda of, now: table.freed(engines.prefill_due(of, now))
+        timers.stale_load.on_due = lambda engine_id, now: table.freed(engines.forget_load(engine_id))
+        timers.ejection.on_due = lambda engine_id, now: table.freed(engines.end_ejection(engine_id))
 
     # What is asked from outside
 
@@ -106,7 +107,7 @@ class ControlPlaneManager:
     @property
     def totals(self) -> Totals:
         """Counts so far."""
-        return self._table.totals
+        return self._outbox.totals
 
     @property
     def queued(self) -> int:
@@ -121,12 +122,12 @@ class ControlPlaneManager:
     @property
     def outstanding(self) -> int:
         """Attempts dispatched and not ended."""
-        return self._engines.outstanding
+        return self._engines.load.outstanding
 
     @property
     def saturation(self) -> float:
         """Share of the pool's credits in use, from 0."""
-        return self._engines.saturation
+        return self._engines.load.value
 
     @property
     def prediction_errors(self) -> dict[str, float | None]:
@@ -178,7 +179,7 @@ class ControlPlaneManager:
         if error is None and not self._recovery.awaited(route):
             error = nobody_serves(route)
         if error is not None:
-            self._table.turn_away(request, error, now)
+            self._outbox.refuse(request.request_id, request.submission, request, error, now)
         else:
             self._recovery.budget.deposit()
             self._table.open(request, now)
@@ -198,7 +199,7 @@ class ControlPlaneManager:
         if attempt is not None:
             if up_to is None and not engine_id:
                 # Executors get the client's cancellation too, but perhaps before the dispatch: this one comes after it.
-                self._table.abort(attempt, "cancelled")
+                self._outbox.abort(attempt, "cancelled")
                 self._hedging.ended(tracked, now)
             elif up_to is not None and attempt.number > up_to:
                 return
@@ -251,7 +252,7 @@ class ControlPlaneManager:
         for running in differences.unknown:
             self._recovery.adopt(running, entry, now)
         for attempt in differences.lost:
-            self._table.abort(attempt, "its engine does not list it", one_engine=True)
+            self._outbox.abort(attempt, "its engine does not list it", one_engine=True)
             self._table.release(attempt, Verdict.NEUTRAL, now)
             self._recovery.lost(attempt, f"engine {entry.engine_id!r} does not run the request any more", now)
         if entry.credits.corrected:
@@ -293,16 +294,6 @@ class ControlPlaneManager:
         """Do what has become due."""
         self._timers.fire_due(now)
 
-    def _on_stale_load(self, engine_id: str, now: float) -> None:
-        entry = self._engines.forget_load(engine_id)
-        if entry is not None:
-            self._table.freed(entry)
-
-    def _on_ejection_over(self, engine_id: str, now: float) -> None:
-        entry = self._engines.entries[engine_id]
-        entry.breaker.half_open()
-        self._table.freed(entry)
-
     def decide(self, now: float) -> list[Decision]:
         """Place what can be placed; return everything decided since the last call."""
         queue, table = self._queue, self._table
@@ -315,4 +306,4 @@ class ControlPlaneManager:
                 table.refuse(tracked, queue.admission.contended(pick.shed, now), now)
             elif table.place(tracked, pick, now):
                 self._hedging.dispatched(tracked, now)
-        return table.take_decisions()
+        return self._outbox.take()

@@ -10,6 +10,7 @@ from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.engine_pool_view import EnginePoolView
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.pool.saturation import Saturation
 from sage_control_plane.prediction.settings import PredictionSettings
 
 
@@ -17,7 +18,6 @@ from sage_control_plane.prediction.settings import PredictionSettings
 def view() -> EnginePoolView:
     """What policies see of a pool without engines."""
     learning = PoolLearning(PredictionSettings())
-    engines = EnginePool(
-        lambda entry: True, learning, PrefixIndex(), BreakerSettings(), headroom=0.1, prompt_seconds=0.1
-    )
+    load = Saturation(learning.fits, prompt_seconds=0.1)
+    engines = EnginePool(lambda entry: True, learning, PrefixIndex(), load, BreakerSettings(), headroom=0.1)
     return EnginePoolView(engines, learning, Admission(AdmissionSettings()))

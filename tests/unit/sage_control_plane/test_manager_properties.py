@@ -18,6 +18,7 @@ from sage_control_plane.request.request import Attempt, ServiceClass
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch, Ended, Refuse
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
+from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
 from sage_control_plane.tracking.tracked_request import TrackedRequest
 
 ENGINES = {
@@ -33,7 +34,7 @@ ERRORS = (
     InvalidRequestError("bad"),
 )
 EPOCH = 4
-SETTINGS = ControlSettings(headroom=0.0, absence_seconds=2.0)
+SETTINGS = ControlSettings(headroom=0.0, retries=RetrySettings(absence_seconds=2.0))
 
 
 class ManagerMachine(RuleBasedStateMachine):
@@ -219,8 +220,7 @@ class HedgingMachine(ManagerMachine):
 
     knobs = replace(
         SETTINGS,
-        hedge_ratio=1.0,
-        hedge_least_seconds=0.05,
+        hedging=HedgeSettings(ratio=1.0, least_seconds=0.05),
         prediction=PredictionSettings(least_samples=2, most_error=1e9),
     )
 

@@ -29,9 +29,15 @@ FORMER_NAMES = {
     "base_ejection_seconds": "breaker.base_ejection_seconds",
     "max_ejection_seconds": "breaker.max_ejection_seconds",
     "max_ejection_percent": "breaker.max_ejection_percent",
-    **{name: name for name in ("policy", "picker", "headroom", "prompt_seconds", "hedge_ratio", "hedge_factor")},
-    **{name: name for name in ("hedge_least_seconds", "explained", "max_tries", "retry_ratio", "absence_seconds")},
-    **{name: name for name in ("retry_floor_per_second", "forget_drained_seconds", "submit_timeout_seconds")},
+    "hedge_ratio": "hedging.ratio",
+    "hedge_factor": "hedging.factor",
+    "hedge_least_seconds": "hedging.least_seconds",
+    "max_tries": "retries.max_tries",
+    "retry_ratio": "retries.ratio",
+    "retry_floor_per_second": "retries.floor_per_second",
+    "absence_seconds": "retries.absence_seconds",
+    **{name: name for name in ("policy", "picker", "headroom", "prompt_seconds", "explained")},
+    **{name: name for name in ("forget_drained_seconds", "submit_timeout_seconds")},
 }
 
 
@@ -70,7 +76,7 @@ def test_every_name_from_before_the_groups_is_still_a_setting() -> None:
         ("STARVATION_SECONDS", "0", "setting 'hybrid.starvation_seconds': Input should be greater than 0 .got '0'."),
         ("HOLDBACK_LEAST", "2", "setting 'hybrid': holdback is 1.0 to 2.0; it must fall"),
         ("TENANT_WEIGHTS", '{"a": 0}', "setting 'hybrid': the weight of tenant 'a' is 0.0; it must be above 0"),
-        ("HEDGE_RATIO", "2", "setting 'hedge_ratio': Input should be less than or equal to 1 .got '2'."),
+        ("HEDGE_RATIO", "2", "setting 'hedging.ratio': Input should be less than or equal to 1 .got '2'."),
         ("SCORERS_PREFIX", "-1", "setting 'scorers.prefix': Input should be greater than or equal to 0 .got '-1'."),
         ("CLASS_MAX_QUEUED", '{"chat": 1}', "no class is called 'chat'; known: interactive"),
     ],

@@ -108,15 +108,6 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self._probing = True
 
-    def record(self, verdict: Verdict) -> None:
-        """Take the end of an attempt in."""
-        if verdict is Verdict.SUCCEEDED:
-            self.succeeded()
-        elif verdict is Verdict.FAILED:
-            self.failed()
-        else:
-            self.neutral()
-
     def succeeded(self) -> None:
         """A request ended well. Late successes from before an ejection do not end it."""
         if self.state is BreakerState.OPEN:

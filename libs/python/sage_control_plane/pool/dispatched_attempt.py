@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sage_control_plane.prediction.forecast import UsageCounters
 from sage_control_plane.prediction.latency import Load
+from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Attempt, PendingRequest
 
 _IDLE = Load()
@@ -56,3 +57,21 @@ class DispatchedAttempt:
     counters_at_begin: UsageCounters = _NOT_BEGUN
     decoding: bool = False
     tpot_target_ms: int = 0
+
+    @classmethod
+    def adopted_from(
+        cls, running: RunningRequest, engine_id: str, request: PendingRequest | None, output_tokens: int, now: float
+    ) -> DispatchedAttempt:
+        """Make an attempt of what an engine says that it runs; when it was dispatched is not known."""
+        return cls(
+            running.request_id,
+            engine_id,
+            running.attempt,
+            running.tokens,
+            output_tokens,
+            now,
+            request,
+            adopted=True,
+            begun=running.started_replying,
+            begun_at=now,
+        )

@@ -11,6 +11,7 @@ from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.pool.route_index import RouteEngines, RouteIndex
+from sage_control_plane.pool.saturation import Saturation
 from sage_control_plane.prediction.pace import Pace
 from sage_control_plane.request.engine_state import EngineState
 from sage_control_plane.request.request import PendingRequest, Route
@@ -25,13 +26,11 @@ class EnginePool:
     Args:
         admits: whether an engine may get any request now; asked whenever something about the engine changes.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
-        prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it counts as full.
 
     Attributes:
         entries: the engines by id; for reading.
         draining: engines that operators drain, known or yet to come; for reading.
-        usable: engines that take work.
-        outstanding: attempts outstanding on all engines.
+        load: how full the pool is; for reading.
     """
 
     def __init__(
@@ -39,37 +38,19 @@ class EnginePool:
         admits: Callable[[EngineEntry], bool],
         learning: PoolLearning,
         prefixes: PrefixIndex,
+        load: Saturation,
         breaker: BreakerSettings,
-        *,
         headroom: float,
-        prompt_seconds: float,
     ) -> None:
         self._admits = admits
         self._learning = learning
         self._prefixes = prefixes
         self._breaker = breaker
         self._headroom = headroom
-        self._prompt_seconds = prompt_seconds
-        self._queued_tokens = 0
-        self._prompt_shares = 0.0
-        self._capacity = 0
-        self.usable = 0
-        self.outstanding = 0
+        self.load = load
         self.draining: set[str] = set()
         self.entries: dict[str, EngineEntry] = {}
         self._routes = RouteIndex(self.entries)
-
-    # The pool as a whole
-
-    @property
-    def saturation(self) -> float:
-        """Share of the pool in use: of its seats or of its time for prompts, whichever is more; 1 without engines."""
-        if not self._capacity:
-            return 1.0
-        seats = self.outstanding / self._capacity
-        if not self._queued_tokens:
-            return seats
-        return max(seats, min(1.0, self._prompt_shares / self.usable))
 
     def route(self, route: Route) -> RouteEngines:
         """Return the engines of a route."""
@@ -123,10 +104,7 @@ class EnginePool:
         entry = self.entries.pop(engine_id, None)
         if entry is not None:
             self._routes.leave(entry)
-            self.outstanding -= entry.credits.requests
-            self._capacity -= entry.capacity
-            self.usable -= bool(entry.capacity)
-            self._queue(entry, -sum(attempt.queued_tokens for attempt in entry.running.values()))
+            self.load.remove(entry)
             self._learning.resize(len(self.entries))
             self._prefixes.remove(engine_id)
 
@@ -144,11 +122,7 @@ class EnginePool:
 
     def refresh(self, entry: EngineEntry) -> None:
         """Ask the engine filters again, because something about the engine has changed."""
-        capacity = entry.credits.request_cap if entry.usable else 0
-        self._capacity += capacity - entry.capacity
-        self.usable += bool(capacity) - bool(entry.capacity)
-        entry.capacity = capacity
-        self._share_prompts(entry)
+        self.load.update_capacity(entry)
         free = self._admits(entry)
         if free != entry.free:
             entry.free = free
@@ -159,6 +133,13 @@ class EnginePool:
         entry = self.entries.get(engine_id)
         if entry is not None:
             entry.credits.reset_caps()
+        return entry
+
+    def end_ejection(self, engine_id: str) -> EngineEntry | None:
+        """Let one probe through to an ejected engine; return its entry if it is known."""
+        entry = self.entries.get(engine_id)
+        if entry is not None:
+            entry.breaker.half_open()
         return entry
 
     def may_eject(self, entry: EngineEntry) -> bool:
@@ -179,7 +160,7 @@ class EnginePool:
         entry.running[attempt.request_id] = attempt
         entry.credits.take(attempt.tokens)
         forecast.running += 1
-        self.outstanding += 1
+        self.load.outstanding += 1
         if attempt.request is not None and not attempt.begun:
             self._expect(entry, attempt, attempt.request, now)
         entry.dispatched += 1
@@ -201,7 +182,7 @@ class EnginePool:
             entry.prefill_pending[attempt.request_id] = attempt
             attempt.prefilled_by = now + (UNPREDICTED_SECONDS if expected is None else expected)
         attempt.queued_tokens = self._learning.queued_tokens(classification.generates, attempt.uncached_tokens)
-        self._queue(entry, attempt.queued_tokens)
+        self.load.add_prompts(entry, attempt.queued_tokens)
         self._prefixes.add(entry.engine_id, request)
 
     def take_begun(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, ttft_seconds: float) -> None:
@@ -229,11 +210,17 @@ class EnginePool:
             attempt.tpot_target_ms = 0
         self._unqueue(entry, attempt)
         attempt.prefilled_by = None
-        self.outstanding -= 1
+        self.load.outstanding -= 1
         breaker = entry.breaker
-        breaker.record(verdict)
-        ejected = verdict is Verdict.FAILED and breaker.tripped and self.may_eject(entry)
-        return entry, breaker.open() if ejected else None
+        if verdict is Verdict.SUCCEEDED:
+            breaker.succeeded()
+        elif verdict is Verdict.NEUTRAL:
+            breaker.neutral()
+        else:
+            breaker.failed()
+            if breaker.tripped and self.may_eject(entry):
+                return entry, breaker.open()
+        return entry, None
 
     def begin(self, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None) -> EngineEntry:
         """Note an attempt's first token and return its engine's entry; ``ttft_seconds`` is None when not known."""
@@ -256,6 +243,20 @@ class EnginePool:
                     self.assume_prefilled(entry, earlier, now)
         elif attempt.request_id in entry.prefill_pending:
             self._prefilled(entry, attempt, attempt.request)
+        return entry
+
+    def prefill_due(self, of: tuple[str, str], now: float) -> EngineEntry | None:
+        """Assume the prompt of an attempt to be computed, if it still runs, and return its engine's entry.
+
+        Args:
+            of: its engine's id and its request's.
+        """
+        engine_id, request_id = of
+        entry = self.entries.get(engine_id)
+        attempt = None if entry is None else entry.prefill_pending.get(request_id)
+        if entry is None or attempt is None:
+            return None
+        self.assume_prefilled(entry, attempt, now)
         return entry
 
     def assume_prefilled(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
@@ -285,22 +286,6 @@ class EnginePool:
             attempt.counters_at_begin = entry.forecast.counters
 
     def _unqueue(self, entry: EngineEntry, attempt: DispatchedAttempt) -> None:
-        self._queue(entry, -attempt.queued_tokens)
+        self.load.add_prompts(entry, -attempt.queued_tokens)
         attempt.queued_tokens = 0
         entry.prefill_pending.pop(attempt.request_id, None)
-
-    def _queue(self, entry: EngineEntry, tokens: int) -> None:
-        """Add ``tokens`` of prompts, or take them from what is queued on an engine.
-
-        An engine is at most full, however long its queue: a few long prompts must not make the others seem busy too.
-        """
-        entry.forecast.queued_tokens += tokens
-        self._queued_tokens += tokens
-        self._share_prompts(entry)
-
-    def _share_prompts(self, entry: EngineEntry) -> None:
-        """Count an engine's prompts in the pool's saturation, if it is usable."""
-        prompts = entry.forecast.queued_tokens * self._learning.seconds_per_prompt_token
-        share = min(1.0, prompts / self._prompt_seconds) if entry.capacity else 0.0
-        self._prompt_shares += share - entry.prompt_share
-        entry.prompt_share = share

@@ -26,11 +26,11 @@ class EnginePoolView:
 
     @property
     def saturation(self) -> float:
-        return self._engines.saturation
+        return self._engines.load.value
 
     @property
     def engines(self) -> int:
-        return self._engines.usable
+        return self._engines.load.usable
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return self._learning.usual_ttft_seconds(request)

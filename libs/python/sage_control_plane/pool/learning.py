@@ -25,12 +25,13 @@ class PoolLearning:
     """The fits of a pool, fed from its engines' attempts.
 
     Attributes:
+        fits: of latencies, over all engines of the pool.
         prices: engine-seconds of a token, by route.
     """
 
     def __init__(self, settings: PredictionSettings) -> None:
         self._settings = settings
-        self._fits = LatencyFits(settings)
+        self.fits = LatencyFits(settings)
         self._pace = Pace()
         self.prices = Prices()
 
@@ -39,38 +40,33 @@ class PoolLearning:
     @property
     def errors(self) -> dict[str, float | None]:
         """MAPE of what is predicted, by what it is; None while nothing was predicted."""
-        return self._fits.errors
+        return self.fits.errors
 
     @property
     def first_seconds_per_token(self) -> float:
         """Expected pace of an engine of which nothing is known."""
         return self._pace.seconds_per_token(FIRST_PACE)
 
-    @property
-    def seconds_per_prompt_token(self) -> float:
-        """Engine-seconds of an uncached prompt token; 0 while nothing is known."""
-        return self._fits.seconds_per_input_token(True)
-
     def new_forecast(self) -> Forecast:
         """Make the forecast of an engine of which nothing is known."""
-        return Forecast(self._settings, self._fits)
+        return Forecast(self._settings, self.fits)
 
     def usual_ttft_seconds(self, request: PendingRequest) -> float | None:
         """Return the time to first token on an engine without load; None while nothing trustworthy is known."""
         classification = request.classification
-        fit = self._fits.ttft(classification.generates)
+        fit = self.fits.ttft(classification.generates)
         return fit.seconds(classification.input_tokens, _NO_LOAD) if fit.trusted else None
 
     def queued_tokens(self, generates: bool, uncached_tokens: float) -> int:
         """Return how much a prompt adds to its engine's queue, in tokens of generating work; at least 1."""
         # Rounded, so that sums come back to exactly nothing.
-        return round(uncached_tokens * prompt_weight(self._fits, generates)) or 1
+        return round(uncached_tokens * prompt_weight(self.fits, generates)) or 1
 
     # Samples
 
     def resize(self, engines: int) -> None:
         """Take a sample for the pool's own fits from each ``1 / engines``, about."""
-        self._fits.every = 1 + engines // ENGINES_SAMPLED
+        self.fits.every = 1 + engines // ENGINES_SAMPLED
 
     def first_token(self, entry: EngineEntry, attempt: DispatchedAttempt, ttft_seconds: float) -> None:
         """Learn from the time to first token of an attempt whose answer shows when its prompt is computed."""

@@ -136,9 +136,8 @@ class Classification:
         return target_ms / 1000 if target_ms else None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Attempt:
-    """One try at a request; tries are ordered by submission, then by dispatch."""
+class Attempt(NamedTuple):
+    """Number of one try at a request; tries are ordered by submission, then by dispatch."""
 
     submission: int
     dispatch: int

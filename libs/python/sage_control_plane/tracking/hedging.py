@@ -10,10 +10,11 @@ from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Attempt
-from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionLog
+from sage_control_plane.tracking.decision_outbox import DecisionOutbox
 from sage_control_plane.tracking.request_table import RequestTable
 from sage_control_plane.tracking.retry_budget import RetryBudget
+from sage_control_plane.tracking.settings import HedgeSettings
 from sage_control_plane.tracking.timers import Timer
 from sage_control_plane.tracking.tracked_request import RequestState, TrackedRequest
 
@@ -27,27 +28,31 @@ class Hedging:
 
     Args:
         overdue: the timer of overdue first tokens.
+        max_tries: dispatches of one submission, at most, beyond which it is not hedged.
     """
 
     def __init__(
         self,
         table: RequestTable,
+        outbox: DecisionOutbox,
         engines: EnginePool,
         learning: PoolLearning,
         overdue: Timer[str],
         log: DecisionLog,
-        settings: ControlSettings,
+        settings: HedgeSettings,
+        max_tries: int,
     ) -> None:
         self._table = table
+        self._outbox = outbox
         self._engines = engines
         self._learning = learning
         self._overdue = overdue
         self._log = log
-        self._factor = settings.hedge_factor
-        self._least_seconds = settings.hedge_least_seconds
-        self._max_tries = settings.max_tries
-        self._enabled = settings.hedge_ratio > 0
-        self._budget = RetryBudget(settings.hedge_ratio, 0.0, burst=20.0)
+        self._factor = settings.factor
+        self._least_seconds = settings.least_seconds
+        self._max_tries = max_tries
+        self._enabled = settings.ratio > 0
+        self._budget = RetryBudget(settings.ratio, 0.0, burst=20.0)
         overdue.on_due = self._on_overdue
 
     # When
@@ -157,5 +162,5 @@ class Hedging:
         error = CancelledError(reason, code="hedge_lost")
         self._log.attempt_failed(losing.request_id, losing.number, error)
         if losing.engine_id in self._engines.entries:
-            self._table.abort(losing, reason, one_engine=True, unbegun=unbegun)
+            self._outbox.abort(losing, reason, one_engine=True, unbegun=unbegun)
             self._table.release(losing, Verdict.NEUTRAL, now)

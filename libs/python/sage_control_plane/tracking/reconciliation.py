@@ -13,6 +13,8 @@ from sage_control_plane.request.engine_state import RunningRequest
 # A heartbeat sooner after a dispatch may have been written before the dispatch arrived.
 GRACE_SECONDS = 0.5
 MISSING_HEARTBEATS = 2
+# What an engine says of its own queue and cache counts this long.
+STALE_SECONDS = 2.0
 # The low bits of a dispatch number count; the rest is the epoch of the lease.
 EPOCH_SHIFT = 20
 

@@ -13,12 +13,13 @@ from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Route
-from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionLog
+from sage_control_plane.tracking.decision_outbox import DecisionOutbox
 from sage_control_plane.tracking.decisions import Outcome
 from sage_control_plane.tracking.hedging import Hedging
 from sage_control_plane.tracking.request_table import RequestTable
 from sage_control_plane.tracking.retry_budget import RetryBudget
+from sage_control_plane.tracking.settings import RetrySettings
 from sage_control_plane.tracking.timers import Timers
 from sage_control_plane.tracking.tracked_request import RequestState, TrackedRequest
 
@@ -29,15 +30,17 @@ class Recovery:
     def __init__(
         self,
         table: RequestTable,
+        outbox: DecisionOutbox,
         engines: EnginePool,
         queue: WorkQueue,
         timers: Timers,
         hedging: Hedging,
         log: DecisionLog,
-        settings: ControlSettings,
+        settings: RetrySettings,
         random: Random,
     ) -> None:
         self._table = table
+        self._outbox = outbox
         self._engines = engines
         self._queue = queue
         self._absence = timers.absence
@@ -45,7 +48,7 @@ class Recovery:
         self._log = log
         self._settings = settings
         self._random = random
-        self.budget = RetryBudget(settings.retry_ratio, settings.retry_floor_per_second)
+        self.budget = RetryBudget(settings.ratio, settings.floor_per_second)
         timers.expiry.on_due = self._on_expired
         timers.backoff.on_due = self._on_backed_off
         timers.absence.on_due = self._on_absent
@@ -141,7 +144,7 @@ class Recovery:
         attempt = tracked.attempt
         if attempt is not None:
             self._hedging.ended(tracked, now)
-            self._table.abort(attempt, "superseded by a later submission")
+            self._outbox.abort(attempt, "superseded by a later submission")
             self._table.release(attempt, Verdict.NEUTRAL, now)
         self._table.forget(tracked)
 

@@ -24,7 +24,6 @@ class TrackedRequest:
 
     Attributes:
         submission: number of the edge's submission.
-        tokens: estimate of input and output, as charged to an engine's credits.
         output_tokens: expected length of the answer.
         request: None for a request found running in a heartbeat whose submission has not been seen.
         lane: None as long as ``request`` is.
@@ -43,7 +42,6 @@ class TrackedRequest:
 
     request_id: str
     submission: int
-    tokens: int
     output_tokens: int = 0
     request: PendingRequest | None = None
     lane: Lane | None = None

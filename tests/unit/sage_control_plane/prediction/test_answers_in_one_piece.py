@@ -5,11 +5,12 @@ from __future__ import annotations
 from fixtures.control_plane import Pool, engine, request
 
 from sage_control_plane.settings import ControlSettings
+from sage_control_plane.tracking.settings import HedgeSettings
 
 
 def taught() -> Pool:
     """A pool of one engine that is known to begin after 50 ms."""
-    pool = Pool(engine("a", concurrency=100), settings=ControlSettings(hedge_ratio=1.0))
+    pool = Pool(engine("a", concurrency=100), settings=ControlSettings(hedging=HedgeSettings(ratio=1.0)))
     for number in range(60):
         pool.submit(request(f"w{number}", pool.now))
         pool.now += 0.05

@@ -11,11 +11,12 @@ from sage_control_plane.request.engine_state import EngineState, ModelCard, Runn
 from sage_control_plane.request.request import Attempt, RequestKind, ServiceLevel
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
+from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
 
 
 def taught(*states: EngineState) -> Pool:
     """A pool whose first engine is known to begin after 50 ms."""
-    pool = Pool(states[0], settings=ControlSettings(hedge_ratio=1.0))
+    pool = Pool(states[0], settings=ControlSettings(hedging=HedgeSettings(ratio=1.0)))
     for number in range(60):
         pool.submit(request(f"t{number}", pool.now))
         pool.now += 0.05
@@ -88,7 +89,7 @@ def test_what_waits_for_a_model_that_its_engine_has_dropped_is_refused_soon() ->
 
 
 def test_a_tenant_gets_its_charge_back_when_every_try_has_failed() -> None:
-    pool = Pool(engine("a"), settings=ControlSettings(max_tries=1))
+    pool = Pool(engine("a"), settings=ControlSettings(retries=RetrySettings(max_tries=1)))
     pool.submit(request("r", 100.0))
     tracked = pool.manager._table.get("r")
     assert tracked is not None

@@ -8,6 +8,7 @@ from fixtures.control_plane import Pool, engine, request
 from sage_common.errors import EngineFailedError
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionRecord
+from sage_control_plane.tracking.settings import RetrySettings
 
 
 def told(pool: Pool, request_id: str) -> DecisionRecord:
@@ -24,7 +25,7 @@ def fail(pool: Pool, request_id: str) -> None:
 
 
 def test_a_request_waits_runs_and_ends() -> None:
-    pool = Pool(settings=ControlSettings(absence_seconds=60, headroom=0.0))
+    pool = Pool(settings=ControlSettings(retries=RetrySettings(absence_seconds=60), headroom=0.0))
     pool.manager.engine_updated(engine("a", concurrency=1), pool.now)
     pool.submit(request("first", pool.now), request("r", pool.now))
     assert told(pool, "r").state == "queued"

@@ -10,6 +10,7 @@ from sage_control_plane.request.engine_state import EngineState, RunningRequest
 from sage_control_plane.request.request import Attempt, RequestKind
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch, Outcome
+from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
 
 
 def taught(
@@ -18,7 +19,9 @@ def taught(
     """A pool of two engines, or more, that are known to begin after 50 ms."""
     kinds = CHAT | {RequestKind.EMBEDDING}
     engines = [engine(name, kinds=kinds, concurrency=concurrency) for name in ("a", "b", *others)]
-    settings = ControlSettings(hedge_ratio=hedge_ratio, headroom=0.0, max_tries=max_tries)
+    settings = ControlSettings(
+        hedging=HedgeSettings(ratio=hedge_ratio), headroom=0.0, retries=RetrySettings(max_tries=max_tries)
+    )
     pool = Pool(*engines, settings=settings)
     for number in range(60):
         pool.submit(request(f"w{number}", pool.now))

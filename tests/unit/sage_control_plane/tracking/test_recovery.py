@@ -14,6 +14,7 @@ from sage_control_plane.request.request import Attempt
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Outcome
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
+from sage_control_plane.tracking.settings import RetrySettings
 
 BROKEN = EngineFailedError("connection reset", retryable=True)
 ANSWERED_500 = EngineFailedError("HTTP 500", retryable=True, upstream_status=500)
@@ -91,7 +92,7 @@ def test_a_failure_that_is_the_answer_is_not_retried() -> None:
 
 
 def test_an_outage_is_not_multiplied_by_retries() -> None:
-    settings = ControlSettings(retry_ratio=0.2, retry_floor_per_second=0.0, breaker=BreakerSettings(10**9))
+    settings = ControlSettings(retries=RetrySettings(ratio=0.2, floor_per_second=0.0), breaker=BreakerSettings(10**9))
     pool = Pool(*(engine(name, concurrency=500) for name in "ab"), settings=settings)
     pool.submit(*(request(str(n), pool.now) for n in range(100)))
     for _ in range(5):
@@ -103,7 +104,7 @@ def test_an_outage_is_not_multiplied_by_retries() -> None:
 
 
 def test_what_a_dead_engine_held_goes_on_elsewhere_once_though_the_retry_budget_is_spent() -> None:
-    settings = ControlSettings(retry_ratio=0.0, retry_floor_per_second=0.0, breaker=BreakerSettings(10**9))
+    settings = ControlSettings(retries=RetrySettings(ratio=0.0, floor_per_second=0.0), breaker=BreakerSettings(10**9))
     pool = Pool(*(engine(name, concurrency=500) for name in "ab"), settings=settings)
     pool.submit(*(request(str(n), pool.now) for n in range(100)))
     for request_id in list(pool.running):
@@ -166,7 +167,7 @@ def test_a_lost_engines_unanswered_requests_go_elsewhere_at_once() -> None:
 
 
 def test_the_first_loss_is_made_good_even_with_no_retry_budget() -> None:
-    settings = ControlSettings(retry_ratio=0.0, retry_floor_per_second=0.0)
+    settings = ControlSettings(retries=RetrySettings(ratio=0.0, floor_per_second=0.0))
     pool = Pool(engine("a"), engine("b"), engine("c"), settings=settings)
     pool.submit(request("r", pool.now))
     for _ in range(2):
@@ -189,7 +190,7 @@ def test_a_lost_engines_begun_answer_is_given_back_to_the_edge() -> None:
 
 
 def test_work_waits_a_while_for_the_successor_of_the_last_engine() -> None:
-    pool = Pool(engine("a"), settings=ControlSettings(absence_seconds=5))
+    pool = Pool(engine("a"), settings=ControlSettings(retries=RetrySettings(absence_seconds=5)))
     pool.submit(request("r", pool.now))
     pool.manager.engine_lost("a", "killed", pool.now)
     pool.decide()
@@ -202,7 +203,7 @@ def test_work_waits_a_while_for_the_successor_of_the_last_engine() -> None:
 
 
 def test_work_does_not_wait_for_ever_for_a_successor() -> None:
-    pool = Pool(engine("a"), settings=ControlSettings(absence_seconds=5))
+    pool = Pool(engine("a"), settings=ControlSettings(retries=RetrySettings(absence_seconds=5)))
     pool.submit(request("r", pool.now))
     pool.manager.engine_lost("a", "killed", pool.now)
     pool.advance(5.1)

@@ -1,0 +1,69 @@
+"""How full a pool is, which is what holds less urgent work back."""
+
+from __future__ import annotations
+
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.forecast import LatencyFits
+
+
+class Saturation:
+    """Seats and prompts outstanding, summed up over the engines as they change.
+
+    Args:
+        fits: of the pool's latencies.
+        prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it counts as full.
+
+    Attributes:
+        usable: engines that take work.
+        outstanding: attempts outstanding on all engines.
+    """
+
+    def __init__(self, fits: LatencyFits, prompt_seconds: float) -> None:
+        self._fits = fits
+        self._prompt_seconds = prompt_seconds
+        self._queued_tokens = 0
+        self._prompt_shares = 0.0
+        self._capacity = 0
+        self.usable = 0
+        self.outstanding = 0
+
+    @property
+    def value(self) -> float:
+        """Share of the pool in use: of its seats or of its time for prompts, whichever is more; 1 without engines."""
+        if not self._capacity:
+            return 1.0
+        seats = self.outstanding / self._capacity
+        if not self._queued_tokens:
+            return seats
+        return max(seats, min(1.0, self._prompt_shares / self.usable))
+
+    def update_capacity(self, entry: EngineEntry) -> None:
+        """Take in what an engine adds to the capacity now: its cap while it is usable, 0 otherwise."""
+        capacity = entry.credits.request_cap if entry.usable else 0
+        self._capacity += capacity - entry.capacity
+        self.usable += bool(capacity) - bool(entry.capacity)
+        entry.capacity = capacity
+        self._share_prompts(entry)
+
+    def add_prompts(self, entry: EngineEntry, tokens: int) -> None:
+        """Add ``tokens`` of prompts to what is queued on an engine, or take them away.
+
+        An engine is at most full, however long its queue: a few long prompts must not make the others seem busy too.
+        """
+        entry.forecast.queued_tokens += tokens
+        self._queued_tokens += tokens
+        self._share_prompts(entry)
+
+    def remove(self, entry: EngineEntry) -> None:
+        """Forget an engine with all that is on it."""
+        self.outstanding -= entry.credits.requests
+        self._capacity -= entry.capacity
+        self.usable -= bool(entry.capacity)
+        self.add_prompts(entry, -sum(attempt.queued_tokens for attempt in entry.running.values()))
+
+    def _share_prompts(self, entry: EngineEntry) -> None:
+        """Count an engine's prompts, if it is usable."""
+        prompts = entry.forecast.queued_tokens * self._fits.seconds_per_input_token(True)
+        share = min(1.0, prompts / self._prompt_seconds) if entry.capacity else 0.0
+        self._prompt_shares += share - entry.prompt_share
+        entry.prompt_share = share
