@@ -40,7 +40,7 @@ class ClassificationSettings(SectionSettings):
         return value
 
     def rules(self) -> ClassificationRules:
-        """The rules for a classifier."""
+        """Return the rules for a classifier."""
         return ClassificationRules(
             block_bytes=self.block_bytes,
             output_cap_tokens=self.output_cap_tokens,

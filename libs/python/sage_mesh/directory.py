@@ -1,4 +1,4 @@
-"""Every participant's view of the engines, from the executors' heartbeats alone: no registry on the hot path."""
+"""The engines of the mesh as every participant knows them: from heartbeats alone, with no registry on the hot path."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = get_logger(__name__)
 
 MISSED_HEARTBEATS = 4
 CHECK_SECONDS = 0.1
-# The models of an executor that fell silent stay in the catalog so long: its requests wait for a successor, or are told
-# that nothing serves them now, instead of that the model does not exist.
+# How long the models of a silent executor stay in the catalog: its requests wait for a successor, or fail because
+# nothing serves them now, and not because the model does not exist.
 REMEMBER_SILENT_SECONDS = 30.0
 
 
 @dataclass
 class _Executor:
-    heard_at: float
+    last_heartbeat_at: float
     interval_seconds: float
     engines: dict[str, EngineState]
 
@@ -42,7 +42,7 @@ class DirectoryChange:
     Attributes:
         updated: engines whose state was reported.
         lost: engines that are gone: removed by their executor, or silent with it.
-        reason: why those were lost.
+        reason: why those were lost; empty where none was.
     """
 
     updated: tuple[EngineState, ...] = ()
@@ -71,21 +71,21 @@ class EngineDirectory:
 
     @property
     def engines(self) -> dict[str, EngineState]:
-        """Every known engine by id."""
+        """Every engine whose executor sends heartbeats, by id."""
         return {eid: state for executor in self._executors.values() for eid, state in executor.engines.items()}
 
     @property
     def catalog(self) -> ModelCatalog:
-        """The models of those engines, and for a while of those that fell silent."""
+        """The models of those engines, and for a while of engines whose executor has fallen silent."""
         return self._catalog
 
     def heartbeat_age_seconds(self, executor_id: str) -> float:
-        """Seconds since the last heartbeat of an executor; infinity when there was none."""
+        """Return the seconds since the last heartbeat of an executor; infinity where there was none."""
         executor = self._executors.get(executor_id)
-        return self._clock.now() - executor.heard_at if executor else float("inf")
+        return self._clock.now() - executor.last_heartbeat_at if executor else float("inf")
 
     def listen(self, listener: Listener) -> None:
-        """Call ``listener`` on each heartbeat and each loss."""
+        """Call ``listener`` after each heartbeat and each loss."""
         self._listeners.append(listener)
 
     async def start(self) -> None:
@@ -135,26 +135,28 @@ class EngineDirectory:
             self._silent.pop(engine_id, None)
         lost = tuple(state for eid, state in before.items() if eid not in engines)
         reason = "its executor left" if heartbeat.leaving else "its executor removed it"
-        self._tell(DirectoryChange(tuple(engines.values()), lost, reason if lost else ""))
+        self._notify(DirectoryChange(tuple(engines.values()), lost, reason if lost else ""))
 
     async def _watch_silence(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             await asyncio.sleep(CHECK_SECONDS)
-            self._excuse(loop.time() - began - CHECK_SECONDS)
+            self._discount_stall(loop.time() - began - CHECK_SECONDS)
             if not self._ring.connection.is_connected:
-                # Silence says nothing about executors while we cannot hear; start counting anew afterwards.
+                # Without a connection no heartbeat arrives, whoever sends one; silence counts from the reconnection.
                 for executor in self._executors.values():
-                    executor.heard_at = self._clock.now()
+                    executor.last_heartbeat_at = self._clock.now()
                 continue
             for executor_id, executor in list(self._executors.items()):
-                silence = self._clock.now() - executor.heard_at
+                silence = self._clock.now() - executor.last_heartbeat_at
                 if silence > MISSED_HEARTBEATS * executor.interval_seconds:
                     del self._executors[executor_id]
                     log.warning("executor is silent", executor=executor_id, seconds=round(silence, 2))
                     self._remember_silent(executor.engines.values())
-                    self._tell(DirectoryChange(lost=tuple(executor.engines.values()), reason="its executor is silent"))
+                    self._notify(
+                        DirectoryChange(lost=tuple(executor.engines.values()), reason="its executor is silent")
+                    )
             self._forget_long_silent()
 
     def _remember_silent(self, states: Iterable[EngineState]) -> None:
@@ -167,23 +169,23 @@ class EngineDirectory:
         for engine_id in gone:
             del self._silent[engine_id]
         if gone:
-            self._tell(DirectoryChange())
+            self._notify(DirectoryChange())
 
-    def _excuse(self, stalled_seconds: float) -> None:
-        """Time in which this process itself stood still is no silence of the executors: what they said waits unread."""
+    def _discount_stall(self, stalled_seconds: float) -> None:
+        """Count no silence for the time in which this process itself stood still: heartbeats of it wait unread."""
         now = self._clock.now()
         for executor in self._executors.values():
-            executor.heard_at = min(now, executor.heard_at + stalled_seconds)
+            executor.last_heartbeat_at = min(now, executor.last_heartbeat_at + stalled_seconds)
 
     def forget(self, engine_id: str, reason: str) -> None:
-        """Drop an engine that somebody else has found to be gone; its next heartbeat brings it back."""
+        """Drop an engine that is known to be gone by other means; its next heartbeat brings it back."""
         for executor in self._executors.values():
             state = executor.engines.pop(engine_id, None)
             if state is not None:
                 self._remember_silent([state])
-                self._tell(DirectoryChange(lost=(state,), reason=reason))
+                self._notify(DirectoryChange(lost=(state,), reason=reason))
 
-    def _tell(self, change: DirectoryChange) -> None:
+    def _notify(self, change: DirectoryChange) -> None:
         states = [*self.engines.values(), *(state for state, _ in self._silent.values())]
         fingerprint = frozenset((state.spec, state.phase is EnginePhase.STOPPED) for state in states)
         if fingerprint != self._fingerprint:

@@ -1,8 +1,8 @@
 """Sending classified requests to their pools, across the moment in which a pool has no leader.
 
-When a scheduler dies, its pool has no leader until the lease has expired and a standby has taken it. NATS says so at
-once; what could not be delivered is kept here and sent again, so that it costs that moment and not an edge's whole
-round of asking (``sage_mesh.edge.edge``), which stays the safety net.
+When a scheduler dies, its pool has no leader until the lease has expired and a standby has taken it. NATS reports the
+missing responder at once; what could not be delivered is kept here and sent again, which costs that moment and not the
+time until an edge asks for its request (``sage_mesh.edge.edge``). The edge stays the safety net.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PoolSender:
         self._ring.send(subject, request)
 
     async def close(self) -> None:
-        """Stop sending again; the edges own what is left."""
+        """Stop resending; the edges own what is left."""
         if self._resender is not None:
             await end_tasks(self._resender)
 
@@ -76,7 +76,7 @@ class PoolSender:
             kept, self._kept = self._kept, deque()
             for _, subject, item in kept:
                 self._ring.send_item(subject, item)
-        # What is not back within a round trip has been heard; the longest one is far below the resend time.
+        # What has not come back within a round trip was delivered; the longest one is far below the resend time.
         await asyncio.sleep(RESEND_SECONDS)
         if not self._kept:
             self._since.clear()

@@ -22,11 +22,13 @@ class Media(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """What is known when the answer begins.
+    """What is known of an answer when it begins.
 
     Attributes:
-        queue_ms: milliseconds spent queued.
+        engine_id: the engine that answers.
+        queue_ms: milliseconds that the request spent queued.
         tries: dispatches that it took.
+        model: name to report.
         vector_count, vector_dimensions: shape of the vectors, for vector media.
         resumable: whether another engine may go on with the answer where this one breaks off.
         tells_tokens: whether the frames name every token of the text.
@@ -60,9 +62,12 @@ class EngineTime:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What an answer took, as the engine counted it.
+    """What an answer took, as the engine counted it; zeros where it did not.
 
     Attributes:
+        prompt_tokens: tokens of the prompt, or of the inputs.
+        completion_tokens: generated tokens.
+        cached_tokens: tokens of the prompt found in the engine's cache.
         truncated_inputs: inputs that were cut to the model's limit or the caller's.
         engine_time: where the time went. Two equal answers seldom take the same time, so it does not count in ``==``.
     """
@@ -74,7 +79,7 @@ class TokenUsage:
     engine_time: EngineTime = field(default=EngineTime(), compare=False)
 
     def completed_by(self, engine: TokenUsage) -> TokenUsage:
-        """Return these counts with what no OpenAI body carries, as the engine said it: truncation, and its time."""
+        """Return these counts with the truncation and the time of ``engine``, which no OpenAI body carries."""
         return replace(self, truncated_inputs=engine.truncated_inputs, engine_time=engine.engine_time)
 
 
@@ -83,6 +88,10 @@ class Reply:
 
     ``await head()`` first; then ``async for`` over the pieces, or ``await read()`` for all of them at once.
     Each raises the SageError that ended the request.
+
+    Attributes:
+        usage: what the answer took; zeros until it is complete.
+        delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
     """
 
     __slots__ = (
@@ -103,7 +112,6 @@ class Reply:
     def __init__(self, request_id: str, cancel: Callable[[str], None]) -> None:
         self.request_id = request_id
         self.usage = TokenUsage()
-        # True once the consumer has taken bytes of the present attempt, which can then not be started over unseen.
         self.delivered = False
         self._head: ReplyHead | None = None
         self._chunks: deque[bytes] = deque()
@@ -118,11 +126,11 @@ class Reply:
 
     @property
     def ended(self) -> bool:
-        """Whether the last piece has arrived."""
+        """Whether the last piece, or the error, has arrived."""
         return self._ended
 
     async def head(self) -> ReplyHead:
-        """Wait for the answer to begin."""
+        """Wait for the answer to begin; return its head. Raises the SageError that ended the request before."""
         while self._head is None:
             if self._error is not None:
                 raise self._error
@@ -130,7 +138,7 @@ class Reply:
         return self._head
 
     async def read(self) -> bytes:
-        """Wait for the end and return all bytes that were not taken yet."""
+        """Wait for the end; return all bytes that were not taken yet. Raises the SageError that ended the request."""
         while not self._ended:
             await self._wait()
         if self._error is not None:
@@ -139,7 +147,7 @@ class Reply:
         return data + self.take() if self._chunks else data
 
     def take(self) -> bytes:
-        """Take what has arrived, without waiting; empty where nothing has."""
+        """Return what has arrived and was not taken yet, without waiting; empty where nothing has."""
         if self._kept:
             kept = b"".join(self._kept)
             self._kept.clear()
@@ -164,7 +172,7 @@ class Reply:
                 await self._wait()
 
     async def until_ended(self) -> None:
-        """Wait for the end without taking anything; any number of callers."""
+        """Wait for the end without taking anything; any number of callers may."""
         if not self._ended:
             if self._end_waiters is None:
                 self._end_waiters = []
@@ -173,44 +181,44 @@ class Reply:
             await waiter
 
     def cancel(self, reason: str = "the client went away") -> None:
-        """Give the request up everywhere. A no-op once it has ended."""
+        """Cancel the request everywhere in the mesh. A no-op once it has ended."""
         if not self._ended:
             self._cancel(reason)
 
     # The edge calls what follows.
 
     def restart(self) -> None:
-        """Forget pieces of an attempt that has been superseded. Only before any of them was delivered."""
+        """Drop the pieces of an attempt that is superseded. Only before any of them was delivered."""
         self._chunks.clear()
         if not self._continuing:
             self._head = None
 
     def keep(self) -> None:
-        """What has arrived stays; the attempt that comes next continues it, under the same head."""
+        """Keep what has arrived; the attempt that comes next continues it, under the same head."""
         self._kept.extend(self._chunks)
         self._chunks.clear()
         self._continuing = True
         self.delivered = False
 
     def begin(self, head: ReplyHead) -> None:
-        """The answer begins, or goes on."""
+        """Begin the answer; a continuation keeps the first head."""
         if self._head is None:
             self._head = head
         self._notify()
 
     def feed(self, data: bytes) -> None:
-        """A piece arrives."""
+        """Add a piece."""
         self._chunks.append(data)
         self._notify()
 
     def end(self, usage: TokenUsage) -> None:
-        """The answer is complete."""
+        """Complete the answer."""
         self.usage = usage
         self._ended = True
         self._notify()
 
     def fail(self, error: SageError) -> None:
-        """The answer ends in an error."""
+        """End the answer with an error."""
         self._error = error
         self._ended = True
         self._notify()

@@ -39,7 +39,7 @@ class SseParser:
     def feed(self, piece: bytes) -> list[SseEvent]:
         """Take the next bytes and return the events that they complete."""
         if not piece:
-            return []  # between a CR and its LF, nothing must not pass for the byte that follows the CR
+            return []  # an empty piece between a CR and its LF is not the byte that follows the CR
         buffer = self._buffer + piece
         if self._at_start:
             if len(buffer) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(buffer):
@@ -81,7 +81,7 @@ class TextDelta(NamedTuple):
     Attributes:
         text: text since the last piece.
         finish_reason: why generation ended; empty until it has.
-        usage: tokens, on the event that tells them.
+        usage: token counts, on the event that has them.
     """
 
     text: str
@@ -136,10 +136,10 @@ _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class SseFramer:
-    """Lets whole events through and holds back the start of an unfinished one.
+    """Passes whole events on and holds back the start of an unfinished one.
 
-    No client can act on half an event, so this delays nothing; and where an engine dies in the middle of one, neither
-    an error event nor the continuation of another engine is glued to its torn half.
+    No client can act on half an event, so this delays nothing. Where an engine dies in the middle of one, neither an
+    error event nor the continuation of another engine follows its torn half.
     """
 
     __slots__ = ("_held",)

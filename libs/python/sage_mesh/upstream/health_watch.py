@@ -1,45 +1,78 @@
-"""Watches one server: looks at it in turns, sooner after a failed request, and says what phase its engine is in."""
+"""Watches the health of one server: checks it in turns, sooner after a failed request, and says its engine's phase."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
-from sage_mesh.upstream.health_record import HealthRecord
 from sage_mesh.upstream.upstream import NotServingError
 
 log = get_logger(__name__)
 
-# Failures come in bursts; one look answers for all of them.
+# A busy engine may miss a check; a refused connection needs no second opinion.
+TIMEOUTS_UNTIL_UNHEALTHY = 3
+# Failures come in bursts; one check answers for all of them.
 BURST_SECONDS: Final = 0.05
 
-Look = Callable[[int], Awaitable[None]]
+Check = Callable[[int], Awaitable[None]]
 Sleep = Callable[[float], Awaitable[None]]
 
 
+@dataclass(slots=True)
+class HealthRecord:
+    """When a run of failed checks makes an engine unhealthy. No I/O.
+
+    Attributes:
+        healthy: None until the first verdict.
+        reason: why it is unhealthy; empty when healthy.
+        missed: checks in a row that timed out.
+    """
+
+    healthy: bool | None = None
+    reason: str = ""
+    missed: int = 0
+
+    def passed(self) -> bool:
+        """Record a check that succeeded; return whether the engine was not healthy before."""
+        recovered = self.healthy is not True
+        self.healthy, self.reason, self.missed = True, "", 0
+        return recovered
+
+    def failed(self, reason: str) -> None:
+        """Record a check that was refused, or answered with an error."""
+        self.healthy, self.reason = False, reason
+
+    def timed_out(self, reason: str) -> None:
+        """Record a check that was not answered in time."""
+        self.missed += 1
+        if self.healthy is not True or self.missed >= TIMEOUTS_UNTIL_UNHEALTHY:
+            self.failed(reason)
+
+
 class HealthWatch:
-    """Looks at a server until it is stopped.
+    """Checks a server until it is stopped.
 
     Args:
         spec: the engine as it stands; its id and models are for the log.
         root: the server's URL, for people.
-        look: looks once, given how many looks in a row have passed; raises NotServingError where the server does not
-            serve.
-        check_seconds: between looks.
+        check: checks once, given how many checks in a row have passed; raises NotServingError where the server does
+            not serve.
+        check_seconds: between two checks.
         silent_while_loading: whether a server of this kind does not answer at all while it loads: one that answers
             wrongly will then not mend by itself, and counts as unhealthy though it has never served.
-        sleep: waits so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
         self,
         spec: Callable[[], EngineSpec],
         root: str,
-        look: Look,
+        check: Check,
         check_seconds: float,
         *,
         silent_while_loading: bool = False,
@@ -47,7 +80,7 @@ class HealthWatch:
     ) -> None:
         self._spec = spec
         self._root = root
-        self._look = look
+        self._check = check
         self._check_seconds = check_seconds
         self._silent_while_loading = silent_while_loading
         self._sleep = sleep
@@ -55,18 +88,18 @@ class HealthWatch:
         self._passed = 0
         self._served = asyncio.Event()
         self._answered = False
-        self._look_now = asyncio.Event()
+        self._check_now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
 
     @property
     def served(self) -> bool:
-        """Whether a look has ever passed."""
+        """Whether a check has ever passed."""
         return self._served.is_set()
 
     @property
     def phase(self) -> EnginePhase:
-        """The engine's phase, as far as its server tells."""
+        """The engine's phase, as far as its server shows it."""
         if self._stopped:
             return EnginePhase.STOPPED
         if self._record.healthy:
@@ -83,23 +116,23 @@ class HealthWatch:
 
     async def start(self) -> None:
         """Watch from now on; return when the server first serves."""
-        self._task = asyncio.create_task(self._look_forever(), name=f"watch-{self._spec().engine_id}")
+        self._task = asyncio.create_task(self._check_forever(), name=f"watch-{self._spec().engine_id}")
         await self._served.wait()
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         self._stopped = True
         if self._task is not None:
             await end_tasks(self._task)
 
-    def look_soon(self) -> None:
-        """Bring the next look forward: a request has failed in a way that says something about the server."""
-        self._look_now.set()
+    def check_soon(self) -> None:
+        """Bring the next check forward: a request has failed in a way that says something about the server."""
+        self._check_now.set()
 
-    async def _look_forever(self) -> None:
+    async def _check_forever(self) -> None:
         while True:
             try:
-                await self._look(self._passed)
+                await self._check(self._passed)
             except NotServingError as problem:
                 self._failed(problem)
             except Exception as error:
@@ -131,13 +164,13 @@ class HealthWatch:
 
     async def _pause(self) -> None:
         await self._sleep(min(BURST_SECONDS, self._check_seconds))
-        regular = asyncio.create_task(self._come_round(), name=f"next-look-{self._spec().engine_id}")
+        regular = asyncio.create_task(self._come_round(), name=f"next-check-{self._spec().engine_id}")
         try:
-            await self._look_now.wait()
+            await self._check_now.wait()
         finally:
             await end_tasks(regular)
-        self._look_now.clear()
+        self._check_now.clear()
 
     async def _come_round(self) -> None:
         await self._sleep(self._check_seconds)
-        self._look_now.set()
+        self._check_now.set()

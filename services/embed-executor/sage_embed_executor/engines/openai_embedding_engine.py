@@ -94,11 +94,11 @@ class RemoteEngine:
         except (aiohttp.ClientError, OSError) as failure:
             raise self._broken(f"broke off: {failure or type(failure).__name__}") from None
         if isinstance(error, EngineFailedError):
-            self._watch.look_soon()
+            self._watch.check_soon()
         raise error
 
     def _broken(self, what: str) -> EngineFailedError:
-        self._watch.look_soon()
+        self._watch.check_soon()
         return EngineFailedError(f"engine {self._spec.engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
     async def _look(self, _passed: int) -> None:

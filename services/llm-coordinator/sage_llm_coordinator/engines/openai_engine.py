@@ -69,7 +69,7 @@ class OpenAiEngine:
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._passage = UpstreamProxy(spec.engine_id, upstream, self._watch.look_soon)
+        self._passage = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)

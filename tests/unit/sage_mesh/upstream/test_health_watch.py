@@ -9,8 +9,7 @@ import pytest
 from fixtures.eventually import eventually
 
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
-from sage_mesh.upstream.health_record import TIMEOUTS_UNTIL_UNHEALTHY
-from sage_mesh.upstream.health_watch import BURST_SECONDS, HealthWatch
+from sage_mesh.upstream.health_watch import BURST_SECONDS, TIMEOUTS_UNTIL_UNHEALTHY, HealthWatch
 from sage_mesh.upstream.upstream import NotServingError
 
 CHECK_SECONDS = 2.0
@@ -159,11 +158,11 @@ async def test_a_look_knows_how_many_passed_since_one_failed(watched: Watched) -
 async def test_failed_requests_bring_the_next_look_forward_and_a_burst_of_them_brings_one(watched: Watched) -> None:
     await watched.time.pass_by(BURST_SECONDS)
     await watched.time.asleep(CHECK_SECONDS)
-    watched.watch.look_soon()
+    watched.watch.check_soon()
     await watched.looked()
     assert len(watched.server.looks) == 2
     for _ in range(3):
-        watched.watch.look_soon()
+        watched.watch.check_soon()
     assert len(watched.server.looks) == 2
     await watched.time.pass_by(BURST_SECONDS)
     await watched.looked()
