@@ -60,6 +60,19 @@ async def test_tenant_and_hints_reach_the_engine(world: World) -> None:
     assert (job.tenant, job.hints) == ("acme", hints)
 
 
+async def test_a_trace_context_reaches_the_engine(world: World) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await world.client.chat("x", options=CallOptions(traceparent=trace))
+    assert world.mesh.engine.jobs[-1].traceparent == trace
+
+
+async def test_usage_is_whole_however_it_came(world: World) -> None:
+    embedded = await world.client.embed(["one", "too long"], EMBEDDING_MODEL)
+    assert (embedded.usage.truncated_inputs, embedded.usage.engine_time) == (1, ENGINE_TIME)
+    ranked = await world.client.rerank("query", ["a"], EMBEDDING_MODEL)
+    assert ranked.usage.engine_time == ENGINE_TIME
+
+
 async def test_generate_continues_a_prompt(world: World) -> None:
     assert (await world.client.generate("once upon", CHAT_MODEL)).text == "ONCE UPON"
 

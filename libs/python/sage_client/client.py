@@ -40,12 +40,14 @@ class CallOptions:
     Attributes:
         hints: how urgent the request is.
         request_id: unique among requests in flight; None makes one.
+        traceparent: W3C trace context to go on with; empty for none.
     """
 
     hints: Hints = Hints()
     timeout_seconds: float | None = None
     tenant: str | None = None
     request_id: str | None = None
+    traceparent: str = ""
 
 
 DEFAULT_OPTIONS = CallOptions()
@@ -143,7 +145,7 @@ class AsyncUnifiedInferenceClient:
         options: CallOptions = DEFAULT_OPTIONS,
         **params: Any,
     ) -> EmbeddingResult:
-        """Turn texts into vectors, one a text; with ``dimensions``, cut to so many and normalised again."""
+        """Embed texts: one vector a text, with ``dimensions`` cut to that many floats and normalised again."""
         given = [texts] if isinstance(texts, str) else list(texts)
         body = {**params, "input": given, "model": model, "dimensions": dimensions, "encoding_format": "base64"}
         answer = await self._transport.fetch_vectors(self._request(Endpoint.EMBEDDINGS, body, options))
@@ -170,7 +172,7 @@ class AsyncUnifiedInferenceClient:
         options: CallOptions = DEFAULT_OPTIONS,
         **params: Any,
     ) -> RerankResult:
-        """Order documents by their relevance to a query; with ``top_n``, only the best so many."""
+        """Order documents by their relevance to a query; with ``top_n``, return only that many of the best."""
         body = {**params, "query": query, "documents": list(documents), "model": model, "top_n": top_n}
         answer = await self._transport.fetch(self._request(Endpoint.RERANK, body, options))
         return read_rerank_result(answer.body, answer.metadata)
@@ -210,6 +212,7 @@ class AsyncUnifiedInferenceClient:
             tenant=(self._tenant if options.tenant is None else options.tenant) or None,
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
+            traceparent=options.traceparent,
         )
 
 

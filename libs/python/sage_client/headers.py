@@ -20,6 +20,7 @@ REQUEST_TYPE = "x-request-type"
 SLO_DEADLINE_MS = "x-slo-deadline-ms"
 SLO_TTFT_MS = "x-slo-ttft-ms"
 SLO_TPOT_MS = "x-slo-tpot-ms"
+TRACEPARENT = "traceparent"
 
 QUEUE_MS = "x-sage-queue-ms"
 ENGINE = "x-sage-engine"
@@ -54,7 +55,8 @@ class ResponseMetadata:
     """What happened to a request on its way.
 
     Attributes:
-        engine: engine that answered; empty where the server does not tell.
+        request_id: as the caller or the server made it; empty where the server does not send it.
+        engine: engine that answered; empty where the server does not send it.
         queue_ms: milliseconds spent queued.
         attempts: dispatches that it took.
         truncated_inputs: inputs that were cut to the model's limit or the caller's.
@@ -69,12 +71,12 @@ class ResponseMetadata:
     engine_time: EngineTime = EngineTime()
 
     def completed(self, usage: TokenUsage) -> TokenUsage:
-        """Return the usage that a body says, with what no OpenAI body carries: truncation, and the engine's time."""
+        """Return the usage of a body with what no OpenAI body carries: truncation, and the engine's time."""
         return replace(usage, truncated_inputs=self.truncated_inputs, engine_time=self.engine_time)
 
 
 def hints_from_headers(headers: Mapping[str, str]) -> Hints:
-    """Read what headers say about urgency; names are lower case.
+    """Read hints of urgency from headers; names are lower case.
 
     Raises:
         InvalidRequestError: a value that is not understood; the message names the header.
@@ -134,7 +136,7 @@ def metadata_from_headers(headers: Mapping[str, str]) -> ResponseMetadata:
 
 
 def usage_headers(usage: TokenUsage) -> list[tuple[str, str]]:
-    """Write what an answer took beside its tokens; nothing where the engine did not say."""
+    """Write what an answer took besides tokens: truncation, and the engine's time; nothing where both are zero."""
     headers = []
     time = usage.engine_time
     if time != EngineTime():

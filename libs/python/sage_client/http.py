@@ -77,6 +77,8 @@ class HttpTransport:
         }
         if request.tenant:
             headers[names.TENANT] = request.tenant
+        if request.traceparent:
+            headers[names.TRACEPARENT] = request.traceparent
         async with self._open(
             "POST", request.endpoint.path, request.body, headers, request.timeout_seconds
         ) as response:

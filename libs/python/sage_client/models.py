@@ -15,7 +15,7 @@ class ModelInfo:
     """A model that some engine serves.
 
     Attributes:
-        kinds: work that it can do; empty where the server does not tell.
+        kinds: work that it can do; empty where the server does not list it.
         max_context_tokens, dimensions: 0 where not known.
     """
 
@@ -64,7 +64,7 @@ def model_to_json(model: ModelInfo, created: int) -> dict[str, Any]:
 
 
 def model_from_json(value: Mapping[str, Any]) -> ModelInfo:
-    """Read a model object; a server that is not SAGE tells less. Raises KeyError without an id."""
+    """Read a model object; a server that is not SAGE gives fewer fields. Raises KeyError without an id."""
     known = {kind.name.lower(): kind for kind in RequestKind}
     return ModelInfo(
         id=str(value["id"]),

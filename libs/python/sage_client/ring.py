@@ -20,13 +20,13 @@ from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
 
-# How long a new edge waits to hear of a first engine: executors answer its hello within milliseconds.
+# How long a new edge waits for a first engine: executors answer its hello within milliseconds.
 FIRST_ENGINE_SECONDS = 1.0
 NOTHING_YET = TokenUsage()
 
 
 class RingTransport:
-    """Carries requests through an edge that somebody else owns; ``close`` leaves it open."""
+    """Carries requests through an edge that belongs to its caller; ``close`` leaves the edge open."""
 
     def __init__(self, edge: OpenEdge) -> None:
         self._edge = edge.edge
@@ -59,7 +59,7 @@ class RingTransport:
         return [model_of_entry(entry) for entry in self._directory.catalog.entries]
 
     async def close(self) -> None:
-        """Nothing to do: the edge belongs to another."""
+        """Does nothing: the edge belongs to the caller."""
 
     @contextmanager
     def _submitted(self, request: InferenceRequest) -> Iterator[Reply]:

@@ -98,7 +98,7 @@ class UnifiedInferenceClient:
         options: CallOptions = DEFAULT_OPTIONS,
         **params: Any,
     ) -> RerankResult:
-        """Order documents by their relevance to a query; with ``top_n``, only the best so many."""
+        """Order documents by their relevance to a query; with ``top_n``, return only that many of the best."""
         return self._loop.call(self._client.rerank(query, documents, model, top_n, options=options, **params))
 
     def models(self) -> list[ModelInfo]:

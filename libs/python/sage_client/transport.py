@@ -1,4 +1,4 @@
-"""What the client needs of a way to the mesh. Two ways implement it: HTTP and the ring."""
+"""What the client needs of a transport. Two implement it: HTTP and the ring."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from sage_control_plane.request.request import Endpoint, Hints
 
-# Who pays and shares where a caller names nobody.
+# The tenant of a caller who names none.
 DEFAULT_TENANT: Final = "default"
 
 

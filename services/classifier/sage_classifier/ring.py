@@ -49,7 +49,7 @@ class ClassifierRing:
         )
 
     async def close(self) -> None:
-        """Stop; requests that wait for a leader are their edges' again."""
+        """Stop; the edges submit again what waits for a leader."""
         await self._pools.close()
 
     def classify(self, request: request_pb2.InferenceRequest) -> request_pb2.Classification:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sage_client import headers as names
@@ -22,12 +23,12 @@ _WANTED = {
         names.REQUEST_ID,
         names.TENANT,
         names.TIMEOUT_MS,
+        names.TRACEPARENT,
         "authorization",
         "content-encoding",
         "content-type",
         "content-length",
         "expect",
-        "traceparent",
     )
 }
 _TRACEPARENT_CHARACTERS = 55
@@ -35,16 +36,16 @@ _TRACEPARENT_CHARACTERS = 55
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose headers are in order. ``timeout_seconds`` is 0 where the caller sets no limit."""
+    """What the headers of a request say; ``timeout_seconds`` is None where the caller sets no limit."""
 
     tenant: str
     hints: Hints
-    timeout_seconds: float
+    timeout_seconds: float | None
     traceparent: str
 
 
 def wanted_headers(scope: Scope) -> dict[str, str]:
-    """Pick the headers that the gateway knows."""
+    """Return the headers that the gateway reads, names in lower case."""
     found: dict[str, str] = {}
     wanted = _WANTED
     for raw, value in scope["headers"]:
@@ -67,7 +68,7 @@ def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
 
     Raises:
         UnauthenticatedError, PermissionDeniedError: see :class:`Credentials`.
-        UnsupportedMediaTypeError: the body is said not to be JSON, or to be compressed.
+        UnsupportedMediaTypeError: by the headers the body is not JSON, or is compressed.
         InvalidRequestError: a header's value is not understood; ``param`` names the header.
     """
     tenant = credentials.tenant(headers)
@@ -76,8 +77,8 @@ def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
     return Admitted(
         tenant=tenant,
         hints=_NO_HINTS if _HINTS.isdisjoint(headers) else hints_from_headers(headers),
-        timeout_seconds=milliseconds(headers, names.TIMEOUT_MS) / 1000,
-        traceparent=_traceparent(headers),
+        timeout_seconds=milliseconds(headers, names.TIMEOUT_MS) / 1000 or None,
+        traceparent=traceparent_of(headers),
     )
 
 
@@ -100,7 +101,7 @@ def _check_encoding(value: str | None) -> None:
         )
 
 
-def _traceparent(headers: dict[str, str]) -> str:
-    # A trace context of another form is to be ignored: W3C Trace Context, §3.2.
-    value = headers.get("traceparent", "")
+def traceparent_of(headers: Mapping[str, str]) -> str:
+    """Return the caller's trace context; empty for none, and for another form (W3C Trace Context, §3.2)."""
+    value = headers.get(names.TRACEPARENT, "")
     return value if len(value) == _TRACEPARENT_CHARACTERS and value.isascii() else ""

@@ -1,8 +1,8 @@
 """Which hosts a gateway without API keys answers for: the defence against DNS rebinding.
 
 A page of ``evil.example`` whose name comes to resolve to 127.0.0.1 is, to a browser, of the same origin as the gateway
-it then asks. Only the Host header still tells. Ollama and Jupyter check it likewise; here the check also holds where
-the gateway listens on every address, as it does in a container whose port is published on 127.0.0.1.
+it then asks. Only the Host header shows the difference. Ollama and Jupyter check it likewise; here the check also holds
+where the gateway listens on every address, as it does in a container whose port is published on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _HOST = re.compile(r"(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[\w.-]+))(?::\d*)?", 
 
 
 class AllowedHosts:
-    """Says whether a Host header is one of ours.
+    """Decides whether a Host header is one that this gateway answers for.
 
-    An address always is: no name was looked up for it, so nobody can have made one resolve to it. So is a loopback
+    An address always is: no name was looked up for it, so none can have been made to resolve to it. So is a loopback
     name, and a header that is missing, which no browser sends. Names out of DNS, the machine's own fully qualified one
     among them, have to be given: who answers DNS decides about them.
 

@@ -16,7 +16,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
-# What nginx logs for a client that closed its connection; it is for metrics, nobody is there to read it.
+# What nginx logs for a client that closed its connection; for metrics, since no client reads it.
 CLIENT_GONE = 499
 
 
@@ -25,7 +25,7 @@ class ClientGoneError(Exception):
 
 
 def or_client_gone(send: Send) -> Send:
-    """Return ``send`` with a transport's complaints about a closed connection as ClientGoneError."""
+    """Return ``send``, raising ClientGoneError for the transport's errors about a closed connection."""
 
     async def sending(message: Message) -> None:
         try:

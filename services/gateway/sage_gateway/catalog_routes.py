@@ -1,4 +1,4 @@
-"""``/v1/models``, and what the gateway itself knows of the mesh."""
+"""``/v1/models``, and the state of the mesh as the gateway sees it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REGISTRY_TIMEOUT_SECONDS = 2.0
 
 
 class CatalogRoutes:
-    """What the gateway knows of models and services."""
+    """Serves the models and services that the gateway knows."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class CatalogRoutes:
         self._started_at = time.time()
 
     def routes(self) -> list[Route]:
-        """The routes to mount."""
+        """Return the routes to mount."""
         return [
             Route("/v1/models", self._models),
             Route("/v1/models/{model:path}", self._model),

@@ -1,4 +1,4 @@
-"""Who asks: the tenant behind a key or a header."""
+"""The tenant behind an API key or a header."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Credentials:
         return tenant
 
     def operates(self, headers: Mapping[str, str]) -> bool:
-        """Whether who asks may change the mesh. Raises as ``tenant`` does."""
+        """Return whether the caller may change the mesh. Raises as ``tenant`` does."""
         tenant = self.tenant(headers)
         return not self._tenants or tenant in self._operators
 
     def operator(self, headers: Mapping[str, str]) -> None:
-        """Refuse those who may not change the mesh.
+        """Refuse a caller who may not change the mesh.
 
         Raises:
             PermissionDeniedError: the key's tenant is no operator.

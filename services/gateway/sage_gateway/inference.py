@@ -170,7 +170,7 @@ class InferenceEndpoint:
 
 
 async def _cancel_when_gone(receive: Receive, reply: Reply) -> None:
-    """Cancel the request when its client goes away. Ends by itself once the response is complete: ASGI says so."""
+    """Cancel the request when its client goes away. Ends with the response too, after which ASGI says the same."""
     while (await receive())["type"] != "http.disconnect":
         pass
     reply.cancel("the client went away")

@@ -71,7 +71,7 @@ def http_app(
     metrics: GatewayMetrics,
     list_instances: ListInstances,
 ) -> App:
-    """Put the HTTP application together. Raises ConfigurationError for a host that is not understood."""
+    """Return the HTTP application. Raises ConfigurationError for a host that is not understood."""
     credentials = Credentials(settings.api_keys, settings.operators)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()

@@ -74,7 +74,7 @@ class EngineOrder(BaseModel):
     memory_check: bool = True
 
     def registration(self) -> EngineRegistration:
-        """The order to take in the server at ``url``. Raises InvalidRequestError on fields of a start."""
+        """Return the registration of the server at ``url``. Raises InvalidRequestError on fields of a start."""
         given = [name for name in START_FIELDS if name in self.model_fields_set]
         if given:
             raise InvalidRequestError(f"{given[0]} goes with a model to start, not with the url of a server")
@@ -83,7 +83,7 @@ class EngineOrder(BaseModel):
         )
 
     def start(self) -> EngineStart:
-        """The order to start ``model``. Raises NotFoundError for an unknown preset, InvalidRequestError."""
+        """Return the start of ``model``. Raises NotFoundError for an unknown preset, InvalidRequestError."""
         if self.api_key:
             raise InvalidRequestError("api_key goes with the url of a server; one that SAGE starts has none")
         preset = named(self.preset) if self.preset else EnginePreset()
@@ -107,7 +107,7 @@ class LoraOrder(BaseModel):
 
 
 class ManagementRoutes:
-    """Orders and questions of operators. Tenants may ask about their own requests."""
+    """Serves operators, and tenants who ask about their own requests."""
 
     def __init__(self, management: MeshManagement, directory: EngineDirectory, credentials: Credentials) -> None:
         self._management = management
@@ -115,7 +115,7 @@ class ManagementRoutes:
         self._credentials = credentials
 
     def routes(self) -> list[Route]:
-        """The routes to mount."""
+        """Return the routes to mount."""
         # An id may hold a slash; the longer path comes first, so that it is not taken for one.
         engine = "/v1/management/engines/{engine_id:path}"
         return [
@@ -132,7 +132,7 @@ class ManagementRoutes:
         ]
 
     def _admit_order(self, request: Request) -> None:
-        """Refuse who may not give orders. Raises PermissionDeniedError, UnauthenticatedError."""
+        """Refuse callers who are no operators. Raises PermissionDeniedError, UnauthenticatedError."""
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             # A page of any site can have a browser on this machine post to a gateway that asks for no key.
@@ -167,7 +167,7 @@ class ManagementRoutes:
         try:
             return [asdict(engine) for engine in await self._management.engines()]
         except UnavailableError:
-            # Without a scheduler there are no books, but the engines are heard all the same.
+            # Without a scheduler there are no counts, but the engines' heartbeats arrive all the same.
             age = self._directory.heartbeat_age_seconds
             engines = sorted(self._directory.engines.items())
             return [asdict(engine_view(e, heartbeat_age_seconds=age(e.executor_id))) for _, e in engines]
@@ -223,7 +223,7 @@ class ManagementRoutes:
         if not self._credentials.operates(request.headers):
             explanations = [explanation for explanation in explanations if explanation.tenant == tenant]
             if not explanations:
-                # Whether another tenant has such a request is nobody's business.
+                # A tenant must not learn whether another has such a request.
                 raise NotFoundError(f"no scheduler remembers a request {request_id!r}", code="request_not_found")
         return _json({"request_id": request_id, "decisions": [asdict(one) for one in explanations]})
 

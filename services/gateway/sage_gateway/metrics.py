@@ -49,15 +49,15 @@ class EndpointMetrics:
         self._by_status: dict[int, Counter] = {}
 
     def began(self) -> None:
-        """A request came in."""
+        """Count a request that came in."""
         self._in_flight.inc()
 
     def first_byte(self, seconds: float) -> None:
-        """The first byte of an answer left."""
+        """Observe the first byte of an answer, ``seconds`` after its whole request."""
         self._ttft.observe(seconds)
 
     def ended(self, status: int, seconds: float) -> None:
-        """A request has its answer, or its client went away (499)."""
+        """Count a request that has its answer, or whose client went away (499), ``seconds`` after its headers."""
         self._in_flight.dec()
         child = self._by_status.get(status)
         if child is None:

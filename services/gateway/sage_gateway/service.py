@@ -13,6 +13,7 @@ from sage_client import headers as names
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.headers import ResponseMetadata
 from sage_client.results import ChatResult, EmbeddingResult, TextPiece
+from sage_gateway.admission import traceparent_of
 from sage_gateway.credentials import Credentials
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.wire.engines import card_to_wire
@@ -123,6 +124,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             timeout_seconds=timeout or None,
             tenant=self._credentials.tenant(headers),
             request_id=envelope.request_id or None,
+            traceparent=traceparent_of(headers),
         )
 
 
@@ -142,7 +144,7 @@ def _text_fields(result: ChatResult) -> dict[str, Any]:
 
 
 async def _stream_fields(pieces: AsyncIterator[TextPiece]) -> AsyncIterator[Mapping[str, Any]]:
-    """The fields that both streamed responses have; the trail goes with the first piece."""
+    """The fields that both streamed responses have; the trail is in the first one."""
     trail: gateway_pb2.Trail | None = None
     async for piece in pieces:
         fields: dict[str, Any] = {"text": piece.text, "finish_reason": piece.finish_reason}

@@ -82,6 +82,16 @@ async def test_chat_gives_text_usage_and_the_trail(
     assert b'"max_tokens":5' in job.body
 
 
+async def test_a_trace_context_goes_on_to_the_engine(
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await stub.Chat(chat("hi"), metadata=(("traceparent", trace),))
+    assert mesh.engine.jobs[-1].traceparent == trace
+    await stub.Chat(chat("hi"), metadata=(("traceparent", "of another form"),))
+    assert mesh.engine.jobs[-1].traceparent == ""
+
+
 async def test_streamed_chat_gives_the_trail_first_and_usage_last(stub: gateway_pb2_grpc.GatewayServiceStub) -> None:
     pieces = [piece async for piece in stub.StreamChat(gateway_pb2.StreamChatRequest(chat=chat("a b c")))]
     assert "".join(piece.text for piece in pieces) == "A B C"

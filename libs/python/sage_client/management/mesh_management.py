@@ -20,7 +20,7 @@ from sage_client.management.results import (
     PolicyInForce,
 )
 from sage_client.management.service_calls import ListInstances, ServiceCalls
-from sage_client.management.translation import engine_of_book, engine_view, explanation
+from sage_client.management.translation import engine_of_entry, engine_view, explanation
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
 from sage_control_plane.request.engine_state import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
 from sage_mesh.wire.engines import state_from_wire
@@ -46,7 +46,7 @@ class MeshManagement:
         self._calls = ServiceCalls(list_instances)
 
     async def policy(self, pool: str = "") -> PolicyInForce:
-        """The policy of a pool; empty for the default one. Raises NotFoundError for a pool that is not known."""
+        """Return the policy of a pool; empty for the default one. Raises NotFoundError for a pool that is not known."""
         request = scheduler_pb2.GetPolicyRequest(pool=pool)
         answer: scheduler_pb2.GetPolicyResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).GetPolicy(request, timeout=CALL_SECONDS)
@@ -67,19 +67,19 @@ class MeshManagement:
         return PolicyChange(pool or None, answer.previous, answer.policy)
 
     async def engines(self) -> list[EngineView]:
-        """Every engine by id, with the books of the scheduler that leads its pool."""
+        """Return every engine, by id, with the counts of the scheduler that leads its pool."""
         answers: list[scheduler_pb2.ListEnginesResponse] = await self._calls.every(
             SCHEDULER, lambda c: _scheduler(c).ListEngines(scheduler_pb2.ListEnginesRequest(), timeout=CALL_SECONDS)
         )
         views: dict[str, EngineView] = {}
-        for view in (engine_of_book(book) for answer in answers for book in answer.engines):
-            # Only the pool's leader knows the breaker, and only its counts are the ones that it decides by.
+        for view in (engine_of_entry(entry) for answer in answers for entry in answer.engines):
+            # Only the leader of the pool knows the breaker, and decides by its own counts.
             if view.breaker or view.engine_id not in views:
                 views[view.engine_id] = view
         return [views[engine_id] for engine_id in sorted(views)]
 
     async def register_engine(self, registration: EngineRegistration) -> EngineView:
-        """Have a coordinator take a server in; its phase says how far it is.
+        """Register a server with a coordinator; return the engine, whose phase says how far it is.
 
         Raises:
             InvalidRequestError: the URL is none.
@@ -99,7 +99,7 @@ class MeshManagement:
         return engine_view(state_from_wire(answered.engine, ""))
 
     async def start_engine(self, start: EngineStart) -> EngineView:
-        """Have a coordinator load a model into vLLM; the engine's phase and reason say how far it is.
+        """Start vLLM with a model on a coordinator; return the engine, whose phase and reason say how far it is.
 
         Raises:
             InvalidRequestError: a field that makes no engine.
@@ -128,7 +128,7 @@ class MeshManagement:
     async def restart_engine(
         self, engine_id: str, *, drain: bool = True, timeout_seconds: float = DRAIN_SECONDS
     ) -> EngineRestart:
-        """End an engine, with ``drain`` when its requests have ended or at the time-out, and start it anew.
+        """Stop an engine and start it again; with ``drain`` once its requests have ended, or at the time-out.
 
         Raises:
             NotFoundError, UnprocessableError, ConflictError: as ``remove_engine``.
@@ -144,7 +144,7 @@ class MeshManagement:
         return EngineRestart(engine_view(state_from_wire(answer.engine, owner.instance_id)), answer.aborted)
 
     async def engine_logs(self, engine_id: str, *, lines: int = 0, follow: bool = False) -> AsyncIterator[str]:
-        """The last ``lines`` (0: all) that the server of an engine wrote, with ``follow`` those to come.
+        """Yield the last ``lines`` (0: all) that the server of an engine wrote, with ``follow`` those to come.
 
         Raises:
             NotFoundError: no engine has this id.
@@ -162,12 +162,12 @@ class MeshManagement:
         answer: scheduler_pb2.DrainEngineResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).DrainEngine(request, timeout=CALL_SECONDS)
         )
-        return engine_of_book(answer.engine)
+        return engine_of_entry(answer.engine)
 
     async def remove_engine(
         self, engine_id: str, *, drain: bool = False, timeout_seconds: float = DRAIN_SECONDS
     ) -> EngineRemoval:
-        """Remove an engine for good; with ``drain`` when its requests have ended, or at the time-out.
+        """Remove an engine for good; with ``drain`` once its requests have ended, or at the time-out.
 
         Raises:
             NotFoundError: no engine has this id.
@@ -185,7 +185,7 @@ class MeshManagement:
         return EngineRemoval(engine_id, answer.aborted)
 
     async def load_lora(self, engine_id: str, name: str, path: str) -> EngineView:
-        """Have an engine's server load the LoRA adapter at ``path`` on its machine, as the model ``name``.
+        """Load the LoRA adapter at ``path``, on the machine of an engine's server, as the model ``name``; return it.
 
         Raises:
             NotFoundError: no engine has this id.
@@ -201,7 +201,7 @@ class MeshManagement:
         return engine_view(state_from_wire(answer.engine, owner.instance_id))
 
     async def unload_lora(self, engine_id: str, name: str) -> EngineView:
-        """Have it forget an adapter. Raises NotFoundError, UnprocessableError."""
+        """Unload an adapter; return the engine without it. Raises NotFoundError, UnprocessableError."""
         owner, engine_id = await self._owner(engine_id)
         request = llm_pb2.UnloadLoraRequest(engine_id=engine_id, name=name)
         answer: llm_pb2.UnloadLoraResponse = await self._calls.at(
@@ -210,7 +210,7 @@ class MeshManagement:
         return engine_view(state_from_wire(answer.engine, owner.instance_id))
 
     async def explain(self, request_id: str) -> list[Explanation]:
-        """What the schedulers decided about a request, the last to decide coming first. Raises NotFoundError."""
+        """Return what the schedulers decided about a request, the latest decision first. Raises NotFoundError."""
         request = scheduler_pb2.ExplainRequest(request_id=request_id)
         answer: scheduler_pb2.ExplainResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).Explain(request, timeout=CALL_SECONDS)
@@ -218,15 +218,15 @@ class MeshManagement:
         return [explanation(message) for message in answer.explanations]
 
     async def _owner(self, engine_id: str) -> tuple[Instance, str]:
-        """The coordinator that owns an engine, and the engine's full id; a name that one engine has will do."""
+        """Return the coordinator that owns an engine, and its full id; a name that only one engine has is enough."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
-        called_so = [engine for engine in engines.values() if engine_id in _names(engine)]
+        named = [engine for engine in engines.values() if engine_id in _names(engine)]
         # One that is being stopped, or could not be, keeps its name; where another has it too, that one is meant.
-        called_so = [engine for engine in called_so if engine.phase != "stopped"] or called_so
-        engine = engines.get(engine_id) or (called_so[0] if len(called_so) == 1 else None)
+        named = [engine for engine in named if engine.phase != "stopped"] or named
+        engine = engines.get(engine_id) or (named[0] if len(named) == 1 else None)
         if engine is None:
-            known = ", ".join(one.engine_id for one in called_so) or ", ".join(engines) or "none"
-            if called_so:
+            known = ", ".join(one.engine_id for one in named) or ", ".join(engines) or "none"
+            if named:
                 raise ConflictError(f"several engines are called {engine_id!r}; name one by its id: {known}")
             raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
         owner = await self._calls.instance(engine.executor_id)

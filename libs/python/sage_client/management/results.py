@@ -25,14 +25,14 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """An engine, with the scheduler's books where a scheduler has it.
+    """An engine, with the counts of the scheduler that leads its pool, where there is one.
 
     Attributes:
-        running: requests that its executor says it holds.
+        running: requests that its executor lists.
         outstanding: requests outstanding by the scheduler's own count.
         draining: whether an operator drains it.
         breaker: ``closed``, ``open`` or ``half_open``; empty while no scheduler leads its pool.
-        heartbeat_age_seconds: since its executor was last heard.
+        heartbeat_age_seconds: since the last heartbeat of its executor.
     """
 
     engine_id: str
@@ -64,7 +64,7 @@ class EngineRegistration:
         engine_id: name; empty makes one from the URL. The engine's id is this and a tail.
         pool: empty for the default one.
         max_concurrency: requests outstanding at once; 0 for the default.
-        kinds: work that its models do, ``chat``, ``generate``, ``embedding``; empty for what the server says.
+        kinds: work that its models do, ``chat``, ``generate``, ``embedding``; empty for what the server lists.
     """
 
     url: str
@@ -87,7 +87,7 @@ class EngineStart:
         environment: further variables of it. They are kept with the engine; secrets do not belong here.
         device: ``cpu``, ``cpu:0-3`` (cores), ``cuda``, ``cuda:0,1`` (GPUs); empty lets the coordinator choose.
         port: 0 takes a free one.
-        kinds: work that it does, ``chat``, ``generate``, ``embedding``; empty for what vLLM says.
+        kinds: work that it does, ``chat``, ``generate``, ``embedding``; empty for what vLLM lists.
         memory_check: refuse it where the machine has no room for it.
     """
 
@@ -115,7 +115,7 @@ class EngineRemoval:
 
 @dataclass(frozen=True, slots=True)
 class EngineRestart:
-    """An engine was ended and is being started anew, under a new id; ``aborted`` requests were still running on it."""
+    """An engine was stopped and starts again under a new id; ``aborted`` requests were still running on it."""
 
     engine: EngineView
     aborted: int

@@ -19,7 +19,7 @@ from sage_mesh.wire.requests import classification_from_wire
 
 
 def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> EngineView:
-    """An engine as its executor describes it, without a scheduler's books."""
+    """Return an engine as its executor describes it, without the counts of a scheduler."""
     spec, load = state.spec, state.load or NO_LOAD
     return EngineView(
         engine_id=spec.engine_id,
@@ -42,20 +42,20 @@ def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> En
     )
 
 
-def engine_of_book(book: scheduler_pb2.EngineBook) -> EngineView:
-    """An engine with the books of a scheduler."""
-    state = state_from_wire(book.state, book.executor_id)
+def engine_of_entry(entry: scheduler_pb2.EngineBook) -> EngineView:
+    """Return an engine with the counts of a scheduler."""
+    state = state_from_wire(entry.state, entry.executor_id)
     return replace(
-        engine_view(state, heartbeat_age_seconds=book.heartbeat_age_ms / 1000),
-        outstanding=book.outstanding,
-        outstanding_tokens=book.outstanding_tokens,
-        draining=book.draining,
-        breaker=book.breaker,
+        engine_view(state, heartbeat_age_seconds=entry.heartbeat_age_ms / 1000),
+        outstanding=entry.outstanding,
+        outstanding_tokens=entry.outstanding_tokens,
+        draining=entry.draining,
+        breaker=entry.breaker,
     )
 
 
 def explanation(message: scheduler_pb2.Explanation) -> Explanation:
-    """What a scheduler tells of a request."""
+    """Return what a scheduler explains of a request."""
     return Explanation(
         request_id=message.request_id,
         scheduler_id=message.scheduler_id,

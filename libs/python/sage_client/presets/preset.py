@@ -1,4 +1,4 @@
-"""A preset: what ``sage engine start`` takes beside the model, in a YAML file."""
+"""A preset: what ``sage engine start`` takes besides the model, in a YAML file."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def named(name: str) -> EnginePreset:
 
 
 def named_or_file(name_or_file: str) -> EnginePreset:
-    """A built-in preset, or that of a file, which a slash or a suffix tells.
+    """Return a built-in preset, or that of a file, where the name has a slash or a suffix.
 
     Raises:
         NotFoundError: no such preset or file.

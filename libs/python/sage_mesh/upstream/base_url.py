@@ -1,4 +1,4 @@
-"""The base URL of a server, as settings give it. It is shown to everybody who may list engines."""
+"""The base URL of a server, as settings give it. It is shown to all who may list engines."""
 
 from __future__ import annotations
 

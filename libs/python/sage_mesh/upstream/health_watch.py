@@ -136,7 +136,7 @@ class HealthWatch:
             except NotServingError as problem:
                 self._failed(problem)
             except Exception as error:
-                # A mistake of ours says nothing against a server that served a moment ago.
+                # A mistake of this process is no evidence against a server that served a moment ago.
                 log.exception("health check failed", engine=self._spec().engine_id)
                 if not self._record.healthy:
                     self._record.failed(f"the health check failed: {type(error).__name__}: {error}")

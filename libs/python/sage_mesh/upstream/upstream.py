@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server as seen over HTTP: its connections, models and health. It holds no request."""
+"""One OpenAI-compatible server over HTTP: its connections, its models and its health."""
 
 from __future__ import annotations
 
@@ -147,8 +147,8 @@ class Upstream:
         status, body = await self._get("/v1/models")
         where = f"GET {self._root}/v1/models"
         if status in (401, 403):
-            said = "does not accept the api_key" if self._api_key else "wants an api_key"
-            raise NotServingError(f"{where} answered {status}: the server {said}", status=status)
+            reason = "does not accept the api_key" if self._api_key else "wants an api_key"
+            raise NotServingError(f"{where} answered {status}: the server {reason}", status=status)
         if status != 200:
             problem = f"{where} answered {status}; is this an OpenAI-compatible server?"
             raise NotServingError(problem, status=status)
@@ -161,7 +161,7 @@ class Upstream:
             raise NotServingError(problem, status=status) from None
 
     async def metrics(self) -> bytes:
-        """Read the server's Prometheus page, from ``/metrics`` beside ``/v1``.
+        """Read the server's Prometheus page, from ``/metrics`` next to ``/v1``.
 
         Raises:
             NotServingError: it has none, or did not answer.
@@ -202,7 +202,7 @@ def _card(entry: dict[str, object]) -> ModelCard:
 
 
 def _kinds(named: object) -> frozenset[RequestKind]:
-    """What a model is for: by the entry's ``kinds``, a field of SAGE's own; without it a model is an LLM.
+    """Return what a model is for, by the entry's ``kinds``, a field of SAGE's own; without it a model is an LLM.
 
     Kinds of work that this engine does not pass on are left out; a model that has no other serves nothing.
     """

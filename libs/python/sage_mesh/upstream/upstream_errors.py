@@ -47,7 +47,7 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
         body: the upstream's body; passed on with the error when the request is at fault.
         retry_after: the ``Retry-After`` header.
     """
-    said = _said(body)
+    reason = _reason(body)
     if status == 401:
         # It was SAGE's key that was refused, not the caller's; the body may quote part of it.
         return EngineFailedError(
@@ -58,7 +58,7 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
         )
     if status in _BUSY_ERRORS:
         return _BUSY_ERRORS[status](
-            f"engine {engine_id!r} is busy (HTTP {status}): {said}",
+            f"engine {engine_id!r} is busy (HTTP {status}): {reason}",
             retry_after_seconds=_seconds(retry_after),
             retryable=True,
             upstream_status=status,
@@ -66,13 +66,13 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
         )
     if 400 <= status < 500:
         return _REQUEST_ERRORS.get(status, InvalidRequestError)(
-            f"engine {engine_id!r} refused the request (HTTP {status}): {said}",
+            f"engine {engine_id!r} refused the request (HTTP {status}): {reason}",
             param=_param(body),
             upstream_status=status,
             upstream_body=body,
         )
     return EngineFailedError(
-        f"engine {engine_id!r} failed (HTTP {status}): {said}",
+        f"engine {engine_id!r} failed (HTTP {status}): {reason}",
         retryable=True,
         upstream_status=status,
         upstream_body=body,
@@ -80,7 +80,7 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
 
 
 def split_at_error(events: bytes, engine_id: str) -> tuple[bytes, EngineFailedError | None]:
-    """Part a stream's whole events from the event in which the server says that it has failed.
+    """Split a stream's whole events at the event in which the server reports its own failure.
 
     A vLLM whose engine process has died ends its streams like this, with [DONE] after it. An error that is the
     request's own fault stays an event like any other.
@@ -95,7 +95,7 @@ def split_at_error(events: bytes, engine_id: str) -> tuple[bytes, EngineFailedEr
     if status < 500:
         return events, None
     failure = EngineFailedError(
-        f"engine {engine_id!r} failed in the middle of its answer: {_said(body)}",
+        f"engine {engine_id!r} failed in the middle of its answer: {_reason(body)}",
         retryable=True,
         upstream_status=status if status < 600 else 500,
     )
@@ -110,7 +110,7 @@ def _error_object(body: bytes) -> object:
     return value.get("error", value) if isinstance(value, dict) else None
 
 
-def _said(body: bytes) -> str:
+def _reason(body: bytes) -> str:
     error = _error_object(body)
     message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
     if isinstance(message, str) and message:

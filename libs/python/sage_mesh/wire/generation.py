@@ -11,9 +11,9 @@ from google.protobuf import json_format
 from sage.inference.v1 import generation_pb2
 from sage_common.errors import InvalidRequestError
 
-# Fields that every typed request says by itself.
+# Fields that every typed request has of its own.
 _TYPED: Final = frozenset({"messages", "prompt", "model", "stream"})
-# Digits that tell every float32 from its neighbours.
+# Significant digits that distinguish every float32 from its neighbours.
 _MOST_DIGITS: Final = 9
 
 
@@ -25,7 +25,7 @@ def generation_fields(
     A typed one wins over its namesake in ``extra``, and has the decimal that its sender wrote: 0.7 is not 0.699999988.
 
     Args:
-        reserved: fields that ``extra`` may not hold, besides those that every typed request says by itself.
+        reserved: fields that ``extra`` may not hold, besides those that every typed request has of its own.
 
     Raises:
         InvalidRequestError: ``extra`` holds one of them.

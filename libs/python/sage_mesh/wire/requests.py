@@ -94,7 +94,7 @@ def classification_from_wire(message: request_pb2.Classification) -> Classificat
 
 
 def tenant_from_wire(tenant: str) -> str:
-    """Return who pays and shares; nobody named is the default tenant."""
+    """Return the tenant; the default one where none is named."""
     return tenant or DEFAULT_TENANT
 
 
