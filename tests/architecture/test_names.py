@@ -13,8 +13,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Modules that every package of their kind has, for the same thing.
 CONVENTIONAL = {"__init__", "__main__", "main", "config", "service", "ring", "metrics", "settings", "registry"}
-# To be renamed.
-PENDING = {"request_body", "results", "ModelNames"}
 
 
 def layers() -> list[str]:
@@ -38,7 +36,7 @@ def shared(names: Iterator[tuple[str, Path]]) -> dict[str, list[str]]:
     homes: dict[str, list[str]] = defaultdict(list)
     for name, path in names:
         homes[name].append(str(path.relative_to(ROOT)))
-    return {name: paths for name, paths in homes.items() if len(paths) > 1 and name not in CONVENTIONAL | PENDING}
+    return {name: paths for name, paths in homes.items() if len(paths) > 1 and name not in CONVENTIONAL}
 
 
 @pytest.mark.parametrize("layer", layers())

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sage_client.management.results import ClassificationView, DispatchView, Explanation
+from sage_client.management.views import ClassificationView, DispatchView, Explanation
 
 # More candidates than this say little; they are ordered by what the picker looked at.
 MOST_CANDIDATES = 8

@@ -29,9 +29,9 @@ from sage_gateway.asgi import (
     send_method_not_allowed,
     send_whole,
 )
+from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
 from sage_gateway.metrics import EndpointMetrics
-from sage_gateway.request_body import BodyReader
 from sage_mesh.edge.edge import Edge
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply

@@ -14,6 +14,7 @@ from sage_gateway.allowed_hosts import AllowedHosts, HostCheck
 from sage_gateway.app import build_app, cold_routes
 from sage_gateway.asgi import App
 from sage_gateway.body_limit import body_limit
+from sage_gateway.body_reader import BodyReader
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
 from sage_gateway.credentials import Credentials
@@ -22,7 +23,6 @@ from sage_gateway.inference import InferenceEndpoint
 from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.readiness import Readiness
-from sage_gateway.request_body import BodyReader
 from sage_gateway.service import GatewayServicer
 from sage_platform import registry, subjects
 from sage_platform.kv import open_bucket

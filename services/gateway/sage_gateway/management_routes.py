@@ -14,8 +14,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from sage_client.management.mesh_management import DRAIN_SECONDS, MOST_DRAIN_SECONDS, MeshManagement
-from sage_client.management.results import EngineRegistration, EngineStart
 from sage_client.management.translation import engine_view
+from sage_client.management.views import EngineRegistration, EngineStart
 from sage_client.presets.preset import EnginePreset, built_in, named
 from sage_common.errors import (
     InvalidRequestError,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from sage_cli.explanation_text import explanation_text
-from sage_client.management.results import CandidateView, ClassificationView, DispatchView, Explanation
+from sage_client.management.views import CandidateView, ClassificationView, DispatchView, Explanation
 
 CHAT = ClassificationView(
     "llm_chat", "main", "m", "interactive", "high", 500, 50, 0, 120, 64, True, False, True, ("endpoint says chat",)

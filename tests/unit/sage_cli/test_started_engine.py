@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sage_cli.mesh.started_engine import ADOPTED_SECONDS, StartedEngine
-from sage_client.management.results import EngineView
+from sage_client.management.views import EngineView
 from sage_common.errors import UnavailableError
 
 

@@ -12,8 +12,8 @@ from fixtures.gateway_mesh import gateway_mesh
 from fixtures.nats import NatsProcess
 
 from sage_client.management.mesh_management import MeshManagement
-from sage_client.management.results import EngineView, Explanation
 from sage_client.management.translation import engine_view
+from sage_client.management.views import EngineView, Explanation
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 
 TOLD = Explanation("r", "s1", "finished", "acme", None, "fifo", "", 9, 1, 0.1, "a", None, None, 5.0, (), "", "")

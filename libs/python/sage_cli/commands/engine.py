@@ -11,7 +11,7 @@ import typer
 from sage_cli.commands import engine_lora, engine_presets, engine_servers
 
 if TYPE_CHECKING:
-    from sage_client.management.results import EngineRegistration, EngineRemoval, EngineView
+    from sage_client.management.views import EngineRegistration, EngineRemoval, EngineView
 
 app = typer.Typer(help="Show, start, add, drain, stop engines while the mesh runs.", no_args_is_help=True)
 engine_servers.register(app)
@@ -53,7 +53,7 @@ def register(
     """Add a server; it takes work as soon as it answers, and comes back after a restart of the mesh."""
     from sage_cli.consoles import print_json
     from sage_cli.running import run
-    from sage_client.management.results import EngineRegistration
+    from sage_client.management.views import EngineRegistration
 
     key = _api_key(api_key_file) if api_key_file else ""
     engine = run(_register(EngineRegistration(url, name, key, pool, max_concurrency, tuple(kind or ()))))

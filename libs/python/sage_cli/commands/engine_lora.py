@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sage_client.management.results import EngineView
+    from sage_client.management.views import EngineView
 
 app = typer.Typer(help="Load and unload LoRA adapters of a running engine.", no_args_is_help=True)
 

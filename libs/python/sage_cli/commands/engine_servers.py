@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from sage_client.management.mesh_management import MeshManagement
-    from sage_client.management.results import EngineRemoval, EngineRestart, EngineStart, EngineView
+    from sage_client.management.views import EngineRemoval, EngineRestart, EngineStart, EngineView
 
 EngineId = Annotated[str, typer.Argument(metavar="ENGINE", help="Id or name; `sage engine list` shows them.")]
 Drain = Annotated[bool, typer.Option("--drain/--no-drain", help="Let its requests end first.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sage_client.management.results import Explanation
+    from sage_client.management.views import Explanation
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sage_client.management.results import PolicyChange, PolicyInForce
+    from sage_client.management.views import PolicyChange, PolicyInForce
 
 app = typer.Typer(help="Show and change the scheduling policy while the mesh runs.", no_args_is_help=True)
 

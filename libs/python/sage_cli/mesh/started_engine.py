@@ -9,7 +9,7 @@ from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import REGISTERED_LABEL
 
 if TYPE_CHECKING:
-    from sage_client.management.results import EngineView
+    from sage_client.management.views import EngineView
 
 # Another coordinator takes a server over within seconds; one that ended with its coordinator is started again.
 ADOPTED_SECONDS = 20.0

@@ -9,7 +9,9 @@ from grpc.aio import Channel
 
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
-from sage_client.management.results import (
+from sage_client.management.service_calls import ListInstances, ServiceCalls
+from sage_client.management.translation import engine_of_entry, engine_view, explanation
+from sage_client.management.views import (
     EngineRegistration,
     EngineRemoval,
     EngineRestart,
@@ -19,8 +21,6 @@ from sage_client.management.results import (
     PolicyChange,
     PolicyInForce,
 )
-from sage_client.management.service_calls import ListInstances, ServiceCalls
-from sage_client.management.translation import engine_of_entry, engine_view, explanation
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
 from sage_control_plane.request.engine_state import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
 from sage_mesh.wire.engines import state_from_wire

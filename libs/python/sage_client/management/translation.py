@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sage.inference.v1 import request_pb2
 from sage.scheduler.v1 import scheduler_pb2
-from sage_client.management.results import (
+from sage_client.management.views import (
     CandidateView,
     ClassificationView,
     DispatchView,

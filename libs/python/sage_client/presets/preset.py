@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sage_client.management.results import EngineStart
+from sage_client.management.views import EngineStart
 from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError, NotFoundError
 

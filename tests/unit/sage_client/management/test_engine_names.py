@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sage_client.management.mesh_management import MeshManagement
-from sage_client.management.results import EngineView
 from sage_client.management.translation import engine_view
+from sage_client.management.views import EngineView
 from sage_common.errors import ConflictError, NotFoundError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 from sage_platform.registry import Instance
