@@ -42,8 +42,8 @@ print(json.dumps({"texts_per_second": len(texts) / sorted(runs)[len(runs) // 2]}
 
 
 def offline_plan(texts: Sequence[str], settings: Mapping[str, str], repetitions: int) -> dict[str, Any]:
-    """Run the executor's backend without a service; see ``sage_embed_executor.offline_plan``."""
-    command = [sys.executable, "-m", "sage_embed_executor.offline_plan", "--repetitions", str(repetitions)]
+    """Run the executor's backend without a service; see the module ``offline_plan``."""
+    command = [sys.executable, "-m", "sage_benchmark.embed.offline_plan", "--repetitions", str(repetitions)]
     return _run(command, texts, {**os.environ, **settings})
 
 

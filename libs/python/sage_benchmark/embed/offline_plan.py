@@ -1,4 +1,4 @@
-"""``python -m sage_embed_executor.offline_plan``: the best that the executor's backend does with all texts at hand.
+"""``python -m sage_benchmark.embed.offline_plan``: the best that the executor's backend does with all texts at hand.
 
 Reads a JSON list of texts from standard input, computes them in this process without a service around it, sorted by
 length and cut into batches, on as many streams as the service would use, for each of several token budgets. Writes one
