@@ -217,9 +217,7 @@ class ConnectionPool:
             TimeoutError: there was no connection within the time.
         """
         until = self._clock() + timeout_seconds
-        connection = self._take_idle()
-        if connection is None:
-            connection = await asyncio.wait_for(connect(self._url, self._clock), timeout_seconds)
+        connection = await self.take(timeout_seconds)
         response = None
         try:
             response = await connection.request(request, max(0.0, until - self._clock()))
@@ -227,9 +225,17 @@ class ConnectionPool:
         finally:
             self.give_back(connection, reusable=response is not None and response.keep_alive)
 
-    async def take(self) -> ClientConnection:
-        """Return an idle connection or a new one. OSError where the server cannot be reached."""
-        return self._take_idle() or await connect(self._url, self._clock)
+    async def take(self, timeout_seconds: float | None = None) -> ClientConnection:
+        """Return an idle connection or a new one.
+
+        Raises:
+            OSError: the server cannot be reached.
+            TimeoutError: there was no connection within the time.
+        """
+        idle = self._take_idle()
+        if idle is not None:
+            return idle
+        return await asyncio.wait_for(connect(self._url, self._clock), timeout_seconds)
 
     def give_back(self, connection: ClientConnection, *, reusable: bool) -> None:
         """Take back a connection whose answer is finished."""

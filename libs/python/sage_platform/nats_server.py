@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import tenacity
 
-from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, UnavailableError
 from sage_common.paths import private_dir
 from sage_common.ports import port_is_free, port_taken
 from sage_platform.supervision.process_spec import ProcessSpec
-from sage_platform.supervision.supervisor import Supervisor
 
 PROGRAM = "nats-server"
 LOOPBACK = "127.0.0.1"
@@ -149,28 +145,6 @@ class NatsServer:
         # A killed server leaves its ports file; one of a pid that comes again would be believed.
         for leftover in directory.glob(f"{PROGRAM}_*.ports"):
             leftover.unlink()
-
-
-@contextlib.asynccontextmanager
-async def running_nats_server(options: NatsServerOptions) -> AsyncIterator[NatsServer]:
-    """Run a server for the length of the block; for tests and benchmarks.
-
-    Raises:
-        ConfigurationError, UnavailableError: it did not come up.
-    """
-    server = NatsServer(options)
-    supervisor = Supervisor(
-        [server.spec()],
-        log_directory=options.directory,
-        on_change=lambda status: None,
-        clock=MonotonicClock(),
-        generator=random.Random(0),
-    )
-    try:
-        await supervisor.start()
-        yield server
-    finally:
-        await supervisor.stop()
 
 
 def loopback_port(url: str) -> int | None:

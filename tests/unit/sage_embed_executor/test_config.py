@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from fixtures.manual_clock import ManualClock
 from prometheus_client import CollectorRegistry
 
-from sage_common.clock import ManualClock
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.config import EmbedExecutorSettings

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from fixtures.manual_clock import ManualClock
 
-from sage_common.clock import ManualClock
 from sage_control_plane.request.engine_state import EngineLoad
 from sage_llm_coordinator.engines.load_watch import SPAN_SECONDS, STALE_SECONDS, LoadWatch
 from sage_mesh.upstream.upstream import NotServingError

@@ -6,10 +6,11 @@ import asyncio
 import time
 
 from fixtures.engines import FakeEngine
+from fixtures.manual_clock import ManualClock
 from fixtures.nats import NatsProcess
 
 from sage.inference.v1 import engine_pb2
-from sage_common.clock import ManualClock, MonotonicClock
+from sage_common.clock import MonotonicClock
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.directory import MISSED_HEARTBEATS, REMEMBER_SILENT_SECONDS, DirectoryChange, EngineDirectory

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from fixtures.manual_clock import ManualClock
+
 from sage.inference.v1 import request_pb2
-from sage_common.clock import ManualClock, MonotonicClock
+from sage_common.clock import MonotonicClock
 from sage_mesh.pool_sender import KEEP_SECONDS, PoolSender
 from sage_platform import subjects
 from sage_platform.ring import Ring

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,31 @@ from sage_platform.nats_server import (
     NatsServerOptions,
     find_program,
     loopback_port,
-    running_nats_server,
 )
 from sage_platform.supervision.process_status import ProcessPhase, ProcessStatus
 from sage_platform.supervision.supervisor import Supervisor
+
+
+@contextlib.asynccontextmanager
+async def running_nats_server(options: NatsServerOptions) -> AsyncIterator[NatsServer]:
+    """Run a server for the length of the block.
+
+    Raises:
+        ConfigurationError, UnavailableError: it did not come up.
+    """
+    server = NatsServer(options)
+    supervisor = Supervisor(
+        [server.spec()],
+        log_directory=options.directory,
+        on_change=lambda status: None,
+        clock=MonotonicClock(),
+        generator=random.Random(0),
+    )
+    try:
+        await supervisor.start()
+        yield server
+    finally:
+        await supervisor.stop()
 
 
 async def _ask(url: str) -> tuple[int, bool]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fixtures.eventually import eventually
-from fixtures.given_clock import GivenClock
+from fixtures.manual_clock import ManualClock
 from fixtures.scheduler_mesh import SchedulerMesh
 from nats.js.kv import KeyValue
 
@@ -16,7 +16,7 @@ from sage_scheduler.bucket_mirror import FORGET_SECONDS, BucketMirror
 
 @asynccontextmanager
 async def mirror_of(
-    mesh: SchedulerMesh, clock: GivenClock, *, ttl_seconds: float | None = None, forget_deleted: bool = True
+    mesh: SchedulerMesh, clock: ManualClock, *, ttl_seconds: float | None = None, forget_deleted: bool = True
 ) -> AsyncIterator[tuple[BucketMirror, KeyValue]]:
     bucket = await open_bucket(mesh.ring.connection.jetstream(), "mirrored")
     mirror = BucketMirror(bucket, clock, ttl_seconds=ttl_seconds, forget_deleted=forget_deleted)
@@ -32,7 +32,7 @@ async def put(mirror: BucketMirror, bucket: KeyValue, key: str) -> None:
 
 
 async def test_a_deleted_key_is_remembered_for_a_while_and_then_forgotten(mesh: SchedulerMesh) -> None:
-    clock = GivenClock()
+    clock = ManualClock(50.0)
     async with mirror_of(mesh, clock) as (mirror, bucket):
         for number in range(50):
             await put(mirror, bucket, f"process-{number}")
@@ -48,7 +48,7 @@ async def test_a_deleted_key_is_remembered_for_a_while_and_then_forgotten(mesh: 
 
 
 async def test_a_key_that_has_expired_in_silence_is_forgotten_too(mesh: SchedulerMesh) -> None:
-    clock = GivenClock()
+    clock = ManualClock(50.0)
     async with mirror_of(mesh, clock, ttl_seconds=5.0) as (mirror, bucket):
         await put(mirror, bucket, "dead")
         clock.at += FORGET_SECONDS + 4
@@ -60,7 +60,7 @@ async def test_a_key_that_has_expired_in_silence_is_forgotten_too(mesh: Schedule
 
 
 async def test_what_never_expires_stays_however_silent(mesh: SchedulerMesh) -> None:
-    clock = GivenClock()
+    clock = ManualClock(50.0)
     async with mirror_of(mesh, clock) as (mirror, bucket):
         await put(mirror, bucket, "order")
         clock.at += 1e6
@@ -71,7 +71,7 @@ async def test_what_never_expires_stays_however_silent(mesh: SchedulerMesh) -> N
 async def test_deleted_keys_stay_where_they_are_forgotten_by_hand_and_newer_ones_are_not_dropped(
     mesh: SchedulerMesh,
 ) -> None:
-    clock = GivenClock()
+    clock = ManualClock(50.0)
     async with mirror_of(mesh, clock, forget_deleted=False) as (mirror, bucket):
         await put(mirror, bucket, "a")
         await bucket.delete("a")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fixtures.eventually import eventually
-from fixtures.given_clock import GivenClock
+from fixtures.manual_clock import ManualClock
 from fixtures.scheduler_mesh import SchedulerMesh
 from nats.js.kv import KeyValue
 
@@ -32,7 +32,7 @@ async def board_of(mesh: SchedulerMesh, clock: Clock | None = None) -> AsyncIter
 
 async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(mesh: SchedulerMesh) -> None:
     async with board_of(mesh) as (board, bucket):
-        clock, there = GivenClock(), {"stays", "leaves"}
+        clock, there = ManualClock(50.0), {"stays", "leaves"}
         pruning = DrainPruning(board, lambda: there, clock, HOUR)
         await board.set_drain("stays", True)
         await board.set_drain("leaves", True)
@@ -50,7 +50,7 @@ async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(m
 
 async def test_an_engine_that_comes_back_in_time_stays_drained(mesh: SchedulerMesh) -> None:
     async with board_of(mesh) as (board, _):
-        clock, there = GivenClock(), {"e"}
+        clock, there = ManualClock(50.0), {"e"}
         pruning = DrainPruning(board, lambda: there, clock, HOUR)
         await board.set_drain("e", True)
         for _ in range(5):
@@ -76,7 +76,7 @@ async def test_an_order_that_was_taken_back_leaves_no_key(mesh: SchedulerMesh) -
     async with board_of(mesh) as (board, bucket):
         await board.set_drain("e", True)
         await board.set_drain("e", False)
-        await DrainPruning(board, lambda: {"e"}, GivenClock(), HOUR).reconcile()
+        await DrainPruning(board, lambda: {"e"}, ManualClock(50.0), HOUR).reconcile()
         await eventually(lambda: not board.drain_orders())
         assert await read_all(bucket) == {}
 
@@ -87,7 +87,7 @@ async def messages_in(bucket: KeyValue) -> int:
 
 
 async def test_what_a_forgotten_order_leaves_behind_is_cleared_after_a_while(mesh: SchedulerMesh) -> None:
-    clock = GivenClock()
+    clock = ManualClock(50.0)
     async with board_of(mesh, clock) as (board, bucket):
         pruning = DrainPruning(board, lambda: {"stays"}, clock, HOUR)
         await board.set_drain("stays", True)

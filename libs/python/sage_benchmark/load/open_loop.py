@@ -29,31 +29,27 @@ class OpenLoopPlan:
         timeout_seconds: after its scheduled arrival a request is given up.
         lead_seconds: between the start and time 0, so that the first requests are not late.
         keep_text: whether outcomes hold the answers' texts.
-        headers: sent with every request, such as an API key.
     """
 
     url: str
     timeout_seconds: float = 120.0
     lead_seconds: float = 0.1
     keep_text: bool = False
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 async def run_open_loop(
     plan: OpenLoopPlan,
     requests: Sequence[tuple[Arrival, RenderedRequest]],
-    clock: Callable[[], float] = time.perf_counter,
 ) -> list[RequestOutcome]:
     """Send the requests at their arrival times and return an outcome for each, in the same order.
 
     Args:
         requests: in order of arrival.
-        clock: monotonic seconds.
     """
-    start = clock() + plan.lead_seconds
+    start = time.perf_counter() + plan.lead_seconds
 
     def now() -> float:
-        return clock() - start
+        return time.perf_counter() - start
 
     pool = ConnectionPool(plan.url, now)
     wire = [_wire(plan, request) for _, request in requests]
@@ -122,7 +118,7 @@ def _answer(arrival: Arrival, response: HttpResponse, *, keep_text: bool) -> Ans
 
 
 def _wire(plan: OpenLoopPlan, request: RenderedRequest) -> bytes:
-    return render_post(plan.url.rstrip("/") + request.path, request.body, (*plan.headers, *request.headers))
+    return render_post(plan.url.rstrip("/") + request.path, request.body, request.headers)
 
 
 def _number(text: str | None) -> float:

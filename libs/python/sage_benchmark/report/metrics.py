@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 from sage_benchmark.report.fairness import demand_by_tenant, service_by_tenant, service_fairness
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
-from sage_benchmark.workload.arrival import Arrival
-from sage_control_plane.request.request import ServiceClass, ServiceLevel
+from sage_control_plane.request.request import ServiceClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +91,14 @@ def measure(
     outcomes: Sequence[RequestOutcome],
     seconds: float,
     config: EngineModelConfig,
-    *,
-    weights: Mapping[str, float] | None = None,
-    level: Callable[[Arrival], ServiceLevel] = level_of,
 ) -> RunMetrics:
     """Return the figures of a run.
 
     Args:
         seconds: length of the time in which requests arrived, > 0.
         config: what engine-seconds are, for the fairness of service.
-        weights: of the tenants; 1 where not given.
-        level: the targets of a request.
     """
-    good = {id(outcome) for outcome in outcomes if meets(outcome, level(outcome.arrival))}
+    good = {id(outcome) for outcome in outcomes if meets(outcome, level_of(outcome.arrival))}
     served = [outcome for outcome in outcomes if outcome.served]
     classes: dict[str, list[RequestOutcome]] = defaultdict(list)
     tenants: dict[str, list[RequestOutcome]] = defaultdict(list)
@@ -119,7 +113,7 @@ def measure(
         goodput=len(good) / seconds,
         throughput=len(served) / seconds,
         tokens_per_second=sum(outcome.tokens for outcome in outcomes) / seconds,
-        jain=service_fairness(service, demand_by_tenant(outcomes, config), weights or {}),
+        jain=service_fairness(service, demand_by_tenant(outcomes, config), {}),
         by_class={name: _group(group, good) for name, group in sorted(classes.items())},
         by_tenant={name: _group(group, good) for name, group in sorted(tenants.items())},
         errors=dict(sorted(Counter(o.error for o in outcomes if o.error).items())),

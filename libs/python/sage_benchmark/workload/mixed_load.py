@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.request_shapes import CHAT, MIXED, RequestShape, request_weights, saturation_rate
+from sage_benchmark.workload.request_shapes import MIXED, RequestShape, request_weights, saturation_rate
 
 GREEDY = "greedy"
 
@@ -113,31 +113,6 @@ def generate(plan: LoadPlan, config: EngineModelConfig, seed: int) -> list[Arriv
         drawn += _tenant_arrivals(plan, tenant, rate * tenant.load, weights, random.Random(f"{seed}:{tenant.name}"))
     drawn.sort(key=lambda arrival: (arrival.at_seconds, arrival.tenant))
     return [replace(arrival, index=index) for index, arrival in enumerate(drawn)]
-
-
-def burst(count: int, *, tenant: str = "tenant-1", shape: RequestShape = CHAT) -> list[Arrival]:
-    """``count`` equal requests that all arrive at once, of the shape's median size."""
-    outputs = round(shape.outputs.median) if shape.outputs else 0
-    size = (round(shape.inputs.median) * shape.items[0], outputs)
-    return [
-        Arrival(
-            index,
-            0.0,
-            shape.kind,
-            tenant,
-            *size,
-            shape.service_class,
-            shape.max_tokens,
-            shape.items[0],
-            streaming=shape.streaming,
-        )
-        for index in range(count)
-    ]
-
-
-def without_tenant(arrivals: Sequence[Arrival], tenant: str) -> list[Arrival]:
-    """The same workload as if the tenant did not exist."""
-    return [replace(a, index=i) for i, a in enumerate(a for a in arrivals if a.tenant != tenant)]
 
 
 def _tenant_arrivals(

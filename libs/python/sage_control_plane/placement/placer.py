@@ -46,16 +46,6 @@ class Placer:
                 return False
         return True
 
-    def refused_by(self, engine: EngineView, request: PendingRequest) -> str:
-        """Return the name of the first filter that refuses the engine; empty when all admit it. For explanations."""
-        for engine_filter in self._engine_filters:
-            if not engine_filter.admits(engine):
-                return engine_filter.name
-        for request_filter in self._request_filters:
-            if not request_filter.admits(engine, request):
-                return request_filter.name
-        return ""
-
     def place(
         self, request: PendingRequest, free: Sequence[EngineView], now: float, favourite: EngineView | None = None
     ) -> Placement | None:

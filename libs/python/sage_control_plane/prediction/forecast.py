@@ -131,7 +131,6 @@ class Forecast:
         "_computed_at",
         "_decoding_seconds",
         "_fits",
-        "_least_samples",
         "_pool",
         "_prompt_sizes",
         "_prompt_squares",
@@ -149,7 +148,6 @@ class Forecast:
     def __init__(self, settings: PredictionSettings, pool: LatencyFits) -> None:
         self._fits = LatencyFits(settings)
         self._pool = pool
-        self._least_samples = settings.least_samples
         self._at = 0.0
         self._share_seconds = 0.0
         self._decoding_seconds = 0.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
+from fixtures.arrivals import burst
 
 from sage_benchmark.http_client import ConnectionPool
 from sage_benchmark.load.answer import read_stream
@@ -16,7 +17,7 @@ from sage_benchmark.simulated_engine.answer_text import answer_text
 from sage_benchmark.simulated_engine.engine import SimulatedEngine
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.mixed_load import LoadPlan, burst, equal_tenants, generate
+from sage_benchmark.workload.mixed_load import LoadPlan, equal_tenants, generate
 from sage_benchmark.workload.rendered_request import RenderedRequest, render
 from sage_control_plane.request.features import request_features
 

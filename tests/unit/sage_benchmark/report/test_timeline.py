@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fixtures.arrivals import burst
+
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.timeline import candidates, shared_timelines
-from sage_benchmark.workload.mixed_load import burst
 
 
 def served(*ttft: float) -> list[RequestOutcome]:

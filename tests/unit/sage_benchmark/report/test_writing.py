@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from fixtures.arrivals import burst
 
 from sage_benchmark.report.bars import Bar
 from sage_benchmark.report.benchmark_report import BenchmarkReport
@@ -15,7 +16,6 @@ from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.timeline import Timeline, TimelineSpan
 from sage_benchmark.report.writing import write_report
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
-from sage_benchmark.workload.mixed_load import burst
 
 
 def system(name: str, load: float, ttft: float) -> SystemRuns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fixtures.arrivals import burst, without_tenant
 
 from sage_benchmark.report.metrics import measure
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
@@ -15,11 +16,9 @@ from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 from sage_benchmark.workload.mixed_load import (
     GREEDY,
     LoadPlan,
-    burst,
     equal_tenants,
     generate,
     with_a_greedy_one,
-    without_tenant,
 )
 from sage_control_plane.policies.registry import policy_names
 from sage_control_plane.request.request import ServiceClass

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import mean, pstdev
 
 import pytest
+from fixtures.arrivals import burst, without_tenant
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.simulated_engine.engine_model import EngineModel
@@ -19,11 +20,9 @@ from sage_benchmark.workload.mixed_load import (
     LoadPlan,
     SharedPrefixes,
     arrival_times,
-    burst,
     equal_tenants,
     generate,
     with_a_greedy_one,
-    without_tenant,
 )
 from sage_benchmark.workload.request_shapes import MIXED, Lengths, RequestShape
 

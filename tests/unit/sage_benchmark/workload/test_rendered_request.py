@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from fixtures.arrivals import burst
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.simulated_engine.simulated_request import RequestReader
-from sage_benchmark.workload.mixed_load import LoadPlan, SharedPrefixes, burst, equal_tenants, generate
+from sage_benchmark.workload.mixed_load import LoadPlan, SharedPrefixes, equal_tenants, generate
 from sage_benchmark.workload.rendered_request import ENDPOINTS, prefix_blocks, render
 from sage_client.headers import hints_from_headers
 from sage_control_plane.request.catalog import ModelCatalog

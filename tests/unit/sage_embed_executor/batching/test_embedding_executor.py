@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
+from fixtures.manual_clock import ManualClock
 from prometheus_client import CollectorRegistry
 
-from sage_common.clock import ManualClock
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_embed_executor.backends.backend import Vectors
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from fixtures.eventually import eventually
+from fixtures.manual_clock import ManualClock
 
-from sage_common.clock import ManualClock
 from sage_common.errors import InternalError, NotFoundError, UnavailableError
 from sage_kernel.builder import Pipeline, Stream
 from sage_kernel.problems import NodeFailedError, PipelineInvalidError
