@@ -72,7 +72,7 @@ class HttpTransport:
         headers = {
             "content-type": "application/json",
             names.REQUEST_ID: request.request_id,
-            names.TIMEOUT_MS: str(max(1, int(request.timeout_seconds * 1000))),
+            names.TIMEOUT_MS: str(max(1, round(request.timeout_seconds * 1000))),
             **hints_to_headers(request.hints),
         }
         if request.tenant:

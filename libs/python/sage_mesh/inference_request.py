@@ -14,7 +14,7 @@ DEFAULT_TENANT: Final = "default"
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """One request. The twin of ``sage.inference.v1.InferenceRequest``, before an edge has submitted it.
+    """One request. Like ``sage.inference.v1.InferenceRequest``, without what an edge adds to submit it.
 
     Attributes:
         request_id: unique among the requests in flight.

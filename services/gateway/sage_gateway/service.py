@@ -1,4 +1,4 @@
-"""gRPC ↔ domain: the typed twin of the HTTP API, through the same edge."""
+"""gRPC ↔ domain: the HTTP API with typed messages, through the same edge."""
 
 from __future__ import annotations
 

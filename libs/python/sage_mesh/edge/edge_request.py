@@ -11,10 +11,11 @@ from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
 from sage_mesh.edge.continuation import plan_continuation
 from sage_mesh.edge.partial_answer import NotResumableError, read_partial_answer
+from sage_mesh.engine import DeliveredTokens
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import head_from_wire, usage_from_wire
-from sage_mesh.wire.requests import attempt_from_wire
+from sage_mesh.wire.requests import attempt_from_wire, set_delivered_tokens
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
 MAX_SUBMISSIONS = 3
@@ -158,10 +159,7 @@ class EdgeRequest:
         stream.continue_with(plan.events, plan.continuation)
         self.reply.keep()
         self.sent.body = plan.body
-        self.sent.ClearField("told")
-        if ids:
-            self.sent.told.ids.extend(ids)
-            self.sent.told.characters = len(delivered.text)
+        set_delivered_tokens(self.sent, DeliveredTokens(ids, len(delivered.text)) if ids else None)
         return False
 
     def supersede(self) -> None:

@@ -108,7 +108,7 @@ def inference_request_to_wire(request: InferenceRequest, reply_subject: str) -> 
         reply_subject=reply_subject,
         submission=1,
         hints=hints_to_wire(request.hints),
-        timeout_ms=max(1, int(request.timeout_seconds * 1000)),
+        timeout_ms=max(1, round(request.timeout_seconds * 1000)),
         traceparent=request.traceparent,
     )
 
@@ -143,6 +143,14 @@ def inference_request_from_wire(
     )
 
 
+def set_delivered_tokens(message: request_pb2.InferenceRequest, delivered: DeliveredTokens | None) -> None:
+    """Set the tokens that the body of ``message`` asks to be continued; None where they are not known."""
+    message.ClearField("told")
+    if delivered is not None:
+        message.told.ids.extend(delivered.ids)
+        message.told.characters = delivered.characters
+
+
 def engine_request_from_wire(message: frame_pb2.Dispatch) -> EngineRequest:
     """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
     request = message.request
@@ -157,9 +165,11 @@ def engine_request_from_wire(message: frame_pb2.Dispatch) -> EngineRequest:
         attempt=attempt_from_wire(message.attempt),
         traceparent=request.traceparent,
         waited_seconds=request.age_ms / 1e3 + message.queue_us / 1e6,
-        delivered=_delivered_from_wire(request.told) if request.HasField("told") else None,
+        delivered=_delivered_tokens(request),
     )
 
 
-def _delivered_from_wire(message: request_pb2.ToldTokens) -> DeliveredTokens:
-    return DeliveredTokens(tuple(message.ids), message.characters)
+def _delivered_tokens(message: request_pb2.InferenceRequest) -> DeliveredTokens | None:
+    if not message.HasField("told"):
+        return None
+    return DeliveredTokens(tuple(message.told.ids), message.told.characters)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sage.inference.v1 import frame_pb2, request_pb2
-from sage_common.errors import ErrorKind, InternalError, error_class
+from sage_common.errors import ErrorKind, InternalError, InvalidRequestError, error_class
 from sage_control_plane.request import request
 from sage_control_plane.request.engine_state import (
     EngineLoad,
@@ -18,14 +19,29 @@ from sage_control_plane.request.engine_state import (
     ModelCard,
     RunningRequest,
 )
-from sage_control_plane.request.request import Attempt, Classification, Hints, Priority, RequestKind, ServiceClass
+from sage_control_plane.request.request import (
+    Attempt,
+    Classification,
+    Endpoint,
+    Hints,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
+from sage_mesh.engine import DeliveredTokens
+from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest
 from sage_mesh.wire.engines import state_from_wire, state_to_wire
 from sage_mesh.wire.errors import error_from_wire, error_to_wire
 from sage_mesh.wire.requests import (
     classification_from_wire,
     classification_to_wire,
+    engine_request_from_wire,
     hints_from_wire,
     hints_to_wire,
+    inference_request_from_wire,
+    inference_request_to_wire,
+    set_delivered_tokens,
 )
 
 uint32 = st.integers(0, 2**32 - 1)
@@ -47,6 +63,9 @@ classifications = st.builds(
     items=uint32,
     reasons=st.lists(names, max_size=3).map(tuple),
     resumable=st.booleans(),
+)
+CHAT = Classification(
+    RequestKind.LLM_CHAT, "main", "m", ServiceClass.INTERACTIVE, Priority.NORMAL, ServiceLevel(), 1, 1
 )
 
 
@@ -112,3 +131,40 @@ def test_enumerations_have_the_wires_numbers() -> None:
 def test_an_engine_that_tells_no_load_does_not_seem_idle() -> None:
     state = EngineState(EngineSpec("e", "openai", ()), load=None)
     assert state_from_wire(state_to_wire(state), "executor").load is None
+
+
+@given(st.none() | st.builds(DeliveredTokens, st.lists(uint32, min_size=1, max_size=4).map(tuple), uint32))
+def test_delivered_tokens_survive_the_wire(delivered: DeliveredTokens | None) -> None:
+    dispatch = frame_pb2.Dispatch()
+    dispatch.request.endpoint = 1  # type: ignore[assignment]
+    dispatch.classification.CopyFrom(classification_to_wire(CHAT))
+    set_delivered_tokens(dispatch.request, DeliveredTokens((9,), 9))
+    set_delivered_tokens(dispatch.request, delivered)
+    assert engine_request_from_wire(dispatch).delivered == delivered
+
+
+@given(
+    st.builds(
+        InferenceRequest,
+        request_id=st.text(min_size=1, max_size=9),
+        endpoint=st.sampled_from(Endpoint),
+        body=st.binary(max_size=9),
+        tenant=st.none() | st.text(min_size=1, max_size=9),
+        hints=st.builds(Hints, slo_ttft_ms=uint32),
+        timeout_seconds=st.integers(1, 2**31).map(lambda ms: ms / 1000),
+        traceparent=names,
+    )
+)
+def test_a_request_survives_the_wire_and_is_the_default_tenants_where_it_names_none(request: InferenceRequest) -> None:
+    message = inference_request_to_wire(request, "reply.subject")
+    assert (message.submission, message.reply_subject) == (1, "reply.subject")
+    back = inference_request_from_wire(message, request_id="other", timeout_seconds=600.0)
+    assert back == replace(request, tenant=request.tenant or DEFAULT_TENANT)
+
+
+def test_what_a_caller_of_grpc_leaves_out_has_its_default() -> None:
+    message = request_pb2.InferenceRequest(endpoint=2)  # type: ignore[arg-type]
+    made = inference_request_from_wire(message, request_id="made", timeout_seconds=7.0)
+    assert made == InferenceRequest("made", Endpoint.COMPLETIONS, b"", None, Hints(), 7.0)
+    with pytest.raises(InvalidRequestError, match="endpoint 0 is not one of 1"):
+        inference_request_from_wire(request_pb2.InferenceRequest(), request_id="made", timeout_seconds=7.0)
