@@ -1,4 +1,4 @@
-"""Where the embed-executor's objects meet."""
+"""Where the embed-executor's objects are made and connected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage_common.clock import MonotonicClock
 from sage_embed_executor.config import EmbedExecutorSettings
-from sage_embed_executor.engines.embedding_engines import make_engines
+from sage_embed_executor.engines.engine_type import EngineContext
+from sage_embed_executor.engines.registry import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.executor.executor import Executor
@@ -18,7 +19,7 @@ async def start(host: ServiceHost[EmbedExecutorSettings]) -> Stop:
     """Wire the service. The models go on loading after it is up; an engine's phase says how far it is."""
     clock = MonotonicClock()
     executor = Executor(host.ring, host.instance_id, "embed-executor", clock)
-    engines = make_engines(host.settings, host.instance_id, clock, EmbedMetrics())
+    engines = make_engines(EngineContext(host.settings, host.instance_id, clock, EmbedMetrics()))
     await executor.start()
     for engine in engines:
         await executor.host(engine)

@@ -22,10 +22,11 @@ from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from sage.inference.v1 import engine_pb2
 from sage_common.clock import MonotonicClock
 from sage_control_plane.request.classification import RequestClassifier
+from sage_control_plane.request.engine_state import EngineSpec
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.embedding_stream import answer_stream
-from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
@@ -51,7 +52,9 @@ class Served:
 async def served(ring: Ring, minilm: LoadedModel) -> AsyncIterator[Served]:
     executor = Executor(ring, "embed-executor-test", "embed-executor", MonotonicClock())
     metrics = EmbedMetrics(CollectorRegistry())
-    spec = new_spec("minilm-test", "all-MiniLM-L6-v2", ("minilm",), "main", 64, "")
+    spec = EngineSpec(
+        "minilm-test", "sentence-transformers", (new_card("all-MiniLM-L6-v2", ("minilm",)),), max_concurrency=64
+    )
     engine = SentenceTransformersEngine(spec, lambda: minilm, 2, 1_000_000, MonotonicClock(), metrics)
     await executor.start()
     await (await executor.host(engine))

@@ -19,7 +19,8 @@ import orjson
 
 from sage_common.config import load
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
-from sage_embed_executor.config import EmbedExecutorSettings, available_processors
+from sage_embed_executor.config import EmbedExecutorSettings
+from sage_embed_executor.engines.in_process_engine import available_processors
 from sage_embed_executor.models.model_loader import ModelLoader
 from sage_embed_executor.models.tokenizer import TokenIds
 
@@ -58,9 +59,10 @@ def main() -> None:
     parser.add_argument("--vectors", default="", help="file for the vectors, as numpy writes them")
     arguments = parser.parse_args()
     settings = load(EmbedExecutorSettings)
-    preference = settings.backend_preference(available_processors())
+    in_process = settings.in_process()
+    preference = in_process.backend_preference(available_processors())
     streams = preference.streams
-    model = ModelLoader(settings.model, preference, settings.max_padding_share, threading.Lock()).load()
+    model = ModelLoader(settings.model, preference, in_process.max_padding_share, threading.Lock()).load()
     folder, tokenizer, backend = model.folder, model.tokenizer, model.backend
     texts = orjson.loads(sys.stdin.buffer.read())
     began = time.perf_counter()

@@ -7,32 +7,50 @@ BERT" (arXiv 1901.04085); score and limits as the CrossEncoder of sentence-trans
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, InvalidRequestError
-from sage_control_plane.request.request import Endpoint
+from sage_control_plane.request.engine_state import ModelCard
+from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Vectors, pad
+from sage_embed_executor.backends.registry import AUTO, check_backend_name
+from sage_embed_executor.backends.torch_bert import device_exists
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.batching.lanes import urgency_of
-from sage_embed_executor.engines.answering import Answers, usage_of
-from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine
+from sage_embed_executor.batching.length_aware_queue import BatchLimits
+from sage_embed_executor.engines.engine_type import EmbeddingEngineType, EngineContext
+from sage_embed_executor.engines.in_process_engine import (
+    InProcessEngine,
+    InProcessSettings,
+    Responder,
+    available_processors,
+    token_usage,
+)
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
+from sage_embed_executor.models.weights import find_weights, short_name
 from sage_embed_executor.requests.input_limits import Tokenised
 from sage_embed_executor.requests.rerank_request import RerankRequest, read_rerank_request, render_rerank
 from sage_embed_executor.requests.tokenize_pool import TokenizePool
-from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_embed_executor.selection.candidates import Candidate, Selection
+from sage_mesh.engine import Engine, EngineRequest, ReplyWriter
 from sage_mesh.reply import Media
 
+NAME = "cross-encoder"
+BACKEND = "torch"
+# A cross-encoder is not measured at its start; this budget suits fp32.
+DEFAULT_TOKEN_BUDGET = 512
 # Above every vocabulary, below the sign.
 SEGMENT_SHIFT = 28
 ID_MASK = (1 << SEGMENT_SHIFT) - 1
-# What torch computes a sequence classifier with.
+# Those that torch computes a sequence classifier in.
 PRECISIONS = (Precision.FP32, Precision.BF16)
 
 
@@ -42,17 +60,75 @@ def with_segments(ids: TokenIds, segments: TokenIds) -> TokenIds:
     return packed
 
 
-class CrossEncoderEngine(SentenceTransformersEngine):
-    """Serves one cross-encoder. Loading, streams and phases are those of an embedding model."""
+class CrossEncoderEngine(InProcessEngine):
+    """Serves one cross-encoder."""
 
-    def _make_answers(self, model: LoadedModel, executor: EmbeddingExecutor) -> Answers:
-        return RerankAnswers(
-            self._spec.models[0].name, model.folder, model.tokenizer, executor, self._clock, self._metrics
+    def _make_responder(self, model: LoadedModel, executor: EmbeddingExecutor) -> Responder:
+        name = self._spec.models[0].name
+        return CrossEncoderResponder(name, model.folder, model.tokenizer, executor, self._clock, self._metrics)
+
+
+def build(_own: None, context: EngineContext) -> list[Engine]:
+    """Return one engine for each model. Raises ConfigurationError for a backend or precision that it does not have."""
+    settings = context.settings.in_process()
+    check_backend_name(settings.backend)
+    if settings.backend not in (AUTO, BACKEND):
+        raise ConfigurationError(
+            f"the engine {NAME} runs models with {BACKEND} only, not {settings.backend}; "
+            f"set SAGE_EMBED_EXECUTOR_BACKEND to {BACKEND} or {AUTO}"
         )
+    precision = Precision.FP32 if settings.precision == AUTO else Precision(settings.precision)
+    if precision not in PRECISIONS:
+        known = " or ".join(one.value for one in PRECISIONS)
+        raise ConfigurationError(
+            f"the engine {NAME} does not compute in {precision.value}; set SAGE_EMBED_EXECUTOR_PRECISION to "
+            f"{known}, or to {AUTO}, which is {Precision.FP32.value} here"
+        )
+    lock = threading.Lock()
+    streams, threads = settings.stream_layout(available_processors())
+    return [
+        CrossEncoderEngine(
+            context.spec(NAME, model, _card(model, context)),
+            functools.partial(_load, settings, model, precision, threads, lock),
+            streams,
+            settings.cache_bytes,
+            context.clock,
+            context.metrics,
+        )
+        for model in context.settings.models
+    ]
 
 
-class RerankAnswers:
-    """Rerank with a cross-encoder. Scores are between 0 and 1."""
+CROSS_ENCODER = EmbeddingEngineType(NAME, build)
+
+
+def _card(model: str, context: EngineContext) -> ModelCard:
+    return ModelCard(
+        short_name(model),
+        frozenset({RequestKind.RERANK}),
+        context.aliases(model),
+        description="cross-encoder, run by SAGE on this machine",
+    )
+
+
+def _load(
+    settings: InProcessSettings, model: str, precision: Precision, threads: int, lock: threading.Lock
+) -> LoadedModel:
+    selection = Selection(Candidate(BACKEND, precision), settings.token_budget or DEFAULT_TOKEN_BUDGET)
+    folder = read_model_folder(find_weights(model))
+    # Loading sets process-wide defaults of torch for a while.
+    with lock:
+        backend = load_cross_encoder(folder, threads, precision, settings.device)
+    limits = BatchLimits(selection.token_budget, settings.max_padding_share)
+    return LoadedModel(folder, TextTokenizer.load(folder.path), backend, limits, selection)
+
+
+class CrossEncoderResponder:
+    """Answers rerank requests with a cross-encoder. Scores are between 0 and 1.
+
+    Args:
+        name: of the model, for the answers.
+    """
 
     def __init__(
         self,
@@ -69,31 +145,31 @@ class RerankAnswers:
         self._executor = executor
         self._clock = clock
         self._metrics = metrics
-        self._admission = TokenizePool(clock)
+        self._tokenize_pool = TokenizePool(clock)
 
-    async def answer(self, job: EngineRequest, reply: ReplyWriter) -> None:
+    async def respond(self, request: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request."""
-        if job.endpoint is not Endpoint.RERANK:
+        if request.endpoint is not Endpoint.RERANK:
             raise InvalidRequestError(
                 f"model {self._name!r} ranks documents and has no vectors; use {Endpoint.RERANK.path}",
                 code="wrong_endpoint_for_model",
                 param="model",
             )
-        urgency = urgency_of(job.classification, job.waited_seconds, self._clock.now())
-        request = read_rerank_request(job.body, self._folder, self._tokenizer.pair_special_tokens)
-        # The query is read once for each document.
-        characters = request.characters + len(request.query) * (len(request.documents) - 1)
-        tokenised = await self._admission.run(lambda: self._tokenise(request), characters, bulk=urgency.bulk)
-        embedded = await self._executor.run(tokenised.value.inputs, urgency)
-        logits = embedded.vectors[:, 0].astype(np.float64)
+        urgency = urgency_of(request.classification, request.waited_seconds, self._clock.now())
+        read = read_rerank_request(request.body, self._folder, self._tokenizer.pair_special_tokens)
+        # The query is tokenised once for each document.
+        characters = read.characters + len(read.query) * (len(read.documents) - 1)
+        tokenised = await self._tokenize_pool.run(lambda: self._tokenise(read), characters, bulk=urgency.bulk)
+        result = await self._executor.run(tokenised.value.inputs, urgency)
+        logits = result.vectors[:, 0].astype(np.float64)
         scores: list[float] = (1 / (1 + np.exp(-logits))).tolist()
         reply.head(Media.JSON, model=self._name)
-        reply.usage(usage_of(tokenised.value, tokenised.seconds, embedded, self._metrics))
-        reply.data(render_rerank(request, scores, self._name, tokenised.value.tokens))
+        reply.usage(token_usage(tokenised.value, tokenised.seconds, result, self._metrics))
+        reply.data(render_rerank(read, scores, self._name, tokenised.value.tokens))
 
     def close(self) -> None:
         """End the tokenising threads."""
-        self._admission.close()
+        self._tokenize_pool.close()
 
     def _tokenise(self, request: RerankRequest) -> Tokenised:
         pairs = self._tokenizer.encode_pairs(request.query, request.documents, request.limits.max_tokens)
@@ -108,11 +184,11 @@ def load_cross_encoder(
 
     Args:
         threads: of one batch, on processors.
-        precision: one of PRECISIONS; the files' own does not count.
+        precision: one of PRECISIONS, whatever the precision of the files.
         device: ``cpu``, or a torch device such as ``cuda`` or ``cuda:1``.
 
     Raises:
-        ConfigurationError: another kind of model, no such device, or a package is missing.
+        ConfigurationError: the model is no cross-encoder, or the device or a package is missing.
     """
     try:
         import torch
@@ -124,7 +200,7 @@ def load_cross_encoder(
             "`pip install 'sage-embed-executor[torch]'` installs it",
             code="no_backend",
         ) from None
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if not device_exists(device):
         raise ConfigurationError(
             f"torch sees no device {device!r}; set SAGE_EMBED_EXECUTOR_DEVICE=cpu, or install a CUDA build of torch"
         )
@@ -144,7 +220,7 @@ def load_cross_encoder(
 
 
 class CrossEncoder:
-    """One logit for each pair, as a vector of one."""
+    """A sequence classifier; its vectors are the logit of each pair, shape (pairs, 1)."""
 
     dimensions = 1
 

@@ -7,30 +7,86 @@ for that too, where the settings say so.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final
 
 import aiohttp
 import orjson
+from annotated_types import MinLen
+from pydantic import AfterValidator, SecretStr
 
 from sage_client.embedding_body import read_embedding_body
-from sage_common.errors import EngineFailedError, InvalidRequestError
+from sage_common.config import nearest
+from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError
+from sage_common.setting_marks import Alias
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
-from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_embed_executor.engines.engine_type import EmbeddingEngineType, EngineContext
+from sage_mesh.engine import Engine, EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import read_usage
+from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.model_field import with_model
-from sage_mesh.upstream.upstream import NotServingError, Upstream
+from sage_mesh.upstream.upstream import NotServingError, Upstream, UpstreamTimeouts
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
-REMOTE_KINDS: Final = {"embedding": RequestKind.EMBEDDING, "rerank": RequestKind.RERANK}
+NAME = "openai-embedding"
+SERVED_KINDS: Final = {"embedding": RequestKind.EMBEDDING, "rerank": RequestKind.RERANK}
 
 
-class RemoteEngine:
-    """Passes requests on to a server and keeps an eye on it.
+@dataclass(frozen=True, slots=True)
+class OpenAiEmbeddingSettings:
+    """Settings of the engine openai-embedding.
+
+    Attributes:
+        url: base URL of the server.
+        api_key: key for the server.
+        kinds: what the model is for: embedding, rerank.
+    """
+
+    url: Annotated[str, AfterValidator(base_url), Alias()] = ""
+    api_key: Annotated[SecretStr, Alias()] = SecretStr("")
+    kinds: Annotated[Sequence[str], MinLen(1), Alias()] = ("embedding",)
+
+
+def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
+    """Return an engine that passes requests on to the server. Raises ConfigurationError: see the messages."""
+    settings = context.settings
+    if not own.url:
+        raise ConfigurationError(
+            f"an engine of kind {NAME!r} needs the server's URL; set SAGE_EMBED_EXECUTOR_OPENAI_EMBEDDING_URL"
+        )
+    if settings.further_models:
+        raise ConfigurationError(
+            f"an engine of kind {NAME!r} passes on to one model; leave SAGE_EMBED_EXECUTOR_FURTHER_MODELS "
+            "empty and start an embed-executor for each further model"
+        )
+    unknown = [name for name in own.kinds if name not in SERVED_KINDS]
+    if unknown:
+        raise ConfigurationError(f"unknown kind of work {unknown[0]!r}{nearest(unknown[0], SERVED_KINDS)}")
+    card = ModelCard(
+        settings.model,
+        frozenset(SERVED_KINDS[name] for name in own.kinds),
+        tuple(settings.aliases),
+        description="model of another server",
+    )
+    upstream = Upstream(
+        own.url,
+        api_key=own.api_key.get_secret_value(),
+        max_concurrency=settings.max_concurrency,
+        timeouts=UpstreamTimeouts(),
+    )
+    return [OpenAiEmbeddingEngine(context.spec(NAME, settings.model, card, url=own.url), upstream)]
+
+
+OPENAI_EMBEDDING = EmbeddingEngineType(NAME, build, OpenAiEmbeddingSettings)
+
+
+class OpenAiEmbeddingEngine:
+    """Passes requests on to a server and watches its health.
 
     Args:
         spec: with one model, named as the server names it.
@@ -55,7 +111,7 @@ class RemoteEngine:
         return self._watch.reason
 
     async def start(self) -> None:
-        """Watch the server from now on; return when it has answered for the first time."""
+        """Start to watch the server; return when it has answered for the first time."""
         self._upstream.open()
         await self._watch.start()
 
@@ -63,21 +119,21 @@ class RemoteEngine:
         await self._watch.stop()
         await self._upstream.close()
 
-    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
+    async def run(self, request: EngineRequest, reply: ReplyWriter) -> None:
         """Pass one request on.
 
         Raises:
             SageError: see ``upstream_errors``; EngineFailedError for a server that cannot be reached or does not
                 answer with JSON.
         """
-        if KIND_OF_ENDPOINT[job.endpoint] not in self._spec.models[0].kinds:
-            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
-        data = await self._post(job.endpoint, with_model(job.body, job.model))
+        if KIND_OF_ENDPOINT[request.endpoint] not in self._spec.models[0].kinds:
+            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {request.endpoint.path}")
+        data = await self._post(request.endpoint, with_model(request.body, request.model))
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError:
             raise self._broken(f"answered with something that is not JSON: {data[:80]!r}") from None
-        reply.head(Media.JSON, model=job.model)
+        reply.head(Media.JSON, model=request.model)
         reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
         reply.data(data)
 
@@ -107,7 +163,7 @@ class RemoteEngine:
             await self._learn_dimensions()
 
     async def _learn_dimensions(self) -> None:
-        """Ask for one vector: it shows that the server serves the model, and how long its vectors are."""
+        """Request one vector: to check that the server serves the model, and for the length of its vectors."""
         card = self._spec.models[0]
         if RequestKind.EMBEDDING not in card.kinds:
             return

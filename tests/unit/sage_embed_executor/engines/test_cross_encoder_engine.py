@@ -28,7 +28,8 @@ from sage_embed_executor.engines.cross_encoder_engine import (
     load_cross_encoder,
 )
 from sage_embed_executor.engines.cross_encoder_engine import with_segments as pack
-from sage_embed_executor.engines.embedding_engines import make_engines
+from sage_embed_executor.engines.engine_type import EngineContext
+from sage_embed_executor.engines.registry import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.model_loader import LoadedModel
@@ -186,7 +187,7 @@ async def test_each_cross_encoder_is_an_engine_with_the_precision_that_was_set(m
         engine="cross-encoder", model=str(model_path), further_models=[str(other)], precision="bf16", streams=1
     )
     metrics = EmbedMetrics(CollectorRegistry())
-    engines = make_engines(settings, "embed-executor-1-abcdef", MonotonicClock(), metrics)
+    engines = make_engines(EngineContext(settings, "embed-executor-1-abcdef", MonotonicClock(), metrics))
     assert [engine.spec.engine_id for engine in engines] == ["tiny-cdef", "other-cdef"]
     await asyncio.gather(*(engine.start() for engine in engines))
     try:
@@ -214,7 +215,9 @@ async def test_each_cross_encoder_is_an_engine_with_the_precision_that_was_set(m
 def test_what_torch_cannot_do_is_refused_with_the_setting(setting: str, value: str, message: str) -> None:
     settings = EmbedExecutorSettings(engine="cross-encoder", **{setting: value})  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=message):
-        make_engines(settings, "embed-executor-1-abcdef", MonotonicClock(), EmbedMetrics(CollectorRegistry()))
+        make_engines(
+            EngineContext(settings, "embed-executor-1-abcdef", MonotonicClock(), EmbedMetrics(CollectorRegistry()))
+        )
 
 
 def test_a_segment_and_an_id_share_a_number_and_part_again() -> None:

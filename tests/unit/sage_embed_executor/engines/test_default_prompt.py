@@ -15,8 +15,9 @@ from fixtures.engine_answer import Answer
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
+from sage_control_plane.request.engine_state import EngineSpec
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.engines.in_process_engine import SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.model_loader import LoadedModel
@@ -43,7 +44,7 @@ def prompting_path(folder: ModelFolder, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 async def engine(minilm: LoadedModel, prompting_path: Path) -> AsyncIterator[SentenceTransformersEngine]:
     model = LoadedModel(read_model_folder(prompting_path), minilm.tokenizer, minilm.backend)
-    spec = new_spec("prompting-test", "minilm", (), "main", 64, "")
+    spec = EngineSpec("prompting-test", "sentence-transformers", (new_card("minilm", ()),), max_concurrency=64)
     one = SentenceTransformersEngine(
         spec, lambda: model, 1, 1_000_000, MonotonicClock(), EmbedMetrics(CollectorRegistry())
     )

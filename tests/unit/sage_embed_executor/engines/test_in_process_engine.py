@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InternalError, InvalidRequestError, UnavailableError
-from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import (
     Classification,
     Endpoint,
@@ -24,8 +24,8 @@ from sage_control_plane.request.request import (
     ServiceClass,
     ServiceLevel,
 )
-from sage_embed_executor.engines.answering import normalised
-from sage_embed_executor.engines.in_process_engine import LoadModel, SentenceTransformersEngine, new_spec
+from sage_embed_executor.engines.in_process_engine import LoadModel
+from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card, normalised
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_loader import LoadedModel
 from sage_mesh.engine import EngineRequest
@@ -33,7 +33,9 @@ from sage_mesh.reply import Media, TokenUsage
 
 
 def engine_of(load: LoadModel) -> SentenceTransformersEngine:
-    spec = new_spec("minilm-test", "all-MiniLM-L6-v2", ("minilm",), "main", 64, "")
+    spec = EngineSpec(
+        "minilm-test", "sentence-transformers", (new_card("all-MiniLM-L6-v2", ("minilm",)),), max_concurrency=64
+    )
     metrics = EmbedMetrics(CollectorRegistry())
     return SentenceTransformersEngine(spec, load, 2, 1_000_000, MonotonicClock(), metrics)
 

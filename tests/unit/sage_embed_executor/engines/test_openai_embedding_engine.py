@@ -16,7 +16,7 @@ from fixtures.eventually import eventually
 from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_embed_executor.engines.openai_embedding_engine import RemoteEngine
+from sage_embed_executor.engines.openai_embedding_engine import OpenAiEmbeddingEngine
 from sage_mesh.engine import EngineRequest
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
@@ -56,22 +56,22 @@ async def server() -> AsyncIterator[tuple[Server, str]]:
     await runner.cleanup()
 
 
-def engine_at(url: str, *kinds: RequestKind) -> RemoteEngine:
+def engine_at(url: str, *kinds: RequestKind) -> OpenAiEmbeddingEngine:
     card = ModelCard("bge", frozenset(kinds or (RequestKind.EMBEDDING,)))
     upstream = Upstream(url, api_key="", max_concurrency=4, timeouts=UpstreamTimeouts())
     spec = EngineSpec("remote-test", "openai-embedding", (card,), url=url)
-    return RemoteEngine(spec, upstream, check_seconds=0.05)
+    return OpenAiEmbeddingEngine(spec, upstream, check_seconds=0.05)
 
 
 @pytest.fixture
-async def engine(server: tuple[Server, str]) -> AsyncIterator[RemoteEngine]:
+async def engine(server: tuple[Server, str]) -> AsyncIterator[OpenAiEmbeddingEngine]:
     one = engine_at(server[1], RequestKind.EMBEDDING, RequestKind.RERANK)
     await asyncio.wait_for(one.start(), 10)
     yield one
     await one.stop()
 
 
-async def run(engine: RemoteEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> Answer:
+async def run(engine: OpenAiEmbeddingEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> Answer:
     answer = Answer()
     await asyncio.wait_for(
         engine.run(EngineRequest("r", endpoint, b'{"model":"alias","input":"a"}', "bge"), answer), 10
@@ -80,7 +80,7 @@ async def run(engine: RemoteEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) ->
 
 
 async def test_the_servers_bytes_are_the_answer_and_its_usage_is_known(
-    engine: RemoteEngine, server: tuple[Server, str]
+    engine: OpenAiEmbeddingEngine, server: tuple[Server, str]
 ) -> None:
     assert (engine.phase, engine.spec.models[0].dimensions) == (EnginePhase.READY, 3)
     answer = await run(engine)
@@ -94,7 +94,7 @@ async def test_the_servers_bytes_are_the_answer_and_its_usage_is_known(
     ("status", "expected"), [(400, InvalidRequestError), (429, ContendedError), (500, EngineFailedError)]
 )
 async def test_a_refusal_is_told_in_the_meshs_terms(
-    engine: RemoteEngine, server: tuple[Server, str], status: int, expected: type[Exception]
+    engine: OpenAiEmbeddingEngine, server: tuple[Server, str], status: int, expected: type[Exception]
 ) -> None:
     server[0].answer = (status, b'{"error":{"message":"said so"}}')
     with pytest.raises(expected, match="said so"):
@@ -102,7 +102,7 @@ async def test_a_refusal_is_told_in_the_meshs_terms(
 
 
 async def test_an_answer_that_is_not_json_fails_and_asks_for_another_engine(
-    engine: RemoteEngine, server: tuple[Server, str]
+    engine: OpenAiEmbeddingEngine, server: tuple[Server, str]
 ) -> None:
     server[0].answer = (200, b"<html>")
     with pytest.raises(EngineFailedError, match="not JSON") as caught:
@@ -110,7 +110,9 @@ async def test_an_answer_that_is_not_json_fails_and_asks_for_another_engine(
     assert caught.value.retryable
 
 
-async def test_an_engine_is_unhealthy_while_its_server_is(engine: RemoteEngine, server: tuple[Server, str]) -> None:
+async def test_an_engine_is_unhealthy_while_its_server_is(
+    engine: OpenAiEmbeddingEngine, server: tuple[Server, str]
+) -> None:
     server[0].healthy = False
     await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY)
     assert "answered 500" in engine.reason
