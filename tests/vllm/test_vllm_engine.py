@@ -26,9 +26,11 @@ from sage_common.clock import MonotonicClock
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
-from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
-from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.config import LlmCoordinatorSettings
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineParts
+from sage_llm_coordinator.engines.registry import engine_kind
+from sage_llm_coordinator.engines.server_engine import ServerEngine
+from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.engine import EngineRequest
@@ -56,23 +58,22 @@ class NoEmbedder:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[VllmEngine]:
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerEngine]:
     """The engine, started once for all tests here."""
     pytest.importorskip("transformers")
     model = build_tiny_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
-    engine_settings = EngineSettings(
-        kind="vllm",
+    engine_settings = VllmEngineSettings(
         model=str(model),
         # Compiling a model this small takes longer than all the tests with it.
         arguments=("--enforce-eager", "--max-num-seqs", "16"),
         environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
     )
     settings = LlmCoordinatorSettings(vllm_python=str(PYTHON))
-    servers = Servers(settings, MemoryRecords(), "test", "this-host")
-    parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)
+    servers = Servers(settings.servers, MemoryRecords(), "test", "this-host")
+    parts = EngineParts(settings.of_kinds(), lambda *_: NoEmbedder(), MonotonicClock(), servers)
     spec = EngineSpec("tiny-llama-0", "vllm", ())
-    engine = engine_kind(engine_settings).build(engine_settings, spec, parts, WantedAdapters(), None)
-    assert isinstance(engine, VllmEngine)
+    engine = engine_kind(engine_settings).build(EngineBlueprint(engine_settings, spec, WantedAdapters()), parts)
+    assert isinstance(engine, ServerEngine)
     starting = asyncio.create_task(engine.start())
     await asyncio.wait({starting}, timeout=START_SECONDS)
     try:
@@ -91,13 +92,13 @@ def chat(**fields: object) -> EngineRequest:
     return EngineRequest(os.urandom(4).hex(), Endpoint.CHAT_COMPLETIONS, orjson.dumps(body), "tiny-llama")
 
 
-async def test_it_is_ready_with_the_models_own_context(engine: VllmEngine) -> None:
+async def test_it_is_ready_with_the_models_own_context(engine: ServerEngine) -> None:
     assert engine.phase is EnginePhase.READY
     (card,) = engine.spec.models
     assert (card.name, card.max_context_tokens) == ("tiny-llama", CONTEXT_TOKENS)
 
 
-async def test_a_chat_streams_token_by_token_with_its_usage(engine: VllmEngine) -> None:
+async def test_a_chat_streams_token_by_token_with_its_usage(engine: ServerEngine) -> None:
     job = chat(stream=True, max_tokens=12, stream_options={"include_usage": True})
     parser = SseParser()
     async with run_here(engine, job) as reply:
@@ -112,7 +113,7 @@ async def test_a_chat_streams_token_by_token_with_its_usage(engine: VllmEngine) 
     assert sum(bool(piece.text) for piece in pieces) > 3
 
 
-async def test_sixteen_at_once_are_all_answered(engine: VllmEngine) -> None:
+async def test_sixteen_at_once_are_all_answered(engine: ServerEngine) -> None:
     async def ask() -> int:
         async with run_here(engine, chat(max_tokens=8)) as reply:
             return int(orjson.loads(await reply.read())["usage"]["completion_tokens"])
@@ -120,7 +121,7 @@ async def test_sixteen_at_once_are_all_answered(engine: VllmEngine) -> None:
     assert await asyncio.gather(*(ask() for _ in range(16))) == [8] * 16
 
 
-async def test_its_own_error_object_is_passed_on(engine: VllmEngine) -> None:
+async def test_its_own_error_object_is_passed_on(engine: ServerEngine) -> None:
     async with run_here(engine, chat(max_tokens=10 * CONTEXT_TOKENS)) as reply:
         with pytest.raises(InvalidRequestError) as caught:
             await reply.read()
@@ -128,7 +129,7 @@ async def test_its_own_error_object_is_passed_on(engine: VllmEngine) -> None:
     assert "error" in orjson.loads(caught.value.upstream_body)
 
 
-async def test_a_request_that_is_given_up_ends_in_vllm(engine: VllmEngine) -> None:
+async def test_a_request_that_is_given_up_ends_in_vllm(engine: ServerEngine) -> None:
     import aiohttp
 
     async def running() -> float:

@@ -74,7 +74,9 @@ class SettingTable:
 
     def _name(self, names: dict[str, Path], name: str, path: Path) -> None:
         other = self._keys.setdefault(name.replace(".", "_"), name)
-        if other != name or name in self._paths or name in self._groups:
+        # A former name may be written as the variable of the present one is: vllm_python of vllm.python.
+        same = other == name or self._paths.get(other) == path
+        if not same or name in self._paths or name in self._groups:
             raise TypeError(f"the settings {other!r} and {name!r} ({'.'.join(path)}) have the same name")
         names[name] = path
 

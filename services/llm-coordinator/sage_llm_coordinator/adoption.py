@@ -17,10 +17,9 @@ from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
-from sage_llm_coordinator.engine_kinds import engine_kind
-from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.engines.engine_kind import EngineSettings, OwnsServer
+from sage_llm_coordinator.engines.registry import engine_kind, engine_settings
 from sage_llm_coordinator.origin import CONFIGURED
 from sage_llm_coordinator.record_faults import RecordFaults
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
@@ -146,7 +145,7 @@ class Adoption:
             self._origins.discard(record.origin)
             return
         try:
-            state = await self._coordinator.add(settings, origin=record.origin, name=record.name, held=held)
+            state = await self._coordinator.add(settings, origin=record.origin, name=record.name, server=held)
         except Exception:
             # It is this coordinator's now, so nobody else will look after it.
             await held.process.stop()
@@ -163,7 +162,7 @@ class Adoption:
     def _replaced(self) -> list[str]:
         """The engines of this coordinator that another has taken over while it slept."""
         engines = self._coordinator.engines.items()
-        return [engine_id for engine_id, engine in engines if isinstance(engine, VllmEngine) and engine.replaced]
+        return [engine_id for engine_id, engine in engines if isinstance(engine, OwnsServer) and engine.replaced]
 
     def _heard(self, change: DirectoryChange) -> None:
         if change.lost or self._replaced():
@@ -186,9 +185,9 @@ class Adoption:
 def _server_settings(record: ServerRecord) -> EngineSettings:
     """The settings of the engine that a server is for. Raises ConfigurationError on those of another version."""
     try:
-        settings = record.settings
+        settings = engine_settings(record.engine)
     except ValueError as error:
         raise ConfigurationError(f"server {record.name!r} has settings of another version: {error}") from None
-    if not engine_kind(settings).starts_server:
+    if engine_kind(settings).program is None:
         raise ConfigurationError(f"server {record.name!r} is of the kind {settings.kind!r}, which has no servers")
     return settings

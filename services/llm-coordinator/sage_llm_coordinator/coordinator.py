@@ -10,13 +10,13 @@ from sage_control_plane.request.catalog import ANY_MODEL
 from sage_control_plane.request.engine_state import NAME_LABEL, EnginePhase, EngineSpec, EngineState
 from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
-from sage_llm_coordinator.config import EngineSettings
-from sage_llm_coordinator.engine_kinds import EngineParts, LlmEngine, engine_kind
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineParts, EngineSettings, LlmEngine
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
+from sage_llm_coordinator.engines.registry import engine_kind
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.orders import Orders
 from sage_llm_coordinator.origin import labels_of
-from sage_llm_coordinator.servers.servers import HeldServer
+from sage_llm_coordinator.servers.servers import OwnedServer
 from sage_mesh.engine import Engine
 from sage_mesh.executor.executor import Executor
 
@@ -90,7 +90,7 @@ class ExecutionCoordinator:
         *,
         origin: str = "",
         name: str = "",
-        held: HeldServer | None = None,
+        server: OwnedServer | None = None,
         adapters: WantedAdapters | None = None,
     ) -> EngineState:
         """Build an engine and begin to start it; its phase says how far it is.
@@ -98,7 +98,7 @@ class ExecutionCoordinator:
         Args:
             origin: who wants it, see ``origin``.
             name: where the settings have none.
-            held: a running server to build it on.
+            server: one that runs already, to build it on.
             adapters: what its server is to load; None for what an engine of this origin had loaded last.
 
         Raises:
@@ -114,22 +114,29 @@ class ExecutionCoordinator:
             models=(),
             pool=settings.pool,
             max_concurrency=settings.max_concurrency or kind.max_concurrency(settings),
-            url=settings.url,
+            url=settings.server_url,
             labels=(*labels_of(origin), (NAME_LABEL, name)),
         )
         if adapters is None:
-            adapters = WantedAdapters(await self._adapter_records.read(origin, settings.model))
-        engine = kind.build(settings, spec, self._parts, adapters, held)
+            adapters = WantedAdapters(await self._adapter_records.read(origin, settings.server_model))
+        engine = kind.build(EngineBlueprint(settings, spec, adapters, server), self._parts)
         self._built[spec.engine_id] = _Built(engine, settings, origin, adapters)
-        log.info("engine added", engine=spec.engine_id, kind=settings.kind, url=settings.url, model=settings.model)
+        log.info(
+            "engine added",
+            engine=spec.engine_id,
+            kind=settings.kind,
+            url=settings.server_url,
+            model=settings.server_model,
+        )
         await self._executor.host(engine, lambda: engine.load)
         self._executor.beat()
         return self.state(spec.engine_id)
 
     async def check_room(self, settings: EngineSettings) -> None:
         """Refuse an engine that this machine has no room for. Raises UnprocessableError, InvalidRequestError."""
-        if engine_kind(settings).starts_server:
-            await self._parts.servers.place(settings)
+        program = engine_kind(settings).program
+        if program is not None:
+            await self._parts.servers.place(program(settings, self._parts))
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
         """Take an engine out; return how many of its requests had to be aborted.
@@ -209,7 +216,7 @@ class ExecutionCoordinator:
         if built is None:
             return
         self._executor.beat()
-        await self._adapter_records.write(built.origin, built.settings.model, built.adapters.all)
+        await self._adapter_records.write(built.origin, built.settings.server_model, built.adapters.all)
 
     def choose(self, model: str, kind: RequestKind) -> tuple[Engine, str]:
         """Return the least busy ready engine for a direct call, and the model's own name.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sage_common.errors import UnprocessableError
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
-from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.engines.engine_kind import OwnsServer
 from sage_llm_coordinator.servers.server_log import ServerLog, log_size
 from sage_platform.supervision.process_log import last_lines as read_last
 
@@ -47,7 +47,7 @@ async def engine_log(
 
 def _path(coordinator: ExecutionCoordinator, engine_id: str) -> Path | None:
     engine = coordinator.engines[engine_id]
-    if not isinstance(engine, VllmEngine):
+    if not isinstance(engine, OwnsServer):
         raise UnprocessableError(
             f"the server of {engine_id!r} was not started by SAGE, which therefore has no log of it",
             code="engine_without_log",

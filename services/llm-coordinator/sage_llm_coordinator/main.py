@@ -10,7 +10,8 @@ from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.adoption import Adoption
 from sage_llm_coordinator.config import LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
-from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
+from sage_llm_coordinator.engines.engine_kind import EngineParts
+from sage_llm_coordinator.engines.registry import engine_kind
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
 from sage_llm_coordinator.registrations import BUCKET, Registrations
 from sage_llm_coordinator.servers import record
@@ -31,12 +32,15 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     clock = MonotonicClock()
     # The extractive engine is itself a caller of the mesh.
     edge = await open_edge(host.ring, host.instance_id, clock=clock)
-    embedder = MeshEmbedder(edge.edge, edge.directory, settings.embed_model, settings.embed_timeout_seconds)
+
+    def embedder(model: str, timeout_seconds: float) -> MeshEmbedder:
+        return MeshEmbedder(edge.edge, edge.directory, model, timeout_seconds)
+
     executor = Executor(host.ring, host.instance_id, host.name, clock)
     records = ServerRecords(await open_bucket(host.js, record.BUCKET))
-    servers = Servers(settings, records, host.instance_id, host_id())
+    servers = Servers(settings.servers, records, host.instance_id, host_id())
     kept_adapters = AdapterRecords(await open_bucket(host.js, adapter_records.BUCKET), host_id())
-    parts = EngineParts(settings, embedder, clock, servers)
+    parts = EngineParts(settings.of_kinds(), embedder, clock, servers)
     coordinator = ExecutionCoordinator(executor, parts, kept_adapters, host.instance_id)
     adoption = Adoption(
         servers, coordinator, edge.directory, clock, executor_id=host.instance_id, replica=settings.replica
@@ -44,7 +48,7 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     bucket = await open_bucket(host.js, BUCKET)
     registrations = Registrations(bucket, coordinator, edge.directory, host.instance_id, adoption.origins)
     await executor.start()
-    with_servers = [engine for engine in settings.engines if engine_kind(engine).starts_server]
+    with_servers = [engine for engine in settings.engines if engine_kind(engine).program]
     for engine in settings.engines:
         if engine not in with_servers:
             await coordinator.add(engine)

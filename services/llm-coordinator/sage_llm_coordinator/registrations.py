@@ -23,8 +23,9 @@ from sage_common.errors import ConfigurationError, ConflictError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
-from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
+from sage_llm_coordinator.engines.engine_kind import EngineSettings
+from sage_llm_coordinator.engines.registry import engine_settings
 from sage_llm_coordinator.origin import REGISTERED, registered_name
 from sage_llm_coordinator.record_faults import RecordFaults
 from sage_mesh.directory import EngineDirectory
@@ -55,8 +56,7 @@ class Registration:
     @classmethod
     def of(cls, name: str, settings: EngineSettings) -> Registration:
         """What is to be kept of an engine with these settings."""
-        kept = settings.model_dump(mode="json", exclude={"api_key"}, exclude_defaults=True)
-        return cls(name, {**kept, "name": name}, bool(settings.api_key.get_secret_value()))
+        return cls(name, {**settings.kept(), "name": name}, settings.has_api_key)
 
     @property
     def key(self) -> str:
@@ -70,7 +70,7 @@ class Registration:
 
     def settings(self) -> EngineSettings:
         """The settings to build it from. Raises ValueError on values that make no engine."""
-        return EngineSettings.model_validate(self.engine)
+        return engine_settings(self.engine)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Registration:

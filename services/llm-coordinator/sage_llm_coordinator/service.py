@@ -15,9 +15,10 @@ from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.config import EngineSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_log import engine_log
+from sage_llm_coordinator.engines.engine_kind import EngineSettings
+from sage_llm_coordinator.engines.registry import engine_settings
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
 from sage_mesh.executor.direct_call import direct_request, run_here
@@ -174,7 +175,7 @@ def _fields(piece: TextDelta) -> dict[str, Any]:
 
 def _settings(**values: object) -> EngineSettings:
     try:
-        return EngineSettings.model_validate(values)
+        return engine_settings(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

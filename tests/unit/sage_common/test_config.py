@@ -224,6 +224,22 @@ def test_every_setting_says_its_name_source_and_meaning(monkeypatch: pytest.Monk
     }
 
 
+def test_a_former_name_may_be_written_as_the_variable_of_the_present_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Server:
+        python: Annotated[str, Alias("server_python")] = ""
+
+    class WithServer(SectionSettings):
+        section: ClassVar[str] = "gateway"
+        server: Server = Server()
+
+    write("gateway: {server_python: a}")
+    assert load(WithServer).server.python == "a"
+    assert load(WithServer, ["--server-python=b"]).server.python == "b"
+    monkeypatch.setenv("SAGE_GATEWAY_SERVER_PYTHON", "c")
+    assert load(WithServer).server.python == "c"
+
+
 def test_names_that_clash_are_a_fault_of_the_class() -> None:
     class Clashing(NestedSettings):
         limiting_most_bytes: int = 1

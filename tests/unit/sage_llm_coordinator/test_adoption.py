@@ -12,11 +12,14 @@ from fixtures.server_records import MemoryRecords
 from sage_common.errors import ConfigurationError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 from sage_llm_coordinator.adoption import FORGOTTEN_SECONDS, SILENT_SECONDS, Adoption
-from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
+from sage_llm_coordinator.engines.engine_kind import EngineParts, EngineSettings
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_llm_coordinator.engines.vllm_engine import VllmEngine
+from sage_llm_coordinator.engines.registry import KindSettings
+from sage_llm_coordinator.engines.server_engine import ServerEngine
+from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings, VllmProgram
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
-from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.servers import OwnedServer, Servers
+from sage_llm_coordinator.servers.settings import ServerSettings
 from sage_mesh.directory import DirectoryChange, Listener
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
@@ -31,7 +34,7 @@ RECORD = ServerRecord(
     log_file="/dev/null",
     engine={"kind": "vllm", "model": "acme/tiny"},
 )
-TINY = EngineSettings(kind="vllm", model="acme/tiny")
+TINY = VllmEngineSettings(model="acme/tiny")
 
 
 class Time:
@@ -61,12 +64,12 @@ class Heard:
 class Added:
     """A coordinator that notes what it is to start."""
 
-    def __init__(self, *, refuses: tuple[str, ...] = (), engines: dict[str, VllmEngine] | None = None) -> None:
+    def __init__(self, *, refuses: tuple[str, ...] = (), engines: dict[str, ServerEngine] | None = None) -> None:
         self.engines = engines or {}
         self.origins: list[str] = []
         self._refuses = refuses
 
-    async def add(self, settings: EngineSettings, *, origin: str, name: str = "", held: object = None) -> EngineState:
+    async def add(self, settings: EngineSettings, *, origin: str, name: str = "", server: object = None) -> EngineState:
         if origin in self._refuses:
             raise ConfigurationError(f"{origin} cannot be built")
         self.origins.append(origin)
@@ -93,16 +96,16 @@ class Adoptable(Servers):
     """Servers that can all be taken over."""
 
     def __init__(self, records: MemoryRecords) -> None:
-        super().__init__(LlmCoordinatorSettings(), records, "me", "this-host")
+        super().__init__(ServerSettings(), records, "me", "this-host")
         self.held: dict[str, Held] = {}
         self.over: list[object] = []
 
-    async def adopt(self, kept: KeptRecord, *, force: bool = False) -> HeldServer:
+    async def adopt(self, kept: KeptRecord, *, force: bool = False) -> OwnedServer:
         await self._records.claim(kept, "me")
         held = self.held[kept.record.server_id] = Held()
         return held  # type: ignore[return-value]
 
-    async def ended(self, held: HeldServer) -> None:
+    async def ended(self, held: OwnedServer) -> None:
         self.over.append(held)
 
 
@@ -114,7 +117,7 @@ def clock() -> Time:
 def adoption_of(
     records: MemoryRecords, coordinator: Added, clock: Time, *heard: str, servers: Servers | None = None
 ) -> Adoption:
-    servers = servers or Servers(LlmCoordinatorSettings(), records, "me", "this-host")
+    servers = servers or Servers(ServerSettings(), records, "me", "this-host")
     return Adoption(servers, coordinator, Heard(*heard), clock, executor_id="me", replica=1)  # type: ignore[arg-type]
 
 
@@ -214,16 +217,18 @@ async def test_a_configured_engine_that_cannot_be_added_keeps_no_other_from_it_a
     assert coordinator.origins == ["configured/1/2", "configured/1/1"]
 
 
-def vllm_engine(engine_id: str) -> VllmEngine:
+def vllm_engine(engine_id: str) -> ServerEngine:
     """An engine whose server is nowhere."""
 
-    async def starts_nothing() -> HeldServer:
+    async def starts_nothing() -> OwnedServer:
         raise AssertionError
 
     upstream = Upstream("http://127.0.0.1:1/v1", api_key="", max_concurrency=1, timeouts=UpstreamTimeouts())
-    servers = Servers(LlmCoordinatorSettings(), MemoryRecords(), "me", "this-host")
-    return VllmEngine(
+    servers = Servers(ServerSettings(), MemoryRecords(), "me", "this-host")
+    parts = EngineParts(KindSettings(), lambda *_: None, Time(), servers)  # type: ignore[arg-type,return-value]
+    return ServerEngine(
         EngineSpec(engine_id, "vllm", ()),
+        VllmProgram(TINY, parts),
         lambda spec, _kinds: OpenAiEngine(spec, upstream),
         starts_nothing,
         servers,
@@ -237,7 +242,7 @@ async def test_an_engine_is_let_go_as_soon_as_it_says_that_another_coordinator_h
 ) -> None:
     engine = vllm_engine("tiny")
     coordinator, heard = Added(engines={"tiny": engine}), Heard()
-    servers = Servers(LlmCoordinatorSettings(), MemoryRecords(), "me", "this-host")
+    servers = Servers(ServerSettings(), MemoryRecords(), "me", "this-host")
     adoption = Adoption(servers, coordinator, heard, clock, executor_id="me", replica=1)  # type: ignore[arg-type]
     await adoption.start([])
     engine.replaced = True
@@ -249,7 +254,7 @@ async def test_an_engine_is_let_go_as_soon_as_it_says_that_another_coordinator_h
 async def test_an_engine_that_is_being_stopped_or_could_not_be_brings_no_look_forward(clock: Time) -> None:
     engine = vllm_engine("tiny")
     coordinator, heard = Added(engines={"tiny": engine}), Heard()
-    servers = Servers(LlmCoordinatorSettings(), MemoryRecords(), "me", "this-host")
+    servers = Servers(ServerSettings(), MemoryRecords(), "me", "this-host")
     adoption = Adoption(servers, coordinator, heard, clock, executor_id="me", replica=1)  # type: ignore[arg-type]
     await adoption.start([])
     heard.tell(DirectoryChange(updated=(EngineState(engine.spec, EnginePhase.STOPPED, executor_id="me"),)))

@@ -25,10 +25,12 @@ from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
-from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
+from sage_llm_coordinator.config import LlmCoordinatorSettings
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
-from sage_llm_coordinator.engine_kinds import EngineParts
+from sage_llm_coordinator.engines.engine_kind import EngineParts
+from sage_llm_coordinator.engines.openai_engine import OpenAiEngineSettings
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
+from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings
 from sage_llm_coordinator.engines.wanted_adapters import Adapter
 from sage_llm_coordinator.registrations import Registration, Registrations
 from sage_llm_coordinator.servers.record import ServerRecords
@@ -74,8 +76,8 @@ async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterato
     edge = Edge(ring, instance, directory, RequestClassifier(request_features), clock)
     executor = Executor(ring, instance, "llm-coordinator", clock)
     records = ServerRecords(await open_bucket(connection.jetstream(), f"servers-{bucket}"))
-    servers = Servers(settings, records, instance, "this-host")
-    parts = EngineParts(settings, MeshEmbedder(edge, directory), clock, servers)
+    servers = Servers(settings.servers, records, instance, "this-host")
+    parts = EngineParts(settings.of_kinds(), lambda *_: MeshEmbedder(edge, directory), clock, servers)
     adapters = AdapterRecords(await open_bucket(connection.jetstream(), f"adapters-{bucket}"), "this-host")
     coordinator = ExecutionCoordinator(executor, parts, adapters, instance)
     registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
@@ -275,7 +277,7 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
         running(nats_server, bucket, "llm-coordinator-2-bbbb") as second,
     ):
         await first.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
-        registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
+        registered = OpenAiEngineSettings(name="mine", url=upstream.url)
         await second.coordinator.add(registered, origin="registered/mine")
         for service in (first, second):
             await service.wait_ready("mine-aaaa")
@@ -298,7 +300,7 @@ async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_let
         running(nats_server, bucket, "llm-coordinator-2-bbbb") as adopter,
     ):
         await adopter.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
-        registered = EngineSettings(kind="openai", name="mine", url=upstream.url)
+        registered = OpenAiEngineSettings(name="mine", url=upstream.url)
         await sleeper.coordinator.add(registered, origin="registered/mine")
         for service in (sleeper, adopter):
             await service.wait_ready("mine-aaaa")
@@ -313,12 +315,12 @@ async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_let
 
 
 async def test_the_only_model_needs_no_name_and_one_of_several_does(service: Running, upstream: Any) -> None:
-    await service.coordinator.add(EngineSettings(kind="openai", url=upstream.url, model="big"))
+    await service.coordinator.add(OpenAiEngineSettings(url=upstream.url, model="big"))
     engine_id = f"127.0.0.1-{upstream.port}-aaaa"
     await service.wait_ready(engine_id)
     engine, model = service.coordinator.choose("", RequestKind.LLM_CHAT)
     assert (engine.spec.engine_id, model) == (engine_id, "big")
-    await service.coordinator.add(EngineSettings(kind="openai", url=upstream.url, model="small"))
+    await service.coordinator.add(OpenAiEngineSettings(url=upstream.url, model="small"))
     await service.wait_ready(f"127.0.0.1-{upstream.port}-2-aaaa")
     with pytest.raises(InvalidRequestError, match="big, small"):
         service.coordinator.choose("", RequestKind.LLM_CHAT)
@@ -384,7 +386,7 @@ async def test_what_is_said_of_an_engines_concurrency_goes_before_its_arguments(
 ) -> None:
     # Its server is never reached: no machine has this many GPUs.
     arguments = ("--max-num-seqs=7", "--tensor-parallel-size=4096")
-    settings = EngineSettings(kind="vllm", model="acme/tiny", arguments=arguments, max_concurrency=explicit)
+    settings = VllmEngineSettings(model="acme/tiny", arguments=arguments, max_concurrency=explicit)
     state = await service.coordinator.add(settings)
     assert state.spec.max_concurrency == expected
 
@@ -398,7 +400,7 @@ async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Runnin
 
 
 async def test_a_name_that_is_given_apart_from_the_settings_outlives_a_restart(service: Running, upstream: Any) -> None:
-    added = await service.coordinator.add(EngineSettings(kind="openai", url=upstream.url), name="given")
+    added = await service.coordinator.add(OpenAiEngineSettings(url=upstream.url), name="given")
     restarted, _ = await service.coordinator.restart(added.spec.engine_id, drain=False, timeout_seconds=0)
     assert restarted.spec.engine_id.startswith("given-")
 
@@ -412,7 +414,7 @@ async def test_a_registration_that_makes_no_engine_is_left_alone_and_the_others_
     async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as service:
         store = await open_bucket(ring.connection.jetstream(), bucket)
         await store.put("a", f'{{"name":"a","engine":{engine}}}'.encode())
-        kept = Registration.of("b", EngineSettings(kind="openai", url=upstream.url))
+        kept = Registration.of("b", OpenAiEngineSettings(url=upstream.url))
         await store.put("b", orjson.dumps(asdict(kept)))
         for _ in range(3):
             await service.registrations.reconcile()
@@ -495,7 +497,7 @@ async def test_an_engine_that_is_not_ready_leaves_the_list_of_adapters_to_the_co
     service: Running, bucket: str, ring: Ring, upstream: Any
 ) -> None:
     await upstream.stop()
-    settings = EngineSettings(kind="openai", name="mine", url=upstream.url)
+    settings = OpenAiEngineSettings(name="mine", url=upstream.url)
     state = await service.coordinator.add(settings, origin="registered/mine")
     kept = AdapterRecords(await open_bucket(ring.connection.jetstream(), f"adapters-{bucket}"), "this-host")
     adopters = (Adapter("terse", "/terse"),)

@@ -20,13 +20,15 @@ from sage_common.errors import ConflictError, UnavailableError, UnprocessableErr
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import RequestKind
-from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
-from sage_llm_coordinator.engine_kinds import EngineParts, engine_kind
-from sage_llm_coordinator.engines.vllm_engine import GRACE_SECONDS, VllmEngine
+from sage_llm_coordinator.config import LlmCoordinatorSettings
+from sage_llm_coordinator.engines import vllm_engine
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineParts
+from sage_llm_coordinator.engines.registry import engine_kind
+from sage_llm_coordinator.engines.server_engine import GRACE_SECONDS, ServerEngine
+from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings, VllmProgram
 from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
-from sage_llm_coordinator.servers import servers as servers_module
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
-from sage_llm_coordinator.servers.servers import HeldServer, Servers
+from sage_llm_coordinator.servers.servers import OwnedServer, Servers
 from sage_llm_coordinator.servers.vllm_options import GIB
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.engine import EngineRequest
@@ -66,9 +68,10 @@ def pids(tmp_path: Path) -> Callable[[], list[int]]:
 class Made:
     """An engine, and where the records of its servers are."""
 
-    engine: VllmEngine
+    engine: ServerEngine
     servers: Servers
     records: MemoryRecords
+    parts: EngineParts
 
 
 Make = Callable[..., Made]
@@ -76,14 +79,14 @@ Make = Callable[..., Made]
 
 @pytest.fixture
 async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
-    made: list[VllmEngine] = []
+    made: list[ServerEngine] = []
 
     def build(
         behaviour: str,
         *,
         python: str = "",
         records: MemoryRecords | None = None,
-        held: HeldServer | None = None,
+        held: OwnedServer | None = None,
         orphan_seconds: float = 10.0,
         failures: int = 5,
         seconds: float = 0.3,
@@ -96,7 +99,7 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
             "FAKE_VLLM_PIDS": str(tmp_path / "pids"),
             "FAKE_VLLM_SECONDS": str(seconds),
         }
-        engine_settings = EngineSettings(kind="vllm", model=model, environment=environment, check_memory=False)
+        engine_settings = VllmEngineSettings(model=model, environment=environment, check_memory=False)
         settings = LlmCoordinatorSettings(
             vllm_python=python or str(fake_python),
             health_interval_seconds=0.05,
@@ -105,14 +108,14 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
             vllm_max_failures=failures,
         )
         records = records or MemoryRecords()
-        servers = servers or Servers(settings, records, f"owner-{len(made)}", "this-host")
-        parts = EngineParts(settings, NoEmbedder(), MonotonicClock(), servers)  # type: ignore[arg-type]
+        servers = servers or Servers(settings.servers, records, f"owner-{len(made)}", "this-host")
+        parts = EngineParts(settings.of_kinds(), lambda *_: NoEmbedder(), MonotonicClock(), servers)  # type: ignore[arg-type,return-value]
         spec = EngineSpec(f"tiny-llm-{len(made)}", "vllm", ())
         build = engine_kind(engine_settings).build
-        engine = build(engine_settings, spec, parts, adapters or WantedAdapters(), held)
-        assert isinstance(engine, VllmEngine)
+        engine = build(EngineBlueprint(engine_settings, spec, adapters or WantedAdapters(), held), parts)
+        assert isinstance(engine, ServerEngine)
         made.append(engine)
-        return Made(engine, servers, records)
+        return Made(engine, servers, records, parts)
 
     yield build
     for engine in made:
@@ -241,13 +244,14 @@ async def test_the_memory_of_an_adopted_server_that_still_loads_is_not_given_to_
     second = make("serve", records=first.records)
     held = await adopted(second.servers, kept)
     # Room for one server, as the first has taken nothing yet.
-    monkeypatch.setattr(servers_module, "available_bytes", lambda: 4 * GIB)
-    another = EngineSettings(kind="vllm", model="acme/other")
+    monkeypatch.setattr(vllm_engine, "available_bytes", lambda: 4 * GIB)
+    another = VllmProgram(VllmEngineSettings(model="acme/other"), second.parts)
     with pytest.raises(UnprocessableError, match="for engines that are starting"):
         await second.servers.place(another)
     engine = make("serve", records=first.records, held=held, servers=second.servers).engine
     await asyncio.wait_for(engine.start(), 20)
-    assert (await second.servers.place(another)).memory_bytes < 4 * GIB
+    _, room = await second.servers.place(another)
+    assert room.memory_bytes < 4 * GIB
     await engine.stop()
 
 
@@ -295,7 +299,7 @@ async def test_a_guardian_that_is_killed_leaves_nothing_of_its_server(
     await eventually(lambda: made.engine.phase is EnginePhase.READY and pids() != first, 20)
 
 
-async def abandon(engine: VllmEngine) -> None:
+async def abandon(engine: ServerEngine) -> None:
     """What a kill does to the owner: its connection to the guardian is closed and nothing else is said."""
     assert engine._held is not None
     engine._held.process.abandon()
@@ -305,7 +309,7 @@ async def abandon(engine: VllmEngine) -> None:
     engine.replaced = True
 
 
-async def adopted(servers: Servers, kept: KeptRecord) -> HeldServer:
+async def adopted(servers: Servers, kept: KeptRecord) -> OwnedServer:
     """The guardian may notice the end of its owner a moment later."""
     while True:
         try:

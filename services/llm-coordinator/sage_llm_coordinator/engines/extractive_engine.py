@@ -11,11 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
+
+from annotated_types import Ge, Gt
 
 from sage_common.errors import InvalidRequestError
+from sage_common.setting_marks import Alias
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint
 from sage_libs.extractive import rank_sentences, split_sentences
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, EngineSettings
 from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, read_request
 from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tokens, text_tokens
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
@@ -37,6 +42,28 @@ NO_CONTEXT = (
 NOTHING_RELATED = "The context holds nothing that relates to the question; I can only quote from the context given."
 # Beyond this the ranking would take seconds; the earliest sentences are kept.
 MAX_RANKED_SENTENCES = 2048
+MAX_CONCURRENCY: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractiveSettings:
+    """What all engines of the kind share.
+
+    Attributes:
+        embed_model: embedding model of the extractive engine; empty takes any.
+        embed_timeout_seconds: longest wait for the vectors of one request.
+        max_sentences: most sentences in an answer of the extractive engine.
+    """
+
+    embed_model: Annotated[str, Alias()] = ""
+    embed_timeout_seconds: Annotated[float, Gt(0), Alias()] = 60.0
+    max_sentences: Annotated[int, Ge(1), Alias()] = 4
+
+
+class ExtractiveEngineSettings(EngineSettings):
+    """One engine of the kind."""
+
+    kind: Literal["extractive"] = "extractive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +132,7 @@ class ExtractiveEngine:
     async def stop(self) -> None:
         self._stopped = True
 
-    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
+    async def run(self, request: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request.
 
         Raises:
@@ -113,38 +140,42 @@ class ExtractiveEngine:
             UnavailableError: no embedding engine is ready.
             SageError: what went wrong while embedding.
         """
-        if job.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
-            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
-        request = read_request(job.endpoint, job.body)
-        sentences = await self._choose(request, job)
+        if request.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
+            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {request.endpoint.path}")
+        asked = read_request(request.endpoint, request.body)
+        sentences = await self._choose(asked, request)
         objects = AnswerObjects(
-            job.endpoint, job.request_id, job.model or MODEL, int(self._unix_seconds()), request.include_usage
+            request.endpoint,
+            request.request_id,
+            request.model or MODEL,
+            int(self._unix_seconds()),
+            asked.include_usage,
         )
-        self._write(request, sentences, objects, reply)
+        self._write(asked, sentences, objects, reply)
 
-    async def _choose(self, request: ExtractiveRequest, job: EngineRequest) -> list[str]:
-        candidates = _candidates(request)
-        question = request.prompt.question
+    async def _choose(self, asked: ExtractiveRequest, request: EngineRequest) -> list[str]:
+        candidates = _candidates(asked)
+        question = asked.prompt.question
         if not candidates or not question:
             return [NO_CONTEXT]
         texts = [candidate.text for candidate in candidates]
-        vectors = await self._embedder.embed([question, *texts], job)
+        vectors = await self._embedder.embed([question, *texts], request)
         chosen = rank_sentences(vectors[0], vectors[1:], texts, self._max_sentences)
         if not chosen:
             return [NOTHING_RELATED]
-        if not request.numbered:
+        if not asked.numbered:
             return [sentence.text for sentence in chosen]
         return [f"{sentence.text} [{candidates[sentence.position].passage}]" for sentence in chosen]
 
     def _write(
-        self, request: ExtractiveRequest, sentences: list[str], objects: AnswerObjects, reply: ReplyWriter
+        self, asked: ExtractiveRequest, sentences: list[str], objects: AnswerObjects, reply: ReplyWriter
     ) -> None:
-        said = text_tokens(request.said)
-        limit = None if request.max_tokens is None else request.max_tokens + said
-        answer = answer_text(sentences, limit, request.stop).after(request.said)
-        usage = TokenUsage(prompt_tokens(request.segments) + said, text_tokens(answer.text))
+        said = text_tokens(asked.said)
+        limit = None if asked.max_tokens is None else asked.max_tokens + said
+        answer = answer_text(sentences, limit, asked.stop).after(asked.said)
+        usage = TokenUsage(prompt_tokens(asked.segments) + said, text_tokens(answer.text))
         reply.usage(usage)
-        if not request.streaming:
+        if not asked.streaming:
             reply.head(Media.JSON, model=objects.model)
             reply.data(objects.whole(answer.text, answer.finish_reason, usage))
             return
@@ -159,10 +190,28 @@ class ExtractiveEngine:
         reply.data(objects.closing(answer.finish_reason, usage))
 
 
-def _candidates(request: ExtractiveRequest) -> list[_Sentence]:
+def _candidates(asked: ExtractiveRequest) -> list[_Sentence]:
     found = [
         _Sentence(text, number)
-        for number, passage in enumerate(request.prompt.context_passages, start=1)
+        for number, passage in enumerate(asked.prompt.context_passages, start=1)
         for text in split_sentences(passage)
     ]
     return found[:MAX_RANKED_SENTENCES]
+
+
+def _build(blueprint: EngineBlueprint[ExtractiveEngineSettings], parts: EngineParts) -> ExtractiveEngine:
+    group: ExtractiveSettings = parts.of_kinds.extractive
+    embedder = parts.embedder(group.embed_model, group.embed_timeout_seconds)
+    return ExtractiveEngine(
+        blueprint.spec, embedder, max_sentences=group.max_sentences, aliases=blueprint.settings.aliases
+    )
+
+
+EXTRACTIVE = EngineKind(
+    "extractive",
+    ExtractiveEngineSettings,
+    _build,
+    short_name=lambda _: MODEL,
+    max_concurrency=lambda _: MAX_CONCURRENCY,
+    group=ExtractiveSettings,
+)

@@ -1,22 +1,30 @@
-"""Engine ``openai``: any OpenAI-compatible server. Bytes in, bytes out."""
+"""Engine ``openai``: any OpenAI-compatible server. Also the client of the servers that SAGE starts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
+from annotated_types import Gt
+from pydantic import Field, SecretStr, field_validator
+
+from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError, UnavailableError
+from sage_common.setting_marks import Alias
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, EngineSettings
 from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.upstream_proxy import UpstreamProxy
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
-from sage_mesh.upstream.upstream import LLM_KINDS, NotServingError, Upstream
+from sage_mesh.upstream.upstream import KIND_NAMES, LLM_KINDS, NotServingError, Upstream, UpstreamTimeouts
 
 # The list of models is read again after so many health checks: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES: Final = 15
@@ -27,6 +35,84 @@ PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
     Endpoint.COMPLETIONS: RequestKind.LLM_GENERATE,
     Endpoint.EMBEDDINGS: RequestKind.EMBEDDING,
 }
+# vLLM's own default on most machines.
+SERVER_CONCURRENCY: Final = 256
+# The work that a server says its models do; empty while it has not said.
+ServedKinds = Callable[[], frozenset[RequestKind]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAiSettings:
+    """How engines speak to their servers, also to those that SAGE starts.
+
+    Attributes:
+        connect_timeout_seconds: longest wait for a connection to an engine.
+        read_timeout_seconds: longest silence of an engine in the middle of a request before it counts as dead.
+        health_interval_seconds: between health checks of an engine.
+        health_timeout_seconds: longest wait for the answer to a health check.
+        metrics_interval_seconds: between looks at an engine's /metrics.
+    """
+
+    connect_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
+    read_timeout_seconds: Annotated[float, Gt(0), Alias()] = 600.0
+    health_interval_seconds: Annotated[float, Gt(0), Alias()] = 2.0
+    health_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
+    metrics_interval_seconds: Annotated[float, Gt(0), Alias()] = 0.5
+
+
+class UpstreamEngineSettings(EngineSettings):
+    """One engine that has an OpenAI-compatible server."""
+
+    model: str = Field("", description="serve only this one of the server's models")
+    api_key: SecretStr = Field(SecretStr(""), description="sent as a bearer token")
+    continues_chats: bool | None = Field(
+        None,
+        description="whether the server knows continue_final_message, so that its broken streams can be continued and "
+        "it can continue others'; null: where it says that it is vLLM or SGLang",
+    )
+    kinds: tuple[str, ...] = Field(
+        (),
+        description="work that its models do: chat, generate, embedding; empty takes what the server says, else chat "
+        "and generate",
+    )
+
+    @property
+    def server_model(self) -> str:
+        return self.model
+
+    @property
+    def has_api_key(self) -> bool:
+        return bool(self.api_key.get_secret_value())
+
+    @field_validator("kinds")
+    @classmethod
+    def _check_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in kinds:
+            if kind not in KIND_NAMES:
+                raise ValueError(f"{kind!r} is no kind of work{nearest(kind, list(KIND_NAMES))}")
+        return kinds
+
+
+class OpenAiEngineSettings(UpstreamEngineSettings):
+    """One engine of the kind."""
+
+    kind: Literal["openai"] = "openai"
+    url: str = Field("", description="base URL, e.g. http://127.0.0.1:8001/v1")
+
+    @property
+    def server_url(self) -> str:
+        return self.url
+
+    @property
+    def short_name(self) -> str:
+        """Host and port."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        return base_url(url)
 
 
 class OpenAiEngine:
@@ -112,36 +198,36 @@ class OpenAiEngine:
         await self._watch.stop()
         await self._upstream.close()
 
-    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
+    async def run(self, request: EngineRequest, reply: ReplyWriter) -> None:
         """Pass one request through.
 
         Raises:
             SageError: see ``upstream_errors``; EngineFailedError for a server that cannot be reached, falls silent,
                 answers with something else than the API's media, or breaks off.
         """
-        if not self._serves(job.endpoint):
-            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {job.endpoint.path}")
-        continued = job.attempt.submission > 1 and _CONTINUATION in job.body
-        if continued and not self._continues(job):
+        if not self._serves(request.endpoint):
+            raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {request.endpoint.path}")
+        continued = request.attempt.submission > 1 and _CONTINUATION in request.body
+        if continued and not self._continues(request):
             raise UnavailableError(
                 f"engine {self._spec.engine_id!r} may not continue an answer that another engine began; if its server "
                 "knows continue_final_message, set the engine's continues_chats",
                 code="engine_cannot_continue",
                 retryable=True,
             )
-        await self._passage.run(job, reply, self._spec.card(job.model), continuable=self._continues(job))
+        await self._passage.run(request, reply, self._spec.card(request.model), continuable=self._continues(request))
 
     def _serves(self, endpoint: Endpoint) -> bool:
         kind = PASSED_ON.get(endpoint)
         return kind is not None and any(kind in card.kinds for card in self._spec.models)
 
-    def _continues(self, job: EngineRequest) -> bool:
+    def _continues(self, request: EngineRequest) -> bool:
         """Whether the server goes on with an answer whose start is given; to a completion's prompt any does."""
-        if job.endpoint is Endpoint.COMPLETIONS:
+        if request.endpoint is Endpoint.COMPLETIONS:
             return True
         if self._continues_chats is not None:
             return self._continues_chats
-        return self._owner(job.model) in CONTINUING_SERVERS
+        return self._owner(request.model) in CONTINUING_SERVERS
 
     def _owner(self, model: str) -> str:
         return next((card.owned_by for card in self._spec.models if card.name == model), "")
@@ -172,3 +258,58 @@ class OpenAiEngine:
             found = tuple(replace(card, kinds=kinds) for card in found)
         if found != self._spec.models:
             self._spec = replace(self._spec, models=found)
+
+
+def connect(
+    settings: UpstreamEngineSettings,
+    spec: EngineSpec,
+    parts: EngineParts,
+    adapters: WantedAdapters,
+    *,
+    only_model: str,
+    served_kinds: ServedKinds = frozenset,
+) -> OpenAiEngine:
+    """Return the engine for the server at the spec's URL.
+
+    Args:
+        served_kinds: what its models are for, where the settings do not say.
+    """
+    kinds = frozenset(KIND_NAMES[name] for name in settings.kinds)
+    seconds: OpenAiSettings = parts.of_kinds.openai
+    upstream = Upstream(
+        spec.url,
+        api_key=settings.api_key.get_secret_value(),
+        max_concurrency=spec.max_concurrency,
+        timeouts=UpstreamTimeouts(
+            connect=seconds.connect_timeout_seconds,
+            read=seconds.read_timeout_seconds,
+            health=seconds.health_timeout_seconds,
+        ),
+    )
+    return OpenAiEngine(
+        spec,
+        upstream,
+        only_model=only_model,
+        aliases=settings.aliases,
+        check_seconds=seconds.health_interval_seconds,
+        continues_chats=settings.continues_chats,
+        kinds=lambda: kinds or served_kinds(),
+        load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
+        adapters=adapters,
+    )
+
+
+def _build(blueprint: EngineBlueprint[OpenAiEngineSettings], parts: EngineParts) -> OpenAiEngine:
+    settings = blueprint.settings
+    return connect(settings, blueprint.spec, parts, blueprint.adapters, only_model=settings.model)
+
+
+OPENAI = EngineKind(
+    "openai",
+    OpenAiEngineSettings,
+    _build,
+    short_name=lambda settings: settings.short_name,
+    max_concurrency=lambda _: SERVER_CONCURRENCY,
+    required=("url",),
+    group=OpenAiSettings,
+)

@@ -32,8 +32,8 @@ class SentenceEmbedder(Protocol):
         """Whether an embedding engine is ready now."""
         ...
 
-    async def embed(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
-        """Return vectors of shape (len(texts), dimensions) on behalf of ``job``'s caller."""
+    async def embed(self, texts: Sequence[str], request: EngineRequest) -> npt.NDArray[np.float32]:
+        """Return vectors of shape (len(texts), dimensions) on behalf of ``request``'s caller."""
         ...
 
 
@@ -61,7 +61,7 @@ class MeshEmbedder:
                     return True
         return False
 
-    async def embed(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], request: EngineRequest) -> npt.NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions).
 
         Raises:
@@ -77,23 +77,23 @@ class MeshEmbedder:
                 retryable=True,
             )
         parts = [
-            await self._embed_part(texts[start : start + TEXTS_IN_REQUEST], job)
+            await self._embed_part(texts[start : start + TEXTS_IN_REQUEST], request)
             for start in range(0, len(texts), TEXTS_IN_REQUEST)
         ]
         return np.concatenate(parts)
 
-    async def _embed_part(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
+    async def _embed_part(self, texts: Sequence[str], request: EngineRequest) -> npt.NDArray[np.float32]:
         body = {"model": self.model or "default", "input": list(texts)}
         reply = self.edge.submit(
             InferenceRequest(
-                request_id=f"{job.request_id}-embed-{uuid4().hex[:8]}",
+                request_id=f"{request.request_id}-embed-{uuid4().hex[:8]}",
                 endpoint=Endpoint.EMBEDDINGS,
                 body=orjson.dumps(body),
-                tenant=job.tenant,
+                tenant=request.tenant,
                 # Somebody waits for the answer, however many sentences there are to rank.
-                hints=Hints(priority=job.hints.priority, service_class=ServiceClass.EMBEDDING),
+                hints=Hints(priority=request.hints.priority, service_class=ServiceClass.EMBEDDING),
                 timeout_seconds=self.timeout_seconds,
-                traceparent=job.traceparent,
+                traceparent=request.traceparent,
             )
         )
         try:

@@ -1,251 +1,157 @@
-"""Engine ``vllm``: SAGE starts vLLM's OpenAI server itself and then speaks to it as to any other."""
+"""Engine ``vllm``: SAGE starts vLLM's OpenAI server itself."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from sage_common.clock import Clock
-from sage_common.errors import SageError
+from pydantic import Field
+
+from sage_common.errors import InvalidRequestError
 from sage_common.logging import get_logger
-from sage_common.tasks import end_tasks
-from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec
-from sage_control_plane.request.request import RequestKind
-from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
-from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
-from sage_llm_coordinator.servers.server_log import ServerLog
-from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, HeldServer, Servers
+from sage_common.setting_marks import Alias
+from sage_llm_coordinator.engines.engine_kind import EngineParts
+from sage_llm_coordinator.engines.openai_engine import SERVER_CONCURRENCY
+from sage_llm_coordinator.engines.server_kind import ServerEngineSettings, server_kind
+from sage_llm_coordinator.servers.devices import DeviceWish, Gpu, choose_gpus, list_gpus, read_wish
+from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
+from sage_llm_coordinator.servers.model_files import ModelFiles, find_model
+from sage_llm_coordinator.servers.ports import HOST
+from sage_llm_coordinator.servers.program import OccupiedRoom, ServerRoom
+from sage_llm_coordinator.servers.vllm_memory import (
+    check_gpus,
+    check_main_memory,
+    cpu_kv_bytes,
+    cpu_need,
+    gpu_need,
+)
+from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
-from sage_mesh.engine import EngineRequest, ReplyWriter
-from sage_platform.supervision.guarded_process import ServerEnd
 
 log = get_logger(__name__)
 
-FIRST_BACKOFF_SECONDS = 1.0
-MAX_BACKOFF_SECONDS = 60.0
-# A server that ran this long starts its next life without a grudge.
-FORGIVEN_AFTER_SECONDS = 120.0
-LOOK_SECONDS = 0.2
-# vLLM itself waits so long for requests in flight before it ends; they were drained before.
-GRACE_SECONDS = 5.0
-# What the server says of its models' work; empty while it has not said.
-ToldKinds = Callable[[], frozenset[RequestKind]]
-Connect = Callable[[EngineSpec, ToldKinds], OpenAiEngine]
-
 
 @dataclass(frozen=True, slots=True)
-class _LifeEnd:
-    """Why a life of the server ended.
+class VllmSettings:
+    """What all engines of the kind share.
 
     Attributes:
-        hopeless: another start cannot end otherwise.
-        counts: towards the starts after which it is given up.
+        python: Python that has vLLM; empty takes the one that runs this service.
     """
 
-    reason: str
-    hopeless: bool = False
-    counts: bool = True
+    python: Annotated[str, Alias("vllm_python")] = ""
 
 
-class VllmEngine:
-    """A vLLM server and the client of it.
+class VllmEngineSettings(ServerEngineSettings):
+    """One engine of the kind."""
 
-    Args:
-        connect: makes the engine that speaks to the server at the spec's URL.
-        start_server: starts a server.
-        max_failures: starts in a row that may fail before it is given up.
-        adopted: a server that runs already and is this coordinator's now.
-    """
+    kind: Literal["vllm"] = "vllm"
+    device: str = Field("", description="cpu, cpu:0-3 (cores), cuda, cuda:0,1 (GPUs); empty chooses")
+    check_memory: bool = Field(True, description="refuse a start that the machine's memory has no room for")
 
-    def __init__(
-        self,
-        spec: EngineSpec,
-        connect: Connect,
-        start_server: Callable[[], Awaitable[HeldServer]],
-        servers: Servers,
-        clock: Clock,
-        *,
-        max_failures: int,
-        adopted: HeldServer | None = None,
-    ) -> None:
-        self._connect = connect
-        self._start_server = start_server
-        self._servers = servers
-        self._clock = clock
-        self._max_failures = max_failures
-        self._adopted = adopted
-        self._client = connect(spec, frozenset)
-        self._held: HeldServer | None = None
-        self._progress = VllmProgress()
-        self._keeping: asyncio.Task[None] | None = None
-        self._answering: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
-        self._failure = ""
-        self._stopped = False
-        self.replaced = False
+
+class VllmProgram:
+    """vLLM's server for one engine."""
+
+    title = "vLLM"
+
+    def __init__(self, settings: VllmEngineSettings, parts: EngineParts) -> None:
+        self._settings = settings
+        group: VllmSettings = parts.of_kinds.vllm
+        self._python = group.python
 
     @property
-    def spec(self) -> EngineSpec:
-        return self._client.spec
+    def port(self) -> int:
+        return self._settings.port
 
-    @property
-    def phase(self) -> EnginePhase:
-        if self._stopped or self.replaced:
-            return EnginePhase.STOPPED
-        if self._failure:
-            return EnginePhase.UNHEALTHY
-        # The client of a life that has ended is stopped; the engine is not.
-        return EnginePhase.STARTING if self._client.phase is EnginePhase.STOPPED else self._client.phase
+    async def room(self, occupied: OccupiedRoom) -> ServerRoom:
+        """Find GPUs and memory; raise as ``ServerProgram.room``."""
+        settings = self._settings
+        wish = read_wish(settings.device)
+        options = read_options(settings.arguments, settings.environment)
+        gpus = choose_gpus(wish, options.gpu_count, await list_gpus(), occupied.devices)
+        model = await asyncio.to_thread(find_model, settings.model)
+        if model is None and settings.check_memory:
+            log.info("the model is not on this machine yet, so its size is not known", model=settings.model)
+        return self._on_gpus(gpus, options, model) if gpus else self._on_cpu(wish, options, model, occupied)
 
-    @property
-    def reason(self) -> str:
-        if self.replaced:
-            return "another coordinator has taken it over"
-        if self._failure:
-            return self._failure
-        return self._progress.text if self.phase is EnginePhase.STARTING else self._client.reason
+    def command(self, port: int, room: ServerRoom) -> list[str]:
+        return [
+            self._python or sys.executable,
+            "-m",
+            "vllm.entrypoints.openai.api_server",
+            "--model",
+            self._settings.model,
+            "--served-model-name",
+            self._settings.served_name,
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            # One line for each health check would push everything else out of the log.
+            "--uvicorn-log-level",
+            "warning",
+            *room.arguments,
+        ]
 
-    @property
-    def log_file(self) -> Path | None:
-        """The log of its present or last server; None before the first."""
-        return Path(self._held.kept.record.log_file) if self._held else None
+    def environment(self, room: ServerRoom) -> dict[str, str]:
+        return {**self._settings.environment, **room.environment}
 
-    @property
-    def load(self) -> EngineLoad | None:
-        """What the present life of the server says of its load."""
-        return self._client.load
+    def progress(self) -> VllmProgress:
+        return VllmProgress()
 
-    @property
-    def lora(self) -> LoraAdapters | None:
-        """The adapters of the present life of the server."""
-        return self._client.lora
-
-    async def start(self) -> None:
-        """Start the server and keep it running from now on; return when it first answers."""
-        self._keeping = asyncio.create_task(self._keep_running(), name=f"vllm-{self.spec.engine_id}")
-        await self._ready.wait()
-
-    async def run(self, job: EngineRequest, reply: ReplyWriter) -> None:
-        await self._client.run(job, reply)
-
-    async def stop(self) -> None:
-        self._stopped = True
-        if self._keeping is not None:
-            await end_tasks(self._keeping)
-        # Not in the task just ended: being cancelled again must not cut this short.
-        await self._end_life()
-
-    async def _keep_running(self) -> None:
-        backoff, failures = FIRST_BACKOFF_SECONDS, 0
-        while True:
-            began = self._clock.now()
-            self._ready.clear()
-            end = await self._live()
-            if self.replaced:
-                return
-            if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
-                backoff, failures = FIRST_BACKOFF_SECONDS, 0
-            failures += end.counts
-            log.error("vLLM ended", engine=self.spec.engine_id, reason=end.reason, failures=failures)
-            if end.hopeless or failures >= self._max_failures:
-                times = "" if end.hopeless else f" after {failures} starts in a row"
-                self._failure = (
-                    f"given up{times}: {end.reason}\n`sage engine restart {self.spec.engine_id}` tries again"
-                )
-                return
-            self._failure = f"starting again in {backoff:g} s: {end.reason}"
-            await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
-            self._failure = ""
-
-    async def _live(self) -> _LifeEnd:
-        """As ``_live_once``; an error that nobody foresaw ends the life too, for nobody waits for this task."""
-        try:
-            return await self._live_once()
-        except Exception as error:
-            log.exception("a life of vLLM failed", engine=self.spec.engine_id)
-            end = _LifeEnd(f"{type(error).__name__}: {error}")
-        try:
-            await self._end_life()
-        except Exception:
-            log.exception("vLLM may still run", engine=self.spec.engine_id)
-        return end
-
-    async def _live_once(self) -> _LifeEnd:
-        """Run a server, or the one that was adopted, until it ends; return why it did."""
-        self._progress = VllmProgress()
-        held, self._adopted = self._adopted, None
-        if held is None:
-            try:
-                held = await self._start_server()
-            except SageError as error:
-                # Without NATS no start was tried; it comes back by itself, and so must the engine.
-                return _LifeEnd(error.message, counts=error.code != NATS_UNREACHABLE)
-        self._held = held
-        said = ServerLog(Path(held.kept.record.log_file), held.kept.record.log_start)
-        progress = self._progress
-
-        def told_kinds() -> frozenset[RequestKind]:
-            progress.read(said.read())
-            return progress.kinds
-
-        client = self._connect(replace(self.spec, url=held.url), told_kinds)
-        self._client = client
-        answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
-        self._answering = answering
-        end = await _ended(held, answering)
-        self.replaced = end.replaced
-        if end.replaced:
-            self._servers.settled(held)
-            # Before anything is awaited: whoever sees it may end this task.
-            log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
-        await self._end_life()
-        while lines := said.read():
-            progress.read(lines)
-        return _why_ended(end.status, said.tail)
-
-    async def _end_life(self) -> None:
-        """End what the present life of the server consists of; a no-op once it has ended."""
-        if self._answering is not None:
-            await end_tasks(self._answering)
-        await self._client.stop()
-        if self._held is not None and not self.replaced:
-            await self._held.process.stop(GRACE_SECONDS)
-            await self._servers.ended(self._held)
-
-    async def _await_answer(self, held: HeldServer, client: OpenAiEngine, said: ServerLog) -> None:
-        starting = asyncio.create_task(client.start(), name=f"connect-{held.url}")
-        try:
-            while not starting.done():
-                self._progress.read(said.read())
-                await asyncio.wait({starting}, timeout=LOOK_SECONDS)
-            await starting
-        finally:
-            await end_tasks(starting)
-        self._servers.settled(held)
-        self._ready.set()
-
-
-async def _ended(held: HeldServer, answering: asyncio.Task[None]) -> ServerEnd:
-    """Wait for the end of a server; raise what keeps ``answering`` from noticing its first answer."""
-    ending = asyncio.create_task(held.process.wait(), name=f"wait-{held.url}")
-    try:
-        await asyncio.wait({ending, answering}, return_when=asyncio.FIRST_COMPLETED)
-        if not ending.done():
-            await answering
-        return await ending
-    finally:
-        await end_tasks(ending)
-
-
-def _why_ended(status: int | None, log_tail: str) -> _LifeEnd:
-    if "No module named" in log_tail and "vllm" in log_tail.rsplit("No module named", 1)[1]:
-        return _LifeEnd(
+    def why_hopeless(self, log_tail: str) -> str | None:
+        if "No module named" not in log_tail or "vllm" not in log_tail.rsplit("No module named", 1)[1]:
+            return None
+        return (
             "vLLM is not installed in the Python that should run it; `pip install vllm`, or set vllm_python to one "
-            "that has it",
-            hopeless=True,
+            "that has it"
         )
-    how = "was killed with its guardian" if status is None else f"ended with status {status}"
-    return _LifeEnd(f"vLLM {how}; its last words:\n{log_tail or '(none)'}")
+
+    def _on_gpus(self, gpus: Sequence[Gpu], options: VllmOptions, model: ModelFiles | None) -> ServerRoom:
+        if self._settings.check_memory:
+            check_gpus(gpu_need(model, options), gpus, options)
+        indices = tuple(gpu.index for gpu in gpus)
+        # In the bus's order, as nvidia-smi counts them; CUDA's own default puts the fastest first.
+        environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(indices)}
+        arguments = self._settings.arguments
+        if len(gpus) != options.gpu_count:
+            arguments = (*arguments, "--tensor-parallel-size", str(len(gpus) // options.pipeline_parallel))
+        return ServerRoom(indices, environment, arguments)
+
+    def _on_cpu(
+        self, wish: DeviceWish, options: VllmOptions, model: ModelFiles | None, occupied: OccupiedRoom
+    ) -> ServerRoom:
+        available = available_bytes()
+        kv_bytes = options.kv_bytes or cpu_kv_bytes(model, options, available - occupied.starting_bytes)
+        if options.gpu_memory_utilization is not None:
+            kv_bytes = int(options.gpu_memory_utilization * total_bytes())
+        need = cpu_need(model, options, kv_bytes)
+        if self._settings.check_memory:
+            check_main_memory(need, available, occupied.starting_bytes)
+        environment = _cpu_environment(wish, options, kv_bytes)
+        return ServerRoom((), environment, self._settings.arguments, memory_bytes=need.total)
+
+
+def _cpu_environment(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:
+    environment = {"VLLM_CPU_OMP_THREADS_BIND": wish.cores} if wish.cores else {}
+    if wish.cpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    if not options.kv_bytes and options.gpu_memory_utilization is None:
+        environment[KV_SPACE_VARIABLE] = str(kv_bytes // GIB)
+    return environment
+
+
+def _max_concurrency(settings: VllmEngineSettings) -> int:
+    """As many as vLLM itself computes at once: what it would only queue waits better where it can go to any engine."""
+    try:
+        asked = read_options(settings.arguments, settings.environment).max_num_seqs
+    except InvalidRequestError:
+        asked = 0  # the start of its server fails and says what is wrong
+    return asked or SERVER_CONCURRENCY
+
+
+VLLM = server_kind("vllm", VllmEngineSettings, VllmProgram, max_concurrency=_max_concurrency, group=VllmSettings)

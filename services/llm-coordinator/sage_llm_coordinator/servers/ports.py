@@ -32,5 +32,5 @@ def choose_port(wanted: int, port_range: str, taken: Collection[int]) -> int:
         if port not in taken and port_is_free(port, HOST):
             return port
     raise UnprocessableError(
-        f"every port of {port_range} is in use; widen SAGE_LLM_COORDINATOR_VLLM_PORTS", code="port_in_use"
+        f"every port of {port_range} is in use; widen SAGE_LLM_COORDINATOR_SERVERS_PORTS", code="port_in_use"
     )

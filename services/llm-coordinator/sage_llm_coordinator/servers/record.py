@@ -14,7 +14,6 @@ from nats.js.kv import KeyValue
 
 from sage_common.errors import ConflictError
 from sage_common.logging import get_logger
-from sage_llm_coordinator.config import EngineSettings
 from sage_platform.kv import read_entries
 
 log = get_logger(__name__)
@@ -50,11 +49,6 @@ class ServerRecord:
     devices: tuple[str, ...] = ()
     memory_bytes: int = 0
     log_start: int = 0
-
-    @property
-    def settings(self) -> EngineSettings:
-        """The settings to build its engine from. Raises ValueError on values of another version."""
-        return EngineSettings.model_validate(self.engine)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ServerRecord:

@@ -1,11 +1,12 @@
-"""The servers of this coordinator: where each runs and with what, its start, its record, its adoption."""
+"""The servers of this coordinator, whatever they run: where each runs, its start, its record, its adoption."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -15,22 +16,11 @@ from nats.errors import Error as NatsError
 from sage_common import paths
 from sage_common.errors import ConflictError, SageError, UnavailableError
 from sage_common.logging import get_logger
-from sage_llm_coordinator.config import EngineSettings, LlmCoordinatorSettings
-from sage_llm_coordinator.servers.devices import DeviceWish, Gpu, choose_gpus, list_gpus, read_wish
-from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
-from sage_llm_coordinator.servers.memory_need import (
-    check_gpus,
-    check_main_memory,
-    cpu_kv_bytes,
-    cpu_need,
-    gpu_need,
-)
-from sage_llm_coordinator.servers.model_files import find_model
 from sage_llm_coordinator.servers.ports import HOST, choose_port
+from sage_llm_coordinator.servers.program import OccupiedRoom, ServerProgram, ServerRoom
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.server_log import log_size
-from sage_llm_coordinator.servers.vllm_command import VllmCommand
-from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options
+from sage_llm_coordinator.servers.settings import ServerSettings
 from sage_platform.subjects import token
 from sage_platform.supervision.guarded_process import GuardedProcess, socket_path
 from sage_platform.supervision.guarded_sweep import kill_marked
@@ -51,24 +41,7 @@ class RecordStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """What a server gets of the machine.
-
-    Attributes:
-        environment: variables that put it there.
-        arguments: of the engine, and those that put it there.
-        memory_bytes: main memory that it is expected to take.
-    """
-
-    port: int
-    devices: tuple[str, ...]
-    environment: Mapping[str, str]
-    arguments: tuple[str, ...]
-    memory_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class HeldServer:
+class OwnedServer:
     """A server that this coordinator owns.
 
     Attributes:
@@ -93,8 +66,8 @@ class Servers:
         host: this machine, see ``host_id``.
     """
 
-    def __init__(self, settings: LlmCoordinatorSettings, records: RecordStore, owner: str, host: str) -> None:
-        self._settings = settings
+    def __init__(self, settings: ServerSettings, records: RecordStore, owner: str, host: str) -> None:
+        self.settings = settings
         self._records = records
         self._owner = owner
         self.host = host
@@ -103,45 +76,32 @@ class Servers:
         self._starting: dict[str, int] = {}
         self._undoing: set[asyncio.Task[None]] = set()
 
-    async def place(self, engine: EngineSettings) -> Placement:
-        """Find port, devices and memory for a server.
+    async def place(self, program: ServerProgram) -> tuple[int, ServerRoom]:
+        """Find a port, devices and memory for a server; return the port and the rest.
 
         Raises:
             UnprocessableError: the machine has no room for it; the message has the figures and the way out.
             InvalidRequestError: the settings name a device or a number that is none.
         """
-        wish = read_wish(engine.device)
-        options = read_options(engine.arguments, engine.environment)
         here = [kept.record for kept in await self._all() if kept.record.host == self.host]
-        gpus = choose_gpus(wish, options.gpu_count, await list_gpus(), {d for record in here for d in record.devices})
-        port = choose_port(engine.port, self._settings.vllm_ports, {record.port for record in here})
-        model = await asyncio.to_thread(find_model, engine.model)
-        if model is None and engine.check_memory:
-            log.info("the model is not on this machine yet, so its size is not known", model=engine.model)
-        if gpus:
-            if engine.check_memory:
-                check_gpus(gpu_need(model, options), gpus, options)
-            return Placement(port, tuple(gpu.index for gpu in gpus), *_on_gpus(engine, gpus), memory_bytes=0)
-        available, starting = available_bytes(), sum(self._starting.values())
-        kv_bytes = options.kv_bytes or cpu_kv_bytes(model, options, available - starting)
-        if options.gpu_memory_utilization is not None:
-            kv_bytes = int(options.gpu_memory_utilization * total_bytes())
-        need = cpu_need(model, options, kv_bytes)
-        if engine.check_memory:
-            check_main_memory(need, available, starting)
-        return Placement(port, (), _on_cpu(wish, options, kv_bytes), engine.arguments, need.total)
+        devices = {device for record in here for device in record.devices}
+        room = await program.room(OccupiedRoom(devices, sum(self._starting.values())))
+        return choose_port(program.port, self.settings.ports, {record.port for record in here}), room
 
     async def start(
-        self, engine: EngineSettings, command: VllmCommand, *, engine_id: str, name: str, origin: str
-    ) -> HeldServer:
+        self, program: ServerProgram, engine: dict[str, object], *, engine_id: str, name: str, origin: str
+    ) -> OwnedServer:
         """Start a server. It counts as starting, and its memory as still to be taken, until ``settled``.
+
+        Args:
+            engine: the engine's settings, as its record keeps them.
 
         Raises:
             UnprocessableError: see ``place``.
             UnavailableError: NATS does not answer, or the server could not be started.
         """
         async with self._placing:
-            placement = await self.place(engine)
+            port, room = await self.place(program)
             server_id = uuid4().hex[:16]
             log_path = log_file(engine_id)
             record = ServerRecord(
@@ -150,12 +110,12 @@ class Servers:
                 origin=origin,
                 host=self.host,
                 owner=self._owner,
-                port=placement.port,
+                port=port,
                 socket=str(socket_path(server_id)),
                 log_file=str(log_path),
-                engine=engine.model_dump(mode="json", exclude={"api_key"}, exclude_defaults=True),
-                devices=placement.devices,
-                memory_bytes=placement.memory_bytes,
+                engine=engine,
+                devices=room.devices,
+                memory_bytes=room.memory_bytes,
                 log_start=log_size(log_path),
             )
             writing = asyncio.create_task(self._written(record), name=f"record-{server_id}")
@@ -164,36 +124,40 @@ class Servers:
             except asyncio.CancelledError:
                 self._undo(writing)
                 raise
-            self._starting[server_id] = placement.memory_bytes
-        placed = replace(
-            command, arguments=placement.arguments, environment={**command.environment, **placement.environment}
+            self._starting[server_id] = room.memory_bytes
+        line = program.command(port, room)
+        log.info(
+            "starting a server",
+            program=program.title,
+            engine=engine_id,
+            port=port,
+            gpus=room.devices,
+            command=" ".join(line),
         )
-        line = placed.line(placement.port)
-        log.info("starting vLLM", engine=engine_id, port=placement.port, gpus=placement.devices, command=" ".join(line))
         try:
             process = await GuardedProcess.start(
                 line,
-                placed.full_environment(),
+                _environment(program.environment(room)),
                 socket=Path(record.socket),
                 home=paths.state_dir(),
                 log_file=Path(record.log_file),
                 epoch=kept.epoch,
-                orphan_seconds=self._settings.orphan_seconds,
+                orphan_seconds=self.settings.orphan_seconds,
             )
         except BaseException as error:
             # Also where its engine is stopped meanwhile: a record whose owner lives would be nobody's to delete.
             self._starting.pop(server_id, None)
             await asyncio.shield(self._undo(writing))
             if isinstance(error, (OSError, SageError)):
-                raise UnavailableError(f"vLLM could not be started: {error}") from None
+                raise UnavailableError(f"{program.title} could not be started: {error}") from None
             raise
-        return HeldServer(kept, process)
+        return OwnedServer(kept, process)
 
-    def settled(self, held: HeldServer) -> None:
+    def settled(self, held: OwnedServer) -> None:
         """The server has taken its memory, or has ended."""
         self._starting.pop(held.kept.record.server_id, None)
 
-    async def adopt(self, kept: KeptRecord, *, force: bool = False) -> HeldServer:
+    async def adopt(self, kept: KeptRecord, *, force: bool = False) -> OwnedServer:
         """Take over a server of a coordinator that is gone.
 
         It may still be loading: its memory counts as still to be taken, until ``settled``.
@@ -214,9 +178,9 @@ class Servers:
             await self._deleted(claimed)
             raise
         self._starting[claimed.record.server_id] = claimed.record.memory_bytes
-        return HeldServer(claimed, process, adopted=True)
+        return OwnedServer(claimed, process, adopted=True)
 
-    async def ended(self, held: HeldServer) -> None:
+    async def ended(self, held: OwnedServer) -> None:
         """Forget a server that has ended."""
         self.settled(held)
         await self._deleted(held.kept)
@@ -271,22 +235,11 @@ def log_file(engine_id: str) -> Path:
     return directory / f"{token(engine_id)}.log"
 
 
-def _on_gpus(engine: EngineSettings, gpus: Sequence[Gpu]) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    # In the bus's order, as nvidia-smi counts them; CUDA's own default puts the fastest first.
-    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.index for gpu in gpus)}
-    options = read_options(engine.arguments, engine.environment)
-    if len(gpus) == options.gpu_count:
-        return environment, engine.arguments
-    return environment, (*engine.arguments, "--tensor-parallel-size", str(len(gpus) // options.pipeline_parallel))
-
-
-def _on_cpu(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:
-    environment = {"VLLM_CPU_OMP_THREADS_BIND": wish.cores} if wish.cores else {}
-    if wish.cpu:
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    if not options.kv_bytes and options.gpu_memory_utilization is None:
-        environment[KV_SPACE_VARIABLE] = str(kv_bytes // GIB)
-    return environment
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment without SAGE's own settings, which may hold other engines' keys."""
+    # The service itself is started with a safe path and one BLAS thread; a server sets its own.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGE_")}
+    return {**kept, "PYTHONUNBUFFERED": "1", **added}
 
 
 def _no_nats(error: BaseException) -> UnavailableError:

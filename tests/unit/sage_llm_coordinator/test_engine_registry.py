@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sage_llm_coordinator.config import EngineSettings
-from sage_llm_coordinator.engine_kinds import SERVER_CONCURRENCY, engine_kind
+from sage_llm_coordinator.engines.openai_engine import SERVER_CONCURRENCY
+from sage_llm_coordinator.engines.registry import engine_kind
+from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings
 
 
 @pytest.mark.parametrize(
@@ -24,5 +25,5 @@ from sage_llm_coordinator.engine_kinds import SERVER_CONCURRENCY, engine_kind
 def test_a_vllm_has_as_many_requests_outstanding_as_it_computes_at_once(
     arguments: tuple[str, ...], expected: int
 ) -> None:
-    settings = EngineSettings(kind="vllm", model="acme/tiny", arguments=arguments)
+    settings = VllmEngineSettings(model="acme/tiny", arguments=arguments)
     assert engine_kind(settings).max_concurrency(settings) == expected

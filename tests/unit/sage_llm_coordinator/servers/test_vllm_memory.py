@@ -8,7 +8,8 @@ import pytest
 
 from sage_common.errors import InvalidRequestError, UnprocessableError
 from sage_llm_coordinator.servers.devices import Gpu
-from sage_llm_coordinator.servers.memory_need import (
+from sage_llm_coordinator.servers.model_files import ModelFiles, find_model
+from sage_llm_coordinator.servers.vllm_memory import (
     check_gpus,
     check_main_memory,
     cpu_kv_bytes,
@@ -16,7 +17,6 @@ from sage_llm_coordinator.servers.memory_need import (
     gpu_need,
     kv_bytes_per_token,
 )
-from sage_llm_coordinator.servers.model_files import ModelFiles, find_model
 from sage_llm_coordinator.servers.vllm_options import GIB, VllmOptions, read_options
 
 # Llama 3.1 8B: 32 layers, 8 KV heads of 128, bfloat16: 2 * 32 * 8 * 128 * 2 = 128 KiB a token.

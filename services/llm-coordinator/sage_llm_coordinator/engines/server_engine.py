@@ -1,0 +1,260 @@
+"""An engine whose server is a process that SAGE starts, watches and stops, and then speaks to as to any other.
+
+What is started is the kind's business (``ServerProgram``); when, how often and until when is settled here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sage_common.clock import Clock
+from sage_common.errors import SageError
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec
+from sage_control_plane.request.request import RequestKind
+from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
+from sage_llm_coordinator.engines.openai_engine import (
+    OpenAiEngine,
+    ServedKinds,
+)
+from sage_llm_coordinator.servers.program import ServerProgram
+from sage_llm_coordinator.servers.server_log import ServerLog
+from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, OwnedServer, Servers
+from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_platform.supervision.guarded_process import ServerEnd
+
+log = get_logger(__name__)
+
+FIRST_BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 60.0
+# A server that ran this long starts its next life without a grudge.
+FORGIVEN_AFTER_SECONDS = 120.0
+LOOK_SECONDS = 0.2
+# What a server has to end by itself before it is killed; its requests were drained before.
+GRACE_SECONDS = 5.0
+Connect = Callable[[EngineSpec, ServedKinds], OpenAiEngine]
+
+
+@dataclass(frozen=True, slots=True)
+class _LifeEnd:
+    """Why a life of the server ended.
+
+    Attributes:
+        hopeless: another start cannot end otherwise.
+        counts: towards the starts after which it is given up.
+    """
+
+    reason: str
+    hopeless: bool = False
+    counts: bool = True
+
+
+class ServerEngine:
+    """A server and the client of it.
+
+    Args:
+        connect: makes the engine that speaks to the server at the spec's URL.
+        program: what is started.
+        start_server: starts a server.
+        max_failures: starts in a row that may fail before it is given up.
+        adopted: a server that runs already and is this coordinator's now.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        program: ServerProgram,
+        connect: Connect,
+        start_server: Callable[[], Awaitable[OwnedServer]],
+        servers: Servers,
+        clock: Clock,
+        *,
+        max_failures: int,
+        adopted: OwnedServer | None = None,
+    ) -> None:
+        self._program = program
+        self._connect = connect
+        self._start_server = start_server
+        self._servers = servers
+        self._clock = clock
+        self._max_failures = max_failures
+        self._adopted = adopted
+        self._client = connect(spec, frozenset)
+        self._held: OwnedServer | None = None
+        self._progress = self._program.progress()
+        self._keeping: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._failure = ""
+        self._stopped = False
+        self.replaced = False
+
+    @property
+    def spec(self) -> EngineSpec:
+        return self._client.spec
+
+    @property
+    def phase(self) -> EnginePhase:
+        if self._stopped or self.replaced:
+            return EnginePhase.STOPPED
+        if self._failure:
+            return EnginePhase.UNHEALTHY
+        # The client of a life that has ended is stopped; the engine is not.
+        return EnginePhase.STARTING if self._client.phase is EnginePhase.STOPPED else self._client.phase
+
+    @property
+    def reason(self) -> str:
+        if self.replaced:
+            return "another coordinator has taken it over"
+        if self._failure:
+            return self._failure
+        return self._progress.text if self.phase is EnginePhase.STARTING else self._client.reason
+
+    @property
+    def log_file(self) -> Path | None:
+        """The log of its present or last server; None before the first."""
+        return Path(self._held.kept.record.log_file) if self._held else None
+
+    @property
+    def load(self) -> EngineLoad | None:
+        """What the present life of the server says of its load."""
+        return self._client.load
+
+    @property
+    def lora(self) -> LoraAdapters | None:
+        """The adapters of the present life of the server."""
+        return self._client.lora
+
+    async def start(self) -> None:
+        """Start the server and keep it running from now on; return when it first answers."""
+        self._keeping = asyncio.create_task(self._keep_running(), name=f"server-{self.spec.engine_id}")
+        await self._ready.wait()
+
+    async def run(self, request: EngineRequest, reply: ReplyWriter) -> None:
+        await self._client.run(request, reply)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._keeping is not None:
+            await end_tasks(self._keeping)
+        # Not in the task just ended: being cancelled again must not cut this short.
+        await self._end_life()
+
+    async def _keep_running(self) -> None:
+        backoff, failures = FIRST_BACKOFF_SECONDS, 0
+        while True:
+            began = self._clock.now()
+            self._ready.clear()
+            end = await self._live()
+            if self.replaced:
+                return
+            if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
+                backoff, failures = FIRST_BACKOFF_SECONDS, 0
+            failures += end.counts
+            log.error(
+                "server ended",
+                program=self._program.title,
+                engine=self.spec.engine_id,
+                reason=end.reason,
+                failures=failures,
+            )
+            if end.hopeless or failures >= self._max_failures:
+                times = "" if end.hopeless else f" after {failures} starts in a row"
+                self._failure = (
+                    f"given up{times}: {end.reason}\n`sage engine restart {self.spec.engine_id}` tries again"
+                )
+                return
+            self._failure = f"starting again in {backoff:g} s: {end.reason}"
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+            self._failure = ""
+
+    async def _live(self) -> _LifeEnd:
+        """As ``_live_once``; an error that nobody foresaw ends the life too, for nobody waits for this task."""
+        try:
+            return await self._live_once()
+        except Exception as error:
+            log.exception("the run of a server failed", engine=self.spec.engine_id)
+            end = _LifeEnd(f"{type(error).__name__}: {error}")
+        try:
+            await self._end_life()
+        except Exception:
+            log.exception("a server may still run", engine=self.spec.engine_id)
+        return end
+
+    async def _live_once(self) -> _LifeEnd:
+        """Run a server, or the one that was adopted, until it ends; return why it did."""
+        self._progress = self._program.progress()
+        held, self._adopted = self._adopted, None
+        if held is None:
+            try:
+                held = await self._start_server()
+            except SageError as error:
+                # Without NATS no start was tried; it comes back by itself, and so must the engine.
+                return _LifeEnd(error.message, counts=error.code != NATS_UNREACHABLE)
+        self._held = held
+        said = ServerLog(Path(held.kept.record.log_file), held.kept.record.log_start)
+        progress = self._progress
+
+        def served_kinds() -> frozenset[RequestKind]:
+            progress.read(said.read())
+            return progress.kinds
+
+        client = self._connect(replace(self.spec, url=held.url), served_kinds)
+        self._client = client
+        answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
+        self._answering = answering
+        end = await _ended(held, answering)
+        self.replaced = end.replaced
+        if end.replaced:
+            self._servers.settled(held)
+            # Before anything is awaited: whoever sees it may end this task.
+            log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
+        await self._end_life()
+        while lines := said.read():
+            progress.read(lines)
+        return self._why_ended(end.status, said.tail)
+
+    async def _end_life(self) -> None:
+        """End what the present life of the server consists of; a no-op once it has ended."""
+        if self._answering is not None:
+            await end_tasks(self._answering)
+        await self._client.stop()
+        if self._held is not None and not self.replaced:
+            await self._held.process.stop(GRACE_SECONDS)
+            await self._servers.ended(self._held)
+
+    def _why_ended(self, status: int | None, log_tail: str) -> _LifeEnd:
+        hopeless = self._program.why_hopeless(log_tail)
+        if hopeless is not None:
+            return _LifeEnd(hopeless, hopeless=True)
+        how = "was killed with its guardian" if status is None else f"ended with status {status}"
+        return _LifeEnd(f"{self._program.title} {how}; its last words:\n{log_tail or '(none)'}")
+
+    async def _await_answer(self, held: OwnedServer, client: OpenAiEngine, said: ServerLog) -> None:
+        starting = asyncio.create_task(client.start(), name=f"connect-{held.url}")
+        try:
+            while not starting.done():
+                self._progress.read(said.read())
+                await asyncio.wait({starting}, timeout=LOOK_SECONDS)
+            await starting
+        finally:
+            await end_tasks(starting)
+        self._servers.settled(held)
+        self._ready.set()
+
+
+async def _ended(held: OwnedServer, answering: asyncio.Task[None]) -> ServerEnd:
+    """Wait for the end of a server; raise what keeps ``answering`` from noticing its first answer."""
+    ending = asyncio.create_task(held.process.wait(), name=f"wait-{held.url}")
+    try:
+        await asyncio.wait({ending, answering}, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            await answering
+        return await ending
+    finally:
+        await end_tasks(ending)

@@ -1,0 +1,108 @@
+"""A kind of engine whose server SAGE starts: the settings that all such kinds have, and their registry entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from sage_control_plane.request.engine_state import EngineSpec
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, NoSettings
+from sage_llm_coordinator.engines.openai_engine import (
+    SERVER_CONCURRENCY,
+    OpenAiEngine,
+    ServedKinds,
+    UpstreamEngineSettings,
+    connect,
+)
+from sage_llm_coordinator.engines.server_engine import ServerEngine
+from sage_llm_coordinator.origin import origin_of
+from sage_llm_coordinator.servers.program import ServerProgram
+from sage_llm_coordinator.servers.servers import OwnedServer
+
+
+class ServerEngineSettings(UpstreamEngineSettings):
+    """One engine whose server SAGE starts."""
+
+    model: str = Field("", description="model to load")
+    served_model_name: str = Field("", description="name that callers use; empty takes the model's")
+    port: int = Field(0, ge=0, le=65535, description="its HTTP port; 0 takes a free one")
+    arguments: tuple[str, ...] = Field((), description="further arguments of its server")
+    environment: dict[str, str] = Field(default_factory=dict, description="further environment variables")
+
+    @property
+    def model_name(self) -> str:
+        """The last part of the model's name or path."""
+        return self.model.rstrip("/").rpartition("/")[2]
+
+    @property
+    def served_name(self) -> str:
+        """What the server calls its model."""
+        return self.served_model_name or self.model_name
+
+
+S = TypeVar("S", bound=ServerEngineSettings)
+
+
+def server_kind(
+    name: str,
+    settings: type[S],
+    program: Callable[[S, EngineParts], ServerProgram],
+    *,
+    max_concurrency: Callable[[S], int] = lambda _: SERVER_CONCURRENCY,
+    group: type[Any] = NoSettings,
+) -> EngineKind[S]:
+    """Return the registry entry of a kind of engine whose server SAGE starts; ``EngineKind`` says what the rest is.
+
+    Args:
+        program: makes what is started.
+    """
+
+    def build(blueprint: EngineBlueprint[S], parts: EngineParts) -> ServerEngine:
+        return _build(blueprint, program(blueprint.settings, parts), parts)
+
+    return EngineKind(
+        name,
+        settings,
+        build,
+        short_name=lambda given: given.model_name,
+        max_concurrency=max_concurrency,
+        required=("model",),
+        group=group,
+        program=program,
+    )
+
+
+def _build(blueprint: EngineBlueprint[S], program: ServerProgram, parts: EngineParts) -> ServerEngine:
+    settings, spec = blueprint.settings, blueprint.spec
+
+    def connect_to(connected: EngineSpec, served_kinds: ServedKinds) -> OpenAiEngine:
+        return connect(
+            settings,
+            connected,
+            parts,
+            blueprint.adapters,
+            only_model=settings.served_name,
+            served_kinds=served_kinds,
+        )
+
+    async def start_server() -> OwnedServer:
+        return await parts.servers.start(
+            program,
+            settings.kept(),
+            engine_id=spec.engine_id,
+            name=settings.name or settings.model_name,
+            origin=origin_of(spec.labels),
+        )
+
+    return ServerEngine(
+        spec,
+        program,
+        connect_to,
+        start_server,
+        parts.servers,
+        parts.clock,
+        max_failures=parts.servers.settings.max_failures,
+        adopted=blueprint.server,
+    )
