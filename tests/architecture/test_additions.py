@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(__file__).parent / "additions"
-ADDITIONS = ["policy", "scorer", "operator"]
+ADDITIONS = ["policy", "scorer", "engine", "operator"]
 
 
 def change(addition: str) -> str:
