@@ -15,7 +15,7 @@ from sage_control_plane.request.request import Attempt
 from sage_mesh.classification import classify_message
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.pool_sender import PoolSender
-from sage_mesh.wire.frames import refusal_to_wire
+from sage_mesh.wire.frames import error_frame
 from sage_platform import subjects
 from sage_platform.ring import Ring
 
@@ -73,4 +73,4 @@ class ClassifierRing:
 
     def _refuse(self, request: request_pb2.InferenceRequest, error: SageError) -> None:
         attempt = Attempt(request.submission, 0)
-        self._ring.send(request.reply_subject, refusal_to_wire(request.request_id, attempt, error))
+        self._ring.send(request.reply_subject, error_frame(request.request_id, attempt, error))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_control_plane.request.request import Attempt, PendingRequest
 from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
-from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import attempt_to_wire, classification_from_wire, tenant_from_wire
+from sage_mesh.wire.frames import error_frame
+from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, classification_from_wire, tenant_from_wire
 
 # For requests that came without a time-out; the gateway always sets one.
 DEFAULT_TIMEOUT_MS = 600_000
@@ -54,11 +54,7 @@ def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:
 
 def refusal_to_wire(decision: Refuse) -> frame_pb2.Frame:
     """Translate a refusal to the frame that ends the request."""
-    return frame_pb2.Frame(
-        request_id=decision.request_id,
-        attempt=attempt_to_wire(decision.attempt),
-        end=frame_pb2.FrameEnd(error=error_to_wire(decision.error)),
-    )
+    return error_frame(decision.request_id, decision.attempt, decision.error)
 
 
 def abort_to_wire(decision: Abort) -> engine_pb2.Cancellation:
@@ -74,6 +70,4 @@ def abort_to_wire(decision: Abort) -> engine_pb2.Cancellation:
 
 def up_to_from_wire(cancellation: engine_pb2.Cancellation) -> Attempt | None:
     """The last attempt that a cancellation means; None for all."""
-    if not cancellation.HasField("up_to"):
-        return None
-    return Attempt(cancellation.up_to.submission, cancellation.up_to.dispatch)
+    return attempt_from_wire(cancellation.up_to) if cancellation.HasField("up_to") else None

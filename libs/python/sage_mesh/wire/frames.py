@@ -74,7 +74,7 @@ def end_to_wire(usage: TokenUsage, error: SageError | None = None) -> frame_pb2.
     return frame_pb2.FrameEnd(usage=usage_to_wire(usage), error=error_to_wire(error) if error else None)
 
 
-def refusal_to_wire(request_id: str, attempt: Attempt, error: SageError) -> frame_pb2.Frame:
-    """The one frame of an attempt that ended in an error before an engine began to answer."""
+def error_frame(request_id: str, attempt: Attempt, error: SageError) -> frame_pb2.Frame:
+    """Return the one frame of an attempt that ended in an error before an engine began to answer."""
     end = frame_pb2.FrameEnd(error=error_to_wire(error))
     return frame_pb2.Frame(request_id=request_id, attempt=attempt_to_wire(attempt), end=end)

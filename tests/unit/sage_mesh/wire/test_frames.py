@@ -14,9 +14,9 @@ from sage_mesh.reply import EngineTime, Media, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import (
     end_to_wire,
+    error_frame,
     head_from_wire,
     head_to_wire,
-    refusal_to_wire,
     usage_from_wire,
     usage_to_wire,
 )
@@ -62,7 +62,7 @@ def test_an_end_has_the_usage_and_the_error_where_there_is_one() -> None:
 
 
 def test_a_refusal_is_the_one_frame_of_its_attempt() -> None:
-    frame = refusal_to_wire("r", Attempt(2, 5), EngineFailedError("no"))
+    frame = error_frame("r", Attempt(2, 5), EngineFailedError("no"))
     assert (frame.request_id, frame.attempt.submission, frame.attempt.dispatch, frame.seq) == ("r", 2, 5, 0)
     assert frame.end.error.message == "no"
     assert not frame.HasField("head")
