@@ -16,7 +16,8 @@ from sage_benchmark.live.mesh_system import mesh_systems
 from sage_benchmark.live.simulated_pool import SimulatedPool, simulated_pool
 from sage_benchmark.simulated_engine.answer_text import answer_text, marker
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.openai_answer import read_delta
+from sage_mesh.sse import DONE, SseParser
 
 MODELS = SimulatedModels()
 TOKENS = 20

@@ -35,8 +35,9 @@ from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
+from sage_mesh.openai_answer import read_delta
 from sage_mesh.reply import Media
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.sse import DONE, SseParser
 
 START_SECONDS = 280
 INSTALLED = Path(__file__).parents[2] / ".sage" / "vllm-venv" / "bin" / "python"

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import orjson
 
 from sage_common.errors import EngineFailedError
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import ReplyHead, TokenUsage
-from sage_mesh.sse import read_usage
 
 Vectors = npt.NDArray[np.float32]
 

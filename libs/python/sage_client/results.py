@@ -10,8 +10,8 @@ import orjson
 from sage_client.embedding_body import Vectors
 from sage_client.headers import ResponseMetadata
 from sage_common.errors import EngineFailedError
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import EngineTime, TokenUsage
-from sage_mesh.sse import read_usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from sage_client.error_body import error_from_object
 from sage_client.results import TextPiece
 from sage_client.transport import StreamAnswer
 from sage_common.errors import EngineFailedError
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.openai_answer import read_delta
+from sage_mesh.sse import DONE, SseParser
 
 
 async def text_pieces(answer: StreamAnswer) -> AsyncIterator[TextPiece]:

@@ -22,7 +22,8 @@ from sage_llm_coordinator.engines.registry import engine_settings
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
 from sage_mesh.executor.direct_call import direct_request, run_here
-from sage_mesh.sse import DONE, SseParser, TextDelta, read_delta
+from sage_mesh.openai_answer import TextDelta, read_delta
+from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.frames import usage_to_wire
 from sage_mesh.wire.generation import chat_messages

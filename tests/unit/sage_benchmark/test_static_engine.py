@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from sage_benchmark.static_engine import StaticAnswer, StaticEngine
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.openai_answer import read_delta
+from sage_mesh.sse import DONE, SseParser
 
 CHAT = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -21,8 +21,9 @@ from sage_llm_coordinator.engines.extractive_engine import NO_CONTEXT, NOTHING_R
 from sage_llm_coordinator.engines.extractive_text import text_tokens
 from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
+from sage_mesh.openai_answer import read_delta
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.sse import DONE, SseParser
 
 WORDS = ("ring", "classifier", "lease", "weather")
 CONTEXT = "A ring of subjects carries requests. The classifier names the pool. A lease is held by one scheduler."

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_common.errors import EngineFailedError
-from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import SseEvent, SseFramer, SseParser, read_delta, read_usage
+from sage_mesh.sse import SseEvent, SseFramer, SseParser
 
 LINE = st.text(alphabet=st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=12)
 
@@ -71,27 +68,6 @@ def test_comments_unknown_fields_and_events_without_data_give_nothing() -> None:
 
 def test_an_event_that_the_end_cuts_short_is_dropped() -> None:
     assert SseParser().feed(b"data: whole\n\ndata: half\n") == [SseEvent("whole")]
-
-
-def test_the_pieces_of_a_chat_and_of_a_completion_are_read() -> None:
-    assert read_delta('{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}').text == "hi"
-    assert read_delta('{"choices":[{"text":"hi","finish_reason":"stop"}]}') == ("hi", "stop", None)
-    assert read_delta('{"choices":[{"delta":{"role":"assistant"}}]}').text == ""
-    usage = (
-        '{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}'
-    )
-    assert read_delta(usage).usage == TokenUsage(5, 2, 3)
-
-
-@pytest.mark.parametrize("data", ["<html>", "[]", '{"error":{"message":"out of memory"}}'])
-def test_what_is_no_piece_is_an_engine_failure(data: str) -> None:
-    with pytest.raises(EngineFailedError):
-        read_delta(data)
-
-
-def test_usage_that_is_missing_or_odd_is_not_invented() -> None:
-    assert read_usage(None) is None
-    assert read_usage({"prompt_tokens": None, "completion_tokens": -1, "prompt_tokens_details": None}) == TokenUsage()
 
 
 def test_whole_events_pass_at_once() -> None:

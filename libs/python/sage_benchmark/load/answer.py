@@ -10,7 +10,8 @@ from itertools import accumulate
 
 import orjson
 
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.openai_answer import read_delta
+from sage_mesh.sse import DONE, SseParser
 
 # Text in an event of a chat or a completion; an event that only names the role has an empty one.
 _TEXT = re.compile(rb'"(?:content|text)":\s?"[^"]')

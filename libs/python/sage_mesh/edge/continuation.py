@@ -9,8 +9,9 @@ import orjson
 
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge.partial_answer import IDENTITY, NotResumableError, PartialAnswer
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import DONE, DONE_EVENT, SseParser, read_usage
+from sage_mesh.sse import DONE, DONE_EVENT, SseParser
 
 # Limits that count from the answer's first token.
 _TOKEN_LIMITS = ("max_completion_tokens", "max_tokens", "min_tokens")

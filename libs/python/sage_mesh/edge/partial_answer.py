@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from sage_control_plane.request.features import request_features
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import DONE, SseParser, read_usage
+from sage_mesh.sse import DONE, SseParser
 
 # Fields of a chunk that say which answer it belongs to; a client must see no other values later on.
 IDENTITY = ("id", "created", "model", "system_fingerprint")

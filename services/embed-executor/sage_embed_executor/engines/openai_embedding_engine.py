@@ -25,8 +25,8 @@ from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, Mod
 from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.engines.engine_type import EmbeddingEngineType, EngineContext
 from sage_mesh.engine import Engine, EngineRequest, ReplyWriter
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import read_usage
 from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.model_field import with_model

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sage_mesh import exact_json
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import TokenUsage
-from sage_mesh.sse import SseFramer, read_usage
+from sage_mesh.sse import SseFramer
 
 _OPENING: Final = b"data: {"
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")

@@ -16,8 +16,8 @@ from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_pro
 from sage_llm_coordinator.engines.upstream_request import UpstreamRequest, plan_upstream_request
 from sage_mesh import exact_json
 from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
+from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import read_usage
 from sage_mesh.upstream.upstream import Upstream
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
 

@@ -17,7 +17,8 @@ from fixtures.eventually import eventually
 from sage_benchmark.simulated_engine.answer_text import answer_text, marker
 from sage_benchmark.simulated_engine.engine import SimulatedEngine
 from sage_benchmark.simulated_engine.engine_record import read_journal
-from sage_mesh.sse import DONE, SseParser, TextDelta, read_delta
+from sage_mesh.openai_answer import TextDelta, read_delta
+from sage_mesh.sse import DONE, SseParser
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 

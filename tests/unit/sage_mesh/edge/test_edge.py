@@ -33,8 +33,9 @@ from sage_mesh.edge.edge import Edge, EdgeTimings
 from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.executor.executor import Executor
 from sage_mesh.inference_request import InferenceRequest
+from sage_mesh.openai_answer import read_delta
 from sage_mesh.reply import Media, Reply
-from sage_mesh.sse import DONE, SseParser, read_delta
+from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.errors import error_to_wire
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
