@@ -1,4 +1,4 @@
-"""Reading a request's body within its limit.
+"""The limit on a request's body, and reading a body within it.
 
 A body over the limit is refused at once; the server reads what still comes and throws it away, so that the client gets
 to read the refusal instead of a broken connection.
@@ -10,6 +10,21 @@ import asyncio
 
 from sage_common.errors import CancelledError, InvalidRequestError, TooLargeError
 from sage_gateway.asgi import Receive
+
+# What stages add to a request besides the prefix hashes: ids, hints, classification and its reasons.
+_ADDED_BYTES = 64 * 1024
+# Prefix hashes take 8 bytes for each block of text; this leaves room for blocks of 128 bytes, half the default.
+_SHARE_FOR_HASHES = 16
+
+
+def body_limit(configured_bytes: int, max_item_bytes: int) -> int:
+    """Return the largest body to take: the configured one, or what the mesh can carry if that is less.
+
+    Args:
+        max_item_bytes: largest message of the ring.
+    """
+    room = max_item_bytes - _ADDED_BYTES
+    return max(0, min(configured_bytes, room - room // _SHARE_FOR_HASHES))
 
 
 class BodyReader:

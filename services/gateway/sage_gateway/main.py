@@ -13,8 +13,7 @@ from sage_control_plane.request.request import Endpoint
 from sage_gateway.allowed_hosts import AllowedHosts, HostCheck
 from sage_gateway.app import build_app, cold_routes
 from sage_gateway.asgi import App
-from sage_gateway.body_limit import body_limit
-from sage_gateway.body_reader import BodyReader
+from sage_gateway.body_reader import BodyReader, body_limit
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
 from sage_gateway.credentials import Credentials

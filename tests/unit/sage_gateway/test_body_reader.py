@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sage_gateway.body_limit import body_limit
+from sage_gateway.body_reader import body_limit
 
 MEBIBYTE = 1024 * 1024
 
