@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
+from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 
@@ -31,7 +31,7 @@ from sage_mesh.reply import TokenUsage
 class World:
     """A mesh and a client of it."""
 
-    mesh: GatewayMesh
+    mesh: Mesh
     target: str
     client: AsyncUnifiedInferenceClient
 
@@ -39,7 +39,7 @@ class World:
 @pytest.fixture(params=["http", "ring"])
 async def world(request: pytest.FixtureRequest, nats_server: NatsProcess) -> AsyncIterator[World]:
     async with gateway_mesh(nats_server) as mesh:
-        target = mesh.url if request.param == "http" else mesh.nats_url
+        target = mesh.url if request.param == "http" else mesh.nats.url
         async with await AsyncUnifiedInferenceClient.create(target, tenant="acme", timeout=10) as client:
             yield World(mesh, target, client)
 

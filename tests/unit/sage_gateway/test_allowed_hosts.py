@@ -7,7 +7,7 @@ import socket
 import aiohttp
 import orjson
 import pytest
-from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
+from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 
 from sage_common.errors import ConfigurationError
@@ -98,7 +98,7 @@ def test_a_gateway_does_not_take_names_for_its_own_that_the_network_answers(monk
     ("method", "path"), [("POST", ORDER), ("GET", "/v1/models"), ("POST", "/v1/embeddings"), ("GET", "/metrics")]
 )
 async def test_a_page_whose_name_came_to_mean_this_machine_is_refused(
-    mesh: GatewayMesh, http: aiohttp.ClientSession, method: str, path: str
+    mesh: Mesh, http: aiohttp.ClientSession, method: str, path: str
 ) -> None:
     rebound = f"evil.example:{mesh.port}"
     headers = {"host": rebound, "origin": f"http://{rebound}"}
@@ -110,7 +110,7 @@ async def test_a_page_whose_name_came_to_mean_this_machine_is_refused(
     assert response.headers["connection"] == "close"
 
 
-async def test_a_page_of_the_gateway_itself_may_give_orders(mesh: GatewayMesh, http: aiohttp.ClientSession) -> None:
+async def test_a_page_of_the_gateway_itself_may_give_orders(mesh: Mesh, http: aiohttp.ClientSession) -> None:
     ours = f"localhost:{mesh.port}"
     async with http.post(ORDER, headers={"host": ours, "origin": f"http://{ours}"}) as response:
         # No coordinator is there to ask.

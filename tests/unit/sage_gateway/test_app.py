@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
+from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess, start_nats
 from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL
 
@@ -97,7 +97,7 @@ async def test_a_model_name_with_a_slash_is_found(http: aiohttp.ClientSession) -
 
 
 async def test_status_tells_models_services_and_what_is_in_flight(
-    http: aiohttp.ClientSession, mesh: GatewayMesh
+    http: aiohttp.ClientSession, mesh: Mesh
 ) -> None:
     response, body = await get(http, "/v1/management/status")
     assert response.status == 200
@@ -106,7 +106,7 @@ async def test_status_tells_models_services_and_what_is_in_flight(
     assert [service["service"] for service in body["services"]] == ["gateway"]
 
 
-async def test_engines_are_listed_with_their_state(http: aiohttp.ClientSession, mesh: GatewayMesh) -> None:
+async def test_engines_are_listed_with_their_state(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     _, body = await get(http, "/v1/management/engines")
     (engine,) = body["data"]
     assert (engine["engine_id"], engine["phase"], engine["running"]) == (mesh.engine.spec.engine_id, "ready", 0)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import orjson
-from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
+from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL
 
@@ -24,16 +24,16 @@ async def read_response(reader: asyncio.StreamReader) -> tuple[bytes, dict[str, 
     return head, orjson.loads(await asyncio.wait_for(reader.readexactly(length), 5))
 
 
-async def test_a_client_that_leaves_before_the_answer_ends_the_engines_work(mesh: GatewayMesh) -> None:
+async def test_a_client_that_leaves_before_the_answer_ends_the_engines_work(mesh: Mesh) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(request("please stall"))
     await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
     writer.close()
     await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
-    assert mesh.edge.edge.in_flight == 0
+    assert mesh.edge.in_flight == 0
 
 
-async def test_a_client_that_leaves_with_a_large_body_on_its_way_in_is_noticed_too(mesh: GatewayMesh) -> None:
+async def test_a_client_that_leaves_with_a_large_body_on_its_way_in_is_noticed_too(mesh: Mesh) -> None:
     # Above 64 KiB the server stops reading until it is asked for more, and would not see the end of the connection.
     _, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(request("x" * 1_000_000 + " stall"))
@@ -42,16 +42,16 @@ async def test_a_client_that_leaves_with_a_large_body_on_its_way_in_is_noticed_t
     await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
 
 
-async def test_a_client_that_leaves_in_mid_stream_ends_the_engines_work(mesh: GatewayMesh) -> None:
+async def test_a_client_that_leaves_in_mid_stream_ends_the_engines_work(mesh: Mesh) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(request("first wait", stream=True))
     await asyncio.wait_for(reader.readuntil(b"FIRST"), 5)
     writer.transport.abort()
     await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
-    assert mesh.edge.edge.in_flight == 0
+    assert mesh.edge.in_flight == 0
 
 
-async def test_a_client_that_leaves_while_it_sends_its_body_leaves_nothing_behind(mesh: GatewayMesh) -> None:
+async def test_a_client_that_leaves_while_it_sends_its_body_leaves_nothing_behind(mesh: Mesh) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(f"{HEAD}content-length: 100\r\n\r\n{{".encode())
     await writer.drain()
@@ -63,7 +63,7 @@ async def test_a_client_that_leaves_while_it_sends_its_body_leaves_nothing_behin
     assert len(mesh.engine.jobs) == 1
 
 
-async def test_an_announced_oversized_body_is_refused_before_it_is_sent(mesh: GatewayMesh) -> None:
+async def test_an_announced_oversized_body_is_refused_before_it_is_sent(mesh: Mesh) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(f"{HEAD}content-length: 99999999999\r\nexpect: 100-continue\r\n\r\n".encode())
     head, body = await read_response(reader)
@@ -102,7 +102,7 @@ async def test_a_chunked_body_is_refused_as_soon_as_it_is_over_the_limit(nats_se
         writer.close()
 
 
-async def test_a_chunked_body_within_the_limit_is_taken(mesh: GatewayMesh) -> None:
+async def test_a_chunked_body_within_the_limit_is_taken(mesh: Mesh) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     body = request("in pieces").partition(b"\r\n\r\n")[2]
     writer.write(f"{HEAD}transfer-encoding: chunked\r\n\r\n".encode())
@@ -125,7 +125,7 @@ async def test_a_body_that_never_ends_is_given_up(nats_server: NatsProcess) -> N
         writer.close()
 
 
-async def test_what_is_not_http_is_refused_in_openais_shape(mesh: GatewayMesh) -> None:
+async def test_what_is_not_http_is_refused_in_openais_shape(mesh: Mesh) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n")
     head, body = await read_response(reader)

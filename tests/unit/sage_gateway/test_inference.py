@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
+from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, UPSTREAM_BODY
 
@@ -33,7 +33,7 @@ async def post(
         return response, value
 
 
-async def test_the_reply_tells_the_requests_way(http: aiohttp.ClientSession, mesh: GatewayMesh) -> None:
+async def test_the_reply_tells_the_requests_way(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     response, _ = await post(http, CHAT, chat_body(), x_request_id="mine-1")
     assert response.status == 200
     assert response.headers["content-type"] == "application/json"
@@ -49,7 +49,7 @@ async def test_an_unfit_request_id_is_replaced(http: aiohttp.ClientSession, unfi
     assert response.headers["x-request-id"].startswith("req-")
 
 
-async def test_headers_become_hints_and_the_tenant(http: aiohttp.ClientSession, mesh: GatewayMesh) -> None:
+async def test_headers_become_hints_and_the_tenant(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     await post(
         http,
         CHAT,
@@ -68,7 +68,7 @@ async def test_headers_become_hints_and_the_tenant(http: aiohttp.ClientSession, 
     assert job.traceparent.startswith("00-4bf9")
 
 
-async def test_the_body_reaches_the_engine_untouched(http: aiohttp.ClientSession, mesh: GatewayMesh) -> None:
+async def test_the_body_reaches_the_engine_untouched(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     body = b' {"model" : "fake/chat", "messages":[{"role":"user","content":"\\u00e9"}], "unknown":[1.0,{"a":null}]}\n'
     await post(http, CHAT, body)
     assert mesh.engine.jobs[-1].body == body
@@ -150,7 +150,7 @@ async def test_every_spelling_of_json_is_taken(http: aiohttp.ClientSession, cont
     assert response.status == 200
 
 
-async def test_two_requests_in_flight_cannot_share_an_id(http: aiohttp.ClientSession, mesh: GatewayMesh) -> None:
+async def test_two_requests_in_flight_cannot_share_an_id(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     first = asyncio.create_task(post(http, CHAT, chat_body("please stall"), x_request_id="twin"))
     await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
     response, body = await post(http, CHAT, chat_body(), x_request_id="twin")
@@ -174,7 +174,7 @@ async def test_without_a_scheduler_the_request_ends_in_503(nats_server: NatsProc
         assert (response.status, body["error"]["code"]) == (503, "no_scheduler")
 
 
-async def test_events_leave_while_the_engine_still_works(http: aiohttp.ClientSession, mesh: GatewayMesh) -> None:
+async def test_events_leave_while_the_engine_still_works(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     async with http.post(CHAT, data=chat_body("first wait", stream=True), headers=JSON) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["x-sage-engine"] == mesh.engine.spec.engine_id

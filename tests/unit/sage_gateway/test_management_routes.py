@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from fixtures.gateway_mesh import gateway_mesh
+from fixtures.mesh import gateway_mesh
 from fixtures.nats import NatsProcess
 
 from sage_client.management.mesh_management import MeshManagement

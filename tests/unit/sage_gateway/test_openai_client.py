@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
-from fixtures.gateway_mesh import GatewayMesh, gateway_mesh
+from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 from fixtures.openai_engine import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, vector_of
 
 
 @pytest.fixture
-async def client(mesh: GatewayMesh) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(mesh: Mesh) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key="unused", max_retries=0) as client:
         yield client
 

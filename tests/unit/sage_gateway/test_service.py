@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import orjson
 import pytest
-from fixtures.gateway_mesh import GatewayMesh
+from fixtures.mesh import Mesh
 from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 from google.protobuf import json_format, struct_pb2
 from grpc import aio
@@ -26,7 +26,7 @@ from sage_platform.grpc_server import GrpcServer, channel
 
 
 @pytest.fixture
-async def stub(mesh: GatewayMesh) -> AsyncIterator[gateway_pb2_grpc.GatewayServiceStub]:
+async def stub(mesh: Mesh) -> AsyncIterator[gateway_pb2_grpc.GatewayServiceStub]:
     async with serving(mesh, Credentials({})) as stub:
         yield stub
 
@@ -34,12 +34,12 @@ async def stub(mesh: GatewayMesh) -> AsyncIterator[gateway_pb2_grpc.GatewayServi
 class serving:  # noqa: N801 - reads as a verb where it is used
     """A gRPC server with the gateway's service, and a stub for it."""
 
-    def __init__(self, mesh: GatewayMesh, credentials: Credentials) -> None:
-        client = AsyncUnifiedInferenceClient(RingTransport(mesh.edge))
+    def __init__(self, mesh: Mesh, credentials: Credentials) -> None:
+        client = AsyncUnifiedInferenceClient(RingTransport(mesh.open_edge))
         self._server = GrpcServer()
         self._server.add(
             gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
-            GatewayServicer(client, mesh.edge.directory, credentials, max_timeout_seconds=60),
+            GatewayServicer(client, mesh.directory, credentials, max_timeout_seconds=60),
             "sage.gateway.v1.GatewayService",
         )
 
@@ -59,7 +59,7 @@ def chat(text: str, **fields: Any) -> gateway_pb2.ChatRequest:
 
 
 async def test_chat_gives_text_usage_and_the_trail(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
 ) -> None:
     extra = json_format.ParseDict({"top_k": 3}, struct_pb2.Struct())
     envelope = gateway_pb2.Envelope(
@@ -83,7 +83,7 @@ async def test_chat_gives_text_usage_and_the_trail(
 
 
 async def test_a_trace_context_goes_on_to_the_engine(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
 ) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await stub.Chat(chat("hi"), metadata=(("traceparent", trace),))
@@ -115,7 +115,7 @@ async def test_embed_gives_little_endian_floats(stub: gateway_pb2_grpc.GatewaySe
 
 
 async def test_a_number_reaches_the_engine_as_its_sender_wrote_it(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
 ) -> None:
     parameters = generation_pb2.GenerationParameters(temperature=0.7, top_p=0.95)
     await stub.Chat(chat("hi", parameters=parameters))
@@ -158,7 +158,7 @@ async def test_errors_have_their_status_and_machine_code(stub: gateway_pb2_grpc.
 
 
 async def test_cancelling_a_call_ends_the_engines_work(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: GatewayMesh
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
 ) -> None:
     call = stub.Chat(chat("please stall"))
     await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
@@ -166,7 +166,7 @@ async def test_cancelling_a_call_ends_the_engines_work(
     await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
 
 
-async def test_a_key_is_needed_once_keys_are_configured(mesh: GatewayMesh) -> None:
+async def test_a_key_is_needed_once_keys_are_configured(mesh: Mesh) -> None:
     async with serving(mesh, Credentials({"k": "acme"})) as stub:
         with pytest.raises(aio.AioRpcError) as refused:
             await stub.Chat(chat("x"))

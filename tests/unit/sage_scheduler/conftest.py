@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from fixtures.mesh import Mesh, open_mesh
 from fixtures.nats import start_nats
-from fixtures.scheduler_mesh import SchedulerMesh, scheduler_mesh
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path) -> AsyncIterator[SchedulerMesh]:
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     """Nats, an edge; the test adds executors and schedulers."""
     directory = tmp_path / "nats"
     directory.mkdir()
     nats = start_nats(directory)
     try:
-        async with scheduler_mesh(nats) as made:
+        async with open_mesh(nats) as made:
             yield made
     finally:
         nats.stop()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fixtures.eventually import eventually
 from fixtures.manual_clock import ManualClock
-from fixtures.scheduler_mesh import SchedulerMesh
+from fixtures.mesh import Mesh
 from nats.js.kv import KeyValue
 
 from sage_platform.kv import open_bucket
@@ -16,7 +16,7 @@ from sage_scheduler.bucket_mirror import FORGET_SECONDS, BucketMirror
 
 @asynccontextmanager
 async def mirror_of(
-    mesh: SchedulerMesh, clock: ManualClock, *, ttl_seconds: float | None = None, forget_deleted: bool = True
+    mesh: Mesh, clock: ManualClock, *, ttl_seconds: float | None = None, forget_deleted: bool = True
 ) -> AsyncIterator[tuple[BucketMirror, KeyValue]]:
     bucket = await open_bucket(mesh.ring.connection.jetstream(), "mirrored")
     mirror = BucketMirror(bucket, clock, ttl_seconds=ttl_seconds, forget_deleted=forget_deleted)
@@ -31,7 +31,7 @@ async def put(mirror: BucketMirror, bucket: KeyValue, key: str) -> None:
     await mirror.seen(key, await bucket.put(key, b"v"))
 
 
-async def test_a_deleted_key_is_remembered_for_a_while_and_then_forgotten(mesh: SchedulerMesh) -> None:
+async def test_a_deleted_key_is_remembered_for_a_while_and_then_forgotten(mesh: Mesh) -> None:
     clock = ManualClock(50.0)
     async with mirror_of(mesh, clock) as (mirror, bucket):
         for number in range(50):
@@ -47,7 +47,7 @@ async def test_a_deleted_key_is_remembered_for_a_while_and_then_forgotten(mesh: 
         await eventually(lambda: mirror.entries.keys() == {"stays", "later"})
 
 
-async def test_a_key_that_has_expired_in_silence_is_forgotten_too(mesh: SchedulerMesh) -> None:
+async def test_a_key_that_has_expired_in_silence_is_forgotten_too(mesh: Mesh) -> None:
     clock = ManualClock(50.0)
     async with mirror_of(mesh, clock, ttl_seconds=5.0) as (mirror, bucket):
         await put(mirror, bucket, "dead")
@@ -59,7 +59,7 @@ async def test_a_key_that_has_expired_in_silence_is_forgotten_too(mesh: Schedule
         await eventually(lambda: mirror.entries.keys() == {"alive"})
 
 
-async def test_what_never_expires_stays_however_silent(mesh: SchedulerMesh) -> None:
+async def test_what_never_expires_stays_however_silent(mesh: Mesh) -> None:
     clock = ManualClock(50.0)
     async with mirror_of(mesh, clock) as (mirror, bucket):
         await put(mirror, bucket, "order")
@@ -69,7 +69,7 @@ async def test_what_never_expires_stays_however_silent(mesh: SchedulerMesh) -> N
 
 
 async def test_deleted_keys_stay_where_they_are_forgotten_by_hand_and_newer_ones_are_not_dropped(
-    mesh: SchedulerMesh,
+    mesh: Mesh,
 ) -> None:
     clock = ManualClock(50.0)
     async with mirror_of(mesh, clock, forget_deleted=False) as (mirror, bucket):

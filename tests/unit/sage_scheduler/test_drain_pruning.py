@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fixtures.eventually import eventually
 from fixtures.manual_clock import ManualClock
-from fixtures.scheduler_mesh import SchedulerMesh
+from fixtures.mesh import Mesh
 from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock, MonotonicClock
@@ -20,7 +20,7 @@ HOUR = 3600.0
 
 
 @asynccontextmanager
-async def board_of(mesh: SchedulerMesh, clock: Clock | None = None) -> AsyncIterator[tuple[ControlBoard, KeyValue]]:
+async def board_of(mesh: Mesh, clock: Clock | None = None) -> AsyncIterator[tuple[ControlBoard, KeyValue]]:
     bucket = await open_bucket(mesh.ring.connection.jetstream(), subjects.BUCKET_CONTROL)
     board = ControlBoard(bucket, clock or MonotonicClock(), "hybrid", lambda: None)
     await board.start()
@@ -30,7 +30,7 @@ async def board_of(mesh: SchedulerMesh, clock: Clock | None = None) -> AsyncIter
         await board.stop()
 
 
-async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(mesh: SchedulerMesh) -> None:
+async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(mesh: Mesh) -> None:
     async with board_of(mesh) as (board, bucket):
         clock, there = ManualClock(50.0), {"stays", "leaves"}
         pruning = DrainPruning(board, lambda: there, clock, HOUR)
@@ -48,7 +48,7 @@ async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(m
         assert set((await read_all(bucket)).values()) == {b"stays", b"fifo"}
 
 
-async def test_an_engine_that_comes_back_in_time_stays_drained(mesh: SchedulerMesh) -> None:
+async def test_an_engine_that_comes_back_in_time_stays_drained(mesh: Mesh) -> None:
     async with board_of(mesh) as (board, _):
         clock, there = ManualClock(50.0), {"e"}
         pruning = DrainPruning(board, lambda: there, clock, HOUR)
@@ -63,7 +63,7 @@ async def test_an_engine_that_comes_back_in_time_stays_drained(mesh: SchedulerMe
         assert board.drained() == {"e"}
 
 
-async def test_an_order_given_anew_meanwhile_is_kept(mesh: SchedulerMesh) -> None:
+async def test_an_order_given_anew_meanwhile_is_kept(mesh: Mesh) -> None:
     async with board_of(mesh) as (board, _):
         await board.set_drain("e", True)
         ((key, (_, revision)),) = board.drain_orders().items()
@@ -72,7 +72,7 @@ async def test_an_order_given_anew_meanwhile_is_kept(mesh: SchedulerMesh) -> Non
         assert board.drained() == {"e"}
 
 
-async def test_an_order_that_was_taken_back_leaves_no_key(mesh: SchedulerMesh) -> None:
+async def test_an_order_that_was_taken_back_leaves_no_key(mesh: Mesh) -> None:
     async with board_of(mesh) as (board, bucket):
         await board.set_drain("e", True)
         await board.set_drain("e", False)
@@ -86,7 +86,7 @@ async def messages_in(bucket: KeyValue) -> int:
     return (await bucket.status()).values
 
 
-async def test_what_a_forgotten_order_leaves_behind_is_cleared_after_a_while(mesh: SchedulerMesh) -> None:
+async def test_what_a_forgotten_order_leaves_behind_is_cleared_after_a_while(mesh: Mesh) -> None:
     clock = ManualClock(50.0)
     async with board_of(mesh, clock) as (board, bucket):
         pruning = DrainPruning(board, lambda: {"stays"}, clock, HOUR)
@@ -106,7 +106,7 @@ async def test_what_a_forgotten_order_leaves_behind_is_cleared_after_a_while(mes
         assert board.drained() == {"stays"}
 
 
-async def test_an_order_that_is_given_while_the_old_ones_mark_is_cleared_stays(mesh: SchedulerMesh) -> None:
+async def test_an_order_that_is_given_while_the_old_ones_mark_is_cleared_stays(mesh: Mesh) -> None:
     async with board_of(mesh) as (board, bucket):
         await board.set_drain("e", True)
         ((key, (_, revision)),) = board.drain_orders().items()
@@ -116,7 +116,7 @@ async def test_an_order_that_is_given_while_the_old_ones_mark_is_cleared_stays(m
         assert await read_all(bucket) == {key: b"e"}
 
 
-async def test_a_replica_that_missed_a_delete_and_its_mark_forgets_the_order_too(mesh: SchedulerMesh) -> None:
+async def test_a_replica_that_missed_a_delete_and_its_mark_forgets_the_order_too(mesh: Mesh) -> None:
     async with board_of(mesh) as (board, bucket):
         await board.set_drain("e", True)
         ((key, (_, revision)),) = board.drain_orders().items()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from fixtures.engines import FakeEngine, answer
-from fixtures.scheduler_mesh import SchedulerMesh, until
+from fixtures.mesh import Mesh, until
 
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import EngineFailedError, UnavailableError
@@ -48,7 +48,7 @@ async def stall(job: EngineRequest, reply: ReplyWriter) -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_finished_request_is_explained(mesh: SchedulerMesh) -> None:
+async def test_a_finished_request_is_explained(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     await mesh.host(FakeEngine("a"), FakeEngine("b"))
     head = await (reply := mesh.submit("r", tenant="ann")).head()
@@ -66,7 +66,7 @@ async def test_a_finished_request_is_explained(mesh: SchedulerMesh) -> None:
     assert {candidate.engine_id for candidate in dispatch.candidates} == {"a", "b"}
 
 
-async def test_a_retried_request_tells_what_went_wrong_at_first(mesh: SchedulerMesh) -> None:
+async def test_a_retried_request_tells_what_went_wrong_at_first(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     first = FakeEngine("a", breaks)
     await mesh.host(first)
@@ -82,7 +82,7 @@ async def test_a_retried_request_tells_what_went_wrong_at_first(mesh: SchedulerM
     assert (told.state, told.engine_id, told.error_code) == ("finished", "b", "")
 
 
-async def test_a_refused_request_tells_why(mesh: SchedulerMesh) -> None:
+async def test_a_refused_request_tells_why(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1", absence_seconds=0.0)
     executor = await mesh.host(FakeEngine("a"))
     await mesh.submit("first").read()
@@ -96,7 +96,7 @@ async def test_a_refused_request_tells_why(mesh: SchedulerMesh) -> None:
     assert executor.outstanding == 0
 
 
-async def test_what_waits_and_what_runs_is_told_too(mesh: SchedulerMesh) -> None:
+async def test_what_waits_and_what_runs_is_told_too(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1", headroom=0.0)
     engine = FakeEngine("a", stall, max_concurrency=1)
     await mesh.host(engine)
@@ -114,7 +114,7 @@ async def test_what_waits_and_what_runs_is_told_too(mesh: SchedulerMesh) -> None
     assert (await explain(scheduler, "waits"))[0].state == "cancelled"
 
 
-async def test_any_replica_tells_what_another_decided_even_after_its_leadership(mesh: SchedulerMesh) -> None:
+async def test_any_replica_tells_what_another_decided_even_after_its_leadership(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: "main" in leader.leases.runners)
     standby = await mesh.scheduler("standby")
@@ -129,7 +129,7 @@ async def test_any_replica_tells_what_another_decided_even_after_its_leadership(
     assert [e.scheduler_id for e in await explain(leader, "r")] == ["leader"]
 
 
-async def test_a_request_that_moved_to_another_leader_is_told_by_both(mesh: SchedulerMesh) -> None:
+async def test_a_request_that_moved_to_another_leader_is_told_by_both(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: "main" in leader.leases.runners)
     standby = await mesh.scheduler("standby")
@@ -153,7 +153,7 @@ async def test_a_request_that_moved_to_another_leader_is_told_by_both(mesh: Sche
     assert (earlier.scheduler_id, earlier.state, len(earlier.dispatches)) == ("leader", "running", 1)
 
 
-async def test_nobody_remembers_an_unknown_request(mesh: SchedulerMesh) -> None:
+async def test_nobody_remembers_an_unknown_request(mesh: Mesh) -> None:
     first = await mesh.scheduler("first")
     await mesh.scheduler("second")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -162,7 +162,7 @@ async def test_nobody_remembers_an_unknown_request(mesh: SchedulerMesh) -> None:
     assert "'nope'" in (caught.value.details() or "")
 
 
-async def test_with_nothing_kept_nothing_is_remembered(mesh: SchedulerMesh) -> None:
+async def test_with_nothing_kept_nothing_is_remembered(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1", explained=0)
     await mesh.host(FakeEngine())
     await mesh.submit("r").read()

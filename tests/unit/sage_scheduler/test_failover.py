@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fixtures.engines import FakeEngine, answer
-from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
+from fixtures.mesh import CHAT, Mesh, until
 
 from sage_control_plane.request.engine_state import ModelCard
 from sage_control_plane.request.request import RequestKind
@@ -46,13 +46,13 @@ class Stream:
 
 
 async def test_a_killed_leader_is_replaced_within_two_seconds_and_nothing_is_lost(
-    mesh: SchedulerMesh, tmp_path: Path
+    mesh: Mesh, tmp_path: Path
 ) -> None:
     engine = FakeEngine("fake-0", SlowAnswer(0.02), max_concurrency=4)
     stream = Stream()
     streaming = FakeEngine("streaming-0", stream, model="streamer")
     await mesh.host(engine, streaming)
-    process = mesh.scheduler_process("doomed", tmp_path / "doomed.log")
+    process = mesh.process("scheduler", "doomed", tmp_path / "doomed.log")
     assert await mesh.submit("warm", timeout_seconds=20).read() == CHAT
     standby = await mesh.scheduler("standby")
 
@@ -79,7 +79,7 @@ async def test_a_killed_leader_is_replaced_within_two_seconds_and_nothing_is_los
     await until(lambda: manager.outstanding == 0)
 
 
-async def test_a_stopped_leader_hands_its_queue_over_at_once(mesh: SchedulerMesh) -> None:
+async def test_a_stopped_leader_hands_its_queue_over_at_once(mesh: Mesh) -> None:
     engine = FakeEngine("fake-0", SlowAnswer(0.05), max_concurrency=2)
     await mesh.host(engine)
     leader = await mesh.scheduler("leader")
@@ -101,7 +101,7 @@ async def test_a_stopped_leader_hands_its_queue_over_at_once(mesh: SchedulerMesh
     await stopping
 
 
-async def test_replicas_share_the_pools_out(mesh: SchedulerMesh) -> None:
+async def test_replicas_share_the_pools_out(mesh: Mesh) -> None:
     first = await mesh.scheduler("first")
     await mesh.host(*(PooledEngine(f"e{n}", f"pool-{n}") for n in range(3)))
     await until(lambda: len(first.leases.runners) == 4)
@@ -112,14 +112,14 @@ async def test_replicas_share_the_pools_out(mesh: SchedulerMesh) -> None:
 
 
 async def test_every_pool_of_a_killed_replica_moves_within_two_seconds_and_no_request_is_lost(
-    mesh: SchedulerMesh, tmp_path: Path
+    mesh: Mesh, tmp_path: Path
 ) -> None:
     engines = {f"pool-{n}": PooledEngine(f"e{n}", f"pool-{n}") for n in range(4)}
     first_job_at: dict[str, float] = {}
     for pool, engine in engines.items():
         engine.behaviour = NotesItsFirstJob(pool, first_job_at)
     await mesh.host(*engines.values())
-    doomed = mesh.scheduler_process("doomed", tmp_path / "doomed.log")
+    doomed = mesh.process("scheduler", "doomed", tmp_path / "doomed.log")
     replies = [mesh.submit(f"warm-{pool}", body_for(pool), timeout_seconds=20) for pool in engines]
     await asyncio.gather(*(reply.read() for reply in replies))
     survivor = await mesh.scheduler("survivor")

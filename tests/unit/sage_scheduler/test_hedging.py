@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from fixtures.engines import FakeEngine, answer
-from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
+from fixtures.mesh import CHAT, Mesh, until
 
 from sage_common.errors import InternalError
 from sage_control_plane.manager import ControlPlaneManager
@@ -47,7 +47,7 @@ class Switched:
 class HedgedPair:
     """Two engines that are known to be quick, one of which holds the request "r" now."""
 
-    mesh: SchedulerMesh
+    mesh: Mesh
     scheduler: Scheduler
     engines: dict[str, FakeEngine]
     slow: Switched = field(default_factory=Switched)
@@ -84,7 +84,7 @@ class HedgedPair:
 
 
 @pytest.fixture
-async def twins(mesh: SchedulerMesh) -> HedgedPair:
+async def twins(mesh: Mesh) -> HedgedPair:
     scheduler = await mesh.scheduler("s1", **SETTINGS)
     made = HedgedPair(mesh, scheduler, {name: FakeEngine(name) for name in ("a", "b")})
     for engine in made.engines.values():

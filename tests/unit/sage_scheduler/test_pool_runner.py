@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from fixtures.engines import FakeEngine, answer
-from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
+from fixtures.mesh import CHAT, Mesh, until
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import (
@@ -39,7 +39,7 @@ async def breaks(job: EngineRequest, reply: ReplyWriter) -> None:
     raise EngineFailedError("connection reset", retryable=True)
 
 
-async def test_a_request_is_answered(mesh: SchedulerMesh) -> None:
+async def test_a_request_is_answered(mesh: Mesh) -> None:
     await mesh.scheduler("s1")
     await mesh.host(FakeEngine())
     reply = mesh.submit("r")
@@ -49,7 +49,7 @@ async def test_a_request_is_answered(mesh: SchedulerMesh) -> None:
     assert await reply.read() == CHAT
 
 
-async def test_a_burst_of_equal_requests_spreads_over_equal_engines(mesh: SchedulerMesh) -> None:
+async def test_a_burst_of_equal_requests_spreads_over_equal_engines(mesh: Mesh) -> None:
     await mesh.scheduler("s1")
     gate = Gate()
     engines = [FakeEngine(f"fake-{n}", gate) for n in range(3)]
@@ -61,7 +61,7 @@ async def test_a_burst_of_equal_requests_spreads_over_equal_engines(mesh: Schedu
     assert all(18 <= len(engine.jobs) <= 22 for engine in engines)
 
 
-async def test_engines_hold_no_more_than_their_credit(mesh: SchedulerMesh) -> None:
+async def test_engines_hold_no_more_than_their_credit(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     gate = Gate()
     engine = FakeEngine("fake-0", gate, max_concurrency=3)
@@ -75,7 +75,7 @@ async def test_engines_hold_no_more_than_their_credit(mesh: SchedulerMesh) -> No
     await asyncio.gather(*(reply.read() for reply in replies))
 
 
-async def test_a_request_that_an_engine_fails_is_answered_by_another(mesh: SchedulerMesh) -> None:
+async def test_a_request_that_an_engine_fails_is_answered_by_another(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     engines = [FakeEngine("broken", breaks), FakeEngine("whole")]
     await mesh.host(*engines)
@@ -88,7 +88,7 @@ async def test_a_request_that_an_engine_fails_is_answered_by_another(mesh: Sched
     assert scheduler.leases.runners["main"].manager.totals.retried >= 1
 
 
-async def test_when_every_engine_fails_the_last_error_is_the_answer(mesh: SchedulerMesh) -> None:
+async def test_when_every_engine_fails_the_last_error_is_the_answer(mesh: Mesh) -> None:
     await mesh.scheduler("s1")
     engines = [FakeEngine(f"broken-{n}", breaks) for n in range(4)]
     await mesh.host(*engines)
@@ -97,7 +97,7 @@ async def test_when_every_engine_fails_the_last_error_is_the_answer(mesh: Schedu
     assert sum(len(engine.jobs) for engine in engines) == 3
 
 
-async def test_a_cancelled_request_stops_on_its_engine(mesh: SchedulerMesh) -> None:
+async def test_a_cancelled_request_stops_on_its_engine(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     engine = FakeEngine("fake-0", stall)
     await mesh.host(engine)
@@ -110,7 +110,7 @@ async def test_a_cancelled_request_stops_on_its_engine(mesh: SchedulerMesh) -> N
     await until(lambda: scheduler.leases.runners["main"].manager.outstanding == 0)
 
 
-async def test_a_queued_request_that_is_cancelled_never_reaches_an_engine(mesh: SchedulerMesh) -> None:
+async def test_a_queued_request_that_is_cancelled_never_reaches_an_engine(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     gate = Gate()
     engine = FakeEngine("fake-0", gate, max_concurrency=1)
@@ -124,7 +124,7 @@ async def test_a_queued_request_that_is_cancelled_never_reaches_an_engine(mesh: 
     assert [job.request_id for job in engine.jobs] == ["r0", "r2"]
 
 
-async def test_work_waits_for_an_engine_to_appear_and_is_refused_when_its_time_is_up(mesh: SchedulerMesh) -> None:
+async def test_work_waits_for_an_engine_to_appear_and_is_refused_when_its_time_is_up(mesh: Mesh) -> None:
     await mesh.scheduler("s1")
     await mesh.host(FakeEngine("fake-0", stall, max_concurrency=1))
     mesh.submit("busy")
@@ -132,7 +132,7 @@ async def test_work_waits_for_an_engine_to_appear_and_is_refused_when_its_time_i
         await mesh.submit("late", timeout_seconds=0.4).read()
 
 
-async def test_a_full_queue_is_refused_with_when_to_come_back(mesh: SchedulerMesh) -> None:
+async def test_a_full_queue_is_refused_with_when_to_come_back(mesh: Mesh) -> None:
     await mesh.scheduler("s1", max_queued=2)
     await mesh.host(FakeEngine("fake-0", stall, max_concurrency=1))
     replies = [mesh.submit(f"r{n}") for n in range(5)]
@@ -141,7 +141,7 @@ async def test_a_full_queue_is_refused_with_when_to_come_back(mesh: SchedulerMes
     assert caught.value.retry_after_seconds
 
 
-async def test_requests_on_a_lost_executor_are_answered_elsewhere(mesh: SchedulerMesh) -> None:
+async def test_requests_on_a_lost_executor_are_answered_elsewhere(mesh: Mesh) -> None:
     await mesh.scheduler("s1")
     doomed = FakeEngine("doomed", stall)
     executor = await mesh.host(doomed)
@@ -155,7 +155,7 @@ async def test_requests_on_a_lost_executor_are_answered_elsewhere(mesh: Schedule
         await reply.read()
 
 
-async def test_a_dead_executor_is_noticed_at_the_next_dispatch(mesh: SchedulerMesh) -> None:
+async def test_a_dead_executor_is_noticed_at_the_next_dispatch(mesh: Mesh) -> None:
     """Its connection is gone, so NATS says that nobody listens; no heartbeat has to be missed first."""
     scheduler = await mesh.scheduler("s1")
     ring = await mesh.new_ring()

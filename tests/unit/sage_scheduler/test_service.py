@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from fixtures.engines import FakeEngine
-from fixtures.scheduler_mesh import CHAT, SchedulerMesh, until
+from fixtures.mesh import CHAT, Mesh, until
 
 from sage.inference.v1 import request_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
@@ -47,7 +47,7 @@ def submission(body: bytes = CHAT, endpoint: int = 1) -> scheduler_pb2.SubmitReq
     return scheduler_pb2.SubmitRequest(request=request)
 
 
-async def test_a_submitted_request_goes_the_rings_way_and_its_frames_come_back(mesh: SchedulerMesh) -> None:
+async def test_a_submitted_request_goes_the_rings_way_and_its_frames_come_back(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     await mesh.host(FakeEngine())
     async with served(scheduler) as stub:
@@ -58,7 +58,7 @@ async def test_a_submitted_request_goes_the_rings_way_and_its_frames_come_back(m
     assert frames[2].end.usage.prompt_tokens == 3
 
 
-async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: SchedulerMesh) -> None:
+async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: Mesh) -> None:
     used = TokenUsage(3, 2, 1, truncated_inputs=4, engine_time=EngineTime(5, 6, 7))
 
     async def answer(job: EngineRequest, reply: ReplyWriter) -> None:
@@ -82,7 +82,7 @@ async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: Sc
     ],
 )
 async def test_a_bad_submission_is_the_right_status(
-    mesh: SchedulerMesh, request_: scheduler_pb2.SubmitRequest, status: grpc.StatusCode
+    mesh: Mesh, request_: scheduler_pb2.SubmitRequest, status: grpc.StatusCode
 ) -> None:
     scheduler = await mesh.scheduler("s1")
     await mesh.host(FakeEngine())
@@ -92,7 +92,7 @@ async def test_a_bad_submission_is_the_right_status(
     assert caught.value.code() is status
 
 
-async def test_a_caller_that_goes_away_stops_its_request(mesh: SchedulerMesh) -> None:
+async def test_a_caller_that_goes_away_stops_its_request(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     engine = FakeEngine("fake-0", stall)
     await mesh.host(engine)
@@ -105,7 +105,7 @@ async def test_a_caller_that_goes_away_stops_its_request(mesh: SchedulerMesh) ->
         await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_status_says_who_leads_on_every_replica(mesh: SchedulerMesh) -> None:
+async def test_status_says_who_leads_on_every_replica(mesh: Mesh) -> None:
     first = await mesh.scheduler("first")
     await until(lambda: leads(first))
     second = await mesh.scheduler("second")
@@ -118,7 +118,7 @@ async def test_status_says_who_leads_on_every_replica(mesh: SchedulerMesh) -> No
     assert (theirs.pool, theirs.leading, theirs.leader) == ("main", False, "first")
 
 
-async def test_a_policy_set_on_any_replica_reaches_the_leader_and_the_next_one(mesh: SchedulerMesh) -> None:
+async def test_a_policy_set_on_any_replica_reaches_the_leader_and_the_next_one(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: leads(leader))
     standby = await mesh.scheduler("standby")
@@ -134,7 +134,7 @@ async def test_a_policy_set_on_any_replica_reaches_the_leader_and_the_next_one(m
     assert {"fifo", "priority"} <= set(shown.available)
 
 
-async def test_the_later_of_a_policy_for_one_pool_and_for_all_is_in_force(mesh: SchedulerMesh) -> None:
+async def test_the_later_of_a_policy_for_one_pool_and_for_all_is_in_force(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: leads(leader))
     manager = leader.leases.runners["main"].manager
@@ -145,7 +145,7 @@ async def test_the_later_of_a_policy_for_one_pool_and_for_all_is_in_force(mesh: 
         assert manager.policy == "priority"
 
 
-async def test_what_does_not_exist_is_refused_with_what_does(mesh: SchedulerMesh) -> None:
+async def test_what_does_not_exist_is_refused_with_what_does(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     await until(lambda: leads(scheduler))
     async with served(scheduler) as stub:
@@ -161,7 +161,7 @@ async def test_what_does_not_exist_is_refused_with_what_does(mesh: SchedulerMesh
     assert unknown_engine.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_drained_engine_gets_no_new_work_until_that_is_undone(mesh: SchedulerMesh) -> None:
+async def test_a_drained_engine_gets_no_new_work_until_that_is_undone(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: leads(leader))
     standby = await mesh.scheduler("standby")
@@ -179,7 +179,7 @@ async def test_a_drained_engine_gets_no_new_work_until_that_is_undone(mesh: Sche
     assert [(entry.state.spec.engine_id, entry.draining) for entry in entries] == [("a", False), ("b", False)]
 
 
-async def test_the_leader_lists_engines_with_its_books(mesh: SchedulerMesh) -> None:
+async def test_the_leader_lists_engines_with_its_books(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     engine = FakeEngine("a", stall)
     await mesh.host(engine)

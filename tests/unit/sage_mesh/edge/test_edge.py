@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
-from fixtures.dispatcher import Dispatcher
 from fixtures.engines import Behaviour, FakeEngine, answer
+from fixtures.mesh import CHAT, Mesh, open_mesh
 from fixtures.nats import NatsProcess
 from fixtures.steady_answer import events, read_asked
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
-from sage_common.clock import MonotonicClock
 from sage_common.errors import (
     CancelledError,
     ConflictError,
@@ -24,70 +22,25 @@ from sage_common.errors import (
     NotFoundError,
     UnavailableError,
 )
-from sage_common.service_settings import NatsSettings
-from sage_control_plane.request.classification import RequestClassifier
-from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint
-from sage_mesh.directory import EngineDirectory
-from sage_mesh.edge.edge import Edge, EdgeTimings
+from sage_mesh.edge.edge import EdgeTimings
 from sage_mesh.engine import EngineRequest, ReplyWriter
-from sage_mesh.executor.executor import Executor
-from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.openai_answer import read_delta
 from sage_mesh.reply import Media, Reply
 from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.errors import error_to_wire
 from sage_platform import subjects
-from sage_platform.nats_connection import connect
-from sage_platform.ring import Ring
-
-CHAT = b'{"model":"fake","messages":[{"role":"user","content":"hello"}]}'
-
-
-@dataclass
-class Mesh:
-    """The participants of one test."""
-
-    ring: Ring
-    edge: Edge
-    directory: EngineDirectory
-    executor: Executor
-    engine: FakeEngine
-    dispatcher: Dispatcher
-
-    def submit(self, request_id: str = "r1", body: bytes = CHAT, timeout_seconds: float = 5.0):  # type: ignore[no-untyped-def]
-        return self.edge.submit(
-            InferenceRequest(request_id, Endpoint.CHAT_COMPLETIONS, body, timeout_seconds=timeout_seconds)
-        )
 
 
 @asynccontextmanager
 async def mesh_of(
     nats_server: NatsProcess, behaviour: Behaviour = answer, timings: EdgeTimings | None = None, name: str = "a"
 ) -> AsyncIterator[Mesh]:
-    connection = await connect(NatsSettings(url=nats_server.url), name="test")
-    ring = Ring(connection)
-    await ring.start()
-    clock = MonotonicClock()
-    engine = FakeEngine(f"fake-{name}", behaviour)
-    executor = Executor(ring, f"executor-{name}", "test-executor", clock)
-    await executor.start()
-    await executor.host(engine)
-    dispatcher = Dispatcher(ring, engine.spec.engine_id)
-    await dispatcher.start()
-    directory = EngineDirectory(ring, "edge", clock)
-    await directory.start()
-    edge = Edge(ring, f"edge-{name}", directory, RequestClassifier(request_features), clock, timings)
-    await edge.start()
-    assert await directory.wait_until(lambda d: len(d.catalog) > 0, 5)
-    try:
-        yield Mesh(ring, edge, directory, executor, engine, dispatcher)
-    finally:
-        await edge.close()
-        await directory.stop()
-        await executor.stop(0)
-        await ring.close()
-        await connection.close()
+    """An engine of this behaviour behind the thinnest scheduler."""
+    async with open_mesh(nats_server, name, timings=timings) as mesh:
+        await mesh.host(FakeEngine(f"fake-{name}", behaviour))
+        await mesh.dispatch_to(f"fake-{name}")
+        yield mesh
 
 
 async def test_a_request_is_answered_even_when_no_classifier_runs(nats_server: NatsProcess) -> None:

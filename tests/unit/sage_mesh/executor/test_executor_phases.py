@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from fixtures.engines import FakeEngine
+from fixtures.mesh import open_mesh
 from fixtures.nats import NatsProcess
-from fixtures.scheduler_mesh import scheduler_mesh
 
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_mesh.executor import executor
@@ -13,7 +13,7 @@ from sage_mesh.executor import executor
 
 async def test_a_phase_that_changes_is_told_at_once(nats_server: NatsProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "HEARTBEAT_SECONDS", 600.0)
-    async with scheduler_mesh(nats_server) as mesh:
+    async with open_mesh(nats_server) as mesh:
         engine = FakeEngine()
         await mesh.host(engine)
         engine.phase = EnginePhase.UNHEALTHY

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fixtures.engines import FakeEngine
+from fixtures.mesh import Mesh, open_mesh
 from fixtures.nats import NatsProcess
-from fixtures.scheduler_mesh import SchedulerMesh, scheduler_mesh
 from nats.aio.subscription import Subscription
 from nats.errors import ConnectionClosedError
 
@@ -35,17 +35,17 @@ class Stubborn(FakeEngine):
 
 
 @pytest.fixture
-async def mesh(nats_server: NatsProcess) -> AsyncIterator[SchedulerMesh]:
-    async with scheduler_mesh(nats_server) as mesh:
+async def mesh(nats_server: NatsProcess) -> AsyncIterator[Mesh]:
+    async with open_mesh(nats_server) as mesh:
         yield mesh
 
 
-def told_stopped(mesh: SchedulerMesh, engine_id: str = "fake-0") -> bool:
+def told_stopped(mesh: Mesh, engine_id: str = "fake-0") -> bool:
     state = mesh.directory.engines.get(engine_id)
     return state is not None and state.phase is EnginePhase.STOPPED
 
 
-async def test_an_engine_that_takes_long_to_stop_is_seen_as_stopped_until_it_has(mesh: SchedulerMesh) -> None:
+async def test_an_engine_that_takes_long_to_stop_is_seen_as_stopped_until_it_has(mesh: Mesh) -> None:
     engine = Stubborn()
     executor = await mesh.host(engine)
     removing = asyncio.create_task(executor.remove("fake-0", drain=False, timeout_seconds=0))
@@ -60,7 +60,7 @@ async def test_an_engine_that_takes_long_to_stop_is_seen_as_stopped_until_it_has
 
 @pytest.mark.parametrize("problem", [RuntimeError("no such process"), UnavailableError("no such process")])
 async def test_an_engine_that_cannot_be_stopped_stays_in_view_with_the_reason_and_can_be_removed_again(
-    mesh: SchedulerMesh, problem: Exception
+    mesh: Mesh, problem: Exception
 ) -> None:
     engine = Stubborn()
     engine.problem = problem
@@ -76,7 +76,7 @@ async def test_an_engine_that_cannot_be_stopped_stays_in_view_with_the_reason_an
     assert (engine.stops, engine.stopped, executor.engines) == (2, True, {})
 
 
-async def test_an_engine_whose_removal_is_given_up_stays_in_view(mesh: SchedulerMesh) -> None:
+async def test_an_engine_whose_removal_is_given_up_stays_in_view(mesh: Mesh) -> None:
     engine = Stubborn()
     executor = await mesh.host(engine)
     removing = asyncio.create_task(executor.remove("fake-0", drain=False, timeout_seconds=0))
@@ -89,7 +89,7 @@ async def test_an_engine_whose_removal_is_given_up_stays_in_view(mesh: Scheduler
     assert executor.engines == {}
 
 
-async def test_one_engine_that_cannot_be_stopped_keeps_no_other_from_it(mesh: SchedulerMesh) -> None:
+async def test_one_engine_that_cannot_be_stopped_keeps_no_other_from_it(mesh: Mesh) -> None:
     bad, good = Stubborn("bad"), Stubborn("good")
     bad.problem = RuntimeError("no such process")
     bad.may_end.set()
@@ -104,7 +104,7 @@ async def test_one_engine_that_cannot_be_stopped_keeps_no_other_from_it(mesh: Sc
     assert await mesh.directory.wait_until(lambda d: not d.engines, 10)
 
 
-async def test_two_removals_at_once_stop_the_engine_once(mesh: SchedulerMesh) -> None:
+async def test_two_removals_at_once_stop_the_engine_once(mesh: Mesh) -> None:
     engine = Stubborn()
     executor = await mesh.host(engine)
     ordered = asyncio.create_task(executor.remove("fake-0", drain=False, timeout_seconds=0))
@@ -118,7 +118,7 @@ async def test_two_removals_at_once_stop_the_engine_once(mesh: SchedulerMesh) ->
     assert (engine.stops, executor.engines) == (1, {})
 
 
-async def test_a_stop_does_not_wait_for_a_removal_that_drains(mesh: SchedulerMesh) -> None:
+async def test_a_stop_does_not_wait_for_a_removal_that_drains(mesh: Mesh) -> None:
     async def never(_job: EngineRequest, _reply: ReplyWriter) -> None:
         await asyncio.Event().wait()
 
@@ -137,7 +137,7 @@ async def test_a_stop_does_not_wait_for_a_removal_that_drains(mesh: SchedulerMes
     reply.cancel()
 
 
-async def test_a_removal_takes_out_only_the_engine_it_was_for(mesh: SchedulerMesh) -> None:
+async def test_a_removal_takes_out_only_the_engine_it_was_for(mesh: Mesh) -> None:
     old, new = Stubborn(), FakeEngine()
     executor = await mesh.host(old)
     removing = asyncio.create_task(executor.remove("fake-0", drain=False, timeout_seconds=0))
@@ -149,7 +149,7 @@ async def test_a_removal_takes_out_only_the_engine_it_was_for(mesh: SchedulerMes
 
 
 async def test_an_engine_is_stopped_though_its_subscription_cannot_be_ended(
-    mesh: SchedulerMesh, monkeypatch: pytest.MonkeyPatch
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(_subscription: Subscription) -> None:
         raise ConnectionClosedError

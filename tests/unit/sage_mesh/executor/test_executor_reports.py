@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 from fixtures.engines import Behaviour, FakeEngine, answer
+from fixtures.mesh import open_mesh
 from fixtures.nats import NatsProcess
-from fixtures.scheduler_mesh import scheduler_mesh
 
 from sage.inference.v1 import engine_pb2
 from sage_control_plane.request.engine_state import DEFAULT_POOL
@@ -38,7 +38,7 @@ async def test_an_answer_in_one_turn_of_the_loop_is_one_report(
         if items[-1].event == FINISHED:
             complete.set()
 
-    async with scheduler_mesh(nats_server) as mesh:
+    async with open_mesh(nats_server) as mesh:
         await mesh.scheduler("s")
         await mesh.host(FakeEngine(behaviour=behaviour))
         ring = await mesh.new_ring()
