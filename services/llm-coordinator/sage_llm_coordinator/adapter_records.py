@@ -1,4 +1,4 @@
-"""What is kept in KV of the adapters that engines have loaded, so that they outlive servers and coordinators."""
+"""Records in KV of the adapters that engines have loaded, so that they outlive servers and coordinators."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ BUCKET = "engine_adapters"
 
 
 class AdapterRecords:
-    """The adapters of each engine that has an origin; of others nothing is kept.
+    """Reads and writes the adapters of engines that have an origin; of others nothing is kept.
 
     Args:
-        host: this machine: coordinators of several have the same numbers, and so have the engines of their settings.
+        host: this machine, see ``host_id``. The origins of configured engines are the same on every machine.
     """
 
     def __init__(self, bucket: KeyValue, host: str) -> None:
@@ -32,7 +32,7 @@ class AdapterRecords:
         self._host = host
 
     async def read(self, origin: str, model: str) -> tuple[Adapter, ...]:
-        """The adapters of the engine of this origin; none where it had another model, or they cannot be read."""
+        """Return the adapters of the engine of this origin; none where it had another model, or they cannot be read."""
         if not origin:
             return ()
         try:
@@ -41,12 +41,12 @@ class AdapterRecords:
         except KeyNotFoundError:
             return ()
         except (NatsError, asyncio.TimeoutError, ValueError, KeyError, TypeError) as error:
-            # The engine does without them sooner than not at all.
-            log.error("the adapters of an engine are not known", origin=origin, error=str(error) or repr(error))
+            # The engine is better without them than not at all.
+            log.error("the adapters of an engine cannot be read", origin=origin, error=str(error) or repr(error))
             return ()
 
     async def write(self, origin: str, model: str, adapters: tuple[Adapter, ...]) -> None:
-        """Keep the adapters. Where NATS does not answer, that is told: what was ordered is done all the same."""
+        """Keep the adapters. Where NATS does not answer, that is logged and nothing raised: the server has them."""
         if not origin:
             return
         try:
@@ -61,7 +61,7 @@ class AdapterRecords:
             )
 
     async def forget(self, origin: str) -> None:
-        """The engine is gone for good, or another has its name. Raises nats' Error or asyncio.TimeoutError."""
+        """Delete what is kept for an origin. Raises nats' Error or asyncio.TimeoutError."""
         await self._bucket.delete(self._key(origin))
 
     def _key(self, origin: str) -> str:

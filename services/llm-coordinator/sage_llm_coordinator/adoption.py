@@ -1,8 +1,8 @@
-"""Servers that have lost their coordinator are taken over by another of the same machine.
+"""Adoption of servers that have lost their coordinator, by another of the same machine.
 
-A coordinator owns its servers by connections to their guardians, which the kernel closes however it ends. Others notice
-by its heartbeats; the first to rewrite the server's record has it. One that lives but is not heard, because it is stuck
-or cut off from NATS, keeps its servers for HUNG_SECONDS.
+A coordinator owns its servers by connections to their guardians, which the kernel closes however it ends. The others
+miss its heartbeats; the first to rewrite the server's record owns it. One that lives but sends no heartbeats, as it
+hangs or is cut off from NATS, keeps its servers for HUNG_SECONDS.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from sage_mesh.directory import DirectoryChange, EngineDirectory
 
 log = get_logger(__name__)
 
-LOOK_SECONDS = 2.0
-# While something is known to be about to change.
+RECONCILE_SECONDS = 2.0
+# While a change is expected.
 SOON_SECONDS = 0.2
-# Four missed heartbeats; who has just begun to listen must wait so long.
+# Four missed heartbeats; also the time for which a coordinator listens before it judges.
 SILENT_SECONDS = 1.0
-# A stream of one that is not heard has been taken to another engine by then, if there is one. With SILENT_SECONDS less
-# than the time for which the scheduler lets requests wait for a model's next engine (absence_seconds).
+# By then the streams of an owner that sends no heartbeats have moved to another engine, if there is one. Together with
+# SILENT_SECONDS below the time for which the scheduler keeps requests of a model without an engine (absence_seconds).
 HUNG_SECONDS = 3.0
-# Of another machine's server: its guardian has ended it long before.
+# For a server of another machine; its guardian has ended it long before.
 FORGOTTEN_SECONDS = 30.0
 
 
 class Adoption:
-    """Looks after the servers of this machine, and starts the engines of the settings unless their servers run already.
+    """Adopts servers of this machine, and starts the engines of the settings unless their servers run already.
 
     Args:
         replica: which coordinator of this machine it is.
@@ -68,34 +68,38 @@ class Adoption:
         self._silent_since: dict[str, float] = {}
         self._origins: set[str] = set()
         self._faults = RecordFaults()
-        self._look_now = asyncio.Event()
+        self._reconcile_now = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def origins(self) -> set[str]:
-        """Who wants the servers that ran at the last look: of operators on any machine, of settings on this one."""
+        """Return the origins of the servers in the records last read: operators' on any machine, settings' on this."""
         return self._origins
 
     async def start(self, configured: Sequence[EngineSettings]) -> None:
-        """Begin to look, and start the engines that the settings ask for once it is clear which servers run."""
+        """Reconcile from now on; start the engines of the settings once it is clear which servers run."""
         self._listening_since = self._clock.now()
         self._pending = {f"{CONFIGURED}/{self._replica}/{n}": settings for n, settings in enumerate(configured, 1)}
-        self._directory.listen(self._heard)
+        self._directory.listen(self._on_directory_change)
         await self.reconcile()
-        self._task = asyncio.create_task(self._look_forever(), name="adoption")
+        self._task = asyncio.create_task(self._reconcile_forever(), name="adoption")
 
     async def stop(self) -> None:
-        """Stop looking; the servers stay whose they are."""
+        """Stop reconciling; the servers keep their owners."""
         if self._task is not None:
             await end_tasks(self._task)
 
     async def reconcile(self) -> None:
-        """Compare the records with who is heard, once, and act on the difference."""
+        """Compare the records with the heartbeats once, and act on the difference.
+
+        Raises:
+            SageError, or nats' Error or asyncio.TimeoutError: the records cannot be read.
+        """
         await self._leave_replaced()
         records = await self._servers.records()
         self._origins = {kept.record.origin for kept in records if self._concerns(kept.record)}
         for kept in records:
             with self._faults.apart(kept.record.server_id):
-                await self._look_at(kept)
+                await self._reconcile_record(kept)
         known = {kept.record.server_id for kept in records}
         self._silent_since = {key: at for key, at in self._silent_since.items() if key in known}
         for origin in [origin for origin in self._pending if origin not in self._origins]:
@@ -104,10 +108,10 @@ class Adoption:
                 del self._pending[origin]
 
     def _concerns(self, record: ServerRecord) -> bool:
-        """Coordinators of several machines have the same numbers, and so have the engines of their settings."""
+        """Whether a record is for this machine: the origins of configured engines are the same on every machine."""
         return record.host == self._servers.host or not record.origin.startswith(f"{CONFIGURED}/")
 
-    async def _look_at(self, kept: KeptRecord) -> None:
+    async def _reconcile_record(self, kept: KeptRecord) -> None:
         record = kept.record
         owner_age = self._directory.heartbeat_age_seconds(record.owner)
         now = self._clock.now()
@@ -131,12 +135,12 @@ class Adoption:
         try:
             settings = _server_settings(record)
         except ConfigurationError:
-            # A coordinator of the version that started it may adopt it; else its guardian ends it.
+            # A coordinator of the version that started it may adopt it; its guardian ends it otherwise.
             if silent_seconds > FORGOTTEN_SECONDS:
                 await self._servers.forget(kept)
             raise
         try:
-            held = await self._servers.adopt(kept, force=silent_seconds > HUNG_SECONDS)
+            server = await self._servers.adopt(kept, force=silent_seconds > HUNG_SECONDS)
         except ConflictError as error:
             log.info("server not adopted", server=record.server_id, reason=error.message)
             return
@@ -145,14 +149,14 @@ class Adoption:
             self._origins.discard(record.origin)
             return
         try:
-            state = await self._coordinator.add(settings, origin=record.origin, name=record.name, server=held)
+            state = await self._coordinator.add(settings, origin=record.origin, name=record.name, server=server)
         except Exception:
-            # It is this coordinator's now, so nobody else will look after it.
-            await held.process.stop()
-            await self._servers.ended(held)
+            # This coordinator owns it now, so no other will end it.
+            await server.process.stop()
+            await self._servers.ended(server)
             raise
         self._pending.pop(record.origin, None)
-        log.warning("server adopted", engine=state.spec.engine_id, owner=record.owner, pid=held.process.server_pid)
+        log.warning("server adopted", engine=state.spec.engine_id, owner=record.owner, pid=server.process.server_pid)
 
     async def _leave_replaced(self) -> None:
         for engine_id in self._replaced():
@@ -160,30 +164,30 @@ class Adoption:
                 await self._coordinator.remove(engine_id, drain=False, timeout_seconds=0)
 
     def _replaced(self) -> list[str]:
-        """The engines of this coordinator that another has taken over while it slept."""
+        """Return the engines of this coordinator whose servers another has taken over while it hung."""
         engines = self._coordinator.engines.items()
         return [engine_id for engine_id, engine in engines if isinstance(engine, OwnsServer) and engine.replaced]
 
-    def _heard(self, change: DirectoryChange) -> None:
+    def _on_directory_change(self, change: DirectoryChange) -> None:
         if change.lost or self._replaced():
-            self._look_now.set()
+            self._reconcile_now.set()
 
-    async def _look_forever(self) -> None:
+    async def _reconcile_forever(self) -> None:
         while True:
-            seconds = SOON_SECONDS if self._pending or self._silent_since else LOOK_SECONDS
+            seconds = SOON_SECONDS if self._pending or self._silent_since else RECONCILE_SECONDS
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), seconds)
-            self._look_now.clear()
+                await asyncio.wait_for(self._reconcile_now.wait(), seconds)
+            self._reconcile_now.clear()
             try:
                 await self.reconcile()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
-                log.warning("servers not looked after", error=str(error) or repr(error))
+                log.warning("servers not reconciled", error=str(error) or repr(error))
             except Exception:
-                log.exception("servers not looked after")
+                log.exception("servers not reconciled")
 
 
 def _server_settings(record: ServerRecord) -> EngineSettings:
-    """The settings of the engine that a server is for. Raises ConfigurationError on those of another version."""
+    """Return the settings of the engine that a server is for. Raises ConfigurationError on another version's."""
     try:
         settings = engine_settings(record.engine)
     except ValueError as error:

@@ -27,10 +27,10 @@ ID_TAIL_CHARACTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """An engine, and what starts it anew.
+    """An engine, and what restarts it.
 
     Attributes:
-        origin: who wants it.
+        origin: who wants it, see ``origin``.
     """
 
     engine: LlmEngine
@@ -45,7 +45,7 @@ class ExecutionCoordinator:
     Args:
         executor: hosts them.
         parts: what they are built from.
-        adapter_records: what they had loaded in earlier lives.
+        adapter_records: the adapters that they had loaded before.
         instance_id: its tail makes engine ids unique to this run of the process.
 
     Attributes:
@@ -65,18 +65,18 @@ class ExecutionCoordinator:
         self._tail = instance_id[-ID_TAIL_CHARACTERS:]
 
     def states(self) -> list[EngineState]:
-        """Every engine as the heartbeats describe it."""
+        """Return the state of every engine, as heartbeats send it."""
         return self._executor.states()
 
     def state(self, engine_id: str) -> EngineState:
-        """One engine. Raises NotFoundError."""
+        """Return the state of one engine. Raises NotFoundError."""
         for state in self.states():
             if state.spec.engine_id == engine_id:
                 return state
         raise self._unknown(engine_id)
 
     def engine_id(self, name: str) -> str:
-        """The id that an engine of this name has in this process."""
+        """Return the id that an engine of this name has in this process."""
         return f"{name}-{self._tail}"
 
     @property
@@ -106,7 +106,7 @@ class ExecutionCoordinator:
         """
         kind = engine_kind(settings)
         name = settings.name or name or kind.short_name(settings)
-        # What starts it anew, here or on another coordinator, goes by these settings alone.
+        # Whatever restarts it, here or on another coordinator, has these settings alone.
         settings = settings.model_copy(update={"name": name})
         spec = EngineSpec(
             engine_id=self._free_id(name),
@@ -139,7 +139,7 @@ class ExecutionCoordinator:
             await self._parts.servers.place(program(settings, self._parts))
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
-        """Take an engine out; return how many of its requests had to be aborted.
+        """Remove an engine; return how many of its requests were aborted.
 
         Raises:
             NotFoundError: no such engine here.
@@ -158,7 +158,7 @@ class ExecutionCoordinator:
         return aborted
 
     async def restart(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> tuple[EngineState, int]:
-        """End an engine and start it anew; return it, with a new id, and how many requests had to be aborted.
+        """Stop an engine and start it again; return its state, with a new id, and how many requests were aborted.
 
         Raises:
             NotFoundError: no such engine here.
@@ -170,7 +170,7 @@ class ExecutionCoordinator:
         return await self.add(was.settings, origin=was.origin, adapters=was.adapters), aborted
 
     async def load_lora(self, engine_id: str, name: str, path: str) -> EngineState:
-        """Have an engine's server load an adapter; return the engine with it.
+        """Have an engine's server load an adapter; return the engine's state with it.
 
         Raises as ``LoraAdapters.load``, and:
             UnavailableError: the engine is not ready; it may be soon.
@@ -183,7 +183,7 @@ class ExecutionCoordinator:
         return self.state(engine_id)
 
     async def unload_lora(self, engine_id: str, name: str) -> EngineState:
-        """Have it forget an adapter; return the engine without it.
+        """Have an engine's server unload an adapter; return the engine's state without it.
 
         Raises as ``LoraAdapters.unload``, and:
             UnavailableError: the engine is not ready; it may be soon.
@@ -196,7 +196,7 @@ class ExecutionCoordinator:
         return self.state(engine_id)
 
     async def forget_adapters(self, origin: str) -> None:
-        """What engines of this origin had loaded is no business of the next. Raises nats' Error or TimeoutError."""
+        """Delete the record of the adapters of this origin. Raises nats' Error or asyncio.TimeoutError."""
         await self._adapter_records.forget(origin)
 
     def _adapters(self, engine_id: str) -> LoraAdapters:
@@ -244,7 +244,7 @@ class ExecutionCoordinator:
         return self._executor.engines[state.spec.engine_id], card.name
 
     def _free_id(self, name: str) -> str:
-        """An id that no engine of this process has had: what was ordered for an earlier one must not reach this."""
+        """Return an id that no engine of this process has had: an order for an earlier one must not reach this."""
         number = 1
         engine_id = self.engine_id(name)
         while engine_id in self._ids:

@@ -1,4 +1,4 @@
-"""What the server of an engine writes, for operators."""
+"""The log of an engine's server, for operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sage_llm_coordinator.engines.engine_kind import OwnsServer
 from sage_llm_coordinator.servers.server_log import ServerLog, log_size
 from sage_platform.supervision.process_log import last_lines as read_last
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 # In one message.
 LINES_TOGETHER = 500
 ALL_LINES = 1_000_000
@@ -21,7 +21,7 @@ ALL_LINES = 1_000_000
 async def engine_log(
     coordinator: ExecutionCoordinator, engine_id: str, *, last_lines: int, follow: bool
 ) -> AsyncIterator[list[str]]:
-    """Give the last lines of an engine's log (0: all), and with ``follow`` what is added until the engine is removed.
+    """Yield the last lines of an engine's log (0: all), and with ``follow`` further ones until the engine is removed.
 
     Raises:
         NotFoundError: no such engine here.
@@ -42,7 +42,7 @@ async def engine_log(
             log = ServerLog(path)
         for lines in _portions(log.read() if log else []):
             yield lines
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _path(coordinator: ExecutionCoordinator, engine_id: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Orders that go on to their end though who gave them has gone away."""
+"""Orders that are carried out to their end though their caller has gone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Orders:
     """Carries out orders in tasks of their own.
 
     gRPC cancels a handler when its caller hangs up or runs out of time; half a removal would leave an engine that
-    drains for ever, or a server that nobody owns.
+    drains for ever, or a server without an owner.
     """
 
     def __init__(self) -> None:
@@ -46,19 +46,19 @@ class Orders:
         except asyncio.CancelledError:
             if task.cancelled():
                 raise _stopping(name) from None
-            log.info("who gave an order has gone; it is carried out all the same", order=name)
-            task.add_done_callback(_tell_failure)
+            log.info("the caller of an order has gone; the order is carried out", order=name)
+            task.add_done_callback(_log_failure)
             raise
 
     async def stop(self, seconds: float) -> None:
-        """Take no more orders; end those that are not carried out within ``seconds``."""
+        """Refuse further orders; cancel those that are not carried out within ``seconds``."""
         self._stopping = True
         if self._running:
             await asyncio.wait(set(self._running), timeout=seconds)
         await end_tasks(*self._running)
 
 
-def _tell_failure(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     if task.cancelled() or (error := task.exception()) is None:
         return
     if isinstance(error, SageError):

@@ -13,16 +13,16 @@ Labels = Iterable[tuple[str, str]]
 
 
 def origin_of(labels: Labels) -> str:
-    """The origin as one text; empty for an engine that nobody claims."""
+    """Return the origin as one text; empty for an engine that has none."""
     return next((f"{label}/{value}" for label, value in labels if label in (REGISTERED, CONFIGURED)), "")
 
 
 def labels_of(origin: str) -> tuple[tuple[str, str], ...]:
-    """The labels of an engine of this origin."""
+    """Return the labels of an engine of this origin."""
     label, _, value = origin.partition("/")
     return ((label, value),) if value else ()
 
 
 def registered_name(labels: Labels) -> str:
-    """The name under which an operator registered the engine; empty if none did."""
+    """Return the name under which an operator registered the engine; empty if none did."""
     return dict(labels).get(REGISTERED, "")

@@ -1,4 +1,4 @@
-"""What goes wrong with one record, kept from the others that the same look has still to come to."""
+"""Faults of one record, kept from the others that are reconciled in the same round."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ log = get_logger(__name__)
 
 
 class RecordFaults:
-    """Tells each fault once, not at every look."""
+    """Logs each fault once, not in every round."""
 
     def __init__(self) -> None:
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
     @contextmanager
     def apart(self, record: str) -> Iterator[None]:
-        """Run the block for one record; only what concerns all of them, NATS that is away, is raised."""
+        """Run the block for one record. Raises only nats' Error and asyncio.TimeoutError, which concern all of them."""
         try:
             yield
         except (NatsError, asyncio.TimeoutError):
@@ -34,8 +34,8 @@ class RecordFaults:
             if self._is_news(record, repr(error)):
                 log.exception("a record of an engine is left alone", record=record)
         else:
-            self._told.pop(record, None)
+            self._logged.pop(record, None)
 
     def _is_news(self, record: str, fault: str) -> bool:
-        known, self._told[record] = self._told.get(record), fault
+        known, self._logged[record] = self._logged.get(record), fault
         return known != fault

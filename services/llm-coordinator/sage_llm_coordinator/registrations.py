@@ -1,10 +1,10 @@
 """Engines registered over gRPC, kept so that they outlive the coordinator that took them in.
 
-A record in KV says that an engine should be there; the heartbeats say whether some coordinator has it. One that
-nobody has for two looks in a row is taken up by whoever looks next. If two do so at once, the one whose id sorts
-first keeps it, once two looks in a row have shown it: a coordinator that was stopped and wakes up announces once more
-what is another's by now, and giving way to that would end the engine's server. API keys are never written: an engine
-that needs one has to be registered again.
+A record in KV says that an engine should be there; the heartbeats say whether some coordinator has it. One that none
+has for two rounds in a row is taken up by the first to reconcile after that. If two do so at once, the one whose id
+sorts first keeps it, once two rounds in a row have shown it: a coordinator that was stopped and wakes up announces once
+more what another owns by now, and giving way to that would end the engine's server. API keys are never written: an
+engine that needs one has to be registered again.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from sage_platform.subjects import token
 log = get_logger(__name__)
 
 BUCKET = "engines"
-LOOK_SECONDS = 2.0
-LOOKS_UNTIL_TAKEN_UP = 2
-LOOKS_UNTIL_GIVEN_UP = 2
+RECONCILE_SECONDS = 2.0
+ROUNDS_UNTIL_TAKEN_UP = 2
+ROUNDS_UNTIL_GIVEN_UP = 2
 DRAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What is kept of an engine that an operator registered or started.
+    """The record of an engine that an operator registered or started.
 
     Attributes:
         engine: its settings without the API key.
@@ -55,7 +55,7 @@ class Registration:
 
     @classmethod
     def of(cls, name: str, settings: EngineSettings) -> Registration:
-        """What is to be kept of an engine with these settings."""
+        """Return the record of an engine with these settings."""
         return cls(name, {**settings.kept(), "name": name}, settings.has_api_key)
 
     @property
@@ -69,7 +69,7 @@ class Registration:
         return f"{REGISTERED}/{self.name}"
 
     def settings(self) -> EngineSettings:
-        """The settings to build it from. Raises ValueError on values that make no engine."""
+        """Return the settings to build it from. Raises ValueError on values that make no engine."""
         return engine_settings(self.engine)
 
     @classmethod
@@ -101,16 +101,16 @@ class Registrations:
         self._running_elsewhere = running_elsewhere
         self._missing: Counter[str] = Counter()
         self._doubled: Counter[str] = Counter()
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._faults = RecordFaults()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look after the records."""
-        self._task = asyncio.create_task(self._look_forever(), name="registrations")
+        """Reconcile from now on."""
+        self._task = asyncio.create_task(self._reconcile_forever(), name="registrations")
 
     async def stop(self) -> None:
-        """Stop looking; the records stay."""
+        """Stop reconciling; the records stay."""
         if self._task is not None:
             await end_tasks(self._task)
 
@@ -135,7 +135,7 @@ class Registrations:
         return await self._coordinator.add(settings, origin=registration.origin, name=name)
 
     async def remove(self, engine_id: str, *, drain: bool, timeout_seconds: float) -> int:
-        """Remove an engine of this coordinator for good; return how many of its requests had to be aborted.
+        """Remove an engine of this coordinator for good; return how many of its requests were aborted.
 
         Raises:
             NotFoundError: this coordinator has no such engine.
@@ -158,26 +158,26 @@ class Registrations:
                 del self._doubled[name]
         for name, registration in records.items():
             with self._faults.apart(name):
-                await self._look_at(registration, hosts.get(name))
+                await self._reconcile_record(registration, hosts.get(name))
 
-    async def _look_at(self, registration: Registration, hosts: dict[str, EngineState] | None) -> None:
+    async def _reconcile_record(self, registration: Registration, hosts: dict[str, EngineState] | None) -> None:
         name = registration.name
         if hosts is not None:
             await self._yield_to_another(name, hosts)
             return
         self._missing[name] += 1
-        if self._missing[name] >= LOOKS_UNTIL_TAKEN_UP:
+        if self._missing[name] >= ROUNDS_UNTIL_TAKEN_UP:
             await self._take_up(registration)
 
-    async def _look_forever(self) -> None:
+    async def _reconcile_forever(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(RECONCILE_SECONDS)
             try:
                 await self.reconcile()
             except (NatsError, asyncio.TimeoutError, SageError) as error:
-                log.warning("registered engines not looked after", error=str(error) or repr(error))
+                log.warning("registered engines not reconciled", error=str(error) or repr(error))
             except Exception:
-                log.exception("registered engines not looked after")
+                log.exception("registered engines not reconciled")
 
     async def _records(self) -> dict[str, Registration]:
         records: dict[str, Registration] = {}
@@ -191,9 +191,9 @@ class Registrations:
         return records
 
     def _hosts(self) -> dict[str, dict[str, EngineState]]:
-        """Executor id → engine, for every registered name that some coordinator hosts.
+        """Return executor id → engine for every registered name that some coordinator hosts.
 
-        One that is being stopped, or could not be, is among them: until it has stopped, nobody must start another.
+        One that is being stopped, or could not be, is among them: until it has stopped, none may start another.
         """
         hosts: dict[str, dict[str, EngineState]] = {}
         # This coordinator's own engines count before their first heartbeat has come round.
@@ -212,15 +212,15 @@ class Registrations:
         if not self._is_doubled(hosts):
             return
         self._doubled[name] += 1
-        if self._doubled[name] >= LOOKS_UNTIL_GIVEN_UP:
+        if self._doubled[name] >= ROUNDS_UNTIL_GIVEN_UP:
             log.info("another coordinator has this engine too and keeps it", name=name, keeper=min(_serving(hosts)))
             mine = hosts[self._executor_id].spec.engine_id
             await self._coordinator.remove(mine, drain=True, timeout_seconds=DRAIN_SECONDS)
 
     async def _take_up(self, registration: Registration) -> None:
         if registration.needs_api_key:
-            if registration.name not in self._told:
-                self._told.add(registration.name)
+            if registration.name not in self._logged:
+                self._logged.add(registration.name)
                 log.warning(
                     "an engine was registered with an API key, which is kept in memory only; register it again",
                     name=registration.name,
@@ -244,5 +244,5 @@ class Registrations:
 
 
 def _serving(hosts: dict[str, EngineState]) -> dict[str, EngineState]:
-    """Those that are not about to go: one that has stopped is another's by now, or nobody's."""
+    """Return those that have not stopped: one that has is another's by now, or none's."""
     return {executor: state for executor, state in hosts.items() if state.phase is not EnginePhase.STOPPED}

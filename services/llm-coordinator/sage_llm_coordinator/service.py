@@ -166,7 +166,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
 
 
 def _fields(piece: TextDelta) -> dict[str, Any]:
-    """The fields that both streamed responses have."""
+    """Return the fields that both streamed responses have."""
     return {
         "text": piece.text,
         "finish_reason": piece.finish_reason,

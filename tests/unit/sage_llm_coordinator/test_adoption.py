@@ -251,12 +251,12 @@ async def test_an_engine_is_let_go_as_soon_as_it_says_that_another_coordinator_h
     await adoption.stop()
 
 
-async def test_an_engine_that_is_being_stopped_or_could_not_be_brings_no_look_forward(clock: Time) -> None:
+async def test_an_engine_that_is_being_stopped_or_could_not_be_brings_no_round_forward(clock: Time) -> None:
     engine = vllm_engine("tiny")
     coordinator, heard = Added(engines={"tiny": engine}), Heard()
     servers = Servers(ServerSettings(), MemoryRecords(), "me", "this-host")
     adoption = Adoption(servers, coordinator, heard, clock, executor_id="me", replica=1)  # type: ignore[arg-type]
     await adoption.start([])
     heard.tell(DirectoryChange(updated=(EngineState(engine.spec, EnginePhase.STOPPED, executor_id="me"),)))
-    assert not adoption._look_now.is_set()
+    assert not adoption._reconcile_now.is_set()
     await adoption.stop()

@@ -45,13 +45,13 @@ def watch(pages: Pages, clock: ManualClock) -> LoadWatch:
 async def test_nothing_is_known_before_the_first_page(watch: LoadWatch) -> None:
     assert watch.load is None
     with pytest.raises(NotServingError):
-        await watch.reconcile()
+        await watch.read_page()
     assert watch.load is None
 
 
 async def test_the_last_page_counts_until_it_is_stale(watch: LoadWatch, pages: Pages, clock: ManualClock) -> None:
     pages.page = page(running=3, waiting=2)
-    assert await watch.reconcile()
+    assert await watch.read_page()
     assert watch.load == EngineLoad(running=3, waiting=2)
     clock.advance(STALE_SECONDS)
     assert watch.load is not None
@@ -61,33 +61,33 @@ async def test_the_last_page_counts_until_it_is_stale(watch: LoadWatch, pages: P
 
 async def test_means_are_of_late_and_not_of_all_time(watch: LoadWatch, pages: Pages, clock: ManualClock) -> None:
     pages.page = page(tokens=1000, seconds=10.0)
-    await watch.reconcile()
+    await watch.read_page()
     assert watch.load is not None
     assert watch.load.inter_token_seconds == pytest.approx(0.01)
     clock.advance(1)
     pages.page = page(tokens=1100, seconds=15.0)
-    await watch.reconcile()
+    await watch.read_page()
     assert watch.load.inter_token_seconds == pytest.approx(0.05)
     clock.advance(SPAN_SECONDS + 1)
-    await watch.reconcile()
+    await watch.read_page()
     clock.advance(1)
     pages.page = page(tokens=1200, seconds=17.0)
-    await watch.reconcile()
+    await watch.read_page()
     assert watch.load.inter_token_seconds == pytest.approx(0.02)
 
 
 async def test_a_restarted_server_begins_anew(watch: LoadWatch, pages: Pages, clock: ManualClock) -> None:
     pages.page = page(tokens=1000, seconds=10.0)
-    await watch.reconcile()
+    await watch.read_page()
     clock.advance(1)
     pages.page = page(tokens=10, seconds=1.0)
-    await watch.reconcile()
+    await watch.read_page()
     assert watch.load is not None
     assert watch.load.inter_token_seconds == pytest.approx(0.1)
 
 
 async def test_a_page_of_something_else_leaves_the_load_unknown(watch: LoadWatch, pages: Pages) -> None:
     pages.page = b"http_requests_total 3\n"
-    assert not await watch.reconcile()
+    assert not await watch.read_page()
     assert watch.load is None
-    assert watch.cache_tokens == 0
+    assert watch.cache_tokens is None

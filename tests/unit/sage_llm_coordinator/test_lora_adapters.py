@@ -102,7 +102,7 @@ async def restarted(upstream: Any, server: Server, engine: OpenAiEngine, eventua
     await eventually(lambda: engine.phase is EnginePhase.READY)
 
 
-async def test_a_server_that_was_away_gets_back_in_order_what_it_was_told_to_load_and_nothing_else(
+async def test_a_server_that_was_away_gets_back_in_order_what_it_was_ordered_to_load_and_nothing_else(
     upstream: Any, make_engine: Make, eventually: Eventually
 ) -> None:
     server = Server(upstream)
@@ -119,7 +119,7 @@ async def test_a_server_that_was_away_gets_back_in_order_what_it_was_told_to_loa
     assert engine.reason == ""
 
 
-async def test_an_adapter_that_cannot_be_loaded_again_is_told_until_it_can_or_is_unloaded(
+async def test_an_adapter_that_cannot_be_loaded_again_is_named_until_it_can_or_is_unloaded(
     upstream: Any, make_engine: Make, eventually: Eventually
 ) -> None:
     server = Server(upstream)

@@ -10,7 +10,7 @@ from sage_common.errors import ConfigurationError
 from sage_llm_coordinator.record_faults import RecordFaults
 
 
-def test_a_fault_is_told_when_it_is_new_and_again_when_it_comes_back() -> None:
+def test_a_fault_is_logged_when_it_is_new_and_again_when_it_comes_back() -> None:
     faults = RecordFaults()
     told = []
     for fault in ("no such kind", "no such kind", "no model", None, "no model"):
@@ -21,7 +21,7 @@ def test_a_fault_is_told_when_it_is_new_and_again_when_it_comes_back() -> None:
     assert told == [["no such kind"], [], ["no model"], [], ["no model"]]
 
 
-def test_a_mistake_is_told_with_its_trace() -> None:
+def test_a_mistake_is_logged_with_its_trace() -> None:
     with capture_logs() as logs, RecordFaults().apart("a"):
         raise RuntimeError("a mistake")
     assert [(line["record"], line["exc_info"]) for line in logs] == [("a", True)]

@@ -50,7 +50,7 @@ async def asked(
     return upstream.paths, orjson.loads(upstream.bodies[-1])
 
 
-async def test_a_continuation_goes_on_from_the_prompts_tokens_and_those_told(
+async def test_a_continuation_goes_on_from_the_prompts_tokens_and_those_delivered(
     upstream: Any, make_engine: Callable[..., OpenAiEngine], continuation: EngineRequest
 ) -> None:
     paths, body = await asked(upstream, make_engine, continuation, web.json_response({"tokens": [1, 2, 3]}))

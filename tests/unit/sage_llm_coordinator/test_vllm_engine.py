@@ -120,7 +120,7 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
     yield build
     for engine in made:
         await engine.stop()
-    for guardian in [e._held.process._guardian for e in made if e.replaced and e._held]:
+    for guardian in [e._server.process._guardian for e in made if e.replaced and e._server]:
         assert guardian is not None
         await asyncio.wait_for(guardian.wait(), 10)
 
@@ -163,7 +163,7 @@ async def test_a_server_that_ends_at_once_is_unhealthy_with_its_last_words(make:
     starting.cancel()
 
 
-async def test_a_python_without_vllm_is_told_apart(make: Make, eventually: Eventually) -> None:
+async def test_a_python_without_vllm_is_recognised(make: Make, eventually: Eventually) -> None:
     engine = make("serve", python=sys.executable).engine
     starting = asyncio.create_task(engine.start())
     await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY, 20)
@@ -237,7 +237,7 @@ async def test_the_memory_of_an_adopted_server_that_still_loads_is_not_given_to_
 ) -> None:
     first = make("serve", seconds=2.0)
     starting = asyncio.create_task(first.engine.start())
-    await eventually(lambda: first.engine._held is not None, 10)
+    await eventually(lambda: first.engine._server is not None, 10)
     (kept,) = await first.records.all()
     await abandon(first.engine)
     await end_tasks(starting)
@@ -301,8 +301,8 @@ async def test_a_guardian_that_is_killed_leaves_nothing_of_its_server(
 
 async def abandon(engine: ServerEngine) -> None:
     """What a kill does to the owner: its connection to the guardian is closed and nothing else is said."""
-    assert engine._held is not None
-    engine._held.process.abandon()
+    assert engine._server is not None
+    engine._server.process.abandon()
     assert engine._keeping is not None
     await end_tasks(engine._keeping)
     await engine._client.stop()

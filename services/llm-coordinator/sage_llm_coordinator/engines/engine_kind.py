@@ -37,7 +37,7 @@ class EngineSettings(BaseModel):
 
     @property
     def server_model(self) -> str:
-        """The model as its server was given it; empty where nobody names one."""
+        """The model as its server was given it; empty where the settings name none."""
         return ""
 
     @property
@@ -93,7 +93,7 @@ class LlmEngine(Engine, Protocol):
 
     @property
     def load(self) -> EngineLoad | None:
-        """What the server says of its load; None where it does not, or has not of late."""
+        """The server's load, as it last reported it; None where it does not, or has not of late."""
         ...
 
     @property

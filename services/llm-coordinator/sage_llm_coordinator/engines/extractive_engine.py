@@ -3,7 +3,7 @@
 The embedded default where no LLM is at hand. It finds the question and the context in the prompt, has the mesh embed
 the question and every sentence, and quotes the sentences that are nearest to the question and do not repeat each
 other, in reading order. Sampling options have no meaning here and are ignored; what would promise more than quoting
-is refused (``extractive_request``). How it counts tokens is said in ``extractive_text``.
+is refused (``extractive_request``). ``extractive_text`` states how it counts tokens.
 """
 
 from __future__ import annotations
@@ -170,10 +170,10 @@ class ExtractiveEngine:
     def _write(
         self, asked: ExtractiveRequest, sentences: list[str], objects: AnswerObjects, reply: ReplyWriter
     ) -> None:
-        said = text_tokens(asked.said)
-        limit = None if asked.max_tokens is None else asked.max_tokens + said
-        answer = answer_text(sentences, limit, asked.stop).after(asked.said)
-        usage = TokenUsage(prompt_tokens(asked.segments) + said, text_tokens(answer.text))
+        prefix_tokens = text_tokens(asked.answer_prefix)
+        limit = None if asked.max_tokens is None else asked.max_tokens + prefix_tokens
+        answer = answer_text(sentences, limit, asked.stop).after(asked.answer_prefix)
+        usage = TokenUsage(prompt_tokens(asked.segments) + prefix_tokens, text_tokens(answer.text))
         reply.usage(usage)
         if not asked.streaming:
             reply.head(Media.JSON, model=objects.model)

@@ -1,4 +1,4 @@
-"""What the extractive engine reads in a body, and what it refuses to pretend."""
+"""What the extractive engine reads in a body, and the fields that it refuses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExtractiveRequest:
     Attributes:
         prompt: question and passages.
         segments: the whole conversation, for counting its tokens.
-        said: start of the answer, which the request brings along to be continued.
+        answer_prefix: start of the answer, which the request brings along to be continued.
         numbered: whether the passages have numbers that an answer can name.
         stop: strings that end the answer.
     """
@@ -53,7 +53,7 @@ class ExtractiveRequest:
     include_usage: bool
     max_tokens: int | None
     stop: tuple[str, ...]
-    said: str = ""
+    answer_prefix: str = ""
 
 
 def read_request(endpoint: Endpoint, body: bytes) -> ExtractiveRequest:
@@ -73,10 +73,10 @@ def read_request(endpoint: Endpoint, body: bytes) -> ExtractiveRequest:
                 param=field,
             )
     messages = value["messages"] if endpoint is Endpoint.CHAT_COMPLETIONS else _as_messages(value["prompt"])
-    segments, said = content.segments, ""
+    segments, prefix = content.segments, ""
     if value.get("continue_final_message") and len(messages) > 1 and messages[-1].get("role") == "assistant":
         *messages, last = messages
-        said = message_text(last)
+        prefix = message_text(last)
         segments = read_body(endpoint, orjson.dumps({**value, "messages": messages})).segments
     options = value.get("stream_options") or {}
     return ExtractiveRequest(
@@ -87,7 +87,7 @@ def read_request(endpoint: Endpoint, body: bytes) -> ExtractiveRequest:
         include_usage=bool(options.get("include_usage")) if isinstance(options, dict) else False,
         max_tokens=content.max_tokens,
         stop=_stops(value.get("stop")),
-        said=said,
+        answer_prefix=prefix,
     )
 
 

@@ -28,22 +28,22 @@ class AnswerText(NamedTuple):
         """The whole answer."""
         return "".join(self.pieces)
 
-    def after(self, said: str) -> AnswerText:
-        """What is left when ``said`` was told already.
+    def after(self, prefix: str) -> AnswerText:
+        """Return what follows ``prefix``, the part that the caller has already.
 
         Raises:
             InvalidRequestError: the answer does not begin with that.
         """
-        if not said:
+        if not prefix:
             return self
-        if not self.text.startswith(said):
+        if not self.text.startswith(prefix):
             raise InvalidRequestError(
-                f"continue_final_message asks to go on after {said[-40:]!r}, which is not how the answer of this "
+                f"continue_final_message asks to go on after {prefix[-40:]!r}, which is not how the answer of this "
                 "extractive model begins; leave it out, or use a generating model",
                 param="continue_final_message",
             )
         pieces = []
-        skip = len(said)
+        skip = len(prefix)
         for piece in self.pieces:
             if skip < len(piece):
                 pieces.append(piece[skip:])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-# They take up an assistant's unfinished message (``continue_final_message``). Others may refuse it, or answer anew.
+# They take up an assistant's unfinished message (``continue_final_message``). Others refuse it or begin another.
 CONTINUING_SERVERS: Final = frozenset({"vllm", "sglang", "sage-simulated"})
-# They tell a stream's usage when asked to (``stream_options.include_usage``).
+# They report a stream's usage when asked to (``stream_options.include_usage``).
 USAGE_SERVERS: Final = frozenset({"vllm", "sglang", "sage-simulated", "llamacpp", "openai", "system"})
-# They name the tokens of an answer (``return_token_ids``), cut prompts (``/tokenize``) and take tokens for a prompt.
+# They give an answer's tokens (``return_token_ids``), tokenize prompts (``/tokenize``) and take tokens for a prompt.
 TOKEN_SERVERS: Final = frozenset({"vllm"})
-# They can tell it with every event (``continuous_usage_stats``).
+# They can report it with every event (``continuous_usage_stats``).
 CONTINUOUS_USAGE_SERVERS: Final = frozenset({"vllm"})

@@ -1,4 +1,4 @@
-"""Watches a server's load through its ``/metrics``. A server without that path is fine: nothing is known of it then."""
+"""Watches a server's load through its ``/metrics``. Of a server without that path the load is unknown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MetricsSource(Protocol):
 
 
 class LoadWatch:
-    """Reads pages in a row and says what the last one, and the difference to earlier ones, tell."""
+    """Reads pages in a row and derives the load from the last one and its difference to earlier ones."""
 
     def __init__(self, source: MetricsSource, clock: Clock, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._source = source
@@ -44,7 +44,7 @@ class LoadWatch:
 
     @property
     def load(self) -> EngineLoad | None:
-        """The present load; None where the server does not tell, or has not for ``STALE_SECONDS``."""
+        """The present load; None where the server does not report it, or has not for ``STALE_SECONDS``."""
         if not self._pages:
             return None
         at, last = self._pages[-1]
@@ -62,9 +62,9 @@ class LoadWatch:
         )
 
     @property
-    def cache_tokens(self) -> int:
-        """Tokens that fit the server's KV cache, as it last said; 0 when it never did."""
-        return self._pages[-1][1].cache_tokens if self._pages else 0
+    def cache_tokens(self) -> int | None:
+        """Tokens that fit the server's KV cache, as last reported; None while unknown."""
+        return self._pages[-1][1].cache_tokens if self._pages else None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -75,11 +75,11 @@ class LoadWatch:
         if self._task is not None:
             await end_tasks(self._task)
 
-    async def reconcile(self) -> bool:
-        """Read one page; return whether it told a load.
+    async def read_page(self) -> bool:
+        """Read one page; return whether it reports a load.
 
         Raises:
-            NotServingError: there was none.
+            NotServingError: there is none.
         """
         page = read_metrics(await self._source.metrics())
         if page is None:
@@ -96,10 +96,10 @@ class LoadWatch:
         while True:
             pause = self._interval
             try:
-                if not await self.reconcile():
+                if not await self.read_page():
                     pause = ABSENT_SECONDS
             except NotServingError as problem:
-                # Whether the server is well is the health check's business.
+                # Whether the server is healthy the health check finds out.
                 if problem.no_such_path or problem.status in (401, 403):
                     pause = ABSENT_SECONDS
             except Exception:
@@ -109,7 +109,7 @@ class LoadWatch:
 
 
 def _mean(first: Total, last: Total) -> float:
-    """The mean of what was observed between two pages; of all there was, while the span has seen nothing."""
+    """Return the mean of what was observed between two pages; of all before, while the span has observed nothing."""
     count = last.count - first.count
     if count > 0:
         return (last.sum - first.sum) / count

@@ -22,7 +22,7 @@ LOAD_SECONDS = 60.0
 
 
 class LoraAdapters:
-    """Tells a server which adapters to have, and looks at its models afterwards.
+    """Has a server load and unload adapters, and reads its list of models afterwards.
 
     Args:
         discover: reads the server's list of models again; raises NotServingError where that fails.
@@ -36,7 +36,7 @@ class LoraAdapters:
         self._upstream = upstream
         self._discover = discover
         self._wanted = wanted
-        # What an order has just loaded must not seem to be lost.
+        # What an order has just loaded must not seem lost to ``restore``.
         self._one_at_a_time = asyncio.Lock()
 
     async def load(self, name: str, path: str) -> None:
@@ -54,7 +54,7 @@ class LoraAdapters:
             await self._load(adapter)
             self._wanted.loaded(adapter)
             log.info("adapter loaded", engine=self._engine_id, name=name, path=path)
-            await self._look()
+            await self._rediscover()
 
     async def unload(self, name: str) -> None:
         """Unload the adapter ``name``. Raises as ``load``, and NotFoundError for one that is not there."""
@@ -62,17 +62,17 @@ class LoraAdapters:
             raise InvalidRequestError("name the adapter", param="name")
         async with self._one_at_a_time:
             try:
-                await self._tell(UNLOAD_PATH, {"lora_name": name})
+                await self._order(UNLOAD_PATH, {"lora_name": name})
             except NotFoundError:
-                # Of one that could not be loaded again there is nothing but the wish.
+                # Of one that could not be loaded again only the wish is left.
                 if not self._wanted.forget(name):
                     raise
             self._wanted.forget(name)
             log.info("adapter unloaded", engine=self._engine_id, name=name)
-            await self._look()
+            await self._rediscover()
 
     async def restore(self, served: Callable[[], Collection[str]]) -> None:
-        """Load again, in order, what the server has lost. One that fails is noted and told; the others are loaded.
+        """Load again, in order, what the server has lost. One that fails is logged; the others are loaded.
 
         Args:
             served: the names of the models that the server has.
@@ -97,16 +97,16 @@ class LoraAdapters:
                     log.info("adapter loaded again", engine=self._engine_id, name=adapter.name, path=adapter.path)
                     await self._discover()
 
-    async def _look(self) -> None:
+    async def _rediscover(self) -> None:
         try:
             await self._discover()
         except NotServingError as problem:
             raise EngineFailedError(f"done, but then the server did not list its models: {problem.message}") from None
 
     async def _load(self, adapter: Adapter) -> None:
-        await self._tell(LOAD_PATH, {"lora_name": adapter.name, "lora_path": adapter.path})
+        await self._order(LOAD_PATH, {"lora_name": adapter.name, "lora_path": adapter.path})
 
-    async def _tell(self, path: str, order: dict[str, str]) -> None:
+    async def _order(self, path: str, order: dict[str, str]) -> None:
         try:
             status, body = await asyncio.wait_for(self._post(path, orjson.dumps(order)), LOAD_SECONDS)
         except asyncio.TimeoutError:

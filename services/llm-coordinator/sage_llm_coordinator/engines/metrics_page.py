@@ -1,4 +1,4 @@
-"""What a server's Prometheus page says of its load. Pure.
+"""A server's load, from its Prometheus page. Pure.
 
 vLLM and others have renamed their metrics more than once; each figure here has every name it has had. Lines are looked
 up by name, not parsed: a page of vLLM is some 600 lines of which a dozen matter, and it is read several times a second.
@@ -77,12 +77,12 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class MetricsPage:
-    """One page's figures; zeros where the server does not tell.
+    """One page's figures; those that the server does not report are zero, as in ``EngineLoad``.
 
     Attributes:
         running, waiting: requests, over all engines of the server.
         kv_cache_usage: share from 0 to 1; the mean over the server's engines.
-        cache_tokens: tokens that fit the KV caches; 0 when not told.
+        cache_tokens: tokens that fit the KV caches; None when not reported.
         prefix_hits: queried and found tokens, as a total.
         prefix_hit_rate: as the server computes it, where it gives a rate and no totals.
         first_token, inter_token, queue: seconds.
@@ -91,7 +91,7 @@ class MetricsPage:
     running: int = 0
     waiting: int = 0
     kv_cache_usage: float = 0.0
-    cache_tokens: int = 0
+    cache_tokens: int | None = None
     prefix_hits: Total = Total()
     prefix_hit_rate: float = 0.0
     first_token: Total = Total()
@@ -100,7 +100,7 @@ class MetricsPage:
 
 
 def read_metrics(page: bytes) -> MetricsPage | None:
-    """Read a page in Prometheus' text format; None where it tells nothing of an engine's load."""
+    """Read a page in Prometheus' text format; return None where it reports no engine's load."""
     found: dict[bytes, list[float]] = {}
     cache_tokens = 0
     for line in page.split(b"\n"):
@@ -127,7 +127,7 @@ def read_metrics(page: bytes) -> MetricsPage | None:
         running=int(total["running"]),
         waiting=int(total["waiting"] + total["swapped"]),
         kv_cache_usage=_share(figures["kv_usage"]),
-        cache_tokens=cache_tokens or int(total["cache_tokens"]),
+        cache_tokens=cache_tokens or int(total["cache_tokens"]) or None,
         prefix_hits=Total(total["prefix_hits"], total["prefix_queries"]),
         prefix_hit_rate=_share(figures["prefix_rate"]),
         first_token=Total(total["first_token_sum"], total["first_token_count"]),
@@ -137,7 +137,7 @@ def read_metrics(page: bytes) -> MetricsPage | None:
 
 
 def _value(line: bytes) -> float | None:
-    """The sample's value: after the labels, and before a time stamp if there is one."""
+    """Return the sample's value: after the labels, and before a time stamp if there is one."""
     words = line.rpartition(b"}")[2].split() if b"}" in line else line.split()[1:]
     try:
         value = float(words[0])
@@ -148,15 +148,15 @@ def _value(line: bytes) -> float | None:
 
 
 def _share(values: list[float] | None) -> float:
-    """The mean, as a share; vLLM tells -1 where there is no cache to be hit."""
+    """Return the mean, as a share; vLLM reports -1 where there is no cache to be hit."""
     return min(1.0, max(0.0, sum(values) / len(values))) if values else 0.0
 
 
 def _configured_tokens(line: bytes) -> int:
     labels = dict(_LABEL.findall(line))
-    # Told by newer servers, and right for models whose layers cache differently.
-    told = labels.get(b"kv_cache_size_tokens", b"")
-    if told.isdigit():
-        return int(told)
+    # Newer servers report it; it is right for models whose layers cache differently, too.
+    reported = labels.get(b"kv_cache_size_tokens", b"")
+    if reported.isdigit():
+        return int(reported)
     blocks, size = labels.get(b"num_gpu_blocks", b""), labels.get(b"block_size", b"")
     return int(blocks) * int(size) if blocks.isdigit() and size.isdigit() else 0

@@ -26,7 +26,7 @@ from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.upstream import KIND_NAMES, LLM_KINDS, NotServingError, Upstream, UpstreamTimeouts
 
-# The list of models is read again after so many health checks: adapters come and go.
+# Health checks after which the list of models is read again: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES: Final = 15
 _CONTINUATION = b'"continue_final_message":true'
 # What is passed on, if one of the server's models is for it.
@@ -37,7 +37,7 @@ PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
 }
 # vLLM's own default on most machines.
 SERVER_CONCURRENCY: Final = 256
-# The work that a server says its models do; empty while it has not said.
+# The work that a server says its models do; empty while it is unknown.
 ServedKinds = Callable[[], frozenset[RequestKind]]
 
 
@@ -50,7 +50,7 @@ class OpenAiSettings:
         read_timeout_seconds: longest silence of an engine in the middle of a request before it counts as dead.
         health_interval_seconds: between health checks of an engine.
         health_timeout_seconds: longest wait for the answer to a health check.
-        metrics_interval_seconds: between looks at an engine's /metrics.
+        metrics_interval_seconds: between reads of an engine's /metrics.
     """
 
     connect_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
@@ -116,7 +116,7 @@ class OpenAiEngineSettings(UpstreamEngineSettings):
 
 
 class OpenAiEngine:
-    """Passes requests through to a server and keeps an eye on it.
+    """Passes requests through to a server and watches its health and its load.
 
     Args:
         spec: what is known beforehand; models found at the server replace the spec's, unless ``only_model`` is set.
@@ -149,13 +149,13 @@ class OpenAiEngine:
         self._continues_chats = continues_chats
         self._kinds = kinds
         self._load_watch = load_watch
-        # vLLM listens only once its model is loaded, and so do its like.
+        # vLLM and servers like it listen only once their model is loaded.
         self._watch = HealthWatch(
-            lambda: self._spec, upstream.root, self._look, check_seconds, silent_while_loading=True
+            lambda: self._spec, upstream.root, self._check, check_seconds, silent_while_loading=True
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._passage = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon)
+        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
@@ -215,14 +215,14 @@ class OpenAiEngine:
                 code="engine_cannot_continue",
                 retryable=True,
             )
-        await self._passage.run(request, reply, self._spec.card(request.model), continuable=self._continues(request))
+        await self._proxy.run(request, reply, self._spec.card(request.model), continuable=self._continues(request))
 
     def _serves(self, endpoint: Endpoint) -> bool:
         kind = PASSED_ON.get(endpoint)
         return kind is not None and any(kind in card.kinds for card in self._spec.models)
 
     def _continues(self, request: EngineRequest) -> bool:
-        """Whether the server goes on with an answer whose start is given; to a completion's prompt any does."""
+        """Whether the server continues an answer whose start it is given; any continues a completion's prompt."""
         if request.endpoint is Endpoint.COMPLETIONS:
             return True
         if self._continues_chats is not None:
@@ -232,7 +232,7 @@ class OpenAiEngine:
     def _owner(self, model: str) -> str:
         return next((card.owned_by for card in self._spec.models if card.name == model), "")
 
-    async def _look(self, passed: int) -> None:
+    async def _check(self, passed: int) -> None:
         await self._upstream.check()
         if passed % CHECKS_BETWEEN_DISCOVERIES == 0:
             await self._discover()

@@ -31,22 +31,22 @@ class AnswerObjects:
         return self.endpoint is Endpoint.CHAT_COMPLETIONS
 
     def whole(self, text: str, finish_reason: str, usage: TokenUsage) -> bytes:
-        """The complete answer as one JSON document."""
+        """Return the complete answer as one JSON document."""
         content = {"message": {"role": "assistant", "content": text, "refusal": None}} if self._chat else {"text": text}
         choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
         kind = "chat.completion" if self._chat else "text_completion"
         return orjson.dumps({**self._common(kind), "choices": [choice], "usage": _usage(usage)})
 
     def opening(self) -> bytes:
-        """The event that opens a stream: a chat's first chunk names the role."""
+        """Return the event that opens a stream: a chat's first chunk names the role."""
         return self._choice({"role": "assistant", "content": ""}, None) if self._chat else b""
 
     def piece(self, text: str) -> bytes:
-        """The event for a piece of text."""
+        """Return the event for a piece of text."""
         return self._choice({"content": text} if self._chat else text, None)
 
     def closing(self, finish_reason: str, usage: TokenUsage) -> bytes:
-        """The events that end a stream."""
+        """Return the events that end a stream."""
         last = self._choice({} if self._chat else "", finish_reason)
         if self.include_usage:
             last += _event({**self._common(self._chunk_kind), "choices": [], "usage": _usage(usage)})

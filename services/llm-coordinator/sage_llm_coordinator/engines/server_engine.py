@@ -31,17 +31,17 @@ log = get_logger(__name__)
 
 FIRST_BACKOFF_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
-# A server that ran this long starts its next life without a grudge.
-FORGIVEN_AFTER_SECONDS = 120.0
-LOOK_SECONDS = 0.2
+# After a run this long, earlier failures count no more.
+FAILURES_EXPIRE_SECONDS = 120.0
+POLL_SECONDS = 0.2
 # What a server has to end by itself before it is killed; its requests were drained before.
 GRACE_SECONDS = 5.0
 Connect = Callable[[EngineSpec, ServedKinds], OpenAiEngine]
 
 
 @dataclass(frozen=True, slots=True)
-class _LifeEnd:
-    """Why a life of the server ended.
+class _RunEnd:
+    """Why a run of the server ended.
 
     Attributes:
         hopeless: another start cannot end otherwise.
@@ -84,7 +84,7 @@ class ServerEngine:
         self._max_failures = max_failures
         self._adopted = adopted
         self._client = connect(spec, frozenset)
-        self._held: OwnedServer | None = None
+        self._server: OwnedServer | None = None
         self._progress = self._program.progress()
         self._keeping: asyncio.Task[None] | None = None
         self._answering: asyncio.Task[None] | None = None
@@ -103,7 +103,7 @@ class ServerEngine:
             return EnginePhase.STOPPED
         if self._failure:
             return EnginePhase.UNHEALTHY
-        # The client of a life that has ended is stopped; the engine is not.
+        # The client of a run that has ended is stopped; the engine is not.
         return EnginePhase.STARTING if self._client.phase is EnginePhase.STOPPED else self._client.phase
 
     @property
@@ -117,16 +117,16 @@ class ServerEngine:
     @property
     def log_file(self) -> Path | None:
         """The log of its present or last server; None before the first."""
-        return Path(self._held.kept.record.log_file) if self._held else None
+        return Path(self._server.kept.record.log_file) if self._server else None
 
     @property
     def load(self) -> EngineLoad | None:
-        """What the present life of the server says of its load."""
+        """The server's load, as it reports it; None where it does not."""
         return self._client.load
 
     @property
     def lora(self) -> LoraAdapters | None:
-        """The adapters of the present life of the server."""
+        """Loads and unloads adapters of the present server."""
         return self._client.lora
 
     async def start(self) -> None:
@@ -142,17 +142,17 @@ class ServerEngine:
         if self._keeping is not None:
             await end_tasks(self._keeping)
         # Not in the task just ended: being cancelled again must not cut this short.
-        await self._end_life()
+        await self._end_run()
 
     async def _keep_running(self) -> None:
         backoff, failures = FIRST_BACKOFF_SECONDS, 0
         while True:
             began = self._clock.now()
             self._ready.clear()
-            end = await self._live()
+            end = await self._run_safely()
             if self.replaced:
                 return
-            if self._clock.now() - began > FORGIVEN_AFTER_SECONDS:
+            if self._clock.now() - began > FAILURES_EXPIRE_SECONDS:
                 backoff, failures = FIRST_BACKOFF_SECONDS, 0
             failures += end.counts
             log.error(
@@ -173,84 +173,84 @@ class ServerEngine:
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             self._failure = ""
 
-    async def _live(self) -> _LifeEnd:
-        """As ``_live_once``; an error that nobody foresaw ends the life too, for nobody waits for this task."""
+    async def _run_safely(self) -> _RunEnd:
+        """As ``_run_server``; an unexpected error ends the run too: no caller awaits this task."""
         try:
-            return await self._live_once()
+            return await self._run_server()
         except Exception as error:
             log.exception("the run of a server failed", engine=self.spec.engine_id)
-            end = _LifeEnd(f"{type(error).__name__}: {error}")
+            end = _RunEnd(f"{type(error).__name__}: {error}")
         try:
-            await self._end_life()
+            await self._end_run()
         except Exception:
             log.exception("a server may still run", engine=self.spec.engine_id)
         return end
 
-    async def _live_once(self) -> _LifeEnd:
+    async def _run_server(self) -> _RunEnd:
         """Run a server, or the one that was adopted, until it ends; return why it did."""
         self._progress = self._program.progress()
-        held, self._adopted = self._adopted, None
-        if held is None:
+        server, self._adopted = self._adopted, None
+        if server is None:
             try:
-                held = await self._start_server()
+                server = await self._start_server()
             except SageError as error:
                 # Without NATS no start was tried; it comes back by itself, and so must the engine.
-                return _LifeEnd(error.message, counts=error.code != NATS_UNREACHABLE)
-        self._held = held
-        said = ServerLog(Path(held.kept.record.log_file), held.kept.record.log_start)
+                return _RunEnd(error.message, counts=error.code != NATS_UNREACHABLE)
+        self._server = server
+        server_log = ServerLog(Path(server.kept.record.log_file), server.kept.record.log_start)
         progress = self._progress
 
         def served_kinds() -> frozenset[RequestKind]:
-            progress.read(said.read())
+            progress.read(server_log.read())
             return progress.kinds
 
-        client = self._connect(replace(self.spec, url=held.url), served_kinds)
+        client = self._connect(replace(self.spec, url=server.url), served_kinds)
         self._client = client
-        answering = asyncio.create_task(self._await_answer(held, client, said), name=f"await-{held.url}")
+        answering = asyncio.create_task(self._await_answer(server, client, server_log), name=f"await-{server.url}")
         self._answering = answering
-        end = await _ended(held, answering)
+        end = await _ended(server, answering)
         self.replaced = end.replaced
         if end.replaced:
-            self._servers.settled(held)
-            # Before anything is awaited: whoever sees it may end this task.
+            self._servers.settled(server)
+            # Before anything is awaited: this task may be ended as soon as ``replaced`` is seen.
             log.warning("another coordinator has taken the engine over; letting it go", engine=self.spec.engine_id)
-        await self._end_life()
-        while lines := said.read():
+        await self._end_run()
+        while lines := server_log.read():
             progress.read(lines)
-        return self._why_ended(end.status, said.tail)
+        return self._why_ended(end.status, server_log.tail)
 
-    async def _end_life(self) -> None:
-        """End what the present life of the server consists of; a no-op once it has ended."""
+    async def _end_run(self) -> None:
+        """End the present run: client and server. A no-op once it has ended."""
         if self._answering is not None:
             await end_tasks(self._answering)
         await self._client.stop()
-        if self._held is not None and not self.replaced:
-            await self._held.process.stop(GRACE_SECONDS)
-            await self._servers.ended(self._held)
+        if self._server is not None and not self.replaced:
+            await self._server.process.stop(GRACE_SECONDS)
+            await self._servers.ended(self._server)
 
-    def _why_ended(self, status: int | None, log_tail: str) -> _LifeEnd:
+    def _why_ended(self, status: int | None, log_tail: str) -> _RunEnd:
         hopeless = self._program.why_hopeless(log_tail)
         if hopeless is not None:
-            return _LifeEnd(hopeless, hopeless=True)
+            return _RunEnd(hopeless, hopeless=True)
         how = "was killed with its guardian" if status is None else f"ended with status {status}"
-        return _LifeEnd(f"{self._program.title} {how}; its last words:\n{log_tail or '(none)'}")
+        return _RunEnd(f"{self._program.title} {how}; its last words:\n{log_tail or '(none)'}")
 
-    async def _await_answer(self, held: OwnedServer, client: OpenAiEngine, said: ServerLog) -> None:
-        starting = asyncio.create_task(client.start(), name=f"connect-{held.url}")
+    async def _await_answer(self, server: OwnedServer, client: OpenAiEngine, server_log: ServerLog) -> None:
+        starting = asyncio.create_task(client.start(), name=f"connect-{server.url}")
         try:
             while not starting.done():
-                self._progress.read(said.read())
-                await asyncio.wait({starting}, timeout=LOOK_SECONDS)
+                self._progress.read(server_log.read())
+                await asyncio.wait({starting}, timeout=POLL_SECONDS)
             await starting
         finally:
             await end_tasks(starting)
-        self._servers.settled(held)
+        self._servers.settled(server)
         self._ready.set()
 
 
-async def _ended(held: OwnedServer, answering: asyncio.Task[None]) -> ServerEnd:
+async def _ended(server: OwnedServer, answering: asyncio.Task[None]) -> ServerEnd:
     """Wait for the end of a server; raise what keeps ``answering`` from noticing its first answer."""
-    ending = asyncio.create_task(held.process.wait(), name=f"wait-{held.url}")
+    ending = asyncio.create_task(server.process.wait(), name=f"wait-{server.url}")
     try:
         await asyncio.wait({ending, answering}, return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():

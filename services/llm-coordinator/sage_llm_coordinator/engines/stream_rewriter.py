@@ -65,7 +65,7 @@ class StreamRewriter:
     def __init__(self, edits: AnswerEdits) -> None:
         self._edits = edits
         self._untouched = edits == AnswerEdits(edits.model)
-        # Else only an event with a usage needs an edit.
+        # Otherwise only an event with a usage needs an edit.
         self._every_event = (
             edits.hides_each_usage or edits.hides_tokens or edits.as_chat or edits.callers_model is not None
         )

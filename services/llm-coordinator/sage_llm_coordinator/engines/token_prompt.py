@@ -1,7 +1,7 @@
-"""Going on with an answer from its very tokens: the prompt's, as the server cuts it, and those told. Pure.
+"""Continuing an answer from its tokens: the prompt's, as the server cuts it, and those delivered. Pure.
 
-Text can be cut into tokens in several ways. A model that said ``g`` ``ister`` and is asked to continue ``gister`` is
-given another token than its own and may go on otherwise; with its own tokens it cannot.
+Text can be cut into tokens in several ways. A model that generated ``g`` ``ister`` and is asked to continue ``gister``
+is given another token than its own and may go on otherwise; with its own tokens it cannot.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class TokenPrompt:
 
     tokenize: bytes
     _request: dict[str, Any]
-    _told: tuple[int, ...]
+    _delivered: tuple[int, ...]
 
     def body(self, prompt_ids: Sequence[int], max_context_tokens: int) -> bytes:
-        """The completion to ask for, given the prompt's tokens."""
+        """Return the completion to ask for, given the prompt's tokens."""
         request = {name: value for name, value in self._request.items() if name not in _CHAT_FIELDS}
         limit = self._request.get("max_completion_tokens")
-        prompt = [*prompt_ids, *self._told]
+        prompt = [*prompt_ids, *self._delivered]
         if limit is not None:
             request["max_tokens"] = limit
         elif request.get("max_tokens") is None and "messages" in self._request:
@@ -53,11 +53,11 @@ class TokenPrompt:
         return orjson.dumps({**request, "prompt": prompt})
 
 
-def token_prompt(endpoint: Endpoint, body: bytes, told: DeliveredTokens) -> TokenPrompt | None:
+def token_prompt(endpoint: Endpoint, body: bytes, delivered: DeliveredTokens) -> TokenPrompt | None:
     """Plan the continuation that ``body`` asks for, from tokens; None where it has to be from text.
 
     Args:
-        body: asks for the continuation from text: its prompt, or its last message, ends with the text told.
+        body: asks for the continuation from text: its prompt, or its last message, ends with the delivered text.
     """
     request: dict[str, Any] = orjson.loads(body)
     if endpoint is Endpoint.COMPLETIONS:
@@ -66,7 +66,7 @@ def token_prompt(endpoint: Endpoint, body: bytes, told: DeliveredTokens) -> Toke
             prompt = prompt[0]
         if not isinstance(prompt, str):
             return None
-        asked: dict[str, Any] = {"prompt": prompt[: len(prompt) - told.characters]}
+        asked: dict[str, Any] = {"prompt": prompt[: len(prompt) - delivered.characters]}
         if "add_special_tokens" in request:
             asked["add_special_tokens"] = request["add_special_tokens"]
     else:
@@ -75,7 +75,7 @@ def token_prompt(endpoint: Endpoint, body: bytes, told: DeliveredTokens) -> Toke
             return None
         asked = {name: request[name] for name in _TEMPLATE_FIELDS if request.get(name) is not None}
         *before, last = messages
-        begun = last["content"][: len(last["content"]) - told.characters]
+        begun = last["content"][: len(last["content"]) - delivered.characters]
         if begun:
             # The caller had begun the answer.
             asked["messages"] = [*before, {**last, "content": begun}]
@@ -84,11 +84,11 @@ def token_prompt(endpoint: Endpoint, body: bytes, told: DeliveredTokens) -> Toke
             asked.pop("continue_final_message", None)
             asked.pop("add_generation_prompt", None)
     asked["model"] = request.get("model")
-    return TokenPrompt(orjson.dumps(asked), request, told.ids)
+    return TokenPrompt(orjson.dumps(asked), request, delivered.ids)
 
 
 def read_prompt_ids(answer: bytes) -> list[int] | None:
-    """The prompt's tokens in an answer of ``/tokenize``; None where it has none: other servers answer there as well."""
+    """Return the prompt's tokens in an answer of ``/tokenize``; None where it has none, as of another server."""
     try:
         value = orjson.loads(answer)
     except orjson.JSONDecodeError:
@@ -98,7 +98,7 @@ def read_prompt_ids(answer: bytes) -> list[int] | None:
 
 
 def _text_messages(messages: object) -> list[dict[str, Any]]:
-    """The messages where each is text; else none, for what is not text has no tokens of its own."""
+    """Return the messages where each is text, otherwise none: what is not text has no tokens of its own."""
     if not isinstance(messages, list):
         return []
     texts = [message for message in messages if isinstance(message, dict) and isinstance(message.get("content"), str)]

@@ -25,17 +25,17 @@ log = get_logger(__name__)
 
 
 class UpstreamProxy:
-    """The way of requests to one server and of its answers back.
+    """Sends requests to one server and passes its answers back.
 
     Args:
         engine_id: for messages to people.
-        trouble: called when a request has failed in a way that says something about the server.
+        on_trouble: called when a request has failed in a way that says something about the server.
     """
 
-    def __init__(self, engine_id: str, upstream: Upstream, trouble: Callable[[], None]) -> None:
+    def __init__(self, engine_id: str, upstream: Upstream, on_trouble: Callable[[], None]) -> None:
         self._engine_id = engine_id
         self._upstream = upstream
-        self._trouble = trouble
+        self._on_trouble = on_trouble
 
     async def run(
         self, request: EngineRequest, reply: ReplyWriter, card: ModelCard | None, *, continuable: bool
@@ -139,7 +139,7 @@ class UpstreamProxy:
                     reply.tokens(rewriter.ids())
                     reply.data(healthy)
                 if error is not None:
-                    self._trouble()
+                    self._on_trouble()
                     raise error
         finally:
             # What was used counts however the stream ends.
@@ -154,15 +154,15 @@ class UpstreamProxy:
         body = await response.content.read(MAX_ERROR_BYTES)
         error = upstream_error(self._engine_id, response.status, body, response.headers.get("Retry-After"))
         if isinstance(error, EngineFailedError):
-            self._trouble()
+            self._on_trouble()
         return error
 
     def _broken(self, what: str) -> EngineFailedError:
-        self._trouble()
+        self._on_trouble()
         return EngineFailedError(f"engine {self._engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
 
 def _headers(request: EngineRequest) -> dict[str, str]:
-    """The headers that let an engine's logs and traces be matched; an id that no header can hold is left out."""
+    """Return headers by which an engine's logs and traces can be matched; an id that no header can hold is left out."""
     named = {"X-Request-Id": request.request_id, "traceparent": request.traceparent}
     return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}

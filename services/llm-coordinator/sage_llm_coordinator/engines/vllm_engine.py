@@ -16,7 +16,7 @@ from sage_common.setting_marks import Alias
 from sage_llm_coordinator.engines.engine_kind import EngineParts
 from sage_llm_coordinator.engines.openai_engine import SERVER_CONCURRENCY
 from sage_llm_coordinator.engines.server_kind import ServerEngineSettings, server_kind
-from sage_llm_coordinator.servers.devices import DeviceWish, Gpu, choose_gpus, list_gpus, read_wish
+from sage_llm_coordinator.servers.devices import DevicePreference, Gpu, choose_gpus, list_gpus, read_preference
 from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
 from sage_llm_coordinator.servers.model_files import ModelFiles, find_model
 from sage_llm_coordinator.servers.ports import HOST
@@ -70,13 +70,13 @@ class VllmProgram:
     async def room(self, occupied: OccupiedRoom) -> ServerRoom:
         """Find GPUs and memory; raise as ``ServerProgram.room``."""
         settings = self._settings
-        wish = read_wish(settings.device)
+        preference = read_preference(settings.device)
         options = read_options(settings.arguments, settings.environment)
-        gpus = choose_gpus(wish, options.gpu_count, await list_gpus(), occupied.devices)
+        gpus = choose_gpus(preference, options.gpu_count, await list_gpus(), occupied.devices)
         model = await asyncio.to_thread(find_model, settings.model)
         if model is None and settings.check_memory:
             log.info("the model is not on this machine yet, so its size is not known", model=settings.model)
-        return self._on_gpus(gpus, options, model) if gpus else self._on_cpu(wish, options, model, occupied)
+        return self._on_gpus(gpus, options, model) if gpus else self._on_cpu(preference, options, model, occupied)
 
     def command(self, port: int, room: ServerRoom) -> list[str]:
         return [
@@ -123,7 +123,7 @@ class VllmProgram:
         return ServerRoom(indices, environment, arguments)
 
     def _on_cpu(
-        self, wish: DeviceWish, options: VllmOptions, model: ModelFiles | None, occupied: OccupiedRoom
+        self, preference: DevicePreference, options: VllmOptions, model: ModelFiles | None, occupied: OccupiedRoom
     ) -> ServerRoom:
         available = available_bytes()
         kv_bytes = options.kv_bytes or cpu_kv_bytes(model, options, available - occupied.starting_bytes)
@@ -132,13 +132,13 @@ class VllmProgram:
         need = cpu_need(model, options, kv_bytes)
         if self._settings.check_memory:
             check_main_memory(need, available, occupied.starting_bytes)
-        environment = _cpu_environment(wish, options, kv_bytes)
+        environment = _cpu_environment(preference, options, kv_bytes)
         return ServerRoom((), environment, self._settings.arguments, memory_bytes=need.total)
 
 
-def _cpu_environment(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:
-    environment = {"VLLM_CPU_OMP_THREADS_BIND": wish.cores} if wish.cores else {}
-    if wish.cpu:
+def _cpu_environment(preference: DevicePreference, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:
+    environment = {"VLLM_CPU_OMP_THREADS_BIND": preference.cores} if preference.cores else {}
+    if preference.cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if not options.kv_bytes and options.gpu_memory_utilization is None:
         environment[KV_SPACE_VARIABLE] = str(kv_bytes // GIB)
@@ -146,11 +146,11 @@ def _cpu_environment(wish: DeviceWish, options: VllmOptions, kv_bytes: int) -> M
 
 
 def _max_concurrency(settings: VllmEngineSettings) -> int:
-    """As many as vLLM itself computes at once: what it would only queue waits better where it can go to any engine."""
+    """Return what vLLM itself computes at once: what it would only queue waits better where any engine can take it."""
     try:
         asked = read_options(settings.arguments, settings.environment).max_num_seqs
     except InvalidRequestError:
-        asked = 0  # the start of its server fails and says what is wrong
+        asked = None  # the start of its server fails and says what is wrong
     return asked or SERVER_CONCURRENCY
 
 

@@ -1,4 +1,4 @@
-"""The adapters that an engine is to have, whichever life of its server has them now. No I/O."""
+"""The adapters that an engine is to have, over restarts of its server. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Adapter:
 
 
 class WantedAdapters:
-    """What operators have had an engine load, in the order of their orders."""
+    """The adapters that operators had an engine load, in the order of their orders."""
 
     def __init__(self, adapters: Iterable[Adapter] = ()) -> None:
         self._adapters = {adapter.name: adapter for adapter in adapters}
@@ -37,17 +37,17 @@ class WantedAdapters:
         return "; ".join(f"without the adapter {name!r}: {reason}" for name, reason in self._faults.items())
 
     def loaded(self, adapter: Adapter) -> None:
-        """The server has it. One that is new, or comes from another path, goes to the end."""
+        """Note that the server has it. One that is new, or comes from another path, goes to the end."""
         self._faults.pop(adapter.name, None)
         if self._adapters.get(adapter.name) != adapter:
             self.forget(adapter.name)
             self._adapters[adapter.name] = adapter
 
     def failed(self, name: str, reason: str) -> None:
-        """The server does not have it. It stays wanted: the next life may load it."""
+        """Note that the server could not load it. It stays wanted: the next server may load it."""
         self._faults[name] = reason
 
     def forget(self, name: str) -> bool:
-        """It is not wanted any more; return whether it was."""
+        """Want it no longer; return whether it was wanted."""
         self._faults.pop(name, None)
         return self._adapters.pop(name, None) is not None

@@ -33,11 +33,11 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceWish:
+class DevicePreference:
     """What an engine's ``device`` asks for.
 
     Attributes:
-        cpu: the CPU, whatever else is there.
+        cpu: the CPU, whatever there is beside it.
         cores: CPU cores to bind to, as vLLM writes them ("0-3,8"); empty for its own choice.
         gpus: these GPUs; empty for any.
         gpu: a GPU, whichever.
@@ -49,41 +49,45 @@ class DeviceWish:
     gpus: tuple[str, ...] = ()
 
 
-def read_wish(device: str) -> DeviceWish:
+def read_preference(device: str) -> DevicePreference:
     """Read ``cpu``, ``cpu:0-3``, ``cuda``, ``cuda:0,1``, ``0,1`` or nothing. Raises InvalidRequestError."""
     text = device.strip().lower()
     if not text:
-        return DeviceWish()
+        return DevicePreference()
     if cpu := _CPU.match(text):
-        return DeviceWish(cpu=True, cores=cpu[1] or "")
+        return DevicePreference(cpu=True, cores=cpu[1] or "")
     if gpus := _GPUS.match(text):
-        return DeviceWish(gpu=True, gpus=tuple(filter(None, gpus[1].split(","))))
+        return DevicePreference(gpu=True, gpus=tuple(filter(None, gpus[1].split(","))))
     raise InvalidRequestError(
         f"device {device!r}: write cpu, cpu:0-3 (cores), cuda, or cuda:0,1 (GPUs)", param="device"
     )
 
 
-def choose_gpus(wish: DeviceWish, count: int, gpus: Sequence[Gpu], taken: Collection[str]) -> tuple[Gpu, ...]:
-    """The GPUs for a server that needs ``count``; none when it runs on the CPU.
+def choose_gpus(
+    preference: DevicePreference, count: int, gpus: Sequence[Gpu], taken: Collection[str]
+) -> tuple[Gpu, ...]:
+    """Return the GPUs for a server that needs ``count``; none when it runs on the CPU.
 
-    Where the operator does not name them: those that no other engine has, the emptiest first; else the emptiest.
+    Where the operator does not name them: those that no other engine has, the emptiest first; if there are too few, the
+    emptiest.
 
     Raises:
-        UnprocessableError: there are not enough, or the wish names one that is not there.
+        UnprocessableError: there are not enough, or the preference names one that is not there.
     """
-    if wish.cpu or (not gpus and not wish.gpu):
+    if preference.cpu or (not gpus and not preference.gpu):
         return ()
     by_index = {gpu.index: gpu for gpu in gpus}
     shown = ", ".join(f"{gpu.index} ({gpu.name})" for gpu in gpus) or "none"
-    if wish.gpus:
-        missing = [index for index in wish.gpus if index not in by_index]
+    if preference.gpus:
+        missing = [index for index in preference.gpus if index not in by_index]
         if missing:
             raise UnprocessableError(f"there is no GPU {', '.join(missing)} here; there are: {shown}", param="device")
-        if len(wish.gpus) < count:
+        if len(preference.gpus) < count:
             raise UnprocessableError(
-                f"the arguments ask for {count} GPUs and device names {len(wish.gpus)}; name as many", param="device"
+                f"the arguments ask for {count} GPUs and device names {len(preference.gpus)}; name as many",
+                param="device",
             )
-        return tuple(by_index[index] for index in wish.gpus)
+        return tuple(by_index[index] for index in preference.gpus)
     if len(gpus) < count:
         raise UnprocessableError(f"the arguments ask for {count} GPUs; here are: {shown}", param="device")
     ranked = sorted(gpus, key=lambda gpu: (gpu.index in taken, -gpu.free_bytes))
@@ -91,7 +95,7 @@ def choose_gpus(wish: DeviceWish, count: int, gpus: Sequence[Gpu], taken: Collec
 
 
 async def list_gpus() -> list[Gpu]:
-    """The GPUs that this process may use, as ``nvidia-smi`` tells; none without it."""
+    """Return the GPUs that this process may use, as ``nvidia-smi`` lists them; none without it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -124,7 +128,7 @@ def read_gpus(output: str) -> list[Gpu]:
 
 
 def visible(gpus: Sequence[Gpu], allowed: str | None) -> list[Gpu]:
-    """Those of ``gpus`` that CUDA_VISIBLE_DEVICES leaves this process, in its order; it names them by index or UUID."""
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves this process, in its order; it names them by index or UUID."""
     if allowed is None:
         return list(gpus)
     named = [name.strip() for name in allowed.split(",") if name.strip()]

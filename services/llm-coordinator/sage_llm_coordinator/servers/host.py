@@ -11,7 +11,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def host_id() -> str:
-    """Id of this machine since it was last started, or of this container: of what shares processes and sockets."""
+    """Return the id of this machine since its last boot, or of this container: of what shares processes and sockets."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(BOOT_ID.read_text(encoding="ascii").strip())

@@ -10,7 +10,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(cgroup: Path = CGROUP) -> int:
-    """What the kernel says is available, or less where this process's container has a limit."""
+    """Return the bytes that the kernel reports as available, or fewer where this process's container has a limit."""
     available = int(psutil.virtual_memory().available)
     limit, used = _number(cgroup / "memory.max"), _number(cgroup / "memory.current")
     if limit is None or used is None:
@@ -21,7 +21,7 @@ def available_bytes(cgroup: Path = CGROUP) -> int:
 
 
 def total_bytes() -> int:
-    """Main memory of the machine."""
+    """Return the bytes of the machine's main memory."""
     return int(psutil.virtual_memory().total)
 
 

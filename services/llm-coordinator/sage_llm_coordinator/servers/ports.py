@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def choose_port(wanted: int, port_range: str, taken: Collection[int]) -> int:
-    """The port for a server: ``wanted`` if given, else a free one of the range ``first-last`` ("0-0": of any).
+    """Return the port for a server: ``wanted`` if given, otherwise a free one of ``first-last`` ("0-0": any).
 
     Args:
         taken: ports of servers that may not have bound theirs yet.

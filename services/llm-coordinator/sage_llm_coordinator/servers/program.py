@@ -11,7 +11,7 @@ from sage_control_plane.request.request import RequestKind
 
 @dataclass(frozen=True, slots=True)
 class OccupiedRoom:
-    """What this machine's servers have of it.
+    """What the servers of this machine occupy.
 
     Attributes:
         devices: GPUs, by index.

@@ -1,4 +1,4 @@
-"""What is kept in KV of each running server, so that another coordinator of the same machine can take it over.
+"""Records in KV of running servers, by which another coordinator of the same machine can take them over.
 
 The revision of a record is the owner's epoch: taking a server over rewrites its record at the revision that was read,
 so of several who try one succeeds, and the guardian lets only a higher epoch take the place of a lower.
@@ -33,7 +33,7 @@ class ServerRecord:
         owner: executor id of the coordinator that owns it.
         devices: GPUs that it has, by index.
         memory_bytes: main memory that it was estimated to need.
-        log_start: where in the log file its own words begin.
+        log_start: offset in the log file, in bytes, where its own lines begin.
         engine: the engine's settings without its API key.
     """
 
@@ -77,7 +77,7 @@ class ServerRecords:
         return KeptRecord(record, await self._bucket.create(record.server_id, _bytes(record)))
 
     async def claim(self, kept: KeptRecord, owner: str) -> KeptRecord:
-        """Make ``owner`` the owner. Raises ConflictError when somebody else was quicker, or it is gone."""
+        """Make ``owner`` the owner. Raises ConflictError when another was quicker, or it is gone."""
         record = replace(kept.record, owner=owner)
         try:
             return KeptRecord(record, await self._bucket.update(record.server_id, _bytes(record), last=kept.epoch))
@@ -85,14 +85,14 @@ class ServerRecords:
             raise ConflictError(f"the server {record.server_id} was claimed by another coordinator") from None
 
     async def delete(self, kept: KeptRecord) -> None:
-        """Forget a server that has ended, unless another owner has it by now."""
+        """Delete the record of a server that has ended, unless another owner has it by now."""
         try:
             await self._bucket.delete(kept.record.server_id, last=kept.epoch)
         except (KeyWrongLastSequenceError, KeyNotFoundError):
             log.info("record is another's by now", server=kept.record.server_id)
 
     async def all(self) -> list[KeptRecord]:
-        """Every record."""
+        """Return every record."""
         records = []
         for key, entry in (await read_entries(self._bucket)).items():
             try:

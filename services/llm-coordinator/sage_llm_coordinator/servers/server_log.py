@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 
 LINES_KEPT = 40
-# Of one look; a server that writes faster is caught up with at the next.
+# In one read; a server that writes faster is caught up with in the next.
 MAX_READ_BYTES = 1024 * 1024
 
 
@@ -25,7 +25,7 @@ class ServerLog:
         return "\n".join(self._lines)
 
     def read(self) -> list[str]:
-        """The whole lines that were written since the last call, without empty ones."""
+        """Return the whole lines that were written since the last call, without empty ones."""
         if log_size(self.path) < self._offset:
             self._offset, self._unfinished = 0, b""  # it was rotated
         try:
@@ -43,7 +43,7 @@ class ServerLog:
 
 
 def log_size(path: Path) -> int:
-    """Bytes in a log; 0 when it is not there."""
+    """Return the bytes in a log; 0 where there is none yet."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

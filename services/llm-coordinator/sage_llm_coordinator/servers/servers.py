@@ -71,7 +71,7 @@ class Servers:
         self._records = records
         self._owner = owner
         self.host = host
-        # Of two starts at once the second must see the first one's port, GPUs and memory.
+        # Of two starts at once the second must see the first's port, GPUs and memory.
         self._placing = asyncio.Lock()
         self._starting: dict[str, int] = {}
         self._undoing: set[asyncio.Task[None]] = set()
@@ -145,7 +145,7 @@ class Servers:
                 orphan_seconds=self.settings.orphan_seconds,
             )
         except BaseException as error:
-            # Also where its engine is stopped meanwhile: a record whose owner lives would be nobody's to delete.
+            # Also where its engine is stopped meanwhile: no other deletes a record whose owner lives.
             self._starting.pop(server_id, None)
             await asyncio.shield(self._undo(writing))
             if isinstance(error, (OSError, SageError)):
@@ -153,9 +153,9 @@ class Servers:
             raise
         return OwnedServer(kept, process)
 
-    def settled(self, held: OwnedServer) -> None:
-        """The server has taken its memory, or has ended."""
-        self._starting.pop(held.kept.record.server_id, None)
+    def settled(self, server: OwnedServer) -> None:
+        """Note that a server has taken its memory, or has ended."""
+        self._starting.pop(server.kept.record.server_id, None)
 
     async def adopt(self, kept: KeptRecord, *, force: bool = False) -> OwnedServer:
         """Take over a server of a coordinator that is gone.
@@ -173,24 +173,24 @@ class Servers:
         try:
             process = await GuardedProcess.adopt(socket, claimed.epoch, force=force)
         except UnavailableError:
-            # Its guardian may have been killed with its owner, and has then ended no more than its first process.
+            # Its guardian may have been killed with its owner, and has then ended only its first process.
             await asyncio.to_thread(kill_marked, str(socket))
             await self._deleted(claimed)
             raise
         self._starting[claimed.record.server_id] = claimed.record.memory_bytes
         return OwnedServer(claimed, process, adopted=True)
 
-    async def ended(self, held: OwnedServer) -> None:
-        """Forget a server that has ended."""
-        self.settled(held)
-        await self._deleted(held.kept)
+    async def ended(self, server: OwnedServer) -> None:
+        """Delete the record of a server that has ended."""
+        self.settled(server)
+        await self._deleted(server.kept)
 
     async def forget(self, kept: KeptRecord) -> None:
-        """Forget a server that cannot run any more."""
+        """Delete the record of a server that cannot run any more."""
         await self._deleted(kept)
 
     async def records(self) -> list[KeptRecord]:
-        """The records of every machine's servers. Raises nats' Error or asyncio.TimeoutError."""
+        """Return the records of every machine's servers. Raises nats' Error or asyncio.TimeoutError."""
         return await self._records.all()
 
     async def _all(self) -> list[KeptRecord]:
@@ -206,7 +206,7 @@ class Servers:
             raise _no_nats(error) from None
 
     def _undo(self, writing: asyncio.Task[KeptRecord]) -> asyncio.Task[None]:
-        """Delete the record of a server that did not start, whatever becomes of who started it."""
+        """Delete the record of a server that did not start, also when its engine is cancelled."""
 
         async def undo() -> None:
             with contextlib.suppress(SageError):  # then there is none
@@ -221,12 +221,12 @@ class Servers:
         try:
             await self._records.delete(kept)
         except (NatsError, asyncio.TimeoutError) as error:
-            # Whoever looks at it next finds no guardian and deletes it.
+            # The next to reconcile it finds no guardian and deletes it.
             log.warning("record of a server not deleted", server=kept.record.server_id, error=str(error) or repr(error))
 
 
 def log_file(engine_id: str) -> Path:
-    """The log file of an engine's servers; the oldest of those that are kept too many are removed."""
+    """Return the log file of an engine's servers; of all engines' the oldest beyond ``LOGS_KEPT`` are removed."""
     directory = paths.private_dir(paths.log_dir() / "engines")
     logs = sorted(directory.glob("*.log*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in logs[LOGS_KEPT:]:

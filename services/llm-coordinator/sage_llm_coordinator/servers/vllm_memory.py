@@ -19,16 +19,16 @@ from sage_llm_coordinator.servers.vllm_options import DEFAULT_UTILIZATION, GIB, 
 CPU_OVERHEAD_BYTES: Final = 2 * GIB
 # CUDA's context, activations and graphs.
 GPU_OVERHEAD_BYTES: Final = 2 * GIB
-# The most that vLLM on a CPU is told to take for its KV cache where nobody says; by itself it takes 92 % of all memory.
+# The largest KV cache that vLLM on a CPU is given unless its arguments say; by itself it takes 92 % of all memory.
 MAX_CPU_KV_BYTES: Final = 4 * GIB
-# Left for everything else on the machine.
+# Left for the rest of the machine.
 RESERVE_BYTES: Final = GIB // 2
 _DTYPE_BYTES: Final = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes, of one device. What is not known counts as 0."""
+    """Bytes, of one device. What is unknown counts as 0."""
 
     weights: int
     kv_cache: int
@@ -47,18 +47,18 @@ class MemoryNeed:
 
 
 def cpu_need(model: ModelFiles | None, options: VllmOptions, kv_bytes: int) -> MemoryNeed:
-    """Main memory that a server on the CPU will take."""
+    """Return the main memory that a server on the CPU takes."""
     return MemoryNeed(_weights(model, options), kv_bytes, CPU_OVERHEAD_BYTES)
 
 
 def cpu_kv_bytes(model: ModelFiles | None, options: VllmOptions, available_bytes: int) -> int:
-    """A KV cache for a server on the CPU: half of what is left beside it, in whole GiB, at least one."""
+    """Return bytes of KV cache for a server on the CPU: half of what is left beside it, in whole GiB, at least one."""
     left = available_bytes - RESERVE_BYTES - cpu_need(model, options, 0).total
     return max(GIB, min(MAX_CPU_KV_BYTES, left // 2 // GIB * GIB))
 
 
 def gpu_need(model: ModelFiles | None, options: VllmOptions) -> MemoryNeed:
-    """Memory that a server needs at least on each of its GPUs: the cache must hold one request of full length."""
+    """Return what a server needs at least on each of its GPUs: the cache must hold one request of full length."""
     share = options.gpu_count
     least = kv_bytes_per_token(model.config, options.dtype) * _context(model, options) if model else 0
     return MemoryNeed(_weights(model, options) // share, (options.kv_bytes or least) // share, GPU_OVERHEAD_BYTES)
@@ -105,7 +105,7 @@ def check_gpus(need: MemoryNeed, gpus: Sequence[Gpu], options: VllmOptions) -> N
 
 
 def kv_bytes_per_token(config: Mapping[str, Any], dtype: str = "auto") -> int:
-    """Bytes of KV cache for each token; 0 when the configuration does not say."""
+    """Return the bytes of KV cache for each token; 0 when the configuration does not say."""
     layers, heads = _number(config, "num_hidden_layers"), _number(config, "num_attention_heads")
     kv_heads = _number(config, "num_key_value_heads") or heads
     head_size = _number(config, "head_dim") or (_number(config, "hidden_size") // heads if heads else 0)
@@ -113,7 +113,7 @@ def kv_bytes_per_token(config: Mapping[str, Any], dtype: str = "auto") -> int:
 
 
 def gigabytes(count: int) -> str:
-    """Bytes as GiB with one decimal."""
+    """Format bytes as GiB with one decimal."""
     return f"{count / GIB:.1f} GiB"
 
 

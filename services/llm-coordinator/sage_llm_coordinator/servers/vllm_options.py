@@ -21,18 +21,18 @@ class VllmOptions:
 
     Attributes:
         gpu_memory_utilization: share of each GPU, or of main memory on a CPU, that the server takes; None if not given.
-        kv_bytes: size of its KV cache if given, else 0.
-        max_model_len: tokens of its longest request; 0 for the model's own limit.
-        max_num_seqs: requests that it computes at once; 0 if not given.
+        kv_bytes: size of its KV cache; None if not given.
+        max_model_len: tokens of its longest request; None for the model's own limit.
+        max_num_seqs: requests that it computes at once; None if not given.
         dtype: "auto" for the model's own.
     """
 
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     gpu_memory_utilization: float | None = None
-    kv_bytes: int = 0
-    max_model_len: int = 0
-    max_num_seqs: int = 0
+    kv_bytes: int | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
     dtype: str = "auto"
 
     @property
@@ -42,7 +42,7 @@ class VllmOptions:
 
 
 def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> VllmOptions:
-    """Read what matters; everything else is vLLM's own business. Raises InvalidRequestError on a value that is none."""
+    """Read what matters here; the rest is left to vLLM. Raises InvalidRequestError on a value that is none."""
     given = _values(arguments)
     utilization = _first(given, "--gpu-memory-utilization")
     kv_text = _first(given, "--kv-cache-memory-bytes", "--kv-cache-memory")
@@ -52,9 +52,9 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> Vl
             tensor_parallel=int(_first(given, "--tensor-parallel-size", "-tp") or 1),
             pipeline_parallel=int(_first(given, "--pipeline-parallel-size", "-pp") or 1),
             gpu_memory_utilization=float(utilization) if utilization else None,
-            kv_bytes=_bytes(kv_text) if kv_text else int(float(space or 0) * GIB),
-            max_model_len=_bytes(_first(given, "--max-model-len") or "0"),
-            max_num_seqs=max(0, int(_first(given, "--max-num-seqs") or 0)),
+            kv_bytes=(_bytes(kv_text) if kv_text else int(float(space or 0) * GIB)) or None,
+            max_model_len=_bytes(_first(given, "--max-model-len") or "0") or None,
+            max_num_seqs=max(0, int(_first(given, "--max-num-seqs") or 0)) or None,
             dtype=_first(given, "--dtype") or "auto",
         )
     except ValueError as error:
@@ -77,7 +77,7 @@ def _first(values: Mapping[str, str], *names: str) -> str:
 
 
 def _bytes(text: str) -> int:
-    """A number as vLLM reads it: 4k is 4,000 and 4K is 4,096; "auto" and -1 are left to it."""
+    """Read a number as vLLM does: 4k is 4,000 and 4K is 4,096; 0 for "auto" and -1, which are left to it."""
     if text in ("auto", "-1"):
         return 0
     return int(float(text[:-1]) * _UNITS[text[-1]]) if text[-1:] in _UNITS else int(float(text))

@@ -1,4 +1,4 @@
-"""How far a vLLM server is, from what it writes. Wording that is not known is passed over: it changes with versions."""
+"""How far a vLLM server is, from its log. Unknown wording is passed over: it changes with versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KINDS: Final[dict[str, frozenset[RequestKind]]] = {
 
 
 class VllmProgress:
-    """What the lines of one start have said so far.
+    """Progress of one start, from the lines of its log.
 
     Attributes:
         text: for people: "loading weights (42 %)".

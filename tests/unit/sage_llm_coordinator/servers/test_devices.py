@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from sage_common.errors import InvalidRequestError, UnprocessableError
-from sage_llm_coordinator.servers.devices import DeviceWish, Gpu, choose_gpus, read_gpus, read_wish, visible
+from sage_llm_coordinator.servers.devices import DevicePreference, Gpu, choose_gpus, read_gpus, read_preference, visible
 from sage_llm_coordinator.servers.ports import choose_port
 
 SMI = """\
@@ -29,44 +29,44 @@ def test_what_nvidia_smi_cannot_tell_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wish"),
+    ("text", "preference"),
     [
-        ("", DeviceWish()),
-        ("cpu", DeviceWish(cpu=True)),
-        ("cpu:0-3,8", DeviceWish(cpu=True, cores="0-3,8")),
-        ("cuda", DeviceWish(gpu=True)),
-        ("CUDA:1,3", DeviceWish(gpu=True, gpus=("1", "3"))),
-        ("0,1", DeviceWish(gpu=True, gpus=("0", "1"))),
+        ("", DevicePreference()),
+        ("cpu", DevicePreference(cpu=True)),
+        ("cpu:0-3,8", DevicePreference(cpu=True, cores="0-3,8")),
+        ("cuda", DevicePreference(gpu=True)),
+        ("CUDA:1,3", DevicePreference(gpu=True, gpus=("1", "3"))),
+        ("0,1", DevicePreference(gpu=True, gpus=("0", "1"))),
     ],
 )
-def test_devices_are_read(text: str, wish: DeviceWish) -> None:
-    assert read_wish(text) == wish
+def test_devices_are_read(text: str, preference: DevicePreference) -> None:
+    assert read_preference(text) == preference
 
 
 def test_a_device_that_is_none_is_refused_with_what_may_be_written() -> None:
     with pytest.raises(InvalidRequestError, match="cpu:0-3"):
-        read_wish("tpu")
+        read_preference("tpu")
 
 
 def test_gpus_without_an_engine_come_first_and_then_the_emptiest() -> None:
-    assert indices(choose_gpus(DeviceWish(), 1, GPUS, ())) == ["3"]
-    assert indices(choose_gpus(DeviceWish(), 1, GPUS, {"3"})) == ["0"]
-    assert indices(choose_gpus(DeviceWish(), 2, GPUS, {"0"})) == ["1", "3"]
+    assert indices(choose_gpus(DevicePreference(), 1, GPUS, ())) == ["3"]
+    assert indices(choose_gpus(DevicePreference(), 1, GPUS, {"3"})) == ["0"]
+    assert indices(choose_gpus(DevicePreference(), 2, GPUS, {"0"})) == ["1", "3"]
 
 
 def test_the_operators_choice_is_taken_or_refused() -> None:
-    assert indices(choose_gpus(read_wish("cuda:1"), 1, GPUS, {"1"})) == ["1"]
+    assert indices(choose_gpus(read_preference("cuda:1"), 1, GPUS, {"1"})) == ["1"]
     with pytest.raises(UnprocessableError, match=r"no GPU 7 here; there are: 0 \(NVIDIA L4\)"):
-        choose_gpus(read_wish("cuda:7"), 1, GPUS, ())
+        choose_gpus(read_preference("cuda:7"), 1, GPUS, ())
     with pytest.raises(UnprocessableError, match="ask for 2 GPUs"):
-        choose_gpus(read_wish("cuda:1"), 2, GPUS, ())
+        choose_gpus(read_preference("cuda:1"), 2, GPUS, ())
     with pytest.raises(UnprocessableError, match="here are: none"):
-        choose_gpus(read_wish("cuda"), 1, [], ())
+        choose_gpus(read_preference("cuda"), 1, [], ())
 
 
 def test_without_gpus_or_on_request_it_runs_on_the_cpu() -> None:
-    assert choose_gpus(DeviceWish(), 2, [], ()) == ()
-    assert choose_gpus(read_wish("cpu"), 1, GPUS, ()) == ()
+    assert choose_gpus(DevicePreference(), 2, [], ()) == ()
+    assert choose_gpus(read_preference("cpu"), 1, GPUS, ()) == ()
 
 
 def test_only_the_gpus_that_this_process_may_see_count() -> None:
