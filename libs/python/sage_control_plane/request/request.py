@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -86,7 +86,15 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What the classifier found out about a request. See ``sage.inference.v1.Classification``."""
+    """What the classifier found out about a request. See ``sage.inference.v1.Classification``.
+
+    Attributes:
+        tokens: estimated tokens that the request occupies on an engine: prompt and output.
+        route: what an engine must serve to take it.
+        generates: whether its answer is generated token by token.
+        shows_beginning: whether the first byte of its answer shows when its prompt was computed. It does not where a
+            generated answer comes in one piece: its first byte comes with its last token.
+    """
 
     kind: RequestKind
     pool: str
@@ -102,29 +110,19 @@ class Classification:
     items: int = 1
     reasons: tuple[str, ...] = ()
     resumable: bool = False
+    # Asked for many times with each decision, so worked out once.
+    tokens: int = field(init=False, repr=False, compare=False)
+    route: Route = field(init=False, repr=False, compare=False)
+    generates: bool = field(init=False, repr=False, compare=False)
+    shows_beginning: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def tokens(self) -> int:
-        """Estimated tokens that the request occupies on an engine: prompt and output."""
-        return self.input_tokens + self.output_tokens
-
-    @property
-    def route(self) -> Route:
-        """What an engine must serve to take it."""
-        return Route(self.model, self.kind)
-
-    @property
-    def generates(self) -> bool:
-        """Whether its answer is generated token by token."""
-        return self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
-
-    @property
-    def shows_beginning(self) -> bool:
-        """Whether the first byte of its answer tells when its prompt was computed.
-
-        It does not where a generated answer comes in one piece: its first byte comes with its last token.
-        """
-        return self.streaming or not self.generates
+    def __post_init__(self) -> None:
+        """Work out what follows from the rest."""
+        generates = self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
+        object.__setattr__(self, "tokens", self.input_tokens + self.output_tokens)
+        object.__setattr__(self, "route", Route(self.model, self.kind))
+        object.__setattr__(self, "generates", generates)
+        object.__setattr__(self, "shows_beginning", self.streaming or not generates)
 
     @property
     def begin_target_seconds(self) -> float | None:
