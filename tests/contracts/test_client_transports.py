@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from fixtures.engines import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
-from fixtures.openai_engine import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.sync_client import UnifiedInferenceClient
@@ -163,7 +163,7 @@ async def test_a_deadline_that_passes_is_said_by_the_mesh(world: World) -> None:
 async def test_an_id_in_flight_cannot_be_used_again(world: World) -> None:
     options = CallOptions(request_id="twin")
     first = asyncio.create_task(world.client.chat("please stall", options=options))
-    await asyncio.wait_for(world.mesh.engine.arrived.wait(), 5)
+    await asyncio.wait_for(world.mesh.engine.job_arrived.wait(), 5)
     with pytest.raises(ConflictError):
         await world.client.chat("x", options=options)
     first.cancel()
@@ -185,16 +185,16 @@ async def test_an_error_in_mid_stream_comes_after_the_pieces(world: World) -> No
 
 async def test_cancelling_a_call_ends_the_engines_work(world: World) -> None:
     call = asyncio.create_task(world.client.chat("please stall"))
-    await asyncio.wait_for(world.mesh.engine.arrived.wait(), 5)
+    await asyncio.wait_for(world.mesh.engine.job_arrived.wait(), 5)
     call.cancel()
-    await asyncio.wait_for(world.mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(world.mesh.engine.job_cancelled.wait(), 5)
 
 
 async def test_leaving_a_stream_early_ends_the_engines_work(world: World) -> None:
     async for piece in world.client.stream_chat("first wait"):
         assert piece.text == "FIRST"
         break
-    await asyncio.wait_for(world.mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(world.mesh.engine.job_cancelled.wait(), 5)
 
 
 async def test_the_synchronous_client_does_the_same(world: World) -> None:
@@ -213,4 +213,4 @@ async def test_the_synchronous_client_does_the_same(world: World) -> None:
                 break
 
     await asyncio.to_thread(use)
-    await asyncio.wait_for(world.mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(world.mesh.engine.job_cancelled.wait(), 5)

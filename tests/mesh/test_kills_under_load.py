@@ -21,7 +21,7 @@ import nats
 import orjson
 from fixtures.eventually import eventually
 from fixtures.journaled_engines import JournaledEngine, journaled_engines
-from fixtures.told_once import Exchange, problem_with, problem_with_real_vector
+from fixtures.received_answers import Exchange, problem_with, problem_with_real_vector
 from nats.aio.msg import Msg
 
 from sage.inference.v1 import frame_pb2

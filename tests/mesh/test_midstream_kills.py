@@ -17,9 +17,8 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from fixtures.seen_answer import Seen, seen_in_stream, take
-from fixtures.steady_answer import events, read_asked
-from fixtures.steady_upstream import UpstreamProcess, steady_upstream
+from fixtures.received_answers import ReceivedAnswer, add_event, read_stream
+from fixtures.steady_engine import SteadyProcess, events, read_asked, steady_engine
 
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_control_plane.request.request import Endpoint
@@ -34,7 +33,7 @@ class HedgedPair:
     """A mesh with two coordinators, each with an engine of its own that serves the same model."""
 
     mesh: IsolatedMesh
-    upstreams: list[UpstreamProcess]
+    upstreams: list[SteadyProcess]
     coordinators: list[subprocess.Popen[bytes]]
 
 
@@ -42,7 +41,7 @@ class HedgedPair:
 def twins(directory: Path) -> Iterator[HedgedPair]:
     replicas = {"embed-executor": 0, "dataflow-worker": 0, "llm-coordinator": 0}
     with ExitStack() as stack:
-        upstreams = [stack.enter_context(steady_upstream()) for _ in range(2)]
+        upstreams = [stack.enter_context(steady_engine()) for _ in range(2)]
         mesh = stack.enter_context(isolated_mesh(directory / "mesh", replicas=replicas))
         coordinators = []
         for number, upstream in enumerate(upstreams):
@@ -73,7 +72,7 @@ async def both_ready(mesh: IsolatedMesh) -> None:
             await asyncio.sleep(0.05)
 
 
-async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: Seen) -> str:
+async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: ReceivedAnswer) -> str:
     """Stream one answer into ``seen``; return the engine that began it."""
     parser = SseParser()
     headers = {"Content-Type": "application/json"}
@@ -81,7 +80,7 @@ async def listen(session: aiohttp.ClientSession, url: str, path: str, body: byte
         assert response.status == 200, await response.text()
         async for piece in response.content.iter_any():
             for event in parser.feed(piece):
-                take(event.data, seen)
+                add_event(event.data, seen)
         return response.headers["x-sage-engine"]
 
 
@@ -96,15 +95,15 @@ def request_of(number: int) -> tuple[Endpoint, bytes]:
     return Endpoint.CHAT_COMPLETIONS, orjson.dumps({**body, "messages": [{"role": "user", "content": prompt}]})
 
 
-def uninterrupted(endpoint: Endpoint, body: bytes) -> Seen:
-    return seen_in_stream(b"".join(events(read_asked(endpoint, body), "x", 1)))
+def uninterrupted(endpoint: Endpoint, body: bytes) -> ReceivedAnswer:
+    return read_stream(b"".join(events(read_asked(endpoint, body), "x", 1)))
 
 
 async def stream_through_a_kill(
     running: HedgedPair, victims: list[subprocess.Popen[Any]]
-) -> tuple[list[Seen], Counter[str]]:
+) -> tuple[list[ReceivedAnswer], Counter[str]]:
     requests = [request_of(number) for number in range(STREAMS)]
-    seen = [Seen() for _ in requests]
+    seen = [ReceivedAnswer() for _ in requests]
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         url = running.mesh.gateway_url

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from fixtures.engines import CHAT_MODEL, EMBEDDING_MODEL
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess, start_nats
-from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL
 
 
 async def get(http: aiohttp.ClientSession, path: str) -> tuple[aiohttp.ClientResponse, dict[str, Any]]:
@@ -96,9 +96,7 @@ async def test_a_model_name_with_a_slash_is_found(http: aiohttp.ClientSession) -
     assert (response.status, body["id"], body["kinds"]) == (200, CHAT_MODEL, ["llm_chat", "llm_generate"])
 
 
-async def test_status_tells_models_services_and_what_is_in_flight(
-    http: aiohttp.ClientSession, mesh: Mesh
-) -> None:
+async def test_status_tells_models_services_and_what_is_in_flight(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     response, body = await get(http, "/v1/management/status")
     assert response.status == 200
     assert (body["ready"], body["reason"], body["in_flight"], body["engines"]) == (True, "", 0, 1)

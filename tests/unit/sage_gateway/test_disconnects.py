@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import orjson
+from fixtures.engines import CHAT_MODEL
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
-from fixtures.openai_engine import CHAT_MODEL
 
 HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
@@ -27,9 +27,9 @@ async def read_response(reader: asyncio.StreamReader) -> tuple[bytes, dict[str, 
 async def test_a_client_that_leaves_before_the_answer_ends_the_engines_work(mesh: Mesh) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(request("please stall"))
-    await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
     writer.close()
-    await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
     assert mesh.edge.in_flight == 0
 
 
@@ -37,9 +37,9 @@ async def test_a_client_that_leaves_with_a_large_body_on_its_way_in_is_noticed_t
     # Above 64 KiB the server stops reading until it is asked for more, and would not see the end of the connection.
     _, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     writer.write(request("x" * 1_000_000 + " stall"))
-    await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
     writer.close()
-    await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
 
 
 async def test_a_client_that_leaves_in_mid_stream_ends_the_engines_work(mesh: Mesh) -> None:
@@ -47,7 +47,7 @@ async def test_a_client_that_leaves_in_mid_stream_ends_the_engines_work(mesh: Me
     writer.write(request("first wait", stream=True))
     await asyncio.wait_for(reader.readuntil(b"FIRST"), 5)
     writer.transport.abort()
-    await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
     assert mesh.edge.in_flight == 0
 
 

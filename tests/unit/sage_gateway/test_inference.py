@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from fixtures.engines import CHAT_MODEL, EMBEDDING_MODEL, UPSTREAM_BODY
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
-from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, UPSTREAM_BODY
 
 from sage_control_plane.request.request import Hints, Priority, ServiceClass
 from sage_mesh.edge.edge import EdgeTimings
@@ -152,7 +152,7 @@ async def test_every_spelling_of_json_is_taken(http: aiohttp.ClientSession, cont
 
 async def test_two_requests_in_flight_cannot_share_an_id(http: aiohttp.ClientSession, mesh: Mesh) -> None:
     first = asyncio.create_task(post(http, CHAT, chat_body("please stall"), x_request_id="twin"))
-    await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
     response, body = await post(http, CHAT, chat_body(), x_request_id="twin")
     assert (response.status, body["error"]["code"]) == (409, "conflict")
     first.cancel()

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+from fixtures.engines import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, vector_of
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
-from fixtures.openai_engine import CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, vector_of
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import grpc
 import numpy as np
 import orjson
 import pytest
+from fixtures.engines import CHAT_MODEL, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 from fixtures.mesh import Mesh
-from fixtures.openai_engine import CHAT_MODEL, EMBEDDING_MODEL, ENGINE_TIME, vector_of
 from google.protobuf import json_format, struct_pb2
 from grpc import aio
 
@@ -58,9 +58,7 @@ def chat(text: str, **fields: Any) -> gateway_pb2.ChatRequest:
     return gateway_pb2.ChatRequest(model=CHAT_MODEL, messages=messages, **fields)
 
 
-async def test_chat_gives_text_usage_and_the_trail(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
-) -> None:
+async def test_chat_gives_text_usage_and_the_trail(stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh) -> None:
     extra = json_format.ParseDict({"top_k": 3}, struct_pb2.Struct())
     envelope = gateway_pb2.Envelope(
         request_id="mine", tenant="acme", hints=request_pb2.Hints(priority=request_pb2.PRIORITY_HIGH)
@@ -82,9 +80,7 @@ async def test_chat_gives_text_usage_and_the_trail(
     assert b'"max_tokens":5' in job.body
 
 
-async def test_a_trace_context_goes_on_to_the_engine(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
-) -> None:
+async def test_a_trace_context_goes_on_to_the_engine(stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await stub.Chat(chat("hi"), metadata=(("traceparent", trace),))
     assert mesh.engine.jobs[-1].traceparent == trace
@@ -157,13 +153,11 @@ async def test_errors_have_their_status_and_machine_code(stub: gateway_pb2_grpc.
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_cancelling_a_call_ends_the_engines_work(
-    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh
-) -> None:
+async def test_cancelling_a_call_ends_the_engines_work(stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh) -> None:
     call = stub.Chat(chat("please stall"))
-    await asyncio.wait_for(mesh.engine.arrived.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
     call.cancel()
-    await asyncio.wait_for(mesh.engine.cancelled.wait(), 5)
+    await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
 
 
 async def test_a_key_is_needed_once_keys_are_configured(mesh: Mesh) -> None:

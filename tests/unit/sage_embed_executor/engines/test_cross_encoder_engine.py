@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from fixtures.engine_answer import Answer
+from fixtures.recorded_reply import RecordedReply
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
@@ -85,7 +85,7 @@ async def engine(model_path: Path) -> AsyncIterator[CrossEncoderEngine]:
 
 
 async def rerank(engine: CrossEncoderEngine, **body: Any) -> dict[str, Any]:
-    answer = Answer()
+    answer = RecordedReply()
     job = EngineRequest("r", Endpoint.RERANK, orjson.dumps(body), "tiny")
     await asyncio.wait_for(engine.run(job, answer), 60)
     value: dict[str, Any] = orjson.loads(bytes(answer.bytes_))
@@ -127,7 +127,7 @@ async def test_a_document_that_may_not_be_cut_is_refused(engine: CrossEncoderEng
 
 async def test_a_cross_encoder_has_no_vectors(engine: CrossEncoderEngine) -> None:
     with pytest.raises(InvalidRequestError, match="use /v1/rerank"):
-        await engine.run(EngineRequest("r", Endpoint.EMBEDDINGS, b'{"input":"a"}', "tiny"), Answer())
+        await engine.run(EngineRequest("r", Endpoint.EMBEDDINGS, b'{"input":"a"}', "tiny"), RecordedReply())
 
 
 def test_a_classifier_of_several_labels_is_no_cross_encoder(folder: ModelFolder, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from fixtures.engine_answer import Answer
+from fixtures.recorded_reply import RecordedReply
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
@@ -53,8 +53,8 @@ async def engine(minilm: LoadedModel, prompting_path: Path) -> AsyncIterator[Sen
     await one.stop()
 
 
-async def run(engine: SentenceTransformersEngine, endpoint: Endpoint, **body: Any) -> Answer:
-    answer = Answer()
+async def run(engine: SentenceTransformersEngine, endpoint: Endpoint, **body: Any) -> RecordedReply:
+    answer = RecordedReply()
     await asyncio.wait_for(engine.run(EngineRequest("r", endpoint, orjson.dumps(body), "minilm"), answer), 60)
     return answer
 

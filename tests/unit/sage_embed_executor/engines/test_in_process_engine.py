@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from fixtures.engine_answer import Answer
+from fixtures.recorded_reply import RecordedReply
 from prometheus_client import CollectorRegistry
 
 from sage_common.clock import MonotonicClock
@@ -48,8 +48,8 @@ async def engine(minilm: LoadedModel) -> AsyncIterator[SentenceTransformersEngin
     await one.stop()
 
 
-async def run(engine: SentenceTransformersEngine, **body: Any) -> Answer:
-    answer = Answer()
+async def run(engine: SentenceTransformersEngine, **body: Any) -> RecordedReply:
+    answer = RecordedReply()
     job = EngineRequest("r", Endpoint.EMBEDDINGS, orjson.dumps(body), "all-MiniLM-L6-v2")
     await asyncio.wait_for(engine.run(job, answer), 60)
     return answer
@@ -177,7 +177,7 @@ async def test_an_answer_says_where_its_time_went(engine: SentenceTransformersEn
 
 
 async def test_documents_are_ranked_by_their_similarity_to_the_query(engine: SentenceTransformersEngine) -> None:
-    answer = Answer()
+    answer = RecordedReply()
     documents = ["Bananas are yellow.", {"text": "I forgot my login secret."}, "The weather is fine."]
     body = {"query": "How do I reset my password?", "documents": documents, "top_n": 2, "return_documents": True}
     job = EngineRequest("r", Endpoint.RERANK, orjson.dumps(body), "all-MiniLM-L6-v2")
@@ -202,7 +202,7 @@ async def test_a_short_request_is_answered_while_a_bulk_request_is_computed(
     texts = [f"bulk text {n} " + "and more of it " * (n % 13) for n in range(1_500)]
     body = orjson.dumps({"input": texts})
     job = EngineRequest("bulk", Endpoint.EMBEDDINGS, body, "all-MiniLM-L6-v2", classification=bulk)
-    large = Answer()
+    large = RecordedReply()
     running = asyncio.create_task(engine.run(job, large))
     for number in range(5):
         await run(engine, input=f"a short question, number {number}")

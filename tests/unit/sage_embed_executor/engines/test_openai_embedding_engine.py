@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from fixtures.engine_answer import Answer
 from fixtures.eventually import eventually
+from fixtures.recorded_reply import RecordedReply
 
 from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
@@ -71,8 +71,8 @@ async def engine(server: tuple[Server, str]) -> AsyncIterator[OpenAiEmbeddingEng
     await one.stop()
 
 
-async def run(engine: OpenAiEmbeddingEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> Answer:
-    answer = Answer()
+async def run(engine: OpenAiEmbeddingEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> RecordedReply:
+    answer = RecordedReply()
     await asyncio.wait_for(
         engine.run(EngineRequest("r", endpoint, b'{"model":"alias","input":"a"}', "bge"), answer), 10
     )

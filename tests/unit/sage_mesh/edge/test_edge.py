@@ -10,7 +10,7 @@ import pytest
 from fixtures.engines import Behaviour, FakeEngine, answer
 from fixtures.mesh import CHAT, Mesh, open_mesh
 from fixtures.nats import NatsProcess
-from fixtures.steady_answer import events, read_asked
+from fixtures.steady_engine import events, read_asked
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from fixtures.steady_answer import events, read_asked
+from fixtures.steady_engine import events, read_asked
 from hypothesis import given
 from hypothesis import strategies as st
 
