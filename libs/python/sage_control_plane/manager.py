@@ -3,8 +3,8 @@
 The scheduler service and the simulator drive the same object. It reads no clock (``now`` is given, in seconds that
 only need to be monotonic), does no I/O, and takes its randomness from outside.
 
-Usage: pass on what has happened (``submit``, ``finished``, ``engine_updated`` …), then ``decide`` for what to do about
-it; several events may go before one ``decide``. When nothing happens before ``next_deadline``, call ``tick`` then.
+Usage: report each event (``submit``, ``finished``, ``engine_updated`` …), then call ``decide`` and carry out what it
+returns; one ``decide`` may follow several events. Call ``tick`` at ``next_deadline`` unless an event comes before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.pool.saturation import Saturation
 from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
-from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass
+from sage_control_plane.request.request import NOT_COUNTED, Attempt, PendingRequest, ServiceClass, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.attempt_reports import AttemptReports
 from sage_control_plane.tracking.decision_log import DecisionLog
@@ -38,7 +38,7 @@ from sage_control_plane.tracking.decision_outbox import DecisionOutbox, Totals
 from sage_control_plane.tracking.decisions import Decision, Outcome
 from sage_control_plane.tracking.hedging import Hedging
 from sage_control_plane.tracking.reconciliation import STALE_SECONDS, compare
-from sage_control_plane.tracking.recovery import Recovery, nobody_serves
+from sage_control_plane.tracking.recovery import Recovery, no_engine_serves
 from sage_control_plane.tracking.request_table import RequestTable
 from sage_control_plane.tracking.tenant_charges import TenantCharges
 from sage_control_plane.tracking.timers import Timers
@@ -48,13 +48,13 @@ class ControlPlaneManager:
     """Queue, engines and requests of one pool.
 
     Args:
-        policy: name of the policy to begin with.
+        policy: name of the first policy.
         epoch: of the lease under which this manager decides; attempt numbers are above those of earlier epochs.
         random: for picking and jitter.
-        decision_log: where decisions are recorded; left out, a log of this manager's own.
+        decision_log: where decisions are recorded; None makes a log for this manager alone.
 
     Raises:
-        InvalidRequestError: the policy or picker is not known.
+        InvalidRequestError: no policy or no picker has the name given.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ControlPlaneManager:
         timers.stale_load.on_due = lambda engine_id, now: table.freed(engines.forget_load(engine_id))
         timers.ejection.on_due = lambda engine_id, now: table.freed(engines.end_ejection(engine_id))
 
-    # What is asked from outside
+    # State
 
     @property
     def policy(self) -> str:
@@ -106,7 +106,7 @@ class ControlPlaneManager:
 
     @property
     def totals(self) -> Totals:
-        """Counts so far."""
+        """Counts since the manager was made."""
         return self._outbox.totals
 
     @property
@@ -116,7 +116,7 @@ class ControlPlaneManager:
 
     @property
     def queued_by_class(self) -> dict[ServiceClass, Queued]:
-        """What is queued of each class."""
+        """Requests and bytes queued, by class."""
         return self._queue.admission.queued
 
     @property
@@ -126,22 +126,22 @@ class ControlPlaneManager:
 
     @property
     def saturation(self) -> float:
-        """Share of the pool's credits in use, from 0."""
+        """Share of the pool in use: 0 is idle, 1 is full."""
         return self._engines.load.value
 
     @property
     def prediction_errors(self) -> dict[str, float | None]:
-        """MAPE of what is predicted over the whole pool, 0.2 is 20 %; None while nothing was predicted."""
+        """MAPE of each predicted quantity over the whole pool, 0.2 is 20 %; None while nothing has been predicted."""
         return self._learning.errors
 
     @property
     def engines(self) -> dict[str, EngineEntry]:
-        """The engines' entries by id; for reading."""
+        """The engines by id; for reading."""
         return self._engines.entries
 
     @property
     def draining(self) -> set[str]:
-        """Engines that operators drain, known or yet to come."""
+        """Ids of the engines that operators drain, registered or not."""
         return set(self._engines.draining)
 
     def waiting(self) -> list[PendingRequest]:
@@ -153,7 +153,7 @@ class ControlPlaneManager:
         return request_id in self._table
 
     def next_deadline(self) -> float | None:
-        """Return when ``tick`` is needed if nothing happens before; None for never."""
+        """Return when ``tick`` has to be called if no event comes before; None for never."""
         due = self._timers.first_at()
         change = self._queue.policy.next_change_at()
         if due is None or change is None:
@@ -163,7 +163,7 @@ class ControlPlaneManager:
     # Requests
 
     def submit(self, request: PendingRequest, now: float) -> bool:
-        """Take a request in. Return whether it is news: a repetition of what waits or runs is not."""
+        """Queue or refuse a request; return False when it repeats one that waits or runs, which changes nothing."""
         tracked = self._table.get(request.request_id)
         if tracked is not None:
             if request.submission < tracked.submission:
@@ -177,7 +177,7 @@ class ControlPlaneManager:
         route = request.classification.route
         error: SageError | None = self._queue.admission.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
-            error = nobody_serves(route)
+            error = no_engine_serves(route)
         if error is not None:
             self._outbox.refuse(request.request_id, request.submission, request, error, now)
         else:
@@ -185,8 +185,10 @@ class ControlPlaneManager:
             self._table.open(request, now)
         return True
 
-    def cancel(self, request_id: str, up_to: Attempt | None = None, now: float = 0.0, engine_id: str = "") -> None:
-        """Stop a request whose client went away, or attempts at it.
+    def cancel(
+        self, request_id: str, up_to: Attempt | None = None, now: float = 0.0, engine_id: str | None = None
+    ) -> None:
+        """Cancel a request, or attempts at it.
 
         Args:
             up_to: only attempts up to this one.
@@ -195,23 +197,27 @@ class ControlPlaneManager:
         tracked = self._table.get(request_id)
         if tracked is None:
             return
-        attempt = tracked.find_on(engine_id) if engine_id else tracked.attempt
+        attempt = tracked.attempt if engine_id is None else tracked.find_on(engine_id)
         if attempt is not None:
-            if up_to is None and not engine_id:
-                # Executors get the client's cancellation too, but perhaps before the dispatch: this one comes after it.
+            if up_to is None and engine_id is None:
+                # Executors get the client's cancellation too, but perhaps before the dispatch; this one follows it.
                 self._outbox.abort(attempt, "cancelled")
                 self._hedging.ended(tracked, now)
             elif up_to is not None and attempt.number > up_to:
                 return
             self._reports.stopped(tracked, attempt, now)
-        elif up_to is None and not engine_id:
+        elif up_to is None and engine_id is None:
             self._table.unqueue(tracked)
             self._table.end(tracked, Outcome.CANCELLED, now)
 
-    # Reports of executors; a report of an attempt that does not run comes late and changes nothing
+    # Reports of executors; a report about an attempt that does not run is late and changes nothing
 
-    def first_token(self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float = 0.0) -> None:
-        """The first byte of an answer left, so long after the engine got the request; 0 when it did not say."""
+    def first_token(self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float | None = None) -> None:
+        """Note the first byte of an answer.
+
+        Args:
+            ttft_seconds: time from the engine's receipt of the request; None when it is not reported.
+        """
         self._reports.first_token(request_id, attempt, now, ttft_seconds)
 
     def finished(
@@ -219,28 +225,28 @@ class ControlPlaneManager:
         request_id: str,
         attempt: Attempt,
         now: float,
-        used: tuple[int, int] = (0, 0),
-        ttft_seconds: float = 0.0,
+        used: TokensUsed = NOT_COUNTED,
+        ttft_seconds: float | None = None,
     ) -> None:
-        """An answer is complete; ``used`` is input and output tokens, zeros when the engine did not say."""
+        """End a request whose answer is complete; ``ttft_seconds`` as for ``first_token``."""
         self._reports.finished(request_id, attempt, now, used, ttft_seconds)
 
     def failed(
         self, request_id: str, attempt: Attempt, error: SageError, now: float, *, started_replying: bool
     ) -> None:
-        """An attempt failed. Before the first byte, a retryable failure is tried on another engine."""
+        """End an attempt with an error. A retryable one before the first byte is tried again on another engine."""
         self._reports.failed(request_id, attempt, error, now, started_replying=started_replying)
 
     def cancelled(self, request_id: str, attempt: Attempt, now: float = 0.0) -> None:
-        """An executor stopped an attempt because of a cancellation."""
+        """End an attempt that its executor has stopped because of a cancellation."""
         self._reports.cancelled(request_id, attempt, now)
 
     # Engines
 
     def engine_updated(self, state: EngineState, now: float) -> None:
-        """Take a heartbeat's state in, adopt what runs for an earlier leader, give up what it does not list."""
+        """Update an engine from a heartbeat; adopt unknown requests that it runs, recover those that it does not."""
         if state.phase is EnginePhase.STOPPED:
-            # Callers read the reason; what follows its first line may quote what others asked.
+            # Callers read the reason; lines after the first may quote other callers' requests.
             self.engine_lost(state.spec.engine_id, state.reason.partition("\n")[0] or "it has stopped", now)
             return
         known = self._engines.entries.get(state.spec.engine_id)
@@ -258,10 +264,10 @@ class ControlPlaneManager:
         if entry.credits.corrected:
             self._timers.stale_load.arm(entry.engine_id, now + STALE_SECONDS)
         self._table.freed(entry)
-        self._recovery.watch({*before, *self._engines.routes_of(entry)}, now)  # an engine may drop a model
+        self._recovery.watch({*before, *self._engines.routes_of(entry)}, now)  # it may have dropped a model
 
     def engine_lost(self, engine_id: str, reason: str, now: float) -> None:
-        """Forget an engine that is gone; what it ran goes on elsewhere where it can."""
+        """Remove an engine; its requests are tried again on other engines where that is allowed."""
         entry = self._engines.entries.get(engine_id)
         if entry is None:
             return
@@ -274,28 +280,28 @@ class ControlPlaneManager:
         self._recovery.watch(routes, now)
 
     def set_draining(self, engine_id: str, draining: bool, now: float) -> None:
-        """Stop new work to an engine, known or yet to come, or allow it again."""
+        """Stop new work to an engine, registered or not, or allow it again."""
         entry = self._engines.set_draining(engine_id, draining)
         if entry is not None:
             self._table.freed(entry)
             self._recovery.watch(self._engines.routes_of(entry), now)
 
     def set_policy(self, name: str, now: float) -> None:
-        """Change the policy; what is queued stays queued. Raises InvalidRequestError on an unknown name."""
+        """Change the policy; queued requests stay queued. Raises InvalidRequestError on an unknown name."""
         self._queue.switch(make_policy(name, self._settings.policies), now)
 
     def use_policy(self, policy: SchedulingPolicy, now: float) -> None:
-        """Change to a policy that is in no registry, such as a simulator's yardstick."""
+        """Change to a policy that is not in the registry, such as a simulator's baseline."""
         self._queue.switch(policy, now)
 
     # Time
 
     def tick(self, now: float) -> None:
-        """Do what has become due."""
+        """Fire the timers that are due at ``now``."""
         self._timers.fire_due(now)
 
     def decide(self, now: float) -> list[Decision]:
-        """Place what can be placed; return everything decided since the last call."""
+        """Place queued requests on free engines; return every decision since the last call, in order."""
         queue, table = self._queue, self._table
         self._view.now = now
         while (pick := queue.next(now)) is not None:

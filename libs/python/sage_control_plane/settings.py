@@ -1,4 +1,4 @@
-"""Knobs of the control plane."""
+"""Settings of the control plane."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
 
 @dataclass(frozen=True, slots=True)
 class ControlSettings:
-    """Knobs of one pool's manager.
+    """Settings of one pool's manager.
 
     Attributes:
         scorers: weights of the scorers.

@@ -1,4 +1,4 @@
-"""Runs the manager of one pool while this replica leads it: batches in, decisions out."""
+"""Runs the manager of one pool while this replica leads it: applies batches from the ring, carries out decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sage_common.errors import InternalError, TooLargeError
 from sage_common.logging import get_logger
 from sage_control_plane.manager import ControlPlaneManager
 from sage_control_plane.request.engine_state import EngineState
-from sage_control_plane.request.request import Attempt, ServiceClass
+from sage_control_plane.request.request import Attempt, ServiceClass, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
@@ -35,12 +35,12 @@ from sage_scheduler.translation import (
 
 log = get_logger(__name__)
 
-# A new leader waits this long at most for every executor to say what it runs.
+# Longest wait of a new leader for a heartbeat of every executor.
 GATHER_SECONDS = 0.6
 
 
 class PoolRunner:
-    """One term of leadership over one pool. Not used again afterwards."""
+    """One term of leadership over one pool; not reusable."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class PoolRunner:
         self._deciding = False
 
     async def start(self) -> None:
-        """Listen, find out what runs already, and begin to decide."""
+        """Subscribe, adopt what the executors run, and start to decide."""
         self._subscriptions = [
             await self._ring.subscribe(
                 subjects.schedule(self.pool), request_pb2.ClassifiedRequestBatch, self._on_requests
@@ -84,7 +84,7 @@ class PoolRunner:
             if state.spec.pool == self.pool:
                 self._update(state, now)
         await self._directory.ask()
-        complete = await self._directory.wait_until(lambda _directory: self._heard_from_all(now), GATHER_SECONDS)
+        complete = await self._directory.wait_until(lambda _directory: self._all_reported(now), GATHER_SECONDS)
         self._deciding = True
         log.info(
             "leading",
@@ -93,13 +93,13 @@ class PoolRunner:
             engines=len(self.manager.engines),
             adopted=self.manager.outstanding,
             queued=self.manager.queued,
-            heard_from_all=complete,
+            all_executors_reported=complete,
             seconds=round(self._clock.now() - now, 3),
         )
         self._decide()
 
     def stop_deciding(self) -> None:
-        """Decide nothing more, at once: the lease is gone."""
+        """Stop deciding at once, because the lease is lost."""
         self._deciding = False
         if self._timer is not None:
             self._timer.cancel()
@@ -107,35 +107,35 @@ class PoolRunner:
             self._ring.on_no_responders(subject, None)
 
     async def stop(self) -> list[request_pb2.ClassifiedRequest]:
-        """Stop listening; return what still waits, for the next leader. ``stop_deciding`` comes before."""
+        """Unsubscribe; return the waiting requests, for the next leader. Requires ``stop_deciding`` before."""
         for subscription in self._subscriptions:
             await subscription.unsubscribe()
         now = self._clock.now()
         waiting = []
-        for pending in self.manager.waiting():
-            payload = self._payloads[pending.request_id]
-            payload.request.age_ms = max(0, int((now - pending.arrived_at) * 1000))
+        for request in self.manager.waiting():
+            payload = self._payloads[request.request_id]
+            payload.request.age_ms = max(0, int((now - request.arrived_at) * 1000))
             waiting.append(payload)
         return waiting
 
-    # What the service passes on
+    # Calls from the service
 
     def holds(self, request_id: str) -> bool:
-        """Whether the request waits or runs here."""
+        """Return whether the request waits or runs here."""
         return self.manager.holds(request_id)
 
     def cancel(self, cancellations: Sequence[engine_pb2.Cancellation]) -> None:
-        """Requests, or attempts at them, are cancelled."""
+        """Cancel requests, or attempts at them."""
         now = self._clock.now()
         for cancellation in cancellations:
-            # Whether an attempt had begun, and so goes on, its executor will say.
+            # A cancellation of unbegun attempts may come too late; the executor's report says so.
             if self.manager.holds(cancellation.request_id) and not cancellation.unbegun:
                 up_to = up_to_from_wire(cancellation)
-                self.manager.cancel(cancellation.request_id, up_to, now, cancellation.engine_id)
+                self.manager.cancel(cancellation.request_id, up_to, now, cancellation.engine_id or None)
         self._decide()
 
     def engines_changed(self, updated: Sequence[EngineState], lost: Sequence[EngineState], reason: str) -> None:
-        """Engines of this pool were heard from, or are gone."""
+        """Update engines of this pool, and remove the lost ones."""
         now = self._clock.now()
         for state in updated:
             self._update(state, now)
@@ -148,7 +148,7 @@ class PoolRunner:
         self._decide()
 
     def apply_orders(self, policy: str, drained: set[str]) -> None:
-        """Go by what operators have ordered."""
+        """Apply operators' orders: the policy, and the ids of all drained engines."""
         now = self._clock.now()
         if policy != self.manager.policy:
             log.info("policy changed", pool=self.pool, before=self.manager.policy, now=policy)
@@ -163,12 +163,12 @@ class PoolRunner:
         now = self._clock.now()
         for item in items:
             try:
-                pending = pending_from_wire(item, now)
+                request = pending_from_wire(item, now)
             except ValueError as error:
                 self._refuse_unreadable(item, error)
                 continue
-            if self.manager.submit(pending, now):
-                self._payloads[pending.request_id] = item
+            if self.manager.submit(request, now):
+                self._payloads[request.request_id] = item
         self._decide()
 
     def _on_reports(self, items: Sequence[engine_pb2.Report]) -> None:
@@ -176,10 +176,11 @@ class PoolRunner:
         manager = self.manager
         for report in items:
             event, request_id, attempt = report.event, report.request_id, attempt_from_wire(report.attempt)
-            ttft_seconds = report.ttft_us / 1_000_000
+            # The wire has 0 for what is not reported.
+            ttft_seconds = report.ttft_us / 1_000_000 or None
             if event == engine_pb2.REPORT_EVENT_FINISHED:
                 usage = report.usage
-                used = (usage.prompt_tokens, usage.completion_tokens)
+                used = TokensUsed(usage.prompt_tokens or None, usage.completion_tokens or None)
                 manager.finished(request_id, attempt, now, used, ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
                 manager.first_token(request_id, attempt, now, ttft_seconds)
@@ -191,8 +192,8 @@ class PoolRunner:
         self._decide()
 
     def _on_no_responders(self, engine_id: str) -> None:
-        log.warning("nobody listens for dispatches to an engine", engine=engine_id)
-        self._directory.forget(engine_id, "nobody listens for its dispatches")
+        log.warning("no subscriber for dispatches to an engine", engine=engine_id)
+        self._directory.forget(engine_id, "there is no subscriber for its dispatches")
 
     # Decisions
 
@@ -223,7 +224,7 @@ class PoolRunner:
             if payload is None:
                 return
             if not self.manager.holds(decision.request_id):
-                # Else a later submission has come since, and the payload is its.
+                # Otherwise the payload belongs to a later submission of the same request.
                 del self._payloads[decision.request_id]
             if isinstance(decision, Refuse):
                 service_class = ServiceClass(payload.classification.service_class)
@@ -235,12 +236,12 @@ class PoolRunner:
         subject = self._dispatch_subjects[decision.engine_id]
         reply_subject = payload.request.reply_subject
         if decision.hedge:
-            # Before the dispatch, so that the edge knows of both attempts when the first bytes come.
+            # Sent before the dispatch, so that the edge knows of both attempts when the first bytes come.
             self._ring.send(reply_subject, hedge_to_wire(decision))
         try:
             self._ring.send(subject, dispatch_to_wire(decision, payload))
         except TooLargeError as error:
-            # It fitted on its way here by less than what a dispatch adds to it.
+            # The request itself fitted; with the fields that a dispatch adds it does not.
             if not decision.hedge:
                 self._ring.send(reply_subject, refusal_to_wire(Refuse(decision.request_id, decision.attempt, error)))
             self.manager.failed(decision.request_id, decision.attempt, error, now, started_replying=False)
@@ -259,7 +260,7 @@ class PoolRunner:
         self._ring.send(request.reply_subject, frame)
 
     def _wake_at(self, deadline: float | None) -> None:
-        """Have ``tick`` called by then; a timer that is set for earlier does as well."""
+        """Have ``tick`` called by ``deadline``; a timer that is set for earlier serves too."""
         if deadline is None or deadline >= self._timer_at:
             return
         if self._timer is not None:
@@ -274,8 +275,8 @@ class PoolRunner:
         self.manager.tick(self._clock.now())
         self._decide()
 
-    def _heard_from_all(self, since: float) -> bool:
-        """Whether every executor that is known, and at least one, has been heard from since then."""
+    def _all_reported(self, since: float) -> bool:
+        """Return whether there are executors and each has sent a heartbeat since then."""
         executors = {state.executor_id for state in self._directory.engines.values()}
         age = self._clock.now() - since
         return bool(executors) and all(self._directory.heartbeat_age_seconds(e) <= age for e in executors)

@@ -14,7 +14,7 @@ from sage_common.errors import ContendedError, EngineFailedError, InvalidRequest
 from sage_control_plane.policies.registry import policy_names
 from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.request.engine_state import EnginePhase, EngineState, RunningRequest
-from sage_control_plane.request.request import Attempt, ServiceClass
+from sage_control_plane.request.request import Attempt, ServiceClass, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch, Ended, Refuse
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
@@ -116,7 +116,7 @@ class ManagerMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 50))
     def finish(self, number: int) -> None:
         if (dispatch := self.pick(number)) is not None:
-            self.pool.manager.finished(dispatch.request_id, dispatch.attempt, self.pool.now, (5, 5))
+            self.pool.manager.finished(dispatch.request_id, dispatch.attempt, self.pool.now, TokensUsed(5, 5))
             self.act()
 
     @rule(number=st.integers(0, 50), error=st.sampled_from(ERRORS), begun=st.booleans())
@@ -259,6 +259,7 @@ class HedgingMachine(ManagerMachine):
         hedges = [dispatch for dispatch in self.pool.dispatches() if dispatch.hedge]
         if hedges:
             hedge = hedges[-1 - number % len(hedges)]
+            assert hedge.hedge_of is not None
             first = Attempt(hedge.attempt.submission, hedge.hedge_of)
             for attempt in (first, hedge.attempt) if number % 2 else (hedge.attempt, first):
                 self.pool.manager.first_token(hedge.request_id, attempt, self.pool.now)

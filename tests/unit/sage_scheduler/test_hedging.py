@@ -105,7 +105,7 @@ async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(twins
     await twins.settled()
     record = twins.manager.decision_log.get("r")
     assert record is not None
-    assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, "")]
+    assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, None)]
     assert record.outcome == "finished"
 
 

@@ -24,7 +24,7 @@ from sage_control_plane.request.engine_state import (
     ModelCard,
     RunningRequest,
 )
-from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind
+from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind, TokensUsed
 from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
 
 STATUS = {ErrorKind.CONTENDED: 429, ErrorKind.UNAVAILABLE: 503, ErrorKind.DEADLINE_EXCEEDED: 504}
@@ -144,7 +144,8 @@ class Simulation:
             flight.engine = index
             del self._on_engine[emission.key]
             tokens = flight.generated + emission.until
-            manager.finished(request_id, attempt, at, (flight.request.classification.input_tokens, emission.until))
+            used = TokensUsed(flight.request.classification.input_tokens, emission.until or None)
+            manager.finished(request_id, attempt, at, used)
             self._end(request_id, flight, at, OK, "", tokens)
 
     def _on_timer(self, kind: str, number: int, now: float) -> None:

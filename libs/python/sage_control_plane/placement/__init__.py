@@ -1,1 +1,1 @@
-"""Which engine a request goes to: filter, score, pick."""
+"""Placement of requests on engines: filter, score, pick."""

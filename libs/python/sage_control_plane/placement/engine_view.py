@@ -1,4 +1,4 @@
-"""What placement may know of an engine."""
+"""The view of an engine that placement has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sage_control_plane.request.engine_state import EngineState
 
 
 class EngineView(Protocol):
-    """An engine with its entries. Load is current to the last decision, not to the last heartbeat."""
+    """An engine's state and load. The load is current to the last decision, not to the last heartbeat."""
 
     @property
     def engine_id(self) -> str:
@@ -20,12 +20,12 @@ class EngineView(Protocol):
 
     @property
     def state(self) -> EngineState:
-        """What its executor last reported."""
+        """Its state as its executor last reported it."""
         ...
 
     @property
     def credits(self) -> Credits:
-        """What is outstanding, and the caps."""
+        """Its outstanding requests and tokens, and their caps."""
         ...
 
     @property
@@ -40,12 +40,12 @@ class EngineView(Protocol):
 
     @property
     def seconds_per_token(self) -> float:
-        """How long a request takes for each of its tokens here."""
+        """Seconds that a request takes here for each of its tokens."""
         ...
 
     @property
-    def tightest_ms(self) -> int:
-        """Smallest target for the time between tokens of what it runs; 0 for none."""
+    def tightest_ms(self) -> int | None:
+        """Smallest target for the time between tokens among its requests; None without any."""
         ...
 
     @property
@@ -55,5 +55,5 @@ class EngineView(Protocol):
 
     @property
     def dispatched(self) -> int:
-        """Requests sent to it so far."""
+        """Requests dispatched to it so far."""
         ...

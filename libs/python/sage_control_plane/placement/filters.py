@@ -1,7 +1,6 @@
-"""Filters: which engines may get work at all, and which may get this request.
+"""Filters: which engines may get work at all, and which may get one request.
 
-Whether an engine serves the model is settled before, by the request's route; whether it has failed the request
-already, by the request's lane.
+The request's route decides before that which engines serve its model, and its lane which of them have failed it.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import PendingRequest
 
-# Share of a target for the time between tokens that is planned with.
+# Share of a target for the time between tokens that may be planned for.
 PACE_MARGIN = 0.9
-# Prompts may take this part of the time of tokens, whatever the targets.
+# Prompts may take this multiple of the time of tokens, whatever the targets.
 LEAST_PROMPTS = 0.25
 
 
 class EngineFilter(Protocol):
-    """Looks at an engine alone. Asked when the engine changes, so that a decision need not ask every engine."""
+    """A filter on an engine alone. It is applied when the engine changes, not at every decision."""
 
     name: str
 
     def admits(self, engine: EngineView) -> bool:
-        """Whether the engine may get any request now."""
+        """Return whether the engine may get any request now."""
         ...
 
 
 class RequestFilter(Protocol):
-    """Looks at an engine for one request. Asked for the engines that the picker considers."""
+    """A filter on an engine for one request. It is applied to the engines that the picker considers."""
 
     name: str
 
     def admits(self, engine: EngineView, request: PendingRequest) -> bool:
-        """Whether the engine may get this request now."""
+        """Return whether the engine may get this request now."""
         ...
 
 
@@ -48,7 +47,7 @@ class Ready:
 
 
 class NotDraining:
-    """No operator drains it."""
+    """No operator drains the engine."""
 
     name = "not_draining"
 
@@ -57,7 +56,7 @@ class NotDraining:
 
 
 class BreakerAdmits:
-    """Its breaker is closed, or half open with the probe still free."""
+    """The engine's breaker is closed, or half open without a probe under way."""
 
     name = "breaker"
 
@@ -66,7 +65,7 @@ class BreakerAdmits:
 
 
 class HasSlot:
-    """It has credit for one more request."""
+    """The engine has credit for one more request."""
 
     name = "has_slot"
 
@@ -75,13 +74,13 @@ class HasSlot:
 
 
 class PrefillBudget:
-    """The prompts that it has still to compute would not keep another, or the tokens of those before, waiting for long.
+    """The engine's queued prompts delay neither another prompt nor the tokens of running answers for long.
 
-    What is beyond that waits better here, where the most urgent goes first. An engine without any always admits.
+    Further prompts wait in the scheduler, where the most urgent goes first. An engine without queued prompts admits.
 
-    Prompts are computed between tokens, so what may be queued is bounded too by what the tightest target for the time
-    between tokens leaves beside the tokens themselves: who floods a pool with prompts would else break every answer
-    under way. Prompts keep a part of the time even where that target cannot be met.
+    Prompts are computed between tokens, so the queue is also bounded by the time that the tightest target for the time
+    between tokens leaves beside the tokens themselves: a flood of prompts would otherwise break every running answer.
+    Prompts keep a part of the time even where that target cannot be met.
 
     Args:
         seconds: longest predicted wait.
@@ -96,7 +95,7 @@ class PrefillBudget:
         forecast = engine.forecast
         if not forecast.queued_tokens:
             return True
-        room = self._seconds
+        budget = self._seconds
         if engine.tightest_ms and forecast.decoding:
             step = forecast.step_seconds(forecast.decoding)
             if step is not None:
@@ -104,14 +103,14 @@ class PrefillBudget:
                 # Targets are for the mean over an answer, so a short burst of prompts does no harm.
                 strict = 2.0 * forecast.prompt_share * (step + between) / between - 1.0
                 if strict > 0.0:
-                    # The one that fills the room goes beyond it, by half a prompt as it is met by chance.
+                    # The prompt that fills the budget exceeds it, by half a prompt on average.
                     least = between - forecast.half_a_prompt_seconds
-                    room = min(room, room + (least - room) * min(1.0, strict))
-        return forecast.prompt_seconds() < room
+                    budget = min(budget, budget + (least - budget) * min(1.0, strict))
+        return forecast.prompt_seconds() < budget
 
 
 class TokensFit:
-    """It has credit for the request's tokens."""
+    """The engine has credit for the request's tokens."""
 
     name = "tokens_fit"
 
@@ -120,10 +119,10 @@ class TokensFit:
 
 
 def engine_filters(prompt_seconds: float) -> list[EngineFilter]:
-    """The filters on engines, cheapest first. ``prompt_seconds``: see ``PrefillBudget``."""
+    """Return the filters on engines, cheapest first. ``prompt_seconds``: see ``PrefillBudget``."""
     return [Ready(), NotDraining(), BreakerAdmits(), HasSlot(), PrefillBudget(prompt_seconds)]
 
 
 def request_filters() -> list[RequestFilter]:
-    """The filters on an engine for a request."""
+    """Return the filters on an engine for a request."""
     return [TokensFit()]

@@ -1,4 +1,4 @@
-"""Pickers: which of the free engines are looked at, and which of those is taken."""
+"""Pickers: which of the free engines are scored, and which of those is chosen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.placement.engine_view import EngineView
 
-# Judges an engine for the request in hand: its score, or None when a filter refuses it.
+# Returns an engine's score for the request at hand; None when a filter refuses it.
 Judge = Callable[[EngineView], float | None]
 Scored = tuple[EngineView, float]
 
@@ -21,12 +21,12 @@ class Picker(Protocol):
     """Chooses among free engines."""
 
     def pick(self, engines: Sequence[EngineView], judge: Judge, random: Random) -> list[Scored]:
-        """Return the engines that were considered with their scores, the chosen one first; empty if none will do."""
+        """Return the engines considered with their scores, the chosen one first; empty when none is admitted."""
         ...
 
 
 def _better(one: Scored, other: Scored) -> bool:
-    """Whether ``one`` goes before ``other``: by score, then by who was used less, then by id."""
+    """Return whether ``one`` is better: by score, then by fewer dispatches, then by id."""
     if one[1] != other[1]:
         return one[1] > other[1]
     mine, theirs = one[0], other[0]
@@ -34,7 +34,7 @@ def _better(one: Scored, other: Scored) -> bool:
 
 
 class MaxScore:
-    """Looks at all and takes the best. O(engines)."""
+    """Scores all engines and takes the best. O(engines)."""
 
     def pick(self, engines: Sequence[EngineView], judge: Judge, random: Random) -> list[Scored]:
         considered: list[Scored] = []
@@ -52,7 +52,7 @@ class MaxScore:
 
 
 class PowerOfTwo:
-    """Looks at two random ones and takes the better (Mitzenmacher, 2001). O(1), and close to argmin in large pools."""
+    """Scores two random engines and takes the better (Mitzenmacher, 2001). O(1); close to the best in large pools."""
 
     def __init__(self) -> None:
         self._all = MaxScore()
@@ -67,7 +67,7 @@ class PowerOfTwo:
             considered = self._all.pick((engines[first], engines[second]), judge, random)
             if considered:
                 return considered
-        # Few, or both refused: then all, since one of the others may do.
+        # There are few, or filters refuse both: try all of them.
         return self._all.pick(engines, judge, random)
 
 
@@ -84,7 +84,7 @@ class Adaptive:
 
 
 class RoundRobin:
-    """Takes them in turn, by id, whatever the score. A baseline."""
+    """Takes the engines in turn, by id, whatever their scores. A baseline."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -100,7 +100,7 @@ class RoundRobin:
 
 
 class RandomChoice:
-    """Takes any, whatever the score. A baseline."""
+    """Takes a random engine, whatever its score. A baseline."""
 
     def pick(self, engines: Sequence[EngineView], judge: Judge, random: Random) -> list[Scored]:
         left = list(engines)

@@ -1,4 +1,4 @@
-"""Filter, score, pick, put together."""
+"""Filters, scorers and picker combined."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sage_control_plane.request.request import PendingRequest
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a request goes, and what else was considered: (engine id, score), the chosen one first."""
+    """The engine chosen for a request, and the candidates as (engine id, score), the chosen one first."""
 
     engine_id: str
     candidates: tuple[tuple[str, float], ...]
@@ -40,7 +40,7 @@ class Placer:
         self._random = random
 
     def admits(self, engine: EngineView) -> bool:
-        """Whether the engine may get any request now."""
+        """Return whether the engine may get any request now."""
         for engine_filter in self._engine_filters:  # noqa: SIM110 - twice as fast, and on the path of each decision
             if not engine_filter.admits(engine):
                 return False
@@ -49,9 +49,9 @@ class Placer:
     def place(
         self, request: PendingRequest, free: Sequence[EngineView], now: float, favourite: EngineView | None = None
     ) -> Placement | None:
-        """Choose among engines that ``admits`` and that serve the request; None when none will do.
+        """Choose among ``free`` engines, which serve the request and pass ``admits``; None when filters refuse all.
 
-        ``favourite`` is looked at too, whatever the picker would look at.
+        ``favourite`` is scored too, whatever the picker samples.
         """
 
         def judge(engine: EngineView) -> float | None:

@@ -1,4 +1,4 @@
-"""Which engine of a route a request goes to."""
+"""Placement of a request on an engine of its route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sage_control_plane.request.request import PendingRequest
 
 
 class RoutePlacer:
-    """Offers a placer those engines of a route that are free and have not failed the request."""
+    """Places a request on a free engine of its route that has not failed it."""
 
     def __init__(self, placer: Placer, prefixes: PrefixIndex) -> None:
         self._placer = placer
@@ -19,14 +19,14 @@ class RoutePlacer:
     def place(
         self, request: PendingRequest, route: RouteEngines, avoided: frozenset[str], now: float
     ) -> Placement | None:
-        """Choose a free engine; one of ``avoided`` only where no other is alive. None when the request has to wait."""
+        """Choose a free engine, one of ``avoided`` only where no other is usable; None when the request has to wait."""
         free = route.free.engines
         if not free:
             return None
         if avoided:
             untried = [entry for entry in free if entry.engine_id not in avoided]
             if not untried and any(e.usable for e in route.serving.values() if e.engine_id not in avoided):
-                # Another engine is alive, if busy: wait for it rather than go back to one that failed.
+                # Wait for an engine that is usable but busy rather than return to one that failed.
                 return None
             free = untried or free
         favourite = None
@@ -39,6 +39,6 @@ class RoutePlacer:
     def place_elsewhere(
         self, request: PendingRequest, route: RouteEngines, avoided: frozenset[str], now: float
     ) -> Placement | None:
-        """Choose a free engine that is none of ``avoided``; None when there is none."""
+        """Choose a free engine outside ``avoided``; None when there is none."""
         free = [entry for entry in route.free.engines if entry.engine_id not in avoided]
         return self._placer.place(request, free, now) if free else None

@@ -1,4 +1,4 @@
-"""Scorers: how good an engine is for a request, from 0 to 1; and how much each one's opinion counts."""
+"""Scorers: how well an engine suits a request, from 0 to 1; and their weights."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.request.request import PendingRequest
 
-# What a scorer says of an engine for which nothing is predicted.
+# Score of an engine without a prediction.
 UNKNOWN = 0.5
-# A predicted time to first token as long as this scores a half.
+# Predicted time to first token that scores 0.5.
 HALF_SECONDS = 0.2
-# A shorter match of cached prefixes is not worth giving up balance for.
+# A smaller cached share of the prompt is not worth an imbalance of load.
 LEAST_MATCH = 0.8
 
 Weight = Annotated[float, Ge(0)]
 
 
 class Scorer(Protocol):
-    """One opinion. Scores of several scorers are added by weight."""
+    """One criterion. Scores of several scorers are added by weight."""
 
     def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
         """Return the score in [0, 1]; larger is better."""
@@ -32,7 +32,7 @@ class Scorer(Protocol):
 
 
 class LeastWork:
-    """Token-weighted least work: the sooner the engine would be through with this request, the better.
+    """Token-weighted least work: the sooner the engine would finish this request, the better.
 
     ``work = (outstanding tokens + the request's) * seconds per token``, and the score is ``1 / (1 + work)``.
     """
@@ -45,8 +45,8 @@ class LeastWork:
 class SoonestStart:
     """The sooner the first token is predicted, the better: ``1 / (1 + predicted TTFT / 0.2 s)``.
 
-    It is what keeps requests that wait for their first token off a slow engine, which least work alone gives its
-    share. Work with a far deadline has no use for a soon start, and goes where there is least work.
+    It keeps requests with a TTFT target off a slow engine, to which least work alone would give its share. Work with a
+    far deadline does not need an early start and goes where there is least work.
     """
 
     def __init__(self, prefixes: PrefixIndex) -> None:
@@ -60,9 +60,9 @@ class SoonestStart:
 
 
 class PredictedHeadroom:
-    """Least positive headroom first, which keeps other engines free for what needs more; idle first when all fail.
+    """Least positive headroom first, so that other engines stay free; idlest first where none is positive.
 
-    Headroom is what is left of the request's targets, as a share of them: the smaller of ``(deadline - now - predicted
+    Headroom is the unused share of the request's targets: the smaller of ``(deadline - now - predicted
     TTFT) / TTFT target`` and ``(TPOT target - predicted TPOT) / TPOT target``. A positive one scores 1 down to 0.5, the
     less the better; a negative one below 0.5, the idler the engine the better.
     """
@@ -96,8 +96,8 @@ class PredictedHeadroom:
 class PrefixAffinity:
     """Scores the matched share of the prompt where it is at least 0.8, unless the wait costs more than it saves.
 
-    The wait is what the engine's present load is predicted to cost; the saving is the prefill of the matched tokens.
-    Without predictions the bond holds while the engine is at most half full.
+    The wait is the predicted cost of the engine's present load; the saving is the prefill of the matched tokens.
+    Without predictions the match counts while the engine is at most half full.
     """
 
     def __init__(self, prefixes: PrefixIndex) -> None:
@@ -116,7 +116,7 @@ class PrefixAffinity:
 
 
 def _predicted_ttft(engine: EngineView, request: PendingRequest, prefixes: PrefixIndex) -> float | None:
-    """Return the request's time to first token on the engine in seconds; None while nothing trustworthy is known."""
+    """Return the request's expected seconds to first token on the engine; None without a trusted prediction."""
     classification = request.classification
     uncached = classification.input_tokens * (1.0 - prefixes.matched(engine.engine_id, request))
     return engine.forecast.ttft_seconds(classification.generates, uncached)
@@ -129,7 +129,7 @@ def _weight(default: float, make: Callable[[PrefixIndex], Scorer], prefers: str)
 
 @dataclass(frozen=True, slots=True)
 class ScorerWeights:
-    """The scorers, each with how much its opinion counts; 0 leaves it out. A line here is all that a scorer needs."""
+    """The scorers with their weights; 0 leaves one out. A line here is all that a scorer needs."""
 
     least_work: Annotated[Weight, Alias("least_work_weight")] = _weight(
         1.0, lambda prefixes: LeastWork(), "the engine that is through with everything soonest"
@@ -152,6 +152,6 @@ class ScorerWeights:
 
 
 def make_scorers(weights: ScorerWeights, prefixes: PrefixIndex) -> list[tuple[Scorer, float]]:
-    """Make the scorers that have a weight."""
+    """Make the scorers whose weight is above 0, each with its weight."""
     weighted = [(scorer.metadata["make"], getattr(weights, scorer.name)) for scorer in fields(weights)]
     return [(make(prefixes), weight) for make, weight in weighted if weight > 0]

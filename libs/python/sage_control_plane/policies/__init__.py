@@ -1,1 +1,1 @@
-"""Which request goes next. One policy a file, one line each in the registry."""
+"""Scheduling policies, which order the queue: one file each, one line each in the registry; and the queue itself."""

@@ -1,4 +1,4 @@
-"""Who may join the queue: bounds by class, and when to come back."""
+"""Admission to the queue: bounds by class, and the Retry-After of refusals."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class AdmissionSettings:
 
 @dataclass(slots=True)
 class Queued:
-    """What is queued of one class."""
+    """Requests and bytes queued of one class."""
 
     requests: int = 0
     body_bytes: int = 0
 
 
 class Admission:
-    """Counts what is queued and says when that is enough."""
+    """Counts the queue by class and refuses requests beyond its bounds."""
 
     def __init__(self, settings: AdmissionSettings) -> None:
         self._settings = settings
@@ -65,7 +65,7 @@ class Admission:
         self.queued: dict[ServiceClass, Queued] = {service_class: Queued() for service_class in ServiceClass}
 
     def refusal(self, request: PendingRequest, now: float) -> ContendedError | None:
-        """Return why the request may not join the queue; None when it may."""
+        """Return the error that keeps the request out of the queue; None when it may join."""
         service_class = request.classification.service_class
         queued = self.queued[service_class]
         if queued.requests >= self._most_requests[service_class]:
@@ -73,14 +73,14 @@ class Admission:
         elif queued.body_bytes + request.body_bytes > self._settings.max_queued_bytes:
             most = self._settings.max_queued_bytes
             full = f"{queued.body_bytes} bytes of class {service_class.name.lower()} are queued of {most}"
-        elif request.classification.sheddable and self._hopeless(request, now):
+        elif request.classification.sheddable and self._too_late(request, now):
             full = "what is queued already will take longer than this request can wait"
         else:
             return None
         return self.contended(full, now)
 
-    def _hopeless(self, request: PendingRequest, now: float) -> bool:
-        """Whether the request would not be reached in time; it is kinder to say so now than when it has expired."""
+    def _too_late(self, request: PendingRequest, now: float) -> bool:
+        """Return whether the queue is expected to outlast the request's deadline; then it is refused at once."""
         wait = self.wait_seconds(now)
         if wait is None:
             return False
@@ -89,36 +89,36 @@ class Admission:
         return now + wait > due
 
     def contended(self, why: str, now: float) -> ContendedError:
-        """The 429 for ``why``, with Retry-After from the measured drain rate."""
+        """Return the 429 for ``why``, with Retry-After from the measured drain rate."""
         seconds = self.retry_after_seconds(now)
         return ContendedError(f"{why}; try again in {seconds:g} s", code="queue_full", retry_after_seconds=seconds)
 
     def retry_after_seconds(self, now: float) -> float:
-        """Whole seconds until what is queued will have drained: work ahead / rate."""
+        """Return the whole seconds until the queue will have drained: queued tokens / drain rate."""
         wait = self.wait_seconds(now)
         if wait is None:
             return self._settings.unknown_retry_seconds
         return float(min(self._settings.most_retry_seconds, max(1, math.ceil(wait))))
 
     def wait_seconds(self, now: float) -> float | None:
-        """Return the time until what is queued will have drained; None while no rate has been measured."""
+        """Return the seconds until the queue will have drained; None while no rate has been measured."""
         rate = self._drained.per_second(now)
         return self._tokens / rate if rate > 0 else None
 
     def joined(self, request: PendingRequest) -> None:
-        """A request was queued."""
+        """Count a request that was queued."""
         queued = self.queued[request.classification.service_class]
         queued.requests += 1
         queued.body_bytes += request.body_bytes
         self._tokens += request.classification.tokens
 
     def left(self, request: PendingRequest) -> None:
-        """A request left the queue, for whatever reason."""
+        """Take a request off the counts that has left the queue."""
         queued = self.queued[request.classification.service_class]
         queued.requests -= 1
         queued.body_bytes -= request.body_bytes
         self._tokens -= request.classification.tokens
 
     def drained(self, request: PendingRequest, now: float) -> None:
-        """A request left the queue for an engine."""
+        """Add a request that was dispatched to the drain rate."""
         self._drained.add(request.classification.tokens, now)

@@ -36,9 +36,9 @@ _SHIFT = {
 def band_of(request: PendingRequest) -> Band:
     """Return the band of a request's class, moved by its priority.
 
-    Embeddings go before chats: their targets are tight and they cost little, and an engine whose prompts are all taken
-    up by chats could never begin one in time. BEST_EFFORT is for requests whose target cannot be met any more; nobody
-    is moved there by priority.
+    Embeddings go before chats: their targets are tight and they cost little, and an engine whose time for prompts goes
+    to chats could never begin one in time. BEST_EFFORT is for requests that can no longer meet their target; no
+    priority leads there.
     """
     classification = request.classification
     return _BANDS[classification.service_class, classification.priority]

@@ -1,4 +1,4 @@
-"""One band of the hybrid policy: a flow for each tenant, the one served least first, and laxity within it."""
+"""One band of the hybrid policy: a flow for each tenant, ordered by service received, and laxity within it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FairFlows:
     Order: the tenant's counter, then the request's own key. Keys must be unique.
 
     Args:
-        closed: the lanes that are closed; kept by the caller, who tells when one has been opened. Lanes close and open
-            with every request on a busy pool, so nothing is moved for it until ``first`` comes upon one.
+        closed: the closed lanes; maintained by the caller, who calls ``opened`` when one opens. Lanes of a busy pool
+            close and open with every request, so a closed lane is only removed when ``first`` finds it.
     """
 
     def __init__(self, counters: VirtualCounters, closed: Set[Lane]) -> None:
@@ -42,7 +42,7 @@ class FairFlows:
         return len(self._where)
 
     def push(self, request_id: str, tenant: str, lane: Lane, key: Any, credit: float = 0.0) -> None:
-        """Queue an id that is not queued. ``credit``: as for the counters."""
+        """Queue an id that is not queued; ``credit`` as for ``VirtualCounters.joined``."""
         self._counters.joined(tenant, credit)
         lane_flows = self._lanes.get(lane)
         if lane_flows is None:
@@ -86,7 +86,7 @@ class FairFlows:
         return True
 
     def first(self) -> str | None:
-        """Return the id that goes first among the open lanes."""
+        """Return the id that goes first among the open lanes; None when they are empty."""
         while (head := self._heads.peek()) is not None:
             lane = head[1]
             if lane in self._closed:
@@ -96,8 +96,7 @@ class FairFlows:
             tenant = lane_flows.tenants.peek()
             assert tenant is not None
             if self._counters.value(tenant[1]) > tenant[0][0]:
-                # Counters grow with every request, so their places are brought up to date only when they come to the
-                # top.
+                # Counters grow with every request, so a tenant's place is only updated when it comes to the top.
                 self._show(tenant[1], lane, lane_flows)
                 continue
             first = lane_flows.flows[tenant[1]].peek()
@@ -106,18 +105,18 @@ class FairFlows:
         return None
 
     def lowered(self, tenant: str) -> None:
-        """The tenant's counter has become smaller; when it grows nobody need say so."""
+        """Update the place of a tenant whose counter has become smaller. Growth needs no call."""
         for lane in self._lanes_of.get(tenant, ()):
             self._show(tenant, lane, self._lanes[lane])
 
     def opened(self, lane: Lane) -> None:
-        """The lane is closed no more."""
+        """Let ``first`` look at the lane again."""
         lane_flows = self._lanes.get(lane)
         if lane_flows is not None:
             self._show_head(lane, lane_flows)
 
     def _show(self, tenant: str, lane: Lane, lane_flows: _LaneFlows) -> None:
-        """Put a tenant of a lane where its counter and its first request say."""
+        """Place a tenant in a lane by its counter and its first request."""
         first = lane_flows.flows[tenant].peek()
         assert first is not None
         lane_flows.tenants.push(tenant, (self._counters.value(tenant), first[0]))

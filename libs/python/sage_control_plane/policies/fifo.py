@@ -12,8 +12,7 @@ from sage_control_plane.request.request import PendingRequest
 class FifoSchedulingPolicy(StaticKeyPolicy):
     """First come, first served, by arrival at the edge; a retried request keeps its place.
 
-    The honest baseline: no request is ever overtaken within its lane, and an urgent one waits behind all the bulk
-    work that came before it.
+    The baseline: no request is overtaken within its lane, and an urgent one waits behind all earlier bulk work.
     """
 
     name: ClassVar[str] = "fifo"

@@ -17,7 +17,7 @@ from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
 
-# What has so much time left is feasible, whatever is predicted.
+# With this much time left a request is feasible whatever is predicted.
 FAR_OFF_SECONDS = 30.0
 
 _NEVER = float("inf")
@@ -27,7 +27,7 @@ _LAST_FIRST = tuple(reversed(Band))
 
 @dataclass(frozen=True, slots=True)
 class HybridSettings:
-    """How bands, flows and feasibility work together.
+    """Settings of bands, flows and feasibility.
 
     Attributes:
         holdback_most: saturation up to which the first band may dispatch.
@@ -69,26 +69,26 @@ class HybridSettings:
 
 
 class HybridSchedulingPolicy:
-    """Meets as many targets as it can, shares what is left, and starves nobody. The default.
+    """Meets as many targets as it can, shares the rest fairly, and starves no request. The default.
 
     1. Band: the most important first. A later band dispatches only up to a saturation that falls from band to band
-       (priority holdback), so that engines keep room for what is more important, while such work has come of late.
-    2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Two
-       counters are kept, of urgent work and of all work: what a tenant gets of spare capacity is not held against its
-       urgent requests, but those are held against its bulk work.
-       A tenant that is ``lead_seconds`` ahead of another has no claim on its band either: the other's request of a
-       later band goes first, or who asks for enough chats could keep everybody else from anything less urgent. The
-       same holds for bulk work beyond ``bulk_lead_seconds`` of all work.
+       (priority holdback), so that engines keep room for more important work, as long as some has arrived recently.
+    2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Each
+       tenant has two counters, of urgent work and of all work: bulk work done in spare capacity does not count
+       against its urgent requests, but those count against its bulk work.
+       Where a tenant is ``lead_seconds`` ahead of another, the other's request of a later band goes first; otherwise a
+       tenant with enough chats could keep all others from less urgent work. The same holds for bulk work beyond
+       ``bulk_lead_seconds`` of all work.
     3. Laxity: within a tenant's flow the request that can wait least goes first.
-    4. Feasibility: a request that no free engine can begin in time any more gives way to those that can still be
-       helped: it is refused if it may be shed, else it goes on as best effort, by arrival. Plain deadline order
-       collapses past saturation; this is what prevents that (SCORPIO, arXiv 2505.23022; SLOs-Serve, 2504.08784).
+    4. Feasibility: a request that no free engine can begin in time gives way to those that can still meet their
+       target: it is refused if it may be shed, and otherwise continues as best effort, by arrival. Plain deadline
+       order collapses past saturation; this prevents it (SCORPIO, arXiv 2505.23022; SLOs-Serve, 2504.08784).
 
     Bound: a band in which something waits for an open lane gets a dispatch at least every ``starvation_seconds``
     (once an engine is free), so a request with k others before it in its band waits for at most k + 1 times that.
 
     It trades a little throughput (the holdback) and the order of arrival for targets, and relies on predictions for
-    feasibility; while none can be trusted, a request is infeasible only when its deadline has passed.
+    feasibility; without a trusted one, a request is infeasible only when its deadline has passed.
     """
 
     name: ClassVar[str] = "hybrid"
@@ -106,7 +106,7 @@ class HybridSchedulingPolicy:
         self._lanes: dict[Lane, int] = {}
         self._removed: tuple[str, Band] = ("", Band.BULK)
         self._sequence = 0
-        # When each band last got a request, and since when it has waited for a dispatch.
+        # When each band last got a request, and since when it has been waiting for a dispatch.
         self._pushed_at = [-_NEVER] * len(Band)
         self._waits_since = [_NEVER] * len(Band)
         self._change_at: float | None = None
@@ -117,7 +117,7 @@ class HybridSchedulingPolicy:
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
         self._pushed_at[band] = now
-        # Bulk work can wait, so it needs no credit.
+        # Bulk work can wait and needs no credit.
         credit = 0.0 if band is Band.BULK else self._settings.credit_seconds * view.engines
         self._enter(request, lane, band, latest_start(request, view), now, credit)
 
@@ -167,7 +167,7 @@ class HybridSchedulingPolicy:
         saturation = view.saturation
         newest_before = -_NEVER
         for band in _FIRST_FIRST:
-            # A band that waits for nothing is empty.
+            # A band that does not wait is empty.
             if self._waits_since[band] != _NEVER:
                 held_until = newest_before + self._settings.holdback_memory_seconds
                 limit = self._limits[band if held_until > now else 0]
@@ -176,15 +176,15 @@ class HybridSchedulingPolicy:
                     if pick is not None:
                         return self._less_served(pick, band, now, view) or pick
                 else:
-                    self._look_again(self._waits_since[band] + self._settings.starvation_seconds, now)
+                    self._wake_at(self._waits_since[band] + self._settings.starvation_seconds, now)
                     if saturation < self._limits[0]:
-                        self._look_again(held_until, now)
+                        self._wake_at(held_until, now)
             if self._pushed_at[band] > newest_before:
                 newest_before = self._pushed_at[band]
         return None
 
     def _less_served(self, pick: Pick, band: Band, now: float, view: PoolView) -> Pick | None:
-        """A request of a later band whose tenant is so far behind the pick's that the band counts no more."""
+        """Return a request of a later band whose tenant lags the pick's by more than a lead; None without one."""
         if band is Band.BULK or self._all.active < 2:
             return None
         tenant = pick.request.tenant
@@ -201,19 +201,19 @@ class HybridSchedulingPolicy:
     def _served_less(
         self, band: Band, counters: VirtualCounters, most: float, now: float, view: PoolView
     ) -> Pick | None:
-        """The first of a band, if its tenant's counter is below ``most``."""
+        """Return the first pick of a band, if its tenant's counter is below ``most``."""
         request_id = self._bands[band].first()
         if request_id is None or counters.value(self._queued[request_id][0].tenant) >= most:
             return None
         pick = self._first(band, now, view)
         return pick if pick is not None and counters.value(pick.request.tenant) < most else None
 
-    def _look_again(self, at: float, now: float) -> None:
+    def _wake_at(self, at: float, now: float) -> None:
         if at > now and (self._change_at is None or at < self._change_at):
             self._change_at = at
 
     def _first(self, band: Band, now: float, view: PoolView) -> Pick | None:
-        """The first feasible request of a band; those found infeasible on the way are shed or demoted."""
+        """Return the first feasible request of a band, or one to shed; demote the infeasible ones before it."""
         flows = self._bands[band]
         while (request_id := flows.first()) is not None:
             request, lane, _ = self._queued[request_id]

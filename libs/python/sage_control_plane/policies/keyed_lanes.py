@@ -1,4 +1,4 @@
-"""Requests by a key, in lanes that can be closed."""
+"""A priority queue of request ids in lanes that can be closed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class KeyedLanes:
         return True
 
     def first(self) -> str | None:
-        """Return the best id of the open lanes."""
+        """Return the id with the smallest key among the open lanes; None when they are empty."""
         head = self._heads.peek()
         if head is None:
             return None
@@ -57,13 +57,13 @@ class KeyedLanes:
         return first[1] if first else None
 
     def open(self, lane: Lane) -> None:
-        """Let ``first`` look at the lane again."""
+        """Show the lane to ``first`` again."""
         if lane in self._closed:
             self._closed.discard(lane)
             self._show_head(lane, self._lanes[lane])
 
     def close(self, lane: Lane) -> None:
-        """Keep ``first`` from looking at the lane until it is opened."""
+        """Hide the lane from ``first`` until it is opened."""
         if lane in self._lanes:
             self._closed.add(lane)
             self._heads.remove(lane)

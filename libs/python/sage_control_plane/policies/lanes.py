@@ -8,9 +8,9 @@ from sage_control_plane.request.request import Route
 
 
 class Lane(NamedTuple):
-    """Requests with one route that avoid the same engines, because those have failed them.
+    """The requests of one route that avoid the same engines, because those have failed them.
 
-    When no engine is free for a lane it is closed, and the lanes behind it go on.
+    A lane without a free engine is closed, so that it does not block the others.
     """
 
     route: Route

@@ -1,4 +1,4 @@
-"""What a scheduling policy is: it keeps the queue and says which request goes next."""
+"""The interface of scheduling policies: a policy orders the queue and picks the request that goes next."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ S = TypeVar("S")
 
 
 class PoolView(Protocol):
-    """What a policy may know of its pool. Everything here is O(1)."""
+    """The view of a pool that policies have. Every call is O(1)."""
 
     @property
     def saturation(self) -> float:
-        """Share of the pool's credits that is in use: 0 is idle, 1 is full."""
+        """Share of the pool in use: 0 is idle, 1 is full."""
         ...
 
     @property
@@ -26,21 +26,21 @@ class PoolView(Protocol):
         ...
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Expected time from dispatch to first token on the pool's usual engine under its usual load.
+        """Return the expected time from dispatch to first token on a typical idle engine of the pool.
 
-        It changes slowly, so it may go into a key. None while nothing trustworthy is known.
+        It changes slowly, so it may be part of a static key. None without a trusted prediction.
         """
         ...
 
     def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
-        """Whether a free engine is expected to give the first token so soon if the request goes to it now.
+        """Return whether a free engine is expected to return the first token within ``seconds`` of a dispatch now.
 
-        True while nothing trustworthy is known.
+        True without a trusted prediction.
         """
         ...
 
     def wait_seconds(self) -> float | None:
-        """Expected time until all that is queued has been placed: work ahead / drain rate. None when not known."""
+        """Return the expected time until the queue has drained: queued tokens / drain rate. None when not known."""
         ...
 
 
@@ -49,20 +49,20 @@ class Pick:
     """A policy's answer.
 
     Attributes:
-        band: name of the group it was taken from, for explanations.
-        shed: why the request is to be refused with 429 rather than served; empty serves it.
+        band: name of the request's group, for explanations; None where the policy has no groups.
+        shed: why the request is to be refused with 429; None serves it.
     """
 
     request: PendingRequest
-    band: str = ""
-    shed: str = ""
+    band: str | None = None
+    shed: str | None = None
 
 
 class SchedulingPolicy(Protocol):
     """Orders the queued requests of one pool.
 
     The mechanism opens and closes lanes; a policy picks from open lanes only. Every call is O(log n) in the number of
-    queued requests, amortised. Nothing here reads a clock: ``now`` is seconds of the scheduler's clock.
+    queued requests, amortised. A policy reads no clock: ``now`` is in seconds of the scheduler's clock.
     """
 
     @property
@@ -75,41 +75,41 @@ class SchedulingPolicy(Protocol):
         ...
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
-        """Queue a request whose id is not queued. A lane that was not known is open."""
+        """Queue a request whose id is not queued. A new lane is open."""
         ...
 
     def remove(self, request_id: str) -> bool:
-        """Take a request out, because it was placed, cancelled or expired; return whether it was queued."""
+        """Remove a request that was placed, cancelled or expired; return whether it was queued."""
         ...
 
     def next(self, now: float, view: PoolView) -> Pick | None:
-        """Return the request that goes next, which stays queued; None when nothing in an open lane may go now."""
+        """Return the request that goes next, which stays queued; None when none in an open lane may go now."""
         ...
 
     def open(self, lane: Lane) -> None:
-        """An engine may be free for the lane."""
+        """Allow picks from the lane: an engine may be free for it."""
         ...
 
     def close(self, lane: Lane) -> None:
-        """No engine is free for the lane until it is opened again."""
+        """Stop picking from the lane until it is opened: no engine is free for it."""
         ...
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
-        """A request was placed: charge its estimated cost to whoever pays."""
+        """Charge the estimated cost of a placed request, where the policy accounts for it."""
         ...
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
-        """A request has ended, and cost so much more (or less, when negative) than was charged for it."""
+        """Charge the actual cost of an ended request beyond its estimate; negative refunds."""
         ...
 
     def next_change_at(self) -> float | None:
-        """When ``next`` may answer differently without any event in between; None for never."""
+        """Return when the result of ``next`` may change without an event; None for never."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class NoSettings:
-    """Of a policy that has nothing to set."""
+    """Settings of a policy without settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class PolicyType(Generic[S]):
 
     Attributes:
         settings: the dataclass of its settings, all with defaults; ``scheduler.<name>.<field>`` are their names.
-        build: makes an empty policy.
+        build: makes an empty policy from its settings.
     """
 
     name: str

@@ -31,7 +31,7 @@ LEVELS = max(CLASS_LEVEL.values()) + max(PRIORITY_SHIFT.values()) - min(PRIORITY
 
 @dataclass(frozen=True, slots=True)
 class PrioritySettings:
-    """How waiting counts.
+    """Settings of the priority policy.
 
     Attributes:
         ageing_seconds: wait after which a queued request counts as one level more urgent.
@@ -41,15 +41,15 @@ class PrioritySettings:
 
 
 class PrioritySchedulingPolicy(StaticKeyPolicy):
-    """The most urgent level first, then arrival; waiting makes every request more urgent at the same pace.
+    """The most urgent level first, then arrival; all requests become more urgent at the same rate.
 
-    A request gains one level for each ``ageing_seconds`` that it waits. Since all gain alike, the order of two
-    requests never changes and ``arrival + level * ageing_seconds`` is a static key.
+    A request gains one level for each ``ageing_seconds`` that it waits. Since all gain alike, the order of two requests
+    never changes and ``arrival + level * ageing_seconds`` is a static key.
 
     Bound: a request is overtaken only by requests that arrive less than ``ageing_seconds`` after it for each level
     that they are ahead, so by none that arrive more than ``LEVELS * ageing_seconds`` after it.
 
-    It trades targets for simplicity: it knows urgency, not deadlines, and one tenant can fill a level.
+    It trades targets for simplicity: it ignores deadlines, and one tenant can fill a level.
     """
 
     name: ClassVar[str] = "priority"

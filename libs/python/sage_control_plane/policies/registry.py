@@ -1,6 +1,6 @@
-"""Every policy there is. A new one is a file beside this one and a line here: the import of its entry."""
+"""The registry of policies. A new policy is a file beside this one and a line here: the import of its entry."""
 
-# ruff: noqa: F401 - what is imported is what there is.
+# ruff: noqa: F401 - the imports are the registry.
 from __future__ import annotations
 
 import difflib
@@ -40,7 +40,7 @@ else:
 
 
 def policy_names() -> list[str]:
-    """Every name that ``make_policy`` takes."""
+    """Return the names that ``make_policy`` takes, sorted."""
     return sorted(POLICIES)
 
 
@@ -48,7 +48,7 @@ def check_policy(name: str) -> str:
     """Return ``name``.
 
     Raises:
-        InvalidRequestError: no policy has this name; the message lists those that exist.
+        InvalidRequestError: no policy has this name; the message lists the names.
     """
     if name not in POLICIES:
         close = difflib.get_close_matches(name, POLICIES, n=1)

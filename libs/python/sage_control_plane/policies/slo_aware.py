@@ -11,16 +11,16 @@ from sage_control_plane.request.request import PendingRequest
 
 
 class SloAwareSchedulingPolicy(StaticKeyPolicy):
-    """The request that can wait least goes first.
+    """The request with the least laxity goes first.
 
     ``laxity = deadline - now - predicted TTFT``; ``now`` is common to all, so ``deadline - predicted TTFT`` is a
-    static key. Without trusted predictions it is earliest deadline first.
+    static key. Without a trusted prediction it is earliest deadline first.
 
     Bound: deadlines are at most the longest target after arrival, so a request is overtaken by none that arrives later
     than its own target after it.
 
-    It meets every target while that is possible, and collapses past saturation, as any deadline order does: it then
-    serves whoever is about to be late, and everybody is (``hybrid`` prevents that). It knows no tenants.
+    It meets every target while that is possible and collapses past saturation, as any deadline order does: it then
+    serves those about to be late, and all are (``hybrid`` prevents that). It ignores tenants.
     """
 
     name: ClassVar[str] = "slo_aware"

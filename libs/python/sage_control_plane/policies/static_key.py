@@ -1,4 +1,4 @@
-"""Policies whose order is a key that a request gets once, when it is queued."""
+"""Base of policies whose order is a key that a request gets once, when it is queued."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sage_control_plane.request.request import PendingRequest
 
 
 class StaticKeyPolicy(ABC):
-    """Base of such policies; a subclass says what the key is, and equal keys go in order of submission."""
+    """Orders requests by a key that a subclass defines; equal keys go in order of submission."""
 
     name: ClassVar[str]
 
@@ -51,14 +51,14 @@ class StaticKeyPolicy(ABC):
     def close(self, lane: Lane) -> None:
         self._lanes.close(lane)
 
-    # Nobody is charged in what follows: a static order does not depend on who was served.
+    # A static order does not depend on who was served, so nothing is charged.
 
-    def dispatched(  # noqa: B027 - right as it is
+    def dispatched(  # noqa: B027 - subclasses need not override it
         self, request: PendingRequest, engine_seconds: float, now: float
     ) -> None:
         """Charge nothing."""
 
-    def settled(self, request: PendingRequest, engine_seconds: float) -> None:  # noqa: B027 - right as it is
+    def settled(self, request: PendingRequest, engine_seconds: float) -> None:  # noqa: B027
         """Charge nothing."""
 
     def next_change_at(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Virtual token counters: who has been served how much, in engine-seconds by weight."""
+"""Virtual token counters: the service that each tenant has received, in engine-seconds by weight."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 from sage_common.removable_heap import RemovableHeap
 
-# Idle tenants whose counters are remembered; beyond it those that owe nothing are forgotten.
+# Idle tenants whose counters are kept; beyond it the smallest counters are dropped.
 MOST_IDLE = 4_096
-# Engine-seconds that are not given back at once.
+# Refunds below this, in engine-seconds, are kept for the next charge.
 SMALL_SECONDS = 0.25
 
 
 class VirtualCounters:
     """The counter of each tenant (VTC: Sheng et al., Fairness in Serving Large Language Models, OSDI '24).
 
-    A tenant's counter grows by what it is served, divided by its weight, and the smallest is served first. A tenant
-    that wakes is lifted to the smallest counter of those that are active, less a credit: with none, one that asks for
-    just less than its share would wait for each of its requests until the others have been served as much.
+    A tenant's counter grows by the service it gets, divided by its weight, and the smallest is served first. A tenant
+    that becomes active is lifted to the smallest active counter, less a credit: without one, a tenant that uses a
+    little less than its share would wait with each request until the others have been served as much.
 
     Args:
         weights: shares by tenant; 1 for those not named.
@@ -37,12 +37,12 @@ class VirtualCounters:
 
     @property
     def active(self) -> int:
-        """Tenants that have something queued."""
+        """Tenants with queued requests."""
         return len(self._queued)
 
     def any_below(self, most: float) -> bool:
-        """Whether one of those has a smaller counter than this."""
-        # Places are brought up to date only as far as the question goes, so that it is cheap to ask for each request.
+        """Return whether an active tenant has a counter below ``most``."""
+        # Places are only updated as far as the answer needs, so that a call for each request is cheap.
         active, counters = self._active, self._counters
         while (first := active.peek()) is not None and first[0][0] < most:
             tenant = first[1]
@@ -53,7 +53,7 @@ class VirtualCounters:
         return False
 
     def joined(self, tenant: str, credit: float = 0.0) -> None:
-        """A request of the tenant is queued. ``credit``: how far behind the others it may begin, in engine-seconds."""
+        """Count a queued request. ``credit``: how far below the others a waking tenant may start, in engine-seconds."""
         queued = self._queued.get(tenant, 0)
         self._queued[tenant] = queued + 1
         if not queued:
@@ -61,7 +61,7 @@ class VirtualCounters:
             self._active.push(tenant, (self._counters[tenant], tenant))
 
     def left(self, tenant: str) -> None:
-        """A request of the tenant has left the queue."""
+        """Take a request off the count that has left the queue."""
         queued = self._queued[tenant] - 1
         if queued:
             self._queued[tenant] = queued
@@ -73,10 +73,10 @@ class VirtualCounters:
             self._forget()
 
     def charge(self, tenant: str, engine_seconds: float) -> bool:
-        """The tenant was served so much, or gets it back when negative. Return whether its counter has become smaller.
+        """Add to a tenant's counter, or refund when negative; return whether the counter has become smaller.
 
-        A small sum to give back is taken off its next charge, so that corrections, which come with every other request,
-        move nobody in the queues.
+        A small refund is deducted from the next charge instead, so that corrections, which come with every other
+        request, do not reorder the queues.
         """
         owed = engine_seconds + self._owed.pop(tenant, 0.0)
         if -SMALL_SECONDS < owed < 0.0:
@@ -90,7 +90,7 @@ class VirtualCounters:
         return owed < 0.0
 
     def _smallest_active(self) -> float:
-        # Counters grow with every request, so their places are brought up to date only when they come to the top.
+        # Counters grow with every request, so a tenant's place is only updated when it comes to the top.
         active, counters = self._active, self._counters
         while (first := active.peek()) is not None:
             (shown, tenant), _ = first
@@ -98,7 +98,7 @@ class VirtualCounters:
             if value <= shown:
                 return max(self._floor, value)
             active.push(tenant, (value, tenant))
-        # Nobody is active: who wakes first begins where the last one left.
+        # No tenant is active: the next one starts where the last one left.
         return self._floor
 
     def _forget(self) -> None:

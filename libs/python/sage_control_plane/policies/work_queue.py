@@ -37,7 +37,7 @@ class WorkQueue:
         self._policy.push(request, lane, now, self._view)
 
     def leave(self, request_id: str) -> None:
-        """Take a queued request out."""
+        """Remove a queued request."""
         request, lane = self._queued.pop(request_id)
         self._policy.remove(request_id)
         self.admission.left(request)
@@ -48,16 +48,16 @@ class WorkQueue:
             del lanes[lane]
 
     def drained(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
-        """Charge a request that has left for an engine with what it is expected to cost."""
+        """Charge a dispatched request with its estimated cost, and add it to the drain rate."""
         self._policy.dispatched(request, engine_seconds, now)
         self.admission.drained(request, now)
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
-        """Charge a request that has ended with what it has cost beyond what it was charged; negative gives back."""
+        """Charge an ended request with its cost beyond the estimate; negative refunds."""
         self._policy.settled(request, engine_seconds)
 
     def next(self, now: float) -> Pick | None:
-        """Return what the policy wants served next."""
+        """Return the policy's next pick; None when there is none."""
         return self._policy.next(now, self._view)
 
     def close(self, lane: Lane) -> None:
@@ -71,11 +71,11 @@ class WorkQueue:
                 self._policy.open(lane)
 
     def queued_for(self, route: Route) -> list[str]:
-        """Return the ids queued for a route. O(queued): only for the rare case that its engines are all gone."""
+        """Return the ids queued for a route. O(queued); only used when all its engines are gone."""
         return [request_id for request_id, (_, lane) in self._queued.items() if lane.route == route]
 
     def switch(self, policy: SchedulingPolicy, now: float) -> None:
-        """Move everything that is queued to another policy, in order of arrival here."""
+        """Move all queued requests to another policy, in the order in which they joined."""
         for request, lane in self._queued.values():
             policy.push(request, lane, now, self._view)
         self._policy = policy

@@ -1,1 +1,1 @@
-"""The engines of a pool: their state, credits and breakers, and which of them serve a route."""
+"""The engines of a pool: state, credits, breakers, and the routes that they serve."""

@@ -1,4 +1,4 @@
-"""A circuit breaker per engine: passive ejection after failures in a row, and one probe before it is trusted again.
+"""A circuit breaker per engine: passive ejection after failures in a row, and one probe before it is readmitted.
 
 The states and the growing ejection time follow Envoy's outlier detection.
 """
@@ -16,7 +16,7 @@ from sage_common.setting_marks import Alias
 
 
 class BreakerState(Enum):
-    """Whether an engine gets work. The values are the names that people see."""
+    """State of a breaker. The values are shown to people."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -24,14 +24,14 @@ class BreakerState(Enum):
 
 
 class Verdict(Enum):
-    """What the end of an attempt says about the engine that it ran on."""
+    """What the end of an attempt says about its engine."""
 
     SUCCEEDED = "succeeded"
     NEUTRAL = "neutral"
     FAILED = "failed"
 
 
-# A fault of the request, or a busy or absent engine, is no fault of the engine.
+# Errors that do not count against the engine: the request is at fault, or the engine is busy or absent.
 _NOT_THE_ENGINE = frozenset(
     {
         ErrorKind.INVALID_REQUEST,
@@ -51,7 +51,7 @@ _NOT_THE_ENGINE = frozenset(
 
 
 def verdict_of(error: SageError) -> Verdict:
-    """Return FAILED for what counts against the engine: 5xx except 503, and transport errors; NEUTRAL otherwise."""
+    """Return FAILED for what counts against the engine: 5xx except 503, transport errors; NEUTRAL otherwise."""
     if error.upstream_status:
         engines_fault = error.upstream_status >= 500 and error.upstream_status != 503
     else:
@@ -67,8 +67,8 @@ class BreakerSettings:
         consecutive_failures: failures in a row that open it.
         base_ejection_seconds: time open after the first ejection; doubles with each further one.
         max_ejection_seconds: longest time open.
-        max_ejection_percent: most engines, of those that serve one model, that may be open at once, rounded down; so
-            an engine that serves a model alone is never ejected.
+        max_ejection_percent: share of a model's engines that may be open at once, rounded down; so the only engine of a
+            model is never ejected.
     """
 
     consecutive_failures: Annotated[int, Ge(1), Alias()] = 5
@@ -78,7 +78,7 @@ class BreakerSettings:
 
 
 class Breaker:
-    """One engine's breaker. The pool decides whether it may open, and half-opens it when its time is over."""
+    """One engine's breaker. The pool decides whether it may open, and half-opens it when its ejection ends."""
 
     __slots__ = ("_ejections", "_failures", "_probing", "_settings", "state")
 
@@ -98,18 +98,18 @@ class Breaker:
 
     @property
     def tripped(self) -> bool:
-        """Whether enough has failed for it to open."""
+        """Whether enough requests have failed for it to open."""
         if self.state is BreakerState.HALF_OPEN:
             return self._failures > 0
         return self.state is BreakerState.CLOSED and self._failures >= self._settings.consecutive_failures
 
     def dispatched(self) -> None:
-        """A request went to the engine; in half-open state that is the probe."""
+        """Note a dispatch; in half-open state it is the probe."""
         if self.state is BreakerState.HALF_OPEN:
             self._probing = True
 
     def succeeded(self) -> None:
-        """A request ended well. Late successes from before an ejection do not end it."""
+        """Note a success. One that was dispatched before an ejection does not end it."""
         if self.state is BreakerState.OPEN:
             return
         self._failures = 0
@@ -117,17 +117,17 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self.state = BreakerState.CLOSED
         elif self._ejections:
-            # One ejection is forgiven for each success, so an engine that recovered earns short ejections back.
+            # Each success takes one ejection off the count, so a recovered engine gets short ejections again.
             self._ejections -= 1
 
     def failed(self) -> None:
-        """A request failed by the engine's fault."""
+        """Note a failure that counts against the engine."""
         self._probing = False
         if self.state is not BreakerState.OPEN:
             self._failures += 1
 
     def neutral(self) -> None:
-        """A request ended in a way that says nothing; a probe is free again."""
+        """Note an end that says nothing about the engine; another probe may be sent."""
         self._probing = False
 
     def open(self) -> float:
@@ -140,7 +140,7 @@ class Breaker:
         return min(seconds, self._settings.max_ejection_seconds)
 
     def half_open(self) -> None:
-        """The ejection is over: let one probe through."""
+        """End the ejection: admit one probe."""
         if self.state is BreakerState.OPEN:
             self.state = BreakerState.HALF_OPEN
             self._failures = 0

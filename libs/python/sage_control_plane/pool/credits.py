@@ -1,6 +1,6 @@
-"""Credits: how much may be outstanding on one engine.
+"""Credits: the requests and tokens that may be outstanding on one engine.
 
-They keep the engine's own queue shallow, which is what makes the order decided here matter.
+They keep the engine's own queue short, so that the scheduler's order decides.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Credits:
     ``max_concurrency * (1 + headroom)`` requests may be outstanding, rounded down and at least ``max_concurrency``:
     the headroom hides the round trip between an answer's end and the next dispatch.
 
-    Tokens are capped too where the engine says so, except that a request larger than the whole cap may run alone:
-    else it could never run.
+    Tokens are capped too where the engine's spec has a cap. A request larger than the whole cap may run alone, since it
+    could not run otherwise.
     """
 
     __slots__ = ("_full_cap", "_kv_full", "_waiting_allowed", "request_cap", "requests", "token_cap", "tokens")
@@ -31,33 +31,33 @@ class Credits:
         self.resize(spec, headroom)
 
     def resize(self, spec: EngineSpec, headroom: float) -> None:
-        """Take the caps from a spec. What is outstanding stays, so it may be above a cap that was lowered."""
+        """Take the caps from a spec. Outstanding requests stay, so they may exceed a cap that was lowered."""
         self._full_cap = self.request_cap = max(1, int(spec.max_concurrency * (1 + headroom)))
         self._waiting_allowed = max(0, self._full_cap - spec.max_concurrency)
         self.token_cap = spec.max_outstanding_tokens
 
     def correct(self, engine_waiting: int, kv_usage: float) -> None:
-        """Take in what the engine says of its own queue and KV cache.
+        """Correct the caps by the engine's reported queue and KV cache.
 
-        What waits there beyond the headroom would wait better here, where order is decided, so the cap falls to what
-        the engine has seated; it grows back by a tenth with each word of an engine that keeps nobody waiting. A KV
-        cache that is nearly full stops new work, since more would be preempted, until it has emptied a little.
+        Requests that wait there beyond the headroom should wait here, where order is decided, so the cap falls to what
+        the engine runs; it grows back by a tenth with each report of an empty queue. A KV cache that is nearly full
+        stops new work, since more would be preempted, until it has emptied a little.
         """
         if engine_waiting > self._waiting_allowed:
-            seated = max(1, self.requests - engine_waiting)
-            self.request_cap = min(self.request_cap, seated + self._waiting_allowed)
+            batched = max(1, self.requests - engine_waiting)
+            self.request_cap = min(self.request_cap, batched + self._waiting_allowed)
         elif self.request_cap < self._full_cap and not engine_waiting:
             self.request_cap = min(self._full_cap, self.request_cap + max(1, self._full_cap // 10))
         self._kv_full = kv_usage >= (KV_OPENS if self._kv_full else KV_CLOSES)
 
     def reset_caps(self) -> None:
-        """The engine has not been heard for a while: go by its spec alone."""
+        """Go by the spec alone, because there is no recent report of the engine's load."""
         self.request_cap = self._full_cap
         self._kv_full = False
 
     @property
     def corrected(self) -> bool:
-        """Whether what the engine said narrows its caps now."""
+        """Whether the engine's report narrows its caps now."""
         return self._kv_full or self.request_cap < self._full_cap
 
     @property
@@ -66,21 +66,21 @@ class Credits:
         return self.requests < self.request_cap and not (self._kv_full and self.requests)
 
     def fits(self, tokens: int) -> bool:
-        """Whether a request of this size may be outstanding too."""
+        """Return whether a request of this size may be outstanding too."""
         if not self.has_slot:
             return False
         return not self.token_cap or not self.requests or self.tokens + tokens <= self.token_cap
 
     def take(self, tokens: int) -> None:
-        """Spend credit. What an engine runs already (found by heartbeat) is taken though it may not fit."""
+        """Spend credit, even beyond the caps: adopted requests run already."""
         self.requests += 1
         self.tokens += tokens
 
     def give(self, tokens: int) -> None:
-        """Get credit back.
+        """Return credit.
 
         Raises:
-            ValueError: more was given than taken; the entries are wrong.
+            ValueError: more would be returned than was taken, which is a defect of the caller.
         """
         if self.requests < 1 or self.tokens < tokens:
             raise ValueError(f"credit for {tokens} tokens returned, {self.requests} requests and {self.tokens} are out")

@@ -1,4 +1,4 @@
-"""One attempt at a request, as it is on an engine."""
+"""One attempt at a request, on its engine."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class DispatchedAttempt:
 
     Attributes:
         number: submission and dispatch.
-        tokens: estimate of input and output, as charged to the engine's credits.
+        tokens: estimate of input and output, as taken from the engine's credits.
         output_tokens: expected length of the answer.
-        request: None for an attempt found running in a heartbeat whose submission has not been seen.
-        adopted: whether it was found running, so that its time of dispatch is not known here.
+        request: None for an adopted attempt whose submission has not arrived.
+        adopted: whether it was found running in a heartbeat, so that its time of dispatch is not known.
         begun: whether the first byte of its answer has left.
-        begun_at: when that was.
+        begun_at: when that was; meaningless before.
         missing_heartbeats: heartbeats in a row of its engine that do not list it.
-        uncached_tokens: input tokens that the engine has not cached.
+        uncached_tokens: input tokens that the engine is not expected to have cached.
         queued_tokens: what it adds to the engine's queued input tokens until its prompt is computed.
-        load_at_dispatch: what was on the engine when it was dispatched.
-        predicted_ttft: seconds, as predicted at dispatch; None when nothing trustworthy was known.
-        prefilled_by: when its prompt is assumed to be computed if nothing shows it; None where the answer shows it.
-        counters_at_begin: the engine's when its tokens began to come.
-        decoding: whether the engine's entry counts it among those whose tokens are coming.
-        tpot_target_ms: target for the time between its tokens, as noted in the engine's entry; 0 for none.
+        load_at_dispatch: the engine's load when it was dispatched.
+        predicted_ttft: seconds, as predicted at dispatch; None without a trusted prediction.
+        prefilled_by: when its prompt is assumed to be computed; None where the answer shows when it is.
+        counters_at_begin: the engine's counters when its decoding began.
+        decoding: whether its engine counts it among those that decode.
+        tpot_target_ms: target for the time between its tokens, as counted in its engine's entry; None for none.
     """
 
     request_id: str
@@ -56,13 +56,13 @@ class DispatchedAttempt:
     prefilled_by: float | None = None
     counters_at_begin: UsageCounters = _NOT_BEGUN
     decoding: bool = False
-    tpot_target_ms: int = 0
+    tpot_target_ms: int | None = None
 
     @classmethod
     def adopted_from(
         cls, running: RunningRequest, engine_id: str, request: PendingRequest | None, output_tokens: int, now: float
     ) -> DispatchedAttempt:
-        """Make an attempt of what an engine says that it runs; when it was dispatched is not known."""
+        """Make the attempt of a request that a heartbeat lists as running."""
         return cls(
             running.request_id,
             engine_id,

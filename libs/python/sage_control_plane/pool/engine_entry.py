@@ -1,4 +1,4 @@
-"""One engine as the scheduler knows it."""
+"""One engine of a pool."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sage_control_plane.request.request import Route
 
 @dataclass(slots=True)
 class EngineEntry:
-    """An engine's state, load and credits, kept up to date with each decision. Only ``EnginePool`` changes it.
+    """An engine's state, load and credits, current to the last decision. Only ``EnginePool`` changes it.
 
     Attributes:
-        seconds_per_token: the pace's present estimate.
-        forecast: its load and what may be expected of it.
-        dispatched: requests sent to it so far.
+        seconds_per_token: the present estimate of its pace.
+        forecast: its load, and predictions from it.
+        dispatched: requests dispatched to it so far.
         running: attempts outstanding, by request id.
         prefill_pending: those of them whose prompts count as queued and whose answers do not show when the prompt is
             computed, by request id in order of dispatch.
-        prompt_share: its queue of prompts, as a share of the longest one with which it still gets work; at most 1.
+        prompt_share: its queued prompts as a share of the most with which it still gets work; at most 1.
         free: whether every engine filter admits it.
         capacity: requests that it adds to the pool's capacity: its cap while it is usable, 0 otherwise.
-        tightest_ms: smallest target for the time between tokens among the attempts outstanding; 0 for none.
+        tightest_ms: smallest target for the time between tokens among the attempts outstanding; None without any.
     """
 
     engine_id: str
@@ -44,31 +44,31 @@ class EngineEntry:
     prompt_share: float = 0.0
     free: bool = False
     capacity: int = 0
-    tightest_ms: int = 0
+    tightest_ms: int | None = None
     _tpot_targets: dict[int, int] = field(default_factory=dict)
 
     def add_tpot_target(self, target_ms: int) -> None:
         """Count an attempt with this target for the time between its tokens."""
         self._tpot_targets[target_ms] = self._tpot_targets.get(target_ms, 0) + 1
-        if not self.tightest_ms or target_ms < self.tightest_ms:
+        if self.tightest_ms is None or target_ms < self.tightest_ms:
             self.tightest_ms = target_ms
 
     def remove_tpot_target(self, target_ms: int) -> None:
-        """Take back one ``add_tpot_target``."""
+        """Undo one ``add_tpot_target``."""
         if self._tpot_targets[target_ms] > 1:
             self._tpot_targets[target_ms] -= 1
             return
         del self._tpot_targets[target_ms]
-        self.tightest_ms = min(self._tpot_targets, default=0)
+        self.tightest_ms = min(self._tpot_targets, default=None)
 
     @property
     def usable(self) -> bool:
-        """Whether it takes work, credit aside."""
+        """Whether it takes work, apart from its credits."""
         return self.state.phase is EnginePhase.READY and not self.draining and self.breaker.admits
 
     @property
     def recoverable(self) -> bool:
-        """Whether it takes work now or may do so again without an operator's order."""
+        """Whether it takes work or may do so again without an operator's order."""
         return not self.draining and self.state.phase not in (EnginePhase.DRAINING, EnginePhase.STOPPED)
 
     def serves(self, route: Route) -> bool:

@@ -1,4 +1,4 @@
-"""The engines of a pool, and for each route those that are free, without asking every engine at every decision."""
+"""The engines of a pool, indexed by route so that a decision need not look at each of them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sage_control_plane.prediction.pace import Pace
 from sage_control_plane.request.engine_state import EngineState
 from sage_control_plane.request.request import PendingRequest, Route
 
-# For how long a prompt counts as queued whose computing is not seen, while nothing trustworthy is known.
+# For how long a prompt counts as queued whose end is not observed and for which there is no trusted prediction.
 UNPREDICTED_SECONDS = 1.0
 
 
 class EnginePool:
-    """The engines, their credits and their load. It alone changes entries and attempts.
+    """The engines, their credits and their load. Only the pool changes entries and attempts.
 
     Args:
-        admits: whether an engine may get any request now; asked whenever something about the engine changes.
+        admits: returns whether an engine may get any request now; called when the engine changes.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
 
     Attributes:
         entries: the engines by id; for reading.
-        draining: engines that operators drain, known or yet to come; for reading.
+        draining: ids of the engines that operators drain, registered or not; for reading.
         load: how full the pool is; for reading.
     """
 
@@ -57,17 +57,17 @@ class EnginePool:
         return self._routes.engines_of(route)
 
     def routes_of(self, entry: EngineEntry) -> Iterable[Route]:
-        """Return the routes asked for so far that an engine serves."""
+        """Return the routes known so far that an engine serves."""
         return self._routes.served_by(entry)
 
     def uncached_tokens(self, entry: EngineEntry, request: PendingRequest) -> float:
-        """Return the input tokens of the request that the engine has not cached, as far as is known."""
+        """Return the input tokens of the request that the engine is not expected to have cached."""
         return request.classification.input_tokens * (1.0 - self._prefixes.matched(entry.engine_id, request))
 
     # Engines
 
     def update(self, state: EngineState) -> EngineEntry:
-        """Take an engine's reported state in."""
+        """Add an engine, or update its state; return its entry."""
         spec = state.spec
         entry = self.entries.get(spec.engine_id)
         if entry is None:
@@ -100,7 +100,7 @@ class EnginePool:
         return entry
 
     def remove(self, engine_id: str) -> None:
-        """Forget an engine; the attempts that ran there stay in its entry."""
+        """Remove an engine; its attempts stay in its entry."""
         entry = self.entries.pop(engine_id, None)
         if entry is not None:
             self._routes.leave(entry)
@@ -109,7 +109,7 @@ class EnginePool:
             self._prefixes.remove(engine_id)
 
     def set_draining(self, engine_id: str, draining: bool) -> EngineEntry | None:
-        """Mark an engine, known or yet to come; return its entry if it is known."""
+        """Mark an engine, registered or not; return its entry, None when it is not registered."""
         if draining:
             self.draining.add(engine_id)
         else:
@@ -121,7 +121,7 @@ class EnginePool:
         return entry
 
     def refresh(self, entry: EngineEntry) -> None:
-        """Ask the engine filters again, because something about the engine has changed."""
+        """Apply the engine filters again, after a change of the engine."""
         self.load.update_capacity(entry)
         free = self._admits(entry)
         if free != entry.free:
@@ -129,21 +129,21 @@ class EnginePool:
             self._routes.refresh(entry)
 
     def forget_load(self, engine_id: str) -> EngineEntry | None:
-        """Go by an engine's spec alone, since it has not reported its load of late; return its entry if it is known."""
+        """Go by an engine's spec alone, for want of a recent load report; return its entry, None when there is none."""
         entry = self.entries.get(engine_id)
         if entry is not None:
             entry.credits.reset_caps()
         return entry
 
     def end_ejection(self, engine_id: str) -> EngineEntry | None:
-        """Let one probe through to an ejected engine; return its entry if it is known."""
+        """Admit one probe to an ejected engine; return its entry, None when there is none."""
         entry = self.entries.get(engine_id)
         if entry is not None:
             entry.breaker.half_open()
         return entry
 
     def may_eject(self, entry: EngineEntry) -> bool:
-        """Return whether the engine's breaker may open without leaving too few engines for any of its models."""
+        """Return whether the engine's breaker may open and leave enough engines for each of its models."""
         for name in {name for card in entry.state.spec.models for name in card.names}:
             peers = [peer for peer in self.entries.values() if peer.state.spec.card(name) is not None]
             others = sum(peer.breaker.state is not BreakerState.CLOSED for peer in peers if peer is not entry)
@@ -154,7 +154,7 @@ class EnginePool:
     # Attempts
 
     def take(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
-        """Charge an attempt to an engine."""
+        """Put an attempt on an engine."""
         forecast = entry.forecast
         forecast.advance(now)
         entry.running[attempt.request_id] = attempt
@@ -168,7 +168,7 @@ class EnginePool:
         self.refresh(entry)
 
     def _expect(self, entry: EngineEntry, attempt: DispatchedAttempt, request: PendingRequest, now: float) -> None:
-        """Queue an attempt's prompt on its engine, and predict when it is computed."""
+        """Count an attempt's prompt as queued on its engine, and predict when it is computed."""
         forecast, classification = entry.forecast, request.classification
         if classification.slo.tpot_ms:
             attempt.tpot_target_ms = classification.slo.tpot_ms
@@ -186,7 +186,7 @@ class EnginePool:
         self._prefixes.add(entry.engine_id, request)
 
     def take_begun(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, ttft_seconds: float) -> None:
-        """Charge an attempt to an engine once more that was taken off it, and has begun meanwhile."""
+        """Put an attempt back on the engine that it was taken off; its answer has begun."""
         attempt.begun = True
         self.take(entry, attempt, now)
         self.begin(attempt, now, ttft_seconds)
@@ -195,7 +195,7 @@ class EnginePool:
         """Take an attempt off its engine; ``refresh`` the engine afterwards.
 
         Returns:
-            The engine's entry, and for how many seconds it is ejected if the verdict has its breaker open.
+            The engine's entry, and for how many seconds it is ejected; None if it is not.
         """
         entry = self.entries[attempt.engine_id]
         del entry.running[attempt.request_id]
@@ -205,9 +205,9 @@ class EnginePool:
         if attempt.decoding:
             attempt.decoding = False
             forecast.decoding -= 1
-        if attempt.tpot_target_ms:
+        if attempt.tpot_target_ms is not None:
             entry.remove_tpot_target(attempt.tpot_target_ms)
-            attempt.tpot_target_ms = 0
+            attempt.tpot_target_ms = None
         self._unqueue(entry, attempt)
         attempt.prefilled_by = None
         self.load.outstanding -= 1
@@ -223,7 +223,7 @@ class EnginePool:
         return entry, None
 
     def begin(self, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None) -> EngineEntry:
-        """Note an attempt's first token and return its engine's entry; ``ttft_seconds`` is None when not known."""
+        """Note an attempt's first token; return its engine's entry. ``ttft_seconds`` is None when not known."""
         entry = self.entries[attempt.engine_id]
         entry.forecast.advance(now)
         attempt.begun = True
@@ -246,10 +246,10 @@ class EnginePool:
         return entry
 
     def prefill_due(self, of: tuple[str, str], now: float) -> EngineEntry | None:
-        """Assume the prompt of an attempt to be computed, if it still runs, and return its engine's entry.
+        """Assume the prompt of an attempt to be computed, if it still runs; return its engine's entry, None otherwise.
 
         Args:
-            of: its engine's id and its request's.
+            of: ids of its engine and of its request.
         """
         engine_id, request_id = of
         entry = self.entries.get(engine_id)
@@ -268,16 +268,16 @@ class EnginePool:
             self._prefilled(entry, attempt, attempt.request)
 
     def note_missing(self, attempt: DispatchedAttempt) -> int:
-        """Count a heartbeat that does not list the attempt; return how many in a row."""
+        """Count a heartbeat that does not list the attempt; return the count since one did."""
         attempt.missing_heartbeats += 1
         return attempt.missing_heartbeats
 
     def note_listed(self, attempt: DispatchedAttempt) -> None:
-        """Begin that count again: a heartbeat lists the attempt."""
+        """Reset the count of ``note_missing``: a heartbeat lists the attempt."""
         attempt.missing_heartbeats = 0
 
     def _prefilled(self, entry: EngineEntry, attempt: DispatchedAttempt, request: PendingRequest) -> None:
-        """Count a prompt as computed; the forecast's ``advance`` comes before."""
+        """Count a prompt as computed. Requires the forecast's ``advance`` before."""
         self._unqueue(entry, attempt)
         self._learning.prefilled(entry, attempt, request)
         if request.classification.generates:

@@ -1,4 +1,4 @@
-"""What policies see of a pool."""
+"""The view of a pool that policies have."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.request.request import PendingRequest
 
-# Free engines that are asked whether one can begin in time: enough to find one, and a constant.
+# Free engines that are checked for one that can begin in time: a constant, and enough to find one.
 ASKED = 16
-# One in this many requests that look late is tried anyway: a prediction that keeps work away is not put to the test,
-# and one that was wrong would stay so.
+# One in this many requests predicted to be late is tried anyway: a prediction that keeps work away is never tested, so
+# a wrong one would stay wrong.
 TRIED_ANYWAY = 10
 
 

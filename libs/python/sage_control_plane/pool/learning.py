@@ -1,4 +1,4 @@
-"""What a pool learns from the attempts on its engines: latencies, paces and prices."""
+"""Learns latencies, paces and prices from the attempts on a pool's engines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NO_LOAD = Load()
 
 
 class PoolLearning:
-    """The fits of a pool, fed from its engines' attempts.
+    """The fits of a pool, over all its engines.
 
     Attributes:
-        fits: of latencies, over all engines of the pool.
+        fits: of latencies.
         prices: engine-seconds of a token, by route.
     """
 
@@ -39,44 +39,44 @@ class PoolLearning:
 
     @property
     def errors(self) -> dict[str, float | None]:
-        """MAPE of what is predicted, by what it is; None while nothing was predicted."""
+        """MAPE of each predicted quantity; None while it has not been predicted."""
         return self.fits.errors
 
     @property
     def first_seconds_per_token(self) -> float:
-        """Expected pace of an engine of which nothing is known."""
+        """Expected pace of a new engine, in seconds per token."""
         return self._pace.seconds_per_token(FIRST_PACE)
 
     def new_forecast(self) -> Forecast:
-        """Make the forecast of an engine of which nothing is known."""
+        """Make the forecast of a new engine."""
         return Forecast(self._settings, self.fits)
 
     def usual_ttft_seconds(self, request: PendingRequest) -> float | None:
-        """Return the time to first token on an engine without load; None while nothing trustworthy is known."""
+        """Return the expected seconds to first token on an idle engine; None without a trusted prediction."""
         classification = request.classification
         fit = self.fits.ttft(classification.generates)
         return fit.seconds(classification.input_tokens, _NO_LOAD) if fit.trusted else None
 
     def queued_tokens(self, generates: bool, uncached_tokens: float) -> int:
-        """Return how much a prompt adds to its engine's queue, in tokens of generating work; at least 1."""
-        # Rounded, so that sums come back to exactly nothing.
+        """Return what a prompt adds to its engine's queue, in tokens of generating work; at least 1."""
+        # Rounded, so that sums return to exactly 0.
         return round(uncached_tokens * prompt_weight(self.fits, generates)) or 1
 
     # Samples
 
     def resize(self, engines: int) -> None:
-        """Take a sample for the pool's own fits from each ``1 / engines``, about."""
+        """Set the number of engines; beyond ``ENGINES_SAMPLED`` the pool's fits learn from a part of the samples."""
         self.fits.every = 1 + engines // ENGINES_SAMPLED
 
     def first_token(self, entry: EngineEntry, attempt: DispatchedAttempt, ttft_seconds: float) -> None:
-        """Learn from the time to first token of an attempt whose answer shows when its prompt is computed."""
+        """Learn from an attempt's time to first token, if its answer shows when its prompt is computed."""
         request = attempt.request
         if request is not None and not attempt.adopted and request.classification.shows_beginning:
             generates = request.classification.generates
             entry.forecast.learn_ttft(generates, attempt.uncached_tokens, attempt.load_at_dispatch, ttft_seconds)
 
     def overdue(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
-        """Learn from an attempt that is given up on without a first token: it would have taken longer still."""
+        """Learn from an attempt aborted before its first token: its time to first token exceeds the time waited."""
         request, waited = attempt.request, now - attempt.dispatched_at
         if request is None or attempt.adopted or not request.classification.shows_beginning:
             return
@@ -85,15 +85,15 @@ class PoolLearning:
             entry.forecast.learn_ttft(generates, attempt.uncached_tokens, attempt.load_at_dispatch, waited)
 
     def prefilled(self, entry: EngineEntry, attempt: DispatchedAttempt, request: PendingRequest) -> None:
-        """Learn the price of a prompt that has been computed; the forecast's ``advance`` comes before."""
+        """Learn the price of a computed prompt. Requires the forecast's ``advance`` before."""
         forecast, generates = entry.forecast, request.classification.generates
         price = forecast.seconds_per_input_token(generates)
         if price:
             self.prices.learn_input(request.classification.route, price)
         forecast.computed(generates, attempt.uncached_tokens)
 
-    def finished(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, output_tokens: int) -> None:
-        """Learn from a complete answer that is still on its engine; ``output_tokens`` is 0 when not known."""
+    def finished(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, output_tokens: int | None) -> None:
+        """Learn from a complete answer that is still on its engine."""
         forecast = entry.forecast
         forecast.advance(now)
         seconds = now - attempt.dispatched_at
@@ -101,10 +101,12 @@ class PoolLearning:
         entry.pace.record(attempt.tokens, seconds)
         entry.seconds_per_token = entry.pace.seconds_per_token(self.first_seconds_per_token)
         request, begin = attempt.request, attempt.counters_at_begin
-        if output_tokens < LEAST_TPOT_TOKENS or not attempt.decoding or request is None or now <= begin.at:
+        if output_tokens is None or output_tokens < LEAST_TPOT_TOKENS:
+            return
+        if not attempt.decoding or request is None or now <= begin.at:
             return
         classification = request.classification
         if classification.shows_beginning:
             forecast.learn_answer(begin, output_tokens)
-        # Where the beginning is only assumed it is a small part of the whole.
+        # An error in a beginning that is only assumed is small beside the whole answer.
         self.prices.learn_output(classification.route, output_tokens, forecast.share_since(begin))

@@ -1,4 +1,4 @@
-"""Which engines have which prompt prefixes in their caches, as far as dispatches tell."""
+"""Which engines should have which prompt prefixes cached, judged by the dispatches to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sage_control_plane.request.request import PendingRequest
 
 
 class PrefixIndex:
-    """Prompt blocks by engine, and for each block the engine that got it last.
+    """Prompt blocks by engine, and for each block the engine that it was last dispatched to.
 
     Block hashes cover everything before them, so a match of one implies a match of all before it.
 
@@ -26,18 +26,18 @@ class PrefixIndex:
         blocks = request.classification.prefix_blocks
         if not blocks:
             return 0.0
-        held = self._blocks.get(engine_id)
-        if not held or blocks[0] not in held:
+        cached = self._blocks.get(engine_id)
+        if not cached or blocks[0] not in cached:
             return 0.0
         matched = 0
         for block in blocks:
-            if block not in held:
+            if block not in cached:
                 break
             matched += 1
         return matched / len(blocks)
 
     def latest(self, request: PendingRequest) -> str | None:
-        """Return the engine that last got the longest known prefix of the request's prompt. O(blocks)."""
+        """Return the engine that last got the longest known prefix of the prompt; None without one. O(blocks)."""
         for block in reversed(request.classification.prefix_blocks):
             engine_id = self._latest.get(block)
             if engine_id is not None:
@@ -45,23 +45,23 @@ class PrefixIndex:
         return None
 
     def add(self, engine_id: str, request: PendingRequest) -> None:
-        """The request goes to the engine."""
+        """Note that the request is dispatched to the engine."""
         blocks = request.classification.prefix_blocks
         if not blocks:
             return
-        held = self._blocks.setdefault(engine_id, OrderedDict())
-        # The last block first, so that the end of a prompt is forgotten before the beginning that others may share.
+        cached = self._blocks.setdefault(engine_id, OrderedDict())
+        # The last block first, so that a prompt's end is evicted before its beginning, which others may share.
         for block in reversed(blocks):
-            held[block] = None
-            held.move_to_end(block)
+            cached[block] = None
+            cached.move_to_end(block)
             self._latest[block] = engine_id
-        while len(held) > self._most:
-            block = held.popitem(last=False)[0]
+        while len(cached) > self._most:
+            block = cached.popitem(last=False)[0]
             if self._latest.get(block) == engine_id:
                 del self._latest[block]
 
     def remove(self, engine_id: str) -> None:
-        """The engine is gone, with its cache."""
+        """Remove an engine with its cache."""
         for block in self._blocks.pop(engine_id, ()):
             if self._latest.get(block) == engine_id:
                 del self._latest[block]

@@ -1,4 +1,4 @@
-"""The engines that serve each route, and those of them that are free."""
+"""The engines of each route, and those of them that are free."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sage_control_plane.request.request import Route
 
 
 class FreeEngines:
-    """A set of engines that is also a sequence, so that a picker can sample it. O(1) to add and remove."""
+    """A set of engines that is also a sequence, which pickers can sample. O(1) to add and remove."""
 
     __slots__ = ("_index", "engines")
 
@@ -18,13 +18,13 @@ class FreeEngines:
         self._index: dict[str, int] = {}
 
     def add(self, entry: EngineEntry) -> None:
-        """Add an engine; adding it twice is adding it once."""
+        """Add an engine if it is not in the set."""
         if entry.engine_id not in self._index:
             self._index[entry.engine_id] = len(self.engines)
             self.engines.append(entry)
 
     def discard(self, engine_id: str) -> None:
-        """Remove an engine if it is here."""
+        """Remove an engine if it is in the set."""
         index = self._index.pop(engine_id, None)
         if index is None:
             return
@@ -45,15 +45,15 @@ class RouteEngines:
 
     @property
     def recoverable(self) -> bool:
-        """Whether some engine serves the route or may come to."""
+        """Whether some engine serves the route or may do so again."""
         return any(entry.recoverable for entry in self.serving.values())
 
 
 class RouteIndex:
-    """The routes that have been asked for.
+    """The engines by route, for every route that was looked up.
 
     Args:
-        entries: every engine by id; kept by the caller.
+        entries: every engine by id; maintained by the caller.
     """
 
     def __init__(self, entries: Mapping[str, EngineEntry]) -> None:
@@ -71,23 +71,23 @@ class RouteIndex:
         return engines
 
     def served_by(self, entry: EngineEntry) -> Iterable[Route]:
-        """Return the routes that an engine serves."""
+        """Return the known routes that an engine serves."""
         return self._served.get(entry.engine_id, ())
 
     def join(self, entry: EngineEntry) -> None:
-        """Index an engine that is new, or serves other models than before."""
+        """Add an engine that is new or serves other models than before."""
         self._served[entry.engine_id] = {}
         for route, engines in self._routes.items():
             self._join(entry, route, engines)
 
     def leave(self, entry: EngineEntry) -> None:
-        """Take an engine out that is gone, or will serve other models."""
+        """Remove an engine that is gone or will serve other models."""
         for engines in self._served.pop(entry.engine_id).values():
             del engines.serving[entry.engine_id]
             engines.free.discard(entry.engine_id)
 
     def refresh(self, entry: EngineEntry) -> None:
-        """Follow a change of the engine's ``free``."""
+        """Apply a change of the engine's ``free``."""
         for engines in self._served[entry.engine_id].values():
             if entry.free:
                 engines.free.add(entry)

@@ -1,4 +1,4 @@
-"""How full a pool is, which is what holds less urgent work back."""
+"""Saturation of a pool, by which less urgent work is held back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sage_control_plane.prediction.forecast import LatencyFits
 
 
 class Saturation:
-    """Seats and prompts outstanding, summed up over the engines as they change.
+    """Requests and prompts outstanding, summed over the engines as they change.
 
     Args:
         fits: of the pool's latencies.
@@ -29,16 +29,16 @@ class Saturation:
 
     @property
     def value(self) -> float:
-        """Share of the pool in use: of its seats or of its time for prompts, whichever is more; 1 without engines."""
+        """Share of the pool in use: of its credits or of its time for prompts, whichever is more; 1 without engines."""
         if not self._capacity:
             return 1.0
-        seats = self.outstanding / self._capacity
+        requests = self.outstanding / self._capacity
         if not self._queued_tokens:
-            return seats
-        return max(seats, min(1.0, self._prompt_shares / self.usable))
+            return requests
+        return max(requests, min(1.0, self._prompt_shares / self.usable))
 
     def update_capacity(self, entry: EngineEntry) -> None:
-        """Take in what an engine adds to the capacity now: its cap while it is usable, 0 otherwise."""
+        """Update what an engine adds to the capacity: its cap while it is usable, 0 otherwise."""
         capacity = entry.credits.request_cap if entry.usable else 0
         self._capacity += capacity - entry.capacity
         self.usable += bool(capacity) - bool(entry.capacity)
@@ -46,23 +46,23 @@ class Saturation:
         self._share_prompts(entry)
 
     def add_prompts(self, entry: EngineEntry, tokens: int) -> None:
-        """Add ``tokens`` of prompts to what is queued on an engine, or take them away.
+        """Add ``tokens`` to the prompts queued on an engine; negative removes them.
 
-        An engine is at most full, however long its queue: a few long prompts must not make the others seem busy too.
+        An engine counts as full at most, however long its queue: a few long prompts must not make others seem busy too.
         """
         entry.forecast.queued_tokens += tokens
         self._queued_tokens += tokens
         self._share_prompts(entry)
 
     def remove(self, entry: EngineEntry) -> None:
-        """Forget an engine with all that is on it."""
+        """Remove an engine with its requests."""
         self.outstanding -= entry.credits.requests
         self._capacity -= entry.capacity
         self.usable -= bool(entry.capacity)
         self.add_prompts(entry, -sum(attempt.queued_tokens for attempt in entry.running.values()))
 
     def _share_prompts(self, entry: EngineEntry) -> None:
-        """Count an engine's prompts, if it is usable."""
+        """Update an engine's part in the mean share of prompts; 0 while it is not usable."""
         prompts = entry.forecast.queued_tokens * self._fits.seconds_per_input_token(True)
         share = min(1.0, prompts / self._prompt_seconds) if entry.capacity else 0.0
         self._prompt_shares += share - entry.prompt_share

@@ -1,1 +1,1 @@
-"""How long things will take, learned from what they took."""
+"""Predictions of latency, length and cost, learned from past requests."""

@@ -1,8 +1,8 @@
-"""How wrong predictions have been of late."""
+"""Recent error of predictions."""
 
 from __future__ import annotations
 
-# Nobody waits for less than this, and a prediction off by less is not wrong.
+# Times below this count as this: an error of less does not matter.
 LEAST_SECONDS = 0.01
 
 
@@ -22,7 +22,7 @@ class PercentageError:
         self.count = 0
 
     def record(self, predicted_seconds: float, actual_seconds: float) -> None:
-        """A prediction came to its test."""
+        """Add one prediction with the time measured."""
         actual = max(actual_seconds, LEAST_SECONDS)
         self._sum = self._sum * self._keep + abs(predicted_seconds - actual) / actual
         self._weight = self._weight * self._keep + 1
@@ -30,5 +30,5 @@ class PercentageError:
 
     @property
     def value(self) -> float | None:
-        """The error; None while nothing was predicted."""
+        """The error; None without predictions."""
         return self._sum / self._weight if self.count else None

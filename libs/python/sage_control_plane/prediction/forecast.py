@@ -1,4 +1,4 @@
-"""What is on one engine, and what may be expected of it."""
+"""One engine's load, and predictions of its latencies."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
 from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.request.engine_state import EngineLoad
 
-# What prompts have taken of the time between tokens is an estimate; the rest at least is left to the tokens.
+# The most that the estimated time of prompts may take of the time between tokens; the rest is left to the tokens.
 MOST_PROMPTS = 0.8
-# Weight of a prompt's size after the next one.
+# Weight of a prompt's size after each further prompt.
 PROMPT_MEMORY = 0.99
-# "Of late": about as long as a short answer takes, since targets are for the mean over an answer.
+# What counts as recent: about the time of a short answer, since targets are for the mean over an answer.
 RECENT_SECONDS = 2.0
 
 
 class LatencyFits:
-    """The fits of one engine, or of a pool over all its engines. Vectors and generated text begin differently.
+    """The fits of one engine, or of a pool over all its engines. Vectors and generated text have separate TTFT fits.
 
     Attributes:
         priced_by_answers: whether both prices come from the time between tokens.
-        every: the pool's fits learn from one sample in so many: what is typical needs no more, however many engines.
+        every: the pool's fits learn from one sample in ``every``, since typical values need no more.
     """
 
     __slots__ = (
@@ -48,7 +48,7 @@ class LatencyFits:
 
     @property
     def errors(self) -> dict[str, float | None]:
-        """MAPE of each fit; None while it has predicted nothing."""
+        """MAPE of each fit; None while it has made no predictions."""
         return {
             "ttft_generating": self.ttft_generating.error.value,
             "ttft_vectors": self.ttft_vectors.error.value,
@@ -56,7 +56,7 @@ class LatencyFits:
         }
 
     def samples_this(self) -> bool:
-        """Whether the sample at hand is to be learned from."""
+        """Count a sample; return whether to learn from it."""
         self._skipped += 1
         if self._skipped < self.every:
             return False
@@ -64,17 +64,17 @@ class LatencyFits:
         return True
 
     def ttft(self, generates: bool) -> TtftFit:
-        """The fit for a kind of work."""
+        """Return the TTFT fit for a kind of work."""
         return self.ttft_generating if generates else self.ttft_vectors
 
     def seconds_per_input_token(self, generates: bool) -> float:
-        """What an uncached input token takes of an engine; 0 while nothing is known."""
+        """Return the engine-seconds of an uncached input token; 0 while there is no estimate."""
         return self._generating_price if generates else self._vector_price
 
     def learned(self) -> None:
-        """A fit has learned: take the prices from it, for they are asked for much more often.
+        """Recompute the prices after a fit has learned; they are read much more often than that.
 
-        From the time between tokens that go on beside the prompts where there are such, else from that to first tokens.
+        They come from the time between tokens of answers that run beside prompts; while there are none, from TTFT.
         """
         tpot, generating, vectors = self.tpot, self.ttft_generating, self.ttft_vectors
         price = tpot.seconds_per_input_token if tpot.known else 0.0
@@ -85,9 +85,9 @@ class LatencyFits:
 
 
 def prompt_weight(fits: LatencyFits, generates: bool) -> float:
-    """Return how much a token of a kind of work counts in an engine's queue of prompts, in tokens of generating work.
+    """Return the weight of a token in an engine's queue of prompts, in tokens of generating work.
 
-    A text to embed costs a part of what a prompt costs that is to be answered.
+    A token of a text to embed costs less than one of a prompt for generation.
     """
     if generates:
         return 1.0
@@ -96,13 +96,13 @@ def prompt_weight(fits: LatencyFits, generates: bool) -> float:
 
 
 class UsageCounters(NamedTuple):
-    """How much an engine has done up to some moment.
+    """An engine's work up to a time.
 
     Attributes:
-        at: the moment.
-        share_seconds: integral of 1 / answers under way: the time that is each one's equal share.
-        decoding_seconds: integral of answers under way.
-        prompts: uncached tokens of prompts computed.
+        at: the time.
+        share_seconds: integral of 1 / decoding answers: the equal share of each in the engine's time.
+        decoding_seconds: integral of decoding answers.
+        prompts: uncached tokens of computed prompts.
         vectors: tokens embedded.
     """
 
@@ -114,16 +114,16 @@ class UsageCounters(NamedTuple):
 
 
 class Forecast:
-    """An engine's load, kept with each decision, and predictions from it.
+    """An engine's load, current to the last decision, and predictions from it.
 
     Args:
-        pool: fits over all engines of the pool, used until the engine's own know enough.
+        pool: fits over all engines of the pool, used until the engine's own have enough samples.
 
     Attributes:
         running: requests outstanding.
-        decoding: answers whose tokens are coming.
-        prompt_share: share of the engine's time that prompts have taken of late, up to the last that was computed.
-        told_tpot_seconds: time between tokens of late, as the engine itself measures it; 0 when it does not tell.
+        decoding: answers whose tokens are being generated.
+        prompt_share: share of the engine's recent time that prompts took, up to the last computed prompt.
+        reported_tpot_seconds: recent time between tokens as the engine measures it; None when not reported.
     """
 
     __slots__ = (
@@ -141,8 +141,8 @@ class Forecast:
         "kv_usage",
         "prompt_share",
         "queued_tokens",
+        "reported_tpot_seconds",
         "running",
-        "told_tpot_seconds",
     )
 
     def __init__(self, settings: PredictionSettings, pool: LatencyFits) -> None:
@@ -161,10 +161,10 @@ class Forecast:
         self.running = 0
         self.decoding = 0
         self.kv_usage = 0.0
-        self.told_tpot_seconds = 0.0
+        self.reported_tpot_seconds: float | None = None
 
     def advance(self, now: float) -> None:
-        """Count up to now; to be called before the load changes."""
+        """Bring the counters up to ``now``. Call it before the load changes."""
         elapsed = now - self._at
         if elapsed > 0:
             if self.decoding:
@@ -172,22 +172,22 @@ class Forecast:
                 self._decoding_seconds += elapsed * self.decoding
             self._at = now
 
-    def update_load(self, told: EngineLoad | None) -> None:
-        """Take in what the engine says of itself; None when it has not of late.
+    def update_load(self, reported: EngineLoad | None) -> None:
+        """Take the engine's measurements of its load; None when there are no recent ones.
 
-        Its mean time to first token is no prediction: it stays the same however many requests are sent there, so that
-        a burst would all go to the engine whose last few were quickest, or to the one that has served any.
+        Its mean time to first token is not used as a prediction: it does not change with the requests dispatched, so a
+        whole burst would go to the engine whose last few were fastest.
         """
-        self.kv_usage = told.kv_cache_usage if told else 0.0
-        self.told_tpot_seconds = told.inter_token_seconds if told else 0.0
+        self.kv_usage = 0.0 if reported is None else reported.kv_cache_usage
+        self.reported_tpot_seconds = None if reported is None else reported.inter_token_seconds
 
     @property
     def half_a_prompt_seconds(self) -> float:
-        """Half the time that a prompt takes, each counted as often as it is long."""
+        """Half the time of a prompt, as a mean weighted by length."""
         return self._prompt_squares / (2.0 * self._prompt_sizes) if self._prompt_sizes else 0.0
 
     def computed(self, generates: bool, tokens: float) -> None:
-        """So many input tokens of a request have been computed; ``advance`` comes before."""
+        """Count computed input tokens of a request. Requires ``advance`` before."""
         seconds = self.seconds_per_input_token(generates) * tokens
         kept = exp((self._computed_at - self._at) / RECENT_SECONDS)
         self._computed_at = self._at
@@ -201,12 +201,12 @@ class Forecast:
 
     @property
     def counters(self) -> UsageCounters:
-        """How much it has done so far."""
+        """The work so far."""
         return UsageCounters(self._at, self._share_seconds, self._decoding_seconds, self._prompts, self._vectors)
 
     @property
     def load(self) -> Load:
-        """What a request that came now would find."""
+        """The present load, as a new request finds it."""
         return Load(self.queued_tokens, self.running)
 
     def _trusted_ttft(self, generates: bool) -> TtftFit | None:
@@ -216,14 +216,14 @@ class Forecast:
         return fit if fit.trusted else None
 
     def ttft_seconds(self, generates: bool, uncached_tokens: float) -> float | None:
-        """Expected time from dispatch to first token; None while nothing trustworthy is known."""
+        """Return the expected time from dispatch to first token; None without a trusted fit."""
         fit = self._trusted_ttft(generates)
         return None if fit is None else fit.seconds(uncached_tokens, self.load)
 
     def step_seconds(self, decoding: int) -> float | None:
-        """Expected time between tokens of so many answers while no prompt is computed.
+        """Return the expected time between tokens of ``decoding`` answers while no prompt is computed.
 
-        None while nothing trustworthy is known.
+        None without a trusted fit.
         """
         fit = self._fits.tpot
         if not fit.known:
@@ -231,43 +231,43 @@ class Forecast:
         return fit.step_seconds(decoding, self.kv_usage) if fit.trusted else None
 
     def tpot_seconds(self) -> float | None:
-        """Expected time between tokens with one more answer and the prompts that wait; None as for ``step_seconds``.
+        """Return the expected time between tokens with one more answer and the queued prompts; None when not known.
 
-        An engine that measures itself is taken at its word until enough was seen here: a scheduler that has just
-        taken over, or been started, would else know nothing of engines that have run for days.
+        Without a trusted fit it is the engine's own measurement: a scheduler that has just started or taken over has no
+        samples of engines that have run for days.
         """
         step = self.step_seconds(self.decoding + 1)
-        return self.told_tpot_seconds or None if step is None else step + self.prompt_seconds()
+        return self.reported_tpot_seconds if step is None else step + self.prompt_seconds()
 
     def wait_seconds(self, generates: bool) -> float | None:
-        """Expected wait for what is on the engine already; None while nothing trustworthy is known."""
+        """Return the expected wait caused by the engine's present load; None without a trusted fit."""
         fit = self._trusted_ttft(generates)
         return None if fit is None else fit.wait_seconds(self.load)
 
     def prompt_seconds(self) -> float:
-        """Expected time to compute the prompts that are on the engine already; 0 while nothing is known."""
+        """Return the expected time to compute the queued prompts; 0 while there is no estimate."""
         return self.seconds_per_input_token(True) * self.queued_tokens if self.queued_tokens else 0.0
 
     def prefill_seconds(self, generates: bool, tokens: float) -> float | None:
-        """Expected time to compute so much of a prompt; None while nothing is known."""
+        """Return the expected time to compute ``tokens`` of a prompt; None while there is no estimate."""
         return self.seconds_per_input_token(generates) * tokens or None
 
     def seconds_per_input_token(self, generates: bool) -> float:
-        """What an uncached input token takes of the engine; 0 while nothing is known."""
+        """Return the engine-seconds of an uncached input token; 0 while there is no estimate."""
         return self._fits.seconds_per_input_token(generates) or self._pool.seconds_per_input_token(generates)
 
     def learn_ttft(self, generates: bool, uncached_tokens: float, load_at_dispatch: Load, seconds: float) -> None:
-        """A request that found this load has begun so long after its dispatch."""
+        """Learn from a request's seconds from dispatch to first token."""
         for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
             fits.ttft(generates).learn(uncached_tokens, load_at_dispatch, seconds)
             if not fits.priced_by_answers:
                 fits.learned()
 
     def learn_answer(self, since: UsageCounters, output_tokens: int) -> None:
-        """An answer is complete; ``advance`` comes before.
+        """Learn from a complete answer. Requires ``advance`` before.
 
         Args:
-            since: the counters when it began; not now.
+            since: the counters when it began, which must be earlier than now.
             output_tokens: > 1.
         """
         between, streamed_seconds = output_tokens - 1, self._at - since.at
@@ -279,7 +279,7 @@ class Forecast:
             fits.learned()
 
     def share_since(self, since: UsageCounters) -> float:
-        """Seconds of the engine's time that each answer under way has had since then, prompts left out."""
+        """Return a decoding answer's equal share of the engine's time since then, without the time of prompts."""
         prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
         busy = prompts * self.seconds_per_input_token(True) + vectors * self.seconds_per_input_token(False)
         own = 1.0 - min(MOST_PROMPTS, busy / (self._at - since.at))

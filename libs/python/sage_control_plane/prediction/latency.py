@@ -1,4 +1,4 @@
-"""Predicted time to first token, and time per token after it."""
+"""Fits of the time to first token (TTFT) and of the time per output token (TPOT)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUESTS = 10.0
 
 
 class Load(NamedTuple):
-    """What is on an engine when a request comes.
+    """An engine's load when a request is dispatched to it.
 
     Attributes:
         queued_tokens: input tokens of the requests that have no first token yet.
@@ -26,11 +26,11 @@ class Load(NamedTuple):
 
 
 class _Fit:
-    """A fit that knows how good it is.
+    """A fit with its error.
 
     Attributes:
-        known: whether enough was seen to predict at all.
-        trusted: whether enough was seen, and predicted well enough.
+        known: whether there are enough samples to predict.
+        trusted: whether there are, and the error is small enough.
         error: of the predictions so far.
     """
 
@@ -63,22 +63,22 @@ class TtftFit(_Fit):
 
     @property
     def seconds_per_input_token(self) -> float:
-        """What one more uncached input token costs."""
+        """Seconds that one more uncached input token costs."""
         return max(0.0, self._fit.weights[1]) / TOKENS
 
     def seconds(self, uncached_tokens: float, load: Load) -> float:
-        """Return the prediction, whether to be trusted or not."""
+        """Return the prediction, trusted or not."""
         a, b, c, d, _ = self._fit.weights
         value = a + (b * uncached_tokens + c * load.queued_tokens) / TOKENS + d * load.running / REQUESTS
         return value if value > 0.0 else 0.0
 
     def wait_seconds(self, load: Load) -> float:
-        """Return the part of the prediction that what is on the engine already is to blame for."""
+        """Return the part of the prediction that the load causes."""
         weights = self._fit.weights
         return max(0.0, weights[2]) * load.queued_tokens / TOKENS + max(0.0, weights[3]) * load.running / REQUESTS
 
     def learn(self, uncached_tokens: float, load: Load, seconds: float) -> None:
-        """A first token came so long after its dispatch."""
+        """Learn from a request's seconds from dispatch to first token."""
         features = (1.0, uncached_tokens / TOKENS, load.queued_tokens / TOKENS, load.running / REQUESTS, 0.0)
         self._learn(features, self.seconds(uncached_tokens, load), seconds)
 
@@ -86,10 +86,9 @@ class TtftFit(_Fit):
 class TpotFit(_Fit):
     """``TPOT = e + f*decoding + g*kv_usage + h*prompts + i*vectors``, in seconds.
 
-    ``prompts`` and ``vectors`` are the tokens of prompts that were computed and of texts that were embedded for each
-    token of the answer. Without them e would be whatever they happened to take of the engine; with them the fit knows
-    what each kind of work takes of an engine's time. The slope of a TTFT does not: under load a step of an engine is
-    filled up with prompts to the same length whatever the size of one's own.
+    ``prompts`` and ``vectors`` are the tokens of prompts computed and of texts embedded per token of the answer.
+    Without them e would include their time; with them h and i are the prices of each kind of work. The slope of a TTFT
+    is no such price: under load an engine fills each step with prompts to the same length, whatever the size of one.
     """
 
     __slots__ = ()
@@ -99,20 +98,20 @@ class TpotFit(_Fit):
 
     @property
     def seconds_per_input_token(self) -> float:
-        """What a token of a prompt takes of an engine's time."""
+        """Engine-seconds of a token of a prompt."""
         return max(0.0, self._fit.weights[3]) / TOKENS
 
     @property
     def seconds_per_vector_token(self) -> float:
-        """What a token of a text to embed takes of an engine's time."""
+        """Engine-seconds of a token of a text to embed."""
         return max(0.0, self._fit.weights[4]) / TOKENS
 
     def step_seconds(self, decoding: float, kv_usage: float) -> float:
-        """Return the prediction while no prompt is computed, whether to be trusted or not."""
+        """Return the prediction while no prompt is computed, trusted or not."""
         e, f, g, _, _ = self._fit.weights
         return max(0.0, e + f * decoding / REQUESTS + g * kv_usage)
 
     def learn(self, decoding: float, kv_usage: float, prompts: float, vectors: float, seconds: float) -> None:
-        """An answer's tokens came so far apart."""
+        """Learn from an answer's mean time between tokens, in seconds."""
         features = (1.0, decoding / REQUESTS, kv_usage, prompts / TOKENS, vectors / TOKENS)
         self._learn(features, max(0.0, self._fit.value(features)), seconds)

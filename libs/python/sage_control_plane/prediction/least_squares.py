@@ -1,8 +1,8 @@
-"""Recursive least squares: a linear fit that takes one sample at a time and forgets slowly."""
+"""Recursive least squares: a linear fit that learns from one sample at a time and forgets exponentially."""
 
 from __future__ import annotations
 
-# Without new directions in the samples, forgetting would let the covariance grow without end; above this it stops.
+# Where samples vary in few directions, forgetting lets the covariance grow without bound; above this it stops.
 MOST_VARIANCE = 1e4
 
 Vector = tuple[float, float, float, float, float]
@@ -11,21 +11,22 @@ Vector = tuple[float, float, float, float, float]
 class RecursiveLeastSquares:
     """Fits ``y = w . x`` with exponential forgetting (Ljung, System Identification, 1999, section 11.2).
 
-    Features should be scaled to about 1. There are always five, and the loops over them are written out: this learns
-    twice for each request, and for so few numbers that is three times as fast as lists. Only the upper triangle of the
-    covariance is kept: rounding makes the two differ, forgetting multiplies the difference by ``1 / forgetting`` with
-    each sample, and after a few thousand the covariance is none and the fit runs away.
+    Features should be scaled to about 1. There are always five, and the loops over them are unrolled: it learns twice
+    for each request, and for five numbers that is three times as fast as lists. Only the upper triangle of the
+    covariance is kept: rounding makes the two triangles differ, forgetting multiplies the difference by
+    ``1 / forgetting`` with each sample, and after a few thousand samples the matrix is no covariance and the fit
+    diverges.
 
     Args:
         features: how many of the five are in use, a constant 1 for the intercept among them; give 0 for the others.
-        forgetting: weight of a sample after the next one, in (0, 1]; 0.99 remembers about 100 samples.
-        variance: how far the first weights may be from the truth.
+        forgetting: weight of a sample after each further one, in (0, 1]; 0.99 remembers about 100 samples.
+        variance: expected squared error of the initial weights.
     """
 
     __slots__ = ("_covariance", "_forgetting", "_most_trace", "_start", "count", "weights")
 
     def __init__(self, features: int = 5, forgetting: float = 0.99, variance: float = 100.0) -> None:
-        # Without variance a weight stays 0.
+        # A weight without variance stays 0.
         a, b, c, d, e = (variance if index < features else 0.0 for index in range(5))
         self._start = (a, 0.0, 0.0, 0.0, 0.0, b, 0.0, 0.0, 0.0, c, 0.0, 0.0, d, 0.0, e)
         self._covariance = self._start
@@ -40,7 +41,7 @@ class RecursiveLeastSquares:
         return w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3 + w4 * x4
 
     def learn(self, features: Vector, y: float) -> None:
-        """Take a sample in."""
+        """Update the weights by one sample."""
         x0, x1, x2, x3, x4 = features
         w0, w1, w2, w3, w4 = self.weights
         c00, c01, c02, c03, c04, c11, c12, c13, c14, c22, c23, c24, c33, c34, c44 = self._covariance
@@ -52,7 +53,7 @@ class RecursiveLeastSquares:
         spread = p0 * x0 + p1 * x1 + p2 * x2 + p3 * x3 + p4 * x4
         self.count += 1
         if spread < 0.0:
-            # Rounding has left the covariance indefinite: begin again with what is known.
+            # Rounding has left the covariance indefinite: reset it and keep the weights.
             self._covariance = self._start
             return
         gain = 1.0 / (self._forgetting + spread)

@@ -1,4 +1,4 @@
-"""How long answers are."""
+"""Expected length of answers, in tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.request.request import Classification, RequestKind, ServiceClass
 
-# Tenants are named by callers, so what is remembered of them must have an end; the longest unused goes first.
+# Callers name tenants, so the number of keys must be bounded; the least recently used is dropped.
 MOST_KEYS = 10_000
 
 GENERATES = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
@@ -31,7 +31,7 @@ class _Lengths:
 
 
 class OutputLengths:
-    """Expected output tokens by tenant, model and class, since a tenant's chats say nothing of its batches."""
+    """Expected output tokens by tenant, model and class: a tenant's chats do not predict its batches."""
 
     def __init__(self, settings: PredictionSettings) -> None:
         self._settings = settings
@@ -46,9 +46,9 @@ class OutputLengths:
             return classification.output_tokens
         return lengths.ordered[int(self._settings.output_quantile * (len(lengths.ordered) - 1))]
 
-    def learn(self, tenant: str, classification: Classification, tokens: int) -> None:
-        """An answer was so long. 0 says that the engine did not tell."""
-        if tokens <= 0 or classification.kind not in GENERATES:
+    def learn(self, tenant: str, classification: Classification, tokens: int | None) -> None:
+        """Learn from the length of a complete answer; None is not learned from."""
+        if tokens is None or classification.kind not in GENERATES:
             return
         key = (tenant, classification.model, classification.service_class)
         lengths = self._lengths.get(key)

@@ -1,4 +1,4 @@
-"""How fast engines are, learned from what they finish."""
+"""Pace of engines and rate of work, as decayed means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import math
 class Pace:
     """Seconds that a request takes for each of its tokens, as a decayed ratio of sums.
 
-    It is a request's own speed, not the engine's throughput: throughput grows with load, and balancing by it would
-    send the most work to whoever has the most already. Until much is known, the estimate leans on the pool's.
+    It is the speed of one request, not the engine's throughput: throughput grows with load, and balancing by it would
+    send most work to the engine with the most load. With few samples the estimate is close to the pool's pace.
 
     Args:
         prior_tokens: weight of the pool's pace against the engine's own.
@@ -25,7 +25,7 @@ class Pace:
         self._tokens = 0.0
 
     def record(self, tokens: int, seconds: float) -> None:
-        """A request of this size took so long, from dispatch to end."""
+        """Add a finished request: its tokens, and its seconds from dispatch to end."""
         self._seconds = self._seconds * self._keep + seconds
         self._tokens = self._tokens * self._keep + tokens
 
@@ -46,17 +46,17 @@ class DecayedRate:
         self._since = 0.0
 
     def add(self, work: float, now: float) -> None:
-        """``work`` was done just now."""
+        """Add ``work`` done at ``now``."""
         if self._at is None:
             self._at = self._since = now
         self._sum = self._sum * self._kept(now) + work
         self._at = now
 
     def per_second(self, now: float) -> float:
-        """Return the rate; 0 when nothing was done."""
+        """Return the rate; 0 when no work was done."""
         if self._at is None:
             return 0.0
-        # A window that has not filled yet is as long as what has been seen of it, but not so short as to explode.
+        # Until a whole window has passed, the time passed counts, with a floor against division by almost nothing.
         seen = max(0.5, min(self._window, now - self._since))
         return self._sum * self._kept(now) / seen
 

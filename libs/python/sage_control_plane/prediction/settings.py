@@ -1,4 +1,4 @@
-"""Knobs of prediction."""
+"""Settings of prediction."""
 
 from __future__ import annotations
 

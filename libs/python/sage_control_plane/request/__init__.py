@@ -1,1 +1,1 @@
-"""What a request is: its body, features and class; and the models and engines that it is matched with."""
+"""Requests: body, features and classification; the models and engines that they are matched with."""

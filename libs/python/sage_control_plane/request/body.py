@@ -1,6 +1,6 @@
-"""Reading an OpenAI request body once: shape checks, the text in it, and the few fields that SAGE needs.
+"""Parses an OpenAI request body once: checks its shape, extracts its text and the few fields that SAGE needs.
 
-The body itself travels on untouched; fields that SAGE does not know are the engine's business.
+The body itself is forwarded unchanged; fields that SAGE does not know are left to the engine to check.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MAX_EMBEDDING_INPUTS = 2048
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """What a body says.
+    """The fields of a body that SAGE reads.
 
     Attributes:
-        segments: roles and texts of the whole conversation, in order; the input of feature extraction.
+        segments: roles and texts of the whole conversation, in order; input of the feature extraction.
         given_tokens: tokens that arrived as ids rather than text.
         items: texts in an embedding or rerank request, 1 otherwise.
-        max_tokens: the caller's own limit on the output, if any.
-        structured: whether more is asked for than one plain text that follows the prompt: tools, guided decoding, log
+        max_tokens: the caller's limit on the output; None when there is none.
+        structured: whether the caller asks for more than one plain text after the prompt: tools, guided decoding, log
             probabilities, several choices.
     """
 
@@ -43,7 +43,7 @@ class RequestBody:
 
 
 def read_body(endpoint: Endpoint, body: bytes) -> RequestBody:
-    """Read and check a body.
+    """Parse and check a body.
 
     Raises:
         InvalidRequestError: not JSON, not an object, or a field of the wrong shape; ``param`` names the field.
@@ -182,7 +182,7 @@ def _read_rerank(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
 
 
 def document_text(document: object) -> str | None:
-    """The text of a document to be ranked, which is a string or an object with the field ``text``; None for neither."""
+    """Return the text of a document to rank: a string, or an object's field ``text``; None for anything else."""
     text = document.get("text") if isinstance(document, dict) else document
     return text if isinstance(text, str) else None
 

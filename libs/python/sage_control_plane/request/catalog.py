@@ -1,4 +1,4 @@
-"""Which models the mesh serves, from the engines' own words."""
+"""The models of the mesh, as its engines register them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIND_OF_ENDPOINT = {
 ENDPOINT_OF_KIND = {kind: endpoint for endpoint, kind in KIND_OF_ENDPOINT.items()}
 
 MAX_SHOWN_NAME = 200
-# Callers that do not care which model answers say so with one of these.
+# Names that leave the choice of the model to SAGE.
 ANY_MODEL = ("", "default", "auto")
 
 
@@ -33,7 +33,7 @@ class CatalogEntry:
 
 
 class ModelCatalog:
-    """The models of a set of engines. Engines that have stopped do not count; unready ones do, since work may wait.
+    """The models of a set of engines. Stopped engines do not count; those that are not ready do, since work may wait.
 
     A model belongs to one pool: where engines of several pools name the same model, the pool that sorts first wins
     and the rest are listed in ``conflicts``.
@@ -69,7 +69,7 @@ class ModelCatalog:
 
     @property
     def entries(self) -> list[CatalogEntry]:
-        """Every model, by name."""
+        """Every model, sorted by name."""
         return [self._entries[name] for name in sorted(self._entries)]
 
     def resolve(self, model: str, endpoint: Endpoint) -> CatalogEntry:
@@ -77,8 +77,8 @@ class ModelCatalog:
 
         Raises:
             NotFoundError: no engine knows the model.
-            InvalidRequestError: the model cannot do this; the error names the right endpoint.
-            UnavailableError: no model was named and none can do this.
+            InvalidRequestError: the model does not serve the endpoint; the message names those that it serves.
+            UnavailableError: no model was named and none serves the endpoint, or there are no engines.
         """
         kind = KIND_OF_ENDPOINT[endpoint]
         if model in ANY_MODEL and model not in self._names:
@@ -97,7 +97,7 @@ class ModelCatalog:
         return entry
 
     def _any(self, kind: RequestKind, endpoint: Endpoint) -> CatalogEntry:
-        # Who names no model wants none that was adapted to something, unless there is no other.
+        # A caller who names no model gets an adapter only where there is nothing but adapters.
         able = sorted((e for e in self.entries if kind in e.kinds), key=lambda entry: bool(entry.card.parent))
         if able:
             return able[0]
@@ -112,7 +112,7 @@ class ModelCatalog:
                 code="no_engine",
                 retry_after_seconds=1,
             )
-        # Comparing takes time by the square of the length, and nobody mistypes a name that long.
+        # Comparing takes time quadratic in the length, and a name that long is no typing error.
         close = difflib.get_close_matches(model, list(self._names), n=1) if len(model) <= MAX_SHOWN_NAME else []
         hint = f"did you mean {close[0]!r}?" if close else "known models: " + ", ".join(sorted(self._entries))
         shown = model if len(model) <= MAX_SHOWN_NAME else model[:MAX_SHOWN_NAME] + "…"

@@ -1,4 +1,4 @@
-"""What a request is: kind, pool, class, targets, estimates, and why."""
+"""Classification of requests: kind, pool, class, targets and estimates, each with its reason."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ DEFAULT_LEVEL = {
     ServiceClass.EMBEDDING: ServiceLevel(end_to_end_ms=200),
     ServiceClass.BULK: ServiceLevel(end_to_end_ms=BULK_DEADLINE_MS),
 }
-# The embedding target holds up to this many texts; larger requests are bulk work unless their caller says otherwise.
+# The embedding target holds up to this many texts; larger requests are bulk work unless a header names a class.
 EMBEDDING_TARGET_ITEMS = 32
-# OpenAI's service_tier as a wish for a class or priority.
+# Priorities that OpenAI's service_tier asks for.
 TIER_PRIORITY = {"priority": Priority.HIGH, "flex": Priority.LOW}
 
 
 @dataclass(frozen=True, slots=True)
 class ClassificationRules:
-    """Knobs of the classifier.
+    """Settings of the classifier.
 
     Attributes:
         block_bytes: bytes in a prefix block; 256 are about 64 tokens.
@@ -66,9 +66,9 @@ class RequestClassifier:
         """Classify one request.
 
         Raises:
-            InvalidRequestError: malformed body, or a model that cannot do this.
+            InvalidRequestError: malformed body, or a model that does not serve the endpoint.
             NotFoundError: unknown model.
-            UnavailableError: nothing serves the endpoint.
+            UnavailableError: no engine serves the endpoint.
         """
         content = read_body(endpoint, body)
         entry = catalog.resolve(content.model, endpoint)
@@ -109,12 +109,12 @@ class RequestClassifier:
         return chosen
 
     def _priority(self, content: RequestBody, hints: Hints, tenant: str, reasons: list[str]) -> Priority:
-        wish = hints.priority or TIER_PRIORITY.get(content.service_tier) or Priority.NORMAL
+        asked = hints.priority or TIER_PRIORITY.get(content.service_tier) or Priority.NORMAL
         ceiling = self._rules.tenant_ceilings.get(tenant, Priority.CRITICAL)
-        if wish < ceiling:
-            reasons.append(f"priority {wish.name} lowered to tenant {tenant!r}'s ceiling {ceiling.name}")
+        if asked < ceiling:
+            reasons.append(f"priority {asked.name} lowered to tenant {tenant!r}'s ceiling {ceiling.name}")
             return ceiling
-        return wish
+        return asked
 
     def _level(self, service_class: ServiceClass, hints: Hints, reasons: list[str]) -> ServiceLevel:
         default = DEFAULT_LEVEL[service_class]
@@ -136,6 +136,6 @@ class RequestClassifier:
 
 
 def _resumable(kind: RequestKind, content: RequestBody) -> bool:
-    """Whether the answer is one plain text to one prompt of text: such an answer's start can be put into a prompt."""
+    """Return whether another engine could continue the answer: it is one plain text that follows one prompt of text."""
     generated = kind in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE)
     return generated and not content.structured and content.items == 1 and not content.given_tokens

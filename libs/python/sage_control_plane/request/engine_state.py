@@ -1,4 +1,4 @@
-"""What the control plane knows of an engine. The enumerations' values are the wire's numbers."""
+"""Engines as their executors report them. Values of the enumerations are the numbers on the wire."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from enum import IntEnum
 
 from sage_control_plane.request.request import Attempt, RequestKind
 
-# Label of an engine that an operator registered or started; its value is the name that it was given.
+# Label of an engine that an operator registered or started; its value is the name that the operator gave it.
 REGISTERED_LABEL = "registered"
-# What people call an engine; its id is this and a tail, another after each restart.
+# Label with the name of an engine for people; its id is the name with a suffix that changes at each restart.
 NAME_LABEL = "name"
 DEFAULT_POOL = "main"
 
 
 class EnginePhase(IntEnum):
-    """Where an engine is in its life."""
+    """Stage of an engine's life."""
 
     UNSPECIFIED = 0
     STARTING = 1
@@ -30,7 +30,7 @@ class ModelCard:
     """A model that an engine serves.
 
     Attributes:
-        parent: the model that it is an adapter of; empty for one that stands alone.
+        parent: the model that it is an adapter of; empty for one that is no adapter.
     """
 
     name: str
@@ -50,7 +50,7 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What an engine says of itself when it registers.
+    """What an engine registers with.
 
     Attributes:
         max_concurrency: requests that may be outstanding at once.
@@ -73,7 +73,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunningRequest:
-    """A request that an engine holds."""
+    """A request that an engine runs, as its heartbeat lists it."""
 
     request_id: str
     attempt: Attempt
@@ -83,21 +83,22 @@ class RunningRequest:
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """What an engine's server says of its own load; it may serve others than SAGE, too.
+    """An engine server's measurements of its own load, which may come from callers other than SAGE too.
 
     Attributes:
         running, waiting: requests in its batches and in its queue.
-        kv_cache_usage, prefix_hit_rate: shares from 0 to 1.
-        first_token_seconds, inter_token_seconds, queue_seconds: means of late; 0 when it has not told.
+        kv_cache_usage: share from 0 to 1.
+        prefix_hit_rate: share from 0 to 1; None when not reported.
+        first_token_seconds, inter_token_seconds, queue_seconds: recent means; None when not reported.
     """
 
     running: int = 0
     waiting: int = 0
     kv_cache_usage: float = 0.0
-    prefix_hit_rate: float = 0.0
-    first_token_seconds: float = 0.0
-    inter_token_seconds: float = 0.0
-    queue_seconds: float = 0.0
+    prefix_hit_rate: float | None = None
+    first_token_seconds: float | None = None
+    inter_token_seconds: float | None = None
+    queue_seconds: float | None = None
 
 
 NO_LOAD = EngineLoad()
@@ -105,10 +106,10 @@ NO_LOAD = EngineLoad()
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """An engine's spec with its present condition, as its executor last reported it.
+    """An engine's spec and condition, as its executor last reported them.
 
     Attributes:
-        load: what the engine itself says of its load; None where it does not, or has not of late.
+        load: its server's own measurements; None where there are no recent ones.
     """
 
     spec: EngineSpec

@@ -1,8 +1,8 @@
-"""Request features: how many tokens a conversation is, and which of its prefixes another request shares.
+"""Request features: the number of tokens of a conversation, and hashes of the prefixes that it shares with others.
 
-This is the reference: the C++ distribution ``sage-native`` gives the same values, is tested against this file, and is
-replaced by it where no compiler is. Its "SIMD" is Python's big integers: one class byte for each byte of text, so that
-a shift by eight bits lines every byte up with its neighbour.
+This is the reference. The C++ distribution ``sage-native`` returns the same values and is tested against this file,
+which takes its place where there is no compiler. Python's big integers serve as SIMD: one class byte for each byte of
+text, so that a shift by eight bits lines every byte up with its neighbour.
 
 **Canonical stream.** Every segment's bytes (a ``str`` as UTF-8, a lone surrogate as its three-byte form) with ``0xFE``
 written as ``FE 00`` and ``0xFF`` as ``FE 01``, then the terminator ``0xFF``. Different lists of segments give different
@@ -17,7 +17,7 @@ where ``block_i`` is the block read as one little-endian integer (so its 8-byte 
 coefficients of a polynomial in ``2**64 mod p``: Karp and Rabin, "Efficient randomized pattern-matching algorithms",
 1987), ``p`` is the first prime above ``2**64`` divided by the golden ratio, and ``avalanche`` is the output function of
 SplitMix64 (Steele, Lea and Flood, 2014). Equal hashes mean equal prefixes up to an accident of about ``2**-63`` a pair;
-they are not proof against somebody who looks for collisions, so they may choose an engine but not grant access.
+they are not collision-resistant against an attacker, so they may choose an engine but not grant access.
 
 **Token estimate**, in thirty-seconds of a token, summed over the stream and rounded to the nearest token:
 
@@ -36,8 +36,8 @@ segment                                64: what chat templates and [CLS], [SEP] 
 Fitted by least squares of the relative error to the byte-pair encoding ``o200k_base``, over 3,170 texts of 300 to 4,000
 characters. Mean absolute error over the same texts: 4% for English, Markdown, JSON, Python and C++, 9% for 17 other
 languages (worst: Vietnamese, 27% high). Against ``cl100k_base`` 4% and 25%; against MiniLM's WordPiece 11% and 37%,
-where dense punctuation and scripts that its vocabulary lacks come out low. Such texts need the engine's own count,
-which replaces the estimate once there is one.
+where dense punctuation and scripts that its vocabulary lacks are estimated too low. Such texts need the engine's own
+count, which replaces the estimate when it arrives.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _LETTER, _DIGIT, _PUNCTUATION, _BREAK, _LEAD_2, _LEAD_3, _LEAD_CJK, _LEAD_4 = (1
 
 
 class FeatureExtractor(Protocol):
-    """What :func:`request_features` and its C++ twin are."""
+    """The interface of :func:`request_features` and of its C++ counterpart."""
 
     def __call__(self, segments: Sequence[bytes | str], block_bytes: int, /) -> tuple[int, list[int]]:
         """Return (token estimate, chained 64-bit hashes of the full prefix blocks)."""

@@ -1,4 +1,4 @@
-"""What the control plane knows of a request. The enumerations' values are the wire's numbers."""
+"""Requests, their classification and their attempts. Values of the enumerations are the numbers on the wire."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ServiceClass(IntEnum):
 
 
 class Priority(IntEnum):
-    """Urgency; a smaller number goes first."""
+    """Urgency; a smaller number is more urgent."""
 
     CRITICAL = 1
     HIGH = 2
@@ -68,7 +68,7 @@ class ServiceLevel:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What request headers say about urgency; None or 0 where they say nothing."""
+    """Urgency asked for in request headers; None or 0 for what they do not name."""
 
     priority: Priority | None = None
     service_class: ServiceClass | None = None
@@ -86,13 +86,13 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What the classifier found out about a request. See ``sage.inference.v1.Classification``.
+    """The classifier's result for a request. See ``sage.inference.v1.Classification``.
 
     Attributes:
-        tokens: estimated tokens that the request occupies on an engine: prompt and output.
+        tokens: estimated tokens of prompt and output together.
         route: what an engine must serve to take it.
         generates: whether its answer is generated token by token.
-        shows_beginning: whether the first byte of its answer shows when its prompt was computed. It does not where a
+        shows_beginning: whether the first byte of its answer shows when its prompt was computed. False where a
             generated answer comes in one piece: its first byte comes with its last token.
     """
 
@@ -110,14 +110,14 @@ class Classification:
     items: int = 1
     reasons: tuple[str, ...] = ()
     resumable: bool = False
-    # Asked for many times with each decision, so worked out once.
+    # Read many times in each decision, so computed once.
     tokens: int = field(init=False, repr=False, compare=False)
     route: Route = field(init=False, repr=False, compare=False)
     generates: bool = field(init=False, repr=False, compare=False)
     shows_beginning: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Work out what follows from the rest."""
+        """Compute the fields that follow from the others."""
         generates = self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
         object.__setattr__(self, "tokens", self.input_tokens + self.output_tokens)
         object.__setattr__(self, "route", Route(self.model, self.kind))
@@ -126,7 +126,7 @@ class Classification:
 
     @property
     def begin_target_seconds(self) -> float | None:
-        """How soon after its arrival the answer is to begin, or to be complete where nothing is streamed.
+        """Target for the time from arrival to the beginning of the answer, or to its end where nothing is streamed.
 
         None when there is no target. The far deadline of bulk work counts as a target.
         """
@@ -135,10 +135,20 @@ class Classification:
 
 
 class Attempt(NamedTuple):
-    """Number of one try at a request; tries are ordered by submission, then by dispatch."""
+    """Number of one attempt at a request; attempts are ordered by submission, then by dispatch."""
 
     submission: int
     dispatch: int
+
+
+class TokensUsed(NamedTuple):
+    """Tokens that an answer has used, as its engine counts them; None for what it does not report."""
+
+    input: int | None = None
+    output: int | None = None
+
+
+NOT_COUNTED = TokensUsed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,7 @@ class PendingRequest:
         expires_at: when it is refused with 504 if it is still queued.
         submission: number of the edge's submission.
         body_bytes: size of the body, for the bound on queued bytes.
-        avoided: engines on which earlier submissions broke off.
+        avoided: ids of the engines on which earlier submissions broke off.
     """
 
     request_id: str

@@ -1,1 +1,1 @@
-"""What became of each request: the request table, its attempts, and what is done when one fails."""
+"""Requests from submission to end: the request table, attempts, recovery, hedging, timers and decisions."""

@@ -1,4 +1,4 @@
-"""What executors report of attempts: begun, finished, failed, cancelled."""
+"""Executors' reports on attempts: begun, finished, failed, cancelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sage_control_plane.pool.breaker import Verdict, verdict_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.learning import PoolLearning
-from sage_control_plane.request.request import Attempt
+from sage_control_plane.request.request import Attempt, TokensUsed
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Outcome
 from sage_control_plane.tracking.hedging import Hedging
@@ -17,9 +17,9 @@ from sage_control_plane.tracking.tracked_request import TrackedRequest
 
 
 class AttemptReports:
-    """Carries reports into the table, and what they teach into the predictions.
+    """Applies reports to the request table and feeds the predictions with them.
 
-    A report of an attempt that does not run comes late and changes nothing.
+    A report about an attempt that does not run is late and changes nothing.
     """
 
     def __init__(
@@ -38,44 +38,44 @@ class AttemptReports:
         self._hedging = hedging
         self._log = log
 
-    def first_token(self, request_id: str, number: Attempt, now: float, ttft_seconds: float) -> None:
-        """The first byte of an answer has left, ``ttft_seconds`` after the engine got the request; 0 when not said."""
+    def first_token(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
+        """Note the first byte of an answer, ``ttft_seconds`` after the engine got the request; None when unknown."""
         found = self._table.find(request_id, number)
         if found is None:
-            self._hedging.began_too(request_id, number, now, ttft_seconds)
+            self._hedging.losing_attempt_began(request_id, number, now, ttft_seconds)
         else:
             self._begin(*found, now, ttft_seconds)
 
     def begun_without_report(self, attempt: DispatchedAttempt, now: float) -> None:
-        """A heartbeat lists an answer as begun whose first token was not reported, and with it its time."""
+        """Note the beginning of an answer that only a heartbeat shows; its time to first token is not known."""
         tracked = self._table.get(attempt.request_id)
         if tracked is not None and not attempt.begun:
             self._hedging.began(tracked, attempt, now)
             self._engines.begin(attempt, now, None)
 
     def finished(
-        self, request_id: str, number: Attempt, now: float, used: tuple[int, int], ttft_seconds: float
+        self, request_id: str, number: Attempt, now: float, used: TokensUsed, ttft_seconds: float | None
     ) -> None:
-        """An answer is complete; ``used`` is input and output tokens, 0 for what is not known."""
+        """End a request whose answer is complete, correct its tenant's charge, and learn from it."""
         found = self._table.find(request_id, number)
         if found is None:
-            # One report may tell of an attempt both that it has begun and that it is complete.
-            self._hedging.began_too(request_id, number, now, ttft_seconds)
+            # The report of a complete answer may be the first that says that it has begun.
+            self._hedging.losing_attempt_began(request_id, number, now, ttft_seconds)
             found = self._table.find(request_id, number)
             if found is None:
                 return
         tracked, attempt = found
         self._begin(tracked, attempt, now, ttft_seconds)
-        self._learning.finished(self._engines.entries[attempt.engine_id], attempt, now, used[1])
+        self._learning.finished(self._engines.entries[attempt.engine_id], attempt, now, used.output)
         self._table.release(attempt, Verdict.SUCCEEDED, now)
         self._table.settle(tracked, attempt, used)
         self._hedging.completed(tracked, attempt, now)
         self._table.end(tracked, Outcome.FINISHED, now)
 
     def failed(self, request_id: str, number: Attempt, error: SageError, now: float, *, started_replying: bool) -> None:
-        """An attempt has failed; with another running, only that.
+        """End an attempt with an error; the request goes on where another attempt runs.
 
-        Alone, a retryable failure is tried on another engine, unless bytes have left.
+        Otherwise a retryable failure is tried again on another engine, unless bytes of the answer have left.
         """
         found = self._table.find(request_id, number)
         if found is None:
@@ -90,29 +90,31 @@ class AttemptReports:
             return
         self._table.refund(tracked)
         if tracked.hedged and not started_replying:
-            # The edge has had the executor's error, but waits for another attempt until it learns that none runs.
+            # The edge has the executor's error, but waits for the other attempt until it learns that none runs.
             self._table.refuse(tracked, error, now)
         else:
-            # The executor has given the error to the edge as the answer.
+            # The executor has sent the error to the edge as the answer.
             self._table.end(tracked, Outcome.FAILED, now)
 
     def cancelled(self, request_id: str, number: Attempt, now: float) -> None:
-        """An executor has stopped an attempt because of a cancellation."""
+        """End an attempt that its executor has stopped because of a cancellation."""
         found = self._table.find(request_id, number)
         if found is not None:
             self.stopped(*found, now)
 
     def stopped(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
-        """Take a stopped attempt off its engine: the request ends, unless another attempt runs."""
+        """Take a stopped attempt off its engine; end the request unless another attempt runs."""
         self._table.release(attempt, Verdict.NEUTRAL, now)
         if not self._hedging.survives(tracked, attempt, now):
             self._table.end(tracked, Outcome.CANCELLED, now)
 
-    def _begin(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float, ttft_seconds: float) -> None:
+    def _begin(
+        self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None
+    ) -> None:
         if attempt.begun:
             return
         self._hedging.began(tracked, attempt, now)
-        seconds = ttft_seconds or now - attempt.dispatched_at
+        seconds = now - attempt.dispatched_at if ttft_seconds is None else ttft_seconds
         entry = self._engines.begin(attempt, now, seconds)
         if not entry.free:
             self._table.freed(entry)

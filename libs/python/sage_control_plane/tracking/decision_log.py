@@ -1,4 +1,4 @@
-"""What was decided about each request, and what came of it, kept for explanations."""
+"""Records of the decisions about each request and their outcome, kept for explanations."""
 
 from __future__ import annotations
 
@@ -17,62 +17,63 @@ class DispatchRecord:
     """One dispatch; its candidates, scores and predicted TTFT are in the decision itself.
 
     Attributes:
-        error_code: machine code of the error that ended the attempt; empty when none did.
+        error_code: machine code of the error that ended the attempt; None when none did.
         error: that error's message.
     """
 
     at: float
     decision: Dispatch
-    error_code: str = ""
-    error: str = ""
+    error_code: str | None = None
+    error: str | None = None
 
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """The story of one request. Times are seconds of the scheduler's clock.
+    """The decisions about one request. Times are seconds of the scheduler's clock.
 
     Attributes:
-        request: None while it has only been found running, after another scheduler had failed.
-        policy: in force when it was last decided about.
-        band: the policy's group at its last dispatch.
-        queue_seconds: time queued, over all tries; the present wait is not in it.
+        request: None for one found running on an engine whose submission has not arrived.
+        policy: the policy in force at the latest decision; None before the first.
+        band: the policy's group at its last dispatch; None before that.
+        queue_seconds: time queued, over all tries, without the present wait.
         waiting_since: when the present wait began; None while it does not wait.
-        dispatches: in order; a hedge is one of them.
-        engine_id: where it runs, or ran last; of two attempts at once the one that won.
-        predicted_ttft: seconds from dispatch to first token, as predicted.
-        actual_ttft: the same as it was, of the attempt that won.
-        decided_at: when something was last decided or learned about it.
-        outcome: how it ended; empty while it has not, ``refused`` with an error.
-        error_code: machine code of the error that ended it.
+        dispatches: in order, hedges included.
+        engine_id: where it runs, or ran last: of two attempts the one that won; None while it has not run.
+        predicted_ttft: predicted seconds from dispatch to first token.
+        actual_ttft: seconds from dispatch to first token of the attempt that won.
+        decided_at: time of the latest decision or report.
+        outcome: how it ended, ``refused`` with an error; None while it has not.
+        error_code: machine code of the error that ended it; None when none did.
         error: that error's message.
     """
 
     request_id: str
     request: PendingRequest | None = None
-    policy: str = ""
-    band: str = ""
+    policy: str | None = None
+    band: str | None = None
     queue_seconds: float = 0.0
     waiting_since: float | None = None
     dispatches: list[DispatchRecord] = field(default_factory=list)
-    engine_id: str = ""
+    engine_id: str | None = None
     predicted_ttft: float | None = None
     actual_ttft: float | None = None
     decided_at: float = 0.0
     ended_at: float | None = None
-    outcome: str = ""
-    error_code: str = ""
-    error: str = ""
+    outcome: str | None = None
+    error_code: str | None = None
+    error: str | None = None
 
     @property
     def state(self) -> str:
-        """Where the request is: its outcome, else ``queued`` or ``running``."""
+        """Its outcome; ``queued`` or ``running`` while it has none."""
         return self.outcome or ("running" if self.waiting_since is None else "queued")
 
 
 class DecisionLog:
-    """Records by request id: the latest ``most`` requests, by when something was first decided about them.
+    """Records by request id: the latest ``most`` requests, in order of their first decision.
 
-    A request id that comes again after its end begins a new record, unless the edge submits the same request anew.
+    An id that is used again after its request has ended gets a new record, unless it is a later submission of the same
+    request.
     """
 
     def __init__(self, most: int) -> None:
@@ -83,11 +84,11 @@ class DecisionLog:
         return len(self._records)
 
     def get(self, request_id: str) -> DecisionRecord | None:
-        """Return what is known of a request."""
+        """Return a request's record; None when there is none."""
         return self._records.get(request_id)
 
     def waits(self, request: PendingRequest, policy: str, now: float) -> None:
-        """The request waits for an engine, for the first time or again."""
+        """Record that a request waits for an engine, for the first time or again."""
         record = self._record(request.request_id, request)
         if record is None:
             return
@@ -96,10 +97,10 @@ class DecisionLog:
         record.waiting_since = record.decided_at = now
         if record.ended_at is not None:
             record.ended_at = None
-            record.outcome = record.error_code = record.error = ""
+            record.outcome = record.error_code = record.error = None
 
     def dispatched(self, decision: Dispatch, policy: str, now: float) -> None:
-        """A request goes to an engine."""
+        """Record a dispatch."""
         request = decision.request
         record = self._records.get(request.request_id) or self._record(request.request_id)
         if record is None:
@@ -116,7 +117,7 @@ class DecisionLog:
             record.predicted_ttft = decision.predicted_ttft
 
     def adopted(self, request_id: str, engine_id: str, now: float) -> None:
-        """The request was found running on an engine, where an earlier leader had sent it."""
+        """Record that a request of an earlier leader was found running on an engine."""
         record = self._record(request_id)
         if record is not None:
             record.engine_id = engine_id
@@ -124,7 +125,7 @@ class DecisionLog:
             record.decided_at = now
 
     def began(self, request_id: str, engine_id: str, ttft_seconds: float, predicted: float | None, now: float) -> None:
-        """The first token came, from this engine."""
+        """Record the first token, the engine that it came from, and its time as predicted and as measured."""
         record = self._records.get(request_id)
         if record is not None:
             record.engine_id = engine_id
@@ -133,7 +134,7 @@ class DecisionLog:
             record.decided_at = now
 
     def attempt_failed(self, request_id: str, attempt: Attempt, error: SageError) -> None:
-        """An attempt failed; what becomes of the request is told by another verb."""
+        """Record an attempt's error. What becomes of the request is recorded by another call."""
         record = self._records.get(request_id)
         if record is not None:
             for dispatch in reversed(record.dispatches):
@@ -142,7 +143,7 @@ class DecisionLog:
                     return
 
     def ended(self, request_id: str, outcome: Outcome, now: float) -> None:
-        """The request is off the entries."""
+        """Record the end of a request other than by refusal."""
         record = self._records.get(request_id)
         if record is None:
             return
@@ -156,7 +157,7 @@ class DecisionLog:
     def refused(
         self, request_id: str, request: PendingRequest | None, error: SageError, policy: str, now: float
     ) -> None:
-        """The request was refused."""
+        """Record that a request ends with an error."""
         record = self._record(request_id, request)
         if record is None:
             return
@@ -169,7 +170,7 @@ class DecisionLog:
         record.decided_at = record.ended_at = now
 
     def _record(self, request_id: str, request: PendingRequest | None = None) -> DecisionRecord | None:
-        """The request's record, made if need be; None when nothing is kept."""
+        """Return the request's record, made if there is none; None when no records are kept."""
         record = self._records.get(request_id)
         if record is not None and record.ended_at is not None and _is_another(record, request):
             del self._records[request_id]
@@ -182,7 +183,7 @@ class DecisionLog:
 
 
 def _is_another(record: DecisionRecord, request: PendingRequest | None) -> bool:
-    """Whether ``request`` is another one than that of an ended record, with the same id."""
+    """Return whether ``request`` only shares its id with the one of an ended record."""
     if record.request is None or request is None:
         return False
     return request.submission <= record.request.submission

@@ -1,4 +1,4 @@
-"""The decisions of a pool on their way out: numbered, counted, and recorded for explanations."""
+"""The decisions of a pool until they are carried out: numbered, counted, and recorded for explanations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
 @dataclass(slots=True)
 class Totals:
-    """Counts since the pool was opened; refusals by machine code."""
+    """Counts of decisions; refusals by machine code of their error."""
 
     dispatched: int = 0
     retried: int = 0
@@ -27,7 +27,7 @@ class DecisionOutbox:
     """Collects decisions until they are taken.
 
     Args:
-        epoch: of the lease; numbers of attempts are above those of earlier epochs.
+        epoch: of the lease; attempt numbers are above those of earlier epochs.
     """
 
     def __init__(self, queue: WorkQueue, log: DecisionLog, epoch: int) -> None:
@@ -52,7 +52,7 @@ class DecisionOutbox:
         self._log.waits(request, self._queue.policy.name, now)
 
     def dispatch(self, decision: Dispatch, now: float) -> None:
-        """Send a request to an engine."""
+        """Add a dispatch."""
         if decision.hedge:
             self.totals.hedged += 1
         else:
@@ -64,24 +64,24 @@ class DecisionOutbox:
     def abort(
         self, attempt: DispatchedAttempt, reason: str, *, one_engine: bool = False, unbegun: bool = False
     ) -> None:
-        """Have the executors stop an attempt, if they run it.
+        """Add an order to stop an attempt.
 
         Args:
-            one_engine: only its own engine, rather than every one that runs an attempt up to this.
-            unbegun: only if its answer has not begun.
+            one_engine: whether only its own engine stops it, rather than every one that runs an attempt up to this.
+            unbegun: whether to stop it only if its answer has not begun.
         """
-        engine_id = attempt.engine_id if one_engine else ""
+        engine_id = attempt.engine_id if one_engine else None
         self._decisions.append(Abort(attempt.request_id, attempt.number, reason, engine_id, unbegun))
 
     def end(self, request_id: str, outcome: Outcome, now: float) -> None:
-        """Say that a request is off the table."""
+        """Add the end of a request other than by refusal."""
         self._decisions.append(Ended(request_id, outcome))
         self._log.ended(request_id, outcome, now)
 
     def refuse(
         self, request_id: str, submission: int, request: PendingRequest | None, error: SageError, now: float
     ) -> None:
-        """End a request with an error to its edge."""
+        """Add the end of a request with an error to its edge."""
         self.totals.refused[error.code] = self.totals.refused.get(error.code, 0) + 1
         self._decisions.append(Refuse(request_id, self.next_number(submission), error))
         self._log.refused(request_id, request, error, self._queue.policy.name, now)

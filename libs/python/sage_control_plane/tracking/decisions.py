@@ -1,4 +1,4 @@
-"""What the manager decides. The service carries decisions out; the simulator acts them out."""
+"""The manager's decisions. The service carries them out on the ring, the simulator on its engine models."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Dispatch:
 
     Attributes:
         tries: dispatches of this submission so far, this one included.
-        queue_us: microseconds queued here, over all tries.
-        band: the policy's group.
+        queue_us: microseconds queued, over all tries.
+        band: the policy's group; None for a hedge or where the policy has no groups.
         candidates: (engine id, score) of the engines considered, the chosen one first.
         predicted_ttft: seconds from now to its first token; None when nothing trustworthy is known.
-        hedge_of: of a hedge, the dispatch number of the attempt that goes on at the same time; an ``Abort`` of the
-            losing one follows. 0 otherwise.
+        hedge_of: for a hedge, the dispatch number of the attempt that runs at the same time; an ``Abort`` of the
+            losing one follows. None otherwise.
     """
 
     request: PendingRequest
@@ -37,19 +37,19 @@ class Dispatch:
     attempt: Attempt
     tries: int
     queue_us: int
-    band: str = ""
+    band: str | None = None
     candidates: tuple[tuple[str, float], ...] = ()
     predicted_ttft: float | None = None
-    hedge_of: int = 0
+    hedge_of: int | None = None
 
     @property
     def hedge(self) -> bool:
-        """Whether an earlier attempt goes on at the same time."""
-        return self.hedge_of > 0
+        """Whether an earlier attempt runs at the same time."""
+        return self.hedge_of is not None
 
     @property
     def request_id(self) -> str:
-        """The request."""
+        """Id of the request."""
         return self.request.request_id
 
 
@@ -64,22 +64,24 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Tell executors to stop attempts up to and including this one, on one engine if it names one.
+    """Stop attempts at a request.
 
     Attributes:
-        unbegun: only if the answer has not begun.
+        up_to: the last attempt to stop.
+        engine_id: the engine on which to stop them; None for every engine.
+        unbegun: whether to stop only those whose answer has not begun.
     """
 
     request_id: str
     up_to: Attempt
     reason: str
-    engine_id: str = ""
+    engine_id: str | None = None
     unbegun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The request is off the entries; its edge has or will have the answer from elsewhere."""
+    """The request is no longer tracked; its edge gets the answer or the error from the executor."""
 
     request_id: str
     outcome: Outcome

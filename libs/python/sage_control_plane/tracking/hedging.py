@@ -1,4 +1,4 @@
-"""Hedging: a second attempt, elsewhere, at a request whose first token is long overdue."""
+"""Hedging: a second attempt, on another engine, at a request whose first token is long overdue."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from sage_control_plane.tracking.tracked_request import RequestState, TrackedReq
 
 
 class Hedging:
-    """Decides when both attempts run, and which goes on (Dean and Barroso, The Tail at Scale, CACM 2013).
+    """Decides when a request is hedged and which attempt goes on (Dean and Barroso, The Tail at Scale, CACM 2013).
 
     A request is hedged only before its first token, and inside a budget that is a share of the requests. The attempt
-    with the first token wins and the other is aborted, unless it has begun meanwhile: which of two begun attempts the
-    client reads only the edge knows, and it stops the other. If one of them fails the other goes on alone.
+    with the first token wins and the other is aborted, unless it has begun by then: only the edge knows which of two
+    begun attempts the client reads, and stops the other. If one attempt fails the other goes on alone.
 
     Args:
         overdue: the timer of overdue first tokens.
-        max_tries: dispatches of one submission, at most, beyond which it is not hedged.
+        max_tries: dispatches of one submission up to which it may be hedged.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Hedging:
     # When
 
     def dispatched(self, tracked: TrackedRequest, now: float) -> None:
-        """Watch for the first token of a request that went to an engine, if it is known when that is due."""
+        """Arm the timer of a dispatched request's first token, if it is known when that is due."""
         if not self._enabled:
             return
         if tracked.tries == 1:
@@ -69,7 +69,7 @@ class Hedging:
             self._overdue.arm(tracked.request_id, now + wait)
 
     def _on_overdue(self, request_id: str, now: float) -> None:
-        """Hedge a request; where no engine is free, or the budget spent, try again later."""
+        """Hedge a request; where no engine is free or the budget is spent, try again later."""
         tracked = self._table.get(request_id)
         first = None if tracked is None else tracked.attempt
         if tracked is None or first is None or first.begun:
@@ -97,31 +97,32 @@ class Hedging:
     # Which
 
     def began(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
-        """Abort the other attempt, if there is one that has not begun: this one has its first token."""
+        """Note an attempt's first token: abort the other attempt, if there is one that has not begun."""
         self._overdue.disarm(tracked.request_id)
-        other = tracked.beside(attempt)
+        other = tracked.other_attempt(attempt)
         if other is None or other.begun:
             return
         entry = self._engines.entries.get(other.engine_id)
         if entry is not None:
-            # Left out, only an engine's quick answers would be learned from, and the slower it is the better it would
+            # Without this sample only an engine's quick answers would be learned from: the slower, the better it would
             # look.
             self._learning.overdue(entry, other, now)
         self._table.keep(tracked, attempt, losing=True)
         self._drop(other, "another attempt was faster", now, unbegun=True)
 
-    def began_too(self, request_id: str, number: Attempt, now: float, ttft_seconds: float) -> None:
-        """Let both attempts run until the edge stops one: the losing one had begun before its abort reached it."""
+    def losing_attempt_began(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
+        """Track the losing attempt again, which began before its abort arrived; the edge stops one of the two."""
         tracked = self._table.get(request_id)
         losing = None if tracked is None or tracked.state is not RequestState.RUNNING else tracked.losing_attempt
         if tracked is None or losing is None or losing.number != number:
             return
         entry = self._engines.entries.get(losing.engine_id)
         if entry is not None:
-            self._table.take_back(tracked, entry, now, ttft_seconds or now - losing.dispatched_at)
+            waited = now - losing.dispatched_at if ttft_seconds is None else ttft_seconds
+            self._table.take_back(tracked, entry, now, waited)
 
     def survives(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> bool:
-        """Take an attempt that is off its engine from its request; return whether another goes on."""
+        """Remove an attempt that is off its engine from its request; return whether another attempt runs."""
         self._table.failed(tracked, attempt)
         other = tracked.attempt
         if other is None:
@@ -140,21 +141,21 @@ class Hedging:
             self._drop(hedge, "the request has ended", now, unbegun=False)
 
     def completed(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
-        """Stop tracking the attempt beside a complete one. If it has begun the client may read it: it runs on."""
+        """Stop tracking the attempt beside a complete one. It is not aborted, since the client may be reading it."""
         self._overdue.disarm(tracked.request_id)
-        other = tracked.beside(attempt)
+        other = tracked.other_attempt(attempt)
         if other is not None:
             self._table.keep(tracked, attempt)
             self._table.release(other, Verdict.NEUTRAL, now)
 
     def adopted(self, tracked: TrackedRequest, running: RunningRequest, entry: EngineEntry, now: float) -> None:
-        """Track a second attempt that an engine runs for an earlier leader: two may be under way when one is lost."""
+        """Track a second attempt that an engine runs for an earlier leader, if it belongs to this submission."""
         first = tracked.attempt
         if first is None or tracked.submission != running.attempt.submission:
             return
         if first.engine_id == entry.engine_id or tracked.hedge is not None:
             return
-        second = self._table.adopt_beside(tracked, running, entry, now)
+        second = self._table.adopt_hedge(tracked, running, entry, now)
         if first.begun or second.begun:
             self.began(tracked, first if first.begun else second, now)
 

@@ -1,4 +1,4 @@
-"""Comparing what is tracked with what an engine says that it runs."""
+"""Compares the attempts tracked for an engine with those that its heartbeat lists."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.request.engine_state import RunningRequest
 
-# A heartbeat sooner after a dispatch may have been written before the dispatch arrived.
+# A heartbeat this soon after a dispatch may have been written before the dispatch arrived.
 GRACE_SECONDS = 0.5
 MISSING_HEARTBEATS = 2
-# What an engine says of its own queue and cache counts this long.
+# For how long an engine's reported load counts.
 STALE_SECONDS = 2.0
-# The low bits of a dispatch number count; the rest is the epoch of the lease.
+# The low bits of a dispatch number count dispatches; the rest is the epoch of the lease.
 EPOCH_SHIFT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What the table and a heartbeat disagree on.
+    """Differences between the request table and a heartbeat.
 
     Attributes:
-        lost: attempts that the engine does not run any more, or never got.
+        lost: attempts that the engine does not run.
         unknown: requests that it runs for an earlier leader.
-        begun: attempts whose answer has begun, which was not known.
+        begun: attempts whose answer has begun without a report of it.
     """
 
     lost: Sequence[DispatchedAttempt] = ()
@@ -37,9 +37,9 @@ class Differences:
 def compare(
     engines: EnginePool, entry: EngineEntry, reported: Sequence[RunningRequest], epoch: int, now: float
 ) -> Differences:
-    """Compare an engine's attempts with those that it reports, and note on each whether it is listed.
+    """Compare an engine's attempts with those that it reports, and note for each whether it is listed.
 
-    A request of this epoch that is not tracked has ended here a moment ago, and is not unknown.
+    A listed request of this epoch that is not tracked has just ended, and does not count as unknown.
     """
     running = entry.running
     if not running and not reported:

@@ -1,4 +1,4 @@
-"""What happens to a request when an attempt fails, an engine is lost, or a new leader finds work under way."""
+"""Recovery of requests: failed attempts, lost engines, and requests that an earlier leader dispatched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sage_control_plane.tracking.tracked_request import RequestState, TrackedReq
 
 
 class Recovery:
-    """The rules of trying again."""
+    """Decides whether a request is tried again."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Recovery:
         timers.absence.on_due = self._on_absent
 
     def failed(self, tracked: TrackedRequest, error: SageError, now: float) -> None:
-        """Try a request again whose only attempt has failed before its first byte, or end it.
+        """Try a request again whose only attempt failed before its first byte, or end it.
 
-        Where the engine broke off, or could not be reached, it is lost: see ``lost`` for the retry budget.
+        An engine that broke off or could not be reached counts as lost: see ``lost`` for the retry budget.
         """
         lost = error.kind is ErrorKind.ENGINE_FAILED and not error.upstream_status
         refusal = self._refusal(tracked, error, now, spare=lost and not tracked.loss_spared)
@@ -69,10 +69,10 @@ class Recovery:
             self._table.back_off(tracked, tracked.request, now, min(now + wait, tracked.request.expires_at))
 
     def lost(self, attempt: DispatchedAttempt, reason: str, now: float) -> None:
-        """Go on without an attempt whose engine is gone, or does not run it any more. It is off its engine.
+        """Recover a request whose attempt, already off its engine, was lost: the engine is gone or does not run it.
 
-        Once the answer has begun its edge owns recovery. Before that the request goes on elsewhere at once, and the
-        first such loss is made good whatever the retry budget: it is no retry of something that failed.
+        Once the answer has begun, recovery is the edge's. Before that the request is queued again at once. The first
+        such loss is not charged to the retry budget, since nothing has failed that is tried again.
         """
         tracked = self._table.get(attempt.request_id)
         if tracked is None:
@@ -95,9 +95,12 @@ class Recovery:
             self._table.enqueue(tracked, tracked.request, now)
 
     def _refusal(self, tracked: TrackedRequest, error: SageError, now: float, *, spare: bool) -> SageError | None:
-        """Return the error that ends the request, or None when it may be tried again. ``spare`` the retry budget.
+        """Return the error that ends the request; None when it may be tried again.
 
-        Hedges do not count: two attempts may be lost with one executor.
+        Hedges do not count as tries: two attempts may be lost with one executor.
+
+        Args:
+            spare: whether to leave the retry budget alone.
         """
         if tracked.tries - tracked.hedges >= self._settings.max_tries:
             return _final(error, f"gave up after {tracked.tries} tries")
@@ -107,7 +110,7 @@ class Recovery:
 
     def _close(self, tracked: TrackedRequest, error: SageError | None, now: float) -> None:
         if tracked.request is None or error is None:
-            # Found running by a heartbeat and never submitted here: its edge watches it.
+            # Adopted from a heartbeat and never submitted here: its edge detects the loss.
             self._table.end(tracked, Outcome.LOST, now)
         else:
             self._table.refuse(tracked, error, now)
@@ -135,12 +138,12 @@ class Recovery:
         if self.awaited(route):
             self._table.enqueue(tracked, tracked.request, now)
         else:
-            self._table.refuse(tracked, nobody_serves(route), now)
+            self._table.refuse(tracked, no_engine_serves(route), now)
 
-    # Repeated and inherited requests
+    # Repeated and adopted requests
 
     def supersede(self, tracked: TrackedRequest, now: float) -> None:
-        """Stop what there is of an old submission: the edge has submitted its request again."""
+        """Stop and forget an old submission: the edge has submitted its request again."""
         attempt = tracked.attempt
         if attempt is not None:
             self._hedging.ended(tracked, now)
@@ -152,20 +155,20 @@ class Recovery:
         """Track a request that an engine runs for an earlier leader."""
         tracked = self._table.get(running.request_id)
         waits = tracked is not None and tracked.state is not RequestState.RUNNING and not tracked.tries
-        # Submitted again before this heartbeat came, it runs already, so it need not queue.
+        # A request submitted again before this heartbeat came runs already and need not queue.
         if tracked is None or (waits and tracked.submission == running.attempt.submission):
             self._table.adopt(running, entry, now)
         else:
             self._hedging.adopted(tracked, running, entry, now)
 
-    # Engines that are gone
+    # Absent engines
 
     def awaited(self, route: Route) -> bool:
-        """Return whether some engine serves the route, may come to, or did so a moment ago."""
+        """Return whether some engine serves the route, may do so again, or did within ``absence_seconds``."""
         return self._engines.route(route).recoverable or route in self._absence
 
     def watch(self, routes: Iterable[Route], now: float) -> None:
-        """Start or stop the clock on the absence of engines for routes whose engines have changed."""
+        """Arm or disarm the timer of absence for routes whose engines have changed."""
         for route in routes:
             if self._engines.route(route).recoverable:
                 self._absence.disarm(route)
@@ -173,16 +176,16 @@ class Recovery:
                 self._absence.arm_once(route, now + self._settings.absence_seconds)
 
     def _on_absent(self, route: Route, now: float) -> None:
-        """Refuse what is queued for a route that no engine has served for too long."""
+        """Refuse the requests queued for a route that no engine has served for ``absence_seconds``."""
         for request_id in self._queue.queued_for(route):
             tracked = self._table.get(request_id)
             if tracked is not None:
                 self._table.unqueue(tracked)
-                self._table.refuse(tracked, nobody_serves(route), now)
+                self._table.refuse(tracked, no_engine_serves(route), now)
 
 
-def nobody_serves(route: Route) -> UnavailableError:
-    """Return the error for a model without an engine."""
+def no_engine_serves(route: Route) -> UnavailableError:
+    """Return the error for a route without an engine."""
     return UnavailableError(
         f"no engine serves the model {route.model!r} for {route.kind.name.lower()}; `sage status` shows the engines",
         code="no_engine",
@@ -191,7 +194,7 @@ def nobody_serves(route: Route) -> UnavailableError:
 
 
 def _final(error: SageError, why: str) -> SageError:
-    """Return the same error as the last word: an edge must not multiply what the retry budget has stopped."""
+    """Return the error as one that is not retryable: edges must not multiply what the retry budget has stopped."""
     return type(error)(
         f"{error.message} ({why})",
         code=error.code,

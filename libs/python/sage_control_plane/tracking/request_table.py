@@ -1,7 +1,7 @@
-"""The requests of one pool: where each is, and what it is charged to.
+"""The requests of one pool by id, with their place: queue, back-off or engine.
 
-Each verb here moves one request between the queue, the engines and its end, and keeps queue bounds, credits, timers and
-decisions in step. Why it moves is the business of the manager, of ``recovery`` and of ``hedging``.
+Each method moves one request between queue, engines and end, and keeps queue bounds, credits, timers and decisions in
+step. The manager, ``recovery`` and ``hedging`` decide why it moves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.request.engine_state import RunningRequest
-from sage_control_plane.request.request import Attempt, PendingRequest
+from sage_control_plane.request.request import Attempt, PendingRequest, TokensUsed
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox
 from sage_control_plane.tracking.decisions import Dispatch, Outcome
@@ -30,7 +30,7 @@ from sage_control_plane.tracking.tracked_request import RequestState, TrackedReq
 
 
 class RequestTable:
-    """Tracked requests by id. It alone changes them."""
+    """The tracked requests. Only the table changes them."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class RequestTable:
         return request_id in self._requests
 
     def get(self, request_id: str) -> TrackedRequest | None:
-        """Return a request that waits or runs; None when it does not."""
+        """Return the request; None when it neither waits nor runs."""
         return self._requests.get(request_id)
 
     def find(self, request_id: str, number: Attempt) -> tuple[TrackedRequest, DispatchedAttempt] | None:
-        """Return a running attempt with its request; None for an attempt that does not run, or no longer."""
+        """Return a running attempt with its request; None when the attempt does not run."""
         tracked = self._requests.get(request_id)
         attempt = None if tracked is None else tracked.find(number)
         return None if tracked is None or attempt is None else (tracked, attempt)
@@ -84,9 +84,9 @@ class RequestTable:
         self.enqueue(tracked, request, now)
 
     def attach(self, tracked: TrackedRequest, request: PendingRequest) -> None:
-        """Complete a request that was found running with its submission."""
+        """Give an adopted request its submission."""
         self._describe(tracked, request)
-        # From here on the absence of engines for its route is watched.
+        # Makes the route known, so that an absence of engines for it is noticed.
         self._engines.route(request.classification.route)
 
     def _describe(self, tracked: TrackedRequest, request: PendingRequest) -> None:
@@ -95,7 +95,7 @@ class RequestTable:
         tracked.output_tokens = self._lengths.expected(request.tenant, request.classification)
 
     def enqueue(self, tracked: TrackedRequest, request: PendingRequest, now: float) -> None:
-        """Queue a request, in a lane that avoids the engines that have failed it."""
+        """Queue a request in the lane that avoids the engines that have failed it."""
         lane = tracked.lane or Lane(request.classification.route)
         if lane.avoided != tracked.avoided:
             lane = Lane(lane.route, tracked.avoided)
@@ -107,14 +107,14 @@ class RequestTable:
         self._timers.expiry.arm(tracked.request_id, request.expires_at)
 
     def back_off(self, tracked: TrackedRequest, request: PendingRequest, now: float, until: float) -> None:
-        """Keep a request out of the queue until then."""
+        """Keep a request out of the queue until ``until``."""
         tracked.state = RequestState.BACKING_OFF
         tracked.waiting_since = now
         self._outbox.wait(request, now)
         self._timers.backoff.arm(tracked.request_id, until)
 
     def unqueue(self, tracked: TrackedRequest) -> None:
-        """Take a request that waits out of the queue, or out of its back-off."""
+        """Take a waiting request out of the queue or out of its back-off."""
         if tracked.state is RequestState.BACKING_OFF:
             self._timers.backoff.disarm(tracked.request_id)
         else:
@@ -126,7 +126,7 @@ class RequestTable:
     def place(self, tracked: TrackedRequest, pick: Pick, now: float) -> bool:
         """Dispatch a queued request to an engine; return False when none is free for it.
 
-        The lane is closed when no engine is left for it.
+        Closes the lane when no engine is left for it.
         """
         assert tracked.lane is not None
         lane, route = tracked.lane, self._engines.route(tracked.lane.route)
@@ -149,7 +149,7 @@ class RequestTable:
         return True
 
     def place_hedge(self, tracked: TrackedRequest, paid: Callable[[], bool], now: float) -> bool:
-        """Dispatch a second attempt at a running request to another engine, if one is free and it is ``paid`` for."""
+        """Dispatch a second attempt to another engine, if one is free and ``paid`` allows it; return whether it did."""
         request, lane, first = tracked.request, tracked.lane, tracked.attempt
         assert request is not None
         assert lane is not None
@@ -161,7 +161,7 @@ class RequestTable:
         tracked.tries += 1
         tracked.hedges += 1
         tracked.hedged = True
-        tracked.hedge = self._dispatch(tracked, request, placement, "", now, hedge_of=first.number.dispatch)
+        tracked.hedge = self._dispatch(tracked, request, placement, None, now, hedge_of=first.number.dispatch)
         return True
 
     def _dispatch(
@@ -169,10 +169,10 @@ class RequestTable:
         tracked: TrackedRequest,
         request: PendingRequest,
         placement: Placement,
-        band: str,
+        band: str | None,
         now: float,
         *,
-        hedge_of: int = 0,
+        hedge_of: int | None = None,
     ) -> DispatchedAttempt:
         attempt = DispatchedAttempt(
             tracked.request_id,
@@ -201,13 +201,13 @@ class RequestTable:
     # Attempts
 
     def _charge(self, attempt: DispatchedAttempt, now: float) -> None:
-        """Put an attempt on its engine's account."""
+        """Charge an attempt to its engine."""
         self._engines.take(self._engines.entries[attempt.engine_id], attempt, now)
         if attempt.prefilled_by is not None:
             self._timers.prefill.arm((attempt.engine_id, attempt.request_id), attempt.prefilled_by)
 
     def release(self, attempt: DispatchedAttempt, verdict: Verdict, now: float) -> None:
-        """Take an attempt off its engine's account; ``verdict`` is what its end says about the engine."""
+        """Take an attempt off its engine; ``verdict`` is what its end says about the engine."""
         if attempt.prefilled_by is not None:
             self._timers.prefill.disarm((attempt.engine_id, attempt.request_id))
         entry, ejected_seconds = self._engines.give(attempt, verdict)
@@ -216,13 +216,13 @@ class RequestTable:
         self.freed(entry)
 
     def freed(self, entry: EngineEntry | None) -> None:
-        """Let queued work through, if what has changed about an engine allows it; None is no engine."""
+        """Refresh an engine that has changed, and open the lanes that it serves; None does nothing."""
         if entry is not None:
             self._engines.refresh(entry)
             self._queue.open(self._engines.routes_of(entry))
 
     def adopt(self, running: RunningRequest, entry: EngineEntry, now: float) -> None:
-        """Track a request that an engine runs for an earlier leader; one that waits here does so no longer."""
+        """Track a request that an engine runs for an earlier leader; if it waits here, take it out of the queue."""
         tracked = self._requests.get(running.request_id)
         if tracked is None:
             tracked = TrackedRequest(running.request_id, running.attempt.submission)
@@ -234,10 +234,10 @@ class RequestTable:
         tracked.attempt = self._adopt(tracked, running, entry, now)
         self._log.adopted(tracked.request_id, entry.engine_id, now)
 
-    def adopt_beside(
+    def adopt_hedge(
         self, tracked: TrackedRequest, running: RunningRequest, entry: EngineEntry, now: float
     ) -> DispatchedAttempt:
-        """Track a second attempt, which another engine runs for an earlier leader, and return it."""
+        """Track a second attempt that another engine runs for an earlier leader, and return it."""
         tracked.tries += 1
         tracked.hedges += 1
         tracked.hedged = True
@@ -253,7 +253,7 @@ class RequestTable:
         return attempt
 
     def take_back(self, tracked: TrackedRequest, entry: EngineEntry, now: float, ttft_seconds: float) -> None:
-        """Let the losing attempt run beside the one that won: it had begun before its abort reached it."""
+        """Track the losing attempt again, as the hedge of the one that won: it began before its abort arrived."""
         losing = tracked.losing_attempt
         assert losing is not None
         tracked.losing_attempt = None
@@ -261,52 +261,52 @@ class RequestTable:
         self._engines.take_begun(entry, losing, now, ttft_seconds)
 
     def keep(self, tracked: TrackedRequest, attempt: DispatchedAttempt, *, losing: bool = False) -> None:
-        """Let one of two attempts go on alone.
+        """Keep one of two attempts.
 
         Args:
-            losing: whether the other one is aborted, and may have begun before the abort reaches it.
+            losing: whether the other one is aborted, and may begin before the abort arrives.
         """
-        other = tracked.beside(attempt)
+        other = tracked.other_attempt(attempt)
         tracked.attempt, tracked.hedge = attempt, None
         tracked.losing_attempt = other if losing else None
 
     def failed(self, tracked: TrackedRequest, attempt: DispatchedAttempt) -> None:
-        """Take an attempt that has failed from its request, which avoids its engine from now on."""
+        """Remove a failed attempt from its request, and have the request avoid its engine."""
         tracked.avoided |= {attempt.engine_id}
-        other = tracked.beside(attempt)
+        other = tracked.other_attempt(attempt)
         tracked.attempt, tracked.hedge = other, None
 
     def spare_loss(self, tracked: TrackedRequest) -> None:
-        """Note that a loss of its engine has been made good outside the retry budget."""
+        """Note that a loss of its engine was not charged to the retry budget."""
         tracked.loss_spared = True
 
     # The end
 
     def forget(self, tracked: TrackedRequest) -> None:
-        """Strike a request off without a word: another submission takes its place."""
+        """Stop tracking a request without a decision: another submission takes its place."""
         self.refund(tracked)
         if tracked.state is not RequestState.RUNNING:
             self.unqueue(tracked)
         del self._requests[tracked.request_id]
 
     def end(self, tracked: TrackedRequest, outcome: Outcome, now: float) -> None:
-        """Strike a request off that neither waits nor runs any more."""
+        """End a request that neither waits nor runs."""
         del self._requests[tracked.request_id]
         self._outbox.end(tracked.request_id, outcome, now)
 
     def refuse(self, tracked: TrackedRequest, error: SageError, now: float) -> None:
-        """End a request that neither waits nor runs any more with an error. Its tenant gets the charge back."""
+        """End a request that neither waits nor runs with an error, and refund its tenant."""
         self.refund(tracked)
         del self._requests[tracked.request_id]
         self._outbox.refuse(tracked.request_id, tracked.submission, tracked.request, error, now)
 
     def refund(self, tracked: TrackedRequest) -> None:
-        """Give a request's tenant back what it was charged: the request comes to nothing."""
+        """Refund a request's tenant, since the request has no answer."""
         if tracked.request is not None and tracked.charged_seconds:
             self._charges.refund(tracked.request, tracked.charged_seconds)
             tracked.charged_seconds = 0.0
 
-    def settle(self, tracked: TrackedRequest, attempt: DispatchedAttempt, used: tuple[int, int]) -> None:
-        """Correct the tenant's charge to the input and output tokens used; 0 for what is not known."""
+    def settle(self, tracked: TrackedRequest, attempt: DispatchedAttempt, used: TokensUsed) -> None:
+        """Correct the tenant's charge to the tokens used."""
         if tracked.request is not None:
             self._charges.settle(tracked.request, attempt, used, tracked.charged_seconds)

@@ -1,8 +1,8 @@
-"""A retry budget: retries are a share of requests, so that they never multiply an outage."""
+"""A retry budget: retries are a share of requests, so that they do not multiply an outage."""
 
 from __future__ import annotations
 
-# One retry, less what rounding loses when shares such as 0.2 are added up.
+# One retry, less the rounding error of adding up shares such as 0.2.
 WHOLE = 1 - 1e-9
 
 
@@ -12,7 +12,7 @@ class RetryBudget:
     Args:
         ratio: retries allowed for each request, e.g. 0.2.
         floor_per_second: retries allowed each second whatever the traffic, so that a quiet system can retry.
-        burst: most retries that can be saved up.
+        burst: most retries that can be saved.
     """
 
     __slots__ = ("_balance", "_burst", "_floor", "_floor_at", "_floor_balance", "_ratio")
@@ -22,12 +22,12 @@ class RetryBudget:
         self._floor = floor_per_second
         self._burst = burst
         self._balance = 0.0
-        # The floor is saved up for ten seconds at most.
+        # Ten seconds of the floor can be saved.
         self._floor_balance = 10 * floor_per_second
         self._floor_at: float | None = None
 
     def deposit(self) -> None:
-        """A request was accepted."""
+        """Add the share of an accepted request."""
         self._balance = min(self._burst, self._balance + self._ratio)
 
     def withdraw(self, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Knobs of retries and hedges."""
+"""Settings of retries and hedges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sage_control_plane.tracking.backoff import Backoff
 
 @dataclass(frozen=True, slots=True)
 class RetrySettings:
-    """When a request is tried again, and for how long it waits for an engine to come back.
+    """When a request is tried again, and how long it waits for an engine to return.
 
     Attributes:
         max_tries: dispatches of one submission, at most; hedges come on top.
@@ -32,7 +32,7 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class HedgeSettings:
-    """When a second attempt is made beside the first.
+    """When a second attempt is made while the first is running.
 
     Attributes:
         ratio: hedged requests as a share of all; 0 for none.

@@ -1,4 +1,4 @@
-"""What is due when: one timer for each kind of thing, all on one order of time."""
+"""Timers: one for each kind of event, all in one order of time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ S = TypeVar("S", bound=Hashable)
 
 
 def _nothing(subject: object, now: float) -> None:
-    """What a timer does until it is given something to do."""
+    """Do nothing: the default of ``on_due``."""
 
 
 class Timer(Generic[S]):
-    """Subjects of one kind, each due at one moment.
+    """Subjects of one kind, each due at one time.
 
     Attributes:
-        on_due: called with a subject and the present time when it is due.
+        on_due: called with a due subject and the present time.
     """
 
     __slots__ = ("_heap", "_sequence", "on_due")
@@ -34,7 +34,7 @@ class Timer(Generic[S]):
         return subject in self._heap
 
     def arm(self, subject: S, at: float) -> None:
-        """Make ``subject`` due at ``at``, instead of whenever it was due before."""
+        """Make ``subject`` due at ``at``; an earlier setting is replaced."""
         self._heap.push(subject, (at, next(self._sequence)))
 
     def arm_once(self, subject: S, at: float) -> None:
@@ -43,16 +43,16 @@ class Timer(Generic[S]):
             self.arm(subject, at)
 
     def disarm(self, subject: S) -> None:
-        """Forget ``subject``."""
+        """Remove ``subject`` if it is set."""
         self._heap.remove(subject)
 
     def first(self) -> tuple[float, int] | None:
-        """Return when the first subject is due, with its place among those due at the same moment."""
+        """Return when the first subject is due, with a number that orders equal times; None when none is set."""
         first = self._heap.peek()
         return first[0] if first else None
 
     def fire(self, now: float) -> None:
-        """Take the first subject out and call ``on_due`` with it."""
+        """Remove the first subject and call ``on_due`` with it."""
         first = self._heap.peek()
         if first is not None:
             self._heap.remove(first[1])
@@ -63,13 +63,13 @@ class Timers:
     """The timers of one pool.
 
     Attributes:
-        expiry: a queued request's time is up, by request id.
+        expiry: a queued request's time-out passes, by request id.
         backoff: a request may be tried again, by request id.
         hedge: a request's first token is overdue, by request id.
         prefill: a prompt is assumed to be computed, by engine id and request id.
-        stale_load: what an engine said of its own load counts no more, by engine id.
-        ejection: an engine's ejection is over, by engine id.
-        absence: no engine has served a route for too long.
+        stale_load: an engine's reported load becomes stale, by engine id.
+        ejection: an engine's ejection ends, by engine id.
+        absence: no engine has served a route for too long, by route.
     """
 
     def __init__(self) -> None:
@@ -92,12 +92,12 @@ class Timers:
         )
 
     def first_at(self) -> float | None:
-        """Return when the first of all is due, in seconds; None when nothing is."""
+        """Return when the first subject of all timers is due, in seconds; None when none is set."""
         first = self._first()
         return None if first is None else first[0][0]
 
     def fire_due(self, now: float) -> None:
-        """Call ``on_due`` for everything that is due at ``now``, in order."""
+        """Call ``on_due`` for every subject that is due at ``now``, in order."""
         while (first := self._first()) is not None and first[0][0] <= now:
             first[1].fire(now)
 

@@ -1,4 +1,4 @@
-"""A request from its submission to its end, with the attempts at it that run."""
+"""A request from its submission to its end, with its running attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sage_control_plane.request.request import Attempt, PendingRequest
 
 
 class RequestState(Enum):
-    """Where a request is."""
+    """Place of a request."""
 
     QUEUED = "queued"
     BACKING_OFF = "backing_off"
@@ -20,24 +20,24 @@ class RequestState(Enum):
 
 @dataclass(slots=True, eq=False)
 class TrackedRequest:
-    """What the scheduler knows of a request. Only ``RequestTable`` changes it; times are seconds of its clock.
+    """A request that waits or runs. Only ``RequestTable`` changes it; times are seconds of the scheduler's clock.
 
     Attributes:
         submission: number of the edge's submission.
         output_tokens: expected length of the answer.
-        request: None for a request found running in a heartbeat whose submission has not been seen.
-        lane: None as long as ``request`` is.
-        waited_seconds: time queued before the present wait.
+        request: None for an adopted request whose submission has not arrived.
+        lane: None while ``request`` is.
+        waited_seconds: time waited before the present wait.
         waiting_since: when the present wait began.
         tries: dispatches so far, hedges among them.
-        hedges: how many of those were second attempts beside a first.
-        hedged: whether two attempts have run at the same time since the request was last placed.
-        avoided: engines that have failed it.
-        loss_spared: whether one loss of its engine has been made good outside the retry budget.
+        hedges: how many of those were second attempts while a first was running.
+        hedged: whether two attempts have run at the same time since it was last placed.
+        avoided: ids of the engines that have failed it.
+        loss_spared: whether a loss of its engine has already been exempt from the retry budget.
         charged_seconds: engine-seconds charged to its tenant so far.
         attempt: the attempt that runs; None unless the state is RUNNING.
-        hedge: a second attempt that runs beside it.
-        losing_attempt: the other of two attempts, aborted because the one that runs began first.
+        hedge: the second attempt; None without one.
+        losing_attempt: the one of two attempts that was aborted because the other began first.
     """
 
     request_id: str
@@ -59,19 +59,19 @@ class TrackedRequest:
     losing_attempt: DispatchedAttempt | None = None
 
     def find(self, number: Attempt) -> DispatchedAttempt | None:
-        """Return the running attempt of this number; None when it does not run."""
+        """Return the running attempt with this number; None when it does not run."""
         for attempt in (self.attempt, self.hedge):
             if attempt is not None and attempt.number == number:
                 return attempt
         return None
 
     def find_on(self, engine_id: str) -> DispatchedAttempt | None:
-        """Return the attempt that runs on an engine, if one does."""
+        """Return the attempt that runs on an engine; None when none does."""
         for attempt in (self.attempt, self.hedge):
             if attempt is not None and attempt.engine_id == engine_id:
                 return attempt
         return None
 
-    def beside(self, attempt: DispatchedAttempt) -> DispatchedAttempt | None:
-        """Return the attempt that runs beside ``attempt``, if one does."""
+    def other_attempt(self, attempt: DispatchedAttempt) -> DispatchedAttempt | None:
+        """Return the running attempt that is not ``attempt``; None when there is none."""
         return self.attempt if self.hedge is attempt else self.hedge

@@ -99,10 +99,11 @@ def _load_from_wire(message: engine_pb2.EngineState) -> EngineLoad:
         running=message.engine_running,
         waiting=message.engine_waiting,
         kv_cache_usage=message.kv_cache_usage,
-        prefix_hit_rate=message.prefix_hit_rate,
-        first_token_seconds=message.first_token_seconds,
-        inter_token_seconds=message.inter_token_seconds,
-        queue_seconds=message.engine_queue_seconds,
+        # The wire has 0 for what is not reported.
+        prefix_hit_rate=message.prefix_hit_rate or None,
+        first_token_seconds=message.first_token_seconds or None,
+        inter_token_seconds=message.inter_token_seconds or None,
+        queue_seconds=message.engine_queue_seconds or None,
     )
 
 

@@ -108,12 +108,12 @@ class LoadWatch:
             await asyncio.sleep(pause)
 
 
-def _mean(first: Total, last: Total) -> float:
-    """Return the mean of what was observed between two pages; of all before, while the span has observed nothing."""
+def _mean(first: Total, last: Total) -> float | None:
+    """Return the mean of what was observed between two pages, or of all before if that is nothing; None without any."""
     count = last.count - first.count
     if count > 0:
         return (last.sum - first.sum) / count
-    return last.sum / last.count if last.count else 0.0
+    return last.sum / last.count if last.count else None
 
 
 def _restarted(before: MetricsPage, after: MetricsPage) -> bool:

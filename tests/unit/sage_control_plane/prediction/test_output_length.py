@@ -37,7 +37,7 @@ def test_a_tenants_batches_say_nothing_of_its_chats() -> None:
 def test_silence_and_vectors_teach_nothing() -> None:
     lengths = OutputLengths(PredictionSettings(least_output_samples=1))
     vectors = request("v", kind=RequestKind.EMBEDDING).classification
-    lengths.learn("t", CHAT, 0)
+    lengths.learn("t", CHAT, None)
     lengths.learn("t", vectors, 30)
     assert lengths.expected("t", CHAT) == CHAT.output_tokens
     assert lengths.expected("t", vectors) == vectors.output_tokens

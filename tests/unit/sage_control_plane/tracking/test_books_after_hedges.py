@@ -8,7 +8,7 @@ from fixtures.control_plane import Pool, engine, request
 
 from sage_common.errors import EngineFailedError
 from sage_control_plane.request.engine_state import EngineState, ModelCard, RunningRequest
-from sage_control_plane.request.request import Attempt, RequestKind, ServiceLevel
+from sage_control_plane.request.request import Attempt, RequestKind, ServiceLevel, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
@@ -59,7 +59,7 @@ def test_an_adopted_twin_that_has_begun_ends_like_any_other() -> None:
     fast = RunningRequest("r", Attempt(1, earlier + 2), started_replying=True, tokens=100)
     pool.manager.engine_updated(replace(engine("a"), running=(slow,)), 100.0)
     pool.manager.engine_updated(replace(engine("b"), running=(fast,)), 100.0)
-    pool.manager.finished("r", fast.attempt, 101.0, (50, 50))
+    pool.manager.finished("r", fast.attempt, 101.0, TokensUsed(50, 50))
     assert not pool.manager.holds("r")
     assert pool.manager.outstanding == 0
     assert (load(pool, "a"), load(pool, "b")) == ((0, 0, 0), (0, 0, 0))

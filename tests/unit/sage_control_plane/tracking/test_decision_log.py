@@ -51,10 +51,10 @@ def test_each_try_tells_what_ended_it() -> None:
     record = told(pool, "r")
     assert [(d.decision.tries, d.error_code, d.error) for d in record.dispatches] == [
         (1, "engine_failed", "connection reset"),
-        (2, "", ""),
+        (2, None, None),
     ]
     assert record.dispatches[0].decision.engine_id == first != record.engine_id
-    assert (record.state, record.error_code) == ("finished", "")
+    assert (record.state, record.error_code) == ("finished", None)
 
 
 def test_the_loss_of_an_engine_is_told_with_the_try_it_ended() -> None:
@@ -111,8 +111,8 @@ def test_a_later_submission_by_the_edge_is_the_same_story() -> None:
     pool.decide()
     pool.submit(request("r", pool.now, submission=2))
     record = told(pool, "r")
-    assert (record.state, record.error_code, record.ended_at) == ("running", "", None)
-    assert [d.error_code for d in record.dispatches] == ["engine_failed", ""]
+    assert (record.state, record.error_code, record.ended_at) == ("running", None, None)
+    assert [d.error_code for d in record.dispatches] == ["engine_failed", None]
 
 
 def test_only_the_latest_are_kept() -> None:

@@ -7,7 +7,7 @@ from fixtures.control_plane import CHAT, Pool, engine, request
 
 from sage_common.errors import EngineFailedError, InternalError
 from sage_control_plane.request.engine_state import EngineState, RunningRequest
-from sage_control_plane.request.request import Attempt, RequestKind
+from sage_control_plane.request.request import Attempt, RequestKind, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch, Outcome
 from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
@@ -28,7 +28,7 @@ def taught(
         pool.now += ttft
         pool.manager.first_token(f"w{number}", pool.running[f"w{number}"].attempt, pool.now)
         pool.now += 0.98
-        pool.manager.finished(f"w{number}", pool.running[f"w{number}"].attempt, pool.now, (50, 50))
+        pool.manager.finished(f"w{number}", pool.running[f"w{number}"].attempt, pool.now, TokensUsed(50, 50))
         pool.decide()
     pool.decisions.clear()
     return pool
@@ -142,7 +142,7 @@ def test_hedges_stay_inside_their_share() -> None:
 
 def test_a_hedge_names_the_attempt_beside_which_it_runs_and_counts_as_a_try() -> None:
     _, first, hedge = hedged()
-    assert (first.hedge_of, hedge.hedge_of) == (0, first.attempt.dispatch)
+    assert (first.hedge_of, hedge.hedge_of) == (None, first.attempt.dispatch)
     assert (first.tries, hedge.tries) == (1, 2)
 
 
@@ -216,7 +216,7 @@ def test_of_two_that_have_begun_the_one_that_the_edge_stops_ends_and_the_other_i
     pool.decide()
     assert pool.manager.outstanding == 1
     assert not pool.ends()
-    pool.manager.finished("r", read.attempt, pool.now, (50, 10))
+    pool.manager.finished("r", read.attempt, pool.now, TokensUsed(50, 10))
     pool.decide()
     assert pool.ends()[-1].outcome is Outcome.FINISHED
     assert pool.manager.outstanding == 0
@@ -309,7 +309,7 @@ def test_another_submission_stops_both_attempts() -> None:
     pool.submit(request("r", pool.now, submission=2))
     stopped = {(abort.engine_id, abort.up_to.dispatch) for abort in pool.aborts()}
     assert (hedge.engine_id, hedge.attempt.dispatch) in stopped
-    assert any(up_to >= first.attempt.dispatch and engine in ("", first.engine_id) for engine, up_to in stopped)
+    assert any(up_to >= first.attempt.dispatch and engine in (None, first.engine_id) for engine, up_to in stopped)
     assert pool.manager.outstanding == 1
     assert pool.dispatches()[-1].attempt.submission == 2
 
@@ -322,7 +322,7 @@ def test_a_hedged_request_that_the_client_gives_up_stops_on_both_engines() -> No
     assert not pool.manager.holds("r")
     stopped = [(abort.engine_id, abort.up_to) for abort in pool.aborts()]
     assert (hedge.engine_id, hedge.attempt) in stopped
-    assert ("", first.attempt) in stopped
+    assert (None, first.attempt) in stopped
     assert [end.outcome for end in pool.ends() if end.request_id == "r"] == [Outcome.CANCELLED]
 
 
@@ -401,8 +401,8 @@ def test_a_tenant_pays_once_for_two_attempts() -> None:
     policy = pool.manager._queue.policy  # what a policy is told is seen nowhere else
     policy.settled = lambda _request, seconds: settled.append(seconds)  # type: ignore[method-assign]
     pool.manager.first_token("r", hedge.attempt, pool.now)
-    pool.manager.finished("r", hedge.attempt, pool.now, (50, 50))
-    pool.manager.finished("r", first.attempt, pool.now, (50, 50))
+    pool.manager.finished("r", hedge.attempt, pool.now, TokensUsed(50, 50))
+    pool.manager.finished("r", first.attempt, pool.now, TokensUsed(50, 50))
     assert len(settled) == 1
 
 
@@ -413,8 +413,8 @@ def test_the_log_tells_of_both_attempts_and_why_one_was_stopped() -> None:
     pool.decide()
     record = pool.manager.decision_log.get("r")
     assert record is not None
-    assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, "")]
-    assert (record.engine_id, record.outcome, record.error_code) == (hedge.engine_id, "finished", "")
+    assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, None)]
+    assert (record.engine_id, record.outcome, record.error_code) == (hedge.engine_id, "finished", None)
 
 
 def test_one_report_tells_that_an_answer_to_a_lost_race_has_begun_and_is_complete() -> None:
@@ -422,7 +422,7 @@ def test_one_report_tells_that_an_answer_to_a_lost_race_has_begun_and_is_complet
     pool.manager.first_token("r", first.attempt, pool.now)
     pool.decide()
     assert pool.manager.outstanding == 1
-    pool.manager.finished("r", hedge.attempt, pool.now, (50, 10), 0.05)
+    pool.manager.finished("r", hedge.attempt, pool.now, TokensUsed(50, 10), 0.05)
     pool.decide()
     assert pool.ends()[-1].outcome is Outcome.FINISHED
     assert pool.manager.outstanding == 0
