@@ -1,4 +1,4 @@
-"""A KV bucket's entries in memory, kept up to date by a watch."""
+"""A KV bucket's entries in memory, kept current by a watch."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ from sage_common.tasks import end_tasks
 log = get_logger(__name__)
 
 AGAIN_SECONDS = 0.25
-# For how long what is deleted or has expired can still be asked for. Ids of processes are keys, and each is new: kept
-# for ever, those of all that ever ran would pile up.
+# For how long deleted and expired keys are kept. Keys are ids of processes, which are new with each start, so without
+# a bound they would accumulate.
 FORGET_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorEntry:
-    """The latest of one key.
+    """The latest update of one key.
 
     Attributes:
-        value: None once it was deleted.
-        heard_at: when it came, in seconds of the clock. Expiry by TTL is silent: judge it by this.
+        value: None when the key was deleted.
+        received_at: when the update arrived, in seconds of the clock. The watch does not report expiry by TTL: readers
+            compare this with the TTL.
     """
 
     value: bytes | None
     revision: int
-    heard_at: float
+    received_at: float
 
 
 class BucketMirror:
-    """Mirrors ``bucket``; ``on_change`` is called with each key that was written or deleted.
+    """Mirrors ``bucket``.
 
     Args:
-        ttl_seconds: of the bucket; what is silent for longer has expired. None where nothing expires.
-        forget_deleted: whether deleted keys are forgotten by themselves; otherwise ``forget`` has to be called.
+        on_change: called with each key that was written or deleted.
+        ttl_seconds: TTL of the bucket; None where entries do not expire.
+        forget_deleted: whether deleted keys are dropped after ``FORGET_SECONDS``; otherwise ``forget`` drops them.
     """
 
     def __init__(
@@ -60,11 +62,11 @@ class BucketMirror:
         self._forget_deleted = forget_deleted
         self._swept_at = clock.now()
         self._task: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self.entries: dict[str, MirrorEntry] = {}
 
     async def start(self) -> None:
-        """Watch; returns when everything that is in the bucket is here."""
+        """Start to watch; return when the mirror holds the whole bucket."""
         filled = asyncio.Event()
         self._task = asyncio.create_task(self._watch_forever(filled), name="bucket-mirror")
         await filled.wait()
@@ -75,33 +77,33 @@ class BucketMirror:
             await end_tasks(self._task)
 
     def restart(self) -> None:
-        """Watch anew, because the connection was lost in between."""
+        """Replace the watch after a loss of the connection."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             self._task = asyncio.create_task(self._watch_forever(asyncio.Event()), name="bucket-mirror")
 
     def forget(self, key: str, revision: int) -> None:
-        """Drop a key that is gone from the bucket, unless it was written after this revision."""
+        """Drop a key that was deleted from the bucket, unless it was written after this revision."""
         entry = self.entries.get(key)
         if entry is not None and entry.revision <= revision:
             del self.entries[key]
 
     async def seen(self, key: str, revision: int) -> None:
-        """Wait until the mirror has this revision of a key, or a later one."""
+        """Wait until the mirror holds this revision of a key or a later one."""
         await self.until(lambda: (entry := self.entries.get(key)) is not None and entry.revision >= revision)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition`` holds; it is asked after each change."""
+        """Wait until ``condition`` holds; it is checked after each change."""
         while not condition():
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _watch_forever(self, filled: asyncio.Event) -> None:
         while True:
             try:
                 await self._watch(filled)
             except (NatsError, asyncio.TimeoutError, OSError) as error:
-                log.warning("watch interrupted; watching anew", error=str(error) or repr(error))
+                log.warning("watch interrupted; starting it again", error=str(error) or repr(error))
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _watch(self, filled: asyncio.Event) -> None:
@@ -113,7 +115,7 @@ class BucketMirror:
                     continue
                 value = update.value or b"" if update.operation is None else None
                 self.entries[update.key] = MirrorEntry(value, update.revision or 0, self._clock.now())
-                self._news.set()
+                self._changed.set()
                 if self._on_change is not None:
                     self._on_change(update.key)
                 self._sweep()
@@ -122,7 +124,7 @@ class BucketMirror:
                 await watcher.stop()  # type: ignore[no-untyped-call]
 
     def _sweep(self) -> None:
-        """Forget what has long been gone. Entries come with updates only, so this is often enough."""
+        """Drop long deleted and expired keys. It runs with updates, since only those add entries."""
         now = self._clock.now()
         if now - self._swept_at < FORGET_SECONDS:
             return
@@ -130,7 +132,7 @@ class BucketMirror:
         self.entries = {key: entry for key, entry in self.entries.items() if not self._long_gone(entry, now)}
 
     def _long_gone(self, entry: MirrorEntry, now: float) -> bool:
-        silent = now - entry.heard_at
+        age = now - entry.received_at
         if entry.value is None:
-            return self._forget_deleted and silent >= FORGET_SECONDS
-        return self._ttl_seconds is not None and silent >= self._ttl_seconds + FORGET_SECONDS
+            return self._forget_deleted and age >= FORGET_SECONDS
+        return self._ttl_seconds is not None and age >= self._ttl_seconds + FORGET_SECONDS

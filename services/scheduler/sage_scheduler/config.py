@@ -1,4 +1,4 @@
-"""Settings of the scheduler: its own, and every knob of the control plane under the name that it has there."""
+"""Settings of the scheduler: its own, and those of the control plane under their names there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SchedulerSettings(ServiceSettings):
 
     section: ClassVar[str] = "scheduler"
 
-    policy: str = Field("hybrid", description="policy of pools for which nobody has set another")
+    policy: str = Field("hybrid", description="policy of pools for which no other is set")
     forget_drained_seconds: float = Field(
         3600.0, ge=0, description="absence of an engine after which the order to drain it is forgotten"
     )
@@ -30,7 +30,7 @@ class SchedulerSettings(ServiceSettings):
         """Return the control plane's settings.
 
         Raises:
-            ConfigurationError: a policy or picker that does not exist.
+            ConfigurationError: no policy or no picker has the name set.
         """
         control = gathered(ControlSettings, self)
         try:

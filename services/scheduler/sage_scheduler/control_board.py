@@ -1,4 +1,4 @@
-"""What operators have ordered: policies and drains, kept in KV so that it reaches every replica and outlives it."""
+"""Operators' orders: policies and drains, stored in KV so that they reach every replica and outlive it."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ log = get_logger(__name__)
 EVERY_POOL = "policy._every"
 DRAIN = "drain."
 WRITE_SECONDS = 2.0
-# How long the mark of a delete stays in the bucket, for replicas that are away from NATS.
+# How long the marker of a delete stays in the bucket, for replicas that are disconnected from NATS.
 MARKER_SECONDS = 600.0
-# JetStream's code for "somebody has written since".
+# JetStream's error code for a write with an outdated revision.
 WRONG_LAST_SEQUENCE = 10071
 
 
 class ControlBoard:
-    """Reads orders from the mirror of their bucket; writes them for all.
+    """Reads orders from a mirror of their bucket and writes them for all replicas.
 
     Args:
-        default_policy: of pools for which nobody has set one.
-        on_change: called when any order has changed.
+        default_policy: policy of pools for which none is set.
+        on_change: called when an order has changed.
     """
 
     def __init__(self, bucket: KeyValue, clock: Clock, default_policy: str, on_change: Callable[[], None]) -> None:
         self._bucket = bucket
         self._default = default_policy
         self._clock = clock
-        # Deleted keys are remembered until their markers are cleared.
+        # Deleted keys are kept until their markers are cleared.
         self._mirror = BucketMirror(bucket, clock, lambda _key: on_change(), forget_deleted=False)
 
     async def start(self) -> None:
-        """Read what stands, and watch."""
+        """Read the orders and watch for changes."""
         await self._mirror.start()
 
     async def stop(self) -> None:
@@ -53,11 +53,11 @@ class ControlBoard:
         await self._mirror.stop()
 
     def restart(self) -> None:
-        """The connection was lost in between."""
+        """Watch again after a loss of the connection."""
         self._mirror.restart()
 
     def policy(self, pool: str) -> str:
-        """Policy in force for a pool: the later of what was set for it and for all."""
+        """Return the policy in force for a pool: the later of the one set for it and the one set for all pools."""
         set_for = (self._mirror.entries.get(key) for key in (_policy_key(pool), EVERY_POOL))
         latest = max((entry for entry in set_for if entry and entry.value), key=lambda e: e.revision, default=None)
         if latest is None or latest.value is None:
@@ -69,25 +69,28 @@ class ControlBoard:
         return name
 
     def drained(self) -> set[str]:
-        """Engines that operators drain."""
+        """Return the ids of the engines that operators drain."""
         entries = self._mirror.entries.items()
         return {entry.value.decode() for key, entry in entries if key.startswith(DRAIN) and entry.value}
 
-    def drain_orders(self) -> dict[str, tuple[str, int]]:
-        """Every drain that is written down, by key: the engine, empty where it was taken back, and the revision."""
+    def drain_orders(self) -> dict[str, tuple[str | None, int]]:
+        """Return the stored drain orders by key: the engine's id, None where the order was undone, and the revision."""
         return {
-            key: (entry.value.decode(), entry.revision)
+            key: (entry.value.decode() or None, entry.revision)
             for key, entry in self._mirror.entries.items()
             if key.startswith(DRAIN) and entry.value is not None
         }
 
     @property
     def remembered(self) -> int:
-        """Keys that are held here, deleted ones included."""
+        """Number of keys in memory, deleted ones included."""
         return len(self._mirror.entries)
 
     async def forget(self, key: str, revision: int) -> bool:
-        """Delete an order if it is still this one; return whether it was. Raises NatsError or asyncio.TimeoutError."""
+        """Delete an order if it still has this revision; return whether it did.
+
+        Raises NatsError or asyncio.TimeoutError.
+        """
         try:
             await asyncio.wait_for(self._bucket.delete(key, last=revision), WRITE_SECONDS)
         except BadRequestError as error:
@@ -98,33 +101,33 @@ class ControlBoard:
         return True
 
     async def clear_markers(self) -> None:
-        """Clear what deletes have left in the bucket, where every replica has seen it or was away for long.
+        """Purge markers of deletes that are older than ``MARKER_SECONDS``.
 
         Raises NatsError or asyncio.TimeoutError.
         """
         now = self._clock.now()
         for key, entry in list(self._mirror.entries.items()):
-            if entry.value is None and now - entry.heard_at >= MARKER_SECONDS:
+            if entry.value is None and now - entry.received_at >= MARKER_SECONDS:
                 await asyncio.wait_for(purge_until(self._bucket, key, entry.revision), WRITE_SECONDS)
                 self._mirror.forget(key, entry.revision)
 
     async def _drop_if_gone(self, key: str, revision: int) -> None:
-        """A replica that was away for longer than markers stay has not heard of the delete."""
+        """Drop a key whose delete this replica missed: it was disconnected for longer than the marker stayed."""
         try:
             await asyncio.wait_for(self._bucket.get(key), WRITE_SECONDS)
         except KeyNotFoundError:
             self._mirror.forget(key, revision)
 
-    async def set_policy(self, pool: str, name: str) -> None:
-        """Set the policy of a pool, or of every pool when ``pool`` is empty."""
-        await self._write(_policy_key(pool) if pool else EVERY_POOL, name)
+    async def set_policy(self, pool: str | None, name: str) -> None:
+        """Set the policy of a pool, or of every pool when ``pool`` is None. Raises UnavailableError."""
+        await self._write(EVERY_POOL if pool is None else _policy_key(pool), name)
 
     async def set_drain(self, engine_id: str, draining: bool) -> None:
-        """Drain an engine, or stop draining it."""
+        """Drain an engine, or undo that. Raises UnavailableError."""
         await self._write(f"{DRAIN}{token(engine_id)}", engine_id if draining else "")
 
     async def _write(self, key: str, value: str) -> None:
-        """Write, and wait until this replica itself goes by it. Raises UnavailableError."""
+        """Write an order and wait until this replica's mirror holds it. Raises UnavailableError."""
         try:
             revision = await asyncio.wait_for(self._bucket.put(key, value.encode()), WRITE_SECONDS)
             await asyncio.wait_for(self._mirror.seen(key, revision), WRITE_SECONDS)

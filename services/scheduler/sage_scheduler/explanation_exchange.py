@@ -1,4 +1,4 @@
-"""Explanations from every replica: pools move between them, and each knows only what it decided itself."""
+"""Collects explanations from every replica: pools move between replicas, and each records its own decisions only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sage.scheduler.v1 import scheduler_pb2
 from sage_platform import subjects
 from sage_scheduler.explanations import Explanations
 
-# A replica that has died stays registered for some seconds; it is not waited for longer than this.
+# Longest wait for answers; a dead replica stays registered for some seconds.
 ANSWER_SECONDS = 0.5
 
 
 class ExplanationExchange:
-    """Answers the other replicas, and asks them.
+    """Answers the other replicas' queries, and queries them.
 
     Args:
-        replica: id of this one, which does not ask itself over NATS.
-        others: how many other replicas are registered.
+        replica: id of this replica, which does not query itself over NATS.
+        others: returns how many other replicas are registered.
     """
 
     def __init__(self, connection: Client, replica: str, explanations: Explanations, others: Callable[[], int]) -> None:
@@ -33,16 +33,16 @@ class ExplanationExchange:
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
-        """Answer from now on."""
-        self._subscription = await self._connection.subscribe(subjects.EXPLAIN, cb=self._on_question)
+        """Start to answer queries."""
+        self._subscription = await self._connection.subscribe(subjects.EXPLAIN, cb=self._on_query)
 
     async def stop(self) -> None:
-        """Answer no more."""
+        """Stop answering queries."""
         if self._subscription is not None:
             await self._subscription.unsubscribe()
 
     async def explain(self, request_id: str) -> list[scheduler_pb2.Explanation]:
-        """Return what every replica knows of a request: the one that decided last comes first."""
+        """Return every replica's explanation of a request, the latest decision first."""
         mine = self._explanations.of(request_id)
         found = [] if mine is None else [mine]
         others = self._others()
@@ -62,21 +62,21 @@ class ExplanationExchange:
         inbox = self._connection.new_inbox()
         subscription = await self._connection.subscribe(inbox, cb=on_answer)
         try:
-            question = scheduler_pb2.ExplainRequest(request_id=request_id)
+            query = scheduler_pb2.ExplainRequest(request_id=request_id)
             headers = {subjects.FROM_HEADER: self._replica}
-            await self._connection.publish(subjects.EXPLAIN, question.SerializeToString(), inbox, headers)
+            await self._connection.publish(subjects.EXPLAIN, query.SerializeToString(), inbox, headers)
             await asyncio.wait_for(complete.wait(), ANSWER_SECONDS)
         except asyncio.TimeoutError:
-            pass  # what has come is told
+            pass  # the answers that arrived are enough
         finally:
             await subscription.unsubscribe()
         return [explanation for answer in answers for explanation in answer.explanations]
 
-    async def _on_question(self, message: Msg) -> None:
+    async def _on_query(self, message: Msg) -> None:
         if (message.headers or {}).get(subjects.FROM_HEADER) == self._replica:
             return
-        question = scheduler_pb2.ExplainRequest.FromString(message.data)
-        found = self._explanations.of(question.request_id)
-        # Nothing known is an answer too: who asks counts them.
+        query = scheduler_pb2.ExplainRequest.FromString(message.data)
+        found = self._explanations.of(query.request_id)
+        # An empty answer is sent too, since the replica that asks counts them.
         answer = scheduler_pb2.ExplainResponse(explanations=[] if found is None else [found])
         await message.respond(answer.SerializeToString())

@@ -1,4 +1,4 @@
-"""What this replica has decided about a request, in the words of the contract."""
+"""This replica's decisions about a request → protobuf."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sage_mesh.wire.requests import classification_to_wire
 
 
 class Explanations:
-    """Reads the log of decisions, which outlives this replica's terms of leadership."""
+    """Reads the decision log, which outlives this replica's terms of leadership."""
 
     def __init__(self, replica: str, log: DecisionLog, clock: Clock) -> None:
         self._replica = replica
@@ -18,13 +18,13 @@ class Explanations:
         self._clock = clock
 
     def of(self, request_id: str) -> scheduler_pb2.Explanation | None:
-        """Return what is known here of a request."""
+        """Return this replica's explanation of a request; None when it has no record of it."""
         record = self._log.get(request_id)
         return None if record is None else explanation_to_wire(record, self._replica, self._clock.now())
 
 
 def explanation_to_wire(record: DecisionRecord, replica: str, now: float) -> scheduler_pb2.Explanation:
-    """Translate a record as of ``now``; without the request, times count from the first that is known of it."""
+    """Translate a record as of ``now``. Without the request, times count from the first dispatch or decision."""
     request = record.request
     dispatched_at = record.dispatches[0].at if record.dispatches else record.decided_at
     arrived_at = dispatched_at if request is None else request.arrived_at
@@ -54,7 +54,7 @@ def _classification(record: DecisionRecord) -> request_pb2.Classification | None
     if record.request is None:
         return None
     message = classification_to_wire(record.request.classification)
-    # Hashes say nothing to people, and there is one for every 64 tokens.
+    # Hashes mean nothing to people, and there is one for every 64 tokens.
     message.ClearField("prefix_blocks")
     return message
 

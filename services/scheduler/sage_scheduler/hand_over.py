@@ -1,4 +1,4 @@
-"""Passing on what still waits when a pool goes to another replica, so that no edge has to notice."""
+"""Hands waiting requests over to the next leader of their pool, so that their edges need not submit them again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sage_platform.ring import Ring
 
 log = get_logger(__name__)
 
-LOOK_SECONDS = 0.02
+CHECK_SECONDS = 0.02
 GIVE_UP_SECONDS = 3.0
 
 
@@ -24,26 +24,26 @@ async def hand_over(
     waiting: Sequence[request_pb2.ClassifiedRequest],
     has_leader: Callable[[], bool],
 ) -> bool:
-    """Send ``waiting`` to the pool's next leader once there is one; return whether it took them in time.
+    """Send ``waiting`` to the pool's next leader once there is one; return whether it took all of them in time.
 
-    When nobody takes the pool, the edges submit again what they own; that is their promise, and this only saves time.
+    Requests that it does not take are submitted again by their edges; the hand-over only saves time.
     """
     subject = subjects.schedule(pool)
     deadline = clock.now() + GIVE_UP_SECONDS
     left = [item.SerializeToString() for item in waiting]
-    unheard: list[bytes] = []
-    ring.on_no_responders(subject, lambda _subject, items: unheard.extend(items))
+    returned: list[bytes] = []
+    ring.on_no_responders(subject, lambda _subject, items: returned.extend(items))
     try:
         while left and clock.now() < deadline:
             if has_leader():
                 for item in left:
                     ring.send(subject, request_pb2.ClassifiedRequest.FromString(item))
-                # The server answers within a round trip if nobody listens yet.
+                # The server returns messages without a subscriber within a round trip.
                 await ring.flush()
-                await asyncio.sleep(LOOK_SECONDS)
-                left, unheard = unheard, []
+                await asyncio.sleep(CHECK_SECONDS)
+                left, returned = returned, []
             else:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
     finally:
         ring.on_no_responders(subject, None)
     log.info("handed over", pool=pool, requests=len(waiting) - len(left), left_to_edges=len(left))

@@ -1,4 +1,4 @@
-"""What this replica can say about pools and engines, in the words of the contract."""
+"""Pools and engines, as this replica knows them → protobuf."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sage_scheduler.pool_leases import PoolLeases
 
 
 class Inspection:
-    """Reads entries, boards and directory."""
+    """Reads the managers of the pools led here, the boards of leases and orders, and the engine directory."""
 
     def __init__(
         self, replica: str, directory: EngineDirectory, leases: PoolLeases, lease_board: LeaseBoard, board: ControlBoard
@@ -24,17 +24,17 @@ class Inspection:
         self._board = board
 
     def status(self) -> scheduler_pb2.GetStatusResponse:
-        """Pools with their leaders; counts are of the pools led here."""
+        """Return the pools with their leaders; only those led here have counts."""
         pools = [self._pool(pool) for pool in self._leases.pools]
         return scheduler_pb2.GetStatusResponse(instance_id=self._replica, pools=pools)
 
     def engines(self) -> list[scheduler_pb2.EngineBook]:
-        """Every engine by id. Of pools led elsewhere only what the heartbeats say: no breaker, counts from them."""
+        """Return every engine by id. Those of pools led elsewhere have no breaker, and counts from heartbeats."""
         states = self._directory.engines
         return [self._engine(states[engine_id]) for engine_id in sorted(states)]
 
     def engine(self, engine_id: str) -> scheduler_pb2.EngineBook | None:
-        """One engine."""
+        """Return one engine; None when it is not in the directory."""
         state = self._directory.engines.get(engine_id)
         return None if state is None else self._engine(state)
 

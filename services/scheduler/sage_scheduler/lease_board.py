@@ -1,4 +1,4 @@
-"""Who leads which pool, and who could."""
+"""The leaders of the pools, and the replicas that could lead them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sage_platform.subjects import token
 from sage_scheduler.bucket_mirror import BucketMirror
 from sage_scheduler.fair_share import Shares
 
-# A leader renews every leases.ATTEMPT_SECONDS. Silent for this long it is suspected, and candidates begin to try; the
-# server decides when the lease is really free.
+# A leader renews every leases.ATTEMPT_SECONDS. Without a renewal for this long it is suspected, and candidates begin to
+# campaign; the server decides when the lease is free.
 SUSPECT_SECONDS = leases.TTL_SECONDS - 0.5
 
 
 class LeaseBoard:
-    """Sees leases and replicas through mirrors of their buckets."""
+    """Reads leases and registered replicas from mirrors of their buckets."""
 
     def __init__(self, lease_bucket: KeyValue, service_bucket: KeyValue, replica: str, clock: Clock) -> None:
         self._replica = replica
@@ -32,7 +32,7 @@ class LeaseBoard:
         self._suspected: dict[str, float] = {}
 
     async def start(self) -> None:
-        """Read what stands, and watch."""
+        """Read both buckets and watch for changes."""
         await self._leases.start()
         await self._services.start()
         self._started_at = self._clock.now()
@@ -43,52 +43,52 @@ class LeaseBoard:
         await self._services.stop()
 
     def restart(self) -> None:
-        """The connection was lost in between."""
+        """Watch again after a loss of the connection."""
         self._leases.restart()
         self._services.restart()
 
-    def holder(self, pool: str) -> str:
-        """Instance id of the pool's leader; empty while there is none."""
+    def holder(self, pool: str) -> str | None:
+        """Return the instance id of the pool's leader; None while there is none."""
         entry = self._leases.entries.get(key(pool))
-        if entry is None or entry.value is None or self._clock.now() - entry.heard_at > leases.TTL_SECONDS:
-            return ""
+        if entry is None or entry.value is None or self._clock.now() - entry.received_at > leases.TTL_SECONDS:
+            return None
         return entry.value.decode()
 
     def free_seconds(self, pool: str) -> float:
-        """How long the pool has been without a leader that renews; negative while it has one."""
+        """Return how long the pool has been without a leader that renews; negative while it has one."""
         now = self._clock.now()
         entry = self._leases.entries.get(key(pool))
         if entry is None:
             return now - self._started_at
         if entry.value is None:
-            return now - entry.heard_at
-        return now - entry.heard_at - SUSPECT_SECONDS
+            return now - entry.received_at
+        return now - entry.received_at - SUSPECT_SECONDS
 
     def shares(self, pools: Iterable[str]) -> Shares:
-        """Who holds which of ``pools``."""
+        """Return the leaders of ``pools``, as far as they have one."""
         holders = {pool: holder for pool in pools if (holder := self.holder(pool))}
         return Shares(self._replica, self._replicas(), holders)
 
     async def until_another_leads(self, pool: str, timeout_seconds: float) -> bool:
-        """Wait until another replica leads the pool; return whether that came in time."""
+        """Wait until another replica leads the pool; return False when none does in time."""
         try:
-            until = self._leases.until(lambda: self.holder(pool) not in ("", self._replica))
+            until = self._leases.until(lambda: self.holder(pool) not in (None, self._replica))
             await asyncio.wait_for(until, timeout_seconds)
         except asyncio.TimeoutError:
             return False
         return True
 
     def others_live(self) -> bool:
-        """Whether another replica is registered."""
+        """Return whether another replica is registered."""
         return self.others > 0
 
     @property
     def others(self) -> int:
-        """How many other replicas are registered."""
+        """Number of other registered replicas."""
         return sum(replica != self._replica for replica in self._replicas())
 
     def _on_lease(self, lease: str) -> None:
-        """A replica whose lease went to another without being given back has died, until it registers afresh."""
+        """Suspect a replica whose lease went to another without a release, until it registers again."""
         value = self._leases.entries[lease].value
         if value is None:
             self._last_holder.pop(lease, None)
@@ -97,7 +97,7 @@ class LeaseBoard:
         before = self._last_holder.get(lease, holder)
         if before != holder:
             now = self._clock.now()
-            # What was registered before an older suspicion has expired by itself.
+            # Registrations from before an older suspicion have expired.
             recent = {name: at for name, at in self._suspected.items() if now - at <= registry.TTL_SECONDS}
             self._suspected = {**recent, before: now}
         self._last_holder[lease] = holder
@@ -107,13 +107,13 @@ class LeaseBoard:
         now = self._clock.now()
         replicas = []
         for name, entry in self._services.entries.items():
-            if name.startswith(prefix) and entry.value and now - entry.heard_at <= registry.TTL_SECONDS:
+            if name.startswith(prefix) and entry.value and now - entry.received_at <= registry.TTL_SECONDS:
                 replica = str(orjson.loads(entry.value)["instance_id"])
-                if entry.heard_at > self._suspected.get(replica, -1.0):
+                if entry.received_at > self._suspected.get(replica, -1.0):
                     replicas.append(replica)
         return replicas
 
 
 def key(pool: str) -> str:
-    """Key of a pool's lease."""
+    """Return the key of a pool's lease."""
     return f"pool.{token(pool)}"

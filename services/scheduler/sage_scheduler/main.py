@@ -1,4 +1,4 @@
-"""Where the scheduler's objects meet."""
+"""Wires the scheduler's objects together."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Scheduler:
     Attributes:
         leases: the pools that it leads.
         servicer: its gRPC API.
-        reconnected: to be called after each NATS reconnection.
-        stop: gives its pools up, hands over what waits, and ends.
+        reconnected: has to be called after each NATS reconnection.
+        stop: gives the pools up, hands waiting requests over, and stops all tasks.
     """
 
     leases: PoolLeases
@@ -59,7 +59,7 @@ async def assemble(
     clock: Clock,
     metrics_registry: CollectorRegistry,
 ) -> Scheduler:
-    """Put a scheduler together on a ring and start it. Raises ConfigurationError on settings that name nothing."""
+    """Make a scheduler on a ring and start it. Raises ConfigurationError on an unknown policy or picker."""
     control = settings.control()
     directory = EngineDirectory(ring, replica, clock)
     edge = Edge(ring, replica, directory, RequestClassifier(load_feature_extractor()[0]), clock)

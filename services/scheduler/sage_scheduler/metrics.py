@@ -1,4 +1,4 @@
-"""What the scheduler shows Prometheus."""
+"""Prometheus metrics of the scheduler."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ QUEUE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 
 class SchedulerMetrics:
-    """Counters, written as decisions are carried out.
+    """Counters and histograms, updated as decisions are carried out.
 
-    Children are kept, because looking one up costs more than using it.
+    Labelled children are cached, because looking one up costs more than using it.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -34,35 +34,35 @@ class SchedulerMetrics:
         self._queue_seconds = Histogram(
             "sage_scheduler_queue_seconds", "Time queued.", labels, buckets=QUEUE_SECONDS, registry=registry
         )
-        self._kept: dict[tuple[str, ServiceClass], tuple[Counter, Counter, Histogram]] = {}
+        self._children: dict[tuple[str, ServiceClass], tuple[Counter, Counter, Histogram]] = {}
 
     def dispatched(self, pool: str, service_class: ServiceClass, queue_us: int, tries: int) -> None:
-        """A request was sent to an engine."""
-        kept = self._kept.get((pool, service_class))
-        if kept is None:
+        """Count a dispatch."""
+        children = self._children.get((pool, service_class))
+        if children is None:
             labels = (pool, service_class.name.lower())
-            kept = (
+            children = (
                 self._dispatched.labels(*labels),
                 self._retried.labels(*labels),
                 self._queue_seconds.labels(*labels),
             )
-            self._kept[pool, service_class] = kept
-        kept[0].inc()
+            self._children[pool, service_class] = children
+        children[0].inc()
         if tries > 1:
-            kept[1].inc()
-        kept[2].observe(queue_us / 1_000_000)
+            children[1].inc()
+        children[2].observe(queue_us / 1_000_000)
 
     def hedged(self, pool: str, service_class: ServiceClass) -> None:
-        """A request whose first token is overdue was sent to a second engine."""
+        """Count a hedge."""
         self._hedged.labels(pool, service_class.name.lower()).inc()
 
     def refused(self, pool: str, service_class: ServiceClass, code: str) -> None:
-        """A request was refused."""
+        """Count a refusal."""
         self._refused.labels(pool, service_class.name.lower(), code).inc()
 
 
 class PoolGauges(Collector):
-    """Gauges of the pools that this replica leads, read when Prometheus asks."""
+    """Gauges of the pools that this replica leads, read at each scrape."""
 
     def __init__(self, managers: Callable[[], Iterable[ControlPlaneManager]]) -> None:
         self._managers = managers
@@ -76,7 +76,7 @@ class PoolGauges(Collector):
             "Mean absolute percentage error of predictions, as a share.",
             labels=["pool", "predicted"],
         )
-        # The scrape runs on a thread of its own: read from copies.
+        # The scrape runs on a thread of its own, so it iterates over copies.
         for manager in list(self._managers()):
             for service_class, waiting in manager.queued_by_class.items():
                 queued.add_metric([manager.pool, service_class.name.lower()], waiting.requests)

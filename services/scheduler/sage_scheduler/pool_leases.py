@@ -1,4 +1,4 @@
-"""Striving for the leases of the pools, and what follows from gaining and losing them."""
+"""Campaigns for the leases of the pools; starts a runner when one is gained and retires it when it is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sage_scheduler.pool_runner import PoolRunner
 log = get_logger(__name__)
 
 REBALANCE_SECONDS = 1.0
-# After a loss: the longest wait for the next leader, and what it is given to subscribe once it holds the lease.
+# After a loss: the longest wait for the next leader, and the time it has to subscribe once it holds the lease.
 NEXT_LEADER_SECONDS = 1.0
 SUBSCRIBE_SECONDS = 0.05
 
@@ -28,10 +28,10 @@ MakeRunner = Callable[[str, int], PoolRunner]
 
 
 class PoolLeases:
-    """Keeps one Leadership a pool, and one runner a pool that is led.
+    """One leadership for each known pool, and one runner for each pool that this replica leads.
 
     Args:
-        make_runner: makes the runner of (pool, epoch).
+        make_runner: makes the runner for (pool, epoch).
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class PoolLeases:
 
     @property
     def pools(self) -> list[str]:
-        """Pools known, by name."""
+        """Names of the known pools, sorted."""
         return sorted(self._leaderships)
 
     def start(self) -> None:
-        """Begin to share pools with the other replicas."""
+        """Start to balance pools with the other replicas."""
         self._balancer = asyncio.create_task(self._balance_forever(), name="pool-balancer")
 
     def attach(self, pools: Iterable[str]) -> None:
-        """Strive for these pools too."""
+        """Campaign for these pools too."""
         for pool in pools:
             if pool not in self._leaderships:
                 leadership = self._leadership(pool)
@@ -68,7 +68,7 @@ class PoolLeases:
                 leadership.start()
 
     async def stop(self) -> None:
-        """Give every lease back at once, and pass on what waits if another replica is there to take it."""
+        """Release every lease at once, and hand waiting requests over if there is another replica."""
         self._stopping = True
         if self._balancer is not None:
             self._balancer.cancel()
@@ -100,21 +100,21 @@ class PoolLeases:
             await runner.start()
         except (NatsError, asyncio.TimeoutError) as error:
             log.error("could not begin to lead; giving the pool up", pool=pool, error=str(error) or repr(error))
-            self._keep(asyncio.create_task(self._release(pool)))
+            self._track(asyncio.create_task(self._release(pool)))
 
     def _lost(self, pool: str) -> None:
         runner = self.runners.pop(pool)
         runner.stop_deciding()
         starting = self._starting.pop(pool)
-        self._keep(asyncio.create_task(self._retire(pool, runner, starting), name=f"retire-{pool}"))
+        self._track(asyncio.create_task(self._retire(pool, runner, starting), name=f"retire-{pool}"))
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Keep a task from being collected, and have ``stop`` wait for it."""
+    def _track(self, task: asyncio.Task[None]) -> None:
+        """Keep a reference to a task, which ``stop`` waits for."""
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
     async def _retire(self, pool: str, runner: PoolRunner, starting: asyncio.Task[None]) -> None:
-        """Listen on until the next leader does, so that nothing falls between the two; then pass on what waits."""
+        """Stop a runner once the next leader subscribes, so that no message is lost; then hand requests over."""
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         try:

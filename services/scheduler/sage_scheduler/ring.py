@@ -1,4 +1,4 @@
-"""NATS ↔ domain: what concerns all pools that this replica leads; each pool's own batches go to its runner."""
+"""NATS ↔ domain for the subjects of all pools; each pool's own subjects are read by its runner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sage_scheduler.pool_leases import PoolLeases
 
 
 class SchedulerRing:
-    """Cancellations, inquiries, engines and orders, each given to the runners that it concerns."""
+    """Passes cancellations, inquiries, changes of engines and orders to the runners concerned."""
 
     def __init__(self, ring: Ring, directory: EngineDirectory, leases: PoolLeases, board: ControlBoard) -> None:
         self._ring = ring
@@ -27,7 +27,7 @@ class SchedulerRing:
         self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
-        """Listen."""
+        """Subscribe."""
         self._directory.listen(self._on_engines)
         self._subscriptions = [
             await self._ring.subscribe(subjects.CANCEL, engine_pb2.CancellationBatch, self._on_cancellations),
@@ -37,12 +37,12 @@ class SchedulerRing:
         self._leases.attach({DEFAULT_POOL, *pools})
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         for subscription in self._subscriptions:
             await subscription.unsubscribe()
 
     def apply_orders(self) -> None:
-        """Operators have changed something."""
+        """Apply the present orders to every runner."""
         drained = self._board.drained()
         for pool, runner in self._leases.runners.items():
             runner.apply_orders(self._board.policy(pool), drained)

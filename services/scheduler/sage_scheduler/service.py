@@ -22,7 +22,7 @@ from sage_scheduler.inspection import Inspection
 
 
 class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
-    """The gRPC API. Orders go to the board, which reaches the leader wherever it is; work goes the ring's way."""
+    """The gRPC API. Orders go to the board, which reaches every leader; requests go through the ring."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.SetPolicyRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.SetPolicyResponse:
         name = check_policy(request.policy)
-        pool = self._known_pool(request.pool) if request.pool else ""
+        pool = self._known_pool(request.pool) if request.pool else None
         previous = self._board.policy(pool or DEFAULT_POOL)
         await self._board.set_policy(pool, name)
         return scheduler_pb2.SetPolicyResponse(previous=previous, policy=self._board.policy(pool or DEFAULT_POOL))
@@ -114,7 +114,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
 
 
 async def _frames(reply: Reply) -> AsyncIterator[frame_pb2.Frame]:
-    """The reply as numbered frames; its error is raised and becomes the call's status."""
+    """Yield the reply as numbered frames. An error of the reply is raised and becomes the call's status."""
     request_id = reply.request_id
     sequence = 0
     yield frame_pb2.Frame(request_id=request_id, seq=sequence, head=head_to_wire(await reply.head()))

@@ -8,12 +8,12 @@ from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
 from sage_mesh.wire.frames import error_frame
 from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, classification_from_wire, tenant_from_wire
 
-# For requests that came without a time-out; the gateway always sets one.
+# Time-out of requests without one; the gateway always sets one.
 DEFAULT_TIMEOUT_MS = 600_000
 
 
 def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> PendingRequest:
-    """Translate a request that arrived at ``now``. Raises ValueError on an enumeration this version does not know."""
+    """Translate a request that was received at ``now``. Raises ValueError on an unknown value of an enumeration."""
     request = item.request
     arrived_at = now - request.age_ms / 1000
     return PendingRequest(
@@ -29,7 +29,7 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
 
 
 def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest) -> frame_pb2.Dispatch:
-    """Translate a dispatch; the request goes on as it came."""
+    """Translate a dispatch; the request is forwarded unchanged."""
     return frame_pb2.Dispatch(
         request=payload.request,
         classification=payload.classification,
@@ -42,7 +42,7 @@ def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest)
 
 
 def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:
-    """Translate a hedge to the word that its edge gets of it."""
+    """Translate a hedge to the frame that announces it to the edge."""
     return frame_pb2.Frame(
         request_id=decision.request_id,
         attempt=attempt_to_wire(decision.attempt),
@@ -69,5 +69,5 @@ def abort_to_wire(decision: Abort) -> engine_pb2.Cancellation:
 
 
 def up_to_from_wire(cancellation: engine_pb2.Cancellation) -> Attempt | None:
-    """The last attempt that a cancellation means; None for all."""
+    """Return the last attempt that a cancellation covers; None for all."""
     return attempt_from_wire(cancellation.up_to) if cancellation.HasField("up_to") else None

@@ -36,7 +36,7 @@ async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(m
         pruning = DrainPruning(board, lambda: there, clock, HOUR)
         await board.set_drain("stays", True)
         await board.set_drain("leaves", True)
-        await board.set_policy("", "fifo")
+        await board.set_policy(None, "fifo")
         await pruning.reconcile()
         there.remove("leaves")
         for _ in range(2):
