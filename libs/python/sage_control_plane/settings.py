@@ -24,8 +24,8 @@ class ControlSettings:
         scorers: weights of the scorers.
         picker: how an engine is chosen by the scores: adaptive, argmin, power_of_two, round_robin or random.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
-        prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it gets no more.
-        explained: latest requests whose decisions are kept for explanations, of all pools.
+        prompt_seconds: predicted seconds of prompts queued on an engine at which new work to it stops.
+        explained: latest requests whose decisions are kept for explanations, over all pools.
     """
 
     policies: Annotated[PolicySettings, Inlined()] = PolicySettings()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sage_control_plane.request.engine_state import EngineSpec
 
-# Shares of the KV cache in use at which an engine gets no more work, and gets work again.
+# Shares of the KV cache in use at which new work to an engine stops, and at which it starts again.
 KV_CLOSES = 0.95
 KV_OPENS = 0.9
 

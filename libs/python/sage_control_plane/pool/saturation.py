@@ -11,7 +11,7 @@ class Saturation:
 
     Args:
         fits: of the pool's latencies.
-        prompt_seconds: prompts waiting on an engine, in predicted seconds, at which it counts as full.
+        prompt_seconds: predicted seconds of prompts queued on an engine at which it counts as full.
 
     Attributes:
         usable: engines that take work.

@@ -22,7 +22,7 @@ class LatencyFits:
 
     Attributes:
         priced_by_answers: whether both prices come from the time between tokens.
-        every: the pool's fits learn from one sample in ``every``, since typical values need no more.
+        every: the pool's fits learn from one sample in ``every``, since that suffices for typical values.
     """
 
     __slots__ = (
