@@ -166,6 +166,13 @@ async def test_documents_are_ranked_over_grpc(served: Served) -> None:
     assert reply.engine_id == "minilm-test"
 
 
+async def test_a_ranking_says_over_grpc_how_many_documents_were_cut(served: Served) -> None:
+    request = embedding_pb2.RerankRequest(query="a", documents=["word " * 400, "b"])
+    usage = (await served.stub.Rerank(request)).usage
+    assert usage.truncated_inputs == 1
+    assert usage.engine_time.inference_us > 0
+
+
 async def test_a_stream_answers_every_request_and_goes_on_after_a_bad_one(served: Served) -> None:
     async def requests() -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
         for number in range(400):
