@@ -45,9 +45,7 @@ class Stream:
                 await asyncio.wait_for(self.ended.wait(), 0.02)
 
 
-async def test_a_killed_leader_is_replaced_within_two_seconds_and_nothing_is_lost(
-    mesh: Mesh, tmp_path: Path
-) -> None:
+async def test_a_killed_leader_is_replaced_within_two_seconds_and_nothing_is_lost(mesh: Mesh, tmp_path: Path) -> None:
     engine = FakeEngine("fake-0", SlowAnswer(0.02), max_concurrency=4)
     stream = Stream()
     streaming = FakeEngine("streaming-0", stream, model="streamer")
