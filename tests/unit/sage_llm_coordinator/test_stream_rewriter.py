@@ -199,6 +199,11 @@ def test_the_ids_given_are_those_of_the_text_delivered(end: int, places: list[in
     assert ids == (TOKENS[end - 1][2] if end else [])
 
 
+def test_an_event_without_ids_leaves_as_it_came() -> None:
+    events = b"".join([role(), token("a"), b'data: {"error": {"message": "m"}}\n\n'])
+    assert rewritten(events, AnswerEdits("m", hides_tokens=True))[0] == events
+
+
 def test_the_usage_of_an_event_that_is_sent_for_its_ids_alone_counts() -> None:
     silent = b'{"index":0,"delta":{},"finish_reason":null,"token_ids":[4]}]' + usage(3) + b"}\n\n"
     rewriter = StreamRewriter(AnswerEdits("m", hides_each_usage=True, hides_tokens=True))
@@ -303,7 +308,9 @@ def test_what_is_no_event_that_one_knows_leaves_as_it_came(event: bytes) -> None
         assert rewritten(event + DONE, edits)[0] == event + DONE
 
 
-@pytest.mark.parametrize("choices", [7, [7], [], None, [[]], [{"delta": 7, "token_ids": [1]}], {"0": 1}])
+@pytest.mark.parametrize(
+    "choices", [7, [7], [], None, [[]], [{"delta": 7, "token_ids": [1]}], [{"index": []}], {"0": 1}]
+)
 def test_choices_of_another_form_break_nothing(choices: object) -> None:
     value = {"object": "text_completion", "choices": choices, "usage": {"prompt_tokens": 1}, "token_ids": 7}
     stream = b"data: " + orjson.dumps(value) + b"\n\n"

@@ -1,4 +1,4 @@
-"""A server's answer on its way to the caller: without what SAGE alone asked for, under the model's name as asked.
+"""Edits of a server's answer for its caller: what SAGE alone asked for goes, and the model has the name as asked.
 
 Each event that needs an edit is parsed, edited and written again: equal as JSON, its keys in their order, unknown
 fields kept. An event that needs none, or is no JSON, leaves as the bytes that it is.
@@ -74,7 +74,7 @@ class StreamRewriter:
         self._last_pieces: deque[bytes] = deque(maxlen=_LAST_PIECES)
         self._done = False
         self._closing_usage: object = None
-        self._usages: dict[object, object] = {}
+        self._usages: dict[int | None, object] = {}
         self._ids: list[int] = []
         self._ids_without_text: list[int] = []
 
@@ -156,8 +156,8 @@ class StreamRewriter:
             changed = True
         silent = False
         if edits.hides_tokens:
-            silent = self._take_tokens(chunk)
-            changed = True
+            taken = self._take_tokens(chunk)
+            silent, changed = taken is None, changed or bool(taken)
         if "usage" in chunk:
             usage = chunk["usage"]
             if usage is not None:
@@ -174,21 +174,22 @@ class StreamRewriter:
         if not choices:
             self._closing_usage = usage
         elif isinstance(choices, list) and isinstance(choices[0], dict):
-            self._usages[choices[0].get("index")] = usage
+            index = choices[0].get("index")
+            self._usages[index if isinstance(index, int) else None] = usage
 
-    def _take_tokens(self, chunk: dict[str, Any]) -> bool:
-        """Take the ids out of an event; return whether it was sent for its ids alone."""
-        silent = False
+    def _take_tokens(self, chunk: dict[str, Any]) -> bool | None:
+        """Take the ids out of an event; return whether it had any, None where it was sent for them alone."""
+        had_ids: bool | None = False
         choices = chunk.get("choices")
         for part in (chunk, *choices) if isinstance(choices, list) else (chunk,):
             if not isinstance(part, dict):
                 continue
-            if "prompt_token_ids" in part:
-                part["prompt_token_ids"] = None
+            if part.get("prompt_token_ids") is not None:
+                part["prompt_token_ids"], had_ids = None, True
             ids = part.get("token_ids")
             if not isinstance(ids, list):
                 continue
-            part["token_ids"] = None
+            part["token_ids"], had_ids = None, True
             self._ids_without_text += ids
             delta = part.get("delta")
             text = delta.get("content") if isinstance(delta, dict) else part.get("text")
@@ -196,8 +197,8 @@ class StreamRewriter:
                 self._ids += self._ids_without_text
                 self._ids_without_text = []
             elif delta == {} and part.get("finish_reason") is None:
-                silent = True
-        return silent
+                return None
+        return had_ids
 
 
 def each_event(events: bytes) -> Iterator[bytes]:
