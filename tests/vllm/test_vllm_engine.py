@@ -54,7 +54,7 @@ pytestmark = [
 class NoEmbedder:
     ready = False
 
-    async def embed(self, texts: object, job: object) -> Any:
+    async def embed(self, texts: object, engine_request: object) -> Any:
         raise AssertionError("the vllm engine embeds nothing")
 
 
@@ -100,9 +100,9 @@ async def test_it_is_ready_with_the_models_own_context(engine: ServerEngine) -> 
 
 
 async def test_a_chat_streams_token_by_token_with_its_usage(engine: ServerEngine) -> None:
-    job = chat(stream=True, max_tokens=12, stream_options={"include_usage": True})
+    engine_request = chat(stream=True, max_tokens=12, stream_options={"include_usage": True})
     parser = SseParser()
-    async with run_here(engine, job) as reply:
+    async with run_here(engine, engine_request) as reply:
         assert (await reply.head()).media is Media.EVENT_STREAM
         events = [event async for data in reply for event in parser.feed(data)]
     assert events[-1].data == DONE

@@ -139,15 +139,17 @@ async def make_engine(upstream: ScriptedUpstream) -> AsyncIterator[MakeEngine]:
         await engine.stop()
 
 
-def make_job(model: str = "big", endpoint: Endpoint = Endpoint.CHAT_COMPLETIONS, **fields: object) -> EngineRequest:
+def request_for_big(
+    model: str = "big", endpoint: Endpoint = Endpoint.CHAT_COMPLETIONS, **fields: object
+) -> EngineRequest:
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
     return EngineRequest("r-1", endpoint, orjson.dumps(body), "big")
 
 
 @pytest.fixture
-def job() -> Callable[..., EngineRequest]:
-    """Makes jobs for model ``big``; fields go into the body."""
-    return make_job
+def make_request() -> Callable[..., EngineRequest]:
+    """Makes requests for model ``big``; fields go into the body."""
+    return request_for_big
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:

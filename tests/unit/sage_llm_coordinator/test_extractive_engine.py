@@ -36,7 +36,7 @@ class WordEmbedder:
         self.ready = True
         self.texts: list[list[str]] = []
 
-    async def embed(self, texts: Sequence[str], job: EngineRequest) -> npt.NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], engine_request: EngineRequest) -> npt.NDArray[np.float32]:
         if not self.ready:
             raise UnavailableError("no embedding engine is ready", retryable=True)
         self.texts.append(list(texts))
@@ -64,8 +64,8 @@ def completion(prompt: Any, **fields: Any) -> EngineRequest:
     return EngineRequest("r-2", Endpoint.COMPLETIONS, body, "sage-extractive")
 
 
-async def ask(engine: ExtractiveEngine, job: EngineRequest) -> tuple[dict[str, Any], TokenUsage]:
-    async with run_here(engine, job) as reply:
+async def ask(engine: ExtractiveEngine, engine_request: EngineRequest) -> tuple[dict[str, Any], TokenUsage]:
+    async with run_here(engine, engine_request) as reply:
         assert (await reply.head()).media is Media.JSON
         return orjson.loads(await reply.read()), reply.usage
 
@@ -80,9 +80,9 @@ async def test_it_quotes_the_sentence_that_answers(engine: ExtractiveEngine) -> 
 
 
 async def test_its_counts_are_the_estimators(engine: ExtractiveEngine) -> None:
-    job = chat("What is a lease?")
-    _, usage = await ask(engine, job)
-    messages = orjson.loads(job.body)["messages"]
+    engine_request = chat("What is a lease?")
+    _, usage = await ask(engine, engine_request)
+    messages = orjson.loads(engine_request.body)["messages"]
     assert usage.prompt_tokens == request_features(["user", messages[0]["content"]])[0]
     quoted = "A lease is held by one scheduler."
     assert usage.completion_tokens == request_features([quoted])[0] - 2
@@ -91,14 +91,16 @@ async def test_its_counts_are_the_estimators(engine: ExtractiveEngine) -> None:
 async def test_sources_of_sages_own_prompt_are_named(engine: ExtractiveEngine) -> None:
     passages = [Passage("Nothing of note.", "a.md"), Passage(CONTEXT, "b.md")]
     messages = rag_messages("What is a lease?", passages)
-    job = EngineRequest("r-1", Endpoint.CHAT_COMPLETIONS, orjson.dumps({"messages": messages}), "sage-extractive")
-    value, _ = await ask(engine, job)
+    engine_request = EngineRequest(
+        "r-1", Endpoint.CHAT_COMPLETIONS, orjson.dumps({"messages": messages}), "sage-extractive"
+    )
+    value, _ = await ask(engine, engine_request)
     assert value["choices"][0]["message"]["content"] == "A lease is held by one scheduler. [2]"
 
 
 async def test_a_stream_has_a_chunk_a_sentence_and_its_usage(engine: ExtractiveEngine) -> None:
-    job = chat("ring, classifier and lease?", stream=True, stream_options={"include_usage": True})
-    async with run_here(engine, job) as reply:
+    engine_request = chat("ring, classifier and lease?", stream=True, stream_options={"include_usage": True})
+    async with run_here(engine, engine_request) as reply:
         assert (await reply.head()).media is Media.EVENT_STREAM
         events = SseParser().feed(await reply.read())
     assert events[-1].data == DONE
@@ -120,24 +122,24 @@ async def test_a_stream_has_a_chunk_a_sentence_and_its_usage(engine: ExtractiveE
 
 
 async def test_an_answer_that_was_begun_goes_on(engine: ExtractiveEngine) -> None:
-    job = chat("ring, classifier and lease?")
-    value, whole = await ask(engine, job)
+    engine_request = chat("ring, classifier and lease?")
+    value, whole = await ask(engine, engine_request)
     text = value["choices"][0]["message"]["content"]
-    body = orjson.loads(job.body)
+    body = orjson.loads(engine_request.body)
     for cut in (1, 36, 40, len(text)):
         started = {"role": "assistant", "content": text[:cut]}
         going_on = {**body, "messages": [*body["messages"], started], "continue_final_message": True}
-        rest, usage = await ask(engine, replace(job, body=orjson.dumps(going_on)))
+        rest, usage = await ask(engine, replace(engine_request, body=orjson.dumps(going_on)))
         assert text[:cut] + rest["choices"][0]["message"]["content"] == text
         assert usage.prompt_tokens == whole.prompt_tokens + text_tokens(text[:cut])
 
 
 async def test_an_answer_that_was_begun_otherwise_is_refused(engine: ExtractiveEngine) -> None:
-    job = chat("What is a lease?")
-    body = orjson.loads(job.body)
+    engine_request = chat("What is a lease?")
+    body = orjson.loads(engine_request.body)
     body["messages"].append({"role": "assistant", "content": "Well,"})
     with pytest.raises(InvalidRequestError, match="'Well,', which is not how the answer"):
-        await ask(engine, replace(job, body=orjson.dumps({**body, "continue_final_message": True})))
+        await ask(engine, replace(engine_request, body=orjson.dumps({**body, "continue_final_message": True})))
 
 
 async def test_a_stream_without_the_option_has_no_usage(engine: ExtractiveEngine) -> None:

@@ -33,7 +33,7 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}
 DONE = b"data: [DONE]\n\n"
 
 Make = Callable[..., OpenAiEngine]
-MakeJob = Callable[..., EngineRequest]
+MakeRequest = Callable[..., EngineRequest]
 
 
 async def open_stream(request: web.Request) -> web.StreamResponse:
@@ -42,8 +42,8 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
-    async with run_here(engine, job) as reply:
+async def fail(engine: OpenAiEngine, engine_request: EngineRequest) -> SageError:
+    async with run_here(engine, engine_request) as reply:
         with pytest.raises(SageError) as caught:
             await reply.read()
     return caught.value
@@ -64,7 +64,7 @@ async def test_the_body_arrives_byte_for_byte_and_the_answer_comes_back_so(upstr
     assert reply.usage == TokenUsage(7, 1)
 
 
-async def test_a_stream_leaves_as_it_arrives(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_a_stream_leaves_as_it_arrives(upstream: Any, make_engine: Make, make_request: MakeRequest) -> None:
     go_on = asyncio.Event()
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -77,7 +77,7 @@ async def test_a_stream_leaves_as_it_arrives(upstream: Any, make_engine: Make, j
     upstream.completions = stream
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, job(stream=True)) as reply:
+    async with run_here(engine, make_request(stream=True)) as reply:
         assert (await reply.head()).media is Media.EVENT_STREAM
         pieces = aiter(reply)
         assert await anext(pieces) == CHUNK
@@ -87,20 +87,22 @@ async def test_a_stream_leaves_as_it_arrives(upstream: Any, make_engine: Make, j
 
 
 @pytest.mark.parametrize("given", ["best", "default", ""])
-async def test_an_alias_becomes_the_models_own_name(upstream: Any, make_engine: Make, job: MakeJob, given: str) -> None:
+async def test_an_alias_becomes_the_models_own_name(
+    upstream: Any, make_engine: Make, make_request: MakeRequest, given: str
+) -> None:
     engine = make_engine(aliases=("best",))
     await engine.start()
-    async with run_here(engine, job(model=given, top_k=3)) as reply:
+    async with run_here(engine, make_request(model=given, top_k=3)) as reply:
         await reply.read()
     sent = orjson.loads(upstream.bodies[0])
     assert sent["model"] == "big"
     assert sent["top_k"] == 3
 
 
-async def test_the_api_key_is_sent_and_never_shown(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_the_api_key_is_sent_and_never_shown(upstream: Any, make_engine: Make, make_request: MakeRequest) -> None:
     engine = make_engine(api_key="sk-secret")
     await engine.start()
-    async with run_here(engine, job()) as reply:
+    async with run_here(engine, make_request()) as reply:
         await reply.read()
     assert upstream.headers[0]["Authorization"] == "Bearer sk-secret"
     assert "sk-secret" not in repr(engine.spec)
@@ -108,7 +110,7 @@ async def test_the_api_key_is_sent_and_never_shown(upstream: Any, make_engine: M
 
 
 async def test_a_cancelled_request_closes_the_connection_so_that_the_server_stops(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = await open_stream(request)
@@ -119,13 +121,13 @@ async def test_a_cancelled_request_closes_the_connection_so_that_the_server_stop
     upstream.completions = endless
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, job(stream=True)) as reply:
+    async with run_here(engine, make_request(stream=True)) as reply:
         await anext(aiter(reply))
     await asyncio.wait_for(upstream.disconnected.wait(), 5)
 
 
 async def test_a_request_cancelled_before_its_first_byte_reaches_the_server_too(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
     async def silent(_request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
@@ -134,19 +136,19 @@ async def test_a_request_cancelled_before_its_first_byte_reaches_the_server_too(
     upstream.completions = silent
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, job()):
+    async with run_here(engine, make_request()):
         await upstream.arrived.wait()
     await asyncio.wait_for(upstream.disconnected.wait(), 5)
 
 
 async def test_more_requests_than_usual_share_the_connections_and_all_are_answered(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
     engine = make_engine(max_concurrency=4)
     await engine.start()
 
     async def ask() -> bytes:
-        async with run_here(engine, job()) as reply:
+        async with run_here(engine, make_request()) as reply:
             return await reply.read()
 
     answers = await asyncio.gather(*(ask() for _ in range(40)))
@@ -154,18 +156,20 @@ async def test_more_requests_than_usual_share_the_connections_and_all_are_answer
     assert all(b"hello" in answer for answer in answers)
 
 
-async def test_an_id_that_no_header_can_hold_is_not_sent(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_an_id_that_no_header_can_hold_is_not_sent(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, replace(job(), request_id="a\r\nX-Evil: 1", traceparent="00-ä")) as reply:
+    async with run_here(engine, replace(make_request(), request_id="a\r\nX-Evil: 1", traceparent="00-ä")) as reply:
         assert b"hello" in await reply.read()
     assert not {"X-Request-Id", "X-Evil", "traceparent"} & set(upstream.headers[0])
 
 
-async def test_embeddings_are_not_for_a_language_model(make_engine: Make, job: MakeJob) -> None:
+async def test_embeddings_are_not_for_a_language_model(make_engine: Make, make_request: MakeRequest) -> None:
     engine = make_engine()
     await engine.start()
-    assert isinstance(await fail(engine, job(endpoint=Endpoint.EMBEDDINGS)), InvalidRequestError)
+    assert isinstance(await fail(engine, make_request(endpoint=Endpoint.EMBEDDINGS)), InvalidRequestError)
 
 
 async def test_embeddings_pass_through_where_the_server_says_that_a_model_is_for_them(
@@ -201,7 +205,7 @@ async def list_vllm(_request: web.Request) -> web.StreamResponse:
     return web.json_response({"object": "list", "data": models})
 
 
-def streaming(job: MakeJob, **fields: object) -> EngineRequest:
+def streaming(make_request: MakeRequest, **fields: object) -> EngineRequest:
     classification = Classification(
         RequestKind.LLM_CHAT,
         "main",
@@ -213,11 +217,11 @@ def streaming(job: MakeJob, **fields: object) -> EngineRequest:
         1,
         streaming=True,
     )
-    return replace(job(stream=True, **fields), classification=classification)
+    return replace(make_request(stream=True, **fields), classification=classification)
 
 
 async def test_usage_is_known_though_the_caller_did_not_ask_and_does_not_see_it(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
     async def stream(request: web.Request) -> web.StreamResponse:
         response = await open_stream(request)
@@ -228,7 +232,7 @@ async def test_usage_is_known_though_the_caller_did_not_ask_and_does_not_see_it(
     upstream.completions = stream
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, streaming(job)) as reply:
+    async with run_here(engine, streaming(make_request)) as reply:
         assert await reply.read() == CHUNK + DONE
     assert reply.usage == TokenUsage(9, 3)
     options = orjson.loads(upstream.bodies[0])["stream_options"]
@@ -236,7 +240,7 @@ async def test_usage_is_known_though_the_caller_did_not_ask_and_does_not_see_it(
 
 
 async def test_a_server_that_nobody_knows_is_asked_for_nothing_more(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
     async def stream(request: web.Request) -> web.StreamResponse:
         response = await open_stream(request)
@@ -246,13 +250,15 @@ async def test_a_server_that_nobody_knows_is_asked_for_nothing_more(
     upstream.completions = stream
     engine = make_engine()
     await engine.start()
-    asked = streaming(job)
+    asked = streaming(make_request)
     async with run_here(engine, asked) as reply:
         await reply.read()
     assert upstream.bodies[0] == asked.body
 
 
-async def test_the_answer_to_an_alias_names_the_alias(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_the_answer_to_an_alias_names_the_alias(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
     async def stream(request: web.Request) -> web.StreamResponse:
         if not orjson.loads(upstream.bodies[-1]).get("stream"):
             return web.json_response({"model": "big", "choices": [{"text": '"model": "big"'}]})
@@ -263,12 +269,12 @@ async def test_the_answer_to_an_alias_names_the_alias(upstream: Any, make_engine
     upstream.completions = stream
     engine = make_engine(aliases=("best",))
     await engine.start()
-    async with run_here(engine, job(model="best")) as reply:
+    async with run_here(engine, make_request(model="best")) as reply:
         assert orjson.loads(await reply.read()) == {"model": "best", "choices": [{"text": '"model": "big"'}]}
-    async with run_here(engine, job(model="best", stream=True)) as reply:
-        told = await reply.read()
-    chunk, done, _ = told.split(b"\n\n")
+    async with run_here(engine, make_request(model="best", stream=True)) as reply:
+        delivered = await reply.read()
+    chunk, done, _ = delivered.split(b"\n\n")
     assert orjson.loads(chunk.removeprefix(b"data: ")) == {"model": "best", "choices": [{"text": '"model":"big"'}]}
     assert done + b"\n\n" == DONE
-    async with run_here(engine, job(model="default")) as reply:
+    async with run_here(engine, make_request(model="default")) as reply:
         assert orjson.loads(await reply.read())["model"] == "big"

@@ -30,7 +30,7 @@ CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
 Make = Callable[..., OpenAiEngine]
-MakeJob = Callable[..., EngineRequest]
+MakeRequest = Callable[..., EngineRequest]
 Eventually = Callable[..., Awaitable[None]]
 
 
@@ -40,8 +40,8 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
-    async with run_here(engine, job) as reply:
+async def fail(engine: OpenAiEngine, engine_request: EngineRequest) -> SageError:
+    async with run_here(engine, engine_request) as reply:
         with pytest.raises(SageError) as caught:
             await reply.read()
     return caught.value
@@ -60,7 +60,12 @@ async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
     ],
 )
 async def test_an_error_status_keeps_the_engines_own_words(
-    upstream: Any, make_engine: Make, job: MakeJob, status: int, error_class: type[SageError], retryable: bool
+    upstream: Any,
+    make_engine: Make,
+    make_request: MakeRequest,
+    status: int,
+    error_class: type[SageError],
+    retryable: bool,
 ) -> None:
     own = {"error": {"message": "because", "param": "messages"}}
 
@@ -70,7 +75,7 @@ async def test_an_error_status_keeps_the_engines_own_words(
     upstream.completions = refuse
     engine = make_engine()
     await engine.start()
-    error = await fail(engine, job())
+    error = await fail(engine, make_request())
     assert type(error) is error_class
     assert error.retryable is retryable
     assert error.upstream_status == status
@@ -81,7 +86,7 @@ async def test_an_error_status_keeps_the_engines_own_words(
 
 
 async def test_a_callers_mistake_says_nothing_about_the_engine(
-    upstream: Any, make_engine: Make, job: MakeJob, eventually: Eventually
+    upstream: Any, make_engine: Make, make_request: MakeRequest, eventually: Eventually
 ) -> None:
     async def refuse(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": {"message": "no"}}, status=400)
@@ -90,7 +95,7 @@ async def test_a_callers_mistake_says_nothing_about_the_engine(
     engine = make_engine()
     await engine.start()
     for _ in range(5):
-        await fail(engine, job())
+        await fail(engine, make_request())
     checks = upstream.health_checks
     await eventually(lambda: upstream.health_checks > checks + 1)
     assert engine.phase is EnginePhase.READY
@@ -98,7 +103,7 @@ async def test_a_callers_mistake_says_nothing_about_the_engine(
 
 @pytest.mark.parametrize(("code", "fails"), [(b"500", True), (b"null", True), (b"400", False)])
 async def test_an_error_event_is_the_engines_failure_unless_it_blames_the_request(
-    upstream: Any, make_engine: Make, job: MakeJob, code: bytes, fails: bool
+    upstream: Any, make_engine: Make, make_request: MakeRequest, code: bytes, fails: bool
 ) -> None:
     said = b'data: {"error": {"message": "EngineCore died", "code": %b}}\n\n' % code
 
@@ -111,7 +116,7 @@ async def test_an_error_event_is_the_engines_failure_unless_it_blames_the_reques
     upstream.completions = die
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, job(stream=True)) as reply:
+    async with run_here(engine, make_request(stream=True)) as reply:
         pieces = aiter(reply)
         first = await anext(pieces)
         assert first.startswith(CHUNK)
@@ -124,21 +129,25 @@ async def test_an_error_event_is_the_engines_failure_unless_it_blames_the_reques
 
 
 async def test_only_a_server_that_is_known_to_continue_chats_continues_anothers(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
-    unknown, told = make_engine(), make_engine(continues_chats=True)
+    unknown, declared = make_engine(), make_engine(continues_chats=True)
     await unknown.start()
-    await told.start()
-    continued = replace(job(continue_final_message=True), attempt=Attempt(2, 1))
+    await declared.start()
+    continued = replace(make_request(continue_final_message=True), attempt=Attempt(2, 1))
     error = await fail(unknown, continued)
     assert (error.code, error.retryable) == ("engine_cannot_continue", True)
-    async with run_here(told, continued) as reply:
+    async with run_here(declared, continued) as reply:
         assert (await reply.head()).media is Media.JSON
-    async with run_here(unknown, job(continue_final_message=True)) as reply:  # the caller's own wish is passed on
+    async with run_here(
+        unknown, make_request(continue_final_message=True)
+    ) as reply:  # the caller's own wish is passed on
         assert (await reply.head()).media is Media.JSON
 
 
-async def test_a_stream_cut_in_the_middle_is_an_engine_failure(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_a_stream_cut_in_the_middle_is_an_engine_failure(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = await open_stream(request)
         await response.write(CHUNK)
@@ -149,14 +158,14 @@ async def test_a_stream_cut_in_the_middle_is_an_engine_failure(upstream: Any, ma
     upstream.completions = cut
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, job(stream=True)) as reply:
+    async with run_here(engine, make_request(stream=True)) as reply:
         assert (await reply.head()).media is Media.EVENT_STREAM
         with pytest.raises(EngineFailedError, match="broke off"):
             await reply.read()
 
 
 async def test_a_stream_that_ends_without_done_is_not_taken_for_complete(
-    upstream: Any, make_engine: Make, job: MakeJob
+    upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
     async def short(request: web.Request) -> web.StreamResponse:
         response = await open_stream(request)
@@ -166,25 +175,29 @@ async def test_a_stream_that_ends_without_done_is_not_taken_for_complete(
     upstream.completions = short
     engine = make_engine()
     await engine.start()
-    error = await fail(engine, job(stream=True))
+    error = await fail(engine, make_request(stream=True))
     assert isinstance(error, EngineFailedError)
     assert "[DONE]" in error.message
 
 
-async def test_garbage_instead_of_json_is_an_engine_failure(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_garbage_instead_of_json_is_an_engine_failure(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
     async def garbage(_request: web.Request) -> web.StreamResponse:
         return web.Response(text="<html>welcome to the proxy</html>", content_type="text/html")
 
     upstream.completions = garbage
     engine = make_engine()
     await engine.start()
-    error = await fail(engine, job())
+    error = await fail(engine, make_request())
     assert isinstance(error, EngineFailedError)
     assert error.retryable
     assert "welcome to the proxy" in error.message
 
 
-async def test_a_server_that_falls_silent_is_given_up(upstream: Any, make_engine: Make, job: MakeJob) -> None:
+async def test_a_server_that_falls_silent_is_given_up(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
     async def silent(request: web.Request) -> web.StreamResponse:
         response = await open_stream(request)
         await response.write(CHUNK)
@@ -194,13 +207,13 @@ async def test_a_server_that_falls_silent_is_given_up(upstream: Any, make_engine
     upstream.completions = silent
     engine = make_engine(read_seconds=0.1)
     await engine.start()
-    error = await fail(engine, job(stream=True))
+    error = await fail(engine, make_request(stream=True))
     assert isinstance(error, EngineFailedError)
     assert "did not answer in time" in error.message
 
 
 async def test_a_refused_key_is_the_operators_problem_and_its_text_stays_here(
-    upstream: Any, make_engine: Make, job: MakeJob, eventually: Eventually
+    upstream: Any, make_engine: Make, make_request: MakeRequest, eventually: Eventually
 ) -> None:
     async def refuse(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": {"message": "bad key sk-se***et"}}, status=401)
@@ -208,7 +221,7 @@ async def test_a_refused_key_is_the_operators_problem_and_its_text_stays_here(
     engine = make_engine(api_key="sk-secret")
     await engine.start()
     upstream.completions = upstream.models = refuse
-    error = await fail(engine, job())
+    error = await fail(engine, make_request())
     assert isinstance(error, EngineFailedError)
     assert error.code == "engine_api_key_refused"
     assert error.upstream_body == b""

@@ -22,12 +22,12 @@ from sage_mesh.executor.direct_call import run_here
 DONE = b"data: [DONE]\n\n"
 
 Make = Callable[..., OpenAiEngine]
-MakeJob = Callable[..., EngineRequest]
+MakeRequest = Callable[..., EngineRequest]
 Eventually = Callable[..., Awaitable[None]]
 
 
-async def fail(engine: OpenAiEngine, job: EngineRequest) -> SageError:
-    async with run_here(engine, job) as reply:
+async def fail(engine: OpenAiEngine, engine_request: EngineRequest) -> SageError:
+    async with run_here(engine, engine_request) as reply:
         with pytest.raises(SageError) as caught:
             await reply.read()
     return caught.value
@@ -62,12 +62,12 @@ async def test_a_model_that_the_server_does_not_have_is_said_to_be_missing(
 
 
 async def test_a_dead_server_is_unhealthy_at_once_and_ready_again_when_it_is_back(
-    upstream: Any, make_engine: Make, job: MakeJob, eventually: Eventually
+    upstream: Any, make_engine: Make, make_request: MakeRequest, eventually: Eventually
 ) -> None:
     engine = make_engine()
     await engine.start()
     await upstream.stop()
-    error = await fail(engine, job())
+    error = await fail(engine, make_request())
     assert isinstance(error, EngineFailedError)
     assert error.retryable
     await eventually(lambda: engine.phase is EnginePhase.UNHEALTHY)

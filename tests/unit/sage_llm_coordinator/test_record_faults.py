@@ -1,4 +1,4 @@
-"""One record's fault is told once and kept from the others."""
+"""One record's fault is logged once and kept from the others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sage_llm_coordinator.record_faults import RecordFaults
 
 def test_a_fault_is_logged_when_it_is_new_and_again_when_it_comes_back() -> None:
     faults = RecordFaults()
-    told = []
+    logged = []
     for fault in ("no such kind", "no such kind", "no model", None, "no model"):
         with capture_logs() as logs, faults.apart("a"):
             if fault is not None:
                 raise ConfigurationError(fault)
-        told.append([line["error"] for line in logs])
-    assert told == [["no such kind"], [], ["no model"], [], ["no model"]]
+        logged.append([line["error"] for line in logs])
+    assert logged == [["no such kind"], [], ["no model"], [], ["no model"]]
 
 
 def test_a_mistake_is_logged_with_its_trace() -> None:

@@ -26,9 +26,9 @@ from sage_platform.ring import Ring
 JOB = EngineRequest("r-1", Endpoint.CHAT_COMPLETIONS, b"{}", "sage-extractive", tenant="acme")
 
 
-async def lengths(job: EngineRequest, reply: ReplyWriter) -> None:
+async def lengths(engine_request: EngineRequest, reply: ReplyWriter) -> None:
     """A vector of a text is its length, twice."""
-    texts = orjson.loads(job.body)["input"]
+    texts = orjson.loads(engine_request.body)["input"]
     reply.head(Media.VECTORS_FLOAT, vector_count=len(texts), vector_dimensions=2)
     reply.data(np.array([[len(text)] * 2 for text in texts], dtype="<f4").tobytes())
 
@@ -64,10 +64,10 @@ async def test_vectors_come_in_the_order_of_the_texts_however_many_there_are(
 
 async def test_the_caller_pays_and_does_not_wait_behind_bulk_work(edge: OpenEdge, engine: FakeEngine) -> None:
     await MeshEmbedder(edge.edge, edge.directory).embed(["x"] * 100, JOB)
-    (job,) = engine.jobs
-    assert job.tenant == "acme"
-    assert job.classification is not None
-    assert job.classification.service_class is ServiceClass.EMBEDDING
+    (engine_request,) = engine.jobs
+    assert engine_request.tenant == "acme"
+    assert engine_request.classification is not None
+    assert engine_request.classification.service_class is ServiceClass.EMBEDDING
 
 
 async def test_a_request_that_is_given_up_is_given_up_at_the_embedder(edge: OpenEdge, engine: FakeEngine) -> None:

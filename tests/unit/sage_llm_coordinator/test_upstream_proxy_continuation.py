@@ -19,15 +19,15 @@ ANSWER = b'data: {"choices":[{"text":" three"}]}\n\ndata: [DONE]\n\n'
 
 
 @pytest.fixture
-def continuation(job: Callable[..., EngineRequest]) -> EngineRequest:
+def continuation(make_request: Callable[..., EngineRequest]) -> EngineRequest:
     """Another engine has said "one two", which was two tokens."""
     messages = [{"role": "user", "content": "count"}, {"role": "assistant", "content": "one two"}]
     body = {"messages": messages, "continue_final_message": True, "add_generation_prompt": False, "stream": True}
-    return replace(job(**body), attempt=Attempt(2, 1), delivered=DeliveredTokens((11, 12), len("one two")))
+    return replace(make_request(**body), attempt=Attempt(2, 1), delivered=DeliveredTokens((11, 12), len("one two")))
 
 
 async def asked(
-    upstream: Any, make_engine: Callable[..., OpenAiEngine], job: EngineRequest, tokenized: web.Response
+    upstream: Any, make_engine: Callable[..., OpenAiEngine], engine_request: EngineRequest, tokenized: web.Response
 ) -> tuple[list[str], Any]:
     """The paths that the server was asked for, and the body of the last."""
 
@@ -45,7 +45,7 @@ async def asked(
     upstream.completions, upstream.models = answer, models
     engine = make_engine()
     await engine.start()
-    async with run_here(engine, job) as reply:
+    async with run_here(engine, engine_request) as reply:
         assert b" three" in await reply.read()
     return upstream.paths, orjson.loads(upstream.bodies[-1])
 

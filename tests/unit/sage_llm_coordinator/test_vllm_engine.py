@@ -42,7 +42,7 @@ FAKE = Path(__file__).parents[2] / "fixtures" / "fake_vllm.py"
 class NoEmbedder:
     ready = False
 
-    async def embed(self, texts: object, job: object) -> object:
+    async def embed(self, texts: object, engine_request: object) -> object:
         raise AssertionError
 
 
@@ -130,14 +130,14 @@ def gone(pid: int) -> bool:
 
 
 async def test_it_starts_the_server_and_answers_through_it(
-    make: Make, job: Callable[..., EngineRequest], pids: Callable[[], list[int]]
+    make: Make, make_request: Callable[..., EngineRequest], pids: Callable[[], list[int]]
 ) -> None:
     engine = make("serve").engine
     assert [card.name for card in engine.spec.models] == ["tiny-llm"]
     assert engine.phase is EnginePhase.STARTING
     await asyncio.wait_for(engine.start(), 20)
     assert engine.phase is EnginePhase.READY
-    async with run_here(engine, job()) as reply:
+    async with run_here(engine, make_request()) as reply:
         assert b"word word word" in await reply.read()
     await engine.stop()
     assert engine.phase is EnginePhase.STOPPED
@@ -211,7 +211,7 @@ async def test_an_embedding_model_is_known_by_what_vllm_says(make: Make) -> None
 
 
 async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
-    make: Make, job: Callable[..., EngineRequest], pids: Callable[[], list[int]], eventually: Eventually
+    make: Make, make_request: Callable[..., EngineRequest], pids: Callable[[], list[int]], eventually: Eventually
 ) -> None:
     first = make("serve")
     await asyncio.wait_for(first.engine.start(), 20)
@@ -225,7 +225,7 @@ async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
     assert engine.phase is EnginePhase.READY
     assert pids() == before
     assert not any(gone(pid) for pid in before)
-    async with run_here(engine, job()) as reply:
+    async with run_here(engine, make_request()) as reply:
         assert b"word word word" in await reply.read()
     await engine.stop()
     assert all(gone(pid) for pid in before)

@@ -21,7 +21,7 @@ INFO 08-12 09:01:40 [api_server.py:1818] Starting vLLM API server 0 on http://12
 """
 
 
-def told(lines: list[str]) -> list[str]:
+def texts_of(lines: list[str]) -> list[str]:
     """The texts in their order, each once."""
     progress = VllmProgress()
     texts = [progress.text]
@@ -33,7 +33,7 @@ def told(lines: list[str]) -> list[str]:
 
 
 def test_a_recorded_start_on_a_cpu_goes_through_its_stages() -> None:
-    assert told(RECORDED.read_text().splitlines()) == [
+    assert texts_of(RECORDED.read_text().splitlines()) == [
         "starting vLLM",
         "reading the model's configuration",
         "starting the engine's processes",
@@ -46,7 +46,7 @@ def test_a_recorded_start_on_a_cpu_goes_through_its_stages() -> None:
 
 
 def test_a_start_on_a_gpu_compiles_and_captures() -> None:
-    assert told(ON_A_GPU.splitlines()) == [
+    assert texts_of(ON_A_GPU.splitlines()) == [
         "starting vLLM",
         "starting the engine's processes",
         "loading weights",
