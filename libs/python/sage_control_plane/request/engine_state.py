@@ -12,6 +12,8 @@ REGISTERED_LABEL = "registered"
 # Label with the name of an engine for people; its id is the name with a suffix that changes at each restart.
 NAME_LABEL = "name"
 DEFAULT_POOL = "main"
+# How the reason begins of an engine whose server is not started again until an operator asks for it.
+GIVEN_UP = "given up"
 
 
 class EnginePhase(IntEnum):
@@ -118,3 +120,13 @@ class EngineState:
     executor_id: str = ""
     running: tuple[RunningRequest, ...] = field(default=())
     load: EngineLoad | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it does not come back by itself: its server failed too often, or in a way that repeats."""
+        return self.phase is EnginePhase.UNHEALTHY and self.reason.startswith(GIVEN_UP)
+
+    @property
+    def why(self) -> str:
+        """The first line of its reason, for callers: what follows may quote what others asked."""
+        return self.reason.partition("\n")[0].removesuffix("; its last words:")
