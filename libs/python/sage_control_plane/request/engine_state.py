@@ -68,6 +68,12 @@ class EngineSpec:
     url: str = ""
     labels: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What people call the engine: the same after each restart, where its id is another."""
+        labels = dict(self.labels)
+        return labels.get(NAME_LABEL) or labels.get(REGISTERED_LABEL) or self.engine_id
+
     def card(self, model: str) -> ModelCard | None:
         """Return the card of the model that ``model`` names here, if any."""
         return next((card for card in self.models if model in card.names), None)
