@@ -35,7 +35,6 @@ TRUNCATED = "x-sage-truncated"
 HINT_HEADERS = (PRIORITY, REQUEST_TYPE, SLO_DEADLINE_MS, SLO_TTFT_MS, SLO_TPOT_MS)
 
 MAX_REQUEST_ID_CHARACTERS = 128
-MAX_TENANT_CHARACTERS = 128
 # Milliseconds travel as an unsigned 32-bit number.
 MAX_MS = 2**32 - 1
 
@@ -73,6 +72,17 @@ class ResponseMetadata:
     def completed(self, usage: TokenUsage) -> TokenUsage:
         """Return the usage of a body with what no OpenAI body carries: truncation, and the engine's time."""
         return replace(usage, truncated_inputs=self.truncated_inputs, engine_time=self.engine_time)
+
+
+def is_label(text: str, max_characters: int) -> bool:
+    """Whether ``text`` is fit to be a header and to be logged: 1 to ``max_characters`` printable ASCII characters."""
+    return 1 <= len(text) <= max_characters and text.isascii() and text.isprintable()
+
+
+def usable_request_id(given: str) -> str | None:
+    """Return a caller's request id without the blanks around it; None where it is missing or unfit."""
+    stripped = given.strip()
+    return stripped if is_label(stripped, MAX_REQUEST_ID_CHARACTERS) else None
 
 
 def hints_from_headers(headers: Mapping[str, str]) -> Hints:

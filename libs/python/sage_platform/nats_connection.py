@@ -42,10 +42,10 @@ async def connect(
     async def on_disconnect() -> None:
         if client.is_draining or client.is_closed:
             return  # our own doing
-        log.warning("nats disconnected; reconnecting", url=settings.url)
+        log.warning("nats disconnected; reconnecting", url=settings.shown_url)
 
     async def reconnected() -> None:
-        log.info("nats reconnected", url=settings.url)
+        log.info("nats reconnected", url=settings.shown_url)
         if on_reconnect is not None:
             await on_reconnect()
 
@@ -66,6 +66,8 @@ async def connect(
                     client.connect(
                         servers=settings.url.split(","),
                         name=name,
+                        # Asked for at each connection: a mesh that is brought up again has another.
+                        token=settings.current_token if "@" not in settings.url else None,
                         error_cb=_quiet_until_connected(client, on_error),
                         disconnected_cb=on_disconnect,
                         reconnected_cb=reconnected,
@@ -84,7 +86,7 @@ async def connect(
     except (OSError, NoServersError, asyncio.TimeoutError):
         await client.close()
         raise UnavailableError(
-            f"no NATS server answers at {settings.url} ({refusals[-1] if refusals else 'no answer'}); "
+            f"no NATS server answers at {settings.shown_url} ({refusals[-1] if refusals else 'no answer'}); "
             "`sage up` starts one, or set SAGE_NATS_URL to yours",
             code="nats_unreachable",
         ) from None

@@ -27,6 +27,7 @@ from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.frames import usage_to_wire
 from sage_mesh.wire.generation import chat_messages
+from sage_platform.grpc_access import for_operators
 
 
 class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
@@ -60,6 +61,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     ) -> llm_pb2.ListEnginesResponse:
         return llm_pb2.ListEnginesResponse(engines=[state_to_wire(state) for state in self._coordinator.states()])
 
+    @for_operators
     async def RegisterEngine(  # noqa: N802
         self, request: llm_pb2.RegisterEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RegisterEngineResponse:
@@ -76,6 +78,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         state = await self._registrations.add(request.engine_id or _name_of(request.url), settings)
         return llm_pb2.RegisterEngineResponse(engine=state_to_wire(state))
 
+    @for_operators
     async def StartEngine(  # noqa: N802
         self, request: llm_pb2.StartEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.StartEngineResponse:
@@ -98,6 +101,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         name = request.name or request.model.rstrip("/").rpartition("/")[2]
         return llm_pb2.StartEngineResponse(engine=state_to_wire(await self._registrations.add(name, settings)))
 
+    @for_operators
     async def RestartEngine(  # noqa: N802
         self, request: llm_pb2.RestartEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RestartEngineResponse:
@@ -108,6 +112,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         )
         return llm_pb2.RestartEngineResponse(engine=state_to_wire(state), aborted=aborted)
 
+    @for_operators
     async def EngineLogs(  # noqa: N802
         self, request: llm_pb2.EngineLogsRequest, context: aio.ServicerContext
     ) -> AsyncIterator[llm_pb2.EngineLogsResponse]:
@@ -116,6 +121,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         ):
             yield llm_pb2.EngineLogsResponse(lines=lines)
 
+    @for_operators
     async def RemoveEngine(  # noqa: N802
         self, request: llm_pb2.RemoveEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RemoveEngineResponse:
@@ -126,12 +132,14 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         )
         return llm_pb2.RemoveEngineResponse(aborted=aborted)
 
+    @for_operators
     async def LoadLora(  # noqa: N802
         self, request: llm_pb2.LoadLoraRequest, context: aio.ServicerContext
     ) -> llm_pb2.LoadLoraResponse:
         state = await self._coordinator.load_lora(request.engine_id, request.name, request.path)
         return llm_pb2.LoadLoraResponse(engine=state_to_wire(state))
 
+    @for_operators
     async def UnloadLora(  # noqa: N802
         self, request: llm_pb2.UnloadLoraRequest, context: aio.ServicerContext
     ) -> llm_pb2.UnloadLoraResponse:
