@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sage_common.errors import InvalidRequestError
+from sage_common.labels import is_label
 from sage_control_plane.request.request import Hints, Priority, ServiceClass
 from sage_mesh.reply import EngineTime, TokenUsage
 
@@ -72,11 +73,6 @@ class ResponseMetadata:
     def completed(self, usage: TokenUsage) -> TokenUsage:
         """Return the usage of a body with what no OpenAI body carries: truncation, and the engine's time."""
         return replace(usage, truncated_inputs=self.truncated_inputs, engine_time=self.engine_time)
-
-
-def is_label(text: str, max_characters: int) -> bool:
-    """Whether ``text`` is fit to be a header and to be logged: 1 to ``max_characters`` printable ASCII characters."""
-    return 1 <= len(text) <= max_characters and text.isascii() and text.isprintable()
 
 
 def usable_request_id(given: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from sage_client import headers as names
 from sage_common.api_keys import MAX_TENANT_CHARACTERS, ApiKeys, KeyHolder, refuse_if_no_operator
 from sage_common.errors import InvalidRequestError
+from sage_common.labels import is_label
 from sage_mesh.inference_request import DEFAULT_TENANT
 
 AUTHORIZATION = "authorization"
@@ -40,7 +41,7 @@ class Credentials:
             InvalidRequestError: the header's value is no tenant name.
         """
         named = headers.get(names.TENANT)
-        if named is not None and not names.is_label(named, MAX_TENANT_CHARACTERS):
+        if named is not None and not is_label(named, MAX_TENANT_CHARACTERS):
             raise InvalidRequestError(
                 f"header {names.TENANT} must be 1 to {MAX_TENANT_CHARACTERS} printable ASCII characters",
                 code="invalid_header",
