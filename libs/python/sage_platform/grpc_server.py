@@ -10,12 +10,15 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sage_common.api_keys import ApiKeys
 from sage_common.errors import ErrorKind, SageError
 from sage_common.logging import get_logger
 from sage_common.ports import port_taken
+from sage_platform.grpc_access import AccessInterceptor, client_interceptors, orders_of, wrapped
 
 log = get_logger(__name__)
 
+NO_KEYS = ApiKeys({})
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Trailing metadata that carries an error's machine code.
 CODE_METADATA = "sage-error-code"
@@ -43,11 +46,15 @@ class GrpcServer:
     """A grpc.aio server with health v1 and reflection.
 
     Usage: ``add`` every servicer, ``start``, and ``stop`` when done.
+
+    Args:
+        keys: what callers need; without any, everybody may call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys: ApiKeys = NO_KEYS) -> None:
+        self._orders: set[str] = set()
         self._server = aio.server(
-            interceptors=[ErrorInterceptor()],
+            interceptors=[ErrorInterceptor(), AccessInterceptor(keys, self._orders)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -60,6 +67,7 @@ class GrpcServer:
     def add(self, register: Callable[[Any, aio.Server], None], servicer: Any, full_name: str) -> None:
         """Add a servicer with its generated ``add_…_to_server`` function and full service name."""
         register(servicer, self._server)
+        self._orders |= orders_of(servicer, full_name)
         self._names.append(full_name)
 
     async def start(self, host: str, port: int, *, setting: str) -> int:
@@ -103,17 +111,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _guard_unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return handler
+        return handler if handler is None else wrapped(handler, _guard_unary, _guard_stream)
 
 
 def _guard_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -141,10 +139,15 @@ async def _abort(context: aio.ServicerContext[Any, Any], error: SageError) -> No
     await context.abort(GRPC_STATUS[error.kind], error.message, ((CODE_METADATA, error.code),))
 
 
-def channel(address: str, options: Iterable[tuple[str, Any]] = ()) -> aio.Channel:
-    """Open an insecure channel to ``host:port`` with SAGE's message limits."""
+def channel(address: str, options: Iterable[tuple[str, Any]] = (), *, token: str = "") -> aio.Channel:
+    """Open an insecure channel to ``host:port`` with SAGE's message limits.
+
+    Args:
+        token: API key or mesh token that every call sends; empty for none.
+    """
     return aio.insecure_channel(
         address,
+        interceptors=client_interceptors(token),
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,12 +56,14 @@ class NatsServerOptions:
         port: client port; 0 takes a free one.
         monitor_port: HTTP monitoring port; 0 takes a free one.
         max_payload_bytes: largest message that the server takes.
+        token: what it asks its clients for; empty for none.
     """
 
     directory: Path
     port: int = 0
     monitor_port: int = 0
     max_payload_bytes: int = 16 * 1024 * 1024
+    token: str = field(default="", repr=False)
 
 
 class NatsServer:
@@ -82,7 +85,17 @@ class NatsServer:
     @property
     def monitor_url(self) -> str:
         """URL of the HTTP monitoring endpoint."""
-        return f"http://{LOOPBACK}:{self._monitor_port}"
+        return f"http://{LOOPBACK}:{self._monitor_port}{self._monitor_path}"
+
+    @property
+    def _monitor_path(self) -> str:
+        """What stands before the monitoring's paths; empty for a server without a token.
+
+        Monitoring knows no token, and its answers let pages of every site read them, which cannot be switched off. A
+        page cannot guess this path, though.
+        """
+        token = self._options.token
+        return f"/{hashlib.sha256(b'monitoring ' + token.encode()).hexdigest()[:32]}" if token else ""
 
     def prepare(self) -> tuple[str, ...]:
         """Write the configuration and return the command line.
@@ -126,6 +139,11 @@ class NatsServer:
     def _configuration(self) -> Path:
         return self._options.directory / "nats-server.conf"
 
+    def _restrictions(self) -> dict[str, object]:
+        if not self._options.token:
+            return {}
+        return {"authorization": {"token": self._options.token}, "http_base_path": self._monitor_path}
+
     def _write_configuration(self) -> None:
         directory = private_dir(self._options.directory)
         # JSON is a subset of the server's configuration language.
@@ -138,9 +156,13 @@ class NatsServer:
             # As in the services' logs, so that lines of both can be put in order.
             "logtime_utc": True,
             "jetstream": {"store_dir": str(directory / "store")},
+            **self._restrictions(),
         }
         scratch = self._configuration.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        scratch.unlink(missing_ok=True)
+        # Never on the command line, which everybody on this machine can read.
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=2))
         scratch.replace(self._configuration)
         # A killed server leaves its ports file; one of a pid that comes again would be believed.
         for leftover in directory.glob(f"{PROGRAM}_*.ports"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nats.errors import Error as NatsError
@@ -78,9 +79,9 @@ class JobStore:
             return None
         return StoredJob(job, new_revision)
 
-    def newest(self, limit: int) -> list[Job]:
-        """Return at most ``limit`` jobs, newest first."""
-        jobs = [stored.job for stored in self._latest.values()]
+    def newest(self, limit: int, is_wanted: Callable[[Job], bool] = lambda _: True) -> list[Job]:
+        """Return at most ``limit`` of the jobs that are wanted, newest first."""
+        jobs = [stored.job for stored in self._latest.values() if is_wanted(stored.job)]
         jobs.sort(key=lambda job: (job.created_unix_ms, job.message, job.job_id), reverse=True)
         return jobs[:limit]
 

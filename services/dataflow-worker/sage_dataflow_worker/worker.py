@@ -11,16 +11,19 @@ from nats.errors import Error as NatsError
 from nats.js.client import JetStreamContext
 from prometheus_client import Counter, Gauge
 
+from sage_common.api_keys import MAX_TENANT_CHARACTERS
+from sage_common.labels import is_label
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_dataflow_worker.job import Claim, Job, JobState, claim, is_job_id
 from sage_dataflow_worker.job_run import JobRun, RunTools
 from sage_dataflow_worker.job_store import StoredJob
-from sage_dataflow_worker.job_streams import JOB_ID_HEADER, JobStreams
+from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, JobStreams
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.spec import PipelineSpec
+from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
 from sage_platform.ring import Ring
 
@@ -185,7 +188,17 @@ class JobWorker:
         if stored is not None:
             return replace(stored.job, updated_unix_ms=now_ms, worker_id=self._worker_id, message=sequence)
         created_ms = int(message.metadata.timestamp.timestamp() * 1000)
-        return Job(job_id, "", JobState.PENDING, created_ms, now_ms, worker_id=self._worker_id, message=sequence)
+        tenant = (message.headers or {}).get(TENANT_HEADER, "")
+        return Job(
+            job_id,
+            "",
+            JobState.PENDING,
+            created_ms,
+            now_ms,
+            worker_id=self._worker_id,
+            message=sequence,
+            tenant=tenant if is_label(tenant, MAX_TENANT_CHARACTERS) else DEFAULT_TENANT,
+        )
 
 
 def _job_id(message: Msg, sequence: int) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from sage_common import paths
 from sage_common.config import load
 from sage_common.errors import SageError
 from sage_common.ports import port_is_free
+from sage_common.secret_text import without_credentials
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.engine_state import EngineState
 from sage_platform.nats_server import loopback_port
@@ -136,7 +137,7 @@ async def _nats(connection: Client) -> NatsView:
     account = await connection.jetstream().account_info()
     url = connection.connected_url
     version = str(connection.connected_server_version).strip("<>")
-    return NatsView(url.geturl() if url else "", version, account.streams, account.storage)
+    return NatsView(without_credentials(url.geturl()) if url else "", version, account.streams, account.storage)
 
 
 def _local(status: ProcessStatus, health: Mapping[int, bool]) -> ProcessView:

@@ -14,6 +14,7 @@ from sage_cli.mesh.engine_readiness import open_directory, wait_for_engines, wai
 from sage_cli.mesh.plan import MeshPlan
 from sage_cli.mesh.registrations import Registrations
 from sage_cli.mesh.specs import choose_nats, nats_spec, service_specs
+from sage_cli.mesh.token import make_token, remove_token, token_variables
 from sage_common import paths
 from sage_common.clock import MonotonicClock
 from sage_common.errors import SageError, UnavailableError
@@ -63,18 +64,21 @@ class MeshRunner:
         """
         with supervisor_lock(self._directory):
             try:
-                await self._run(stopping)
+                await self._run(stopping, make_token())
             except SageError as error:
                 output = error.output if isinstance(error, ProcessFailedError) else ()
                 self._change(phase=SupervisorPhase.FAILED, message=error.message, output=output)
                 raise
+            finally:
+                remove_token()
             remove_state(self._directory)
 
-    async def _run(self, stopping: asyncio.Event) -> None:
-        nats = choose_nats(self._plan)
+    async def _run(self, stopping: asyncio.Event, token_file: Path) -> None:
+        nats = choose_nats(self._plan, token_file)
         self._change(facts={"nats_url": nats.settings.url}, message="starting")
         registrations = Registrations(nats.settings, f"supervisor-{os.getpid()}")
-        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check())
+        tokens = token_variables(token_file, ours=nats.server is not None)
+        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check(), tokens)
         if nats.server is not None:
             specs.insert(0, nats_spec(nats.server))
         self._supervisor = Supervisor(

@@ -66,7 +66,10 @@ def write_state(directory: Path, state: SupervisorState) -> None:
     """Replace the state file; a reader sees the old one or the new one."""
     path = private_dir(directory) / STATE_FILE
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
+    scratch.unlink(missing_ok=True)
+    # The facts may hold the URL of a NATS server with credentials in it.
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
     scratch.replace(path)
 
 
