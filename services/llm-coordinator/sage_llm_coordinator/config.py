@@ -27,7 +27,7 @@ class LlmCoordinatorSettings(ServiceSettings):
     engines: tuple[Annotated[SerializeAsAny[EngineSettings], BeforeValidator(_of_its_kind)], ...] = Field(
         default_factory=default_engines,
         description="the engines that this coordinator owns; a JSON list in the environment. An entry without a kind "
-        "goes by its model. Left out: the packaged model on llama.cpp, where it is installed, and the extractive engine",
+        "goes by its model. Left out: the packaged model on llama.cpp, where installed, and the extractive engine",
     )
     servers: ServerSettings = ServerSettings()
     replica: int = Field(1, ge=1, description="which coordinator of this machine it is; its own engines go by it")

@@ -145,9 +145,9 @@ def _need(model: GgufModel, tokens: int, options: LlamacppOptions) -> int:
 def _check(need: int, room: int, settings: LlamacppEngineSettings) -> None:
     if need > room:
         raise UnprocessableError(
-            f"the model {settings.model_name!r} needs about {gigabytes(need)} of main memory with {settings.slots} slots, and "
-            f"{gigabytes(max(0, room))} are free; stop another engine, or take fewer slots (`--max-concurrency`) or a "
-            "shorter context (`--arg=--context-tokens=1024`)",
+            f"not enough memory: {settings.model_name!r} needs about {gigabytes(need)} with {settings.slots} slots "
+            f"and {gigabytes(max(0, room))} are free; stop another engine, take fewer slots (`--max-concurrency`) or a "
+            "shorter context (`--arg=--context-tokens=1024`). `--no-memory-check` starts it all the same",
             code="insufficient_memory",
         )
 

@@ -1,7 +1,7 @@
 """The beginning of a GGUF file: what of a model's shape decides about its memory.
 
-The format is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: a magic word, a version, counts, and then keys with
-typed values; those of the model's architecture come before the vocabulary, which is not read.
+The format is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: a magic word, a version, counts, and then keys
+with typed values; those of the model's architecture come before the vocabulary, which is not read.
 """
 
 from __future__ import annotations

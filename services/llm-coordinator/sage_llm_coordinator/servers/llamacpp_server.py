@@ -1,7 +1,7 @@
 """The program of a llama.cpp server: llama.cpp's own HTTP server, from the package ``xllamacpp``, in this process.
 
-It is started with ``-m``, and imports nothing of SAGE. The coordinator reads its options with the same parser, so that what
-it counts with is what the server gets.
+It is started with ``-m``, and imports nothing of SAGE. The coordinator reads its options with the same parser, so that
+what it counts with is what the server gets.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class _Parser(argparse.ArgumentParser):
 def default_threads() -> int:
     """Return half of the cores that this process may use, at least 1.
 
-    llama.cpp's threads wait for each other at every step: one that has to share its core stops them all. With other load on
-    two cores, one thread made 34-44 tokens a second and two made 1.3-1.7.
+    llama.cpp's threads wait for each other at every step: one that has to share its core stops them all. With other
+    load on two cores, one thread made 34-44 tokens a second and two made 1.3-1.7.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // 2)
