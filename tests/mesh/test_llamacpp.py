@@ -137,11 +137,11 @@ async def test_no_more_requests_compute_than_it_has_slots(mesh: IsolatedMesh) ->
 
 
 def test_a_killed_server_is_started_again(mesh: IsolatedMesh) -> None:
-    ((port, server),) = servers(mesh).items()
+    (server,) = servers(mesh).values()
     server.kill()
     asyncio.run(until_engines(mesh, lambda listed: [one["phase"] for one in listed] != ["ready"], 15))
     asyncio.run(until_engines(mesh, all_ready(1), READY_SECONDS))
-    ((_, again),) = servers(mesh).items()
+    (again,) = servers(mesh).values()
     assert again.pid != server.pid
     assert "listening on" in sage(mesh, "engine", "logs", "llama-0")
 
@@ -150,6 +150,15 @@ def test_a_killed_server_is_started_again(mesh: IsolatedMesh) -> None:
             return await _answer(session, mesh, chat(3))
 
     assert asyncio.run(ask())[0] == 200
+
+
+def test_a_coordinator_that_was_killed_takes_its_server_back(mesh: IsolatedMesh) -> None:
+    (server,) = servers(mesh).values()
+    coordinator = mesh.process("llm-coordinator")
+    coordinator.kill()
+    mesh.wait_ready("llm-coordinator", not_pid=coordinator.pid)
+    asyncio.run(until_engines(mesh, all_ready(1), READY_SECONDS))
+    assert [one.pid for one in servers(mesh).values()] == [server.pid]
 
 
 def test_an_engine_is_started_from_a_file_and_stopped(mesh: IsolatedMesh, tmp_path: Path) -> None:
