@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from fixtures.vllm_mesh import (
+from fixtures.fake_vllm_mesh import (
     ADOPTION_SECONDS,
     ORPHAN_SECONDS,
     SLACK_SECONDS,
@@ -17,7 +15,6 @@ from fixtures.vllm_mesh import (
     mesh_with_fake,
     ready_elsewhere,
     replica_of,
-    sage,
     servers,
     start,
     stream,
@@ -25,6 +22,7 @@ from fixtures.vllm_mesh import (
     wait_for_coordinator,
     whole_answer,
 )
+from fixtures.process_mesh import further_process, sage
 
 
 def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(tmp_path: Path) -> None:
@@ -35,9 +33,9 @@ def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(t
         victim = mesh.process(replica_of(mesh, engine["executor_id"]))
 
         async def kill_in_the_midst() -> tuple[float, str]:
-            told = asyncio.Event()
-            streaming = asyncio.create_task(stream(mesh, 150, told))
-            await told.wait()
+            under_way = asyncio.Event()
+            streaming = asyncio.create_task(stream(mesh, 150, under_way))
+            await under_way.wait()
             victim.kill()
             seconds = await until(ready_elsewhere(engine["executor_id"]), mesh, ADOPTION_SECONDS + SLACK_SECONDS)
             return seconds, await streaming
@@ -66,16 +64,10 @@ def test_a_coordinator_that_is_started_again_takes_its_engine_back(tmp_path: Pat
 
 def test_an_engine_that_nobody_adopts_ends_within_ten_seconds(tmp_path: Path) -> None:
     with mesh_with_fake(tmp_path, coordinators=0) as mesh:
-        command = [sys.executable, "-m", "sage_llm_coordinator"]
-        with (tmp_path / "log").open("wb") as log:
-            coordinator = subprocess.Popen(command, env=mesh.environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
+        with further_process(mesh, "llm-coordinator", tmp_path / "log"):
             wait_for_coordinator(mesh)
             start(mesh)
             assert len(servers(tmp_path)) == 2
-        finally:
-            coordinator.kill()
-            coordinator.wait(10)
         began = time.monotonic()
         while servers(tmp_path):
             assert time.monotonic() - began < ORPHAN_SECONDS + SLACK_SECONDS

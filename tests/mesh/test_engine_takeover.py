@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from fixtures.vllm_mesh import (
+from fixtures.fake_vllm_mesh import (
     ADOPTION_SECONDS,
     SLACK_SECONDS,
     engines,
@@ -26,6 +26,7 @@ from fixtures.vllm_mesh import (
     until,
     whole_answer,
 )
+from fixtures.process_mesh import engines_of
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_llm_coordinator.adoption import HUNG_SECONDS, SILENT_SECONDS
@@ -48,8 +49,7 @@ async def watched(mesh: IsolatedMesh) -> AsyncIterator[list[list[str]]]:
     async def look() -> None:
         async with aiohttp.ClientSession() as session:
             while True:
-                async with session.get(f"{mesh.gateway_url}/v1/management/engines") as response:
-                    listed = (await response.json())["data"]
+                listed = await engines_of(session, mesh)
                 seen.append(ready_engines([one for one in listed if one["implementation"] == "vllm"]))
                 await asyncio.sleep(0.02)
 
@@ -104,9 +104,9 @@ def test_the_engine_of_a_hung_coordinator_is_taken_over_and_not_served_by_it_whe
         hung = mesh.process(name)
 
         async def hang_and_go_on() -> None:
-            told = asyncio.Event()
-            begun = asyncio.create_task(stream(mesh, 150, told))
-            await told.wait()
+            under_way = asyncio.Event()
+            begun = asyncio.create_task(stream(mesh, 150, under_way))
+            await under_way.wait()
             hung.send_signal(signal.SIGSTOP)
             waiting = asyncio.create_task(stream(mesh, 30, asyncio.Event()))
             adopted = SILENT_SECONDS + HUNG_SECONDS + ADOPTION_SECONDS + SLACK_SECONDS

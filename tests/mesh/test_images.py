@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from fixtures.process_mesh import process_mesh
 
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 
 MODEL = "sees"
 IMAGE = base64.b64encode(random.Random(5).randbytes(300_000)).decode()
@@ -84,9 +85,8 @@ def seeing(
 ) -> Iterator[tuple[IsolatedMesh, Recorder]]:
     recorder = Recorder(request.param)
     threading.Thread(target=recorder.serve_forever, daemon=True).start()
-    replicas = {"embed-executor": 0, "dataflow-worker": 0}
     try:
-        with isolated_mesh(tmp_path_factory.mktemp("mesh"), llm=recorder.url, replicas=replicas) as mesh:
+        with process_mesh(tmp_path_factory.mktemp("mesh"), llm=recorder.url) as mesh:
             yield mesh, recorder
     finally:
         recorder.shutdown()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from fixtures.process_mesh import static_mesh
 
-from sage_benchmark.gateway_benchmark import static_engine
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 
 IN_FLIGHT = 50
 DEADLINE_SECONDS = 20.0
@@ -42,11 +42,7 @@ async def load_with_a_kill(mesh: IsolatedMesh, victim: str) -> Counter[int | str
 
 @pytest.mark.parametrize("victim", ["classifier", "scheduler", "llm-coordinator", "gateway", "nats"])
 def test_killing_one_process_with_fifty_requests_in_flight(tmp_path: Path, victim: str) -> None:
-    replicas = {"embed-executor": 0, "dataflow-worker": 0}
-    with (
-        static_engine("--delay-ms", "1000") as engine,
-        isolated_mesh(tmp_path / "mesh", llm=engine, replicas=replicas) as mesh,
-    ):
+    with static_mesh(tmp_path / "mesh", "--delay-ms", "1000") as mesh:
         pid = mesh.process(victim).pid
         began = time.monotonic()
         outcomes = asyncio.run(load_with_a_kill(mesh, victim))
@@ -70,11 +66,8 @@ def test_killing_one_process_with_fifty_requests_in_flight(tmp_path: Path, victi
 
 def test_a_replica_takes_over_with_nothing_lost(tmp_path: Path) -> None:
     """With two of everything but the gateway, no single death is seen by a client."""
-    replicas = {"embed-executor": 0, "dataflow-worker": 0, "classifier": 2, "scheduler": 2, "llm-coordinator": 2}
-    with (
-        static_engine("--delay-ms", "1000") as engine,
-        isolated_mesh(tmp_path / "mesh", llm=engine, replicas=replicas) as mesh,
-    ):
+    replicas = {"classifier": 2, "scheduler": 2, "llm-coordinator": 2}
+    with static_mesh(tmp_path / "mesh", "--delay-ms", "1000", replicas=replicas) as mesh:
         for victim in ("classifier", "scheduler", "llm-coordinator"):
             pid = mesh.process(victim).pid
             outcomes = asyncio.run(load_with_a_kill(mesh, victim))

@@ -1,7 +1,7 @@
 """A minute of load on a real mesh in which an engine, executors and the leading scheduler are killed in turn.
 
 Every byte that each client got is compared with what the engines wrote down before they sent it: nothing is lost,
-nothing is told twice, and the pool has another leader within two seconds.
+nothing is delivered twice, and the pool has another leader within two seconds.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import nats
 import orjson
 from fixtures.eventually import eventually
 from fixtures.journaled_engines import JournaledEngine, journaled_engines
+from fixtures.process_mesh import Engines, all_ready, process_mesh, until_engines
 from fixtures.received_answers import Exchange, problem_with, problem_with_real_vector
 from nats.aio.msg import Msg
 
 from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_benchmark.simulated_engine.answer_text import marker
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.simulated_engine.engine_record import RecordEntry
@@ -39,6 +40,8 @@ from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 SECONDS, MOST_SECONDS = 60.0, 180.0
 READY_SECONDS = 60.0
 ENGINES = 3
+# Each simulated engine at both coordinators, and an embedder at each of its executors.
+EVERYTHING = 2 * ENGINES + 2
 # About thirty answers are under way at any time: 5 a second of 100 to 300 tokens, 30 ms apart.
 TEXTS_PER_SECOND = 5.0
 VECTORS_PER_SECOND = 3.0
@@ -149,17 +152,17 @@ class Kills:
 
     async def engine(self) -> None:
         self.engines[0].kill()
-        await self._until_ready(lambda states: "UNHEALTHY" in states)
+        await until_engines(self.mesh, lambda listed: "unhealthy" in phases(listed), READY_SECONDS)
         await asyncio.to_thread(self.engines[0].bring_back)
-        await self._until_ready(lambda states: set(states) == {"READY"})
+        await until_engines(self.mesh, lambda listed: phases(listed) == {"ready"}, READY_SECONDS)
 
     async def coordinator(self) -> None:
         await self._process("llm-coordinator")
-        await self._until_ready(lambda states: len(states) == 2 * ENGINES + 2 and set(states) == {"READY"})
+        await until_engines(self.mesh, all_ready(EVERYTHING), READY_SECONDS)
 
     async def embedder(self) -> None:
         await self._process("embed-executor")
-        await self._until_ready(lambda states: len(states) == 2 * ENGINES + 2 and set(states) == {"READY"})
+        await until_engines(self.mesh, all_ready(EVERYTHING), READY_SECONDS)
 
     async def leader(self) -> None:
         epoch = max(self.dispatches.first_at)
@@ -178,16 +181,9 @@ class Kills:
         process.kill()
         await asyncio.to_thread(self.mesh.wait_ready, name, not_pid=process.pid)
 
-    async def _until_ready(self, wanted: Callable[[list[str]], bool]) -> None:
-        async with aiohttp.ClientSession() as session:
-            await eventually(lambda: engines_are(session, self.mesh.gateway_url, wanted), seconds=READY_SECONDS)
 
-
-async def engines_are(session: aiohttp.ClientSession, url: str, wanted: Callable[[list[str]], bool]) -> bool:
-    """Ask the gateway for the engines' phases."""
-    async with session.get(f"{url}/v1/management/engines") as response:
-        listed = await response.json()
-    return wanted([engine["phase"].upper() for engine in listed["data"]])
+def phases(listed: Engines) -> set[str]:
+    return {engine["phase"].lower() for engine in listed}
 
 
 def leading_scheduler(mesh: IsolatedMesh) -> str:
@@ -216,8 +212,7 @@ async def play(
     sent: list[Exchange] = []
     url = mesh.gateway_url
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-        everything = 2 * ENGINES + 2
-        await eventually(lambda: engines_are(session, url, lambda s: len(s) == everything and set(s) == {"READY"}))
+        await until_engines(mesh, all_ready(EVERYTHING), READY_SECONDS)
         references = [real(number, random.Random(0)) for number in range(len(REAL_TEXTS))]
         for exchange in references:
             exchange.request_id = f"before-{exchange.request_id}"
@@ -248,8 +243,8 @@ def test_a_minute_of_kills_loses_nothing_and_tells_nothing_twice(tmp_path: Path)
             "SAGE_LLM_COORDINATOR_ENGINES": orjson.dumps(upstreams).decode(),
             "SAGE_EMBED_EXECUTOR_STREAMS": "1",
         }
-        replicas = {"scheduler": 2, "llm-coordinator": 2, "embed-executor": 2, "dataflow-worker": 0}
-        with isolated_mesh(tmp_path / "mesh", replicas=replicas, settings=settings) as mesh:
+        replicas = {"scheduler": 2, "llm-coordinator": 2, "embed-executor": 2}
+        with process_mesh(tmp_path / "mesh", replicas=replicas, settings=settings) as mesh:
             kills, references, exchanges = asyncio.run(play(mesh, engines, load))
         recorded: defaultdict[str, list[RecordEntry]] = defaultdict(list)
         for engine in engines:

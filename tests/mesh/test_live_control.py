@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 from fixtures.eventually import eventually
 from fixtures.operators import OPERATORS, Cli, Operator, RefusedError, Rest
+from fixtures.process_mesh import static_mesh
 
 from sage_benchmark.gateway_benchmark import static_engine
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 
 CHAT = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
 SLOW_TOKENS = 50
@@ -24,9 +25,7 @@ WORD = b'"content":"word "'
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
     """Two schedulers, of which one leads; an engine that answers at once."""
-    replicas = {"embed-executor": 0, "dataflow-worker": 0, "scheduler": 2}
-    directory = tmp_path_factory.mktemp("control")
-    with static_engine() as engine, isolated_mesh(directory, llm=engine, replicas=replicas) as running:
+    with static_mesh(tmp_path_factory.mktemp("control"), replicas={"scheduler": 2}) as running:
         yield running
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,10 +16,11 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from fixtures.process_mesh import Engines, further_process, process_mesh, until_engines
 from fixtures.received_answers import ReceivedAnswer, add_event, read_stream
 from fixtures.steady_engine import SteadyProcess, events, read_asked, steady_engine
 
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.sse import SseParser
 
@@ -29,7 +29,7 @@ TOKENS = 120
 
 
 @dataclass
-class HedgedPair:
+class MeshOfTwo:
     """A mesh with two coordinators, each with an engine of its own that serves the same model."""
 
     mesh: IsolatedMesh
@@ -38,38 +38,26 @@ class HedgedPair:
 
 
 @contextmanager
-def twins(directory: Path) -> Iterator[HedgedPair]:
-    replicas = {"embed-executor": 0, "dataflow-worker": 0, "llm-coordinator": 0}
+def mesh_of_two(directory: Path) -> Iterator[MeshOfTwo]:
     with ExitStack() as stack:
         upstreams = [stack.enter_context(steady_engine()) for _ in range(2)]
-        mesh = stack.enter_context(isolated_mesh(directory / "mesh", replicas=replicas))
+        mesh = stack.enter_context(process_mesh(directory / "mesh", replicas={"llm-coordinator": 0}))
         coordinators = []
         for number, upstream in enumerate(upstreams):
-            engines = [{"kind": "openai", "url": f"{upstream.url}/v1", "name": f"twin{number}"}]
-            environment = {
-                **mesh.environment,
+            engines = [{"kind": "openai", "url": f"{upstream.url}/v1", "name": f"engine{number}"}]
+            settings = {
                 "SAGE_LLM_COORDINATOR_ENGINES": orjson.dumps(engines).decode(),
                 "XDG_DATA_HOME": str(directory / f"data{number}"),
                 "XDG_STATE_HOME": str(directory / f"state{number}"),
             }
-            log = stack.enter_context((directory / f"coordinator{number}.log").open("wb"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "sage_llm_coordinator"], env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-            stack.callback(process.wait, 10)
-            stack.callback(process.kill)
-            coordinators.append(process)
-        asyncio.run(asyncio.wait_for(both_ready(mesh), 30))
-        yield HedgedPair(mesh, upstreams, coordinators)
+            log = directory / f"coordinator{number}.log"
+            coordinators.append(stack.enter_context(further_process(mesh, "llm-coordinator", log, settings)))
+        asyncio.run(until_engines(mesh, two_ready, 30))
+        yield MeshOfTwo(mesh, upstreams, coordinators)
 
 
-async def both_ready(mesh: IsolatedMesh) -> None:
-    async with aiohttp.ClientSession() as session:
-        while True:
-            async with session.get(f"{mesh.gateway_url}/v1/management/engines") as response:
-                if (await response.text()).lower().count('"ready"') >= 2:
-                    return
-            await asyncio.sleep(0.05)
+def two_ready(listed: Engines) -> bool:
+    return sum(engine["phase"].lower() == "ready" for engine in listed) >= 2
 
 
 async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: ReceivedAnswer) -> str:
@@ -100,7 +88,7 @@ def uninterrupted(endpoint: Endpoint, body: bytes) -> ReceivedAnswer:
 
 
 async def stream_through_a_kill(
-    running: HedgedPair, victims: list[subprocess.Popen[Any]]
+    running: MeshOfTwo, victims: list[subprocess.Popen[Any]]
 ) -> tuple[list[ReceivedAnswer], Counter[str]]:
     requests = [request_of(number) for number in range(STREAMS)]
     seen = [ReceivedAnswer() for _ in requests]
@@ -122,7 +110,7 @@ async def stream_through_a_kill(
 
 @pytest.mark.parametrize("victim", ["engine", "coordinator", "both"])
 def test_no_stream_is_lost_or_told_twice(tmp_path: Path, victim: str) -> None:
-    with twins(tmp_path) as running:
+    with mesh_of_two(tmp_path) as running:
         victims: list[subprocess.Popen[Any]] = []
         if victim in ("engine", "both"):
             victims.append(running.upstreams[0].process)

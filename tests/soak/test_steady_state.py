@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from fixtures.process_mesh import static_mesh
 
-from sage_benchmark.gateway_benchmark import static_engine
-from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.isolated_mesh import IsolatedMesh
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))
 CLIENTS = 32
@@ -61,8 +61,7 @@ def resident(mesh: IsolatedMesh) -> dict[str, int]:
 
 
 def test_memory_stays_flat_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    replicas = {"embed-executor": 0, "dataflow-worker": 0}
-    with static_engine() as engine, isolated_mesh(tmp_path / "mesh", llm=engine, replicas=replicas) as mesh:
+    with static_mesh(tmp_path / "mesh") as mesh:
         asyncio.run(load(mesh, SECONDS / 4, seed=1))
         before = resident(mesh)
         answered, given_up = asyncio.run(load(mesh, SECONDS, seed=2))
