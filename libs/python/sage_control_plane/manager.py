@@ -93,9 +93,9 @@ class ControlPlaneManager:
         self._hedging = Hedging(table, outbox, engines, learning, timers.hedge, log, settings.hedging, max_tries)
         self._recovery = Recovery(table, outbox, engines, queue, timers, self._hedging, log, settings.retries, random)
         self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, log)
-        timers.prefill.on_due = lambda of, now: table.freed(engines.prefill_due(of, now))
-        timers.stale_load.on_due = lambda engine_id, now: table.freed(engines.forget_load(engine_id))
-        timers.ejection.on_due = lambda engine_id, now: table.freed(engines.end_ejection(engine_id))
+        timers.prefill.on_due = lambda of, now: table.refresh(engines.prefill_due(of, now))
+        timers.stale_load.on_due = lambda engine_id, now: table.refresh(engines.forget_load(engine_id))
+        timers.ejection.on_due = lambda engine_id, now: table.refresh(engines.end_ejection(engine_id))
 
     # State
 
@@ -202,10 +202,10 @@ class ControlPlaneManager:
             if up_to is None and engine_id is None:
                 # Executors get the client's cancellation too, but perhaps before the dispatch; this one follows it.
                 self._outbox.abort(attempt, "cancelled")
-                self._hedging.ended(tracked, now)
+                self._hedging.on_ended(tracked, now)
             elif up_to is not None and attempt.number > up_to:
                 return
-            self._reports.stopped(tracked, attempt, now)
+            self._reports.on_stopped(tracked, attempt, now)
         elif up_to is None and engine_id is None:
             self._table.unqueue(tracked)
             self._table.end(tracked, Outcome.CANCELLED, now)
@@ -218,7 +218,7 @@ class ControlPlaneManager:
         Args:
             ttft_seconds: time from the engine's receipt of the request; None when it is not reported.
         """
-        self._reports.first_token(request_id, attempt, now, ttft_seconds)
+        self._reports.on_first_token(request_id, attempt, now, ttft_seconds)
 
     def finished(
         self,
@@ -229,17 +229,17 @@ class ControlPlaneManager:
         ttft_seconds: float | None = None,
     ) -> None:
         """End a request whose answer is complete; ``ttft_seconds`` as for ``first_token``."""
-        self._reports.finished(request_id, attempt, now, used, ttft_seconds)
+        self._reports.on_finished(request_id, attempt, now, used, ttft_seconds)
 
     def failed(
         self, request_id: str, attempt: Attempt, error: SageError, now: float, *, started_replying: bool
     ) -> None:
         """End an attempt with an error. A retryable one before the first byte is tried again on another engine."""
-        self._reports.failed(request_id, attempt, error, now, started_replying=started_replying)
+        self._reports.on_failed(request_id, attempt, error, now, started_replying=started_replying)
 
     def cancelled(self, request_id: str, attempt: Attempt, now: float = 0.0) -> None:
         """End an attempt that its executor has stopped because of a cancellation."""
-        self._reports.cancelled(request_id, attempt, now)
+        self._reports.on_cancelled(request_id, attempt, now)
 
     # Engines
 
@@ -254,16 +254,16 @@ class ControlPlaneManager:
         entry = self._engines.update(state)
         differences = compare(self._engines, entry, state.running, self._epoch, now)
         for attempt in differences.begun:
-            self._reports.begun_without_report(attempt, now)
+            self._reports.on_listed_as_begun(attempt, now)
         for running in differences.unknown:
             self._recovery.adopt(running, entry, now)
         for attempt in differences.lost:
             self._outbox.abort(attempt, "its engine does not list it", one_engine=True)
             self._table.release(attempt, Verdict.NEUTRAL, now)
-            self._recovery.lost(attempt, f"engine {entry.engine_id!r} does not run the request any more", now)
+            self._recovery.on_lost(attempt, f"engine {entry.engine_id!r} does not run the request any more", now)
         if entry.credits.corrected:
             self._timers.stale_load.arm(entry.engine_id, now + STALE_SECONDS)
-        self._table.freed(entry)
+        self._table.refresh(entry)
         self._recovery.watch({*before, *self._engines.routes_of(entry)}, now)  # it may have dropped a model
 
     def engine_lost(self, engine_id: str, reason: str, now: float) -> None:
@@ -275,7 +275,7 @@ class ControlPlaneManager:
         self._engines.remove(engine_id)
         self._timers.ejection.disarm(engine_id)
         for attempt in entry.running.values():
-            self._recovery.lost(attempt, f"engine {engine_id!r} is gone: {reason}", now)
+            self._recovery.on_lost(attempt, f"engine {engine_id!r} is gone: {reason}", now)
         self._queue.open(routes)
         self._recovery.watch(routes, now)
 
@@ -283,7 +283,7 @@ class ControlPlaneManager:
         """Stop new work to an engine, registered or not, or allow it again."""
         entry = self._engines.set_draining(engine_id, draining)
         if entry is not None:
-            self._table.freed(entry)
+            self._table.refresh(entry)
             self._recovery.watch(self._engines.routes_of(entry), now)
 
     def set_policy(self, name: str, now: float) -> None:
@@ -311,5 +311,5 @@ class ControlPlaneManager:
                 table.unqueue(tracked)
                 table.refuse(tracked, queue.admission.contended(pick.shed, now), now)
             elif table.place(tracked, pick, now):
-                self._hedging.dispatched(tracked, now)
+                self._hedging.on_dispatched(tracked, now)
         return self._outbox.take()

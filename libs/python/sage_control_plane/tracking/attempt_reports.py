@@ -38,29 +38,29 @@ class AttemptReports:
         self._hedging = hedging
         self._log = log
 
-    def first_token(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
+    def on_first_token(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
         """Note the first byte of an answer, ``ttft_seconds`` after the engine got the request; None when unknown."""
         found = self._table.find(request_id, number)
         if found is None:
-            self._hedging.losing_attempt_began(request_id, number, now, ttft_seconds)
+            self._hedging.on_losing_attempt_began(request_id, number, now, ttft_seconds)
         else:
             self._begin(*found, now, ttft_seconds)
 
-    def begun_without_report(self, attempt: DispatchedAttempt, now: float) -> None:
+    def on_listed_as_begun(self, attempt: DispatchedAttempt, now: float) -> None:
         """Note the beginning of an answer that only a heartbeat shows; its time to first token is not known."""
         tracked = self._table.get(attempt.request_id)
         if tracked is not None and not attempt.begun:
-            self._hedging.began(tracked, attempt, now)
+            self._hedging.on_began(tracked, attempt, now)
             self._engines.begin(attempt, now, None)
 
-    def finished(
+    def on_finished(
         self, request_id: str, number: Attempt, now: float, used: TokensUsed, ttft_seconds: float | None
     ) -> None:
         """End a request whose answer is complete, correct its tenant's charge, and learn from it."""
         found = self._table.find(request_id, number)
         if found is None:
             # The report of a complete answer may be the first that says that it has begun.
-            self._hedging.losing_attempt_began(request_id, number, now, ttft_seconds)
+            self._hedging.on_losing_attempt_began(request_id, number, now, ttft_seconds)
             found = self._table.find(request_id, number)
             if found is None:
                 return
@@ -69,10 +69,12 @@ class AttemptReports:
         self._learning.finished(self._engines.entries[attempt.engine_id], attempt, now, used.output)
         self._table.release(attempt, Verdict.SUCCEEDED, now)
         self._table.settle(tracked, attempt, used)
-        self._hedging.completed(tracked, attempt, now)
+        self._hedging.on_completed(tracked, attempt, now)
         self._table.end(tracked, Outcome.FINISHED, now)
 
-    def failed(self, request_id: str, number: Attempt, error: SageError, now: float, *, started_replying: bool) -> None:
+    def on_failed(
+        self, request_id: str, number: Attempt, error: SageError, now: float, *, started_replying: bool
+    ) -> None:
         """End an attempt with an error; the request goes on where another attempt runs.
 
         Otherwise a retryable failure is tried again on another engine, unless bytes of the answer have left.
@@ -83,10 +85,10 @@ class AttemptReports:
         tracked, attempt = found
         self._log.attempt_failed(request_id, number, error)
         self._table.release(attempt, verdict_of(error), now)
-        if self._hedging.survives(tracked, attempt, now):
+        if self._hedging.remove_attempt(tracked, attempt, now):
             return
         if not started_replying and error.retryable:
-            self._recovery.failed(tracked, error, now)
+            self._recovery.on_failed(tracked, error, now)
             return
         self._table.refund(tracked)
         if tracked.hedged and not started_replying:
@@ -96,16 +98,16 @@ class AttemptReports:
             # The executor has sent the error to the edge as the answer.
             self._table.end(tracked, Outcome.FAILED, now)
 
-    def cancelled(self, request_id: str, number: Attempt, now: float) -> None:
+    def on_cancelled(self, request_id: str, number: Attempt, now: float) -> None:
         """End an attempt that its executor has stopped because of a cancellation."""
         found = self._table.find(request_id, number)
         if found is not None:
-            self.stopped(*found, now)
+            self.on_stopped(*found, now)
 
-    def stopped(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
+    def on_stopped(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
         """Take a stopped attempt off its engine; end the request unless another attempt runs."""
         self._table.release(attempt, Verdict.NEUTRAL, now)
-        if not self._hedging.survives(tracked, attempt, now):
+        if not self._hedging.remove_attempt(tracked, attempt, now):
             self._table.end(tracked, Outcome.CANCELLED, now)
 
     def _begin(
@@ -113,9 +115,9 @@ class AttemptReports:
     ) -> None:
         if attempt.begun:
             return
-        self._hedging.began(tracked, attempt, now)
+        self._hedging.on_began(tracked, attempt, now)
         seconds = now - attempt.dispatched_at if ttft_seconds is None else ttft_seconds
         entry = self._engines.begin(attempt, now, seconds)
         if not entry.free:
-            self._table.freed(entry)
+            self._table.refresh(entry)
         self._log.began(tracked.request_id, attempt.engine_id, seconds, attempt.predicted_ttft, now)

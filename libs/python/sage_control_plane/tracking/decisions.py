@@ -27,7 +27,7 @@ class Dispatch:
         queue_us: microseconds queued, over all tries.
         band: the policy's group; None for a hedge or where the policy has no groups.
         candidates: (engine id, score) of the engines considered, the chosen one first.
-        predicted_ttft: seconds from now to its first token; None when nothing trustworthy is known.
+        predicted_ttft: seconds from now to its first token; None without a trusted prediction.
         hedge_of: for a hedge, the dispatch number of the attempt that runs at the same time; an ``Abort`` of the
             losing one follows. None otherwise.
     """

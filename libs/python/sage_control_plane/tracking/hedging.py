@@ -57,7 +57,7 @@ class Hedging:
 
     # When
 
-    def dispatched(self, tracked: TrackedRequest, now: float) -> None:
+    def on_dispatched(self, tracked: TrackedRequest, now: float) -> None:
         """Arm the timer of a dispatched request's first token, if it is known when that is due."""
         if not self._enabled:
             return
@@ -81,7 +81,7 @@ class Hedging:
             self._overdue.arm(request_id, now + wait)
 
     def _expected_seconds(self, tracked: TrackedRequest) -> float | None:
-        """Return the expected time to the first byte of the answer; None while nothing trustworthy is known."""
+        """Return the expected time to the first byte of the answer; None without a trusted prediction."""
         request, attempt = tracked.request, tracked.attempt
         if request is None or attempt is None or request.classification.sheddable:
             return None
@@ -96,7 +96,7 @@ class Hedging:
 
     # Which
 
-    def began(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
+    def on_began(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
         """Note an attempt's first token: abort the other attempt, if there is one that has not begun."""
         self._overdue.disarm(tracked.request_id)
         other = tracked.other_attempt(attempt)
@@ -110,7 +110,7 @@ class Hedging:
         self._table.keep(tracked, attempt, losing=True)
         self._drop(other, "another attempt was faster", now, unbegun=True)
 
-    def losing_attempt_began(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
+    def on_losing_attempt_began(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
         """Track the losing attempt again, which began before its abort arrived; the edge stops one of the two."""
         tracked = self._table.get(request_id)
         losing = None if tracked is None or tracked.state is not RequestState.RUNNING else tracked.losing_attempt
@@ -121,9 +121,9 @@ class Hedging:
             waited = now - losing.dispatched_at if ttft_seconds is None else ttft_seconds
             self._table.take_back(tracked, entry, now, waited)
 
-    def survives(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> bool:
+    def remove_attempt(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> bool:
         """Remove an attempt that is off its engine from its request; return whether another attempt runs."""
-        self._table.failed(tracked, attempt)
+        self._table.remove_attempt(tracked, attempt)
         other = tracked.attempt
         if other is None:
             self._overdue.disarm(tracked.request_id)
@@ -133,14 +133,14 @@ class Hedging:
             self._log.began(tracked.request_id, other.engine_id, seconds, other.predicted_ttft, now)
         return True
 
-    def ended(self, tracked: TrackedRequest, now: float) -> None:
+    def on_ended(self, tracked: TrackedRequest, now: float) -> None:
         """Abort the hedge of a request that ends without an answer."""
         self._overdue.disarm(tracked.request_id)
         if tracked.attempt is not None and (hedge := tracked.hedge) is not None:
             self._table.keep(tracked, tracked.attempt)
             self._drop(hedge, "the request has ended", now, unbegun=False)
 
-    def completed(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
+    def on_completed(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
         """Stop tracking the attempt beside a complete one. It is not aborted, since the client may be reading it."""
         self._overdue.disarm(tracked.request_id)
         other = tracked.other_attempt(attempt)
@@ -148,7 +148,7 @@ class Hedging:
             self._table.keep(tracked, attempt)
             self._table.release(other, Verdict.NEUTRAL, now)
 
-    def adopted(self, tracked: TrackedRequest, running: RunningRequest, entry: EngineEntry, now: float) -> None:
+    def adopt(self, tracked: TrackedRequest, running: RunningRequest, entry: EngineEntry, now: float) -> None:
         """Track a second attempt that an engine runs for an earlier leader, if it belongs to this submission."""
         first = tracked.attempt
         if first is None or tracked.submission != running.attempt.submission:
@@ -157,7 +157,7 @@ class Hedging:
             return
         second = self._table.adopt_hedge(tracked, running, entry, now)
         if first.begun or second.begun:
-            self.began(tracked, first if first.begun else second, now)
+            self.on_began(tracked, first if first.begun else second, now)
 
     def _drop(self, losing: DispatchedAttempt, reason: str, now: float, *, unbegun: bool) -> None:
         error = CancelledError(reason, code="hedge_lost")

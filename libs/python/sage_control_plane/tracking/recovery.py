@@ -54,10 +54,10 @@ class Recovery:
         timers.backoff.on_due = self._on_backed_off
         timers.absence.on_due = self._on_absent
 
-    def failed(self, tracked: TrackedRequest, error: SageError, now: float) -> None:
+    def on_failed(self, tracked: TrackedRequest, error: SageError, now: float) -> None:
         """Try a request again whose only attempt failed before its first byte, or end it.
 
-        An engine that broke off or could not be reached counts as lost: see ``lost`` for the retry budget.
+        An engine that broke off or could not be reached counts as lost: see ``on_lost`` for the retry budget.
         """
         lost = error.kind is ErrorKind.ENGINE_FAILED and not error.upstream_status
         refusal = self._refusal(tracked, error, now, spare=lost and not tracked.loss_spared)
@@ -69,7 +69,7 @@ class Recovery:
             wait = self._settings.backoff.seconds(tracked.tries, self._random)
             self._table.back_off(tracked, tracked.request, now, min(now + wait, tracked.request.expires_at))
 
-    def lost(self, attempt: DispatchedAttempt, reason: str, now: float) -> None:
+    def on_lost(self, attempt: DispatchedAttempt, reason: str, now: float) -> None:
         """Recover a request whose attempt, already off its engine, was lost: the engine is gone or does not run it.
 
         Once the answer has begun, recovery is the edge's. Before that the request is queued again at once. The first
@@ -80,7 +80,7 @@ class Recovery:
             return
         error = EngineFailedError(f"{reason}; send the request again", code="engine_lost")
         self._log.attempt_failed(tracked.request_id, attempt.number, error)
-        if self._hedging.survives(tracked, attempt, now):
+        if self._hedging.remove_attempt(tracked, attempt, now):
             return
         if attempt.begun:
             error = EngineFailedError(
@@ -147,7 +147,7 @@ class Recovery:
         """Stop and forget an old submission: the edge has submitted its request again."""
         attempt = tracked.attempt
         if attempt is not None:
-            self._hedging.ended(tracked, now)
+            self._hedging.on_ended(tracked, now)
             self._outbox.abort(attempt, "superseded by a later submission")
             self._table.release(attempt, Verdict.NEUTRAL, now)
         self._table.forget(tracked)
@@ -160,7 +160,7 @@ class Recovery:
         if tracked is None or (waits and tracked.submission == running.attempt.submission):
             self._table.adopt(running, entry, now)
         else:
-            self._hedging.adopted(tracked, running, entry, now)
+            self._hedging.adopt(tracked, running, entry, now)
 
     # Absent engines
 

@@ -213,9 +213,9 @@ class RequestTable:
         entry, ejected_seconds = self._engines.give(attempt, verdict)
         if ejected_seconds is not None:
             self._timers.ejection.arm(attempt.engine_id, now + ejected_seconds)
-        self.freed(entry)
+        self.refresh(entry)
 
-    def freed(self, entry: EngineEntry | None) -> None:
+    def refresh(self, entry: EngineEntry | None) -> None:
         """Refresh an engine that has changed, and open the lanes that it serves; None does nothing."""
         if entry is not None:
             self._engines.refresh(entry)
@@ -270,7 +270,7 @@ class RequestTable:
         tracked.attempt, tracked.hedge = attempt, None
         tracked.losing_attempt = other if losing else None
 
-    def failed(self, tracked: TrackedRequest, attempt: DispatchedAttempt) -> None:
+    def remove_attempt(self, tracked: TrackedRequest, attempt: DispatchedAttempt) -> None:
         """Remove a failed attempt from its request, and have the request avoid its engine."""
         tracked.avoided |= {attempt.engine_id}
         other = tracked.other_attempt(attempt)
