@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: every request ends once, and the books balance at each step."""
+"""Whatever happens in whatever order: every request ends once, and the accounts balance at each step."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ class ManagerMachine(RuleBasedStateMachine):
         assert self.ended.keys() >= self.submitted.keys()
         assert all(self.ended[name] == 1 for name in self.submitted)
         assert self.pool.manager.queued == self.pool.manager.outstanding == 0
-        assert not any(self.pool.manager.holds(name) for name in ("twins", *(f"old-{name}" for name in ENGINES)))
+        assert not any(self.pool.manager.holds(name) for name in ("pair", *(f"old-{name}" for name in ENGINES)))
 
 
 TestManager = ManagerMachine.TestCase
@@ -248,7 +248,7 @@ class HedgingMachine(ManagerMachine):
     @rule(name=st.sampled_from(sorted(ENGINES)), begun=st.booleans())
     def inherit_one_of_two(self, name: str, begun: bool) -> None:
         attempt = Attempt(1, (EPOCH - 1 << EPOCH_SHIFT) + 1 + sorted(ENGINES).index(name))
-        running = (*self.listed(name), RunningRequest("twins", attempt, begun, 10))
+        running = (*self.listed(name), RunningRequest("pair", attempt, begun, 10))
         self.pool.manager.engine_updated(replace(ENGINES[name], running=running), self.pool.now)
         self.act()
 
@@ -265,10 +265,10 @@ class HedgingMachine(ManagerMachine):
                 self.pool.manager.first_token(hedge.request_id, attempt, self.pool.now)
             self.act()
 
-    @rule(number=st.integers(0, 50), told=st.booleans())
-    def stop(self, number: int, told: bool) -> None:
+    @rule(number=st.integers(0, 50), reported=st.booleans())
+    def stop(self, number: int, reported: bool) -> None:
         if (dispatch := self.pick(number)) is not None:
-            if told:
+            if reported:
                 self.pool.manager.cancel(dispatch.request_id, dispatch.attempt, self.pool.now, dispatch.engine_id)
             else:
                 self.pool.manager.cancelled(dispatch.request_id, dispatch.attempt, self.pool.now)

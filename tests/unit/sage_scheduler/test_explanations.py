@@ -54,19 +54,24 @@ async def test_a_finished_request_is_explained(mesh: Mesh) -> None:
     head = await (reply := mesh.submit("r", tenant="ann")).head()
     await reply.read()
     await ended(scheduler, "r")
-    (told,) = await explain(scheduler, "r")
-    assert (told.scheduler_id, told.state, told.tenant, told.policy) == ("s1", "finished", "ann", "hybrid")
-    assert told.engine_id == head.engine_id
-    assert told.classification.model == "fake"
-    assert told.classification.reasons
-    assert told.queue_ms == pytest.approx(head.queue_ms, abs=0.01)
-    assert 0 < told.actual_ttft_ms <= told.ended_after_ms <= told.age_ms + 1
-    (dispatch,) = told.dispatches
+    (explanation,) = await explain(scheduler, "r")
+    assert (explanation.scheduler_id, explanation.state, explanation.tenant, explanation.policy) == (
+        "s1",
+        "finished",
+        "ann",
+        "hybrid",
+    )
+    assert explanation.engine_id == head.engine_id
+    assert explanation.classification.model == "fake"
+    assert explanation.classification.reasons
+    assert explanation.queue_ms == pytest.approx(head.queue_ms, abs=0.01)
+    assert 0 < explanation.actual_ttft_ms <= explanation.ended_after_ms <= explanation.age_ms + 1
+    (dispatch,) = explanation.dispatches
     assert dispatch.candidates[0].engine_id == head.engine_id
     assert {candidate.engine_id for candidate in dispatch.candidates} == {"a", "b"}
 
 
-async def test_a_retried_request_tells_what_went_wrong_at_first(mesh: Mesh) -> None:
+async def test_a_retried_request_shows_what_went_wrong_at_first(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1")
     first = FakeEngine("a", breaks)
     await mesh.host(first)
@@ -75,14 +80,14 @@ async def test_a_retried_request_tells_what_went_wrong_at_first(mesh: Mesh) -> N
     await mesh.host(FakeEngine("b"))
     await reply.read()
     await ended(scheduler, "r")
-    (told,) = await explain(scheduler, "r")
-    assert [(d.engine_id, d.tries) for d in told.dispatches] == [("a", 1), ("b", 2)]
-    assert told.dispatches[0].error_code == "engine_failed"
-    assert told.dispatches[0].error_message == "connection reset"
-    assert (told.state, told.engine_id, told.error_code) == ("finished", "b", "")
+    (explanation,) = await explain(scheduler, "r")
+    assert [(d.engine_id, d.tries) for d in explanation.dispatches] == [("a", 1), ("b", 2)]
+    assert explanation.dispatches[0].error_code == "engine_failed"
+    assert explanation.dispatches[0].error_message == "connection reset"
+    assert (explanation.state, explanation.engine_id, explanation.error_code) == ("finished", "b", "")
 
 
-async def test_a_refused_request_tells_why(mesh: Mesh) -> None:
+async def test_a_refused_request_shows_why(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1", absence_seconds=0.0)
     executor = await mesh.host(FakeEngine("a"))
     await mesh.submit("first").read()
@@ -90,13 +95,13 @@ async def test_a_refused_request_tells_why(mesh: Mesh) -> None:
         await stub.DrainEngine(scheduler_pb2.DrainEngineRequest(engine_id="a"))
     with pytest.raises(UnavailableError):
         await mesh.submit("r").read()
-    (told,) = await explain(scheduler, "r")
-    assert (told.state, told.error_code, list(told.dispatches)) == ("refused", "no_engine", [])
-    assert "'fake'" in told.error_message
+    (explanation,) = await explain(scheduler, "r")
+    assert (explanation.state, explanation.error_code, list(explanation.dispatches)) == ("refused", "no_engine", [])
+    assert "'fake'" in explanation.error_message
     assert executor.outstanding == 0
 
 
-async def test_what_waits_and_what_runs_is_told_too(mesh: Mesh) -> None:
+async def test_what_waits_and_what_runs_is_explained_too(mesh: Mesh) -> None:
     scheduler = await mesh.scheduler("s1", headroom=0.0)
     engine = FakeEngine("a", stall, max_concurrency=1)
     await mesh.host(engine)
@@ -114,22 +119,22 @@ async def test_what_waits_and_what_runs_is_told_too(mesh: Mesh) -> None:
     assert (await explain(scheduler, "waits"))[0].state == "cancelled"
 
 
-async def test_any_replica_tells_what_another_decided_even_after_its_leadership(mesh: Mesh) -> None:
+async def test_any_replica_explains_what_another_decided_even_after_its_leadership(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: "main" in leader.leases.runners)
     standby = await mesh.scheduler("standby")
     await mesh.host(FakeEngine("a", answer))
     await mesh.submit("r").read()
     await ended(leader, "r")
-    (told,) = await explain(standby, "r")
-    assert (told.scheduler_id, told.state) == ("leader", "finished")
+    (explanation,) = await explain(standby, "r")
+    assert (explanation.scheduler_id, explanation.state) == ("leader", "finished")
     await leader.leases.stop()
     await until(lambda: "main" in standby.leases.runners)
     assert [e.scheduler_id for e in await explain(standby, "r")] == ["leader"]
     assert [e.scheduler_id for e in await explain(leader, "r")] == ["leader"]
 
 
-async def test_a_request_that_moved_to_another_leader_is_told_by_both(mesh: Mesh) -> None:
+async def test_a_request_that_moved_to_another_leader_is_explained_by_both(mesh: Mesh) -> None:
     leader = await mesh.scheduler("leader")
     await until(lambda: "main" in leader.leases.runners)
     standby = await mesh.scheduler("standby")

@@ -84,7 +84,7 @@ class HedgedPair:
 
 
 @pytest.fixture
-async def twins(mesh: Mesh) -> HedgedPair:
+async def pair(mesh: Mesh) -> HedgedPair:
     scheduler = await mesh.scheduler("s1", **SETTINGS)
     made = HedgedPair(mesh, scheduler, {name: FakeEngine(name) for name in ("a", "b")})
     for engine in made.engines.values():
@@ -95,114 +95,114 @@ async def twins(mesh: Mesh) -> HedgedPair:
     return made
 
 
-async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(twins: HedgedPair) -> None:
-    reply = await twins.submit()
+async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(pair: HedgedPair) -> None:
+    reply = await pair.submit()
     head = await asyncio.wait_for(reply.head(), 3)
-    assert (head.engine_id, head.tries) == (twins.rescuer, 2)
+    assert (head.engine_id, head.tries) == (pair.rescuer, 2)
     assert await reply.read() == STREAM
-    await until(lambda: twins.engines[twins.stalled].cancelled == ["r"])
-    assert twins.engines[twins.rescuer].cancelled == []
-    await twins.settled()
-    record = twins.manager.decision_log.get("r")
+    await until(lambda: pair.engines[pair.stalled].cancelled == ["r"])
+    assert pair.engines[pair.rescuer].cancelled == []
+    await pair.settled()
+    record = pair.manager.decision_log.get("r")
     assert record is not None
     assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, None)]
     assert record.outcome == "finished"
 
 
-async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_stopped(twins: HedgedPair) -> None:
-    twins.other.quick = False
-    reply = await twins.submit()
-    await twins.hedged()
-    twins.slow.begin.set()
+async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_stopped(pair: HedgedPair) -> None:
+    pair.other.quick = False
+    reply = await pair.submit()
+    await pair.hedged()
+    pair.slow.begin.set()
     head = await reply.head()
-    assert (head.engine_id, head.tries) == (twins.stalled, 2)
-    await until(lambda: twins.engines[twins.rescuer].cancelled == ["r"])
-    twins.slow.finish.set()
+    assert (head.engine_id, head.tries) == (pair.stalled, 2)
+    await until(lambda: pair.engines[pair.rescuer].cancelled == ["r"])
+    pair.slow.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
-    assert twins.engines[twins.stalled].cancelled == []
-    await twins.settled()
+    assert pair.engines[pair.stalled].cancelled == []
+    await pair.settled()
 
 
-async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_stopped(twins: HedgedPair) -> None:
-    twins.other = twins.slow
-    reply = await twins.submit()
-    await twins.hedged()
-    twins.slow.begin.set()
+async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_stopped(pair: HedgedPair) -> None:
+    pair.other = pair.slow
+    reply = await pair.submit()
+    await pair.hedged()
+    pair.slow.begin.set()
     head = await reply.head()
-    loser = next(name for name in twins.engines if name != head.engine_id)
-    await until(lambda: twins.engines[loser].cancelled == ["r"])
-    twins.slow.finish.set()
+    losing = next(name for name in pair.engines if name != head.engine_id)
+    await until(lambda: pair.engines[losing].cancelled == ["r"])
+    pair.slow.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
-    assert twins.engines[head.engine_id].cancelled == []
-    await twins.settled()
-    record = twins.manager.decision_log.get("r")
+    assert pair.engines[head.engine_id].cancelled == []
+    await pair.settled()
+    record = pair.manager.decision_log.get("r")
     assert record is not None
     assert (record.engine_id, record.outcome) == (head.engine_id, "finished")
 
 
 async def test_an_error_that_no_other_engine_could_mend_does_not_fail_a_request_that_another_runs(
-    twins: HedgedPair,
+    pair: HedgedPair,
 ) -> None:
-    twins.other.quick = False
-    twins.slow.error = InternalError("a bug")
-    reply = await twins.submit()
-    await twins.hedged()
-    twins.slow.begin.set()
-    await until(lambda: twins.manager.outstanding == 1)
-    twins.other.begin.set()
-    twins.other.finish.set()
+    pair.other.quick = False
+    pair.slow.error = InternalError("a bug")
+    reply = await pair.submit()
+    await pair.hedged()
+    pair.slow.begin.set()
+    await until(lambda: pair.manager.outstanding == 1)
+    pair.other.begin.set()
+    pair.other.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
-    await twins.settled()
+    await pair.settled()
 
 
-async def test_when_both_fail_for_good_the_client_gets_the_error(twins: HedgedPair) -> None:
-    twins.other.quick = False
-    twins.slow.error = twins.other.error = InternalError("a bug")
-    reply = await twins.submit()
-    await twins.hedged()
-    twins.slow.begin.set()
-    await until(lambda: twins.manager.outstanding == 1)
-    twins.other.begin.set()
+async def test_when_both_fail_for_good_the_client_gets_the_error(pair: HedgedPair) -> None:
+    pair.other.quick = False
+    pair.slow.error = pair.other.error = InternalError("a bug")
+    reply = await pair.submit()
+    await pair.hedged()
+    pair.slow.begin.set()
+    await until(lambda: pair.manager.outstanding == 1)
+    pair.other.begin.set()
     with pytest.raises(InternalError, match="a bug"):
         await reply.read()
-    await twins.settled()
+    await pair.settled()
 
 
-async def test_a_client_that_goes_away_stops_both(twins: HedgedPair) -> None:
-    twins.other.quick = False
-    reply = await twins.submit()
-    await twins.hedged()
+async def test_a_client_that_goes_away_stops_both(pair: HedgedPair) -> None:
+    pair.other.quick = False
+    reply = await pair.submit()
+    await pair.hedged()
     reply.cancel()
-    await until(lambda: all(engine.cancelled == ["r"] for engine in twins.engines.values()))
-    await twins.settled()
+    await until(lambda: all(engine.cancelled == ["r"] for engine in pair.engines.values()))
+    await pair.settled()
 
 
-async def test_a_new_leader_lets_both_race_on(twins: HedgedPair) -> None:
-    twins.other.quick = False
-    reply = await twins.submit()
-    await twins.hedged()
+async def test_a_new_leader_lets_both_race_on(pair: HedgedPair) -> None:
+    pair.other.quick = False
+    reply = await pair.submit()
+    await pair.hedged()
     # In good order, so that the next leader is there at once; it knows of both from heartbeats alone.
-    heir = await twins.mesh.scheduler("s2", **SETTINGS)
-    await twins.mesh.stop_scheduler("s1")
+    heir = await pair.mesh.scheduler("s2", **SETTINGS)
+    await pair.mesh.stop_scheduler("s1")
     await until(lambda: "main" in heir.leases.runners and heir.leases.runners["main"].manager.outstanding == 2)
-    twins.other.begin.set()
-    twins.other.finish.set()
+    pair.other.begin.set()
+    pair.other.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
-    await until(lambda: twins.engines[twins.stalled].cancelled == ["r"])
-    twins.scheduler = heir
-    await twins.settled()
+    await until(lambda: pair.engines[pair.stalled].cancelled == ["r"])
+    pair.scheduler = heir
+    await pair.settled()
 
 
-async def test_a_winner_that_fails_in_mid_stream_is_recovered_although_the_loser_is_gone(twins: HedgedPair) -> None:
-    twins.other.quick = False
-    reply = await twins.submit()
-    await twins.hedged()
-    twins.other.begin.set()
+async def test_a_winner_that_fails_in_mid_stream_is_recovered_although_the_loser_is_gone(pair: HedgedPair) -> None:
+    pair.other.quick = False
+    reply = await pair.submit()
+    await pair.hedged()
+    pair.other.begin.set()
     await reply.head()
-    await until(lambda: twins.engines[twins.stalled].cancelled == ["r"])
+    await until(lambda: pair.engines[pair.stalled].cancelled == ["r"])
     # Nothing was read, so that the edge starts over, and elsewhere.
-    twins.slow.quick = True
-    rescuer = twins.mesh.executors[list(twins.engines).index(twins.rescuer)]
-    await rescuer.remove(twins.rescuer, drain=False, timeout_seconds=0)
+    pair.slow.quick = True
+    rescuer = pair.mesh.executors[list(pair.engines).index(pair.rescuer)]
+    await rescuer.remove(pair.rescuer, drain=False, timeout_seconds=0)
     assert await reply.read() == STREAM
-    await twins.settled()
+    await pair.settled()

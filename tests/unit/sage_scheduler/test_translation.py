@@ -86,9 +86,9 @@ def test_an_abort_names_the_last_attempt_that_it_means() -> None:
 def test_a_hedge_says_beside_which_attempt_it_runs_to_its_engine_and_to_the_edge() -> None:
     decision = Dispatch(pending_from_wire(item(), 0.0), "e", Attempt(2, 78), 2, 0, hedge_of=77)
     assert dispatch_to_wire(decision, item()).beside == 77
-    told = hedge_to_wire(decision)
-    assert (told.request_id, told.held, told.beside, told.attempt.dispatch) == ("r", True, 77, 78)
-    assert (told.head.engine_id, told.head.tries) == ("e", 2)
+    frame = hedge_to_wire(decision)
+    assert (frame.request_id, frame.held, frame.beside, frame.attempt.dispatch) == ("r", True, 77, 78)
+    assert (frame.head.engine_id, frame.head.tries) == ("e", 2)
 
 
 def test_an_abort_names_the_engine_and_whether_it_spares_what_has_begun() -> None:

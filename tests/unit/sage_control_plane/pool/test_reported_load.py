@@ -49,7 +49,7 @@ def test_an_engines_own_word_on_its_pace_counts_until_enough_was_seen_here() -> 
     assert entry.kv_usage == 0.0
 
 
-def test_a_burst_is_spread_over_equal_engines_whatever_times_to_first_tokens_they_tell() -> None:
+def test_a_burst_is_spread_over_equal_engines_whatever_times_to_first_tokens_they_report() -> None:
     pool = Pool(*(engine(name, concurrency=64) for name in ("a", "b", "c")))
     for name, seconds in (("a", 0.05), ("b", 2.0), ("c", 0.0)):
         load = EngineLoad(first_token_seconds=seconds, queue_seconds=seconds / 2)

@@ -11,7 +11,7 @@ from sage_control_plane.tracking.decision_log import DecisionRecord
 from sage_control_plane.tracking.settings import RetrySettings
 
 
-def told(pool: Pool, request_id: str) -> DecisionRecord:
+def recorded(pool: Pool, request_id: str) -> DecisionRecord:
     record = pool.manager.decision_log.get(request_id)
     assert record is not None
     return record
@@ -28,10 +28,10 @@ def test_a_request_waits_runs_and_ends() -> None:
     pool = Pool(settings=ControlSettings(retries=RetrySettings(absence_seconds=60), headroom=0.0))
     pool.manager.engine_updated(engine("a", concurrency=1), pool.now)
     pool.submit(request("first", pool.now), request("r", pool.now))
-    assert told(pool, "r").state == "queued"
+    assert recorded(pool, "r").state == "queued"
     pool.advance(2)
     pool.finish("first")
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert (record.state, record.engine_id, record.queue_seconds) == ("running", "a", pytest.approx(2))
     pool.now += 0.5
     pool.manager.first_token("r", pool.running["r"].attempt, pool.now, 0.4)
@@ -40,15 +40,15 @@ def test_a_request_waits_runs_and_ends() -> None:
     assert (record.state, record.actual_ttft, record.ended_at) == ("finished", 0.4, pool.now)
 
 
-def test_each_try_tells_what_ended_it() -> None:
+def test_each_dispatch_records_what_ended_it() -> None:
     pool = Pool(engine("a"), engine("b"))
     pool.submit(request("r", pool.now))
     first = pool.running["r"].engine_id
     fail(pool, "r")
-    assert told(pool, "r").state == "queued"
+    assert recorded(pool, "r").state == "queued"
     pool.advance(5)
     pool.finish("r")
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert [(d.decision.tries, d.error_code, d.error) for d in record.dispatches] == [
         (1, "engine_failed", "connection reset"),
         (2, None, None),
@@ -57,13 +57,13 @@ def test_each_try_tells_what_ended_it() -> None:
     assert (record.state, record.error_code) == ("finished", None)
 
 
-def test_the_loss_of_an_engine_is_told_with_the_try_it_ended() -> None:
+def test_the_loss_of_an_engine_is_recorded_with_the_dispatch_it_ended() -> None:
     pool = Pool(engine("a"), engine("b"))
     pool.submit(request("r", pool.now))
     lost = pool.running["r"].engine_id
     pool.manager.engine_lost(lost, "its executor is silent", pool.now)
     pool.decide()
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert (record.state, record.dispatches[0].error_code) == ("running", "engine_lost")
     assert "its executor is silent" in record.dispatches[0].error
 
@@ -74,7 +74,7 @@ def test_a_failure_that_is_the_answer_is_the_requests_error() -> None:
     error = EngineFailedError("died", code="engine_died")
     pool.manager.failed("r", pool.running["r"].attempt, error, pool.now, started_replying=True)
     pool.decide()
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert (record.state, record.error_code, record.error) == ("failed", "engine_died", "died")
 
 
@@ -82,16 +82,16 @@ def test_what_expires_in_the_queue_is_refused_with_its_wait() -> None:
     pool = Pool(engine("a", concurrency=1), settings=ControlSettings(headroom=0.0))
     pool.submit(request("first", pool.now), request("r", pool.now, timeout=3))
     pool.advance(4)
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert (record.state, record.error_code) == ("refused", "expired_in_queue")
     assert record.queue_seconds == pytest.approx(3)
 
 
-def test_a_request_cancelled_in_the_queue_is_told() -> None:
+def test_a_request_cancelled_in_the_queue_is_recorded() -> None:
     pool = Pool(engine("a", concurrency=1), settings=ControlSettings(headroom=0.0))
     pool.submit(request("first", pool.now), request("r", pool.now))
     pool.manager.cancel("r", now=pool.now)
-    assert told(pool, "r").state == "cancelled"
+    assert recorded(pool, "r").state == "cancelled"
 
 
 def test_an_id_that_comes_again_after_its_end_begins_anew() -> None:
@@ -99,7 +99,7 @@ def test_an_id_that_comes_again_after_its_end_begins_anew() -> None:
     pool.submit(request("r", pool.now, tenant="ann"))
     pool.finish("r")
     pool.submit(request("r", pool.now, tenant="bob"))
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert record.request is not None
     assert (record.request.tenant, record.state, len(record.dispatches)) == ("bob", "running", 1)
 
@@ -110,7 +110,7 @@ def test_a_later_submission_by_the_edge_is_the_same_story() -> None:
     pool.manager.failed("r", pool.running["r"].attempt, EngineFailedError("died"), pool.now, started_replying=True)
     pool.decide()
     pool.submit(request("r", pool.now, submission=2))
-    record = told(pool, "r")
+    record = recorded(pool, "r")
     assert (record.state, record.error_code, record.ended_at) == ("running", None, None)
     assert [d.error_code for d in record.dispatches] == ["engine_failed", None]
 

@@ -71,11 +71,11 @@ def test_whoever_begins_first_goes_on_and_the_other_is_aborted_on_its_engine() -
         pool = taught()
         overdue(pool)
         first, hedge = pool.dispatches()
-        winner, loser = (hedge, first) if winner_is_hedge else (first, hedge)
+        winner, losing = (hedge, first) if winner_is_hedge else (first, hedge)
         pool.manager.first_token("r", winner.attempt, pool.now)
         pool.decide()
         (abort,) = pool.aborts()
-        assert (abort.engine_id, abort.up_to) == (loser.engine_id, loser.attempt)
+        assert (abort.engine_id, abort.up_to) == (losing.engine_id, losing.attempt)
         assert pool.manager.outstanding == 1
         pool.manager.finished("r", winner.attempt, pool.now)
         pool.decide()
@@ -261,7 +261,7 @@ def test_a_failure_that_no_other_engine_could_mend_ends_only_its_attempt_while_t
     assert pool.ends()[-1].outcome is Outcome.FINISHED
 
 
-def test_when_both_have_failed_for_good_the_edge_is_told_because_it_waits_for_one_of_them() -> None:
+def test_when_both_have_failed_for_good_the_edge_gets_the_error_because_it_waits_for_one_of_them() -> None:
     pool, first, hedge = hedged()
     fails(pool, hedge)
     fails(pool, first, retryable=False)
@@ -339,7 +339,7 @@ def test_a_hedge_that_its_engine_does_not_list_is_lost_alone() -> None:
     assert pool.ends()[-1].outcome is Outcome.FINISHED
 
 
-def test_a_first_token_that_only_a_heartbeat_tells_of_decides_too() -> None:
+def test_a_first_token_that_only_a_heartbeat_shows_decides_too() -> None:
     pool, first, hedge = hedged()
     running = (RunningRequest("r", hedge.attempt, True, 100),)
     pool.manager.engine_updated(engine(hedge.engine_id, running=running), pool.now)
@@ -398,7 +398,7 @@ def test_of_two_that_a_new_leader_finds_one_may_fail() -> None:
 def test_a_tenant_pays_once_for_two_attempts() -> None:
     settled: list[float] = []
     pool, first, hedge = hedged()
-    policy = pool.manager._queue.policy  # what a policy is told is seen nowhere else
+    policy = pool.manager._queue.policy  # what a policy is charged is seen nowhere else
     policy.settled = lambda _request, seconds: settled.append(seconds)  # type: ignore[method-assign]
     pool.manager.first_token("r", hedge.attempt, pool.now)
     pool.manager.finished("r", hedge.attempt, pool.now, TokensUsed(50, 50))
@@ -406,7 +406,7 @@ def test_a_tenant_pays_once_for_two_attempts() -> None:
     assert len(settled) == 1
 
 
-def test_the_log_tells_of_both_attempts_and_why_one_was_stopped() -> None:
+def test_the_log_records_both_attempts_and_why_one_was_stopped() -> None:
     pool, _, hedge = hedged()
     pool.manager.first_token("r", hedge.attempt, pool.now)
     pool.manager.finished("r", hedge.attempt, pool.now)
@@ -417,7 +417,7 @@ def test_the_log_tells_of_both_attempts_and_why_one_was_stopped() -> None:
     assert (record.engine_id, record.outcome, record.error_code) == (hedge.engine_id, "finished", None)
 
 
-def test_one_report_tells_that_an_answer_to_a_lost_race_has_begun_and_is_complete() -> None:
+def test_one_report_says_that_an_answer_to_a_lost_race_has_begun_and_is_complete() -> None:
     pool, first, hedge = hedged()
     pool.manager.first_token("r", first.attempt, pool.now)
     pool.decide()

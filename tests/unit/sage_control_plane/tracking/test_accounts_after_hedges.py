@@ -47,7 +47,7 @@ def test_an_answer_in_one_piece_that_was_computed_on_a_lost_engine_is_not_taken_
     assert load(pool, second) == (0, 0, 0)
 
 
-def test_an_adopted_twin_that_has_begun_ends_like_any_other() -> None:
+def test_an_adopted_hedge_that_has_begun_ends_like_any_other() -> None:
     pool = Pool(epoch=2)
     earlier = 1 << EPOCH_SHIFT
     pending = request("r", 100.0)
@@ -65,7 +65,7 @@ def test_an_adopted_twin_that_has_begun_ends_like_any_other() -> None:
     assert (load(pool, "a"), load(pool, "b")) == ((0, 0, 0), (0, 0, 0))
 
 
-def test_a_beginning_that_only_a_heartbeat_tells_takes_the_prompt_out_of_the_engines_queue() -> None:
+def test_a_beginning_that_only_a_heartbeat_shows_takes_the_prompt_out_of_the_engines_queue() -> None:
     pool = taught(engine("a", concurrency=100))
     pool.submit(request("r", pool.now))
     assert load(pool, "a")[2] > 0
