@@ -75,7 +75,8 @@ def test_classifications_survive_the_wire(value: Classification) -> None:
 
 
 def test_no_field_of_a_classification_is_left_out() -> None:
-    assert {f.name for f in fields(Classification) if f.init} == set(request_pb2.Classification.DESCRIPTOR.fields_by_name)
+    given = {f.name for f in fields(Classification) if f.init}
+    assert given == set(request_pb2.Classification.DESCRIPTOR.fields_by_name)
 
 
 @given(
