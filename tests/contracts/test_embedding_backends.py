@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime, Vectors
+from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime, Vectors
 from sage_embed_executor.backends.registry import BACKENDS, load_backend, problem_with
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.models.weights import DEFAULT_MODEL, find_weights

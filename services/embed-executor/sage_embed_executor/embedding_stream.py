@@ -1,4 +1,4 @@
-"""Many requests over one gRPC stream: answered as they become ready, held back when too many are open."""
+"""Many requests over one gRPC stream, each answered when it is ready, with a limit on those that are open."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from sage_mesh.wire.errors import error_to_wire
 
 log = get_logger(__name__)
 
-# Enough to keep every stream of the executor in full batches, and a bound on what a sender can pile up here.
-MAX_OPEN = 256
+# Enough to keep every inference stream in full batches, and a bound on the memory that a sender can take.
+MAX_OPEN_REQUESTS = 256
 
-Answer = Callable[[embedding_pb2.EmbedRequest], Awaitable[embedding_pb2.EmbedResponse]]
+AnswerOne = Callable[[embedding_pb2.EmbedRequest], Awaitable[embedding_pb2.EmbedResponse]]
 
 
-async def answer_stream(
-    requests: AsyncIterator[embedding_pb2.EmbedStreamRequest], answer: Answer, max_open: int = MAX_OPEN
+async def embed_stream(
+    requests: AsyncIterator[embedding_pb2.EmbedStreamRequest], answer: AnswerOne, max_open: int = MAX_OPEN_REQUESTS
 ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
-    """Answer the requests of a stream, each when it is ready.
+    """Yield the answers to the requests of a stream, each when it is ready; an error is an answer, too.
 
-    A request counts as open until its answer has been taken, so that a caller who does not read is not sent to either.
+    A request is open until its answer has been taken, so that no further ones are read from a caller who does not read.
+
+    Args:
+        answer: answers one request.
+        max_open: requests that may be open at once.
     """
-    room = asyncio.Semaphore(max_open)
+    open_slots = asyncio.Semaphore(max_open)
     ready: asyncio.Queue[embedding_pb2.EmbedStreamResponse | None] = asyncio.Queue()
     running: set[asyncio.Task[None]] = set()
 
@@ -45,7 +49,7 @@ async def answer_stream(
     async def read() -> None:
         try:
             async for request in requests:
-                await room.acquire()
+                await open_slots.acquire()
                 task = asyncio.create_task(run(request))
                 running.add(task)
                 task.add_done_callback(running.discard)
@@ -58,7 +62,7 @@ async def answer_stream(
     try:
         while (response := await ready.get()) is not None:
             yield response
-            room.release()
+            open_slots.release()
         await reader
     finally:
         await end_tasks(reader, *running)

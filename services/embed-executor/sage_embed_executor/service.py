@@ -13,7 +13,7 @@ from sage_common.errors import InvalidRequestError, NotFoundError
 from sage_control_plane.request.body import read_body
 from sage_control_plane.request.catalog import ANY_MODEL, KIND_OF_ENDPOINT
 from sage_control_plane.request.request import Endpoint
-from sage_embed_executor.embedding_stream import answer_stream
+from sage_embed_executor.embedding_stream import embed_stream
 from sage_embed_executor.grpc_bodies import embedding_body, rerank_body
 from sage_mesh.engine import Engine
 from sage_mesh.executor.direct_call import direct_request, run_here
@@ -37,7 +37,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     async def EmbedStream(  # noqa: N802 - the name in the contract
         self, request_iterator: AsyncIterator[embedding_pb2.EmbedStreamRequest], context: aio.ServicerContext
     ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
-        async for response in answer_stream(request_iterator, self._embed):
+        async for response in embed_stream(request_iterator, self._embed):
             yield response
 
     async def Rerank(  # noqa: N802 - the name in the contract

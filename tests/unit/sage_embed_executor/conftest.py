@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sage_embed_executor.engines.model_loader import LoadedModel
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
-from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.models.weights import DEFAULT_MODEL, find_weights
 

@@ -25,10 +25,10 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.engine_state import EngineSpec
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_embed_executor.embedding_stream import answer_stream
+from sage_embed_executor.embedding_stream import embed_stream
+from sage_embed_executor.engines.model_loader import LoadedModel
 from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge
@@ -201,7 +201,7 @@ async def test_a_stream_takes_no_more_than_it_may_hold_until_answers_are_read() 
         await release.wait()
         return embedding_pb2.EmbedResponse()
 
-    stream = answer_stream(requests(), answer, max_open=3)
+    stream = embed_stream(requests(), answer, max_open=3)
     first = asyncio.ensure_future(anext(stream))
     await eventually(lambda: taken == 4)
     release.set()
@@ -228,7 +228,7 @@ async def test_a_stream_that_its_caller_leaves_stops_its_work() -> None:
             cancelled.set()
 
     answered: list[int] = []
-    stream = answer_stream(requests(), answer)
+    stream = embed_stream(requests(), answer)
     assert (await anext(stream)).id == 1
     await stream.aclose()  # type: ignore[attr-defined]
     assert cancelled.is_set()

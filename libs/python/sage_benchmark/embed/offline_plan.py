@@ -21,7 +21,7 @@ from sage_common.config import load
 from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors
 from sage_embed_executor.config import EmbedExecutorSettings
 from sage_embed_executor.engines.in_process_engine import available_processors
-from sage_embed_executor.models.model_loader import ModelLoader
+from sage_embed_executor.engines.model_loader import ModelLoader
 from sage_embed_executor.models.tokenizer import TokenIds
 
 BUDGETS = (128, 256, 512, 1024, 2048, 4096)

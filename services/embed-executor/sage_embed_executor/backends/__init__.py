@@ -1,1 +1,1 @@
-"""How a model runs: one file a backend, one line each in ``registry``."""
+"""What runs a model: one file a backend, and one line each in ``registry``."""

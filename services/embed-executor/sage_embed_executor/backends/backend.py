@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.exports.export_form import ExportForm, Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TokenIds
 
 # Vectors of a batch, shape (texts, dimensions).
 Vectors = npt.NDArray[np.float32]
-
-
-class Precision(str, Enum):
-    """The numbers that a model computes with; its vectors are float32 in any case."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,36 +70,6 @@ class BackendModule(Protocol):
         ...
 
 
-class ExportModule(Protocol):
-    """A module that makes the exports which its backend reads."""
-
-    def trace(self, folder: ModelFolder, target: Path) -> None:
-        """Write the model in fp32 into the folder ``target``."""
-        ...
-
-    def reduce(self, source: Path, target: Path) -> None:
-        """Read an fp32 export from the folder ``source`` and write it in int8 into the folder ``target``."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ExportForm:
-    """A file format that models are exported to.
-
-    Attributes:
-        module: importable name of an ExportModule.
-        runtime: distribution that reads it.
-        makers: distributions that make it, by the precision that needs them.
-        revision: raised when the module changes what it writes.
-    """
-
-    name: str
-    module: str
-    runtime: str
-    makers: dict[Precision, tuple[str, ...]]
-    revision: int
-
-
 @dataclass(frozen=True, slots=True)
 class BackendEntry:
     """What is known of a backend without importing its framework.
@@ -133,10 +94,6 @@ class BackendEntry:
     reference: bool = False
     own_threads: bool = False
     library: bool = False
-
-
-# What traces a model; see ``exports.traceable``.
-TRACING_DISTRIBUTIONS = ("torch", "transformers", "sentence-transformers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import (
-    TRACING_DISTRIBUTIONS,
-    BackendEntry,
-    ExportForm,
-    Precision,
-    Runtime,
-    Vectors,
-    pad,
-)
+from sage_embed_executor.backends.backend import BackendEntry, Runtime, Vectors, pad
 from sage_embed_executor.exports.export_cache import exported
+from sage_embed_executor.exports.export_form import TRACING_DISTRIBUTIONS, ExportForm, Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TokenIds
 

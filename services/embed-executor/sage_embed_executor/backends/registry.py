@@ -12,14 +12,8 @@ from typing import Final, cast
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends import onnx_model, openvino_model, sentence_transformers_library, torch_bert
-from sage_embed_executor.backends.backend import (
-    BackendEntry,
-    BackendModule,
-    EmbeddingBackend,
-    ExportForm,
-    Precision,
-    Runtime,
-)
+from sage_embed_executor.backends.backend import BackendEntry, BackendModule, EmbeddingBackend, Runtime
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.thread_priority import lower_priority
 
@@ -30,10 +24,6 @@ BACKENDS: Final[dict[str, BackendEntry]] = {
     "openvino": openvino_model.BACKEND,
     "onnx": onnx_model.BACKEND,
     "sentence-transformers": sentence_transformers_library.BACKEND,
-}
-
-EXPORT_FORMS: Final[dict[str, ExportForm]] = {
-    entry.export.name: entry.export for entry in BACKENDS.values() if entry.export is not None
 }
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import BackendEntry, Precision, Runtime, Vectors, pad
+from sage_embed_executor.backends.backend import BackendEntry, Runtime, Vectors, pad
 from sage_embed_executor.backends.torch_bert import device_exists
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TokenIds
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import BackendEntry, Precision, Runtime
+from sage_embed_executor.backends.backend import BackendEntry, Runtime
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sage_embed_executor.backends.backend import Precision, Vectors, pad
+from sage_embed_executor.backends.backend import Vectors, pad
 from sage_embed_executor.backends.torch_linear import Linear, LinearKind, fastest_linear
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TokenIds
 

@@ -73,7 +73,7 @@ class PackedLinear:
 
 
 def rounded_rows(rows: int) -> int:
-    """The number of rows to compute for ``rows``: at most 7 more for few rows, at most an eighth more for many."""
+    """Return the rows to compute for ``rows``: at most 7 more for few rows, at most an eighth more for many."""
     step = 8
     while rows > 8 * step * 2:
         step *= 2

@@ -1,1 +1,1 @@
-"""Engines: one file each, and one line each in ``embedding_engines``."""
+"""Kinds of engine: one file each, and one line each in ``registry``."""

@@ -17,7 +17,7 @@ from sage_common.clock import Clock
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.request.engine_state import ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Vectors, pad
+from sage_embed_executor.backends.backend import EmbeddingBackend, Vectors, pad
 from sage_embed_executor.backends.registry import AUTO, check_backend_name
 from sage_embed_executor.backends.torch_bert import device_exists
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
@@ -31,9 +31,10 @@ from sage_embed_executor.engines.in_process_engine import (
     available_processors,
     token_usage,
 )
+from sage_embed_executor.engines.model_loader import LoadedModel
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
-from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.models.weights import find_weights, short_name
 from sage_embed_executor.requests.input_limits import Tokenised

@@ -23,8 +23,8 @@ from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.batching.lanes import Urgency
 from sage_embed_executor.batching.pending_embedding import EmbeddingResult
 from sage_embed_executor.batching.vector_lru import VectorLru
+from sage_embed_executor.engines.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.models.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.models.tokenizer import TokenIds
 from sage_embed_executor.requests.input_limits import Tokenised
 from sage_embed_executor.selection.backend_selection import BackendPreference

@@ -21,9 +21,9 @@ from sage_embed_executor.engines.in_process_engine import (
     available_processors,
     token_usage,
 )
+from sage_embed_executor.engines.model_loader import LoadedModel, ModelLoader
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder
-from sage_embed_executor.models.model_loader import LoadedModel, ModelLoader
 from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.models.weights import short_name
 from sage_embed_executor.requests.embedding_request import read_embedding_request

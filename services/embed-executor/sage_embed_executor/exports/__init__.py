@@ -1,1 +1,1 @@
-"""Models in the form that a faster runtime takes: made once, in a process of its own, and kept in the user's cache."""
+"""Models in the format that a faster runtime reads: made once, in a child process, and kept in the user's cache."""

@@ -12,8 +12,8 @@ import orjson
 from sage_common import paths
 from sage_common.errors import ConfigurationError
 from sage_common.logging import get_logger
-from sage_embed_executor.backends.backend import ExportForm, Precision
 from sage_embed_executor.child_process import ChildRunner
+from sage_embed_executor.exports.export_form import ExportForm, Precision
 from sage_embed_executor.exports.export_retention import PARTIAL, hold, remove_superseded
 from sage_embed_executor.exports.fingerprint import file_digest, model_fingerprint, short_hash, versions
 from sage_embed_executor.models.model_folder import ModelFolder
@@ -66,7 +66,7 @@ def exported(folder: ModelFolder, form: ExportForm, precision: Precision, childr
             )
         return found
     log.info("exporting the model", form=form.name, precision=precision.value, to=str(target))
-    request = {"folder": str(folder.path), "form": form.name, "precision": precision.value}
+    request = {"folder": str(folder.path), "module": form.module, "precision": precision.value}
     for _ in range(ATTEMPTS):
         children.run(_CHILD, request, EXPORT_SECONDS)
         state = _acquire(target)

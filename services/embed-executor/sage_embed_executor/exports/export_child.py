@@ -13,8 +13,6 @@ from filelock import FileLock
 
 from sage_common import paths
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import ExportForm, ExportModule, Precision
-from sage_embed_executor.backends.registry import EXPORT_FORMS
 from sage_embed_executor.child_process import run_child
 from sage_embed_executor.exports.export_cache import (
     ATTEMPTS,
@@ -24,6 +22,7 @@ from sage_embed_executor.exports.export_cache import (
     removed_again,
     write_manifest,
 )
+from sage_embed_executor.exports.export_form import ExportForm, ExportModule, Precision
 from sage_embed_executor.exports.export_retention import PARTIAL, hold, write_origin
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 
@@ -81,7 +80,7 @@ def _make(folder: ModelFolder, form: ExportForm, source: Path | None, target: Pa
         shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}{PARTIAL}", dir=target.parent))
     try:
-        module = cast(ExportModule, importlib.import_module(form.module))
+        module = _module(form.module)
         if source is None:
             module.trace(folder, partial)
         else:
@@ -117,8 +116,12 @@ def _sync(file: Path) -> None:
 
 def run_export(request: dict[str, Any]) -> dict[str, Any]:
     """Make the export that ``export_cache.exported`` requests."""
-    form, precision = EXPORT_FORMS[request["form"]], Precision(request["precision"])
+    form, precision = _module(request["module"]).EXPORT, Precision(request["precision"])
     return {"folder": str(export(read_model_folder(Path(request["folder"])), form, precision))}
+
+
+def _module(name: str) -> ExportModule:
+    return cast(ExportModule, importlib.import_module(name))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sage_common.errors import ConfigurationError, InternalError, SageError
 from sage_common.logging import get_logger
-from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime
+from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime
 from sage_embed_executor.backends.registry import AUTO, BACKENDS, load_backend, load_for_bulk, no_backend, problem_with
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.exports.fingerprint import model_fingerprint
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.selection.candidates import Candidate, Selection, Trial, candidates, choose, outpaced

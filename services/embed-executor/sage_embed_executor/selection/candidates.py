@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.backends.registry import AUTO, BACKENDS, problem_with
+from sage_embed_executor.exports.export_form import Precision
 
 # Vectors in bf16 (cosine 0.9999 to fp32) differ by less than a change of library does in rankings; those in int8 (0.99)
 # by enough that it has to be configured.

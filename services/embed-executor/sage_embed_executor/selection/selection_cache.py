@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sage_common import paths
 from sage_common.logging import get_logger
-from sage_embed_executor.backends.registry import BACKENDS, EXPORT_FORMS
+from sage_embed_executor.backends.registry import BACKENDS
 from sage_embed_executor.exports.fingerprint import short_hash, versions
 from sage_embed_executor.selection.candidates import Selection
 
@@ -23,8 +23,9 @@ _SELECTION = TypeAdapter(Selection)
 
 def selection_path(model_fingerprint: str, settings: str) -> Path:
     """Return the file of the selection for a model and settings, with this processor and the installed versions."""
-    distributions = {form.runtime for form in EXPORT_FORMS.values()} | {
-        name for form in EXPORT_FORMS.values() for names in form.makers.values() for name in names
+    forms = [entry.export for entry in BACKENDS.values() if entry.export is not None]
+    distributions = {form.runtime for form in forms} | {
+        name for form in forms for names in form.makers.values() for name in names
     }
     installed = repr(sorted(versions(sorted(distributions)).items()))
     key = short_hash(

@@ -17,11 +17,12 @@ import numpy as np
 import psutil
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import EmbeddingBackend, Precision, Runtime, Vectors
+from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime, Vectors
 from sage_embed_executor.backends.registry import load_backend, load_for_bulk
 from sage_embed_executor.batching.length_aware_queue import BatchLimits, LengthAwareQueue
 from sage_embed_executor.child_process import run_child
 from sage_embed_executor.exports.export_cache import EXPORT_FAILED, EXPORT_REMOVED
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import read_model_folder
 from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.selection.calibration_texts import calibration_texts

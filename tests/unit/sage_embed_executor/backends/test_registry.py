@@ -7,8 +7,9 @@ import pytest
 
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends import registry
-from sage_embed_executor.backends.backend import Precision, Runtime
+from sage_embed_executor.backends.backend import Runtime
 from sage_embed_executor.backends.registry import BackendEntry, load_backend
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 
 

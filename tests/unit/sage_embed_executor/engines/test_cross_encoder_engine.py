@@ -19,7 +19,7 @@ from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, InvalidRequestError
 from sage_control_plane.request.engine_state import EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
+from sage_embed_executor.backends.backend import EmbeddingBackend
 from sage_embed_executor.config import EmbedExecutorSettings
 from sage_embed_executor.engines.cross_encoder_engine import (
     ID_MASK,
@@ -29,10 +29,11 @@ from sage_embed_executor.engines.cross_encoder_engine import (
 )
 from sage_embed_executor.engines.cross_encoder_engine import with_segments as pack
 from sage_embed_executor.engines.engine_type import EngineContext
+from sage_embed_executor.engines.model_loader import LoadedModel
 from sage_embed_executor.engines.registry import make_engines
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
-from sage_embed_executor.models.model_loader import LoadedModel
 from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_mesh.engine import EngineRequest
 

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 from sage_common.clock import MonotonicClock
 from sage_control_plane.request.engine_state import EngineSpec
 from sage_control_plane.request.request import Endpoint
+from sage_embed_executor.engines.model_loader import LoadedModel
 from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
-from sage_embed_executor.models.model_loader import LoadedModel
 from sage_mesh.engine import EngineRequest
 
 TEXTS = ["How do I reset my password?", "Bananas are yellow."]

@@ -25,9 +25,9 @@ from sage_control_plane.request.request import (
     ServiceLevel,
 )
 from sage_embed_executor.engines.in_process_engine import LoadModel
+from sage_embed_executor.engines.model_loader import LoadedModel
 from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card, normalised
 from sage_embed_executor.metrics import EmbedMetrics
-from sage_embed_executor.models.model_loader import LoadedModel
 from sage_mesh.engine import EngineRequest
 from sage_mesh.reply import Media, TokenUsage
 

@@ -13,11 +13,11 @@ import pytest
 
 from sage_common import paths
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import Precision
 from sage_embed_executor.backends.openvino_model import EXPORT as OPENVINO
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports import export_cache
 from sage_embed_executor.exports.export_cache import cache_folder, export_path, exported, is_intact
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.exports.export_retention import ORIGIN, removing
 from sage_embed_executor.exports.fingerprint import model_fingerprint
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, folder: ModelFolder) -> Path:
         "import sys; from pathlib import Path\n"
         "from sage_embed_executor.exports.export_cache import exported\n"
         "from sage_embed_executor.backends.openvino_model import EXPORT as OPENVINO\n"
-        "from sage_embed_executor.backends.backend import Precision\n"
+        "from sage_embed_executor.exports.export_form import Precision\n"
         "from sage_embed_executor.child_process import ChildRunner\n"
         "from sage_embed_executor.models.model_folder import read_model_folder\n"
         f"print(exported(read_model_folder(Path({str(folder.path)!r})), OPENVINO, Precision.FP32, ChildRunner()))"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sage_common.errors import ConfigurationError
-from sage_embed_executor.backends.backend import ExportForm, Precision
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports import export_child, export_retention
 from sage_embed_executor.exports.export_cache import ATTEMPTS, EXPORT_FAILED, export_path, exported, is_intact
 from sage_embed_executor.exports.export_child import export
+from sage_embed_executor.exports.export_form import ExportForm, Precision
 from sage_embed_executor.exports.export_retention import hold, removing
 from sage_embed_executor.models.model_folder import ModelFolder
 

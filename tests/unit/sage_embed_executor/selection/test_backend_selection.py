@@ -14,9 +14,10 @@ import pytest
 
 from sage_common.errors import ConfigurationError
 from sage_embed_executor.backends import registry
-from sage_embed_executor.backends.backend import EmbeddingBackend, Precision
+from sage_embed_executor.backends.backend import EmbeddingBackend
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.selection import backend_selection, trial_child
 from sage_embed_executor.selection.backend_selection import BackendPreference, select, select_and_load

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sage_embed_executor.backends import registry
-from sage_embed_executor.backends.backend import Precision
+from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.selection.candidates import Candidate, Trial, candidates, choose
 
 FP32, BF16, INT8 = Precision.FP32, Precision.BF16, Precision.INT8
