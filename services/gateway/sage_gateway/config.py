@@ -40,6 +40,9 @@ class GatewaySettings(ServiceSettings):
     operators: tuple[str, ...] = Field(
         (), description="tenants whose keys may change policies and engines and see every decision; all, without keys"
     )
+    ready_wait_seconds: float = Field(
+        60.0, ge=0, description="how long /ready waits for models that load once one engine is ready"
+    )
     write_timeout_seconds: float = Field(
         30.0, gt=0, description="how long a client may read nothing of what waits for it until its connection is cut"
     )

@@ -105,7 +105,7 @@ def http_app(
         )
         for endpoint in HTTP_ENDPOINTS
     }
-    readiness = Readiness(ring, edge.directory)
+    readiness = Readiness(ring, edge.directory, clock, settings.ready_wait_seconds)
     catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
     management = ManagementRoutes(
         MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
