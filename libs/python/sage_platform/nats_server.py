@@ -76,6 +76,12 @@ class NatsServer:
         self._options = options
         self._port = options.port
         self._monitor_port = options.monitor_port
+        self._was_ready = False
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files."""
+        return self._options.directory
 
     @property
     def url(self) -> str:
@@ -112,6 +118,14 @@ class NatsServer:
 
     async def wait_ready(self, pid: int) -> Mapping[str, int]:
         """Return the ports once the server process ``pid`` accepts clients."""
+        if self._was_ready:
+            # The ports are known, and on a full disk the server could not say them.
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_fixed(POLL_SECONDS)
+            ):
+                with attempt:
+                    await _accepts(self._port)
+            return {"nats": self._port, "monitor": self._monitor_port}
         ports_file = self._options.directory / f"{PROGRAM}_{pid}.ports"
         # Until the server listens the file is missing, or for a moment incomplete.
         async for attempt in tenacity.AsyncRetrying(
@@ -123,6 +137,7 @@ class NatsServer:
                 self._monitor_port = _port_of(listening["monitoring"])
                 await _accepts(self._port)
         self._write_configuration()
+        self._was_ready = True
         return {"nats": self._port, "monitor": self._monitor_port}
 
     def spec(self) -> ProcessSpec:
