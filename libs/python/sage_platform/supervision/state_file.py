@@ -154,6 +154,16 @@ def _write_private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def _exchange(one: Path, other: Path) -> None:
+    """Have two files change their names, in one step (renameat2(2), Linux). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOSYS, "no renameat2")
+    if libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one))
+
+
 def read_state(directory: Path) -> SupervisorState | None:
     """Return the state on file, or None when there is none.
 
