@@ -26,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 ANY_PORT = -1
 POLL_SECONDS = 0.02
 READY_TIMEOUT_SECONDS = 20.0
+# The server's own share, of what is free when it starts.
+STORAGE_SHARE = 0.75
 
 
 def find_program() -> Path:
@@ -170,7 +172,7 @@ class NatsServer:
             "ports_file_dir": str(directory),
             # As in the services' logs, so that lines of both can be put in order.
             "logtime_utc": True,
-            "jetstream": {"store_dir": str(directory / "store")},
+            "jetstream": {"store_dir": str(directory / "store"), "max_file_store": _storage_limit(directory)},
             **self._restrictions(),
         }
         scratch = self._configuration.with_suffix(f".{os.getpid()}")
@@ -182,6 +184,15 @@ class NatsServer:
         # A killed server leaves its ports file; one of a pid that comes again would be believed.
         for leftover in directory.glob(f"{PROGRAM}_*.ports"):
             leftover.unlink()
+
+
+def _storage_limit(directory: Path) -> int:
+    """Return how many bytes JetStream may keep in files: a share of the disk, whatever is free on it now.
+
+    By itself it takes a share of what is free when it starts, so one that was started on a full disk would refuse
+    everything for ever after.
+    """
+    return int(shutil.disk_usage(directory).total * STORAGE_SHARE)
 
 
 def loopback_port(url: str) -> int | None:
