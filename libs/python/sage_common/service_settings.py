@@ -58,6 +58,12 @@ class LogSettings(SectionSettings):
 
     level: str = Field("info", pattern="^(debug|info|warning|error)$")
     format: str = Field("auto", pattern="^(auto|json|console)$", description="auto: console on a terminal, else JSON")
+    repeat_seconds: float = Field(
+        1.0, ge=0, description="a fault that comes again within this time is counted, not written; 0 writes all"
+    )
+    max_file_bytes: int = Field(16 * 1024 * 1024, ge=4096, description="a process's log file is rotated beyond this")
+    kept_files: int = Field(3, ge=0, description="rotated files kept of each log")
+    max_total_bytes: int = Field(256 * 1024 * 1024, ge=4096, description="cap on all log files, engines' included")
 
 
 class AccessSettings(SectionSettings):

@@ -22,6 +22,9 @@ NO_KEYS = ApiKeys({})
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Trailing metadata that carries an error's machine code.
 CODE_METADATA = "sage-error-code"
+# Trailing metadata of a health check that is answered NOT_SERVING: why.
+HEALTH_METADATA = "sage-health-reason"
+MAX_REASON_CHARACTERS = 1000
 
 GRPC_STATUS: dict[ErrorKind, grpc.StatusCode] = {
     ErrorKind.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -61,7 +64,7 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = _HealthWithReason()
         self._names: list[str] = []
 
     def add(self, register: Callable[[Any, aio.Server], None], servicer: Any, full_name: str) -> None:
@@ -91,8 +94,9 @@ class GrpcServer:
         await self._server.start()
         return bound
 
-    async def set_serving(self, serving: bool) -> None:
-        """Set the health of every service on this server."""
+    async def set_serving(self, serving: bool, reason: str | None = None) -> None:
+        """Set the health of every service on this server; ``reason`` says why it is not serving."""
+        self._health.reason = reason
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *self._names):
             await self._health.set(name, status)
@@ -100,6 +104,18 @@ class GrpcServer:
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls and wait up to ``grace_seconds`` for running ones."""
         await self._server.stop(grace_seconds)
+
+
+class _HealthWithReason(health.aio.HealthServicer):  # type: ignore[misc,name-defined]
+    """Health v1 that says in trailing metadata why it is NOT_SERVING."""
+
+    reason: str | None = None
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name in the contract
+        if self.reason:
+            text = " ".join(self.reason.split())[:MAX_REASON_CHARACTERS]
+            context.set_trailing_metadata(((HEALTH_METADATA, text.encode("ascii", "backslashreplace").decode()),))
+        return await super().Check(request, context)
 
 
 class ErrorInterceptor(aio.ServerInterceptor):

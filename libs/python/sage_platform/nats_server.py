@@ -26,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 ANY_PORT = -1
 POLL_SECONDS = 0.02
 READY_TIMEOUT_SECONDS = 20.0
+# The server's own share, of what is free when it starts.
+STORAGE_SHARE = 0.75
 
 
 def find_program() -> Path:
@@ -76,6 +78,12 @@ class NatsServer:
         self._options = options
         self._port = options.port
         self._monitor_port = options.monitor_port
+        self._was_ready = False
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files."""
+        return self._options.directory
 
     @property
     def url(self) -> str:
@@ -112,6 +120,14 @@ class NatsServer:
 
     async def wait_ready(self, pid: int) -> Mapping[str, int]:
         """Return the ports once the server process ``pid`` accepts clients."""
+        if self._was_ready:
+            # The ports are known, and on a full disk the server could not say them.
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_fixed(POLL_SECONDS)
+            ):
+                with attempt:
+                    await _accepts(self._port)
+            return {"nats": self._port, "monitor": self._monitor_port}
         ports_file = self._options.directory / f"{PROGRAM}_{pid}.ports"
         # Until the server listens the file is missing, or for a moment incomplete.
         async for attempt in tenacity.AsyncRetrying(
@@ -123,6 +139,7 @@ class NatsServer:
                 self._monitor_port = _port_of(listening["monitoring"])
                 await _accepts(self._port)
         self._write_configuration()
+        self._was_ready = True
         return {"nats": self._port, "monitor": self._monitor_port}
 
     def spec(self) -> ProcessSpec:
@@ -155,7 +172,7 @@ class NatsServer:
             "ports_file_dir": str(directory),
             # As in the services' logs, so that lines of both can be put in order.
             "logtime_utc": True,
-            "jetstream": {"store_dir": str(directory / "store")},
+            "jetstream": {"store_dir": str(directory / "store"), "max_file_store": _storage_limit(directory)},
             **self._restrictions(),
         }
         scratch = self._configuration.with_suffix(f".{os.getpid()}")
@@ -167,6 +184,15 @@ class NatsServer:
         # A killed server leaves its ports file; one of a pid that comes again would be believed.
         for leftover in directory.glob(f"{PROGRAM}_*.ports"):
             leftover.unlink()
+
+
+def _storage_limit(directory: Path) -> int:
+    """Return how many bytes JetStream may keep in files: a share of the disk, whatever is free on it now.
+
+    By itself it takes a share of what is free when it starts, so one that was started on a full disk would refuse
+    everything for ever after.
+    """
+    return int(shutil.disk_usage(directory).total * STORAGE_SHARE)
 
 
 def loopback_port(url: str) -> int | None:

@@ -23,6 +23,7 @@ from sage_common.ports import port_taken
 from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings, ServiceSettings, instance_id
 from sage_common.tasks import end_tasks
 from sage_platform import registry, subjects
+from sage_platform.background import SERVICE_HEALTH, ServiceHealth
 from sage_platform.bind_address import check_bind_address
 from sage_platform.grpc_server import GrpcServer
 from sage_platform.kv import open_bucket
@@ -50,6 +51,7 @@ class ServiceHost(Generic[S]):
         ring: data plane.
         js: JetStream, for KV and streams.
         grpc: add servicers here before ``start`` returns.
+        health: report here what keeps the service from doing its work; gRPC health follows it.
         http_port: set it when the service has an HTTP port; it is registered.
         keys: what callers need.
         mesh_token: what this service calls others with; empty for none.
@@ -68,9 +70,17 @@ class ServiceHost(Generic[S]):
         self.keys = settings.known_keys(access)
         self.mesh_token = access.token()
         self.grpc = GrpcServer(self.keys)
+        self.health = ServiceHealth(self._health_changed)
         self.http_port = 0
         self.stopping = asyncio.Event()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._serving = False
+        self._showing: set[asyncio.Task[None]] = set()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Say over gRPC health that this process takes work, unless ``health`` has a reason against it."""
+        self._serving = serving
+        await self._show_health()
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` after each NATS reconnection."""
@@ -80,6 +90,15 @@ class ServiceHost(Generic[S]):
         """Run the reconnection callbacks."""
         for callback in self._on_reconnect:
             callback()
+
+    def _health_changed(self) -> None:
+        showing = asyncio.get_running_loop().create_task(self._show_health())
+        self._showing.add(showing)
+        showing.add_done_callback(self._showing.discard)
+
+    async def _show_health(self) -> None:
+        reason = self.health.summary
+        await self.grpc.set_serving(self._serving and reason is None, reason)
 
 
 def run(name: str, settings_class: type[S], start: Callable[[ServiceHost[S]], Awaitable[Stop]]) -> None:
@@ -127,13 +146,15 @@ async def _serve(
 
     connection = await connect(nats_settings, name=instance, on_reconnect=reconnected)
     ring = Ring(connection)
-    await ring.start()
     host = ServiceHost(name, settings, instance, ring, nats_settings, access)
     if host.keys.required and not host.mesh_token:
         log.warning(
             "API keys are set but no mesh token, so services refuse each other's calls; set SAGE_ACCESS_MESH_TOKEN_FILE"
         )
     hosts.append(host)
+    # Every task that is started from here on reports to it.
+    SERVICE_HEALTH.set(host.health)
+    await ring.start()
     _end_on_signals(host.stopping)
     try:
         # A signal during a long start (loading weights) must end the process too.
@@ -150,12 +171,12 @@ async def _serve(
         )
         metrics_port = _serve_metrics(settings)
         settle_garbage_collector()
-        await host.grpc.set_serving(True)
+        await host.set_serving(True)
         registration = await _register(host, grpc_port, metrics_port)
         log.info("ready", grpc_port=grpc_port, metrics_port=metrics_port, http_port=host.http_port)
         await waiting
         log.info("stopping")
-        await host.grpc.set_serving(False)
+        await host.set_serving(False)
         await registration.stop()
         await asyncio.wait_for(stop(), settings.drain_timeout_seconds + 5)
         await host.grpc.stop(1.0)

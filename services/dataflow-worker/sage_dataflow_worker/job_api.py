@@ -54,10 +54,10 @@ class JobApi:
         self._now_ms = now_ms
         self._retention_ms = retention_ms
 
-    def validate(self, pipeline: str) -> tuple[list[str], str]:
+    async def validate(self, pipeline: str) -> tuple[list[str], str]:
         """Return all errors of a pipeline, and its spec hash when there are none."""
         try:
-            return [], self._admission.admit(pipeline).spec_hash
+            return [], (await self._admission.admit(pipeline)).spec_hash
         except PipelineInvalidError as error:
             return [str(problem) for problem in error.problems], ""
 
@@ -120,18 +120,18 @@ class JobApi:
         now_ms = self._now_ms()
         job = Job(job_id, "", JobState.PENDING, now_ms, now_ms, tenant=tenant)
         try:
-            spec = self._admission.admit(pipeline)
+            admitted = await self._admission.admit(pipeline)
         except PipelineInvalidError as error:
             job = job.ended_as(JobState.FAILED, now_ms, tuple(str(problem) for problem in error.problems))
         else:
             submission = await self._streams.submit(job_id, pipeline, tenant)
             job = Job(
                 job_id,
-                spec.metadata.name,
+                admitted.spec.metadata.name,
                 JobState.PENDING,
                 now_ms,
                 now_ms,
-                spec_hash=spec.spec_hash,
+                spec_hash=admitted.spec_hash,
                 message=submission.sequence,
                 tenant=tenant,
             )
