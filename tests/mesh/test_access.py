@@ -18,7 +18,7 @@ import grpc
 import nats
 import psutil
 import pytest
-from fixtures.vllm_mesh import FAKE
+from fixtures.fake_vllm_mesh import FAKE
 from nats.js.api import StreamInfo
 from pydantic import SecretStr
 
@@ -337,6 +337,7 @@ async def test_no_secret_is_to_be_seen(mesh: IsolatedMesh) -> None:
             if state.spec.implementation != "extractive":
                 remove.engine_id = state.spec.engine_id
                 call(mesh, "llm-coordinator", "RemoveEngine", remove, OPERATOR)
+    assert "(set, not shown)" in seen["config show"]
     for secret in (*KEYS, HUB_TOKEN, UPSTREAM_KEY, mesh_token(mesh)):
         assert [place for place, text in seen.items() if secret in text] == [], secret
     assert "upstream" in seen["NATS"]
