@@ -14,6 +14,7 @@ from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_common.errors import InvalidRequestError
 from sage_common.labels import check_label
 from sage_common.secret_text import holds_credentials
+from sage_control_plane.request.body import read_body
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
@@ -179,6 +180,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         engine, name = self._coordinator.choose(model, KIND_OF_ENDPOINT[endpoint])
         engine_id = engine.spec.engine_id
         body = streaming_body(name, content, parameters)
+        read_body(endpoint, body)
         parser = SseParser()
         finish_reason, usage = "", None
         async with run_here(engine, direct_request(endpoint, body, name)) as reply:
