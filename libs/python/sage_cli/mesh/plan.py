@@ -75,7 +75,7 @@ def make_plan(
 
 
 def absolute_model(model: str) -> str:
-    """Return a GGUF file's path as the services of this machine find it, from whatever folder; other models as given."""
+    """Return a GGUF file's path as the services of this machine find it; other models as given."""
     path = Path(model).expanduser()
     return str(path.resolve()) if path.suffix.lower() == ".gguf" and path.is_file() else model
 
