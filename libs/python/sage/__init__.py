@@ -1,7 +1,8 @@
 """SAGE: LLM and embedding engines as one SLO-aware service, with declarative pipelines on top.
 
 What users need is importable from here. Each name is imported from its package when it is first used, so that
-``import sage`` stays light and the wire types below it pull in nothing.
+``import sage`` stays light and the wire types below it pull in nothing. Type checkers read
+``__init__.pyi``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ _EXPORTS = {
     "CallOptions": "sage_client.client",
     "ChatResult": "sage_client.results",
     "EmbeddingResult": "sage_client.results",
+    "RankedDocument": "sage_client.results",
+    "RerankResult": "sage_client.results",
+    "ModelInfo": "sage_client.models",
+    "TokenUsage": "sage_mesh.reply",
     "TextPiece": "sage_client.results",
     "Hints": "sage_control_plane.request.request",
     "Priority": "sage_control_plane.request.request",

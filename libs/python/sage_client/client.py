@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
 
 from sage_client.models import ModelInfo
+from sage_client.request_params import ChatParams, CompletionParams, EmbeddingParams, RerankParams, checked
 from sage_client.results import (
     ChatResult,
     EmbeddingResult,
@@ -21,16 +24,27 @@ from sage_client.results import (
 )
 from sage_client.settings import ClientSettings
 from sage_client.text_stream import text_pieces
-from sage_client.transport import Transport
+from sage_client.transport import Answer, Transport
+from sage_client.wait_notice import OnWait, log_wait, notice_of, what_is_waited_for
 from sage_common.config import load
-from sage_common.errors import ConfigurationError, InvalidRequestError
+from sage_common.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Messages = Sequence[Mapping[str, Any]]
 HTTP_SCHEMES = ("http", "https")
 RING_SCHEMES = ("nats", "tls")
+NATS_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +71,24 @@ class AsyncUnifiedInferenceClient:
     """Chat, completions and embeddings through SAGE. Failures are SageErrors.
 
     ``params`` of the methods are further fields of the OpenAI request (``max_tokens``, ``temperature``, ``tools`` …);
-    those that are None are left out.
+    those that are None are left out, and one that is not known raises an InvalidRequestError with the nearest name.
+
+    Args:
+        on_wait: called with for whom and why, when a call waits longer than two seconds; None calls nobody.
     """
 
-    def __init__(self, transport: Transport, *, tenant: str = "", timeout_seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        tenant: str = "",
+        timeout_seconds: float = 600.0,
+        on_wait: OnWait | None = None,
+        target: str = "",
+    ) -> None:
         self._transport = transport
+        self._on_wait = on_wait
+        self._target = target
         self._tenant = tenant
         self._timeout_seconds = timeout_seconds
 
@@ -73,12 +100,15 @@ class AsyncUnifiedInferenceClient:
         tenant: str | None = None,
         timeout: float | None = None,
         api_key: str | None = None,
+        on_wait: OnWait | None = None,
     ) -> AsyncUnifiedInferenceClient:
         """Connect. What is None comes from the settings' section ``client``.
 
         Args:
             target: ``http://host:8888`` for a gateway, ``nats://host:4222`` to join the ring as an edge.
             timeout: longest wait for one answer, in seconds.
+            on_wait: called with for whom and why, when a call waits longer than two seconds. None logs a warning to
+                the logger ``sage_client`` while no engine is ready, which without further settings goes to stderr.
 
         Raises:
             ConfigurationError: the target is neither, or an api_key is given for the ring.
@@ -95,7 +125,12 @@ class AsyncUnifiedInferenceClient:
             transport,
             tenant=settings.tenant if tenant is None else tenant,
             timeout_seconds=settings.timeout_seconds if timeout is None else timeout,
+            on_wait=on_wait or log_wait,
+            target=target or settings.target,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._target or type(self._transport).__name__!r})"
 
     async def chat(
         self,
@@ -103,11 +138,11 @@ class AsyncUnifiedInferenceClient:
         model: str | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> ChatResult:
         """Answer a conversation; a string is one message of the user."""
-        body = {**params, "messages": _messages(messages), "model": model, "stream": False}
-        answer = await self._transport.fetch(self._request(Endpoint.CHAT_COMPLETIONS, body, options))
+        body = {**checked(params, ChatParams), "messages": _messages(messages), "model": model, "stream": False}
+        answer = await self._fetch(self._request(Endpoint.CHAT_COMPLETIONS, body, options), model)
         return read_chat_result(answer.body, answer.metadata)
 
     def stream_chat(
@@ -116,25 +151,37 @@ class AsyncUnifiedInferenceClient:
         model: str | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> AsyncIterator[TextPiece]:
         """Answer a conversation piece by piece. Leaving the loop early cancels the request."""
-        body = {**params, "messages": _messages(messages), "model": model}
+        body = {**checked(params, ChatParams), "messages": _messages(messages), "model": model}
         return self._stream(Endpoint.CHAT_COMPLETIONS, body, options)
 
     async def generate(
-        self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
+        self,
+        prompt: str,
+        model: str | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Unpack[CompletionParams],
     ) -> ChatResult:
         """Continue a prompt."""
-        body = {**params, "prompt": prompt, "model": model, "stream": False}
-        answer = await self._transport.fetch(self._request(Endpoint.COMPLETIONS, body, options))
+        body = {**checked(params, CompletionParams), "prompt": prompt, "model": model, "stream": False}
+        answer = await self._fetch(self._request(Endpoint.COMPLETIONS, body, options), model)
         return read_chat_result(answer.body, answer.metadata)
 
     def stream_generate(
-        self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
+        self,
+        prompt: str,
+        model: str | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Unpack[CompletionParams],
     ) -> AsyncIterator[TextPiece]:
         """Continue a prompt piece by piece. Leaving the loop early cancels the request."""
-        return self._stream(Endpoint.COMPLETIONS, {**params, "prompt": prompt, "model": model}, options)
+        return self._stream(
+            Endpoint.COMPLETIONS, {**checked(params, CompletionParams), "prompt": prompt, "model": model}, options
+        )
 
     async def embed(
         self,
@@ -143,12 +190,20 @@ class AsyncUnifiedInferenceClient:
         dimensions: int | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[EmbeddingParams],
     ) -> EmbeddingResult:
         """Embed texts: one vector a text, with ``dimensions`` cut to that many floats and normalised again."""
         given = [texts] if isinstance(texts, str) else list(texts)
-        body = {**params, "input": given, "model": model, "dimensions": dimensions, "encoding_format": "base64"}
-        answer = await self._transport.fetch_vectors(self._request(Endpoint.EMBEDDINGS, body, options))
+        body = {
+            **checked(params, EmbeddingParams),
+            "input": given,
+            "model": model,
+            "dimensions": dimensions,
+            "encoding_format": "base64",
+        }
+        request = self._request(Endpoint.EMBEDDINGS, body, options)
+        async with self._noticed(model):
+            answer = await self._transport.fetch_vectors(request)
         metadata = answer.metadata
         return EmbeddingResult(
             vectors=answer.vectors,
@@ -170,11 +225,17 @@ class AsyncUnifiedInferenceClient:
         top_n: int | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[RerankParams],
     ) -> RerankResult:
         """Order documents by their relevance to a query; with ``top_n``, return only that many of the best."""
-        body = {**params, "query": query, "documents": list(documents), "model": model, "top_n": top_n}
-        answer = await self._transport.fetch(self._request(Endpoint.RERANK, body, options))
+        body = {
+            **checked(params, RerankParams),
+            "query": query,
+            "documents": list(documents),
+            "model": model,
+            "top_n": top_n,
+        }
+        answer = await self._fetch(self._request(Endpoint.RERANK, body, options), model)
         return read_rerank_result(answer.body, answer.metadata)
 
     async def models(self) -> list[ModelInfo]:
@@ -195,9 +256,29 @@ class AsyncUnifiedInferenceClient:
 
     async def _stream(self, endpoint: Endpoint, body: dict[str, Any], options: CallOptions) -> AsyncIterator[TextPiece]:
         body = {"stream_options": {"include_usage": True}, **body, "stream": True}
-        async with self._transport.stream(self._request(endpoint, body, options)) as answer:
-            async for piece in text_pieces(answer):
-                yield piece
+        async with contextlib.AsyncExitStack() as waiting:
+            # Until the first piece is there, which may be long after the head of the answer.
+            await waiting.enter_async_context(self._noticed(body.get("model")))
+            async with self._transport.stream(self._request(endpoint, body, options)) as answer:
+                async for piece in text_pieces(answer):
+                    await waiting.aclose()
+                    yield piece
+
+    async def _fetch(self, request: InferenceRequest, model: str | None) -> Answer:
+        async with self._noticed(model):
+            return await self._transport.fetch(request)
+
+    def _noticed(self, model: str | None) -> AbstractAsyncContextManager[None]:
+        return notice_of(lambda: self._waited_for(model), self._on_wait)
+
+    async def _waited_for(self, model: str | None) -> str | None:
+        try:
+            text, ready = what_is_waited_for(await self._transport.engines(), model)
+        except (NotFoundError, PermissionDeniedError, UnauthenticatedError, LookupError, TypeError):
+            # Not a SAGE gateway, or one that does not show its engines to this caller.
+            text, ready = f"an answer of {self._target}", True
+        # An answer may take its time: that an engine works on it is news for a person who watches, not for a log.
+        return None if ready and self._on_wait is log_wait else text
 
     def _request(self, endpoint: Endpoint, body: Mapping[str, Any], options: CallOptions) -> InferenceRequest:
         given = {name: value for name, value in body.items() if value is not None}
@@ -232,5 +313,8 @@ async def _open_transport(target: str, api_key: str, max_connections: int, *, ke
             raise ConfigurationError(f"an api_key means nothing to the ring {target}; leave it out, or name a gateway")
         from sage_client.ring import open_ring_transport
 
-        return await open_ring_transport(load(NatsSettings, url=target))
+        settings = load(NatsSettings, url=target)
+        # A person waits for it; a service that starts beside NATS has more patience.
+        seconds = min(settings.connect_timeout_seconds, NATS_SECONDS)
+        return await open_ring_transport(settings.model_copy(update={"connect_timeout_seconds": seconds}))
     raise ConfigurationError(f"target {target!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,13 +16,15 @@ from sage_client.error_body import error_from_response
 from sage_client.headers import hints_to_headers, metadata_from_headers
 from sage_client.models import ModelInfo, model_from_json
 from sage_client.transport import Answer, StreamAnswer, VectorAnswer
-from sage_common.errors import DeadlineExceededError, EngineFailedError, SageError, UnavailableError
+from sage_client.wait_notice import Engines
+from sage_common.errors import DeadlineExceededError, EngineFailedError, NotFoundError, SageError, UnavailableError
 from sage_mesh.inference_request import InferenceRequest
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 # The server ends a request at its deadline; the client waits this much longer for the server to say so.
 GRACE_SECONDS = 5.0
 LIST_TIMEOUT_SECONDS = 30.0
+ENGINES_TIMEOUT_SECONDS = 5.0
 
 
 class HttpTransport:
@@ -39,6 +42,8 @@ class HttpTransport:
             connector=aiohttp.TCPConnector(limit=max_connections, limit_per_host=max_connections),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
         )
+        # A client that nobody closed ends without aiohttp's complaint on stderr.
+        self._forgotten = weakref.finalize(self, _drop, self._session)
 
     async def fetch(self, request: InferenceRequest) -> Answer:
         async with self._sent(request) as response:
@@ -63,8 +68,17 @@ class HttpTransport:
             raise EngineFailedError(f"{self._root} does not answer as an OpenAI API: {body[:80]!r}") from None
         return sorted(models, key=lambda model: model.id)
 
+    async def engines(self) -> Engines:
+        async with self._open("GET", "/v1/management/engines", None, {}, ENGINES_TIMEOUT_SECONDS) as response:
+            body = await response.read()
+        try:
+            return [dict(engine) for engine in orjson.loads(body)["data"]]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            raise NotFoundError(f"{self._root} lists no engines") from None
+
     async def close(self) -> None:
         """Close the connections."""
+        self._forgotten.detach()
         await self._session.close()
 
     @asynccontextmanager
@@ -120,3 +134,12 @@ class HttpTransport:
             code="gateway_unreachable",
             retryable=True,
         )
+
+
+def _drop(session: aiohttp.ClientSession) -> None:
+    """Close a session where nothing can be awaited any more."""
+    connector = session.connector
+    session.detach()
+    if connector is not None:
+        # close() makes a coroutine of it, which would have to be awaited.
+        connector._close()

@@ -15,6 +15,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._last: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -48,19 +49,29 @@ class LoopThread:
             if not self._loop.is_closed():
                 self.call(source.aclose())
 
+    def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the last coroutine; in the loop's own thread, where a garbage collection may ask for it, begin it."""
+        if threading.current_thread() is self._thread:
+            self._last = self._loop.create_task(coroutine)
+        else:
+            self.call(coroutine)
+
     def stop(self) -> None:
-        """End the thread. Idempotent."""
+        """End the thread. Idempotent. In the loop's own thread it ends after the present step."""
         if self._loop.is_closed():
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+            self._loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
         finally:
+            if self._last is not None:
+                self._loop.run_until_complete(asyncio.gather(self._last, return_exceptions=True))
             pending = asyncio.all_tasks(self._loop)
             for task in pending:
                 task.cancel()

@@ -29,6 +29,9 @@ class ModelInfo:
     pool: str = ""
     parent: str = ""
 
+    def __repr__(self) -> str:
+        return f"ModelInfo({self.id!r}, {', '.join(kind.name.lower() for kind in self.kinds) or 'work unknown'})"
+
 
 def model_of_entry(entry: CatalogEntry) -> ModelInfo:
     """Describe a model of the catalog."""

@@ -13,6 +13,10 @@ from sage_common.errors import EngineFailedError
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import EngineTime, TokenUsage
 
+# What a repr shows, for a notebook's cell and a debugger's line.
+_SHOWN_CHARACTERS = 60
+_SHOWN_DOCUMENTS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
@@ -37,6 +41,9 @@ class ChatResult:
     attempts: int
     raw: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"ChatResult({_short(self.text)}, model={self.model!r}, finish_reason={self.finish_reason!r})"
+
     def __str__(self) -> str:
         return self.text
 
@@ -56,6 +63,10 @@ class TextPiece:
     finish_reason: str = ""
     usage: TokenUsage | None = None
     metadata: ResponseMetadata = ResponseMetadata()
+
+    def __repr__(self) -> str:
+        end = f", finish_reason={self.finish_reason!r}" if self.finish_reason else ""
+        return f"TextPiece({_short(self.text)}{end})"
 
     def __str__(self) -> str:
         return self.text
@@ -79,6 +90,9 @@ class EmbeddingResult:
     attempts: int = 0
     truncated_inputs: int = 0
     engine_time: EngineTime = EngineTime()
+
+    def __repr__(self) -> str:
+        return f"EmbeddingResult({' × '.join(map(str, self.vectors.shape))}, model={self.model!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,11 @@ class RerankResult:
     usage: TokenUsage
     model: str
     metadata: ResponseMetadata
+
+    def __repr__(self) -> str:
+        order = ", ".join(f"{one.index}: {one.relevance_score:.3f}" for one in self.results[:_SHOWN_DOCUMENTS])
+        more = ", …" if len(self.results) > _SHOWN_DOCUMENTS else ""
+        return f"RerankResult({{{order}{more}}}, model={self.model!r})"
 
 
 def read_rerank_result(body: bytes, metadata: ResponseMetadata) -> RerankResult:
@@ -143,3 +162,7 @@ def read_chat_result(body: bytes, metadata: ResponseMetadata) -> ChatResult:
         attempts=metadata.attempts,
         raw=value,
     )
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…")

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 
 from nats.errors import Error as NatsError
 
 from sage_client.edge_factory import OpenEdge, open_edge
 from sage_client.embedding_body import read_embedding_body, read_vectors
 from sage_client.headers import ResponseMetadata
+from sage_client.management.translation import engine_view
 from sage_client.models import ModelInfo, model_of_entry
 from sage_client.transport import Answer, StreamAnswer, VectorAnswer
+from sage_client.wait_notice import Engines
 from sage_common.service_settings import NatsSettings, instance_id
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
@@ -57,6 +60,9 @@ class RingTransport:
 
     async def models(self) -> list[ModelInfo]:
         return [model_of_entry(entry) for entry in self._directory.catalog.entries]
+
+    async def engines(self) -> Engines:
+        return [asdict(engine_view(engine)) for engine in self._directory.engines.values()]
 
     async def close(self) -> None:
         """Does nothing: the edge belongs to the caller."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions, Messages
 from sage_client.loop_thread import LoopThread
 from sage_client.models import ModelInfo
+from sage_client.request_params import ChatParams, CompletionParams, EmbeddingParams, RerankParams
 from sage_client.results import ChatResult, EmbeddingResult, RerankResult, TextPiece
+from sage_client.wait_notice import OnWait
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class UnifiedInferenceClient:
@@ -18,7 +24,8 @@ class UnifiedInferenceClient:
     def __init__(self, client: AsyncUnifiedInferenceClient, loop: LoopThread) -> None:
         self._client = client
         self._loop = loop
-        self._closed = False
+        # One that nobody closes is closed when it is dropped, or at the interpreter's exit.
+        self._closing = weakref.finalize(self, _close, client, loop)
 
     @classmethod
     def create(
@@ -28,17 +35,23 @@ class UnifiedInferenceClient:
         tenant: str | None = None,
         timeout: float | None = None,
         api_key: str | None = None,
+        on_wait: OnWait | None = None,
     ) -> UnifiedInferenceClient:
         """Connect; see :meth:`AsyncUnifiedInferenceClient.create`."""
         loop = LoopThread("sage-client")
         try:
             client = loop.call(
-                AsyncUnifiedInferenceClient.create(target, tenant=tenant, timeout=timeout, api_key=api_key)
+                AsyncUnifiedInferenceClient.create(
+                    target, tenant=tenant, timeout=timeout, api_key=api_key, on_wait=on_wait
+                )
             )
         except BaseException:
             loop.stop()
             raise
         return cls(client, loop)
+
+    def __repr__(self) -> str:
+        return repr(self._client).removeprefix("Async")
 
     def chat(
         self,
@@ -46,7 +59,7 @@ class UnifiedInferenceClient:
         model: str | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> ChatResult:
         """Answer a conversation; a string is one message of the user."""
         return self._loop.call(self._client.chat(messages, model, options=options, **params))
@@ -57,20 +70,30 @@ class UnifiedInferenceClient:
         model: str | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[ChatParams],
     ) -> Iterator[TextPiece]:
         """Answer a conversation piece by piece. Leaving the loop early cancels the request."""
         pieces = self._client.stream_chat(messages, model, options=options, **params)
         return self._loop.iterate(cast(AsyncGenerator[TextPiece, None], pieces))
 
     def generate(
-        self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
+        self,
+        prompt: str,
+        model: str | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Unpack[CompletionParams],
     ) -> ChatResult:
         """Continue a prompt."""
         return self._loop.call(self._client.generate(prompt, model, options=options, **params))
 
     def stream_generate(
-        self, prompt: str, model: str | None = None, *, options: CallOptions = DEFAULT_OPTIONS, **params: Any
+        self,
+        prompt: str,
+        model: str | None = None,
+        *,
+        options: CallOptions = DEFAULT_OPTIONS,
+        **params: Unpack[CompletionParams],
     ) -> Iterator[TextPiece]:
         """Continue a prompt piece by piece. Leaving the loop early cancels the request."""
         pieces = self._client.stream_generate(prompt, model, options=options, **params)
@@ -83,7 +106,7 @@ class UnifiedInferenceClient:
         dimensions: int | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[EmbeddingParams],
     ) -> EmbeddingResult:
         """Turn texts into vectors, one a text."""
         return self._loop.call(self._client.embed(texts, model, dimensions, options=options, **params))
@@ -96,7 +119,7 @@ class UnifiedInferenceClient:
         top_n: int | None = None,
         *,
         options: CallOptions = DEFAULT_OPTIONS,
-        **params: Any,
+        **params: Unpack[RerankParams],
     ) -> RerankResult:
         """Order documents by their relevance to a query; with ``top_n``, return only that many of the best."""
         return self._loop.call(self._client.rerank(query, documents, model, top_n, options=options, **params))
@@ -107,13 +130,7 @@ class UnifiedInferenceClient:
 
     def close(self) -> None:
         """Release the connections and the thread. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._loop.call(self._client.close())
-        finally:
-            self._loop.stop()
+        self._closing()
 
     def __enter__(self) -> UnifiedInferenceClient:
         return self
@@ -122,3 +139,10 @@ class UnifiedInferenceClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close(client: AsyncUnifiedInferenceClient, loop: LoopThread) -> None:
+    try:
+        loop.finish(client.close())
+    finally:
+        loop.stop()

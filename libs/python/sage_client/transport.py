@@ -10,6 +10,7 @@ from typing import Protocol
 from sage_client.embedding_body import Vectors
 from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo
+from sage_client.wait_notice import Engines
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import TokenUsage
 
@@ -57,6 +58,10 @@ class Transport(Protocol):
 
     async def models(self) -> list[ModelInfo]:
         """Return the models, by name."""
+        ...
+
+    async def engines(self) -> Engines:
+        """Return the engines that the mesh knows, as ``GET /v1/management/engines`` lists them."""
         ...
 
     async def close(self) -> None:

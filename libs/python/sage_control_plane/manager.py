@@ -38,7 +38,7 @@ from sage_control_plane.tracking.decision_outbox import DecisionOutbox, Totals
 from sage_control_plane.tracking.decisions import Decision, Outcome
 from sage_control_plane.tracking.hedging import Hedging
 from sage_control_plane.tracking.reconciliation import STALE_SECONDS, compare
-from sage_control_plane.tracking.recovery import Recovery, no_engine_serves
+from sage_control_plane.tracking.recovery import Recovery
 from sage_control_plane.tracking.request_table import RequestTable
 from sage_control_plane.tracking.tenant_charges import TenantCharges
 from sage_control_plane.tracking.timers import Timers
@@ -177,7 +177,7 @@ class ControlPlaneManager:
         route = request.classification.route
         error: SageError | None = self._queue.admission.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
-            error = no_engine_serves(route)
+            error = self._recovery.refusal_for(route)
         if error is not None:
             self._outbox.refuse(request.request_id, request.submission, request, error, now)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -186,8 +186,10 @@ class EngineDirectory:
                 self._notify(DirectoryChange(lost=(state,), reason=reason))
 
     def _notify(self, change: DirectoryChange) -> None:
-        states = [*self.engines.values(), *(state for state, _ in self._silent.values())]
-        fingerprint = frozenset((state.spec, state.phase is EnginePhase.STOPPED) for state in states)
+        # An engine that is silent may be ready still, and is not one to choose.
+        silent = [replace(state, phase=EnginePhase.UNHEALTHY) for state, _ in self._silent.values()]
+        states = [*self.engines.values(), *silent]
+        fingerprint = frozenset((state.spec, state.phase, state.why if state.given_up else "") for state in states)
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
             self._catalog = ModelCatalog(states)

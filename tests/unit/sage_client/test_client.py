@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
+import subprocess
+import sys
+import time
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.headers import ResponseMetadata
 from sage_client.models import ModelInfo, model_from_json, model_to_json
-from sage_client.results import read_chat_result
+from sage_client.results import EmbeddingResult, RankedDocument, RerankResult, TextPiece, read_chat_result
 from sage_client.sync_client import UnifiedInferenceClient
 from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError, UnavailableError
 from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_mesh.inference_request import InferenceRequest
+from sage_mesh.reply import TokenUsage
 
 
 class RecordingTransport:
@@ -37,6 +44,9 @@ class RecordingTransport:
         raise NotImplementedError
 
     async def models(self) -> list[ModelInfo]:
+        return []
+
+    async def engines(self) -> list[dict[str, Any]]:
         return []
 
     async def close(self) -> None:
@@ -131,3 +141,91 @@ def test_a_model_comes_back_as_it_went() -> None:
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "nearest"),
+    [
+        ("chat", "max_token", "max_tokens"),
+        ("stream_chat", "temprature", "temperature"),
+        ("generate", "sufix", "suffix"),
+        ("embed", "dimension_", "did you mean|known"),
+        ("rerank", "return_document", "return_documents"),
+    ],
+)
+async def test_an_unknown_keyword_is_refused_with_the_nearest_name(method: str, given: str, nearest: str) -> None:
+    transport = RecordingTransport()
+    client = AsyncUnifiedInferenceClient(transport)
+    arguments: tuple[object, ...] = ("query", ["document"]) if method == "rerank" else ("x",)
+
+    async def call() -> None:
+        answer = getattr(client, method)(*arguments, **{given: 1})
+        if inspect.isawaitable(answer):
+            await answer
+
+    with pytest.raises(InvalidRequestError, match=nearest) as failure:
+        await call()
+    assert (failure.value.code, failure.value.param) == ("unknown_parameter", given)
+    assert transport.requests == []
+
+
+async def test_what_one_engine_knows_goes_into_extra_body() -> None:
+    transport = RecordingTransport()
+    await AsyncUnifiedInferenceClient(transport).chat("x", extra_body={"mirostat": 2}, top_k=5)
+    body = orjson.loads(transport.requests[0].body)
+    assert (body["mirostat"], body["top_k"], "extra_body" in body) == (2, 5, False)
+
+
+async def test_reprs_are_one_short_line() -> None:
+    body = orjson.dumps({"model": "m", "choices": [{"message": {"content": "word " * 500}, "finish_reason": "stop"}]})
+    result = read_chat_result(body, ResponseMetadata())
+    piece = TextPiece("word " * 500, "stop")
+    vectors = EmbeddingResult(np.zeros((3, 384), np.float32), "minilm", TokenUsage())
+    ranked = RerankResult(
+        tuple(RankedDocument(n, 0.5, "text" * 99) for n in range(50)), TokenUsage(), "m", ResponseMetadata()
+    )
+    models = ModelInfo("m", description="long " * 99)
+    client = AsyncUnifiedInferenceClient(RecordingTransport(), target="http://h:8888")
+    for value in (result, piece, vectors, ranked, models, client):
+        assert type(value).__name__ in repr(value)
+        assert len(repr(value)) < 160
+    assert "3 × 384" in repr(vectors)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_ring_without_nats_is_a_clear_error_within_two_seconds(silent: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1] if silent else closed_port()
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=f"no NATS server answers at nats://127.0.0.1:{port}") as failure:
+            UnifiedInferenceClient.create(f"nats://127.0.0.1:{port}")
+        # Two seconds, and what an overloaded machine adds.
+        assert time.monotonic() - began < 4
+    assert failure.value.code == "nats_unreachable"
+
+
+FORGOTTEN = """
+import asyncio, sage
+client = sage.UnifiedInferenceClient.create({target!r})
+try:
+    client.chat("x")
+except sage.SageError as error:
+    print(error.code)
+again = sage.UnifiedInferenceClient.create({target!r})
+del again
+async def main():
+    client = await sage.AsyncUnifiedInferenceClient.create({target!r})
+    try:
+        await client.chat("x")
+    except sage.SageError:
+        pass
+asyncio.run(main())
+"""
+
+
+def test_clients_that_nobody_closes_end_without_a_word() -> None:
+    script = FORGOTTEN.format(target=f"http://127.0.0.1:{closed_port()}")
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (answer.stdout.split(), answer.stderr) == (["gateway_unreachable"], "")

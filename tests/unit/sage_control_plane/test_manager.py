@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from fixtures.control_plane import Pool, engine, request
@@ -14,7 +15,7 @@ from sage_common.errors import (
     UnavailableError,
 )
 from sage_control_plane.policies.admission import AdmissionSettings
-from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_control_plane.request.request import RequestKind, ServiceClass
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Dispatch, Outcome
@@ -140,6 +141,30 @@ def test_work_waits_for_an_engine_that_starts() -> None:
     (dispatch,) = pool.decide()
     assert isinstance(dispatch, Dispatch)
     assert dispatch.queue_us == 20_000_000
+
+
+def test_work_for_a_model_whose_engines_were_all_given_up_fails_at_once_with_their_reasons() -> None:
+    def failing(engine_id: str, reason: str) -> EngineState:
+        return replace(engine(engine_id), phase=EnginePhase.UNHEALTHY, reason=reason)
+
+    given_up = "given up after 3 starts in a row: vLLM ended with status 1; its last words:\nsecret prompt"
+    pool = Pool(failing("a", "starting again in 1 s: x"), failing("b", "connection refused"))
+    pool.submit(request("waiting", pool.now))
+    pool.manager.engine_updated(failing("a", given_up), pool.now)
+    pool.decide()
+    assert pool.manager.holds("waiting")  # the other engine may come back
+    pool.manager.engine_updated(failing("b", "given up: no such model"), pool.now)
+    pool.decide()
+    pool.submit(request("later", pool.now))
+    for refusal in pool.refusals():
+        assert refusal.error.code == "engine_given_up"
+        assert "a: given up after 3 starts in a row: vLLM ended with status 1;" in refusal.error.message
+        assert "b: given up: no such model" in refusal.error.message
+        assert "secret" not in refusal.error.message
+    assert [refusal.request_id for refusal in pool.refusals()] == ["waiting", "later"]
+    pool.manager.engine_updated(engine("b"), pool.now)
+    pool.submit(request("after", pool.now))
+    assert pool.running["after"].engine_id == "b"
 
 
 def test_a_model_that_no_engine_knows_is_refused_with_503() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sage_common.errors import UnavailableError
-from sage_control_plane.request.engine_state import REGISTERED_LABEL
+from sage_control_plane.request.engine_state import GIVEN_UP, REGISTERED_LABEL
 
 if TYPE_CHECKING:
     from sage_client.management.views import EngineView
@@ -36,7 +36,7 @@ class StartedEngine:
             found = next((one for one in there.values() if one.labels.get(REGISTERED_LABEL) == self._name), None)
         if found is not None:
             self._engine_id, self._seen_at = found.engine_id, now
-            if found.reason.startswith("given up"):
+            if found.reason.startswith(GIVEN_UP):
                 raise UnavailableError(f"{found.engine_id}: {found.reason}", code="engine_given_up")
         elif self._seen_at is not None and now - self._seen_at > (ADOPTED_SECONDS if self._name else 0.0):
             raise UnavailableError(f"{self._engine_id} is gone; `sage engine list` shows what is there")

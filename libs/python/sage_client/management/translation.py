@@ -39,6 +39,7 @@ def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> En
         outstanding=len(state.running),
         outstanding_tokens=sum(running.tokens for running in state.running),
         heartbeat_age_seconds=round(heartbeat_age_seconds, 3),
+        name=spec.name,
     )
 
 

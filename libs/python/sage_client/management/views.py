@@ -28,6 +28,7 @@ class EngineView:
     """An engine, with the counts of the scheduler that leads its pool, where there is one.
 
     Attributes:
+        name: what people call it and every command takes; the id differs after each restart.
         running: requests that its executor lists.
         outstanding: requests outstanding by the scheduler's own count.
         draining: whether an operator drains it.
@@ -54,6 +55,7 @@ class EngineView:
     draining: bool = False
     breaker: str = ""
     heartbeat_age_seconds: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

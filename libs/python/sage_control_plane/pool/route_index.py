@@ -48,6 +48,12 @@ class RouteEngines:
         """Whether some engine serves the route or may do so again."""
         return any(entry.recoverable for entry in self.serving.values())
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why each engine of the route was given up; empty where there is none, or one that was not."""
+        states = [entry.state for entry in self.serving.values()]
+        return tuple(f"{s.spec.engine_id}: {s.why}" for s in states) if all(s.given_up for s in states) else ()
+
 
 class RouteIndex:
     """The engines by route, for every route that was looked up.

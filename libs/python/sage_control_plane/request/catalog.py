@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sage_common.errors import InvalidRequestError, NotFoundError, SageError, UnavailableError
 from sage_control_plane.request.engine_state import EnginePhase, EngineState, ModelCard
@@ -25,11 +25,18 @@ ANY_MODEL = ("", "default", "auto")
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model, the pool that serves it, and every kind of work that some engine does with it."""
+    """A model, the pool that serves it, and every kind of work that some engine does with it.
+
+    Attributes:
+        ready_kinds: the work that an engine could do with it now.
+        failures: why its engines were given up, one each; None where some engine may still serve it.
+    """
 
     card: ModelCard
     pool: str
     kinds: frozenset[RequestKind]
+    ready_kinds: frozenset[RequestKind] = frozenset()
+    failures: tuple[str, ...] | None = None
 
 
 class ModelCatalog:
@@ -51,16 +58,21 @@ class ModelCatalog:
     def _add(self, card: ModelCard, engine: EngineState) -> None:
         entry = self._entries.get(card.name)
         if entry is None:
-            entry = CatalogEntry(card, engine.spec.pool, card.kinds)
+            entry = CatalogEntry(card, engine.spec.pool, card.kinds, failures=())
         elif entry.pool != engine.spec.pool:
             self.conflicts.append(
                 f"model {card.name!r} of engine {engine.spec.engine_id!r} is in pool {engine.spec.pool!r} but other "
                 f"engines serve it in pool {entry.pool!r}; give them one pool"
             )
             return
-        else:
-            entry = CatalogEntry(entry.card, entry.pool, entry.kinds | card.kinds)
-        self._entries[card.name] = entry
+        ready = card.kinds if engine.phase is EnginePhase.READY else frozenset()
+        lost = (f"{engine.spec.engine_id}: {engine.why}",)
+        self._entries[card.name] = replace(
+            entry,
+            kinds=entry.kinds | card.kinds,
+            ready_kinds=entry.ready_kinds | ready,
+            failures=(*entry.failures, *lost) if engine.given_up and entry.failures is not None else None,
+        )
         for name in card.names:
             self._names.setdefault(name, card.name)
 
@@ -77,8 +89,8 @@ class ModelCatalog:
 
         Raises:
             NotFoundError: no engine knows the model.
-            InvalidRequestError: the model does not serve the endpoint; the message names those that it serves.
-            UnavailableError: no model was named and none serves the endpoint, or there are no engines.
+            InvalidRequestError: the model cannot do this; the error names the right endpoint.
+            UnavailableError: no model was named and none can do this, or every engine of the model was given up.
         """
         kind = KIND_OF_ENDPOINT[endpoint]
         if model in ANY_MODEL and model not in self._names:
@@ -94,13 +106,16 @@ class ModelCatalog:
                 code="wrong_endpoint_for_model",
                 param="model",
             )
-        return entry
+        return _served(entry)
 
     def _any(self, kind: RequestKind, endpoint: Endpoint) -> CatalogEntry:
-        # A caller who names no model gets an adapter only where there is nothing but adapters.
-        able = sorted((e for e in self.entries if kind in e.kinds), key=lambda entry: bool(entry.card.parent))
+        # A model that answers now goes before one that has yet to load, and that before one that never will. Who names
+        # no model wants none that was adapted to something, unless there is no other.
+        able = [entry for entry in self.entries if kind in entry.kinds]
         if able:
-            return able[0]
+            return _served(
+                min(able, key=lambda e: (kind not in e.ready_kinds, e.failures is not None, bool(e.card.parent)))
+            )
         raise UnavailableError(
             f"no engine serves {endpoint.path} now; `sage status` shows the engines", code="no_engine"
         )
@@ -117,3 +132,19 @@ class ModelCatalog:
         hint = f"did you mean {close[0]!r}?" if close else "known models: " + ", ".join(sorted(self._entries))
         shown = model if len(model) <= MAX_SHOWN_NAME else model[:MAX_SHOWN_NAME] + "…"
         return NotFoundError(f"the model {shown!r} does not exist; {hint}", code="model_not_found", param="model")
+
+
+def _served(entry: CatalogEntry) -> CatalogEntry:
+    """Return ``entry``, or raise UnavailableError where no engine of it comes back by itself."""
+    if entry.failures is None:
+        return entry
+    raise given_up(entry.card.name, entry.failures)
+
+
+def given_up(model: str, failures: Iterable[str]) -> UnavailableError:
+    """Return the error for a model whose engines were all given up, for the reasons in ``failures``."""
+    return UnavailableError(
+        f"the model {model!r} cannot be served: {'; '.join(failures)}; `sage engine logs` shows what the server wrote, "
+        "`sage engine restart` tries again",
+        code="engine_given_up",
+    )

@@ -12,6 +12,8 @@ REGISTERED_LABEL = "registered"
 # Label with the name of an engine for people; its id is the name with a suffix that changes at each restart.
 NAME_LABEL = "name"
 DEFAULT_POOL = "main"
+# How the reason begins of an engine whose server is not started again until an operator asks for it.
+GIVEN_UP = "given up"
 
 
 class EnginePhase(IntEnum):
@@ -66,6 +68,12 @@ class EngineSpec:
     url: str = ""
     labels: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What people call the engine: the same after each restart, where its id is another."""
+        labels = dict(self.labels)
+        return labels.get(NAME_LABEL) or labels.get(REGISTERED_LABEL) or self.engine_id
+
     def card(self, model: str) -> ModelCard | None:
         """Return the card of the model that ``model`` names here, if any."""
         return next((card for card in self.models if model in card.names), None)
@@ -118,3 +126,13 @@ class EngineState:
     executor_id: str = ""
     running: tuple[RunningRequest, ...] = field(default=())
     load: EngineLoad | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it does not come back by itself: its server failed too often, or in a way that repeats."""
+        return self.phase is EnginePhase.UNHEALTHY and self.reason.startswith(GIVEN_UP)
+
+    @property
+    def why(self) -> str:
+        """The first line of its reason, for callers: what follows may quote what others asked."""
+        return self.reason.partition("\n")[0].removesuffix("; its last words:")

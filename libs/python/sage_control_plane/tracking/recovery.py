@@ -11,6 +11,7 @@ from sage_control_plane.pool.breaker import Verdict
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
+from sage_control_plane.request.catalog import given_up
 from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Route
 from sage_control_plane.tracking.decision_log import DecisionLog
@@ -138,7 +139,7 @@ class Recovery:
         if self.awaited(route):
             self._table.enqueue(tracked, tracked.request, now)
         else:
-            self._table.refuse(tracked, no_engine_serves(route), now)
+            self._table.refuse(tracked, self.refusal_for(route), now)
 
     # Repeated and adopted requests
 
@@ -165,13 +166,24 @@ class Recovery:
 
     def awaited(self, route: Route) -> bool:
         """Return whether some engine serves the route, may do so again, or did within ``absence_seconds``."""
-        return self._engines.route(route).recoverable or route in self._absence
+        engines = self._engines.route(route)
+        return engines.recoverable or (route in self._absence and not engines.failures)
+
+    def refusal_for(self, route: Route) -> UnavailableError:
+        """Return the error for a model without an engine; with the reasons where all of its engines were given up."""
+        failures = self._engines.route(route).failures
+        return given_up(route.model, failures) if failures else no_engine_serves(route)
 
     def watch(self, routes: Iterable[Route], now: float) -> None:
         """Arm or disarm the timer of absence for routes whose engines have changed."""
         for route in routes:
-            if self._engines.route(route).recoverable:
+            engines = self._engines.route(route)
+            if engines.recoverable:
                 self._absence.disarm(route)
+            elif engines.failures:
+                # None of them comes back by itself, so there is nothing to wait for.
+                self._absence.disarm(route)
+                self._on_absent(route, now)
             else:
                 self._absence.arm_once(route, now + self._settings.absence_seconds)
 
@@ -181,11 +193,11 @@ class Recovery:
             tracked = self._table.get(request_id)
             if tracked is not None:
                 self._table.unqueue(tracked)
-                self._table.refuse(tracked, no_engine_serves(route), now)
+                self._table.refuse(tracked, self.refusal_for(route), now)
 
 
 def no_engine_serves(route: Route) -> UnavailableError:
-    """Return the error for a route without an engine."""
+    """Return the error for a model without an engine."""
     return UnavailableError(
         f"no engine serves the model {route.model!r} for {route.kind.name.lower()}; `sage status` shows the engines",
         code="no_engine",

@@ -14,7 +14,7 @@ from sage_common.clock import Clock
 from sage_common.errors import SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec
+from sage_control_plane.request.engine_state import GIVEN_UP, EngineLoad, EnginePhase, EngineSpec
 from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.openai_engine import (
@@ -165,7 +165,7 @@ class ServerEngine:
             if end.hopeless or failures >= self._max_failures:
                 times = "" if end.hopeless else f" after {failures} starts in a row"
                 self._failure = (
-                    f"given up{times}: {end.reason}\n`sage engine restart {self.spec.engine_id}` tries again"
+                    f"{GIVEN_UP}{times}: {end.reason}\n`sage engine restart {self.spec.engine_id}` tries again"
                 )
                 return
             self._failure = f"starting again in {backoff:g} s: {end.reason}"

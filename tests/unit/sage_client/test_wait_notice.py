@@ -1,0 +1,73 @@
+"""What a call says of its waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sage_client.wait_notice import notice_of, what_is_waited_for
+from sage_common.errors import UnavailableError
+
+
+def engine(name: str, phase: str, reason: str = "", model: str = "m") -> dict[str, Any]:
+    return {
+        "engine_id": f"{name}-x1",
+        "name": name,
+        "phase": phase,
+        "reason": reason,
+        "models": [model],
+        "outstanding": 3,
+    }
+
+
+def test_a_wait_names_the_engines_that_are_not_ready_and_why() -> None:
+    engines = [engine("big", "starting", "loading weights: 40 %\nprivate"), engine("other", "ready", model="n")]
+    text, ready = what_is_waited_for(engines, "m")
+    assert (text, ready) == ("the model 'm': big is starting (loading weights: 40 %)", False)
+
+
+def test_a_wait_for_an_engine_that_works_says_so() -> None:
+    assert what_is_waited_for([engine("big", "ready")], "m") == ("an answer of big (3 outstanding)", True)
+
+
+def test_a_wait_for_nobody_says_so() -> None:
+    assert what_is_waited_for([], "m") == ("the model 'm', which no engine serves yet", False)
+
+
+async def test_a_notice_comes_after_the_time_and_again_when_something_changes() -> None:
+    said: list[str] = []
+    heard = asyncio.Event()
+
+    def on_wait(text: str) -> None:
+        said.append(text)
+        heard.set()
+
+    async def describe() -> str:
+        return "the model"
+
+    async with notice_of(describe, on_wait, after_seconds=0.0):
+        await asyncio.wait_for(heard.wait(), 5)
+    assert said == ["waiting for the model"]
+
+
+async def test_a_short_call_says_nothing_and_a_failure_to_describe_is_no_failure_of_the_call() -> None:
+    said: list[str] = []
+
+    async def describe() -> str:
+        raise UnavailableError("no gateway")
+
+    async with notice_of(describe, said.append):
+        pass
+    assert said == []
+    heard = asyncio.Event()
+    async with notice_of(describe, lambda text: (said.append(text), heard.set())[0], after_seconds=0.0):
+        await asyncio.wait_for(heard.wait(), 5)
+    assert said == ["waiting for an answer (no gateway)"]
+
+
+async def test_an_error_of_the_call_passes_through() -> None:
+    with pytest.raises(KeyError):
+        async with notice_of(lambda: asyncio.sleep(0, "x"), print):
+            raise KeyError
