@@ -155,7 +155,7 @@ class OpenAiEngine:
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon)
+        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon, self._lists)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
@@ -231,6 +231,15 @@ class OpenAiEngine:
 
     def _owner(self, model: str) -> str:
         return next((card.owned_by for card in self._spec.models if card.name == model), "")
+
+    async def _lists(self, model: str) -> bool:
+        """Read the server's list of models again; return whether it has this one."""
+        try:
+            await self._discover()
+        except NotServingError:
+            self._watch.check_soon()
+            return False
+        return self._spec.card(model) is not None
 
     async def _check(self, passed: int) -> None:
         await self._upstream.check()
