@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sage_common.ports import SagePorts
-from sage_common.service_settings import LogSettings, NatsSettings, ServiceSettings
+from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings, ServiceSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose"
@@ -66,7 +66,7 @@ def test_every_setting_in_the_environment_exists(service: str) -> None:
                 continue
             section, settings = next(
                 (s.section, s)
-                for s in (own, NatsSettings, LogSettings)
+                for s in (own, NatsSettings, AccessSettings, LogSettings)
                 if variable.startswith(f"SAGE_{s.section.upper()}_")
             )
             key = variable.removeprefix(f"SAGE_{section.upper()}_").lower()

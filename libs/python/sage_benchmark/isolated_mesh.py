@@ -52,8 +52,10 @@ class IsolatedMesh:
 
     @property
     def nats_url(self) -> str:
-        """URL of the NATS server."""
-        return self.state.facts["nats_url"]
+        """URL of the NATS server, with the token that it asks for."""
+        token = (self.directory / "state" / "sage" / "mesh.token").read_text(encoding="utf-8")
+        scheme, _, address = self.state.facts["nats_url"].partition("://")
+        return f"{scheme}://{token}@{address}"
 
     def processes(self, service: str) -> list[ProcessStatus]:
         """The replicas of a service."""

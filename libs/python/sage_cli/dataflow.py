@@ -11,6 +11,7 @@ import grpc
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage_cli.mesh.inspection import local_state, nats_settings
 from sage_cli.mesh.registrations import Registrations, is_serving
+from sage_cli.mesh.token import operator_token
 from sage_common.errors import InternalError, UnavailableError
 from sage_platform.grpc_server import channel
 from sage_platform.grpc_status import error_from_status
@@ -79,7 +80,7 @@ def failed(job: dataflow_pb2.Job) -> bool:
 @contextlib.asynccontextmanager
 async def _worker(address: str | None) -> AsyncIterator[Any]:
     target = address or await _find_worker()
-    async with channel(target) as open_channel:
+    async with channel(target, token=operator_token()) as open_channel:
         try:
             yield dataflow_pb2_grpc.DataflowServiceStub(open_channel)  # type: ignore[no-untyped-call]
         except grpc.aio.AioRpcError as error:

@@ -12,10 +12,11 @@ from sage_cli.settings import CliSettings
 from sage_client.settings import ClientSettings
 from sage_common.config import SectionSettings, load, nearest, sources
 from sage_common.errors import ConfigurationError
-from sage_common.service_settings import LogSettings, NatsSettings
+from sage_common.secret_text import HIDDEN, is_secret_name, secret_arguments, without_credentials
+from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings
 from sage_mesh.classification import ClassificationSettings
 
-SECRET = "(set, not shown)"
+SECRET = HIDDEN
 SECRET_NAMES = ("key", "secret", "password")
 
 
@@ -37,7 +38,7 @@ class EffectiveSetting:
 
 def settings_classes() -> Iterator[type[SectionSettings]]:
     """Yield the settings class of each section. A service that is not installed here is left out."""
-    yield from (NatsSettings, LogSettings, ClassificationSettings, ClientSettings, CliSettings)
+    yield from (NatsSettings, AccessSettings, LogSettings, ClassificationSettings, ClientSettings, CliSettings)
     for entry in SERVICES:
         try:
             module = importlib.import_module(f"{entry.module}.config")
@@ -81,10 +82,17 @@ def _of_class(cls: type[SectionSettings]) -> Iterator[EffectiveSetting]:
 
 
 def _shown(name: str, value: Any) -> Any:
-    """Hide what a name says is secret, in nested values too."""
+    """Hide what a name says is secret, in nested values too, and the credentials in URLs."""
     if isinstance(value, dict):
-        secret_map = any(word in name for word in SECRET_NAMES)
-        return SECRET if secret_map and value else {key: _shown(key, inner) for key, inner in value.items()}
+        return SECRET if _is_secret(name) and value else {key: _shown(key, inner) for key, inner in value.items()}
     if isinstance(value, list):
+        if secret_arguments([item for item in value if isinstance(item, str)]):
+            return SECRET
         return [_shown(name, inner) for inner in value]
-    return SECRET if value and any(word in name for word in SECRET_NAMES) else value
+    if value and _is_secret(name):
+        return SECRET
+    return without_credentials(value) if isinstance(value, str) else value
+
+
+def _is_secret(name: str) -> bool:
+    return is_secret_name(name) or any(word in name.lower() for word in SECRET_NAMES)

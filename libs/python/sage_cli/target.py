@@ -36,11 +36,12 @@ async def management() -> AsyncIterator[MeshManagement]:
     """Open the management of the mesh whose registry NATS holds. Raises UnavailableError when NATS does not answer."""
     from sage_cli.mesh.inspection import local_state, nats_settings
     from sage_cli.mesh.registrations import Registrations
+    from sage_cli.mesh.token import operator_token
     from sage_client.management.mesh_management import MeshManagement
 
     registrations = Registrations(nats_settings(local_state()), "sage-operator")
     try:
         await registrations.connection()
-        yield MeshManagement(registrations.instances)
+        yield MeshManagement(registrations.instances, operator_token())
     finally:
         await registrations.close()

@@ -41,9 +41,13 @@ D = TypeVar("D")
 
 
 class SectionSettings(BaseSettings):
-    """Base of every settings class. Subclasses set ``section`` and declare fields with defaults."""
+    """Base of every settings class. Subclasses set ``section`` and declare fields with defaults.
+
+    One that sets ``partial`` reads a part of a section that is another class's, and passes the rest of it over.
+    """
 
     section: ClassVar[str]
+    partial: ClassVar[bool] = False
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
@@ -57,7 +61,12 @@ class SectionSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         in_code = setting_table(settings_cls).nested(init_settings())
-        given = (in_code, environment_values(settings_cls, cls.section), file_values(settings_cls, cls.section))
+        section, partial = cls.section, cls.partial
+        given = (
+            in_code,
+            environment_values(settings_cls, section, partial=partial),
+            file_values(settings_cls, section, partial=partial),
+        )
         return tuple(InitSettingsSource(settings_cls, init_kwargs=values) for values in given)
 
 

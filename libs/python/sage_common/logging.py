@@ -7,11 +7,15 @@ import sys
 
 import structlog
 
+from sage_common.repeat_limit import RepeatLimit
 from sage_common.service_settings import LogSettings
 
 
 def configure_logging(settings: LogSettings, *, service: str, instance: str) -> None:
-    """Send structlog and standard logging to stderr in one form. Call once, from ``main``."""
+    """Send structlog and standard logging to stderr in one form. Call once, from ``main``.
+
+    A warning or an error that comes again and again is written once in ``settings.repeat_seconds``, with its count.
+    """
     level = getattr(logging, settings.level.upper())
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -41,6 +45,7 @@ def configure_logging(settings: LogSettings, *, service: str, instance: str) -> 
             else [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(RepeatLimit(settings.repeat_seconds, handler.emit))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

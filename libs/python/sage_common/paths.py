@@ -31,6 +31,11 @@ def state_dir() -> Path:
     return _base("XDG_STATE_HOME", ".local/state") / "sage"
 
 
+def mesh_token_file() -> Path:
+    """The token of the mesh that runs on this machine for this user; there while it runs, for its owner to read."""
+    return state_dir() / "mesh.token"
+
+
 def log_dir() -> Path:
     """One log file for each process."""
     return state_dir() / "logs"

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from sage_common.config import SectionSettings
+from sage_common import paths
+from sage_common.api_keys import ApiKeys, KeyHolder
+from sage_common.config import SectionSettings, load
+from sage_common.errors import ConfigurationError
 from sage_common.ports import SagePorts
+from sage_common.secret_text import without_credentials
+
+_LOOPBACK = re.compile(r"nats://(127\.0\.0\.1|localhost|\[::1\])(:\d*)?/?", re.IGNORECASE)
 
 
 class NatsSettings(SectionSettings):
@@ -22,6 +30,25 @@ class NatsSettings(SectionSettings):
     max_payload_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="message limit of the server that SAGE starts"
     )
+    token: SecretStr = Field(SecretStr(""), description="token of the server, where its URL holds no credentials")
+    token_file: str = Field("", description="file that holds the token; read at each connection")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without the credentials in it, for people and logs."""
+        return without_credentials(self.url)
+
+    def current_token(self) -> str:
+        """Return the token; empty for none.
+
+        The URL's own credentials come first. Where nothing says otherwise, it is the token of the mesh that ``sage up``
+        has started on this machine for this user. Raises ConfigurationError for a file that cannot be read.
+        """
+        if "@" in self.url:
+            return ""
+        given = secret_of(self.token, self.token_file)
+        # Another machine's server is not shown what this one's is to know.
+        return given or (mesh_token_here() if _LOOPBACK.fullmatch(self.url) else "")
 
 
 class LogSettings(SectionSettings):
@@ -31,6 +58,68 @@ class LogSettings(SectionSettings):
 
     level: str = Field("info", pattern="^(debug|info|warning|error)$")
     format: str = Field("auto", pattern="^(auto|json|console)$", description="auto: console on a terminal, else JSON")
+    repeat_seconds: float = Field(
+        1.0, ge=0, description="a fault that comes again within this time is counted, not written; 0 writes all"
+    )
+    max_file_bytes: int = Field(16 * 1024 * 1024, ge=4096, description="a process's log file is rotated beyond this")
+    kept_files: int = Field(3, ge=0, description="rotated files kept of each log")
+    max_total_bytes: int = Field(256 * 1024 * 1024, ge=4096, description="cap on all log files, engines' included")
+
+
+class AccessSettings(SectionSettings):
+    """Who may call the mesh; the same for every service."""
+
+    section: ClassVar[str] = "access"
+
+    api_keys: dict[str, str | KeyHolder] = Field(
+        default_factory=dict,
+        repr=False,
+        description="what each API key stands for, a tenant or {tenant, operator}; with any, HTTP and gRPC need one",
+    )
+    operators: tuple[str, ...] = Field((), description="tenants all of whose keys may give orders")
+    mesh_token: SecretStr = Field(
+        SecretStr(""), description="what the services call each other with; `sage up` makes it"
+    )
+    mesh_token_file: str = Field("", description="file that holds the mesh token")
+    insecure: bool = Field(False, description="let every service bind another address than loopback without API keys")
+
+    def token(self) -> str:
+        """Return the mesh token; empty for none. Raises ConfigurationError for a file that cannot be read."""
+        return secret_of(self.mesh_token, self.mesh_token_file)
+
+
+class _GatewayAccess(SectionSettings):
+    """Where keys are set for the gateway alone: they hold for every service."""
+
+    section: ClassVar[str] = "gateway"
+    partial: ClassVar[bool] = True
+
+    api_keys: dict[str, str | KeyHolder] = Field(default_factory=dict, repr=False)
+    operators: tuple[str, ...] = ()
+
+
+def load_api_keys(access: AccessSettings) -> tuple[dict[str, str | KeyHolder], tuple[str, ...]]:
+    """Return the keys and operators of sections ``access`` and ``gateway``, together. Raises ConfigurationError."""
+    gateway = load(_GatewayAccess)
+    return {**gateway.api_keys, **access.api_keys}, (*gateway.operators, *access.operators)
+
+
+def secret_of(value: SecretStr, file: str) -> str:
+    """Return a secret that is given as such or in a file. Raises ConfigurationError for a file that cannot be read."""
+    if not file:
+        return value.get_secret_value()
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the token in {file}: {error}") from None
+
+
+def mesh_token_here() -> str:
+    """Return the token of the mesh that ``sage up`` runs on this machine for this user; empty where there is none."""
+    try:
+        return paths.mesh_token_file().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 class ServiceSettings(SectionSettings):
@@ -41,6 +130,12 @@ class ServiceSettings(SectionSettings):
     grpc_port: int = Field(0, ge=0, le=65535)
     metrics_port: int = Field(0, ge=0, le=65535)
     drain_timeout_seconds: float = Field(10.0, ge=0, description="longest wait for work in flight when stopping")
+    insecure: bool = Field(False, description="bind another address than loopback without API keys")
+
+    def known_keys(self, access: AccessSettings) -> ApiKeys:
+        """Return the keys that this service asks for. Raises ConfigurationError."""
+        keys, operators = load_api_keys(access)
+        return ApiKeys(keys, operators, access.token())
 
     @property
     def reachable_host(self) -> str:

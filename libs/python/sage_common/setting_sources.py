@@ -23,6 +23,7 @@ from sage_common.setting_table import SettingTable, group_fields, nearest, setti
 # Every section of the config file. A settings class must use one of them.
 SECTIONS = (
     "nats",
+    "access",
     "log",
     "classification",
     "classifier",
@@ -38,10 +39,13 @@ SECTIONS = (
 _OTHER_VARIABLES = ("SAGE_CONFIG_FILE", "SAGE_INSTANCE_ID", "SAGE_NATIVE")
 
 
-def environment_values(settings_class: type[BaseModel], section: str) -> dict[str, Any]:
+def environment_values(settings_class: type[BaseModel], section: str, *, partial: bool = False) -> dict[str, Any]:
     """Return what ``SAGE_<SECTION>_*`` variables set.
 
     ``SAGE_CLI_REPLICAS__GATEWAY=2`` sets one key of a setting that is a mapping.
+
+    Args:
+        partial: the class declares a part of the section; variables of the rest are passed over.
 
     Raises:
         ConfigurationError: a variable of the section that is no setting, two that set one to different values, or a
@@ -50,6 +54,9 @@ def environment_values(settings_class: type[BaseModel], section: str) -> dict[st
     prefix = f"SAGE_{section.upper()}_"
     table = setting_table(settings_class)
     variables = [name for name in os.environ if name.startswith(prefix)]
+    if partial:
+        own = {f"{prefix}{field.upper()}" for field in settings_class.model_fields}
+        variables = [name for name in variables if name.partition("__")[0] in own]
     return table.placed(_from_variables(table, prefix, variables))
 
 
@@ -103,7 +110,11 @@ def flag_values(settings_class: type[BaseModel], arguments: Sequence[str]) -> di
     for setting in table.settings:
         kind = _type_name(setting.field.annotation)
         text = f"{setting.field.description or ''}{_default_text(setting.field)}".strip().replace("%", "%%")
-        parser.add_argument(_flag(setting.name), dest=setting.name, metavar=kind, default=argparse.SUPPRESS, help=text)
+        # A switch may be given bare: --insecure is --insecure=true.
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if setting.field.annotation is bool else {}
+        parser.add_argument(
+            _flag(setting.name), dest=setting.name, metavar=kind, default=argparse.SUPPRESS, help=text, **switch
+        )
         for alias in setting.aliases:
             parser.add_argument(_flag(alias), dest=alias, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     given = vars(parser.parse_args([_dashed(argument) for argument in arguments]))
@@ -126,8 +137,11 @@ def _dashed(argument: str) -> str:
     return f"{flag.replace('_', '-')}{equals}{value}"
 
 
-def file_values(settings_class: type[BaseModel], section: str) -> dict[str, Any]:
+def file_values(settings_class: type[BaseModel], section: str, *, partial: bool = False) -> dict[str, Any]:
     """Return what the section of the config file sets; nothing when there is no file.
+
+    Args:
+        partial: as for ``environment_values``.
 
     Raises:
         ConfigurationError: the file or one of its keys is wrong.
@@ -144,6 +158,8 @@ def file_values(settings_class: type[BaseModel], section: str) -> dict[str, Any]
     values = content.get(section) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: section {section!r} is {type(values).__name__}, expected a mapping")
+    if partial:
+        values = {name: value for name, value in values.items() if name in settings_class.model_fields}
     return setting_table(settings_class).nested(values)
 
 

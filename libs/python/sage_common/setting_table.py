@@ -23,6 +23,9 @@ from sage_common.setting_marks import Alias, Inlined
 
 Path = tuple[str, ...]
 
+MAX_COMPARED_CHARACTERS = 64
+MAX_NAMES_SHOWN = 30
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -183,10 +186,17 @@ def is_inlined(hint: Any) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known name nearest to ``name``, or the list of known names."""
+    """Return ``"; did you mean 'x'?"`` for the known name nearest to ``name``, or a list of known names.
+
+    A name longer than MAX_COMPARED_CHARACTERS is no misspelling, and to compare it would take long. Of many known names
+    the first MAX_NAMES_SHOWN are listed.
+    """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+    close = difflib.get_close_matches(name, names, n=1) if len(name) <= MAX_COMPARED_CHARACTERS else []
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    return f"; known: {', '.join(names[:MAX_NAMES_SHOWN])}{more}"
 
 
 def _attribute_texts(docstring: str) -> dict[str, str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sage_common.errors import PermissionDeniedError
+from sage_common.errors import InvalidRequestError, PermissionDeniedError
+
+# PATH_MAX of Linux: no longer one can be opened.
+MAX_PATH_CHARACTERS = 4096
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,17 @@ class FileAccess:
         """Return the absolute path behind ``path``, links followed.
 
         Raises:
+            InvalidRequestError: it cannot be a path.
             PermissionDeniedError: it lies outside every root.
         """
-        resolved = path.expanduser().resolve()
+        text = str(path)
+        if len(text) > MAX_PATH_CHARACTERS:
+            raise InvalidRequestError(f"a path of {len(text)} characters; use at most {MAX_PATH_CHARACTERS}")
+        try:
+            resolved = path.expanduser().resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            # A NUL, half a surrogate pair, the home of a user that there is not, a loop of links.
+            raise InvalidRequestError(f"{text[:80]!r} is not a path ({error}); correct it") from None
         if self.roots is None or any(resolved.is_relative_to(root.expanduser().resolve()) for root in self.roots):
             return resolved
         allowed = ", ".join(str(root) for root in self.roots) or "none"

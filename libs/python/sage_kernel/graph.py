@@ -16,31 +16,24 @@ def predecessors(nodes: Mapping[str, NodeSpec | None], node_id: str) -> tuple[st
     return tuple(dict.fromkeys(name for name in names if name in nodes))
 
 
-def ancestors(nodes: Mapping[str, NodeSpec | None], node_id: str) -> frozenset[str]:
-    """Return every node that ``node_id`` depends on."""
-    found: set[str] = set()
-    waiting = [node_id]
-    while waiting:
-        for name in predecessors(nodes, waiting.pop()):
-            if name not in found:
-                found.add(name)
-                waiting.append(name)
-    return frozenset(found)
-
-
 def topological_order(nodes: Mapping[str, NodeSpec | None]) -> list[str]:
-    """Return the nodes so that each stands behind those it depends on; nodes on or behind a cycle are left out."""
-    remaining = {node_id: set(predecessors(nodes, node_id)) for node_id in nodes}
-    order: list[str] = []
-    while True:
-        ready = [node_id for node_id, left in remaining.items() if not left]
-        if not ready:
-            return order
-        order += ready
-        for node_id in ready:
-            del remaining[node_id]
-        for left in remaining.values():
-            left.difference_update(ready)
+    """Return the nodes so that each stands behind those it depends on; nodes on or behind a cycle are left out.
+
+    Takes time linear in nodes and edges (Kahn 1962).
+    """
+    before = {node_id: predecessors(nodes, node_id) for node_id in nodes}
+    behind: dict[str, list[str]] = {node_id: [] for node_id in nodes}
+    for node_id, names in before.items():
+        for name in names:
+            behind[name].append(node_id)
+    left = {node_id: len(names) for node_id, names in before.items()}
+    order = [node_id for node_id, count in left.items() if not count]
+    for node_id in order:  # grows while it is read
+        for follower in behind[node_id]:
+            left[follower] -= 1
+            if not left[follower]:
+                order.append(follower)
+    return order
 
 
 def find_cycles(nodes: Mapping[str, NodeSpec | None]) -> Iterator[tuple[str, ...]]:
@@ -50,11 +43,36 @@ def find_cycles(nodes: Mapping[str, NodeSpec | None]) -> Iterator[tuple[str, ...
     for start in nodes:
         if start not in rest or start in seen:
             continue
-        trail: list[str] = []
+        trail: dict[str, int] = {}
         current: str | None = start
         while current is not None and current not in trail and current not in seen:
-            trail.append(current)
+            trail[current] = len(trail)
             current = next((name for name in predecessors(nodes, current) if name in rest), None)
         seen.update(trail)
-        if current in trail:
-            yield tuple(reversed(trail[trail.index(current) :]))
+        if current is not None and current in trail:
+            yield tuple(reversed(list(trail)[trail[current] :]))
+
+
+def sharing_ancestors(nodes: Mapping[str, NodeSpec]) -> frozenset[str]:
+    """Return the nodes that take records from a node on which something that they wait for depends too.
+
+    ``nodes`` has no cycles. Sets of nodes are bits of one integer, so the time is about linear in nodes and edges.
+    """
+    order = topological_order(nodes)
+    bits = {node_id: 1 << position for position, node_id in enumerate(order)}
+    above: dict[str, int] = {}
+    for node_id in order:
+        above[node_id] = 0
+        for name in predecessors(nodes, node_id):
+            above[node_id] |= above[name] | bits[name]
+    found = []
+    for node_id in order:
+        awaited = taken = 0
+        for _, name in nodes[node_id].needs():
+            awaited |= above.get(name, 0)
+        if awaited:
+            for name in nodes[node_id].inputs:
+                taken |= above.get(name, 0) | bits.get(name, 0)
+        if awaited & taken:
+            found.append(node_id)
+    return frozenset(found)

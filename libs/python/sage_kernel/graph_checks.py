@@ -1,25 +1,36 @@
-"""Checks over the graph of a pipeline. Each yields problems; all of them run, so all errors show at once."""
+"""Checks over the graph of a pipeline. Each yields problems; all of them run, so all errors show at once.
+
+A pipeline may come from anyone on the network, so every check takes time about linear in nodes and edges.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from sage_common.config import nearest
-from sage_kernel.graph import ancestors, find_cycles, topological_order
+from sage_kernel.graph import find_cycles, topological_order
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.problems import Problem
+from sage_kernel.problems import Problem, Suggestions
 
 # A node that could not be read is None: its id is known, nothing else is.
 Nodes = Mapping[str, NodeSpec | None]
 
 
-def graph_problems(nodes: Nodes) -> list[Problem]:
-    """Return every problem of the graph, in the order of the checks."""
-    checks = (_edges, _cycles, _dead_ends, _sinks, _fields)
-    return [problem for check in checks for problem in check(nodes)]
+# Of a record, as far as they are followed. What only a source says has no bound of its own.
+MAX_FIELDS = 1000
+MAX_CYCLE_SHOWN = 20
 
 
-def _edges(nodes: Nodes) -> Iterator[Problem]:
+def graph_problems(nodes: Nodes, suggestions: Suggestions) -> Iterator[Problem]:
+    """Yield every problem of the graph, in the order of the checks."""
+    yield from _edges(nodes, suggestions)
+    yield from _cycles(nodes)
+    yield from _dead_ends(nodes)
+    yield from _sinks(nodes)
+    yield from _fields(nodes, suggestions)
+
+
+def _edges(nodes: Nodes, suggestions: Suggestions) -> Iterator[Problem]:
     for node_id, node in nodes.items():
         if node is None:
             continue
@@ -27,23 +38,23 @@ def _edges(nodes: Nodes) -> Iterator[Problem]:
             yield Problem(node_id, "in", "it has no input", "name the node whose output it takes, as 'in: [other]'")
         if not node.takes_input and node.inputs:
             yield Problem(node_id, "in", f"a {node.op} takes no input, got {list(node.inputs)}", "remove 'in'")
-        for name in dict.fromkeys(node.inputs):
-            if node.inputs.count(name) > 1:
-                yield Problem(node_id, "in", f"{name!r} appears {node.inputs.count(name)} times", "name it once")
-            yield from _output_of(nodes, node_id, name)
+        for name, count in Counter(node.inputs).items():
+            if count > 1:
+                yield Problem(node_id, "in", f"{name!r} appears {count} times", "name it once")
+            yield from _output_of(nodes, node_id, name, suggestions)
         for parameter, name in node.needs():
             if name not in nodes:
-                yield Problem(
-                    node_id, parameter, f"there is no node {name!r}{_near(name, nodes)}", "name an index node"
-                )
+                message = f"there is no node {name!r}{suggestions.nearest(name, nodes)}"
+                yield Problem(node_id, parameter, message, "name an index node")
             elif (needed := nodes[name]) is not None and not needed.makes_index:
                 yield Problem(node_id, parameter, f"{name!r} is a {needed.op}, not an index", "name an index node")
 
 
-def _output_of(nodes: Nodes, node_id: str, name: str) -> Iterator[Problem]:
+def _output_of(nodes: Nodes, node_id: str, name: str, suggestions: Suggestions) -> Iterator[Problem]:
     source = nodes.get(name)
     if name not in nodes:
-        yield Problem(node_id, "in", f"there is no node {name!r}{_near(name, nodes)}", "name an existing node")
+        message = f"there is no node {name!r}{suggestions.nearest(name, nodes)}"
+        yield Problem(node_id, "in", message, "name an existing node")
     elif source is not None and not source.gives_output:
         remedy = "reach it with a retrieve node" if source.makes_index else "take the input of that node"
         yield Problem(node_id, "in", f"{name!r} is a {source.op} and gives nothing out", remedy)
@@ -51,7 +62,8 @@ def _output_of(nodes: Nodes, node_id: str, name: str) -> Iterator[Problem]:
 
 def _cycles(nodes: Nodes) -> Iterator[Problem]:
     for cycle in find_cycles(nodes):
-        path = " → ".join((*cycle, cycle[0]))
+        left_out = ("…",) if len(cycle) > MAX_CYCLE_SHOWN else ()
+        path = " → ".join((*cycle[:MAX_CYCLE_SHOWN], *left_out, cycle[0]))
         yield Problem(cycle[0], "in", f"it depends on itself: {path}", "take one of these inputs away")
 
 
@@ -84,7 +96,7 @@ def _sinks(nodes: Nodes) -> Iterator[Problem]:
                 yield Problem(node_id, parameter, message, "give both inputs to one sink, or choose another name")
 
 
-def _fields(nodes: Nodes) -> Iterator[Problem]:
+def _fields(nodes: Nodes, suggestions: Suggestions) -> Iterator[Problem]:
     """Follow the fields of records from the sources; nodes behind one that is wrong are left out."""
     outputs: dict[str, frozenset[str]] = {}
     for node_id in topological_order(nodes):
@@ -97,19 +109,11 @@ def _fields(nodes: Nodes) -> Iterator[Problem]:
         known = frozenset.intersection(*inputs) if inputs else frozenset()
         missing = [use for use in node.reads() if use.name not in known]
         for parameter, field in missing:
-            message = f"it reads field {field!r}, which not every record coming in has{nearest(field, sorted(known))}"
+            message = f"it reads field {field!r}, which not every record coming in has"
+            message += suggestions.nearest(field, known)
             yield Problem(node_id, parameter, message, "correct the name or add the field before this node")
         outputs[node_id] = node.fields_out(known | {use.name for use in missing})
-
-
-def shares_ancestors(nodes: Mapping[str, NodeSpec], node_id: str) -> bool:
-    """Whether a node takes records from a node on which something that it waits for depends too."""
-    node = nodes[node_id]
-    awaited = {name for _, needed in node.needs() for name in ancestors(nodes, needed)}
-    return bool(awaited) and not awaited.isdisjoint(
-        name for taken in node.inputs for name in {taken, *ancestors(nodes, taken)}
-    )
-
-
-def _near(name: str, nodes: Nodes) -> str:
-    return nearest(name, list(nodes))
+        if len(outputs[node_id]) > MAX_FIELDS:
+            message = f"its records have {len(outputs[node_id])} fields"
+            yield Problem(node_id, "", message, f"give a record at most {MAX_FIELDS}")
+            return

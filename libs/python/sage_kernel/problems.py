@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError, SageError
+
+# More of them help nobody, and each takes time and room.
+MAX_PROBLEMS = 100
+MAX_SUGGESTIONS = 10
+MAX_NAME_CHARACTERS = 80
+MAX_MESSAGE_CHARACTERS = 500
+
+
+class Suggestions:
+    """The names that were probably meant, for the first few names that are wrong: finding one takes milliseconds."""
+
+    def __init__(self, limit: int = MAX_SUGGESTIONS) -> None:
+        self._left = limit
+
+    def nearest(self, name: str, known: Iterable[str]) -> str:
+        """Return what to add to a message about ``name``; empty once there have been enough of them."""
+        if self._left <= 0:
+            return ""
+        self._left -= 1
+        return nearest(name, known)
 
 
 @dataclass(frozen=True)
@@ -24,16 +45,32 @@ class Problem:
     message: str
     remedy: str
 
+    def shortened(self) -> Problem:
+        """Return this problem with names and texts that are fit to be shown and sent."""
+        return Problem(
+            _shown(self.node, MAX_NAME_CHARACTERS),
+            _shown(self.field, MAX_NAME_CHARACTERS),
+            _shown(self.message, MAX_MESSAGE_CHARACTERS),
+            _shown(self.remedy, MAX_MESSAGE_CHARACTERS),
+        )
+
     def __str__(self) -> str:
-        where = f"node {self.node!r}" if self.node else "pipeline"
-        field = f", field {self.field!r}" if self.field else ""
+        short = self.shortened()
+        where = f"node {short.node!r}" if short.node else "pipeline"
+        field = f", field {short.field!r}" if short.field else ""
         # A message may end in the question whether another name was meant.
-        joint = " " if self.message.endswith("?") else "; "
-        return f"{where}{field}: {self.message}{joint}{self.remedy}"
+        joint = " " if short.message.endswith("?") else "; "
+        return f"{where}{field}: {short.message}{joint}{short.remedy}"
+
+
+def _shown(text: str, limit: int) -> str:
+    """Return ``text``, shortened, and without halves of surrogate pairs, which no encoding has a form for."""
+    short = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return short.encode("utf-8", "backslashreplace").decode()
 
 
 class PipelineInvalidError(InvalidRequestError):
-    """A pipeline cannot run; ``problems`` are all of its errors."""
+    """A pipeline cannot run; ``problems`` are all of its errors, or the first ``MAX_PROBLEMS`` of them."""
 
     default_code = "invalid_pipeline"
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from sage_common.config import nearest
-from sage_common.errors import PermissionDeniedError
+from sage_common.errors import InvalidRequestError, PermissionDeniedError
 from sage_kernel.file_access import ANY_FILE, FileAccess
 from sage_kernel.graph_checks import graph_problems
 from sage_kernel.nodes import NODE_ID_PATTERN, NodeSpec
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.pipeline_text import read_text
-from sage_kernel.problems import PipelineInvalidError, Problem
+from sage_kernel.problems import MAX_PROBLEMS, PipelineInvalidError, Problem, Suggestions
 from sage_kernel.spec import API_VERSION, Metadata, PipelineSpec
+
+# A pipeline may come from anyone on the network.
+MAX_NODES = 1000
+MAX_EDGES = 10_000
 
 _NODE_ID = re.compile(NODE_ID_PATTERN)
 
@@ -36,97 +41,121 @@ def from_yaml(text: str, files: FileAccess = ANY_FILE) -> PipelineSpec:
 
 def from_dict(value: object, files: FileAccess = ANY_FILE) -> PipelineSpec:
     """Read a pipeline from JSON values. Raises PipelineInvalidError with all of its errors."""
-    problems: list[Problem] = []
     if not isinstance(value, Mapping):
-        raise PipelineInvalidError(
-            [
-                Problem(
-                    "", "", f"it is {_kind(value)}, expected a mapping", "start with apiVersion, kind, metadata, nodes"
-                )
-            ]
-        )
-    problems += _envelope_problems(value)
-    raw_nodes = value.get("nodes")
-    nodes: dict[str, NodeSpec | None] = {}
-    if isinstance(raw_nodes, Mapping) and raw_nodes:
-        for node_id, raw in raw_nodes.items():
-            if not _NODE_ID.fullmatch(str(node_id)):
-                problems.append(
-                    Problem(str(node_id), "", "its id is not a name", "use letters, digits, _ and -, at most 63")
-                )
-            nodes[str(node_id)] = _read_node(str(node_id), raw, problems)
-    else:
-        problems.append(
-            Problem("", "nodes", f"it is {_kind(raw_nodes)}", "list nodes by id, as 'answers: {op: llm, …}'")
-        )
-    problems += graph_problems(nodes)
-    problems += _path_problems(nodes, files)
-    if not problems:
+        message = f"it is {_kind(value)}, expected a mapping"
+        raise PipelineInvalidError([Problem("", "", message, "start with apiVersion, kind, metadata, nodes")])
+    found = list(islice(_problems(value, files), MAX_PROBLEMS + 1))
+    if not found:
         try:
             return PipelineSpec.model_validate(value)
         except ValidationError as error:  # keys that are not text, which only the whole model sees
-            problems += [_explain("", item, list(PipelineSpec.model_fields)) for item in error.errors()]
-    raise PipelineInvalidError(problems)
+            found = list(_explained("", error, PipelineSpec, Suggestions()))
+    if len(found) > MAX_PROBLEMS:
+        more = Problem("", "", f"it has more than {MAX_PROBLEMS} errors", "correct these first")
+        found = [*found[:MAX_PROBLEMS], more]
+    raise PipelineInvalidError(found)
 
 
 def problems_of(spec: PipelineSpec) -> list[Problem]:
     """Return what is wrong with the graph of a pipeline built in code; empty when it can run."""
-    return graph_problems(spec.nodes)
+    return list(islice(graph_problems(spec.nodes, Suggestions()), MAX_PROBLEMS))
 
 
-def _path_problems(nodes: Mapping[str, NodeSpec | None], files: FileAccess) -> list[Problem]:
-    problems = []
+def _problems(value: Mapping[Any, Any], files: FileAccess) -> Iterator[Problem]:
+    """Yield what is wrong, one thing at a time: whoever has seen enough stops."""
+    suggestions = Suggestions()
+    yield from _envelope_problems(value, suggestions)
+    raw_nodes = value.get("nodes")
+    nodes: dict[str, NodeSpec | None] = {}
+    if isinstance(raw_nodes, Mapping) and raw_nodes:
+        too_large = _size_problem(raw_nodes)
+        if too_large is not None:
+            yield too_large
+            return
+        for node_id, raw in raw_nodes.items():
+            if not _NODE_ID.fullmatch(str(node_id)):
+                yield Problem(str(node_id), "", "its id is not a name", "use letters, digits, _ and -, at most 63")
+            nodes[str(node_id)] = yield from _read_node(str(node_id), raw, suggestions)
+    else:
+        yield Problem("", "nodes", f"it is {_kind(raw_nodes)}", "list nodes by id, as 'answers: {op: llm, …}'")
+    yield from graph_problems(nodes, suggestions)
+    yield from _path_problems(nodes, files)
+
+
+def _size_problem(raw_nodes: Mapping[Any, Any]) -> Problem | None:
+    if len(raw_nodes) > MAX_NODES:
+        return Problem("", "nodes", f"it has {len(raw_nodes)} nodes", f"use at most {MAX_NODES}")
+    inputs = (raw.get("in") for raw in raw_nodes.values() if isinstance(raw, Mapping))
+    edges = sum(len(names) if isinstance(names, list | tuple) else 1 for names in inputs if names)
+    if edges > MAX_EDGES:
+        return Problem("", "nodes", f"its nodes have {edges} inputs together", f"use at most {MAX_EDGES}")
+    return None
+
+
+def _path_problems(nodes: Mapping[str, NodeSpec | None], files: FileAccess) -> Iterator[Problem]:
     for node_id, node in nodes.items():
         for parameter, path in node.paths() if node else ():
             try:
                 files.check(Path(path))
-            except PermissionDeniedError as error:
-                problems.append(Problem(node_id, parameter, *error.message.rsplit("; ", 1)))
-    return problems
+            except (PermissionDeniedError, InvalidRequestError) as error:
+                message, _, remedy = error.message.rpartition("; ")
+                yield Problem(node_id, parameter, message, remedy)
 
 
-def _envelope_problems(value: Mapping[Any, Any]) -> list[Problem]:
-    problems = []
+def _envelope_problems(value: Mapping[Any, Any], suggestions: Suggestions) -> Iterator[Problem]:
     expected = ("apiVersion", "kind", "metadata", "nodes")
     for key in value:
         if key not in expected:
-            problems.append(Problem("", str(key), f"unknown key{nearest(str(key), expected)}", "correct or remove it"))
+            suggestion = suggestions.nearest(str(key), expected)
+            yield Problem("", str(key), f"unknown key{suggestion}", "correct or remove it")
     for key, wanted in (("apiVersion", API_VERSION), ("kind", "Pipeline")):
         if value.get(key) != wanted:
-            problems.append(
-                Problem("", key, f"it is {value.get(key)!r}, expected {wanted!r}", f"write '{key}: {wanted}'")
-            )
+            message = f"it is {_shortened(value.get(key))}, expected {wanted!r}"
+            yield Problem("", key, message, f"write '{key}: {wanted}'")
     try:
         Metadata.model_validate(value.get("metadata") or {})
     except ValidationError as error:
-        problems += [_explain("", item, list(Metadata.model_fields), "metadata.") for item in error.errors()]
-    return problems
+        yield from _explained("", error, Metadata, suggestions, "metadata.")
 
 
-def _read_node(node_id: str, raw: object, problems: list[Problem]) -> NodeSpec | None:
+def _read_node(node_id: str, raw: object, suggestions: Suggestions) -> Generator[Problem, None, NodeSpec | None]:
+    """Yield what is wrong with a node; return it, or None when it cannot be read."""
     if not isinstance(raw, Mapping):
-        problems.append(Problem(node_id, "", f"it is {_kind(raw)}, expected a mapping", "write '{op: …, in: […]}'"))
+        yield Problem(node_id, "", f"it is {_kind(raw)}, expected a mapping", "write '{op: …, in: […]}'")
         return None
     op = raw.get("op")
     if not isinstance(op, str) or op not in OPERATORS:
-        suggestion = nearest(str(op), list(OPERATORS)) if op is not None else f"; known: {', '.join(sorted(OPERATORS))}"
-        problems.append(Problem(node_id, "op", f"unknown operator {op!r}{suggestion}", "choose a known operator"))
+        known = f"; known: {', '.join(sorted(OPERATORS))}"
+        suggestion = suggestions.nearest(str(op), OPERATORS) if isinstance(op, str) else known
+        yield Problem(node_id, "op", f"unknown operator {_shortened(op)}{suggestion}", "choose a known operator")
         return None
     spec_class: type[NodeSpec] = OPERATORS[op].spec
     try:
         return spec_class.model_validate(raw)
     except ValidationError as error:
-        known = [field.alias or name for name, field in spec_class.model_fields.items()]
-        problems += [_explain(node_id, item, known) for item in error.errors()]
+        yield from _explained(node_id, error, spec_class, suggestions)
         return None
 
 
-def _explain(node_id: str, item: Any, known: list[str], prefix: str = "") -> Problem:
+def _explained(
+    node_id: str, error: ValidationError, model: type[BaseModel], suggestions: Suggestions, prefix: str = ""
+) -> Iterator[Problem]:
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    for item in error.errors(include_url=False):
+        yield _explain(node_id, item, known, suggestions, prefix)
+
+
+def _explain(node_id: str, item: Any, known: list[str], suggestions: Suggestions, prefix: str) -> Problem:
     field = prefix + ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         name = str(item["loc"][-1])
-        return Problem(node_id, field, f"unknown parameter {name!r}{nearest(name, known)}", "correct or remove it")
+        return Problem(
+            node_id,
+            field,
+            f"unknown parameter {_shortened(name)}{suggestions.nearest(name, known)}",
+            "correct or remove it",
+        )
     if item["type"] == "missing":
         return Problem(node_id, field, "it is missing", "add it")
     if item["type"] == "value_error":
@@ -141,5 +170,16 @@ def _kind(value: object) -> str:
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    """Return ``repr(value)`` up to about 80 characters, without making more of it."""
+    text = _REPR.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _bounded_repr() -> Repr:
+    bounded = Repr()
+    bounded.maxstring = bounded.maxother = 80
+    bounded.maxlevel = 3
+    return bounded
+
+
+_REPR = _bounded_repr()

@@ -10,15 +10,21 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sage_common.api_keys import ApiKeys
 from sage_common.errors import ErrorKind, SageError
 from sage_common.logging import get_logger
 from sage_common.ports import port_taken
+from sage_platform.grpc_access import AccessInterceptor, client_interceptors, orders_of, wrapped
 
 log = get_logger(__name__)
 
+NO_KEYS = ApiKeys({})
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 # Trailing metadata that carries an error's machine code.
 CODE_METADATA = "sage-error-code"
+# Trailing metadata of a health check that is answered NOT_SERVING: why.
+HEALTH_METADATA = "sage-health-reason"
+MAX_REASON_CHARACTERS = 1000
 
 GRPC_STATUS: dict[ErrorKind, grpc.StatusCode] = {
     ErrorKind.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -43,23 +49,28 @@ class GrpcServer:
     """A grpc.aio server with health v1 and reflection.
 
     Usage: ``add`` every servicer, ``start``, and ``stop`` when done.
+
+    Args:
+        keys: what callers need; without any, everybody may call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys: ApiKeys = NO_KEYS) -> None:
+        self._orders: set[str] = set()
         self._server = aio.server(
-            interceptors=[ErrorInterceptor()],
+            interceptors=[ErrorInterceptor(), AccessInterceptor(keys, self._orders)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = _HealthWithReason()
         self._names: list[str] = []
 
     def add(self, register: Callable[[Any, aio.Server], None], servicer: Any, full_name: str) -> None:
         """Add a servicer with its generated ``add_…_to_server`` function and full service name."""
         register(servicer, self._server)
+        self._orders |= orders_of(servicer, full_name)
         self._names.append(full_name)
 
     async def start(self, host: str, port: int, *, setting: str) -> int:
@@ -83,8 +94,9 @@ class GrpcServer:
         await self._server.start()
         return bound
 
-    async def set_serving(self, serving: bool) -> None:
-        """Set the health of every service on this server."""
+    async def set_serving(self, serving: bool, reason: str | None = None) -> None:
+        """Set the health of every service on this server; ``reason`` says why it is not serving."""
+        self._health.reason = reason
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *self._names):
             await self._health.set(name, status)
@@ -92,6 +104,18 @@ class GrpcServer:
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls and wait up to ``grace_seconds`` for running ones."""
         await self._server.stop(grace_seconds)
+
+
+class _HealthWithReason(health.aio.HealthServicer):  # type: ignore[misc,name-defined]
+    """Health v1 that says in trailing metadata why it is NOT_SERVING."""
+
+    reason: str | None = None
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name in the contract
+        if self.reason:
+            text = " ".join(self.reason.split())[:MAX_REASON_CHARACTERS]
+            context.set_trailing_metadata(((HEALTH_METADATA, text.encode("ascii", "backslashreplace").decode()),))
+        return await super().Check(request, context)
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
@@ -103,17 +127,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _guard_unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return handler
+        return handler if handler is None else wrapped(handler, _guard_unary, _guard_stream)
 
 
 def _guard_unary(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -141,10 +155,15 @@ async def _abort(context: aio.ServicerContext[Any, Any], error: SageError) -> No
     await context.abort(GRPC_STATUS[error.kind], error.message, ((CODE_METADATA, error.code),))
 
 
-def channel(address: str, options: Iterable[tuple[str, Any]] = ()) -> aio.Channel:
-    """Open an insecure channel to ``host:port`` with SAGE's message limits."""
+def channel(address: str, options: Iterable[tuple[str, Any]] = (), *, token: str = "") -> aio.Channel:
+    """Open an insecure channel to ``host:port`` with SAGE's message limits.
+
+    Args:
+        token: API key or mesh token that every call sends; empty for none.
+    """
     return aio.insecure_channel(
         address,
+        interceptors=client_interceptors(token),
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -1,8 +1,9 @@
 """Leadership by lease: a key in KV that its holder renews and that expires when the holder dies.
 
-The holder's *epoch* is the revision at which it took the lease; a later holder has a higher one, so everything
-stamped with an epoch can be fenced. A holder that cannot renew steps down by its own clock before the lease can
-expire at the server, so two holders never act at once.
+The holder's *epoch* is the millisecond in which the bucket was made plus the revision at which it took the lease. A
+later holder has a higher one, also in a bucket that the server has lost and that was made again (as long as fewer than
+a thousand revisions a second are written to it), so everything stamped with an epoch can be fenced. A holder that
+cannot renew steps down by its own clock before the lease can expire at the server, so two holders never act at once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from nats.js.kv import KeyValue
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_platform.background import keep_running
+from sage_platform.kv import created_unix_ms
 
 log = get_logger(__name__)
 
@@ -60,6 +63,8 @@ class Leadership:
         self._renewed_at = 0.0
         self._leading = False
         self._task: asyncio.Task[None] | None = None
+        # What went wrong in the last attempt; None when nothing did.
+        self.last_error: str | None = None
 
     @property
     def leading(self) -> bool:
@@ -68,7 +73,7 @@ class Leadership:
 
     def start(self) -> None:
         """Begin to campaign."""
-        self._task = asyncio.create_task(self._campaign(), name=f"lease-{self._key}")
+        self._task = keep_running(self._campaign, name=f"lease-{self._key}")
 
     async def stop(self) -> None:
         """Stop campaigning and give the lease back, so that another takes it at once."""
@@ -88,32 +93,55 @@ class Leadership:
             await self._bucket.delete(self._key, last=self._revision)
 
     async def _campaign(self) -> None:
-        while True:
-            try:
-                attempt = self._renew() if self._leading else self._take()
-                await asyncio.wait_for(attempt, timeout=TTL_SECONDS - SAFETY_SECONDS)
-            except KeyWrongLastSequenceError:
-                if self._leading:
-                    self._step_down("another instance holds it")
-            except (NatsError, asyncio.TimeoutError, OSError) as error:
-                log.warning("lease attempt failed", key=self._key, error=str(error) or repr(error))
-            if self._leading and self._clock.now() - self._renewed_at > TTL_SECONDS - SAFETY_SECONDS:
-                self._step_down("it could not be renewed in time")
-            await asyncio.sleep(ATTEMPT_SECONDS)
+        try:
+            while True:
+                await self._attempt()
+                if self._leading and self._is_overdue():
+                    self._step_down("it could not be renewed in time")
+                await asyncio.sleep(ATTEMPT_SECONDS)
+        except Exception:
+            # The lease may pass to another before this task runs again.
+            if self._leading:
+                self._step_down("the task that renews it failed")
+            raise
+
+    async def _attempt(self) -> None:
+        self.last_error = None
+        try:
+            attempt = self._renew() if self._leading else self._take()
+            await asyncio.wait_for(attempt, timeout=TTL_SECONDS - SAFETY_SECONDS)
+        except KeyWrongLastSequenceError:
+            if self._leading:
+                self._step_down("another instance holds it")
+        except (NatsError, asyncio.TimeoutError, OSError) as error:
+            self.last_error = str(error) or repr(error)
+            log.warning("lease attempt failed", key=self._key, error=self.last_error)
+
+    def _is_overdue(self) -> bool:
+        return self._clock.now() - self._renewed_at > TTL_SECONDS - SAFETY_SECONDS
 
     async def _take(self) -> None:
         if not self._may_campaign():
             return
         asked_at = self._clock.now()
         self._revision = await self._bucket.create(self._key, self._holder.encode())
+        epoch = await created_unix_ms(self._bucket) + self._revision
         self._renewed_at = asked_at
         self._leading = True
-        log.info("lease gained", key=self._key, epoch=self._revision)
-        self._on_gained(self._revision)
+        log.info("lease gained", key=self._key, epoch=epoch)
+        self._on_gained(epoch)
 
     async def _renew(self) -> None:
         asked_at = self._clock.now()
-        self._revision = await self._bucket.update(self._key, self._holder.encode(), last=self._revision)
+        value = self._holder.encode()
+        try:
+            self._revision = await self._bucket.update(self._key, value, last=self._revision)
+        except KeyWrongLastSequenceError:
+            if self._is_overdue():
+                raise
+            # The lease cannot have expired yet, so where the key was never written the bucket is a new one, made since
+            # the server was started again. Whoever writes first holds the lease in it.
+            self._revision = await self._bucket.update(self._key, value, last=0)
         self._renewed_at = asked_at
 
     def _step_down(self, reason: str) -> None:

@@ -10,7 +10,7 @@ import tenacity
 from nats.aio.client import Client
 from nats.errors import NoServersError
 
-from sage_common.errors import UnavailableError
+from sage_common.errors import UnauthenticatedError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.service_settings import NatsSettings
 
@@ -34,7 +34,9 @@ async def connect(
 
     Raises:
         UnavailableError: no server answered within ``connect_timeout_seconds``.
+        UnauthenticatedError: the server does not take the credentials that are set.
     """
+    denials: list[Exception] = []
 
     async def on_error(error: Exception) -> None:
         log.warning("nats error", error=str(error) or repr(error))
@@ -42,10 +44,10 @@ async def connect(
     async def on_disconnect() -> None:
         if client.is_draining or client.is_closed:
             return  # our own doing
-        log.warning("nats disconnected; reconnecting", url=settings.url)
+        log.warning("nats disconnected; reconnecting", url=settings.shown_url)
 
     async def reconnected() -> None:
-        log.info("nats reconnected", url=settings.url)
+        log.info("nats reconnected", url=settings.shown_url)
         if on_reconnect is not None:
             await on_reconnect()
 
@@ -60,13 +62,15 @@ async def connect(
     )
     try:
         async for attempt in attempts:
-            with attempt, _remembering(refusals):
+            with attempt, _denied(denials, settings), _remembering(refusals):
                 # nats-py waits for a server that takes the connection and says nothing several times over.
                 await asyncio.wait_for(
                     client.connect(
                         servers=settings.url.split(","),
                         name=name,
-                        error_cb=_quiet_until_connected(client, on_error),
+                        # Asked for at each connection: a mesh that is brought up again has another.
+                        token=settings.current_token if "@" not in settings.url else None,
+                        error_cb=_quiet_until_connected(client, on_error, denials),
                         disconnected_cb=on_disconnect,
                         reconnected_cb=reconnected,
                         allow_reconnect=True,
@@ -81,10 +85,13 @@ async def connect(
                     ),
                     max(0.05, deadline - asyncio.get_running_loop().time()),
                 )
+    except UnauthenticatedError:
+        await client.close()
+        raise
     except (OSError, NoServersError, asyncio.TimeoutError):
         await client.close()
         raise UnavailableError(
-            f"no NATS server answers at {settings.url} ({refusals[-1] if refusals else 'no answer'}); "
+            f"no NATS server answers at {settings.shown_url} ({refusals[-1] if refusals else 'no answer'}); "
             "`sage up` starts one, or set SAGE_NATS_URL to yours",
             code="nats_unreachable",
         ) from None
@@ -103,11 +110,29 @@ def _remembering(refusals: list[Exception]) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def _denied(denials: list[Exception], settings: NatsSettings) -> Iterator[None]:
+    """Turn the end of an attempt into an UnauthenticatedError where the server has said that it refuses us."""
+    try:
+        yield
+    except NoServersError:
+        if not denials:
+            raise
+        raise UnauthenticatedError(
+            f"the NATS server at {settings.shown_url} does not take the token or password that is set, or asks for "
+            "one; set SAGE_NATS_TOKEN_FILE to the file that holds it. A server that `sage up` has started for another "
+            "user is that user's",
+            code="nats_refused",
+        ) from None
+
+
 def _quiet_until_connected(
-    client: Client, on_error: Callable[[Exception], Awaitable[None]]
+    client: Client, on_error: Callable[[Exception], Awaitable[None]], denials: list[Exception]
 ) -> Callable[[Exception], Awaitable[None]]:
     async def callback(error: Exception) -> None:
         if client.is_connected or client.is_reconnecting:
             await on_error(error)
+        elif "authorization" in str(error).lower():
+            denials.append(error)
 
     return callback

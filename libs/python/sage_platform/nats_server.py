@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 ANY_PORT = -1
 POLL_SECONDS = 0.02
 READY_TIMEOUT_SECONDS = 20.0
+# The server's own share, of what is free when it starts.
+STORAGE_SHARE = 0.75
 
 
 def find_program() -> Path:
@@ -55,12 +58,14 @@ class NatsServerOptions:
         port: client port; 0 takes a free one.
         monitor_port: HTTP monitoring port; 0 takes a free one.
         max_payload_bytes: largest message that the server takes.
+        token: what it asks its clients for; empty for none.
     """
 
     directory: Path
     port: int = 0
     monitor_port: int = 0
     max_payload_bytes: int = 16 * 1024 * 1024
+    token: str = field(default="", repr=False)
 
 
 class NatsServer:
@@ -73,6 +78,12 @@ class NatsServer:
         self._options = options
         self._port = options.port
         self._monitor_port = options.monitor_port
+        self._was_ready = False
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files."""
+        return self._options.directory
 
     @property
     def url(self) -> str:
@@ -82,7 +93,17 @@ class NatsServer:
     @property
     def monitor_url(self) -> str:
         """URL of the HTTP monitoring endpoint."""
-        return f"http://{LOOPBACK}:{self._monitor_port}"
+        return f"http://{LOOPBACK}:{self._monitor_port}{self._monitor_path}"
+
+    @property
+    def _monitor_path(self) -> str:
+        """What stands before the monitoring's paths; empty for a server without a token.
+
+        Monitoring knows no token, and its answers let pages of every site read them, which cannot be switched off. A
+        page cannot guess this path, though.
+        """
+        token = self._options.token
+        return f"/{hashlib.sha256(b'monitoring ' + token.encode()).hexdigest()[:32]}" if token else ""
 
     def prepare(self) -> tuple[str, ...]:
         """Write the configuration and return the command line.
@@ -99,6 +120,14 @@ class NatsServer:
 
     async def wait_ready(self, pid: int) -> Mapping[str, int]:
         """Return the ports once the server process ``pid`` accepts clients."""
+        if self._was_ready:
+            # The ports are known, and on a full disk the server could not say them.
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_fixed(POLL_SECONDS)
+            ):
+                with attempt:
+                    await _accepts(self._port)
+            return {"nats": self._port, "monitor": self._monitor_port}
         ports_file = self._options.directory / f"{PROGRAM}_{pid}.ports"
         # Until the server listens the file is missing, or for a moment incomplete.
         async for attempt in tenacity.AsyncRetrying(
@@ -110,6 +139,7 @@ class NatsServer:
                 self._monitor_port = _port_of(listening["monitoring"])
                 await _accepts(self._port)
         self._write_configuration()
+        self._was_ready = True
         return {"nats": self._port, "monitor": self._monitor_port}
 
     def spec(self) -> ProcessSpec:
@@ -126,6 +156,11 @@ class NatsServer:
     def _configuration(self) -> Path:
         return self._options.directory / "nats-server.conf"
 
+    def _restrictions(self) -> dict[str, object]:
+        if not self._options.token:
+            return {}
+        return {"authorization": {"token": self._options.token}, "http_base_path": self._monitor_path}
+
     def _write_configuration(self) -> None:
         directory = private_dir(self._options.directory)
         # JSON is a subset of the server's configuration language.
@@ -137,14 +172,27 @@ class NatsServer:
             "ports_file_dir": str(directory),
             # As in the services' logs, so that lines of both can be put in order.
             "logtime_utc": True,
-            "jetstream": {"store_dir": str(directory / "store")},
+            "jetstream": {"store_dir": str(directory / "store"), "max_file_store": _storage_limit(directory)},
+            **self._restrictions(),
         }
         scratch = self._configuration.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        scratch.unlink(missing_ok=True)
+        # Never on the command line, which everybody on this machine can read.
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=2))
         scratch.replace(self._configuration)
         # A killed server leaves its ports file; one of a pid that comes again would be believed.
         for leftover in directory.glob(f"{PROGRAM}_*.ports"):
             leftover.unlink()
+
+
+def _storage_limit(directory: Path) -> int:
+    """Return how many bytes JetStream may keep in files: a share of the disk, whatever is free on it now.
+
+    By itself it takes a share of what is free when it starts, so one that was started on a full disk would refuse
+    everything for ever after.
+    """
+    return int(shutil.disk_usage(directory).total * STORAGE_SHARE)
 
 
 def loopback_port(url: str) -> int | None:

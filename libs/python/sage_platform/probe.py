@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sage_common.errors import ConfigurationError, SageError, UnavailableError
 from sage_common.ports import SagePorts
+from sage_platform.grpc_server import HEALTH_METADATA
 
 TIMEOUT_SECONDS = 3.0
 
@@ -38,12 +39,13 @@ def check_grpc(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+            answer, call = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
         except grpc.RpcError as error:
             raise UnavailableError(f"{address} does not answer: {error.code().name}: {error.details()}") from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-        raise UnavailableError(f"{address} says {status}; its log has the reason")
+        reason = dict(call.trailing_metadata() or ()).get(HEALTH_METADATA, "its log has the reason")
+        raise UnavailableError(f"{address} says {status}; {reason}")
 
 
 def check_http(url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:

@@ -12,12 +12,24 @@ from nats.js.kv import KeyValue
 
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_platform.kv import read_all
+from sage_platform.background import keep_running
+from sage_platform.kv import read_records
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
 
 REFRESH_SECONDS = 3.0
+_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
+    "service": str,
+    "instance_id": str,
+    "host": str,
+    "version": str,
+    "pid": int,
+    "grpc_port": int,
+    "metrics_port": int,
+    "http_port": int,
+    "started_unix_seconds": (int, float),
+}
 TTL_SECONDS = 10.0
 
 
@@ -46,6 +58,21 @@ class Instance:
         return f"{token(self.service)}.{token(self.instance_id)}"
 
 
+def instance_from_record(value: bytes) -> Instance:
+    """Read a record; fields of a newer version are ignored. Raises ValueError."""
+    record = orjson.loads(value)
+    if not isinstance(record, dict):
+        raise ValueError(f"it is of type {type(record).__name__}, not an object")
+    given = {f.name: record[f.name] for f in fields(Instance) if f.name in record}
+    for name, kind in _FIELD_TYPES.items():
+        if name in given and not (isinstance(given[name], kind) and not isinstance(given[name], bool)):
+            raise ValueError(f"its {name} is {given[name]!r}")
+    try:
+        return Instance(**given)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
 class Registration:
     """Keeps one instance's record fresh."""
 
@@ -57,7 +84,7 @@ class Registration:
     async def start(self) -> None:
         """Write the record and keep it fresh."""
         await self._write()
-        self._task = asyncio.create_task(self._refresh(), name="registration")
+        self._task = keep_running(self._refresh, name="registration")
 
     async def stop(self) -> None:
         """Remove the record."""
@@ -81,10 +108,6 @@ class Registration:
 
 
 async def list_instances(bucket: KeyValue) -> list[Instance]:
-    """Return the instances whose records are fresh, by service and start."""
-    known = {f.name for f in fields(Instance)}
-    instances = []
-    for value in (await read_all(bucket)).values():
-        record = orjson.loads(value or b"{}")
-        instances.append(Instance(**{name: item for name, item in record.items() if name in known}))
+    """Return the instances whose records are fresh, by service and start. Records that cannot be read are skipped."""
+    instances = (await read_records(bucket, instance_from_record)).values()
     return sorted(instances, key=lambda i: (i.service, i.started_unix_seconds))

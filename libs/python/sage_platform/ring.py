@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 
 from sage_common.errors import TooLargeError
 from sage_common.logging import get_logger
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -78,7 +79,7 @@ class Ring:
         """Begin sending. Must be awaited before ``send`` has an effect."""
         self._inbox = self._connection.new_inbox()
         await self._connection.subscribe(f"{self._inbox}.*", cb=self._on_answer)
-        self._sender = asyncio.create_task(self._send_forever(), name="ring-sender")
+        self._sender = keep_running(self._send_forever, name="ring-sender")
 
     async def close(self) -> None:
         """Send what is pending, then stop. The connection stays open."""

@@ -20,9 +20,11 @@ from sage_common.config import load
 from sage_common.errors import ConfigurationError, SageError
 from sage_common.logging import configure_logging, get_logger
 from sage_common.ports import port_taken
-from sage_common.service_settings import LogSettings, NatsSettings, ServiceSettings, instance_id
+from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings, ServiceSettings, instance_id
 from sage_common.tasks import end_tasks
 from sage_platform import registry, subjects
+from sage_platform.background import SERVICE_HEALTH, ServiceHealth
+from sage_platform.bind_address import check_bind_address
 from sage_platform.grpc_server import GrpcServer
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
@@ -49,21 +51,36 @@ class ServiceHost(Generic[S]):
         ring: data plane.
         js: JetStream, for KV and streams.
         grpc: add servicers here before ``start`` returns.
+        health: report here what keeps the service from doing its work; gRPC health follows it.
         http_port: set it when the service has an HTTP port; it is registered.
+        keys: what callers need.
+        mesh_token: what this service calls others with; empty for none.
         stopping: set when a signal asked the process to end.
     """
 
-    def __init__(self, name: str, settings: S, instance: str, ring: Ring, nats: NatsSettings) -> None:
+    def __init__(
+        self, name: str, settings: S, instance: str, ring: Ring, nats: NatsSettings, access: AccessSettings
+    ) -> None:
         self.name = name
         self.settings = settings
         self.instance_id = instance
         self.ring = ring
         self.nats_settings = nats
         self.js: JetStreamContext = ring.connection.jetstream()
-        self.grpc = GrpcServer()
+        self.keys = settings.known_keys(access)
+        self.mesh_token = access.token()
+        self.grpc = GrpcServer(self.keys)
+        self.health = ServiceHealth(self._health_changed)
         self.http_port = 0
         self.stopping = asyncio.Event()
         self._on_reconnect: list[Callable[[], None]] = []
+        self._serving = False
+        self._showing: set[asyncio.Task[None]] = set()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Say over gRPC health that this process takes work, unless ``health`` has a reason against it."""
+        self._serving = serving
+        await self._show_health()
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` after each NATS reconnection."""
@@ -73,6 +90,15 @@ class ServiceHost(Generic[S]):
         """Run the reconnection callbacks."""
         for callback in self._on_reconnect:
             callback()
+
+    def _health_changed(self) -> None:
+        showing = asyncio.get_running_loop().create_task(self._show_health())
+        self._showing.add(showing)
+        showing.add_done_callback(self._showing.discard)
+
+    async def _show_health(self) -> None:
+        reason = self.health.summary
+        await self.grpc.set_serving(self._serving and reason is None, reason)
 
 
 def run(name: str, settings_class: type[S], start: Callable[[ServiceHost[S]], Awaitable[Stop]]) -> None:
@@ -87,8 +113,15 @@ def run(name: str, settings_class: type[S], start: Callable[[ServiceHost[S]], Aw
     try:
         settings = load(settings_class, sys.argv[1:])
         nats_settings = load(NatsSettings)
+        access = load(AccessSettings)
+        check_bind_address(
+            settings.host,
+            settings.section,
+            keys_required=settings.known_keys(access).required,
+            insecure=settings.insecure or access.insecure,
+        )
         configure_logging(load(LogSettings), service=name, instance=instance)
-        uvloop.run(_serve(name, settings, nats_settings, instance, start))
+        uvloop.run(_serve(name, settings, nats_settings, access, instance, start))
     except ConfigurationError as error:
         sys.stderr.write(f"{name}: {error.message}\n")
         raise SystemExit(EXIT_CONFIGURATION) from None
@@ -101,6 +134,7 @@ async def _serve(
     name: str,
     settings: S,
     nats_settings: NatsSettings,
+    access: AccessSettings,
     instance: str,
     start: Callable[[ServiceHost[S]], Awaitable[Stop]],
 ) -> None:
@@ -112,9 +146,15 @@ async def _serve(
 
     connection = await connect(nats_settings, name=instance, on_reconnect=reconnected)
     ring = Ring(connection)
-    await ring.start()
-    host = ServiceHost(name, settings, instance, ring, nats_settings)
+    host = ServiceHost(name, settings, instance, ring, nats_settings, access)
+    if host.keys.required and not host.mesh_token:
+        log.warning(
+            "API keys are set but no mesh token, so services refuse each other's calls; set SAGE_ACCESS_MESH_TOKEN_FILE"
+        )
     hosts.append(host)
+    # Every task that is started from here on reports to it.
+    SERVICE_HEALTH.set(host.health)
+    await ring.start()
     _end_on_signals(host.stopping)
     try:
         # A signal during a long start (loading weights) must end the process too.
@@ -131,12 +171,12 @@ async def _serve(
         )
         metrics_port = _serve_metrics(settings)
         settle_garbage_collector()
-        await host.grpc.set_serving(True)
+        await host.set_serving(True)
         registration = await _register(host, grpc_port, metrics_port)
         log.info("ready", grpc_port=grpc_port, metrics_port=metrics_port, http_port=host.http_port)
         await waiting
         log.info("stopping")
-        await host.grpc.set_serving(False)
+        await host.set_serving(False)
         await registration.stop()
         await asyncio.wait_for(stop(), settings.drain_timeout_seconds + 5)
         await host.grpc.stop(1.0)

@@ -24,6 +24,8 @@ BUCKET_SERVICES = "services"
 BUCKET_LEASES = "leases"
 BUCKET_CONTROL = "control"
 BUCKET_JOBS = "jobs"
+# What is in them lives no longer than the processes that write it; see ``sage_platform.kv``.
+MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES})
 
 
 def schedule(pool: str) -> str:

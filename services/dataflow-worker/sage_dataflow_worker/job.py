@@ -8,6 +8,8 @@ from enum import Enum
 
 import orjson
 
+from sage_mesh.inference_request import DEFAULT_TENANT
+
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -49,6 +51,7 @@ class Job:
         spec_hash: SHA-256 of the canonical pipeline.
         attempts: how often a worker has started it.
         message: stream sequence of the message that carries it; 0 when none does.
+        tenant: whose job it is.
     """
 
     job_id: str
@@ -62,6 +65,7 @@ class Job:
     spec_hash: str = ""
     attempts: int = 0
     message: int = 0
+    tenant: str = DEFAULT_TENANT
 
     def to_json(self) -> bytes:
         """Return the stored form."""

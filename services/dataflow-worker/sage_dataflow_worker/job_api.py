@@ -16,6 +16,7 @@ from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_kernel.problems import PipelineInvalidError
+from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
 
 DEFAULT_LIST_LIMIT = 100
@@ -53,15 +54,18 @@ class JobApi:
         self._now_ms = now_ms
         self._retention_ms = retention_ms
 
-    def validate(self, pipeline: str) -> tuple[list[str], str]:
+    async def validate(self, pipeline: str) -> tuple[list[str], str]:
         """Return all errors of a pipeline, and its spec hash when there are none."""
         try:
-            return [], self._admission.admit(pipeline).spec_hash
+            return [], (await self._admission.admit(pipeline)).spec_hash
         except PipelineInvalidError as error:
             return [str(problem) for problem in error.problems], ""
 
-    async def submit(self, pipeline: str, job_id: str) -> Job:
+    async def submit(self, pipeline: str, job_id: str, tenant: str = DEFAULT_TENANT) -> Job:
         """Submit a pipeline. A wrong one becomes a failed job with all its errors; an id known already, its job.
+
+        Args:
+            tenant: whose job it is.
 
         Raises:
             InvalidRequestError: ``job_id`` cannot name a job.
@@ -73,17 +77,17 @@ class JobApi:
                 f"{job_id[:64]!r} cannot name a job; use letters, digits, '.', '_' and '-', at most 128", param="job_id"
             )
         with _jetstream():
-            return await self._submit(pipeline, job_id)
+            return await self._submit(pipeline, job_id, tenant)
 
     async def get(self, job_id: str) -> Job:
         """Return a job. Raises NotFoundError."""
         with _jetstream():
             return (await self._store.require(job_id)).job
 
-    def newest(self, limit: int) -> list[Job]:
-        """Return the newest jobs, at most ``limit`` (0: 100)."""
+    def newest(self, limit: int, is_wanted: Callable[[Job], bool] = lambda _: True) -> list[Job]:
+        """Return the newest jobs that are wanted, at most ``limit`` (0: 100)."""
         self._store.forget_older_than(self._now_ms() - self._retention_ms)
-        return self._store.newest(limit or DEFAULT_LIST_LIMIT)
+        return self._store.newest(limit or DEFAULT_LIST_LIMIT, is_wanted)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """Yield a job now and after each change until it has ended. Raises NotFoundError."""
@@ -109,26 +113,27 @@ class JobApi:
                     await self._connection.publish(subjects.JOBS_CANCEL, job_id.encode())
                     return written.job
 
-    async def _submit(self, pipeline: str, job_id: str) -> Job:
+    async def _submit(self, pipeline: str, job_id: str, tenant: str) -> Job:
         known = await self._store.get(job_id)
         if known is not None:
             return known.job
         now_ms = self._now_ms()
-        job = Job(job_id, "", JobState.PENDING, now_ms, now_ms)
+        job = Job(job_id, "", JobState.PENDING, now_ms, now_ms, tenant=tenant)
         try:
-            spec = self._admission.admit(pipeline)
+            admitted = await self._admission.admit(pipeline)
         except PipelineInvalidError as error:
             job = job.ended_as(JobState.FAILED, now_ms, tuple(str(problem) for problem in error.problems))
         else:
-            submission = await self._streams.submit(job_id, pipeline)
+            submission = await self._streams.submit(job_id, pipeline, tenant)
             job = Job(
                 job_id,
-                spec.metadata.name,
+                admitted.spec.metadata.name,
                 JobState.PENDING,
                 now_ms,
                 now_ms,
-                spec_hash=spec.spec_hash,
+                spec_hash=admitted.spec_hash,
                 message=submission.sequence,
+                tenant=tenant,
             )
         stored = await self._store.write(job, 0)
         # A worker may have taken the job before its state was written; then that state is the later one.

@@ -108,7 +108,7 @@ class JobRun:
 
     async def _run_and_publish(self) -> None:
         result = await self._tools.runner.run(self._spec, self._count)
-        await self._tools.publisher.publish(self._stored.job.job_id, self._spec.spec_hash, result)
+        await self._tools.publisher.publish(self._stored.job.job_id, self._stored.job.spec_hash, result)
 
     def _count(self, node: str, counts: NodeCounts) -> None:
         self._progress[node] = NodeProgress(counts.records_in, counts.records_out)

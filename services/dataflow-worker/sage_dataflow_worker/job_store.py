@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nats.errors import Error as NatsError
@@ -12,7 +13,10 @@ from nats.js.kv import KeyValue
 from sage_common.errors import NotFoundError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_dataflow_worker.job import Job
+from sage_dataflow_worker.job import Job, JobState
+from sage_platform import subjects
+from sage_platform.background import keep_running
+from sage_platform.kv import decoded_or_none
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
@@ -44,7 +48,7 @@ class JobStore:
 
     async def start(self) -> None:
         """Follow the bucket."""
-        self._follower = asyncio.create_task(self._follow(), name="follow-jobs")
+        self._follower = keep_running(self._follow, name="follow-jobs")
 
     async def stop(self) -> None:
         """Stop following."""
@@ -61,7 +65,9 @@ class JobStore:
             entry = await self._bucket.get(token(job_id))
         except (KeyNotFoundError, KeyDeletedError):
             return None
-        return StoredJob(Job.from_json(entry.value or b""), int(entry.revision or 0))
+        job = decoded_or_none(subjects.BUCKET_JOBS, entry.key, entry.value or b"", Job.from_json)
+        # Not None: what cannot be read is written over only at its own revision.
+        return StoredJob(job or _unreadable(job_id), int(entry.revision or 0))
 
     async def require(self, job_id: str) -> StoredJob:
         """Return a job. Raises NotFoundError."""
@@ -78,9 +84,9 @@ class JobStore:
             return None
         return StoredJob(job, new_revision)
 
-    def newest(self, limit: int) -> list[Job]:
-        """Return at most ``limit`` jobs, newest first."""
-        jobs = [stored.job for stored in self._latest.values()]
+    def newest(self, limit: int, is_wanted: Callable[[Job], bool] = lambda _: True) -> list[Job]:
+        """Return at most ``limit`` of the jobs that are wanted, newest first."""
+        jobs = [stored.job for stored in self._latest.values() if is_wanted(stored.job)]
         jobs.sort(key=lambda job: (job.created_unix_ms, job.message, job.job_id), reverse=True)
         return jobs[:limit]
 
@@ -130,10 +136,13 @@ class JobStore:
 
     async def _take(self, entry: KeyValue.Entry) -> None:
         async with self._changed:
-            if entry.operation is not None:
+            job = None
+            if entry.operation is None:
+                job = decoded_or_none(subjects.BUCKET_JOBS, entry.key, entry.value or b"", Job.from_json)
+            if job is None:
                 self._latest.pop(entry.key, None)
             else:
-                self._latest[entry.key] = StoredJob(Job.from_json(entry.value or b""), int(entry.revision or 0))
+                self._latest[entry.key] = StoredJob(job, int(entry.revision or 0))
             self._changed.notify_all()
 
     async def _end(self, watcher: KeyValue.KeyWatcher) -> None:
@@ -141,3 +150,9 @@ class JobStore:
             await watcher.stop()  # type: ignore[no-untyped-call]
         except NatsError as error:
             log.debug("watcher was gone already", error=str(error))
+
+
+def _unreadable(job_id: str) -> Job:
+    """Stand for a job whose record cannot be read: it has failed, and says so."""
+    error = "its record in the bucket of jobs cannot be read; submit the pipeline under another id"
+    return Job(job_id, "", JobState.FAILED, 0, 0, errors=(error,))

@@ -11,9 +11,11 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from sage_common.errors import ContendedError
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_kernel.pipeline_text import MAX_TEXT_BYTES
+from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
 
 JOB_ID_HEADER = "Sage-Job-Id"
+TENANT_HEADER = "Sage-Tenant"
 CONSUMER = "dataflow-workers"
 # Submitting an id again within this time is answered by the stream itself; later on the job's state answers it.
 DUPLICATE_WINDOW_SECONDS = 120.0
@@ -83,14 +85,14 @@ class JobStreams:
         """Return the subscription that workers fetch from."""
         return await self._js.pull_subscribe_bind(consumer=CONSUMER, stream=subjects.JOBS_STREAM)
 
-    async def submit(self, job_id: str, pipeline: str) -> Submission:
+    async def submit(self, job_id: str, pipeline: str, tenant: str = DEFAULT_TENANT) -> Submission:
         """Publish a job. Raises ContendedError when too many wait."""
         try:
             ack = await self._js.publish(
                 subjects.JOBS_SUBMIT,
                 pipeline.encode(),
                 stream=subjects.JOBS_STREAM,
-                headers={JOB_ID_HEADER: job_id, Header.MSG_ID.value: job_id},
+                headers={JOB_ID_HEADER: job_id, TENANT_HEADER: tenant, Header.MSG_ID.value: job_id},
             )
         except APIError as error:
             raise ContendedError(f"the job was not taken: {error.description}; submit it again later") from None

@@ -50,7 +50,6 @@ async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
     )
     js = host.ring.connection.jetstream(timeout=JETSTREAM_TIMEOUT_SECONDS)
     streams = JobStreams(js, settings)
-    await streams.ensure()
     retention_seconds = settings.job_retention_days * _DAY_SECONDS
     store = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention_seconds, history=8))
     admission = PipelineAdmission(files)
@@ -77,12 +76,14 @@ async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
     descriptor = dataflow_pb2.DESCRIPTOR.services_by_name["DataflowService"]
     host.grpc.add(dataflow_pb2_grpc.add_DataflowServiceServicer_to_server, DataflowServicer(api), descriptor.full_name)
     host.on_reconnect(store.reconnected)
+    await admission.start()
     await store.start()
     await worker.start()
 
     async def stop() -> None:
         await worker.stop()
         await store.stop()
+        await admission.stop()
         await edge.close()
 
     return stop

@@ -18,6 +18,8 @@ from sage_platform import subjects
 # A message is filled up to here; a single record may have twice as much, beyond that it belongs into a file.
 MESSAGE_BYTES = 256 * 1024
 MAX_RECORD_BYTES = 512 * 1024
+# In the subject of a dead letter, in place of a node; ``token`` escapes underscores, so no node is called this.
+WHOLE_JOB = "whole job"
 
 
 class ResultPublisher:
@@ -64,6 +66,22 @@ class ResultPublisher:
             "warnings": [list(warning) for warning in result.warnings[:1000]],
         }
         await self._send(subject, subjects.RESULTS_STREAM, job_id, "end", end)
+
+    async def dead_letter(self, job_id: str, pipeline: bytes, error: str, attempts: int) -> None:
+        """Keep a job that cannot be run among the dead letters, whole: its pipeline, as text.
+
+        Raises:
+            nats.errors.Error: JetStream did not take it.
+        """
+        value = {
+            "job_id": job_id,
+            "node": "",
+            "error": error,
+            "attempts": attempts,
+            "record": {"pipeline": pipeline.decode("utf-8", "replace")},
+        }
+        subject = subjects.dead_letters(job_id, WHOLE_JOB)
+        await self._send(subject, subjects.DLQ_STREAM, job_id, "dlq:job", value)
 
     async def _send(self, subject: str, stream: str, job_id: str, place: str, value: dict[str, Any]) -> None:
         headers = {JOB_ID_HEADER: job_id, Header.MSG_ID.value: f"{job_id}:{place}"}

@@ -11,17 +11,21 @@ from nats.errors import Error as NatsError
 from nats.js.client import JetStreamContext
 from prometheus_client import Counter, Gauge
 
+from sage_common.api_keys import MAX_TENANT_CHARACTERS
+from sage_common.labels import is_label
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_dataflow_worker.job import Claim, Job, JobState, claim, is_job_id
 from sage_dataflow_worker.job_run import JobRun, RunTools
 from sage_dataflow_worker.job_store import StoredJob
-from sage_dataflow_worker.job_streams import JOB_ID_HEADER, JobStreams
-from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, JobStreams
+from sage_dataflow_worker.pipeline_admission import Admitted, PipelineAdmission
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.spec import PipelineSpec
+from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
+from sage_platform.background import keep_running
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
@@ -62,7 +66,7 @@ class JobWorker:
     async def start(self) -> None:
         """Listen for cancellations and pull jobs."""
         self._cancels = await self._ring.connection.subscribe(subjects.JOBS_CANCEL, cb=self._on_cancel)
-        self._puller = asyncio.create_task(self._pull_forever(), name="pull-jobs")
+        self._puller = keep_running(self._pull_forever, name="pull-jobs")
 
     async def stop(self) -> None:
         """Take no more jobs, give those that run some time, and hand the rest over to other workers."""
@@ -140,30 +144,52 @@ class JobWorker:
             await message.ack_sync()
             return True
         job = self._job(message, job_id, stored)
-        errors = [id_error] if id_error else []
-        spec: PipelineSpec | None = None
-        try:
-            spec = self._admission.admit(message.data)
-            job = replace(job, pipeline=spec.metadata.name, spec_hash=spec.spec_hash)
-        except PipelineInvalidError as error:
-            errors += [str(problem) for problem in error.problems]
-        if decision is Claim.GIVE_UP:
-            errors.append(f"it was started {job.attempts} times and never ended; look at the workers' logs")
         revision = stored.revision if stored else 0
-        if errors or spec is None:
-            if not await self._tools.store.write(
-                job.ended_as(JobState.FAILED, job.updated_unix_ms, tuple(errors)), revision
-            ):
-                return False
-            await message.ack_sync()
-            self._ended.labels(outcome="refused").inc()
-            log.info("job refused", job=job_id, errors=len(errors))
-            return True
+        if decision is Claim.GIVE_UP:
+            error = f"it was started {job.attempts} times and never ended; look at the workers' logs"
+            await self._tools.publisher.dead_letter(job_id, message.data, error, job.attempts)
+            return await self._refuse(message, job, revision, [error])
+        # Counted before anything is done with the pipeline: the reading of it too may end this worker.
         started = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1, progress={})
         claimed = await self._tools.store.write(started, revision)
         if claimed is None:
             return False
-        await self._run(message, claimed, spec)
+        errors = [id_error] if id_error else []
+        try:
+            admitted = await self._admitted(message)
+        except PipelineInvalidError as error:
+            errors += [str(problem) for problem in error.problems]
+        if errors:
+            # It was read to the end, and did not start.
+            return await self._refuse(message, replace(claimed.job, attempts=job.attempts), claimed.revision, errors)
+        named = replace(claimed.job, pipeline=admitted.spec.metadata.name, spec_hash=admitted.spec_hash)
+        if named != claimed.job:
+            written = await self._tools.store.write(named, claimed.revision)
+            if written is None:
+                return False  # it was cancelled, or another has it
+            claimed = written
+        await self._run(message, claimed, admitted.spec)
+        return True
+
+    async def _admitted(self, message: Msg) -> Admitted:
+        """Have the pipeline read, and the message stay with this worker meanwhile. Raises PipelineInvalidError."""
+        reading = asyncio.create_task(self._admission.admit(message.data), name="job-admission")
+        try:
+            while not reading.done():
+                await message.in_progress()
+                await asyncio.wait({reading}, timeout=self._settings.ack_wait_seconds / 3)
+            return reading.result()
+        finally:
+            await end_tasks(reading)
+
+    async def _refuse(self, message: Msg, job: Job, revision: int, errors: list[str]) -> bool:
+        """End the job as failed. False: another wrote its state meanwhile."""
+        failed = job.ended_as(JobState.FAILED, job.updated_unix_ms, tuple(errors))
+        if not await self._tools.store.write(failed, revision):
+            return False
+        await message.ack_sync()
+        self._ended.labels(outcome="refused").inc()
+        log.info("job refused", job=job.job_id, errors=len(errors))
         return True
 
     async def _run(self, message: Msg, claimed: StoredJob, spec: PipelineSpec) -> None:
@@ -185,7 +211,17 @@ class JobWorker:
         if stored is not None:
             return replace(stored.job, updated_unix_ms=now_ms, worker_id=self._worker_id, message=sequence)
         created_ms = int(message.metadata.timestamp.timestamp() * 1000)
-        return Job(job_id, "", JobState.PENDING, created_ms, now_ms, worker_id=self._worker_id, message=sequence)
+        tenant = (message.headers or {}).get(TENANT_HEADER, "")
+        return Job(
+            job_id,
+            "",
+            JobState.PENDING,
+            created_ms,
+            now_ms,
+            worker_id=self._worker_id,
+            message=sequence,
+            tenant=tenant if is_label(tenant, MAX_TENANT_CHARACTERS) else DEFAULT_TENANT,
+        )
 
 
 def _job_id(message: Msg, sequence: int) -> tuple[str, str]:

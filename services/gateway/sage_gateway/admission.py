@@ -57,10 +57,7 @@ def wanted_headers(scope: Scope) -> dict[str, str]:
 
 def request_id_of(headers: dict[str, str]) -> str:
     """Return the caller's request id where it is fit for headers and logs; otherwise a new one."""
-    given = headers.get(names.REQUEST_ID, "").strip()
-    if given and len(given) <= names.MAX_REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
-        return given
-    return new_request_id()
+    return names.usable_request_id(headers.get(names.REQUEST_ID, "")) or new_request_id()
 
 
 def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
@@ -82,11 +79,14 @@ def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
     )
 
 
-def _check_media_type(value: str | None) -> None:
-    if value is None or value == "application/json":
-        return
+def is_json_type(value: str) -> bool:
+    """Whether a Content-Type says JSON."""
     media_type = value.partition(";")[0].strip().lower()
-    if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _check_media_type(value: str | None) -> None:
+    if value is None or value == "application/json" or is_json_type(value):
         return
     raise UnsupportedMediaTypeError(
         f"content type {value[:80]!r} is not understood; send JSON with 'Content-Type: application/json'"

@@ -51,7 +51,9 @@ def cold_routes(readiness: Readiness, registry: CollectorRegistry) -> list[Route
         reason = readiness.reason()
         if reason:
             raise UnavailableError(reason, code="not_ready")
-        return Response(orjson.dumps({"status": "ready"}), media_type="application/json")
+        loading = readiness.loading
+        answer = {"status": "ready", "loading": loading} if loading else {"status": "ready"}
+        return Response(orjson.dumps(answer), media_type="application/json")
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -71,6 +71,7 @@ class CatalogRoutes:
                 "edge_id": self._edge_id,
                 "ready": not reason,
                 "reason": reason,
+                "loading": self._readiness.loading,
                 "uptime_seconds": round(time.time() - self._started_at, 3),
                 "in_flight": self._edge.edge.in_flight,
                 "feature_extractor": self._edge.feature_extractor,

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from sage_common.api_keys import ApiKeys, KeyHolder
 from sage_common.ports import SagePorts
-from sage_common.service_settings import ServiceSettings
+from sage_common.service_settings import AccessSettings, ServiceSettings, load_api_keys
 
 MEBIBYTE = 1024 * 1024
 
@@ -26,8 +27,10 @@ class GatewaySettings(ServiceSettings):
     timeout_seconds: float = Field(600.0, gt=0, description="longest wait for an answer when the caller sets no limit")
     max_timeout_seconds: float = Field(3600.0, gt=0, description="longest limit that a caller can set")
     keep_alive_seconds: int = Field(75, ge=1, description="how long an idle connection stays open")
-    api_keys: dict[str, str] = Field(
-        default_factory=dict, description="tenant of each API key; when any is set, a request needs one"
+    api_keys: dict[str, str | KeyHolder] = Field(
+        default_factory=dict,
+        repr=False,
+        description="what each API key stands for, a tenant or {tenant, operator}, beside those of section access",
     )
     allowed_hosts: tuple[str, ...] = Field(
         ("host.docker.internal", "host.containers.internal"),
@@ -37,6 +40,16 @@ class GatewaySettings(ServiceSettings):
     operators: tuple[str, ...] = Field(
         (), description="tenants whose keys may change policies and engines and see every decision; all, without keys"
     )
+    ready_wait_seconds: float = Field(
+        60.0, ge=0, description="how long /ready waits for models that load once one engine is ready"
+    )
+    write_timeout_seconds: float = Field(
+        30.0, gt=0, description="how long a client may read nothing of what waits for it until its connection is cut"
+    )
+
+    def known_keys(self, access: AccessSettings) -> ApiKeys:
+        keys, operators = load_api_keys(access)
+        return ApiKeys({**keys, **self.api_keys}, (*operators, *self.operators), access.token())
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

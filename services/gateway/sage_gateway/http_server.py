@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import math
-import re
 import socket
 from collections.abc import Iterator
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sage_client.error_body import error_body
-from sage_common.errors import ConfigurationError, InvalidRequestError
+from sage_common.errors import ConfigurationError
 from sage_common.ports import port_taken
 from sage_gateway.asgi import App
+from sage_gateway.http_protocol import WRITE_TIMEOUT_SECONDS, HttpProtocol
 
 BACKLOG = 2048
-_METHODS = (b"POST ", b"GET ", b"PUT ", b"DELETE ")
-_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class HttpServer:
     """Serves an ASGI application until it is stopped."""
 
-    def __init__(self, app: App, *, keep_alive_seconds: int, drain_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        keep_alive_seconds: int,
+        drain_timeout_seconds: float,
+        write_timeout_seconds: float = WRITE_TIMEOUT_SECONDS,
+    ) -> None:
         self._app = app
+        self._protocol = functools.partial(HttpProtocol, write_timeout_seconds=write_timeout_seconds)
         self._keep_alive_seconds = keep_alive_seconds
         self._drain_timeout_seconds = drain_timeout_seconds
         self._server: _Server | None = None
@@ -47,7 +52,7 @@ class HttpServer:
         server = _Server(
             uvicorn.Config(
                 self._app,
-                http=_Protocol,
+                http=self._protocol,  # type: ignore[arg-type]  # it is called, so what makes one is enough
                 ws="none",
                 loop="none",
                 lifespan="off",
@@ -93,63 +98,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.serving.set()
-
-
-class _Protocol(HttpToolsProtocol):
-    """Refuses what is not HTTP in OpenAI's error shape too, and waits for a request only as long as an idle connection
-    may stay open: uvicorn's own timer covers the time after an answer, not a head or a body that never comes."""
-
-    _waiting: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        # RFC 9110 lets a server ignore Upgrade; Java's client offers h2c with its first request. The parser stops at
-        # the end of such a head and the body would be lost, so the offer is taken out before it sees it.
-        if data.startswith(_METHODS) and (self.cycle is None or not self.cycle.more_body):
-            head, separator, rest = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"", head) + separator + rest
-        super().data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._waited()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        self._wait()
-        super().on_message_begin()
-
-    def on_body(self, body: bytes) -> None:
-        # From here on the body reader's timeout counts.
-        self._waited()
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._waited()
-        super().on_message_complete()
-
-    def _wait(self) -> None:
-        self._waited()
-        self._waiting = self.loop.call_later(self.timeout_keep_alive, self._give_up)
-
-    def _waited(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
-
-    def _give_up(self) -> None:
-        cycle = self.cycle
-        # A whole request whose answer is under way is not cut off for what its client has begun to send after it.
-        if cycle is None or cycle.response_complete or cycle.more_body:
-            self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:
-        body = error_body(InvalidRequestError(msg, code="invalid_http"))
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self.transport.close()
 
 
 def _bind(host: str, port: int, setting: str) -> socket.socket:

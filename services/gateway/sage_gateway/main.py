@@ -21,6 +21,7 @@ from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
 from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
+from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
 from sage_gateway.service import GatewayServicer
 from sage_platform import registry, subjects
@@ -36,12 +37,19 @@ HTTP_ENDPOINTS = (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBE
 async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     """Wire the service."""
     settings = host.settings
-    credentials = Credentials(settings.api_keys)
+    credentials = Credentials(host.keys)
     edge = await open_edge(host.ring, host.instance_id)
     log.info("feature extractor chosen", implementation=edge.feature_extractor)
     bucket = await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
     app = http_app(
-        settings, host.ring, edge, host.instance_id, GatewayMetrics(), lambda: registry.list_instances(bucket)
+        settings,
+        host.ring,
+        edge,
+        host.instance_id,
+        GatewayMetrics(),
+        lambda: registry.list_instances(bucket),
+        credentials,
+        host.mesh_token,
     )
     client = AsyncUnifiedInferenceClient(RingTransport(edge), timeout_seconds=settings.timeout_seconds)
     host.grpc.add(
@@ -50,7 +58,10 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
     )
     http = HttpServer(
-        app, keep_alive_seconds=settings.keep_alive_seconds, drain_timeout_seconds=settings.drain_timeout_seconds
+        app,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        drain_timeout_seconds=settings.drain_timeout_seconds,
+        write_timeout_seconds=settings.write_timeout_seconds,
     )
     host.http_port = await http.start(settings.host, settings.port, setting="SAGE_GATEWAY_PORT")
 
@@ -69,9 +80,16 @@ def http_app(
     edge_id: str,
     metrics: GatewayMetrics,
     list_instances: ListInstances,
+    credentials: Credentials | None = None,
+    mesh_token: str = "",
 ) -> App:
-    """Return the HTTP application. Raises ConfigurationError for a host that is not understood."""
-    credentials = Credentials(settings.api_keys, settings.operators)
+    """Return the HTTP application. Raises ConfigurationError for a host that is not understood.
+
+    Args:
+        credentials: what callers need; by default what the settings say.
+        mesh_token: what the services of the mesh are called with.
+    """
+    credentials = credentials or Credentials(settings.api_keys, settings.operators)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
     hot: dict[str, App] = {
@@ -87,12 +105,16 @@ def http_app(
         )
         for endpoint in HTTP_ENDPOINTS
     }
-    readiness = Readiness(ring, edge.directory)
+    readiness = Readiness(ring, edge.directory, clock, settings.ready_wait_seconds)
     catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
-    management = ManagementRoutes(MeshManagement(list_instances), edge.directory, credentials)
+    management = ManagementRoutes(
+        MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
+    )
     app = build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
     # A page that has come by another name has no key.
-    return app if settings.api_keys else HostCheck(app, AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    if credentials.required:
+        return app
+    return HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
 
 
 def main() -> None:

@@ -21,9 +21,10 @@ from sage_common.errors import (
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
-    TooLargeError,
     UnavailableError,
 )
+from sage_gateway.admission import wanted_headers
+from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
 from sage_mesh.directory import EngineDirectory
 
@@ -109,10 +110,17 @@ class LoraOrder(BaseModel):
 class ManagementRoutes:
     """Serves operators, and tenants who ask about their own requests."""
 
-    def __init__(self, management: MeshManagement, directory: EngineDirectory, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        management: MeshManagement,
+        directory: EngineDirectory,
+        credentials: Credentials,
+        body_timeout_seconds: float,
+    ) -> None:
         self._management = management
         self._directory = directory
         self._credentials = credentials
+        self._bodies = BodyReader(MAX_BODY_BYTES, body_timeout_seconds)
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
@@ -144,7 +152,7 @@ class ManagementRoutes:
             self._credentials.tenant(request.headers)
             return _json(asdict(await self._management.policy(request.query_params.get("pool", ""))))
         self._admit_order(request)
-        order = await _order(request, PolicyOrder)
+        order = await self._order(request, PolicyOrder)
         return _json(asdict(await self._management.set_policy(order.policy, order.pool)))
 
     async def _engines(self, request: Request) -> Response:
@@ -156,7 +164,7 @@ class ManagementRoutes:
                 engines = [{**engine, "reason": engine["reason"].partition("\n")[0]} for engine in engines]
             return _json({"object": "list", "data": engines})
         self._admit_order(request)
-        order = await _order(request, EngineOrder)
+        order = await self._order(request, EngineOrder)
         if order.url:
             engine = await self._management.register_engine(order.registration())
         else:
@@ -207,7 +215,7 @@ class ManagementRoutes:
 
     async def _load_lora(self, request: Request) -> Response:
         self._admit_order(request)
-        order = await _order(request, LoraOrder)
+        order = await self._order(request, LoraOrder)
         engine_id = request.path_params["engine_id"]
         return _json(asdict(await self._management.load_lora(engine_id, order.name, order.path)), 201)
 
@@ -215,6 +223,19 @@ class ManagementRoutes:
         self._admit_order(request)
         path = request.path_params
         return _json(asdict(await self._management.unload_lora(path["engine_id"], path["name"])))
+
+    async def _order(self, request: Request, model: type[Any]) -> Any:
+        """Read the body as ``model``. Raises InvalidRequestError, TooLargeError."""
+        # Read in one go and in time, as those of inference are.
+        body = await self._bodies.read(wanted_headers(request.scope), request.receive)
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(model.model_fields)
+            message = f"{where or 'body'}: {first['msg']}; fields: {known}"
+            raise InvalidRequestError(message, param=where or None) from None
 
     async def _decision(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
@@ -226,22 +247,6 @@ class ManagementRoutes:
                 # A tenant must not learn whether another has such a request.
                 raise NotFoundError(f"no scheduler remembers a request {request_id!r}", code="request_not_found")
         return _json({"request_id": request_id, "decisions": [asdict(one) for one in explanations]})
-
-
-async def _order(request: Request, model: type[Any]) -> Any:
-    """Read the body as ``model``. Raises InvalidRequestError, TooLargeError."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLargeError(f"the body has more than {MAX_BODY_BYTES} bytes")
-    try:
-        return model.model_validate_json(bytes(body))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(model.model_fields)
-        raise InvalidRequestError(f"{where or 'body'}: {first['msg']}; fields: {known}", param=where or None) from None
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -30,6 +30,12 @@ class LlmCoordinatorSettings(ServiceSettings):
     )
     servers: ServerSettings = ServerSettings()
     replica: int = Field(1, ge=1, description="which coordinator of this machine it is; its own engines go by it")
+    allowed_arguments: tuple[str, ...] = Field(
+        (), description="options of an engine's server that an order may set, beside those that only tune it"
+    )
+    allowed_environment: tuple[str, ...] = Field(
+        (), description="environment variables that an order may set, beside those that only tune the server"
+    )
     restore_registered: bool = Field(True, description="take up engines that were registered over gRPC earlier")
 
     def of_kinds(self) -> KindSettings:

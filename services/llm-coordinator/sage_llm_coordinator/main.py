@@ -19,6 +19,7 @@ from sage_llm_coordinator.servers.host import host_id
 from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
+from sage_llm_coordinator.start_rules import StartRules
 from sage_mesh.executor.executor import Executor
 from sage_platform.kv import open_bucket
 from sage_platform.service_host import ServiceHost, Stop, run
@@ -56,7 +57,8 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     if settings.restore_registered:
         registrations.start()
     host.on_reconnect(executor.beat)
-    servicer = LlmServicer(coordinator, registrations, settings.drain_timeout_seconds)
+    rules = StartRules(settings.allowed_arguments, settings.allowed_environment)
+    servicer = LlmServicer(coordinator, registrations, settings.drain_timeout_seconds, rules)
     descriptor = llm_pb2.DESCRIPTOR.services_by_name["LlmService"]
     host.grpc.add(llm_pb2_grpc.add_LlmServiceServicer_to_server, servicer, descriptor.full_name)
 

@@ -12,6 +12,8 @@ from pydantic import SecretStr, ValidationError
 from sage.inference.v1 import generation_pb2
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_common.errors import InvalidRequestError
+from sage_common.labels import check_label
+from sage_common.secret_text import holds_credentials
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
@@ -21,23 +23,34 @@ from sage_llm_coordinator.engines.engine_kind import EngineSettings
 from sage_llm_coordinator.engines.registry import engine_settings
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
+from sage_llm_coordinator.start_rules import StartRules, check_model
 from sage_mesh.executor.direct_call import direct_request, run_here
 from sage_mesh.openai_answer import TextDelta, read_delta
 from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.frames import usage_to_wire
 from sage_mesh.wire.generation import chat_messages
+from sage_platform.grpc_access import for_operators
+
+MAX_URL_CHARACTERS = 2048
+# Aliases of one engine.
+MAX_NAMES = 64
 
 
 class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     """The gRPC API; engines answer it through the same code as the ring."""
 
     def __init__(
-        self, coordinator: ExecutionCoordinator, registrations: Registrations, drain_timeout_seconds: float
+        self,
+        coordinator: ExecutionCoordinator,
+        registrations: Registrations,
+        drain_timeout_seconds: float,
+        start_rules: StartRules | None = None,
     ) -> None:
         self._coordinator = coordinator
         self._registrations = registrations
         self._drain_timeout_seconds = drain_timeout_seconds
+        self._start_rules = start_rules or StartRules()
 
     async def Chat(  # noqa: N802 - the name in the contract
         self, request: llm_pb2.ChatRequest, context: aio.ServicerContext
@@ -60,11 +73,19 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
     ) -> llm_pb2.ListEnginesResponse:
         return llm_pb2.ListEnginesResponse(engines=[state_to_wire(state) for state in self._coordinator.states()])
 
+    @for_operators
     async def RegisterEngine(  # noqa: N802
         self, request: llm_pb2.RegisterEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RegisterEngineResponse:
         if not request.url:
             raise InvalidRequestError("'url' is empty; give the server's base URL", param="url")
+        if holds_credentials(request.url):
+            raise InvalidRequestError(
+                "'url' holds credentials, which everybody sees who lists the engines; give the key as api_key",
+                param="url",
+            )
+        _check_labels(request, ("engine_id", "pool"))
+        check_label(request.url, "url", MAX_URL_CHARACTERS)
         settings = _settings(
             kind="openai",
             url=request.url,
@@ -76,11 +97,14 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         state = await self._registrations.add(request.engine_id or _name_of(request.url), settings)
         return llm_pb2.RegisterEngineResponse(engine=state_to_wire(state))
 
+    @for_operators
     async def StartEngine(  # noqa: N802
         self, request: llm_pb2.StartEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.StartEngineResponse:
         if not request.model:
             raise InvalidRequestError("'model' is empty; name a model or its folder", param="model")
+        _check_labels(request, ("name", "served_model_name", "device", "pool"))
+        self._start_rules.check(request.model, request.arguments, dict(request.environment))
         settings = _settings(
             kind="vllm",
             model=request.model,
@@ -98,6 +122,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         name = request.name or request.model.rstrip("/").rpartition("/")[2]
         return llm_pb2.StartEngineResponse(engine=state_to_wire(await self._registrations.add(name, settings)))
 
+    @for_operators
     async def RestartEngine(  # noqa: N802
         self, request: llm_pb2.RestartEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RestartEngineResponse:
@@ -108,6 +133,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         )
         return llm_pb2.RestartEngineResponse(engine=state_to_wire(state), aborted=aborted)
 
+    @for_operators
     async def EngineLogs(  # noqa: N802
         self, request: llm_pb2.EngineLogsRequest, context: aio.ServicerContext
     ) -> AsyncIterator[llm_pb2.EngineLogsResponse]:
@@ -116,6 +142,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         ):
             yield llm_pb2.EngineLogsResponse(lines=lines)
 
+    @for_operators
     async def RemoveEngine(  # noqa: N802
         self, request: llm_pb2.RemoveEngineRequest, context: aio.ServicerContext
     ) -> llm_pb2.RemoveEngineResponse:
@@ -126,12 +153,16 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         )
         return llm_pb2.RemoveEngineResponse(aborted=aborted)
 
+    @for_operators
     async def LoadLora(  # noqa: N802
         self, request: llm_pb2.LoadLoraRequest, context: aio.ServicerContext
     ) -> llm_pb2.LoadLoraResponse:
+        _check_labels(request, ("name",))
+        check_model(request.path)
         state = await self._coordinator.load_lora(request.engine_id, request.name, request.path)
         return llm_pb2.LoadLoraResponse(engine=state_to_wire(state))
 
+    @for_operators
     async def UnloadLora(  # noqa: N802
         self, request: llm_pb2.UnloadLoraRequest, context: aio.ServicerContext
     ) -> llm_pb2.UnloadLoraResponse:
@@ -181,6 +212,18 @@ def _settings(**values: object) -> EngineSettings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidRequestError(f"{where}: {first['msg']}", param=where) from None
+
+
+def _check_labels(request: Any, fields: tuple[str, ...]) -> None:
+    """Raise InvalidRequestError for a name that is too long, or holds what is not printable."""
+    for field in fields:
+        check_label(getattr(request, field), field)
+    for field in ("aliases", "kinds"):
+        names = getattr(request, field, ())
+        if len(names) > MAX_NAMES:
+            raise InvalidRequestError(f"{field!r} holds {len(names)} names, the limit is {MAX_NAMES}", param=field)
+        for name in names:
+            check_label(name, field)
 
 
 def _name_of(url: str) -> str:

@@ -13,6 +13,7 @@ from nats.js.kv import KeyValue
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -68,7 +69,7 @@ class BucketMirror:
     async def start(self) -> None:
         """Start to watch; return when the mirror holds the whole bucket."""
         filled = asyncio.Event()
-        self._task = asyncio.create_task(self._watch_forever(filled), name="bucket-mirror")
+        self._task = self._watching(filled)
         await filled.wait()
 
     async def stop(self) -> None:
@@ -80,7 +81,7 @@ class BucketMirror:
         """Replace the watch after a loss of the connection."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            self._task = asyncio.create_task(self._watch_forever(asyncio.Event()), name="bucket-mirror")
+            self._task = self._watching(asyncio.Event())
 
     def forget(self, key: str, revision: int) -> None:
         """Drop a key that was deleted from the bucket, unless it was written after this revision."""
@@ -97,6 +98,9 @@ class BucketMirror:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
+
+    def _watching(self, filled: asyncio.Event) -> asyncio.Task[None]:
+        return keep_running(lambda: self._watch_forever(filled), name=f"mirror-{self._bucket._name}")
 
     async def _watch_forever(self, filled: asyncio.Event) -> None:
         while True:
@@ -116,12 +120,20 @@ class BucketMirror:
                 value = update.value or b"" if update.operation is None else None
                 self.entries[update.key] = MirrorEntry(value, update.revision or 0, self._clock.now())
                 self._changed.set()
-                if self._on_change is not None:
-                    self._on_change(update.key)
+                self._notify(update.key)
                 self._sweep()
         finally:
             with contextlib.suppress(NatsError, asyncio.TimeoutError):
                 await watcher.stop()  # type: ignore[no-untyped-call]
+
+    def _notify(self, key: str) -> None:
+        """Call ``on_change``. What it cannot read in one record must not end the watch over the others."""
+        if self._on_change is None:
+            return
+        try:
+            self._on_change(key)
+        except Exception:
+            log.exception("change of a record not followed", bucket=self._bucket._name, key=key)
 
     def _sweep(self) -> None:
         """Drop long deleted and expired keys. It runs with updates, since only those add entries."""

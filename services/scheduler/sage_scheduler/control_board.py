@@ -62,7 +62,7 @@ class ControlBoard:
         latest = max((entry for entry in set_for if entry and entry.value), key=lambda e: e.revision, default=None)
         if latest is None or latest.value is None:
             return self._default
-        name = latest.value.decode()
+        name = latest.value.decode("utf-8", "replace")
         if name not in POLICIES:
             log.error("policy is not known to this version; using the default", policy=name, default=self._default)
             return self._default
@@ -70,13 +70,12 @@ class ControlBoard:
 
     def drained(self) -> set[str]:
         """Return the ids of the engines that operators drain."""
-        entries = self._mirror.entries.items()
-        return {entry.value.decode() for key, entry in entries if key.startswith(DRAIN) and entry.value}
+        return {engine_id for engine_id, _ in self.drain_orders().values() if engine_id}
 
     def drain_orders(self) -> dict[str, tuple[str | None, int]]:
         """Return the stored drain orders by key: the engine's id, None where the order was undone, and the revision."""
         return {
-            key: (entry.value.decode() or None, entry.revision)
+            key: (entry.value.decode("utf-8", "replace") or None, entry.revision)
             for key, entry in self._mirror.entries.items()
             if key.startswith(DRAIN) and entry.value is not None
         }

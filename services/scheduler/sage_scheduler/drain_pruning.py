@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_platform.background import keep_running
 from sage_scheduler.control_board import ControlBoard
 
 log = get_logger(__name__)
@@ -42,7 +43,7 @@ class DrainPruning:
 
     def start(self) -> None:
         """Start to prune."""
-        self._task = asyncio.create_task(self._prune_forever(), name="drain-pruning")
+        self._task = keep_running(self._prune_forever, name="drain-pruning")
 
     async def stop(self) -> None:
         """Stop pruning."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-import orjson
 from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
 from sage_platform import leases, registry
+from sage_platform.kv import decoded_or_none
 from sage_platform.subjects import token
 from sage_scheduler.bucket_mirror import BucketMirror
 from sage_scheduler.fair_share import Shares
@@ -52,7 +52,7 @@ class LeaseBoard:
         entry = self._leases.entries.get(key(pool))
         if entry is None or entry.value is None or self._clock.now() - entry.received_at > leases.TTL_SECONDS:
             return None
-        return entry.value.decode()
+        return entry.value.decode("utf-8", "replace")
 
     def free_seconds(self, pool: str) -> float:
         """Return how long the pool has been without a leader that renews; negative while it has one."""
@@ -93,7 +93,7 @@ class LeaseBoard:
         if value is None:
             self._last_holder.pop(lease, None)
             return
-        holder = value.decode()
+        holder = value.decode("utf-8", "replace")
         before = self._last_holder.get(lease, holder)
         if before != holder:
             now = self._clock.now()
@@ -108,9 +108,9 @@ class LeaseBoard:
         replicas = []
         for name, entry in self._services.entries.items():
             if name.startswith(prefix) and entry.value and now - entry.received_at <= registry.TTL_SECONDS:
-                replica = str(orjson.loads(entry.value)["instance_id"])
-                if entry.received_at > self._suspected.get(replica, -1.0):
-                    replicas.append(replica)
+                instance = decoded_or_none("services", name, entry.value, registry.instance_from_record)
+                if instance is not None and entry.received_at > self._suspected.get(instance.instance_id, -1.0):
+                    replicas.append(instance.instance_id)
         return replicas
 
 

@@ -17,6 +17,7 @@ from sage_mesh.directory import EngineDirectory
 from sage_mesh.edge.edge import Edge
 from sage_middleware.features import load_feature_extractor
 from sage_platform import leases, registry, subjects
+from sage_platform.background import ServiceHealth
 from sage_platform.kv import open_bucket
 from sage_platform.ring import Ring
 from sage_platform.service_host import ServiceHost, Stop, run
@@ -58,8 +59,16 @@ async def assemble(
     settings: SchedulerSettings,
     clock: Clock,
     metrics_registry: CollectorRegistry,
+    health: ServiceHealth | None = None,
 ) -> Scheduler:
-    """Make a scheduler on a ring and start it. Raises ConfigurationError on an unknown policy or picker."""
+    """Make a scheduler on a ring and start it.
+
+    Args:
+        health: is given what keeps it from its work.
+
+    Raises:
+        ConfigurationError: an unknown policy or picker.
+    """
     control = settings.control()
     directory = EngineDirectory(ring, replica, clock)
     edge = Edge(ring, replica, directory, RequestClassifier(load_feature_extractor()[0]), clock)
@@ -79,7 +88,7 @@ async def assemble(
         runner.apply_orders(policy, board.drained())
         return runner
 
-    pool_leases = PoolLeases(lease_bucket, lease_board, replica, ring, clock, make_runner)
+    pool_leases = PoolLeases(lease_bucket, lease_board, replica, ring, clock, make_runner, health or ServiceHealth())
     scheduler_ring = SchedulerRing(ring, directory, pool_leases, board)
     metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()]))
     explanations = Explanations(replica, decision_log, clock)
@@ -116,7 +125,7 @@ async def assemble(
 async def start(host: ServiceHost[SchedulerSettings]) -> Stop:
     """Wire the service onto its host."""
     scheduler = await assemble(
-        host.ring, host.js, host.instance_id, host.settings, MonotonicClock(), prometheus_client.REGISTRY
+        host.ring, host.js, host.instance_id, host.settings, MonotonicClock(), prometheus_client.REGISTRY, host.health
     )
     host.on_reconnect(scheduler.reconnected)
     host.grpc.add(

@@ -10,6 +10,8 @@ from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_platform.background import ServiceHealth, keep_running
 from sage_platform.leases import Leadership
 from sage_platform.ring import Ring
 from sage_scheduler import lease_board
@@ -23,6 +25,8 @@ REBALANCE_SECONDS = 1.0
 # After a loss: the longest wait for the next leader, and the time it has to subscribe once it holds the lease.
 NEXT_LEADER_SECONDS = 1.0
 SUBSCRIBE_SECONDS = 0.05
+# Without a leader for this long, when any replica may take a pool, nobody can lead it.
+LEADERLESS_SECONDS = 3.0
 
 MakeRunner = Callable[[str, int], PoolRunner]
 
@@ -32,10 +36,18 @@ class PoolLeases:
 
     Args:
         make_runner: makes the runner for (pool, epoch).
+        health: is given the pools that nobody can lead.
     """
 
     def __init__(
-        self, bucket: KeyValue, board: LeaseBoard, replica: str, ring: Ring, clock: Clock, make_runner: MakeRunner
+        self,
+        bucket: KeyValue,
+        board: LeaseBoard,
+        replica: str,
+        ring: Ring,
+        clock: Clock,
+        make_runner: MakeRunner,
+        health: ServiceHealth,
     ) -> None:
         self._bucket = bucket
         self._board = board
@@ -43,6 +55,8 @@ class PoolLeases:
         self._ring = ring
         self._clock = clock
         self._make_runner = make_runner
+        self._health = health
+        self._start_faults: dict[str, str] = {}
         self._leaderships: dict[str, Leadership] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
@@ -57,7 +71,7 @@ class PoolLeases:
 
     def start(self) -> None:
         """Start to balance pools with the other replicas."""
-        self._balancer = asyncio.create_task(self._balance_forever(), name="pool-balancer")
+        self._balancer = keep_running(self._balance_forever, name="pool-balancer")
 
     def attach(self, pools: Iterable[str]) -> None:
         """Campaign for these pools too."""
@@ -71,8 +85,7 @@ class PoolLeases:
         """Release every lease at once, and hand waiting requests over if there is another replica."""
         self._stopping = True
         if self._balancer is not None:
-            self._balancer.cancel()
-            await asyncio.gather(self._balancer, return_exceptions=True)
+            await end_tasks(self._balancer)
         await asyncio.gather(*(leadership.stop() for leadership in self._leaderships.values()))
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
@@ -98,14 +111,19 @@ class PoolLeases:
     async def _start(self, pool: str, runner: PoolRunner) -> None:
         try:
             await runner.start()
-        except (NatsError, asyncio.TimeoutError) as error:
-            log.error("could not begin to lead; giving the pool up", pool=pool, error=str(error) or repr(error))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.error("could not begin to lead; giving the pool up", pool=pool, error=reason, exc_info=error)
+            self._start_faults[pool] = reason
             self._track(asyncio.create_task(self._release(pool)))
+        else:
+            self._start_faults.pop(pool, None)
 
     def _lost(self, pool: str) -> None:
-        runner = self.runners.pop(pool)
+        runner, starting = self.runners.pop(pool, None), self._starting.pop(pool, None)
+        if runner is None or starting is None:
+            return  # the runner could not be made
         runner.stop_deciding()
-        starting = self._starting.pop(pool)
         self._track(asyncio.create_task(self._retire(pool, runner, starting), name=f"retire-{pool}"))
 
     def _track(self, task: asyncio.Task[None]) -> None:
@@ -129,10 +147,23 @@ class PoolLeases:
     async def _balance_forever(self) -> None:
         while True:
             await asyncio.sleep(REBALANCE_SECONDS)
+            self._report_leaderless()
             pool = self._board.shares(self._leaderships).to_give_up()
             if pool is not None and pool in self.runners:
                 log.info("giving a pool up to a replica that has fewer", pool=pool)
                 await self._release(pool)
+
+    def _report_leaderless(self) -> None:
+        for pool, leadership in self._leaderships.items():
+            free_seconds = self._board.free_seconds(pool)
+            reason = self._start_faults.get(pool) or leadership.last_error
+            leaderless = pool not in self.runners and free_seconds > LEADERLESS_SECONDS
+            # One that is taken and given up in turn, because it cannot be started, is as bad.
+            if leaderless or pool in self._start_faults:
+                because = f" ({reason})" if reason else ""
+                self._health.report(f"pool {pool}", f"no scheduler can lead it, its requests wait{because}")
+            else:
+                self._health.report(f"pool {pool}", None)
 
     async def _release(self, pool: str) -> None:
         try:

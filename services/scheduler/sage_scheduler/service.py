@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from grpc import aio
 
@@ -16,6 +17,7 @@ from sage_mesh.inference_request import new_request_id
 from sage_mesh.reply import Reply
 from sage_mesh.wire.frames import end_to_wire, head_to_wire
 from sage_mesh.wire.requests import inference_request_from_wire
+from sage_platform.grpc_access import current_caller, for_operators
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.explanation_exchange import ExplanationExchange
 from sage_scheduler.inspection import Inspection
@@ -41,13 +43,12 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Submit(  # noqa: N802 - the name in the contract
         self, request: scheduler_pb2.SubmitRequest, context: aio.ServicerContext
     ) -> AsyncIterator[scheduler_pb2.SubmitResponse]:
-        reply = self._edge.submit(
-            inference_request_from_wire(
-                request.request,
-                request_id=new_request_id(),
-                timeout_seconds=self._timeout_seconds,
-            )
+        inference = inference_request_from_wire(
+            request.request,
+            request_id=new_request_id(),
+            timeout_seconds=self._timeout_seconds,
         )
+        reply = self._edge.submit(replace(inference, tenant=current_caller().acts_for(inference.tenant)))
         try:
             async for frame in _frames(reply):
                 yield scheduler_pb2.SubmitResponse(frame=frame)
@@ -64,6 +65,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.ListEnginesResponse:
         return scheduler_pb2.ListEnginesResponse(engines=self._inspection.engines())
 
+    @for_operators
     async def DrainEngine(  # noqa: N802
         self, request: scheduler_pb2.DrainEngineRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.DrainEngineResponse:
@@ -82,6 +84,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         pool = self._known_pool(request.pool or DEFAULT_POOL)
         return scheduler_pb2.GetPolicyResponse(policy=self._board.policy(pool), available=policy_names())
 
+    @for_operators
     async def SetPolicy(  # noqa: N802
         self, request: scheduler_pb2.SetPolicyRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.SetPolicyResponse:
@@ -94,7 +97,9 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Explain(  # noqa: N802
         self, request: scheduler_pb2.ExplainRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.ExplainResponse:
-        explanations = await self._exchange.explain(request.request_id)
+        caller = current_caller()
+        # A tenant does not learn whether another has such a request.
+        explanations = [one for one in await self._exchange.explain(request.request_id) if caller.may_see(one.tenant)]
         if not explanations:
             raise NotFoundError(
                 f"no scheduler remembers a request {request.request_id!r}: it never got to one (its own error says "

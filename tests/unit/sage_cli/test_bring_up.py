@@ -176,7 +176,12 @@ def test_another_nats_server_is_used_and_left_alone(home: Home, tmp_path: Path) 
     try:
         state = read_state(other.state)
         assert state is not None
-        code, output = home.sage("up", "--detach", "--nats", state.facts["nats_url"], *SMALL)
+        url = state.facts["nats_url"]
+        code, output = home.sage("up", "--detach", "--nats", url, *SMALL)
+        assert code != 0
+        assert "does not take the token" in output
+        home.environment["SAGE_NATS_TOKEN_FILE"] = str(other.state / "mesh.token")
+        code, output = home.sage("up", "--detach", "--nats", url, *SMALL)
         assert code == 0, output
         assert set(home.running()) == {"classifier", "supervisor"}
         home.sage("down")

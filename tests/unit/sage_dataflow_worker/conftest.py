@@ -100,12 +100,16 @@ class WorkerUnderTest:
     async def results(self, job_id: str) -> list[dict[str, Any]]:
         return await messages(self.ring, subjects.RESULTS_STREAM, subjects.results(job_id))
 
+    async def dead_letters(self, job_id: str, node: str) -> list[dict[str, Any]]:
+        return await messages(self.ring, subjects.DLQ_STREAM, subjects.dead_letters(job_id, node))
+
     async def stop(self) -> None:
         if self.stopped:
             return
         self.stopped = True
         await asyncio.wait_for(self.worker.stop(), 10)
         await self.store.stop()
+        await self.api._admission.stop()
         await self.ring.close()
         await self.ring.connection.close()
 
@@ -118,6 +122,7 @@ class WorkerUnderTest:
             if task is not None:
                 task.cancel()
         await self.store.stop()
+        await self.api._admission.stop()
 
 
 async def messages(ring: Ring, stream: str, subject: str) -> list[dict[str, Any]]:

@@ -82,9 +82,9 @@ async def test_a_bad_pipeline_submitted_by_call_is_a_failed_job_at_once(workplac
     job = await worker.api.submit("nodes: {a: {op: sourse}}", "")
     assert job.state.name == "FAILED"
     assert await worker.api.get(job.job_id) == job
-    errors, spec_hash = worker.api.validate("nodes: {a: {op: sourse}}")
+    errors, spec_hash = await worker.api.validate("nodes: {a: {op: sourse}}")
     assert (tuple(errors), spec_hash) == (job.errors, "")
-    assert worker.api.validate(shouting("a"))[1] == Pipeline.from_yaml(shouting("a")).build().spec_hash
+    assert (await worker.api.validate(shouting("a")))[1] == Pipeline.from_yaml(shouting("a")).build().spec_hash
 
 
 async def test_a_node_that_fails_fails_the_job_with_its_name(workplace: Any) -> None:

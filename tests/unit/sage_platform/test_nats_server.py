@@ -6,15 +6,20 @@ import os
 import random
 import signal
 import socket
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from nats.aio.client import Client
+from pydantic import SecretStr
 
 from sage_common.clock import MonotonicClock
-from sage_common.errors import ConfigurationError
+from sage_common.errors import ConfigurationError, UnauthenticatedError
 from sage_common.service_settings import NatsSettings
+from sage_platform.nats_connection import connect
 from sage_platform.nats_server import (
     NatsServer,
     NatsServerOptions,
@@ -76,6 +81,44 @@ async def test_it_listens_on_loopback_only_and_serves_monitoring(tmp_path: Path)
         await writer.wait_closed()
     assert b'"host": "127.0.0.1"' in answer
     assert b'"http_host": "127.0.0.1"' in answer
+
+
+async def _get(url: str) -> bytes:
+    """Ask the way a page of another site would."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(f"GET {parts.path} HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_a_server_with_a_token_takes_nobody_without_it(tmp_path: Path) -> None:
+    async with running_nats_server(NatsServerOptions(tmp_path, token="canary-token")) as server:
+        right = await connect(NatsSettings(url=server.url, token=SecretStr("canary-token")), name="test")
+        await right.close()
+        file = tmp_path / "token"
+        file.write_text("canary-token\n")
+        from_file = await connect(NatsSettings(url=server.url, token_file=str(file)), name="test")
+        await from_file.close()
+        for wrong in ("another", ""):
+            with pytest.raises(UnauthenticatedError, match="SAGE_NATS_TOKEN_FILE"):
+                await connect(NatsSettings(url=server.url, token=SecretStr(wrong)), name="test")
+        argv = [process.cmdline() for process in psutil.Process().children(recursive=True)]
+        assert "canary-token" not in str(argv)
+    assert stat.S_IMODE((tmp_path / "nats-server.conf").stat().st_mode) == 0o600
+
+
+async def test_a_page_of_another_site_finds_no_monitoring_to_read(tmp_path: Path) -> None:
+    async with running_nats_server(NatsServerOptions(tmp_path, token="canary-token")) as server:
+        root = server.monitor_url.rpartition("/")[0]
+        for path in ("/", "/varz", "/connz", "/jsz"):
+            answer = await _get(root + path)
+            assert answer.startswith(b"HTTP/1.0 404")
+            assert b"access-control" not in answer.lower()
+        assert (await _get(f"{server.monitor_url}/varz")).startswith(b"HTTP/1.0 200")
 
 
 async def test_a_restarted_server_keeps_its_port_and_what_it_stored(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sage_platform.supervision.process_status import ProcessIdentity, ProcessPha
 from sage_platform.supervision.state_file import (
     STATE_FILE,
     AlreadySupervisedError,
+    StateWriter,
     SupervisorPhase,
     SupervisorState,
     read_state,
@@ -79,3 +81,32 @@ def test_only_one_supervisor_holds_the_lock_and_a_killed_one_gives_it_up(tmp_pat
         holder.wait()
         with supervisor_lock(tmp_path):
             pass
+
+
+def test_a_writer_replaces_the_state_again_and_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    writer = StateWriter(tmp_path)
+    for number in range(5):
+        state = replace(_state(ProcessIdentity.of(os.getpid())), message=f"m{number}" * 10 * (5 - number))
+        writer.write(state)
+        assert read_state(tmp_path) == state
+    big = replace(state, output=("x" * 100_000,))
+    writer.write(big)
+    assert read_state(tmp_path) == big
+    writer.write(state)
+    assert read_state(tmp_path) == state
+    remove_state(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_cannot_write_does_not_raise_and_writes_later(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.write_text("a file where the directory should be")
+    writer = StateWriter(directory)
+    first, second = (replace(_state(ProcessIdentity.of(os.getpid())), message=text) for text in ("first", "second"))
+    writer.write(first)
+    writer.write(second)
+    assert writer.pending
+    directory.unlink()
+    writer.write_pending()
+    assert not writer.pending
+    assert read_state(directory) == second

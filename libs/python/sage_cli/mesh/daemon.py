@@ -1,8 +1,12 @@
-"""The detached supervisor: ``python -m sage_cli.mesh.daemon PLAN`` in its own session, writing to supervisor.log."""
+"""The detached supervisor: ``python -m sage_cli.mesh.daemon`` in its own session, writing to supervisor.log.
+
+It reads its plan from its standard input: URLs in it may hold credentials, and a command line is everybody's to read.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,14 +25,19 @@ NAME = "supervisor"
 def spawn(plan: MeshPlan) -> subprocess.Popen[bytes]:
     """Start the supervisor detached from this terminal."""
     with open_log(log_path(paths.log_dir(), NAME)) as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__, plan.to_json()],
-            stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             env={**os.environ, **SAFE_PATH},
             start_new_session=True,
         )
+    assert process.stdin is not None
+    # It may have ended at once; waiting for it says why.
+    with contextlib.suppress(BrokenPipeError), process.stdin as plan_input:
+        plan_input.write(plan.to_json().encode())
+    return process
 
 
 async def supervise(plan: MeshPlan) -> None:
@@ -44,14 +53,14 @@ async def supervise(plan: MeshPlan) -> None:
 
 
 def main() -> None:
-    """Run the plan given as the only argument."""
+    """Run the plan given on standard input."""
     from sage_common.config import load
     from sage_common.logging import configure_logging
     from sage_common.service_settings import LogSettings
 
     try:
         configure_logging(load(LogSettings), service=NAME, instance=NAME)
-        asyncio.run(supervise(MeshPlan.from_json(sys.argv[1])))
+        asyncio.run(supervise(MeshPlan.from_json(sys.stdin.read())))
     except SageError as error:
         sys.stderr.write(f"{NAME}: {error.message}\n")
         raise SystemExit(exit_code(error)) from None

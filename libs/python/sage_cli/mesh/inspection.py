@@ -12,15 +12,16 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from sage_cli.mesh.engine_readiness import open_directory
-from sage_cli.mesh.registrations import Registrations, is_serving
+from sage_cli.mesh.registrations import Registrations, why_not_serving
 from sage_cli.mesh.view import EngineView, MeshView, NatsView, ProcessView
 from sage_common import paths
 from sage_common.config import load
 from sage_common.errors import SageError
 from sage_common.ports import port_is_free
+from sage_common.secret_text import without_credentials
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.engine_state import EngineState
-from sage_platform.nats_server import loopback_port
+from sage_platform.nats_server import LOOPBACK, loopback_port
 from sage_platform.registry import Instance
 from sage_platform.ring import Ring
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
@@ -55,41 +56,62 @@ async def inspect_mesh() -> MeshView:
     state = local_state()
     settings = nats_settings(state)
     registrations = Registrations(settings, "sage-status")
+    instances: list[Instance] = []
+    faults: list[str | None] = []
+    engines: list[EngineState] = []
+    nats: NatsView | None = None
+    trouble = ""
     try:
         if _is_down(settings.url):
-            return _assembled(state, [], [], [], None)
-        connection = await registrations.connection()
-        instances = await registrations.instances()
-        serving = await asyncio.gather(*(is_serving(instance) for instance in instances))
-        executors = [i for i, ok in zip(instances, serving, strict=True) if ok and i.service in EXECUTORS]
-        engines = await _engines(connection, len(executors)) if executors else []
-        nats = await _nats(connection)
-    except (SageError, NatsError, asyncio.TimeoutError):
-        instances, serving, engines, nats = [], [], [], None
+            trouble = f"no NATS server listens at {settings.url}" if state else ""
+        else:
+            connection = await registrations.connection()
+            instances = await registrations.instances()
+            faults = list(await asyncio.gather(*(why_not_serving(instance.grpc_address) for instance in instances)))
+            executors = [i for i, fault in zip(instances, faults, strict=True) if not fault and i.service in EXECUTORS]
+            engines = await _engines(connection, len(executors)) if executors else []
+            nats = await _nats(connection)
+    except (SageError, NatsError, asyncio.TimeoutError) as error:
+        trouble = f"NATS does not do its work: {str(error) or type(error).__name__}"
     finally:
         await registrations.close()
-    return _assembled(state, instances, serving, engines, nats)
+    health = {i.pid: fault for i, fault in zip(instances, faults, strict=False) if not _is_elsewhere(i)}
+    if trouble and state is not None:
+        # The registry is out of reach; the services of this machine can be asked where the supervisor found them.
+        health |= await _local_health(state)
+    return _assembled(state, instances, faults, health, engines, nats, trouble)
+
+
+async def _local_health(state: SupervisorState) -> dict[int, str | None]:
+    """Return why each supervised service does not serve, by pid; None for one that does."""
+    asked = {
+        status.identity.pid: f"{LOOPBACK}:{status.ports['grpc']}"
+        for status in state.processes
+        if status.identity is not None and "grpc" in status.ports
+    }
+    return dict(zip(asked, await asyncio.gather(*map(why_not_serving, asked.values())), strict=True))
 
 
 def _assembled(
     state: SupervisorState | None,
     instances: list[Instance],
-    serving: list[bool],
+    faults: list[str | None],
+    health: Mapping[int, str | None],
     engines: list[EngineState],
     nats: NatsView | None,
+    trouble: str = "",
 ) -> MeshView:
-    health = {instance.pid: ok for instance, ok in zip(instances, serving, strict=True) if not _is_elsewhere(instance)}
     processes = [_local(status, health) for status in (state.processes if state else ())]
     known = {process.pid for process in processes if process.pid}
     processes += [
-        _registered(instance, ok)
-        for instance, ok in zip(instances, serving, strict=True)
+        _registered(instance, fault)
+        for instance, fault in zip(instances, faults, strict=False)
         if _is_elsewhere(instance) or (instance.pid not in known and psutil.pid_exists(instance.pid))
     ]
     phase = state.phase.value if state else "external" if instances else "stopped"
     return MeshView(
         phase=phase,
-        message=state.message if state else "",
+        message="; ".join(filter(None, (state.message if state else "", trouble))),
         supervisor_pid=state.supervisor.pid if state else 0,
         gateway_url=_gateway_url(state, instances),
         nats=nats,
@@ -136,13 +158,18 @@ async def _nats(connection: Client) -> NatsView:
     account = await connection.jetstream().account_info()
     url = connection.connected_url
     version = str(connection.connected_server_version).strip("<>")
-    return NatsView(url.geturl() if url else "", version, account.streams, account.storage)
+    return NatsView(without_credentials(url.geturl()) if url else "", version, account.streams, account.storage)
 
 
-def _local(status: ProcessStatus, health: Mapping[int, bool]) -> ProcessView:
+def _local(status: ProcessStatus, health: Mapping[int, str | None]) -> ProcessView:
     process = status.identity.process() if status.identity else None
     pid = status.identity.pid if status.identity and process else 0
-    registers = status.service != "nats"
+    ready = status.phase is ProcessPhase.READY
+    if status.service == "nats":
+        # It does not register; what keeps it from its work the supervisor says in its message.
+        fault = status.message or None if ready else "is not ready"
+    else:
+        fault = health.get(pid, "has not registered")
     return ProcessView(
         name=status.name,
         service=status.service,
@@ -150,16 +177,16 @@ def _local(status: ProcessStatus, health: Mapping[int, bool]) -> ProcessView:
         host="127.0.0.1",
         pid=pid,
         ports=dict(status.ports),
-        serving=health.get(pid, False) if registers else status.phase is ProcessPhase.READY,
+        serving=fault is None,
         rss_bytes=_memory(process),
         uptime_seconds=_uptime(status.identity) if pid else 0.0,
         restarts=status.restarts,
-        message=status.message,
+        message=status.message or (fault if ready and fault else ""),
         log=status.log,
     )
 
 
-def _registered(instance: Instance, serving: bool) -> ProcessView:
+def _registered(instance: Instance, fault: str | None) -> ProcessView:
     ports = {"http": instance.http_port, "grpc": instance.grpc_port, "metrics": instance.metrics_port}
     return ProcessView(
         name=instance.instance_id,
@@ -168,7 +195,8 @@ def _registered(instance: Instance, serving: bool) -> ProcessView:
         host=instance.host,
         pid=instance.pid,
         ports={name: port for name, port in ports.items() if port},
-        serving=serving,
+        serving=fault is None,
+        message=fault or "",
         uptime_seconds=max(0.0, time.time() - instance.started_unix_seconds),
     )
 

@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 
 from sage_common.service_settings import NatsSettings
 from sage_platform import registry, subjects
-from sage_platform.grpc_server import channel
+from sage_platform.grpc_server import HEALTH_METADATA, channel
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
 from sage_platform.supervision.process_spec import ReadyCheck
@@ -79,13 +79,23 @@ class Registrations:
 
 async def is_serving(instance: registry.Instance) -> bool:
     """Ask an instance's gRPC health."""
-    async with channel(instance.grpc_address) as open_channel:
+    return await why_not_serving(instance.grpc_address) is None
+
+
+async def why_not_serving(grpc_address: str) -> str | None:
+    """Ask the gRPC health of the service at ``host:port``; return why it does not serve, None when it does."""
+    async with channel(grpc_address) as open_channel:
         stub = health_pb2_grpc.HealthStub(open_channel)
+        call = stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_SECONDS)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            answer = await call
+            trailing = await call.trailing_metadata()
+        except grpc.aio.AioRpcError as error:
+            return f"does not answer: {error.code().name.lower()}"
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return None
+        reason = next((value for key, value in trailing or () if key == HEALTH_METADATA), None)
+        return str(reason) if reason else "says that it is not serving"
 
 
 def _ports(instance: registry.Instance) -> dict[str, int]:

@@ -13,25 +13,39 @@ from pathlib import Path
 from sage_cli.mesh.engine_readiness import open_directory, wait_for_engines, wait_for_gateway
 from sage_cli.mesh.plan import MeshPlan
 from sage_cli.mesh.registrations import Registrations
+from sage_cli.mesh.services import NATS
 from sage_cli.mesh.specs import choose_nats, nats_spec, service_specs
+from sage_cli.mesh.token import make_token, remove_token, token_variables
 from sage_common import paths
 from sage_common.clock import MonotonicClock
+from sage_common.config import load
 from sage_common.errors import SageError, UnavailableError
+from sage_common.logging import get_logger
+from sage_common.service_settings import LogSettings
+from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import RequestKind
+from sage_platform.background import SERVICE_HEALTH, ServiceHealth, keep_running
+from sage_platform.nats_server import NatsServer
+from sage_platform.nats_storage import NatsStorageWatch
 from sage_platform.ring import Ring
 from sage_platform.supervision.guarded_sweep import end_guarded
+from sage_platform.supervision.process_log import LogLimits, LogRotation
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
 from sage_platform.supervision.state_file import (
+    StateWriter,
     SupervisorPhase,
     SupervisorState,
     remove_state,
     supervisor_lock,
-    write_state,
 )
 from sage_platform.supervision.supervisor import ProcessFailedError, Supervisor
 
 # Which service brings which kind of work; a mesh without that service is not expected to do it.
 WORK_OF_SERVICE = {"llm-coordinator": RequestKind.LLM_CHAT, "embed-executor": RequestKind.EMBEDDING}
+
+WRITE_AGAIN_SECONDS = 1.0
+
+log = get_logger(__name__)
 
 Report = Callable[[SupervisorState], None]
 
@@ -40,13 +54,15 @@ class MeshRunner:
     """Brings a mesh up, keeps it up and takes it down.
 
     Args:
-        report: called with each new state, beside its being written to the state file.
+        report: called with each new state, beside its being written to the state file. What it raises is logged.
     """
 
     def __init__(self, plan: MeshPlan, report: Report) -> None:
         self._plan = plan
         self._report = report
         self._directory: Path = paths.state_dir()
+        self._writer = StateWriter(self._directory)
+        self._health = ServiceHealth(self._health_changed)
         self._supervisor: Supervisor | None = None
         self._state = SupervisorState(
             supervisor=ProcessIdentity.of(os.getpid()),
@@ -61,20 +77,30 @@ class MeshRunner:
             AlreadySupervisedError: another supervisor runs; nothing was touched.
             SageError: the mesh did not come up. Everything started is stopped again, and the state file says why.
         """
+        SERVICE_HEALTH.set(self._health)
         with supervisor_lock(self._directory):
+            rotation = LogRotation(paths.log_dir(), LogLimits.of(load(LogSettings)))
+            background = [
+                keep_running(self._keep_written, name="state-file"),
+                keep_running(rotation.run, name="log-rotation"),
+            ]
             try:
-                await self._run(stopping)
+                await self._run(stopping, make_token())
             except SageError as error:
                 output = error.output if isinstance(error, ProcessFailedError) else ()
                 self._change(phase=SupervisorPhase.FAILED, message=error.message, output=output)
                 raise
+            finally:
+                await end_tasks(*background)
+                remove_token()
             remove_state(self._directory)
 
-    async def _run(self, stopping: asyncio.Event) -> None:
-        nats = choose_nats(self._plan)
+    async def _run(self, stopping: asyncio.Event, token_file: Path) -> None:
+        nats = choose_nats(self._plan, token_file)
         self._change(facts={"nats_url": nats.settings.url}, message="starting")
         registrations = Registrations(nats.settings, f"supervisor-{os.getpid()}")
-        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check())
+        tokens = token_variables(token_file, ours=nats.server is not None)
+        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check(), tokens)
         if nats.server is not None:
             specs.insert(0, nats_spec(nats.server))
         self._supervisor = Supervisor(
@@ -84,20 +110,42 @@ class MeshRunner:
             clock=MonotonicClock(),
             generator=random.Random(),
         )
+        watches = self._watches(nats.server, self._supervisor)
         try:
             if nats.server is None:
                 # A server that SAGE does not run: it must answer before anything is started.
                 await registrations.connection()
             if await self._up_or_stopped(self._come_up(self._supervisor, registrations), stopping):
-                self._change(phase=SupervisorPhase.READY, message="")
+                self._change(phase=SupervisorPhase.READY, message=self._health.summary or "")
                 await stopping.wait()
         finally:
+            await end_tasks(*watches)
             if self._state.phase is not SupervisorPhase.FAILED:
                 self._change(phase=SupervisorPhase.STOPPING, message="stopping")
             await registrations.close()
             await self._supervisor.stop()
             # Servers that a killed coordinator had started and no other has adopted.
             await asyncio.to_thread(end_guarded, self._directory)
+
+    def _watches(self, server: NatsServer | None, supervisor: Supervisor) -> list[asyncio.Task[None]]:
+        if server is None:
+            return []
+        storage = NatsStorageWatch(
+            server.directory,
+            lambda: server.monitor_url,
+            lambda: supervisor.restart(NATS),
+            lambda reason: self._health.report(NATS, reason),
+        )
+        return [keep_running(storage.watch, name="nats-storage")]
+
+    async def _keep_written(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_AGAIN_SECONDS)
+            self._writer.write_pending()
+
+    def _health_changed(self) -> None:
+        if self._state.phase is SupervisorPhase.READY:
+            self._change(message=self._health.summary or "")
 
     async def _up_or_stopped(self, come_up: Coroutine[None, None, None], stopping: asyncio.Event) -> bool:
         """Await ``come_up``; return False when ``stopping`` is set first."""
@@ -151,5 +199,8 @@ class MeshRunner:
 
     def _change(self, **changes: object) -> None:
         self._state = replace(self._state, **changes)  # type: ignore[arg-type]
-        write_state(self._directory, self._state)
-        self._report(self._state)
+        self._writer.write(self._state)
+        try:
+            self._report(self._state)
+        except OSError as error:
+            log.error("change not shown", error=str(error))

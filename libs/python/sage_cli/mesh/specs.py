@@ -6,6 +6,10 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import SecretStr
 
 from sage_cli.mesh.environment import chosen_ports, service_environment
 from sage_cli.mesh.plan import MeshPlan
@@ -14,7 +18,7 @@ from sage_common import paths
 from sage_common.config import load, read_yaml
 from sage_common.errors import ConfigurationError
 from sage_common.ports import SagePorts, free_port, port_is_free, port_taken
-from sage_common.service_settings import NatsSettings
+from sage_common.service_settings import NatsSettings, secret_of
 from sage_platform.nats_server import LOOPBACK, NatsServer, NatsServerOptions, loopback_port
 from sage_platform.supervision.process_spec import ProcessSpec, ReadyCheck
 
@@ -32,8 +36,11 @@ class NatsChoice:
     server: NatsServer | None
 
 
-def choose_nats(plan: MeshPlan) -> NatsChoice:
+def choose_nats(plan: MeshPlan, token_file: Path) -> NatsChoice:
     """Decide which NATS server to use: ``--nats``, else the configured one, which is ours if it is plain loopback.
+
+    Args:
+        token_file: holds the token that a server of ours asks for.
 
     Raises:
         ConfigurationError: the URL is malformed.
@@ -51,8 +58,10 @@ def choose_nats(plan: MeshPlan) -> NatsChoice:
         port=port,
         monitor_port=SagePorts.NATS_MONITOR.value if port == SagePorts.NATS.value else 0,
         max_payload_bytes=settings.max_payload_bytes,
+        token=secret_of(SecretStr(""), str(token_file)),
     )
-    return NatsChoice(load(NatsSettings, url=f"nats://{LOOPBACK}:{port}"), NatsServer(options))
+    url = f"nats://{LOOPBACK}:{port}"
+    return NatsChoice(load(NatsSettings, url=url, token_file=str(token_file)), NatsServer(options))
 
 
 def nats_spec(server: NatsServer) -> ProcessSpec:
@@ -61,9 +70,16 @@ def nats_spec(server: NatsServer) -> ProcessSpec:
 
 
 def service_specs(
-    plan: MeshPlan, nats_url: str, ready: ReadyCheck, environ: Mapping[str, str] = os.environ
+    plan: MeshPlan,
+    nats_url: str,
+    ready: ReadyCheck,
+    token_variables: Mapping[str, str] = MappingProxyType({}),
+    environ: Mapping[str, str] = os.environ,
 ) -> list[ProcessSpec]:
     """Every replica of every service.
+
+    Args:
+        token_variables: variables that say where the mesh's token is.
 
     Raises:
         ConfigurationError: a fixed port is taken.
@@ -77,6 +93,7 @@ def service_specs(
             variables = service_environment(
                 entry, replica, plan, nats_url, section if isinstance(section, dict) else {}, environ
             )
+            variables |= token_variables
             _refuse_taken_ports(entry, {**environ, **variables})
             specs.append(
                 ProcessSpec(

@@ -84,9 +84,10 @@ class MeshView:
 
     @property
     def healthy(self) -> bool:
-        """Whether everything that should run does."""
+        """Whether everything that should run does, and nothing has been reported against it."""
         return (
             self.phase in ("ready", "external")
+            and not self.message
             and bool(self.processes)
             and all(process.serving for process in self.processes)
             and any(engine.phase == "ready" for engine in self.engines)

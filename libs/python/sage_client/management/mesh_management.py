@@ -40,10 +40,15 @@ MOST_DRAIN_SECONDS = 3600.0
 
 
 class MeshManagement:
-    """Shows and changes the mesh. Every method raises UnavailableError when the service it needs does not answer."""
+    """Shows and changes the mesh. Every method raises UnavailableError when the service it needs does not answer.
 
-    def __init__(self, list_instances: ListInstances) -> None:
-        self._calls = ServiceCalls(list_instances)
+    Args:
+        token: API key or mesh token that the services are called with; empty for none. Where they ask for one, every
+            method raises UnauthenticatedError for a wrong one and orders PermissionDeniedError for a tenant's.
+    """
+
+    def __init__(self, list_instances: ListInstances, token: str = "") -> None:
+        self._calls = ServiceCalls(list_instances, token)
 
     async def policy(self, pool: str = "") -> PolicyInForce:
         """Return the policy of a pool; empty for the default one. Raises NotFoundError for a pool that is not known."""

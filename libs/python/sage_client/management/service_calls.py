@@ -23,10 +23,15 @@ REGISTRY_SECONDS = 2.0
 
 
 class ServiceCalls:
-    """Finds instances and calls them. One that was killed stays in the registry for some seconds: the next is tried."""
+    """Finds instances and calls them. One that was killed stays in the registry for some seconds: the next is tried.
 
-    def __init__(self, list_instances: ListInstances) -> None:
+    Args:
+        token: what they are called with; empty for none.
+    """
+
+    def __init__(self, list_instances: ListInstances, token: str = "") -> None:
         self._list_instances = list_instances
+        self._token = token
 
     async def any(self, service: str, call: Call[T]) -> T:
         """Call one instance; those that do not answer are passed over.
@@ -76,7 +81,7 @@ class ServiceCalls:
     async def stream(self, instance: Instance, call: Callable[[Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
         """Give what this instance streams. Raises SageError as ``any`` does."""
         try:
-            async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)]) as opened:
+            async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token) as opened:
                 async for message in call(opened):
                     yield message
         except AioRpcError as error:
@@ -100,7 +105,7 @@ class ServiceCalls:
             ) from None
 
     async def _call(self, instance: Instance, call: Call[T]) -> T:
-        async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)]) as opened:
+        async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token) as opened:
             return await call(opened)
 
 

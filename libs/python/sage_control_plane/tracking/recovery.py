@@ -12,7 +12,7 @@ from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.request.catalog import given_up
-from sage_control_plane.request.engine_state import RunningRequest
+from sage_control_plane.request.engine_state import EnginePhase, RunningRequest
 from sage_control_plane.request.request import Route
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox
@@ -124,12 +124,28 @@ class Recovery:
             return
         self._table.unqueue(tracked)
         waited = tracked.waited_seconds + now - tracked.waiting_since
+        loading = self._loading(tracked)
         error = DeadlineExceededError(
             f"the request waited {waited:.1f} s for an engine and its time-out passed; "
-            "send it again when there is less load, or with a longer time-out",
+            + (
+                f"its model is still loading ({loading}): send it again when it is ready"
+                if loading
+                else "send it again when there is less load, or with a longer time-out"
+            ),
             code="expired_in_queue",
         )
         self._table.refuse(tracked, error, now)
+
+    def _loading(self, tracked: TrackedRequest) -> str:
+        """Return what the engines of a request's route are starting with; empty where one of them is ready."""
+        if tracked.lane is None:
+            return ""
+        states = [entry.state for entry in self._engines.route(tracked.lane.route).serving.values()]
+        if any(state.phase is EnginePhase.READY for state in states):
+            return ""
+        starting = [state for state in states if state.phase is EnginePhase.STARTING]
+        reasons = [(state.spec.engine_id, state.reason.partition("\n")[0] or "loading") for state in starting]
+        return "; ".join(f"{engine_id}: {reason}" for engine_id, reason in sorted(reasons))
 
     def _on_backed_off(self, request_id: str, now: float) -> None:
         tracked = self._table.get(request_id)

@@ -18,13 +18,15 @@ def parse_address(uri: str, schemes: tuple[str, ...]) -> Address:
     """Parse ``uri``; two slashes after the scheme may be left out.
 
     Raises:
-        ValueError: no scheme, one that is not in ``schemes``, or nothing after it.
+        ValueError: no scheme, one that is not in ``schemes``, nothing after it, or a character that no name has.
     """
+    if any(character < " " or "\ud800" <= character <= "\udfff" for character in uri):
+        raise ValueError(f"{uri[:80]!r} holds a control character or half a surrogate pair")
     scheme, colon, rest = uri.partition(":")
     if not colon:
-        raise ValueError(f"{uri!r} has no scheme; write {' or '.join(f'{known}:…' for known in schemes)}")
+        raise ValueError(f"{uri[:80]!r} has no scheme; write {' or '.join(f'{known}:…' for known in schemes)}")
     if scheme not in schemes:
-        raise ValueError(f"{uri!r} has the unknown scheme {scheme!r}{nearest(scheme, schemes)}")
+        raise ValueError(f"{uri[:80]!r} has the unknown scheme {scheme[:80]!r}{nearest(scheme, schemes)}")
     rest = rest.removeprefix("//")
     if not rest:
         raise ValueError(f"{uri!r} names nothing after {scheme!r}:")

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from sage_common.clock import Clock, MonotonicClock
 from sage_kernel.file_access import ANY_FILE, FileAccess
-from sage_kernel.graph_checks import shares_ancestors
+from sage_kernel.graph import sharing_ancestors
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import Operator, RunContext, Source
@@ -59,7 +59,8 @@ class LocalRunner:
             PipelineInvalidError: the graph is wrong.
             NodeFailedError: a node failed; the first failure ends the run.
         """
-        problems = problems_of(spec)
+        # In a thread, where it does not hold up the loop: the graph may be large.
+        problems = await asyncio.to_thread(problems_of, spec)
         if problems:
             raise PipelineInvalidError(problems)
         nodes: Mapping[str, NodeSpec] = spec.nodes
@@ -97,7 +98,18 @@ class LocalRunner:
         closing: contextlib.AsyncExitStack,
     ) -> None:
         scope = TaskScope()
-        channels = {node_id: self._channel(nodes, node_id) for node_id, node in nodes.items() if node.takes_input}
+        unbounded = await asyncio.to_thread(sharing_ancestors, nodes)
+        # A node that waits for an index must not hold up the records which that index is still to be made of: then
+        # its queue has no bound.
+        channels = {
+            node_id: Channel(len(node.inputs), 0 if node_id in unbounded else self._queue_batches)
+            for node_id, node in nodes.items()
+            if node.takes_input
+        }
+        followers: dict[str, list[Channel]] = {node_id: [] for node_id in nodes}
+        for node_id, node in nodes.items():
+            for name in dict.fromkeys(node.inputs):
+                followers[name].append(channels[node_id])
         runners: dict[str, SourceRunner | OperatorRunner] = {}
         for node_id, node in nodes.items():
             counts = result.counts[node_id]
@@ -106,8 +118,7 @@ class LocalRunner:
                 if on_progress is not None:
                     on_progress(node_id, counts)
 
-            behind = [channels[other] for other, later in nodes.items() if node_id in later.inputs]
-            output = NodeOutput(behind, counts, changed)
+            output = NodeOutput(followers[node_id], counts, changed)
             made = _build(node_id, node, context)
             if not node.takes_input:
                 runners[node_id] = SourceRunner(node_id, node, cast(Source, made), output)
@@ -121,12 +132,6 @@ class LocalRunner:
         for node_id, runner in runners.items():
             scope.spawn(runner.run(), node_id)
         await scope.join()
-
-    def _channel(self, nodes: Mapping[str, NodeSpec], node_id: str) -> Channel:
-        # A node that waits for an index must not hold up the records which that index is still to be made of: then
-        # its queue has no bound.
-        capacity = 0 if shares_ancestors(nodes, node_id) else self._queue_batches
-        return Channel(len(nodes[node_id].inputs), capacity)
 
 
 def _build(node_id: str, node: NodeSpec, context: RunContext) -> Source | Operator:

@@ -10,17 +10,20 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from sage_common.clock import Clock
 from sage_common.errors import SageError
+from sage_common.logging import get_logger
 from sage_platform.supervision import bound_to_parent
 from sage_platform.supervision.backoff import Backoff
 from sage_platform.supervision.process_log import last_lines, log_path, open_log
 from sage_platform.supervision.process_spec import ProcessSpec
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
+
+log = get_logger(__name__)
 
 # sysexits.h EX_CONFIG: a restart does not help.
 EXIT_CONFIGURATION = 78
@@ -99,11 +102,29 @@ class SupervisedProcess:
             self._kill_group()
         await self._task
 
+    async def restart(self) -> None:
+        """Ask the process to end, as ``stop`` does, and let it be started again. Returns when it is gone."""
+        process = self._process
+        if process is None or process.returncode is not None or self._stop_asked.is_set():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), self.spec.stop_timeout_seconds)
+        except asyncio.TimeoutError:
+            self._kill_group()
+            await process.wait()
+
     async def _keep_running(self) -> None:
         starts = 0
         while not self._stop_asked.is_set():
             starts += 1
-            life = await self._live_once()
+            try:
+                life = await self._live_once()
+            except Exception as error:
+                # Whatever goes wrong, the next start may go well; a process that nobody starts again is the worst end.
+                log.exception("start of a process failed", process=self.spec.name)
+                life = _Life(f"cannot be started: {type(error).__name__}: {error}")
             if self._stop_asked.is_set():
                 break
             limit = self.spec.restart.attempts_before_first_ready
@@ -125,7 +146,7 @@ class SupervisedProcess:
         self._set(phase=ProcessPhase.STOPPED, message="")
 
     async def _live_once(self) -> _Life:
-        with open_log(self._log) as output:
+        with self._open_log() as output:
             self._log_start = output.seek(0, os.SEEK_END)
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -151,6 +172,14 @@ class SupervisedProcess:
             await process.wait()
             # Not reported by itself: the phase that follows from this end comes with the next change.
             self._status = replace(self._status, identity=None, ports={})
+
+    def _open_log(self) -> IO[bytes]:
+        """Open the log file; where that fails, as on a full disk, the process runs without one."""
+        try:
+            return open_log(self._log)
+        except OSError as error:
+            log.error("log file not opened; output is lost", process=self.spec.name, error=str(error))
+            return open(os.devnull, "wb")
 
     async def _watch(self, process: asyncio.subprocess.Process) -> _Life:
         ended: asyncio.Future[int] = asyncio.ensure_future(process.wait())
@@ -191,7 +220,10 @@ class SupervisedProcess:
         self._status = replace(self._status, **changes)  # type: ignore[arg-type]
         if self._status.phase is ProcessPhase.READY or self._status.phase in _ENDED:
             self._settled.set()
-        self._on_change(self._status)
+        try:
+            self._on_change(self._status)
+        except Exception:
+            log.exception("change of a process not followed", process=self.spec.name)
 
 
 def _explain(exit_code: int) -> str:

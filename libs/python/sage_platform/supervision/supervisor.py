@@ -66,6 +66,12 @@ class Supervisor:
                 process.start()
             await self._all_ready(members)
 
+    async def restart(self, name: str) -> None:
+        """End the process ``name`` and let it be started again. Returns when it is gone."""
+        for process in self._processes:
+            if process.spec.name == name:
+                await process.restart()
+
     async def stop(self) -> None:
         """Stop every process, stage by stage. Returns when none is left."""
         for stage in sorted({process.spec.stop_stage for process in self._processes}):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
+from sage_common.secret_text import is_secret_name
 from sage_control_plane.request.engine_state import EngineSpec
 from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, NoSettings
 from sage_llm_coordinator.engines.openai_engine import (
@@ -30,6 +31,13 @@ class ServerEngineSettings(UpstreamEngineSettings):
     port: int = Field(0, ge=0, le=65535, description="its HTTP port; 0 takes a free one")
     arguments: tuple[str, ...] = Field((), description="further arguments of its server")
     environment: dict[str, str] = Field(default_factory=dict, description="further environment variables")
+
+    def kept(self) -> dict[str, Any]:
+        """Return what records keep of them: all but secrets, which whoever reads NATS would see."""
+        kept = super().kept()
+        if "environment" in kept:
+            kept["environment"] = {n: v for n, v in kept["environment"].items() if not is_secret_name(n)}
+        return kept
 
     @property
     def model_name(self) -> str:

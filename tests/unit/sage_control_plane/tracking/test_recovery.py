@@ -9,7 +9,7 @@ from fixtures.control_plane import Pool, engine, request
 
 from sage_common.errors import EngineFailedError, InvalidRequestError, SageError, UnavailableError
 from sage_control_plane.pool.breaker import BreakerSettings, BreakerState
-from sage_control_plane.request.engine_state import RunningRequest
+from sage_control_plane.request.engine_state import EnginePhase, RunningRequest
 from sage_control_plane.request.request import Attempt
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decisions import Outcome
@@ -326,3 +326,13 @@ def test_an_inherited_request_that_disappears_frees_its_credit(begun: bool) -> N
     heartbeat(pool, "a")
     assert pool.manager.outstanding == 0
     assert not pool.manager.holds("r")
+
+
+def test_what_waited_for_an_engine_that_still_loads_is_refused_with_what_it_loads() -> None:
+    loading = replace(engine("a", phase=EnginePhase.STARTING), reason="measuring backends\nand its log")
+    pool = Pool(loading)
+    pool.submit(request("r", pool.now, timeout=3))
+    pool.advance(4)
+    (refusal,) = pool.refusals()
+    assert refusal.error.code == "expired_in_queue"
+    assert "its model is still loading (a: measuring backends)" in refusal.error.message

@@ -1,0 +1,72 @@
+"""The program that reads pipelines for a worker: ``python -m sage_dataflow_worker.validation_child``.
+
+A pipeline may come from anyone on the network, and whatever it does to the reader it does to this process, which can be
+killed, as a thread cannot. Messages both ways are a length (4 bytes, big-endian) and that many bytes of JSON; a request
+has the pipeline's bytes in place of JSON. The first message, ``{}``, says that the imports are done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import struct
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import psutil
+
+from sage_kernel.file_access import FileAccess
+from sage_kernel.problems import PipelineInvalidError, Problem
+from sage_kernel.validation import from_yaml
+
+LENGTH = struct.Struct(">I")
+# What a pipeline may take to be read, beside what the imports have taken.
+MEMORY_BYTES = 1024 * 1024 * 1024
+
+
+def read_pipeline(data: bytes, files: FileAccess) -> dict[str, Any]:
+    """Return a pipeline as a message.
+
+    It is ``{"problems": [[node, field, message, remedy], …]}``, or ``{"spec": …, "records": {node: […]}, "hash": …}``
+    with the records of sources apart: they are most of a large pipeline, and need no validation again.
+    """
+    try:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            problem = Problem("", "", f"it is not UTF-8 text (byte {error.start})", "publish YAML or JSON as UTF-8")
+            raise PipelineInvalidError([problem]) from None
+        spec = from_yaml(text, files)
+    except PipelineInvalidError as error:
+        return {"problems": [[p.node, p.field, p.message, p.remedy] for p in map(Problem.shortened, error.problems)]}
+    value = spec.to_dict()
+    records = {node_id: node["records"] for node_id, node in value["nodes"].items() if node.get("records")}
+    for node_id in records:
+        value["nodes"][node_id]["records"] = []
+    return {"spec": value, "records": records, "hash": spec.spec_hash}
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    given = orjson.loads(sys.argv[1])
+    roots = given["roots"]
+    files = FileAccess(None if roots is None else tuple(map(Path, roots)), setting=given["setting"])
+    with contextlib.suppress(ValueError, OSError):
+        used = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, resource.RLIM_INFINITY))
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    _send(answers, {})
+    while header := requests.read(LENGTH.size):
+        _send(answers, read_pipeline(requests.read(*LENGTH.unpack(header)), files))
+
+
+def _send(answers: IO[bytes], message: dict[str, Any]) -> None:
+    data = orjson.dumps(message)
+    answers.write(LENGTH.pack(len(data)) + data)
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

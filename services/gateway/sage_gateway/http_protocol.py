@@ -1,0 +1,155 @@
+"""One HTTP connection, within bounds: how long its head may be, and how long it may keep the gateway waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sage_client.error_body import error_body
+from sage_common.errors import InvalidRequestError, SageError
+from sage_gateway.writing_watch import WritingWatch
+
+MAX_HEAD_BYTES = 64 * 1024
+WRITE_TIMEOUT_SECONDS = 30.0
+# They name who is asked and who asks: of two, the gateway and what stands before it could take different ones.
+ONCE_ONLY = (b"host", b"authorization")
+_METHODS = (b"POST ", b"GET ", b"PUT ", b"DELETE ")
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+class _RefusedError(Exception):
+    """Ends the parsing of a head that is refused."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Refuses what is not HTTP in OpenAI's error shape too, and heads that are too long while they arrive.
+
+    It waits for a request only as long as an idle connection may stay open: uvicorn's own timer covers the time after
+    an answer, not a head or a body that never comes.
+
+    Args:
+        write_timeout_seconds: how long a client may read nothing of what waits for it.
+    """
+
+    _waiting: asyncio.TimerHandle | None = None
+    _refusal: tuple[int, SageError] | None = None
+    # Whether the next byte belongs to a head, whether the latest bytes hold others too, and how many of it have come.
+    _in_head = True
+    _outside_head = False
+    _head_bytes = 0
+    _parsed_head_bytes = 0
+    _writing: WritingWatch
+
+    def __init__(self, *arguments: Any, write_timeout_seconds: float = WRITE_TIMEOUT_SECONDS, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._write_timeout_seconds = write_timeout_seconds
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._writing = WritingWatch(transport, self.loop, self._write_timeout_seconds)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        # RFC 9110 lets a server ignore Upgrade; Java's client offers h2c with its first request. The parser stops at
+        # the end of such a head and the body would be lost, so the offer is taken out before it sees it.
+        if data.startswith(_METHODS) and (self.cycle is None or not self.cycle.more_body):
+            head, separator, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"", head) + separator + rest
+        self._outside_head = not self._in_head
+        super().data_received(data)
+        if not self._outside_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_long_head()
+                self.send_400_response("")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waited()
+        self._writing.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writing.start()
+
+    def resume_writing(self) -> None:
+        self._writing.on_progress()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        # What is left of the answer waits in the transport, below the mark at which writing pauses.
+        self._writing.start()
+        super().on_response_complete()
+
+    def on_message_begin(self) -> None:
+        self._wait()
+        self._in_head = True
+        self._parsed_head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._outside_head = True
+        self._head_bytes = 0
+        names = [name for name, _ in self.headers]
+        for once in ONCE_ONLY:
+            if names.count(once) > 1:
+                message = f"the header {once.decode()} is there {names.count(once)} times; send it once"
+                self._refusal = 400, InvalidRequestError(message, code="duplicate_header", param=once.decode())
+                raise _RefusedError
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        # From here on the body reader's timeout counts.
+        self._waited()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._waited()
+        self._in_head = True
+        super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        self._parsed_head_bytes += size
+        if self._parsed_head_bytes > MAX_HEAD_BYTES:
+            self._refuse_long_head()
+            raise _RefusedError
+
+    def _refuse_long_head(self) -> None:
+        message = f"the request line and headers have more than {MAX_HEAD_BYTES} bytes; send less"
+        self._refusal = 431, InvalidRequestError(message, code="head_too_large")
+
+    def _wait(self) -> None:
+        self._waited()
+        self._waiting = self.loop.call_later(self.timeout_keep_alive, self._give_up)
+
+    def _waited(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        cycle = self.cycle
+        # A whole request whose answer is under way is not cut off for what its client has begun to send after it.
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        status, error = self._refusal or (400, InvalidRequestError(msg, code="invalid_http"))
+        body = error_body(error)
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\nconnection: close\r\n" % (status, _REASONS[status])
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()
+        self._writing.start()

@@ -1,0 +1,144 @@
+"""A disk that is full: what needs no disk goes on, what was killed comes back, and with room again all of it works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from fixtures.small_disk import SmallDisk, small_disk
+
+from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
+from sage_benchmark.gateway_benchmark import static_engine
+from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_kernel.builder import Pipeline
+
+BODY = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
+# Six seconds after the disk had become full every request was refused, before leases were kept in memory.
+FULL_SECONDS = 8.0
+# From room on the disk to a job that is taken.
+RECOVERY_SECONDS = 15.0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", megabytes=48) as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def mesh(disk: SmallDisk) -> Iterator[IsolatedMesh]:
+    replicas = {"embed-executor": 0}
+    with static_engine() as engine, isolated_mesh(disk.path / "mesh", llm=engine, replicas=replicas) as running:
+        yield running
+
+
+def chat(mesh: IsolatedMesh, timeout_seconds: float = 10.0) -> int:
+    """Status of a chat's answer; 0 without one."""
+    url = f"{mesh.gateway_url}/v1/chat/completions"
+    request = urllib.request.Request(url, orjson.dumps(BODY), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+def submit(mesh: IsolatedMesh) -> dataflow_pb2.Job:
+    """Submit a job. Raises grpc.RpcError."""
+    pipeline = Pipeline("p")
+    # More than what is left of the last page of a file.
+    pipeline.source(records=[{"text": "a" * 20_000}]).sink("collection:out")
+    (worker,) = mesh.processes("dataflow-worker")
+    with grpc.insecure_channel(f"127.0.0.1:{worker.ports['grpc']}") as channel:
+        stub = dataflow_pb2_grpc.DataflowServiceStub(channel)
+        job = stub.SubmitJob(dataflow_pb2.SubmitJobRequest(pipeline=pipeline.to_yaml()), timeout=10).job
+        for answer in stub.WatchJob(dataflow_pb2.WatchJobRequest(job_id=job.job_id), timeout=20):
+            job = answer.job
+        return job
+
+
+def status(mesh: IsolatedMesh) -> tuple[int, dict[str, Any]]:
+    """Exit code of ``sage status`` and what it says."""
+    command = [sys.executable, "-m", "sage_cli", "status", "--json"]
+    done = subprocess.run(command, env=mesh.environment, capture_output=True, check=False, timeout=30)
+    return done.returncode, orjson.loads(done.stdout)
+
+
+def within(seconds: float, attempt: Callable[[], bool]) -> bool:
+    """Whether an attempt succeeds in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if attempt():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_full_disk_stops_nothing_that_needs_none_and_is_survived(mesh: IsolatedMesh, disk: SmallDisk) -> None:
+    assert chat(mesh) == 200
+    assert submit(mesh).state == dataflow_pb2.JOB_STATE_SUCCEEDED
+    assert status(mesh)[0] == 0
+    disk.fill()
+    with pytest.raises(grpc.RpcError) as refusal:
+        submit(mesh)
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "JetStream" in refusal.value.details()
+
+    until = time.monotonic() + FULL_SECONDS
+    outcomes = []
+    while time.monotonic() < until:
+        outcomes.append(chat(mesh))
+    assert set(outcomes) == {200}, outcomes
+
+    for victim in ("classifier", "scheduler", "llm-coordinator", "gateway"):
+        disk.fill()
+        pid = mesh.process(victim).pid
+        mesh.process(victim).kill()
+        mesh.wait_ready(victim, not_pid=pid, timeout_seconds=30)
+        assert within(10, lambda: chat(mesh) == 200), mesh.log(victim)[-2000:]
+    code, seen = status(mesh)
+    assert code == 1
+    assert "JetStream cannot write" in seen["message"]
+    assert "no space left" in seen["message"]
+    pids = {process["name"]: process["pid"] for process in seen["processes"]}
+    assert all(mesh.process(name).pid == pid for name, pid in pids.items())
+    assert all(process["serving"] for process in seen["processes"]), seen["processes"]
+
+    disk.free()
+    _works_again(mesh)
+
+
+def test_nats_killed_on_a_full_disk_comes_back_and_takes_jobs_once_there_is_room(
+    mesh: IsolatedMesh, disk: SmallDisk
+) -> None:
+    disk.fill()
+    pid = mesh.process("nats").pid
+    mesh.process("nats").kill()
+    mesh.wait_ready("nats", not_pid=pid, timeout_seconds=30)
+    assert within(15, lambda: chat(mesh) == 200), mesh.log("nats")[-3000:]
+    disk.free()
+    _works_again(mesh)
+
+
+def _works_again(mesh: IsolatedMesh) -> None:
+    def takes_jobs() -> bool:
+        try:
+            return submit(mesh).state == dataflow_pb2.JOB_STATE_SUCCEEDED
+        except grpc.RpcError:
+            return False
+
+    assert within(RECOVERY_SECONDS, takes_jobs), (mesh.log("nats")[-2000:], mesh.log("dataflow-worker")[-2000:])
+    assert within(10, lambda: chat(mesh) == 200)
+    assert within(10, lambda: status(mesh)[0] == 0), status(mesh)
