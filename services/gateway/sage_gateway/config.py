@@ -51,6 +51,16 @@ class GatewaySettings(ServiceSettings):
         keys, operators = load_api_keys(access)
         return ApiKeys({**keys, **self.api_keys}, (*operators, *self.operators), access.token())
 
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may call this gateway from a browser, such as https://chat.example.com"
+    )
+    stream_comment_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="after this long a silence a stream gets a comment, so that proxies keep its connection; its "
+        "status is then 200 before its engine has answered; empty for no comments",
+    )
+
     @property
     def own_hosts(self) -> tuple[str, ...]:
         """Names that this gateway is called by, whatever is set: the ones it binds and registers, and the machine's.

@@ -16,6 +16,7 @@ from sage_gateway.asgi import App
 from sage_gateway.body_reader import BodyReader, body_limit
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
+from sage_gateway.cors import Cors
 from sage_gateway.credentials import Credentials
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
@@ -102,6 +103,7 @@ def http_app(
             clock,
             timeout_seconds=settings.timeout_seconds,
             max_timeout_seconds=settings.max_timeout_seconds,
+            comment_seconds=settings.stream_comment_seconds,
         )
         for endpoint in HTTP_ENDPOINTS
     }
@@ -110,11 +112,11 @@ def http_app(
     management = ManagementRoutes(
         MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
     )
-    app = build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
+    app: App = build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
     # A page that has come by another name has no key.
-    if credentials.required:
-        return app
-    return HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    if not credentials.required:
+        app = HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    return Cors(app, settings.cors_origins) if settings.cors_origins else app
 
 
 def main() -> None:
