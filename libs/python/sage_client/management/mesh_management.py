@@ -22,6 +22,7 @@ from sage_client.management.views import (
     PolicyInForce,
 )
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
+from sage_common.name_list import shown_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
 from sage_mesh.wire.engines import state_from_wire
 from sage_platform.registry import Instance
@@ -230,7 +231,7 @@ class MeshManagement:
         named = [engine for engine in named if engine.phase != "stopped"] or named
         engine = engines.get(engine_id) or (named[0] if len(named) == 1 else None)
         if engine is None:
-            known = ", ".join(one.engine_id for one in named) or ", ".join(engines) or "none"
+            known = shown_names(one.engine_id for one in named) or shown_names(engines) or "none"
             if named:
                 raise ConflictError(f"several engines are called {engine_id!r}; name one by its id: {known}")
             raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
