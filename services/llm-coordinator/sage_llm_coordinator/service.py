@@ -14,13 +14,14 @@ from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_common.errors import InvalidRequestError
 from sage_common.labels import check_label
 from sage_common.secret_text import holds_credentials
+from sage_control_plane.request.body import read_body
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engine_log import engine_log
 from sage_llm_coordinator.engines.engine_kind import EngineSettings
-from sage_llm_coordinator.engines.registry import engine_settings
+from sage_llm_coordinator.engines.registry import engine_kind, engine_settings, kind_of_model
 from sage_llm_coordinator.registrations import Registrations
 from sage_llm_coordinator.request_body import streaming_body
 from sage_llm_coordinator.start_rules import StartRules, check_model
@@ -106,20 +107,19 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         _check_labels(request, ("name", "served_model_name", "device", "pool"))
         self._start_rules.check(request.model, request.arguments, dict(request.environment))
         settings = _settings(
-            kind="vllm",
+            **_start_kind(request),
             model=request.model,
             served_model_name=request.served_model_name,
             aliases=tuple(request.aliases),
             arguments=tuple(request.arguments),
             environment=dict(request.environment),
-            device=request.device,
             port=request.port,
             pool=request.pool or DEFAULT_POOL,
             max_concurrency=request.max_concurrency,
             check_memory=not request.skip_memory_check,
             kinds=tuple(request.kinds),
         )
-        name = request.name or request.model.rstrip("/").rpartition("/")[2]
+        name = request.name or engine_kind(settings).short_name(settings)
         return llm_pb2.StartEngineResponse(engine=state_to_wire(await self._registrations.add(name, settings)))
 
     @for_operators
@@ -180,6 +180,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         engine, name = self._coordinator.choose(model, KIND_OF_ENDPOINT[endpoint])
         engine_id = engine.spec.engine_id
         body = streaming_body(name, content, parameters)
+        read_body(endpoint, body)
         parser = SseParser()
         finish_reason, usage = "", None
         async with run_here(engine, direct_request(endpoint, body, name)) as reply:
@@ -203,6 +204,13 @@ def _fields(piece: TextDelta) -> dict[str, Any]:
         "finish_reason": piece.finish_reason,
         "usage": None if piece.usage is None else usage_to_wire(piece.usage),
     }
+
+
+def _start_kind(request: llm_pb2.StartEngineRequest) -> dict[str, object]:
+    """Return the kind of engine that the model wants, with the settings that this kind alone has."""
+    kind = kind_of_model(request.model)
+    # A kind that cannot place its server refuses a device as a setting that it does not have.
+    return {"kind": kind, **({"device": request.device} if request.device else {})}
 
 
 def _settings(**values: object) -> EngineSettings:

@@ -29,7 +29,9 @@ _OPTIONS = """
 --scheduling-policy --seed --served-model-name --swap-space --task --tensor-parallel-size --tokenizer-mode
 --tokenizer-revision --tool-call-parser -dp -pp -q -tp
 """
-ALLOWED_ARGUMENTS = frozenset(_OPTIONS.split())
+# Of llama.cpp's server, as ``llamacpp_server`` has them; a template is for the settings.
+_LLAMACPP_OPTIONS = "--context-tokens --gpu-layers --prompt-cache-mib --threads"
+ALLOWED_ARGUMENTS = frozenset((*_OPTIONS.split(), *_LLAMACPP_OPTIONS.split()))
 # Of options whose other values load pickles, or more code.
 ALLOWED_VALUES: Mapping[str, frozenset[str]] = {
     "--load-format": frozenset({"auto", "safetensors", "dummy", "gguf", "bitsandbytes", "mistral"}),

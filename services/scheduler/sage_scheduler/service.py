@@ -10,6 +10,7 @@ from grpc import aio
 from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import NotFoundError
+from sage_common.labels import check_label, is_label
 from sage_common.name_list import shown_names
 from sage_control_plane.policies.registry import check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
@@ -49,7 +50,10 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
             request_id=new_request_id(),
             timeout_seconds=self._timeout_seconds,
         )
-        reply = self._edge.submit(replace(inference, tenant=current_caller().acts_for(inference.tenant)))
+        if not is_label(inference.request_id):
+            inference = replace(inference, request_id=new_request_id())
+        tenant = current_caller().acts_for(check_label(inference.tenant or "", "tenant") or None)
+        reply = self._edge.submit(replace(inference, tenant=tenant))
         try:
             async for frame in _frames(reply):
                 yield scheduler_pb2.SubmitResponse(frame=frame)
@@ -98,6 +102,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Explain(  # noqa: N802
         self, request: scheduler_pb2.ExplainRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.ExplainResponse:
+        check_label(request.request_id, "request_id")
         caller = current_caller()
         # A tenant does not learn whether another has such a request.
         explanations = [one for one in await self._exchange.explain(request.request_id) if caller.may_see(one.tenant)]

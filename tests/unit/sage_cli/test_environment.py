@@ -43,7 +43,8 @@ def test_a_url_becomes_an_openai_engine_and_a_name_a_vllm_engine() -> None:
     coordinator = service("llm-coordinator")
     for llm, engine in (
         ("http://127.0.0.1:8001/v1", {"kind": "openai", "url": "http://127.0.0.1:8001/v1"}),
-        ("some/model", {"kind": "vllm", "model": "some/model"}),
+        # What runs it the coordinator knows.
+        ("some/model", {"model": "some/model"}),
     ):
         variables = service_environment(coordinator, 1, MeshPlan({}, llm=llm), NATS, {}, {})
         assert json.loads(variables["SAGE_LLM_COORDINATOR_ENGINES"]) == [engine]

@@ -107,6 +107,20 @@ REFUSALS = {
     "messages of a wrong type": (CHAT, b'{"model":"fake/chat","messages":"hi"}', {}, 400, "invalid_type"),
     "model of a wrong type": (CHAT, chat_body(model=7), {}, 400, "invalid_type"),
     "stream of a wrong type": (CHAT, chat_body(stream="yes"), {}, 400, "invalid_type"),
+    "too many choices": (CHAT, chat_body(n=10**9), {}, 400, "integer_above_max_value"),
+    "too many candidates": (CHAT, chat_body(best_of=10**9), {}, 400, "integer_above_max_value"),
+    "too many log probabilities": (CHAT, chat_body(top_logprobs=10**9), {}, 400, "integer_above_max_value"),
+    "too many tokens": (CHAT, chat_body(max_tokens=10**12), {}, 400, "integer_above_max_value"),
+    "no temperature": (CHAT, b'{"messages":[],"temperature":NaN}', {}, 400, "invalid_json"),
+    "too hot": (CHAT, chat_body(temperature=1e300), {}, 400, "decimal_above_max_value"),
+    "too many dimensions": (
+        EMBEDDINGS,
+        orjson.dumps({"model": EMBEDDING_MODEL, "input": "x", "dimensions": 10**9}),
+        {},
+        400,
+        "integer_above_max_value",
+    ),
+    "a model's name without end": (CHAT, chat_body(model="m" * 2000), {}, 400, "model_too_long"),
     "unknown model": (CHAT, chat_body(model="nope"), {}, 404, "model_not_found"),
     "chat with an embedding model": (CHAT, chat_body(model=EMBEDDING_MODEL), {}, 400, "wrong_endpoint_for_model"),
     "embedding with a chat model": (
@@ -125,6 +139,15 @@ REFUSALS = {
     "engine broke": (CHAT, chat_body("please break"), {}, 502, "engine_failed"),
     "deadline": (CHAT, chat_body("please stall"), {"x_sage_timeout_ms": "1"}, 504, "deadline_exceeded"),
 }
+
+
+@pytest.mark.parametrize("limit", [-1, 256.0, 256])
+async def test_a_limit_in_an_engines_own_spelling_is_passed_on(
+    http: aiohttp.ClientSession, mesh: Mesh, limit: float
+) -> None:
+    response, _ = await post(http, CHAT, chat_body(max_tokens=limit))
+    assert response.status == 200
+    assert orjson.loads(mesh.engine.jobs[-1].body)["max_tokens"] == limit
 
 
 @pytest.mark.parametrize("name", REFUSALS)

@@ -18,10 +18,6 @@ from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings
 from sage_llm_coordinator.servers.settings import ServerSettings
 
 
-def test_with_no_settings_there_is_one_extractive_engine() -> None:
-    assert [engine.kind for engine in load(LlmCoordinatorSettings).engines] == ["extractive"]
-
-
 def test_engines_can_be_given_as_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = '[{"kind":"openai","url":"http://127.0.0.1:8001/v1/","api_key":"sk-secret","max_concurrency":3}]'
     monkeypatch.setenv("SAGE_LLM_COORDINATOR_ENGINES", engines)

@@ -88,6 +88,19 @@ sglang:time_to_first_token_seconds_sum{model_name="m"} 1.5
 sglang:time_to_first_token_seconds_count{model_name="m"} 3.0
 """
 
+# llama.cpp of 2024, and of 2026, where prompts and answers are counted with their seconds.
+LLAMA_CPP_2026 = b"""\
+# TYPE llamacpp:prompt_tokens_total counter
+llamacpp:prompt_tokens_total 60
+llamacpp:prompt_tokens_cached_total 36
+llamacpp:prompt_seconds_total 2.5
+llamacpp:tokens_predicted_total 200
+llamacpp:tokens_predicted_seconds_total 4.5
+llamacpp:predicted_tokens_seconds 44.4
+llamacpp:requests_processing 2
+llamacpp:requests_deferred 0
+llamacpp:n_busy_slots_per_decode 1.5
+"""
 LLAMA_CPP = b"llamacpp:requests_processing 1\nllamacpp:requests_deferred 3\nllamacpp:kv_cache_usage_ratio 0.125\n"
 
 
@@ -147,7 +160,12 @@ LLAMA_CPP = b"llamacpp:requests_processing 1\nllamacpp:requests_deferred 3\nllam
             ),
             id="sglang",
         ),
-        pytest.param(LLAMA_CPP, MetricsPage(running=1, waiting=3, kv_cache_usage=0.125), id="llama.cpp"),
+        pytest.param(LLAMA_CPP, MetricsPage(running=1, waiting=3, kv_cache_usage=0.125), id="llama.cpp-2024"),
+        pytest.param(
+            LLAMA_CPP_2026,
+            MetricsPage(running=2, prefix_hits=Total(36, 96), inter_token=Total(4.5, 200)),
+            id="llama.cpp-2026",
+        ),
     ],
 )
 def test_every_generations_names_are_read(page: bytes, figures: MetricsPage) -> None:

@@ -20,7 +20,13 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     docs: Annotated[Path, typer.Option(help="Folder of md, txt, html and pdf documents, or one document.")],
     passages: Annotated[int, typer.Option("--passages", "-k", min=1, help="Passages given to the model.")] = 4,
-    model: Annotated[str | None, typer.Option(help="Chat model; left out, the mesh's own choice.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat model; left out, sage-extractive, which quotes. A small one that generates (smollm2-135m) "
+            "invents when its context is long."
+        ),
+    ] = None,
     embed_model: Annotated[str | None, typer.Option(help="Embedding model.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Embed every document again.")] = False,
@@ -79,7 +85,7 @@ async def _ask(
             return await answer_question(
                 question,
                 docs,
-                ClientModels(client),
+                ClientModels(client, quotes=True),
                 passages,
                 show,
                 chat_model=model,

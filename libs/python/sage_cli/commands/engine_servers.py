@@ -16,10 +16,10 @@ Timeout = Annotated[float, typer.Option(min=0.001, max=3600, help="Longest wait 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Arguments = Annotated[
     list[str] | None,
-    typer.Option("--arg", help="Argument of vLLM's server, e.g. --arg=--max-model-len=8192; may be repeated."),
+    typer.Option("--arg", help="Argument of its server, e.g. --arg=--max-model-len=8192 for vLLM; may be repeated."),
 ]
 Variables = Annotated[
-    list[str] | None, typer.Option("--env", help="NAME=VALUE for vLLM; kept with the engine, so no secrets.")
+    list[str] | None, typer.Option("--env", help="NAME=VALUE for its server; kept with the engine, so no secrets.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cpu:0-3 (cores), cuda, cuda:0,1 (GPUs). Left out, chosen.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Return when it is ready, or at once.")]
@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def start(
-    model: Annotated[str, typer.Argument(help="Name on the hub, or a folder on the coordinator's machine.")] = "",
+    model: Annotated[
+        str, typer.Argument(help="Name on the hub, or a folder or a GGUF file on the coordinator's machine.")
+    ] = "",
     name: Annotated[str, typer.Option(help="Name; its id is this and a tail. Left out, the model's.")] = "",
     served_model_name: Annotated[str, typer.Option(help="What callers call the model. Left out, its last part.")] = "",
     alias: Annotated[list[str] | None, typer.Option(help="Further name for the model; may be repeated.")] = None,
@@ -53,12 +55,16 @@ def start(
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Have vLLM load a model, and wait until it answers. It comes back after a restart of the mesh, until stopped."""
+    """Load a model, and wait until it answers. It comes back after a restart of the mesh, until stopped.
+
+    A GGUF file, or the packaged smollm2-135m, is run by llama.cpp, everything other by vLLM.
+    """
+    from sage_cli.mesh.plan import absolute_model
     from sage_client.presets.preset import EnginePreset, named_or_file
 
     chosen = named_or_file(preset) if preset else EnginePreset()
     order = chosen.start(
-        model=model,
+        model=absolute_model(model),
         name=name,
         served_model_name=served_model_name,
         aliases=tuple(alias or ()),

@@ -16,7 +16,10 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once ready; `sage down` stops it.")] = False,
     llm: Annotated[
         str | None,
-        typer.Option(help="URL of an OpenAI-compatible server, or a model for vLLM to load.", metavar="MODEL|URL"),
+        typer.Option(
+            help="URL of an OpenAI-compatible server, or a model to load: GGUF files with llama.cpp, others with vLLM.",
+            metavar="MODEL|URL",
+        ),
     ] = None,
     embed: Annotated[str | None, typer.Option(help="Embedding model: a name or a folder.", metavar="MODEL")] = None,
     replicas: Annotated[

@@ -40,6 +40,7 @@ POLL_SECONDS = 0.05
 # Between a supervisor's start and its first state: the imports of its modules on a cold disk.
 FIRST_STATE_SECONDS = 30.0
 SHOWN_LOG_LINES = 12
+QUOTING_ENGINE = "extractive"
 
 
 def foreground(plan: MeshPlan) -> None:
@@ -117,7 +118,9 @@ async def _run_here(plan: MeshPlan) -> None:
 
 
 async def _show_ready(seconds: float) -> None:
-    _print_tables(await inspect_mesh())
+    view = await inspect_mesh()
+    _print_tables(view)
+    _print_default_model(view)
     notes().print(f"ready in {seconds:.1f} s; Ctrl-C stops everything")
 
 
@@ -174,6 +177,7 @@ def _already_up(state: SupervisorState) -> None:
 def _show(headline: str) -> None:
     view = run(inspect_mesh())
     _print_tables(view)
+    _print_default_model(view)
     notes().print(headline)
     if not view.processes:
         raise typer.Exit(EXIT_NOT_RUNNING)
@@ -182,6 +186,17 @@ def _show(headline: str) -> None:
 def _print_tables(view: MeshView) -> None:
     console = output()
     console.print(mesh_tables(view, console.width))
+
+
+def _print_default_model(view: MeshView) -> None:
+    """Say what chats get where no model generates."""
+    chats = [engine.implementation for engine in view.engines if "chat" in engine.kinds]
+    if set(chats) == {QUOTING_ENGINE}:
+        notes().print(
+            "no model here generates: chats are answered by sage-extractive, which quotes. `./install.sh` adds "
+            "llama.cpp and a small model where they have wheels; `sage up --llm URL` takes a model of your own",
+            style="yellow",
+        )
 
 
 def _show_failure() -> None:

@@ -71,7 +71,7 @@ def chosen_ports(entry: ServiceEntry, variables: Mapping[str, str]) -> dict[str,
 
 def _engine_choice(entry: ServiceEntry, plan: MeshPlan) -> dict[str, str]:
     if entry.name == "llm-coordinator" and plan.llm:
-        engine = {"kind": "openai", "url": plan.llm} if plan.llm_is_url else {"kind": "vllm", "model": plan.llm}
+        engine = {"kind": "openai", "url": plan.llm} if plan.llm_is_url else {"model": plan.llm}
         return {"SAGE_LLM_COORDINATOR_ENGINES": json.dumps([engine])}
     if entry.name == "embed-executor" and plan.embed:
         return {"SAGE_EMBED_EXECUTOR_MODEL": plan.embed}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from sage_cli.mesh.services import replica_counts
 from sage_cli.settings import CliSettings
@@ -22,7 +23,8 @@ class MeshPlan:
 
     Attributes:
         replicas: processes of each service.
-        llm: URL of an OpenAI-compatible server, a model for vLLM, or empty for the configured engines.
+        llm: URL of an OpenAI-compatible server, a model for llama.cpp (GGUF) or vLLM, or empty for the configured
+            engines.
         embed: embedding model, or empty for the configured one.
         nats_url: a NATS server that runs already, or empty for one that SAGE starts.
         timeout_seconds: longest wait until all is ready.
@@ -62,7 +64,7 @@ def make_plan(
     timeout = timeout_seconds or settings.start_timeout_seconds
     plan = MeshPlan(
         replicas=replica_counts({**settings.replicas, **dict(_read_replicas(item) for item in replicas)}),
-        llm=chosen_llm.strip(),
+        llm=absolute_model(chosen_llm.strip()),
         embed=(settings.embed if embed is None else embed).strip(),
         nats_url=(nats_url or "").strip(),
         timeout_seconds=timeout or TIMEOUT_SECONDS,
@@ -70,6 +72,12 @@ def make_plan(
     if plan.llm and not plan.llm_is_url and not timeout:
         return MeshPlan(**{**asdict(plan), "timeout_seconds": VLLM_TIMEOUT_SECONDS})
     return plan
+
+
+def absolute_model(model: str) -> str:
+    """Return a GGUF file's path as the services of this machine find it; other models as given."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.suffix.lower() == ".gguf" and path.is_file() else model
 
 
 def _read_replicas(item: str) -> tuple[str, int]:

@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 from sage_common.errors import InvalidRequestError
+from sage_common.labels import MAX_MODEL_CHARACTERS
+from sage_control_plane.request.number_ranges import check_ranges, check_sequences
 from sage_control_plane.request.request import Endpoint
 
 # OpenAI's limit for one embeddings request.
@@ -42,11 +44,16 @@ class RequestBody:
     service_tier: str
 
 
-def read_body(endpoint: Endpoint, body: bytes) -> RequestBody:
+def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> RequestBody:
     """Parse and check a body.
 
+    Args:
+        strict: take no limit on the output but a positive integer, as SAGE's own engines do; otherwise -1 and 256.0 are
+            the engine's to judge.
+
     Raises:
-        InvalidRequestError: not JSON, not an object, or a field of the wrong shape; ``param`` names the field.
+        InvalidRequestError: not JSON, not an object, or a field of the wrong shape or out of its range; ``param`` names
+            the field.
     """
     try:
         value = orjson.loads(body)
@@ -57,12 +64,15 @@ def read_body(endpoint: Endpoint, body: bytes) -> RequestBody:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body is a JSON {_json_type(value)}, expected an object", code="invalid_json")
     segments, given_tokens, items = _READERS[endpoint](value)
-    max_tokens = _optional_int(value, "max_completion_tokens", minimum=1)
+    read_limit = _optional_int if strict else _lenient_limit
+    max_tokens = read_limit(value, "max_completion_tokens", minimum=1)
     if max_tokens is None:
-        max_tokens = _optional_int(value, "max_tokens", minimum=1 if endpoint is Endpoint.CHAT_COMPLETIONS else 0)
+        max_tokens = read_limit(value, "max_tokens", minimum=1 if endpoint is Endpoint.CHAT_COMPLETIONS else 0)
     choices = _optional_int(value, "n", minimum=1) or 1
+    check_ranges(value)
+    check_sequences(choices, items)
     return RequestBody(
-        model=_optional_string(value, "model"),
+        model=_model(value),
         segments=tuple(segments),
         given_tokens=given_tokens,
         items=items,
@@ -227,6 +237,27 @@ _READERS = {
     Endpoint.EMBEDDINGS: _read_embedding,
     Endpoint.RERANK: _read_rerank,
 }
+
+
+def _model(value: Mapping[str, Any]) -> str:
+    name = _optional_string(value, "model")
+    if len(name) > MAX_MODEL_CHARACTERS:
+        raise InvalidRequestError(
+            f"'model' has {len(name)} characters, the limit is {MAX_MODEL_CHARACTERS}",
+            code="model_too_long",
+            param="model",
+        )
+    return name
+
+
+def _lenient_limit(value: Mapping[str, Any], field: str, *, minimum: int) -> int | None:
+    """Read a limit that an engine may take in other spellings: -1 for none, 256.0 for 256."""
+    given = value.get(field)
+    if given == -1 and not isinstance(given, bool):
+        return None
+    if isinstance(given, float) and given.is_integer():
+        return _optional_int({field: int(given)}, field, minimum=minimum)
+    return _optional_int(value, field, minimum=minimum)
 
 
 def _optional_string(value: Mapping[str, Any], field: str) -> str:

@@ -20,6 +20,8 @@ KIND_OF_ENDPOINT = {
 ENDPOINT_OF_KIND = {kind: endpoint for endpoint, kind in KIND_OF_ENDPOINT.items()}
 
 MAX_SHOWN_NAME = 200
+# A kind of engine that quotes its prompt and generates nothing.
+_QUOTING = "extractive"
 # Names that leave the choice of the model to SAGE.
 ANY_MODEL = ("", "default", "auto")
 
@@ -30,6 +32,7 @@ class CatalogEntry:
 
     Attributes:
         ready_kinds: the work that an engine could do with it now.
+        generates: whether an engine of it writes text of its own, and does not only quote its prompt.
         failures: why its engines were given up, one each; None where some engine may still serve it.
     """
 
@@ -37,6 +40,7 @@ class CatalogEntry:
     pool: str
     kinds: frozenset[RequestKind]
     ready_kinds: frozenset[RequestKind] = frozenset()
+    generates: bool = False
     failures: tuple[str, ...] | None = None
 
 
@@ -72,6 +76,7 @@ class ModelCatalog:
             entry,
             kinds=entry.kinds | card.kinds,
             ready_kinds=entry.ready_kinds | ready,
+            generates=entry.generates or engine.spec.implementation != _QUOTING,
             failures=(*entry.failures, *lost) if engine.given_up and entry.failures is not None else None,
         )
         for name in card.names:
@@ -111,11 +116,19 @@ class ModelCatalog:
 
     def _any(self, kind: RequestKind, endpoint: Endpoint) -> CatalogEntry:
         # A model that answers now goes before one that has yet to load, and that before one that never will. Who names
-        # no model wants none that was adapted to something, unless there is no other.
+        # no model wants an answer, and none that was adapted to something, unless there is no other.
         able = [entry for entry in self.entries if kind in entry.kinds]
         if able:
             return _served(
-                min(able, key=lambda e: (kind not in e.ready_kinds, e.failures is not None, bool(e.card.parent)))
+                min(
+                    able,
+                    key=lambda e: (
+                        kind not in e.ready_kinds,
+                        e.failures is not None,
+                        not e.generates,
+                        bool(e.card.parent),
+                    ),
+                )
             )
         raise UnavailableError(
             f"no engine serves {endpoint.path} now; `sage status` shows the engines", code="no_engine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Collection, Iterable
 from typing import Any, Final
@@ -28,9 +29,12 @@ def generation_fields(
         reserved: fields that ``extra`` may not hold, besides those that every typed request has of its own.
 
     Raises:
-        InvalidRequestError: ``extra`` holds one of them.
+        InvalidRequestError: ``extra`` holds one of them, or a number is not finite.
     """
-    extra = json_format.MessageToDict(parameters.extra) if parameters.HasField("extra") else {}
+    try:
+        extra = json_format.MessageToDict(parameters.extra) if parameters.HasField("extra") else {}
+    except json_format.SerializeToJsonError:
+        raise _not_finite("extra") from None
     clash = sorted(extra.keys() & (_TYPED | frozenset(reserved)))
     if clash:
         raise InvalidRequestError(
@@ -43,9 +47,17 @@ def generation_fields(
         if field.name == "extra":
             continue
         if isinstance(value, float):
+            if not math.isfinite(value):
+                raise _not_finite(field.name)
             value = shortest_float32(value)
         fields[field.name] = value if isinstance(value, (int, float, str)) else list(value)
     return fields
+
+
+def _not_finite(field: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"parameters.{field} holds NaN or an infinite number, which JSON has not", param=f"parameters.{field}"
+    )
 
 
 def chat_messages(messages: Iterable[generation_pb2.ChatMessage]) -> list[dict[str, str]]:

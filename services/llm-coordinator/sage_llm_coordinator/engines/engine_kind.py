@@ -130,6 +130,7 @@ class EngineKind(Generic[S]):
         group: a dataclass of what all engines of the kind share, all with defaults:
             ``llm_coordinator.<name>.<field>``.
         program: how the server is run, of a kind whose server is a process that SAGE starts.
+        loads: whether a model, a name or a path, is one for this kind and no other; of kinds that run servers.
     """
 
     name: str
@@ -140,3 +141,4 @@ class EngineKind(Generic[S]):
     required: tuple[str, ...] = ()
     group: type[Any] = NoSettings
     program: Callable[[S, EngineParts], ServerProgram] | None = None
+    loads: Callable[[str], bool] = lambda _: False

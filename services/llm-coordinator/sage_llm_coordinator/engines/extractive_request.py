@@ -62,7 +62,7 @@ def read_request(endpoint: Endpoint, body: bytes) -> ExtractiveRequest:
     Raises:
         InvalidRequestError: malformed, or it asks for something that extraction cannot do.
     """
-    content = read_body(endpoint, body)
+    content = read_body(endpoint, body, strict=True)
     value: dict[str, Any] = orjson.loads(body)
     for field, harmless in _REFUSED.items():
         if value.get(field) not in harmless:

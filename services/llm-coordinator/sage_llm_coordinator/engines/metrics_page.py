@@ -30,7 +30,14 @@ _PREFIX_QUERIES = (
     b"vllm:gpu_prefix_cache_queries_total",
     b"vllm:gpu_prefix_cache_queries",
 )
-_PREFIX_HITS = (b"vllm:prefix_cache_hits_total", b"vllm:gpu_prefix_cache_hits_total", b"vllm:gpu_prefix_cache_hits")
+_PREFIX_HITS = (
+    b"vllm:prefix_cache_hits_total",
+    b"vllm:gpu_prefix_cache_hits_total",
+    b"vllm:gpu_prefix_cache_hits",
+    b"llamacpp:prompt_tokens_cached_total",
+)
+# llama.cpp counts the tokens that it had to compute, and not all that it looked up.
+_PREFIX_MISSES = (b"llamacpp:prompt_tokens_total",)
 _PREFIX_RATE = (b"vllm:gpu_prefix_cache_hit_rate", b"sglang:cache_hit_rate")
 _INTER_TOKEN = (
     b"vllm:inter_token_latency_seconds",
@@ -55,10 +62,11 @@ _GAUGES_AND_COUNTERS: Final[dict[str, tuple[bytes, ...]]] = {
     "kv_usage": _KV_USAGE,
     "prefix_queries": _PREFIX_QUERIES,
     "prefix_hits": _PREFIX_HITS,
+    "prefix_misses": _PREFIX_MISSES,
     "prefix_rate": _PREFIX_RATE,
     "cache_tokens": _CACHE_TOKENS,
-    "inter_token_sum": _summaries(_INTER_TOKEN, b"_sum"),
-    "inter_token_count": _summaries(_INTER_TOKEN, b"_count"),
+    "inter_token_sum": (*_summaries(_INTER_TOKEN, b"_sum"), b"llamacpp:tokens_predicted_seconds_total"),
+    "inter_token_count": (*_summaries(_INTER_TOKEN, b"_count"), b"llamacpp:tokens_predicted_total"),
     "first_token_sum": _summaries(_FIRST_TOKEN, b"_sum"),
     "first_token_count": _summaries(_FIRST_TOKEN, b"_count"),
     "queue_sum": _summaries(_QUEUE, b"_sum"),
@@ -123,12 +131,15 @@ def read_metrics(page: bytes) -> MetricsPage | None:
     if figures["running"] is None and figures["waiting"] is None:
         return None
     total = {figure: sum(values or ()) for figure, values in figures.items()}
+    hits, misses = total["prefix_hits"], total["prefix_misses"]
+    # A llama.cpp that does not count what it found cached has no rate.
+    queries = total["prefix_queries"] or (hits + misses if figures["prefix_hits"] else 0.0)
     return MetricsPage(
         running=int(total["running"]),
         waiting=int(total["waiting"] + total["swapped"]),
         kv_cache_usage=_share(figures["kv_usage"]),
         cache_tokens=cache_tokens or int(total["cache_tokens"]) or None,
-        prefix_hits=Total(total["prefix_hits"], total["prefix_queries"]),
+        prefix_hits=Total(hits, queries),
         prefix_hit_rate=_share(figures["prefix_rate"]),
         first_token=Total(total["first_token_sum"], total["first_token_count"]),
         inter_token=Total(total["inter_token_sum"], total["inter_token_count"]),

@@ -60,6 +60,7 @@ def server_kind(
     *,
     max_concurrency: Callable[[S], int] = lambda _: SERVER_CONCURRENCY,
     group: type[Any] = NoSettings,
+    loads: Callable[[str], bool] = lambda _: False,
 ) -> EngineKind[S]:
     """Return the registry entry of a kind of engine whose server SAGE starts; ``EngineKind`` says what the rest is.
 
@@ -79,6 +80,7 @@ def server_kind(
         required=("model",),
         group=group,
         program=program,
+        loads=loads,
     )
 
 

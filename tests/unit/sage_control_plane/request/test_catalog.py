@@ -28,6 +28,13 @@ def test_without_a_ready_engine_the_default_model_is_one_that_may_become_ready()
     assert catalog.resolve("auto", Endpoint.CHAT_COMPLETIONS).card.name == "b"
 
 
+def test_a_model_that_generates_is_the_default_before_one_that_quotes() -> None:
+    quoting = EngineState(EngineSpec("e", "extractive", (ModelCard("a-quoting", CHAT),)), EnginePhase.READY)
+    for phase, chosen in ((EnginePhase.READY, "z"), (EnginePhase.UNHEALTHY, "a-quoting")):
+        catalog = ModelCatalog([quoting, engine("z", phase)])
+        assert catalog.resolve("", Endpoint.CHAT_COMPLETIONS).card.name == chosen
+
+
 def test_an_adapter_is_the_default_model_only_while_no_model_of_its_own_answers() -> None:
     ready = [engine("adapter", EnginePhase.READY, parent="z"), engine("z", EnginePhase.READY)]
     assert ModelCatalog(ready).resolve("", Endpoint.CHAT_COMPLETIONS).card.name == "z"

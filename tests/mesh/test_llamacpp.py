@@ -1,0 +1,224 @@
+"""A real language model through the mesh: llama.cpp's server with SmolLM2-135M, started, watched and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+from fixtures.eventually import eventually
+from fixtures.llamacpp_mesh import (
+    MODEL,
+    READY_SECONDS,
+    events,
+    llamacpp_mesh,
+    needs_llamacpp,
+    running_requests,
+    servers,
+)
+from fixtures.process_mesh import all_ready, engines_of, sage, until_engines
+
+from sage_benchmark.isolated_mesh import IsolatedMesh
+
+pytestmark = [needs_llamacpp, pytest.mark.timeout(240)]
+
+QUESTION = [{"role": "user", "content": "Tell me a story about a fox and a river."}]
+# An answer that is under way for seconds.
+LONG = 400
+KILLED_AFTER = 20
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}, "people": {"type": "integer", "maximum": 99}},
+    "required": ["city", "people"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
+    """A mesh with one engine; the tests that kill its server leave it ready."""
+    with llamacpp_mesh(tmp_path_factory.mktemp("llama") / "mesh") as running:
+        yield running
+
+
+@pytest.fixture
+def client(mesh: IsolatedMesh) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{mesh.gateway_url}/v1", api_key="none", max_retries=0, timeout=60) as opened:
+        yield opened
+
+
+def chat(tokens: int, **fields: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": QUESTION, "max_tokens": tokens, "temperature": 0, **fields}
+
+
+def test_a_chat_is_answered_whole_and_the_same_streamed(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(**chat(24))
+    pieces = list(client.chat.completions.create(**chat(24), stream=True, stream_options={"include_usage": True}))
+    text = "".join(choice.delta.content or "" for piece in pieces for choice in piece.choices)
+    assert whole.choices[0].message.content == text
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 24
+    assert pieces[-1].usage is not None
+    assert pieces[-1].usage.completion_tokens == 24
+    assert sum(bool(piece.choices and piece.choices[0].delta.content) for piece in pieces) > 10
+    assert whole.choices[0].finish_reason == "length"
+
+
+def test_a_caller_that_names_no_model_gets_it(client: openai.OpenAI) -> None:
+    assert client.chat.completions.create(**{**chat(2), "model": "default"}).model in (MODEL, "default")
+
+
+def test_a_completion_goes_on_from_its_prompt(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model=MODEL, prompt="one, two, three, four,", max_tokens=6, temperature=0)
+    assert "five" in answer.choices[0].text
+
+
+def test_log_probabilities_are_of_the_tokens_of_the_answer(client: openai.OpenAI) -> None:
+    choice = client.chat.completions.create(**chat(5), logprobs=True, top_logprobs=3).choices[0]
+    assert choice.logprobs is not None
+    content = choice.logprobs.content
+    assert content is not None
+    assert len(content) == 5
+    assert "".join(token.token for token in content).strip() == (choice.message.content or "").strip()
+    # Greedy: each token is the likeliest of the three.
+    assert all(token.logprob == max(top.logprob for top in token.top_logprobs) for token in content)
+    assert all(len(token.top_logprobs) == 3 and token.logprob <= 0 for token in content)
+
+
+def test_an_answer_follows_the_schema_it_was_asked_for(client: openai.OpenAI) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}}
+    answer = client.chat.completions.create(**chat(120), response_format=form)
+    value = json.loads(answer.choices[0].message.content or "")
+    assert set(value) == {"city", "people"}
+    assert (type(value["city"]), type(value["people"])) == (str, int)
+
+
+def test_a_prompt_beyond_the_context_is_the_caller_s_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="context"):
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "fox " * 6000}], max_tokens=1)
+
+
+async def test_its_load_is_the_mesh_s_and_a_caller_that_leaves_frees_its_slot(mesh: IsolatedMesh) -> None:
+    (port,) = servers(mesh)
+    async with aiohttp.ClientSession() as session:
+
+        async def reported(running: int) -> bool:
+            return [engine["running"] for engine in await engines_of(session, mesh)] == [running]
+
+        for stream in (True, False):
+            asking = asyncio.create_task(_answer(session, mesh, chat(LONG, stream=stream)))
+            await eventually(lambda: _runs(session, port, 1))
+            await eventually(lambda: reported(1))
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+            await eventually(lambda: _runs(session, port, 0), seconds=10)
+            await eventually(lambda: reported(0))
+
+
+async def test_no_more_requests_compute_than_it_has_slots(mesh: IsolatedMesh) -> None:
+    (port,) = servers(mesh)
+    async with aiohttp.ClientSession() as session:
+        asking = [asyncio.create_task(_answer(session, mesh, chat(30))) for _ in range(5)]
+        deferred = 0
+        while not all(task.done() for task in asking):
+            async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+                lines = (await response.text()).splitlines()
+            deferred += sum(line == "llamacpp:requests_deferred 1" for line in lines)
+        assert [status for status, _ in await asyncio.gather(*asking)] == [200] * 5
+    # What waits does so in the mesh, where another engine could take it.
+    assert deferred == 0
+
+
+def test_a_killed_server_is_started_again(mesh: IsolatedMesh) -> None:
+    (server,) = servers(mesh).values()
+    server.kill()
+    asyncio.run(until_engines(mesh, lambda listed: [one["phase"] for one in listed] != ["ready"], 15))
+    asyncio.run(until_engines(mesh, all_ready(1), READY_SECONDS))
+    (again,) = servers(mesh).values()
+    assert again.pid != server.pid
+    assert "listening on" in sage(mesh, "engine", "logs", "llama-0")
+
+    async def ask() -> tuple[int, Any]:
+        async with aiohttp.ClientSession() as session:
+            return await _answer(session, mesh, chat(3))
+
+    assert asyncio.run(ask())[0] == 200
+
+
+def test_a_coordinator_that_was_killed_takes_its_server_back(mesh: IsolatedMesh) -> None:
+    (server,) = servers(mesh).values()
+    coordinator = mesh.process("llm-coordinator")
+    coordinator.kill()
+    mesh.wait_ready("llm-coordinator", not_pid=coordinator.pid)
+    asyncio.run(until_engines(mesh, all_ready(1), READY_SECONDS))
+    assert [one.pid for one in servers(mesh).values()] == [server.pid]
+
+
+def test_an_engine_is_started_from_a_file_and_stopped(mesh: IsolatedMesh, tmp_path: Path) -> None:
+    from sage_llm_coordinator.servers.packaged_models import gguf_path
+
+    (tmp_path / "Other.gguf").symlink_to(gguf_path(MODEL))
+    engine = sage(mesh, "engine", "start", str(tmp_path / "Other.gguf"), "--arg=--context-tokens=512")
+    assert len(servers(mesh)) == 2
+    listed = json.loads(sage(mesh, "engine", "list", "--json"))
+    (found,) = [one for one in listed if one["engine_id"] == engine]
+    assert (found["implementation"], found["models"], found["phase"]) == ("llamacpp", ["Other"], "ready")
+    sage(mesh, "engine", "stop", engine)
+    assert len(servers(mesh)) == 1
+
+
+def test_a_stream_whose_server_is_killed_is_continued_by_the_other(tmp_path: Path) -> None:
+    with llamacpp_mesh(tmp_path / "mesh", engines=2) as mesh:
+        ports = {one["engine_id"]: int(one["url"].rpartition(":")[2].partition("/")[0]) for one in _engines(mesh)}
+        expected, _ = asyncio.run(_streamed(mesh, chat(60)))
+        text, began = asyncio.run(_streamed(mesh, chat(60), kill=lambda engine: servers(mesh)[ports[engine]].kill()))
+        # Both have the same weights and choose the likeliest token; the joint is by text, which may be cut into other
+        # tokens than the model made.
+        assert began in ports
+        assert text.startswith(expected[: len(expected) // 3])
+        assert len(text) > len(expected) // 2
+        asyncio.run(until_engines(mesh, all_ready(2), READY_SECONDS))
+
+
+def _engines(mesh: IsolatedMesh) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(sage(mesh, "engine", "list", "--json"))
+    return listed
+
+
+async def _streamed(mesh: IsolatedMesh, body: dict[str, Any], kill: Any = None) -> tuple[str, str]:
+    """Return the text of a stream and the engine that began it, which ``kill`` ends in its midst."""
+    text, pieces, roles, finishes = "", 0, 0, []
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session,
+        session.post(f"{mesh.gateway_url}/v1/chat/completions", json={**body, "stream": True}) as response,
+    ):
+        assert response.status == 200, await response.text()
+        engine = response.headers["x-sage-engine"]
+        async for event in events(response):
+            assert "error" not in event, event
+            for choice in event["choices"]:
+                roles += "role" in choice["delta"]
+                pieces += bool(choice["delta"].get("content"))
+                text += choice["delta"].get("content") or ""
+                finishes += [choice["finish_reason"]] if choice["finish_reason"] else []
+            if kill is not None and pieces == KILLED_AFTER:
+                kill(engine)
+                kill = None
+    assert (roles, len(finishes)) == (1, 1)
+    return text, engine
+
+
+async def _answer(session: aiohttp.ClientSession, mesh: IsolatedMesh, body: dict[str, Any]) -> tuple[int, bytes]:
+    async with session.post(f"{mesh.gateway_url}/v1/chat/completions", json=body) as response:
+        return response.status, await response.read()
+
+
+async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
+    return await running_requests(session, port) == count
