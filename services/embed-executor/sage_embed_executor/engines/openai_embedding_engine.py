@@ -55,11 +55,14 @@ class OpenAiEmbeddingSettings:
         url: base URL of the server.
         api_key: key for the server.
         kinds: what the model is for: embedding, rerank.
+        health_path: where the server's health is asked, below its root; empty reads its list of models instead; null
+            finds out.
     """
 
     url: Annotated[str, AfterValidator(base_url), Alias()] = ""
     api_key: Annotated[SecretStr, Alias()] = SecretStr("")
     kinds: Annotated[Sequence[str], MinLen(1), Alias()] = ("embedding",)
+    health_path: Annotated[str | None, Alias()] = None
 
 
 def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
@@ -88,6 +91,7 @@ def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
         api_key=own.api_key.get_secret_value(),
         max_concurrency=settings.max_concurrency,
         timeouts=UpstreamTimeouts(),
+        health_path=own.health_path,
     )
     return [OpenAiEmbeddingEngine(context.spec(NAME, settings.model, card, url=own.url), upstream)]
 
