@@ -146,6 +146,7 @@ def _show(engine: EngineView, as_json: bool) -> None:
 
 async def _start(order: EngineStart, wait: bool, keep_failed: bool) -> EngineView:
     from sage_cli.consoles import notes
+    from sage_cli.mesh.started_engine import without_remedy
     from sage_cli.target import management
     from sage_common.errors import UnavailableError
 
@@ -157,6 +158,7 @@ async def _start(order: EngineStart, wait: bool, keep_failed: bool) -> EngineVie
             if error.code == "engine_given_up" and not keep_failed:
                 await mesh.remove_engine(engine.name or engine.engine_id)
                 notes().print(f"{engine.name or engine.engine_id} was removed again", markup=False)
+                raise UnavailableError(without_remedy(error.message), code=error.code) from None
             raise
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import orjson
 
+from sage_cli.mesh.started_engine import without_remedy
 from sage_common.clock import MonotonicClock
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import REGISTERED_LABEL, EnginePhase, EngineState
@@ -53,7 +54,7 @@ def refuse_given_up(engines: list[EngineState], kinds: frozenset[RequestKind], *
         if able and all(engine.given_up for engine in able):
             needed += able
     if needed:
-        reasons = dict.fromkeys(f"{engine.spec.name}: {engine.reason}" for engine in needed)
+        reasons = dict.fromkeys(f"{engine.spec.name}: {without_remedy(engine.reason)}" for engine in needed)
         raise UnavailableError("\n".join(reasons), code="engine_given_up")
 
 

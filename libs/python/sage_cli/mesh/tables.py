@@ -53,7 +53,7 @@ def phase_text(phase: str) -> Text:
 PROCESS_COLUMNS = (
     Column("process"),
     Column("state"),
-    Column("ports", wrap=True, drop=1),
+    Column("ports", drop=1),
     Column("pid", right=True, drop=2),
     Column("memory", right=True, drop=3),
     Column("up", drop=5),
@@ -63,7 +63,7 @@ ENGINE_COLUMNS = (
     Column("engine"),
     Column("state"),
     Column("models", wrap=True),
-    Column("work", wrap=True, drop=2),
+    Column("work", drop=2),
     Column("busy", right=True, drop=1),
     Column("runs on", drop=3),
 )
