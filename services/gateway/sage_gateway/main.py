@@ -17,6 +17,7 @@ from sage_gateway.body_reader import BodyReader, body_limit
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
 from sage_gateway.credentials import Credentials
+from sage_gateway.front_page import FrontPage
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
 from sage_gateway.management_routes import ManagementRoutes
@@ -110,7 +111,15 @@ def http_app(
     management = ManagementRoutes(
         MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
     )
-    app = build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
+    app = build_app(
+        hot,
+        [
+            *cold_routes(readiness, metrics.registry),
+            FrontPage(readiness, edge.directory, credentials).route(),
+            *catalog.routes(),
+            *management.routes(),
+        ],
+    )
     # A page that has come by another name has no key.
     if credentials.required:
         return app
