@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from sage_cli.fitted_tables import Column, print_rows
 from sage_cli.mesh.tables import mesh_tables
 from sage_cli.mesh.view import EngineView, MeshView, ProcessView
-from sage_cli.tables import Column, print_rows
 
 PORTS = {"http": 48888, "grpc": 45050, "metrics": 49100}
 NAMES = ("gateway", "classifier", "scheduler", "llm-coordinator", "embed-executor", "dataflow-worker")

@@ -23,7 +23,7 @@ def show(
 
     from sage_cli.consoles import notes, output
     from sage_cli.effective_settings import effective_settings
-    from sage_cli.tables import Column, print_rows
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_common import paths
 
     settings = effective_settings(section)

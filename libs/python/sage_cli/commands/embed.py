@@ -31,7 +31,7 @@ async def _embed(texts: list[str], model: str | None, dimensions: int | None, as
     import orjson
 
     from sage_cli.consoles import output
-    from sage_cli.tables import Column, print_rows
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.target import client_target
     from sage_cli.waiting import waiting
     from sage_client.client import AsyncUnifiedInferenceClient

@@ -119,8 +119,8 @@ def _print_table(engines: list[EngineView]) -> None:
     from rich.text import Text
 
     from sage_cli.consoles import output
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.mesh.tables import phase_text
-    from sage_cli.tables import Column, print_rows
 
     columns = (
         Column("engine"),

@@ -16,7 +16,7 @@ app = typer.Typer(help="Ready-made ways to run vLLM, and files of your own.", no
 def list_presets(as_json: AsJson = False) -> None:
     """List the presets that come with SAGE."""
     from sage_cli.consoles import output, print_json
-    from sage_cli.tables import Column, print_rows
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_client.presets.preset import built_in
 
     presets = built_in()

@@ -62,8 +62,8 @@ def list_jobs(
     """List jobs, newest first."""
     from sage_cli import dataflow
     from sage_cli.consoles import output, print_json
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.running import run
-    from sage_cli.tables import Column, print_rows
 
     jobs = run(dataflow.list_jobs(limit, address))
     if as_json:

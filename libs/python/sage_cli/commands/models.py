@@ -31,7 +31,7 @@ async def _models(as_json: bool, url: str | None) -> None:
     from rich.text import Text
 
     from sage_cli.consoles import output
-    from sage_cli.tables import Column, print_rows
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.target import client_target
     from sage_cli.waiting import waiting
     from sage_client.client import AsyncUnifiedInferenceClient

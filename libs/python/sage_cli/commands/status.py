@@ -33,7 +33,7 @@ def status(
     elif view.processes:
         console = output()
         console.print(mesh_tables(view, console.width))
-        if view.message:
+        if view.message and view.message not in view.problems:
             notes().print(f"{view.phase}: {view.message}", markup=False)
         for problem in view.problems:
             notes().print(problem, markup=False, style="red")

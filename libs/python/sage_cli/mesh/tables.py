@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sage_cli.fitted_tables import Column, fitted
 from sage_cli.mesh.view import MeshView
-from sage_cli.tables import Column, fitted
 
 GOOD = frozenset({"ready", "registered", "external"})
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost"})
