@@ -19,7 +19,9 @@ class GatewaySettings(ServiceSettings):
 
     section: ClassVar[str] = "gateway"
 
-    port: int = Field(SagePorts.GATEWAY_HTTP.value, ge=0, le=65535, description="HTTP port; 0 takes a free one")
+    port: int = Field(
+        default_factory=lambda: SagePorts.GATEWAY_HTTP.here, ge=0, le=65535, description="HTTP port; 0 takes a free one"
+    )
     max_body_bytes: int = Field(
         8 * MEBIBYTE, ge=1024, description="largest request body; the mesh's own message limit bounds it too"
     )

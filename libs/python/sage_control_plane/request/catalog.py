@@ -71,7 +71,7 @@ class ModelCatalog:
             )
             return
         ready = card.kinds if engine.phase is EnginePhase.READY else frozenset()
-        lost = (f"{engine.spec.engine_id}: {engine.why}",)
+        lost = (f"{engine.spec.name}: {engine.why}",)
         self._entries[card.name] = replace(
             entry,
             kinds=entry.kinds | card.kinds,

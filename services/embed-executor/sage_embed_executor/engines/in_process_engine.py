@@ -17,7 +17,7 @@ from pydantic import StringConstraints
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
-from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.engine_state import NAME_LABEL, EnginePhase, EngineSpec, ModelCard
 from sage_embed_executor.backends.registry import AUTO
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.batching.lanes import Urgency
@@ -177,7 +177,11 @@ class InProcessEngine(ABC):
             raise failure from error
         self._responder = self._make_responder(model, executor)
         labels = runtime_labels(model, self._streams)
-        self._spec = replace(self._spec, models=(_complete(self._spec.models[0], model),), labels=labels)
+        self._spec = replace(
+            self._spec,
+            models=(_complete(self._spec.models[0], model),),
+            labels=(*((name, value) for name, value in self._spec.labels if name == NAME_LABEL), *labels),
+        )
         settle_garbage_collector()
         self._phase, self._reason = EnginePhase.READY, ""
         log.info(
