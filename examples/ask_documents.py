@@ -22,7 +22,7 @@ async def ask(folder: Path, question: str) -> None:
         answer = await answer_question(question, folder, ClientModels(client, quotes=True), cache_dir=paths.cache_dir())
     sys.stdout.write(f"{answer.text}\n\n")
     for source in answer.sources:
-        sys.stdout.write(f"[{source.number}] {source.path}:{source.start} ({source.score:.2f})  {source.excerpt}\n")
+        sys.stdout.write(f"[{source.number}] {source.place} ({source.score:.2f})  {source.excerpt}\n")
     seconds = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in answer.timings.items())
     sys.stdout.write(f"\n{answer.model}; {seconds}; {len(answer.skipped)} files left out\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -24,6 +25,7 @@ from sage_cli.commands import (
     status,
     up,
 )
+from sage_cli.port_offset import use_port_offset
 from sage_common.errors import SageError
 
 app = typer.Typer(
@@ -33,6 +35,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sage {version('sage-mesh')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _sage(
+    port_offset: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Speak of the mesh whose ports are N above the well-known ones; see `sage up`."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    if port_offset is not None:
+        use_port_offset(port_offset)
+
+
 for command in (up, status, logs, down, chat, embed, rerank, ask, models, explain, doctor):
     command.register(app)
 app.add_typer(engine.app, name="engine")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import MessageToDict
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage_cli.mesh.inspection import local_state, nats_settings
@@ -60,6 +61,14 @@ async def watch(job_id: str, address: str | None, tell: Callable[[dataflow_pb2.J
     if job is None:
         raise InternalError(f"the worker sent no state of the job {job_id!r}; `sage job show {job_id}` asks again")
     return job
+
+
+def to_json(job: dataflow_pb2.Job) -> dict[str, Any]:
+    """A job as plain values, its state in lower case."""
+    value: dict[str, Any] = MessageToDict(
+        job, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return {**value, "state": state_name(job)}
 
 
 def state_name(job: dataflow_pb2.Job) -> str:

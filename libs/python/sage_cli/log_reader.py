@@ -44,11 +44,13 @@ class LogReader:
 
     Args:
         raw: lines as they are; otherwise JSON lines become time, level, event and fields.
+        as_json: each line as a JSON object with its ``process``, its ``line``, and the ``fields`` of a line of JSON.
     """
 
-    def __init__(self, files: list[Path], *, raw: bool) -> None:
+    def __init__(self, files: list[Path], *, raw: bool, as_json: bool = False) -> None:
         self._files = files
         self._raw = raw
+        self._as_json = as_json
         self._width = max(len(file.stem) for file in files) if len(files) > 1 else 0
 
     def last(self, count: int) -> Iterator[str]:
@@ -81,6 +83,8 @@ class LogReader:
             await asyncio.sleep(POLL_SECONDS)
 
     def _shown(self, file: Path, line: str) -> str:
+        if self._as_json:
+            return json.dumps({"process": file.stem, "line": line, "fields": _record(line)})
         text = line if self._raw else readable(line)
         return f"{file.stem:<{self._width}} | {text}" if self._width else text
 

@@ -14,8 +14,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     Ctrl-C cancels it and raises KeyboardInterrupt.
     """
+    quiet_logs()
+    return asyncio.run(work)
+
+
+def quiet_logs() -> None:
+    """Leave the libraries' own log lines out below errors."""
     from sage_common.logging import configure_logging
     from sage_common.service_settings import LogSettings
 
     configure_logging(LogSettings(level="error", format="console"), service="cli", instance="cli")
-    return asyncio.run(work)

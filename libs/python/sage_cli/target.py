@@ -7,8 +7,10 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from sage_cli.consoles import notes
 from sage_common import paths
 from sage_common.config import read_yaml
+from sage_common.ports import port_offset
 
 if TYPE_CHECKING:
     from sage_client.management.mesh_management import MeshManagement
@@ -17,31 +19,57 @@ if TYPE_CHECKING:
 def client_target(url: str | None) -> str | None:
     """Return the client's target: the flag, what is configured, or the gateway that runs on this machine.
 
-    None leaves the choice to the client's own default.
+    None leaves the choice to the client's own default. Says on stderr which mesh it is where that is not this
+    machine's first one.
     """
-    if url or "SAGE_CLIENT_TARGET" in os.environ:
+    if url:
         return url
+    if given := os.environ.get("SAGE_CLIENT_TARGET"):
+        _say_mesh(given, "SAGE_CLIENT_TARGET")
+        return None
     config_file = paths.config_file()
     section = read_yaml(config_file).get("client") if config_file.exists() else None
     if isinstance(section, dict) and "target" in section:
+        _say_mesh(str(section["target"]), f"client.target in {config_file}")
         return None
     from sage_cli.mesh.inspection import local_state
+    from sage_client.settings import own_gateway
 
     state = local_state()
-    return state.facts.get("gateway_url") if state else None
+    target = (state.facts.get("gateway_url") if state else None) or own_gateway()
+    if port_offset():
+        _say_mesh(target, f"port offset {port_offset()}")
+    return target
 
 
 @contextlib.asynccontextmanager
 async def management() -> AsyncIterator[MeshManagement]:
-    """Open the management of the mesh whose registry NATS holds. Raises UnavailableError when NATS does not answer."""
+    """Open the management of the mesh whose registry NATS holds. Raises UnavailableError when NATS does not answer.
+
+    Says on stderr for whom it waits, once that takes longer than two seconds, and which mesh it is where that is not
+    this machine's first one.
+    """
     from sage_cli.mesh.inspection import local_state, nats_settings
     from sage_cli.mesh.registrations import Registrations
     from sage_cli.mesh.token import operator_token
+    from sage_cli.waiting import waiting
     from sage_client.management.mesh_management import MeshManagement
 
-    registrations = Registrations(nats_settings(local_state()), "sage-operator")
-    try:
-        await registrations.connection()
-        yield MeshManagement(registrations.instances, operator_token())
-    finally:
-        await registrations.close()
+    state = local_state()
+    settings = nats_settings(state)
+    if state is None and "SAGE_NATS_URL" in os.environ:
+        _say_mesh(settings.url, "SAGE_NATS_URL")
+    elif port_offset():
+        _say_mesh(settings.url, f"port offset {port_offset()}")
+    registrations = Registrations(settings, "sage-operator")
+    with waiting() as display:
+        try:
+            await registrations.connection()
+            yield MeshManagement(registrations.instances, operator_token(), on_wait=display.show)
+        finally:
+            await registrations.close()
+
+
+def _say_mesh(address: str, why: str) -> None:
+    # The credentials that a URL may hold are nobody's to read.
+    notes().print(f"mesh: {address.rpartition('@')[2]} ({why})", markup=False, style="dim")

@@ -57,9 +57,15 @@ def retry_after_of(error: SageError) -> int | None:
 
 
 def error_body(error: SageError) -> bytes:
-    """Render OpenAI's error object, or the engine's own body where that is an error object: a proxy's page is none."""
+    """Render ``{"error": {…}}``: the engine's own body where it is that, else with the engine's own words.
+
+    What an engine says in another shape keeps its fields; a proxy's page is quoted in the message.
+    """
     body = error.upstream_body
-    return body if body and _read_object(body) is not None else orjson.dumps({"error": _error_object(error)})
+    own = _read_object(body) if body else None
+    if own is None:
+        return orjson.dumps({"error": _error_object(error)})
+    return body if _is_error_body(body) else orjson.dumps({"error": {**_error_object(error), **own}})
 
 
 def error_event(error: SageError) -> bytes:
@@ -117,11 +123,18 @@ def _error_object(error: SageError) -> dict[str, Any]:
     }
 
 
+def _is_error_body(body: bytes) -> bool:
+    value = orjson.loads(body)
+    return isinstance(value, dict) and isinstance(value.get("error"), dict) and "message" in value["error"]
+
+
 def _read_object(body: bytes) -> dict[str, Any] | None:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # as Google's API writes it
     if not isinstance(value, dict):
         return None
     # vLLM before 0.10 answers with the bare object, FastAPI with "detail".
@@ -131,7 +144,8 @@ def _read_object(body: bytes) -> dict[str, Any] | None:
     if not isinstance(inner, dict):
         return None
     if "message" not in inner and "detail" in inner:
-        return {**inner, "message": str(inner["detail"])}
+        detail = inner["detail"]
+        return {**inner, "message": detail if isinstance(detail, str) else orjson.dumps(detail).decode()}
     return inner if "message" in inner else None
 
 

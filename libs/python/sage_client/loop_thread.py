@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+CANCEL_SECONDS = 5.0
 
 
 class LoopThread:
@@ -28,14 +32,25 @@ class LoopThread:
         if self._loop.is_closed():
             coroutine.close()
             raise RuntimeError("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        tasks: list[asyncio.Task[T]] = []
+        ended: concurrent.futures.Future[None] = concurrent.futures.Future()
 
-    def iterate(self, source: AsyncGenerator[T, None]) -> Iterator[T]:
+        def begin() -> None:
+            tasks.append(self._loop.create_task(coroutine))
+            tasks[0].add_done_callback(lambda _: ended.set_result(None))
+
+        self._loop.call_soon_threadsafe(begin)
+        try:
+            ended.result()
+        except BaseException:
+            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            # Whoever comes next, the end of a generator say, must find it at rest.
+            with contextlib.suppress(concurrent.futures.TimeoutError):
+                ended.result(CANCEL_SECONDS)
+            raise
+        return tasks[0].result()
+
+    def iterate(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Iterate over an asynchronous generator; leaving early closes it there."""
         end = object()
 

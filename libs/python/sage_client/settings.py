@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from sage_common.config import SectionSettings
+from sage_common import paths
+from sage_common.config import SectionSettings, read_yaml
 from sage_common.ports import SagePorts
+
+
+def own_gateway() -> str:
+    """Return the URL of this machine's gateway: at the port that the gateway's own settings name."""
+    path = paths.config_file()
+    section = read_yaml(path).get("gateway") if path.exists() else None
+    configured = section.get("port") if isinstance(section, dict) else None
+    port = os.environ.get("SAGE_GATEWAY_PORT") or configured
+    # 0 is a port that only the running gateway knows; `sage` asks its supervisor for it.
+    return f"http://127.0.0.1:{port if port and str(port) != '0' else SagePorts.GATEWAY_HTTP.here}"
 
 
 class ClientSettings(SectionSettings):
@@ -16,7 +28,7 @@ class ClientSettings(SectionSettings):
     section: ClassVar[str] = "client"
 
     target: str = Field(
-        f"http://127.0.0.1:{SagePorts.GATEWAY_HTTP.value}", description="http://… for a gateway, nats://… for the ring"
+        default_factory=lambda: own_gateway(), description="http://… for a gateway, nats://… for the ring"
     )
     tenant: str = Field("", description="who pays and shares; empty leaves it to the gateway")
     api_key: SecretStr = Field(SecretStr(""), description="key for the gateway")

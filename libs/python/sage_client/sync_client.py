@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
@@ -71,7 +71,7 @@ class UnifiedInferenceClient:
         *,
         options: CallOptions = DEFAULT_OPTIONS,
         **params: Unpack[ChatParams],
-    ) -> Iterator[TextPiece]:
+    ) -> Generator[TextPiece, None, None]:
         """Answer a conversation piece by piece. Leaving the loop early cancels the request."""
         pieces = self._client.stream_chat(messages, model, options=options, **params)
         return self._loop.iterate(cast(AsyncGenerator[TextPiece, None], pieces))
@@ -94,7 +94,7 @@ class UnifiedInferenceClient:
         *,
         options: CallOptions = DEFAULT_OPTIONS,
         **params: Unpack[CompletionParams],
-    ) -> Iterator[TextPiece]:
+    ) -> Generator[TextPiece, None, None]:
         """Continue a prompt piece by piece. Leaving the loop early cancels the request."""
         pieces = self._client.stream_generate(prompt, model, options=options, **params)
         return self._loop.iterate(cast(AsyncGenerator[TextPiece, None], pieces))

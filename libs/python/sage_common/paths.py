@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sage_common.ports import port_offset
+
 
 def _base(variable: str, fallback: str) -> Path:
     value = os.environ.get(variable, "")
@@ -21,14 +23,20 @@ def config_file() -> Path:
     return Path(override) if override else _base("XDG_CONFIG_HOME", ".config") / "sage" / "config.yaml"
 
 
+def _mesh() -> str:
+    """The folder's name: each mesh of a machine has data and state of its own."""
+    offset = port_offset()
+    return f"sage-{offset}" if offset else "sage"
+
+
 def data_dir() -> Path:
     """Data that must survive: JetStream, indexes."""
-    return _base("XDG_DATA_HOME", ".local/share") / "sage"
+    return _base("XDG_DATA_HOME", ".local/share") / _mesh()
 
 
 def state_dir() -> Path:
     """State that is worth keeping between runs: pid files, supervision state."""
-    return _base("XDG_STATE_HOME", ".local/state") / "sage"
+    return _base("XDG_STATE_HOME", ".local/state") / _mesh()
 
 
 def mesh_token_file() -> Path:

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from enum import IntEnum
 
 from sage_common.errors import ConfigurationError
+
+OFFSET_VARIABLE = "SAGE_PORT_OFFSET"
+# Below the least the gRPC ports of two meshes overlap; above the most they leave the range of ports.
+LEAST_OFFSET, MOST_OFFSET = 10, 15_000
+
+
+def port_offset() -> int:
+    """Return what is added to every well-known port, for a further mesh on this machine; 0 for the first.
+
+    Raises:
+        ConfigurationError: ``SAGE_PORT_OFFSET`` is no such number.
+    """
+    given = os.environ.get(OFFSET_VARIABLE, "").strip() or "0"
+    if given.isdecimal() and (int(given) == 0 or LEAST_OFFSET <= int(given) <= MOST_OFFSET):
+        return int(given)
+    raise ConfigurationError(
+        f"{OFFSET_VARIABLE} (--port-offset) is {given!r}; choose 0, or {LEAST_OFFSET} to {MOST_OFFSET}"
+    )
 
 
 class SagePorts(IntEnum):
@@ -27,7 +46,12 @@ class SagePorts(IntEnum):
     @property
     def metrics(self) -> int:
         """Prometheus port of a gRPC service: 9100 plus the last digit of its gRPC port."""
-        return 9100 + self.value % 10
+        return 9100 + self.value % 10 + port_offset()
+
+    @property
+    def here(self) -> int:
+        """The port with the offset of the mesh that this process belongs to."""
+        return self.value + port_offset()
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 # Fields that tell faults of one call site apart. Ids of requests are not among them: each has its own.
 KEY_FIELDS = ("subject", "engine", "pool", "process", "task", "part", "bucket", "service", "file")
-# Keys of one call site, and call sites, that are told apart; what exceeds them shares a line.
+# Keys of one call site, and call sites, that are kept apart; what exceeds them shares a line.
 MAX_KEYS = 10
 MAX_KINDS = 1000
 _OTHERS = "…"

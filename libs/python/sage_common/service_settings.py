@@ -25,7 +25,10 @@ class NatsSettings(SectionSettings):
 
     section: ClassVar[str] = "nats"
 
-    url: str = Field(f"nats://127.0.0.1:{SagePorts.NATS.value}", description="server URL, or several joined by commas")
+    url: str = Field(
+        default_factory=lambda: f"nats://127.0.0.1:{SagePorts.NATS.here}",
+        description="server URL, or several joined by commas",
+    )
     connect_timeout_seconds: float = Field(10.0, gt=0, description="longest wait for the first connection")
     max_payload_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, description="message limit of the server that SAGE starts"

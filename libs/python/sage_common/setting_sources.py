@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from sage_common import paths
 from sage_common.errors import ConfigurationError
+from sage_common.ports import OFFSET_VARIABLE
 from sage_common.setting_table import SettingTable, group_fields, nearest, setting_table
 
 # Every section of the config file. A settings class must use one of them.
@@ -36,7 +37,7 @@ SECTIONS = (
     "cli",
 )
 # Variables with the prefix that are not settings of a section.
-_OTHER_VARIABLES = ("SAGE_CONFIG_FILE", "SAGE_INSTANCE_ID", "SAGE_NATIVE")
+_OTHER_VARIABLES = ("SAGE_CONFIG_FILE", "SAGE_INSTANCE_ID", "SAGE_NATIVE", OFFSET_VARIABLE)
 
 
 def environment_values(settings_class: type[BaseModel], section: str, *, partial: bool = False) -> dict[str, Any]:

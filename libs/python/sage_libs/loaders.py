@@ -6,6 +6,7 @@ import codecs
 import io
 import re
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import NamedTuple
 
 from sage_common.errors import UnprocessableError
@@ -24,6 +25,16 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MARKDOWN_TITLE = re.compile(r"^#\s+(.+?)\s*#*$", re.MULTILINE)
+_RST_TITLE = re.compile(r"^(\S[^\n]*)\n([=\-~#*^\"'`+])\2{2,}[ \t]*$", re.MULTILINE)
+_DOCUMENT_NAME = re.compile(
+    r"(?:acknowledge?ments|authors|changelog|changes|code_of_conduct|contributing|contributors|copying|copyright|"
+    r"governance|history|install|licen[cs]e|maintainers|news|notice|patents|readme|security|thanks|todo|unlicense)"
+    r"(?:[-_][A-Za-z0-9_-]+)?\Z",
+    re.IGNORECASE,
+)
+# Bytes of no text, in any encoding that has ASCII in it: all below space but tab, line ends, form feed and escape.
+_CONTROL_BYTES = tuple(bytes([code]) for code in range(1, 32) if code not in b"\t\n\v\f\r\x1b\b")
+_MOST_CONTROL = 0.002
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
 
 
@@ -71,23 +82,34 @@ def load_markdown(data: bytes) -> LoadedText:
     return LoadedText(text, title[1] if title else "")
 
 
+def load_rst(data: bytes) -> LoadedText:
+    """Read reStructuredText as it is written. The title is the first underlined line."""
+    text = _decode(data)
+    title = _RST_TITLE.search(text)
+    return LoadedText(text, title[1].strip() if title else "")
+
+
 def load_html(data: bytes) -> LoadedText:
     """Read what a page shows: no scripts, styles or navigation, one paragraph for each block."""
     from bs4 import BeautifulSoup
 
-    if b"\0" in data[:8192] and not data.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)):
-        raise UnreadableDocumentError("its content is binary, not text")
+    if not data.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)):
+        _refuse_binary(data)
     soup = BeautifulSoup(data, "html.parser")
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     for tag in soup(list(_UNREAD_TAGS)):
         tag.decompose()
+    for cell in soup.find_all(["td", "th"]):
+        # A row is one line, and its cells stay apart: a number must not run into the next.
+        if cell.find("table") is None:
+            cell.string = f" | {' '.join(cell.get_text(' ').split())}"
+            if cell.find_next_sibling(["td", "th"]) is None:
+                cell.append(" |")
     for tag in soup.find_all("br"):
         tag.replace_with("\n")
     for tag in soup.find_all(list(_BLOCK_TAGS)):
         tag.insert_before("\n\n")
         tag.insert_after("\n\n")
-    for tag in soup.find_all(["td", "th"]):
-        tag.insert_after(" ")
     lines = (" ".join(line.split()) for line in soup.get_text().splitlines())
     return LoadedText(re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip(), title)
 
@@ -112,9 +134,27 @@ def load_pdf(data: bytes) -> LoadedText:
     return LoadedText(text, title)
 
 
+def first_line(data: bytes, suffix: str) -> int:
+    """Return the number of the line of a document, from 1, with which the text that ``load_text`` returns begins."""
+    front = _FRONT_MATTER.match(_decode(data)) if LOADERS.get(suffix.lower()) is load_markdown else None
+    return 1 + front[0].count("\n") if front else 1
+
+
+def format_of(name: str) -> str | None:
+    """Return the key of the loader for a file's name, or None where there is none.
+
+    A document without a suffix has one by its name: ``LICENSE``, ``README``, ``COPYING`` and their like are plain text.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix in LOADERS:
+        return suffix
+    return ".txt" if _DOCUMENT_NAME.match(name) else None
+
+
 LOADERS: Mapping[str, Callable[[bytes], LoadedText]] = {
     ".md": load_markdown,
     ".markdown": load_markdown,
+    ".rst": load_rst,
     ".txt": load_plain,
     ".html": load_html,
     ".htm": load_html,
@@ -122,10 +162,16 @@ LOADERS: Mapping[str, Callable[[bytes], LoadedText]] = {
 }
 
 
+def _refuse_binary(data: bytes) -> None:
+    marks = sum(data.count(mark) for mark in _CONTROL_BYTES)
+    if b"\0" in data or marks > _MOST_CONTROL * len(data):
+        raise UnreadableDocumentError("its content is binary, not text")
+
+
 def _decode(data: bytes) -> str:
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in data[:8192]:
-        raise UnreadableDocumentError("its content is binary, not text")
+    if encoding == "utf-8":
+        _refuse_binary(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from sage_control_plane.request.catalog import ModelCatalog
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_mesh.wire.engines import state_from_wire
 from sage_platform import subjects
+from sage_platform.background import keep_running
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
@@ -91,7 +92,7 @@ class EngineDirectory:
     async def start(self) -> None:
         """Subscribe, and ask every executor for a heartbeat now."""
         self._subscription = await self._ring.connection.subscribe(subjects.HEARTBEAT, cb=self._on_heartbeat)
-        self._watch = asyncio.create_task(self._watch_silence(), name="directory-watch")
+        self._watch = keep_running(self._watch_silence, name="directory-watch")
         await self.ask()
 
     async def stop(self) -> None:

@@ -16,6 +16,7 @@ from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_platform import subjects
+from sage_platform.background import keep_running
 from sage_platform.leases import TTL_SECONDS
 from sage_platform.ring import Ring
 
@@ -68,7 +69,7 @@ class PoolSender:
             else:
                 self._since.pop(item, None)
         if self._kept and (self._resender is None or self._resender.done()):
-            self._resender = asyncio.create_task(self._resend(), name="pool-resender")
+            self._resender = keep_running(self._resend, name="pool-resender")
 
     async def _resend(self) -> None:
         while self._kept:

@@ -8,8 +8,10 @@ bucket is gone after a restart of the server, and is made again by whoever uses 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import fields
 from typing import Any, TypeVar
 
+import orjson
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, InvalidKeyError, KeyNotFoundError, NoStreamResponseError, NotFoundError
@@ -22,6 +24,9 @@ log = get_logger(__name__)
 
 # Records in memory are small and few; a writer gone wild must not take the server's memory.
 MEMORY_BUCKET_BYTES = 64 * 1024 * 1024
+
+# As annotations name them, which are text where ``annotations`` is imported from ``__future__``.
+_PLAIN_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 T = TypeVar("T")
 
@@ -101,6 +106,27 @@ def decoded_or_none(bucket: str, key: str, value: bytes, decode: Callable[[bytes
         reason = f"{type(error).__name__}: {error}"[:300]
         log.warning("unreadable record skipped", bucket=bucket, key=key[:200], bytes=len(value), error=reason)
         return None
+
+
+def record_fields(record_class: type[Any], value: bytes) -> dict[str, Any]:
+    """Return what a JSON object holds for the fields of a dataclass; fields of a later version are left out.
+
+    Raises:
+        ValueError: it is no JSON object, or a field that is text, a number or a truth value holds something of another
+            type.
+    """
+    record = orjson.loads(value)
+    if not isinstance(record, dict):
+        raise ValueError(f"it is of type {type(record).__name__}, not an object")
+    given = {field.name: record[field.name] for field in fields(record_class) if field.name in record}
+    for field in fields(record_class):
+        kind = _PLAIN_TYPES.get(str(field.type))
+        if kind is None or field.name not in given:
+            continue
+        found = given[field.name]
+        if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+            raise ValueError(f"its {field.name} is {str(found)[:80]!r}, expected {field.type}")
+    return given
 
 
 async def created_unix_ms(bucket: KeyValue) -> int:

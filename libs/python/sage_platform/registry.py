@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 import orjson
 from nats.errors import Error as NatsError
@@ -13,23 +13,12 @@ from nats.js.kv import KeyValue
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_platform.background import keep_running
-from sage_platform.kv import read_records
+from sage_platform.kv import read_records, record_fields
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
 
 REFRESH_SECONDS = 3.0
-_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
-    "service": str,
-    "instance_id": str,
-    "host": str,
-    "version": str,
-    "pid": int,
-    "grpc_port": int,
-    "metrics_port": int,
-    "http_port": int,
-    "started_unix_seconds": (int, float),
-}
 TTL_SECONDS = 10.0
 
 
@@ -60,15 +49,8 @@ class Instance:
 
 def instance_from_record(value: bytes) -> Instance:
     """Read a record; fields of a newer version are ignored. Raises ValueError."""
-    record = orjson.loads(value)
-    if not isinstance(record, dict):
-        raise ValueError(f"it is of type {type(record).__name__}, not an object")
-    given = {f.name: record[f.name] for f in fields(Instance) if f.name in record}
-    for name, kind in _FIELD_TYPES.items():
-        if name in given and not (isinstance(given[name], kind) and not isinstance(given[name], bool)):
-            raise ValueError(f"its {name} is {given[name]!r}")
     try:
-        return Instance(**given)
+        return Instance(**record_fields(Instance, value))
     except TypeError as error:
         raise ValueError(str(error)) from None
 

@@ -43,12 +43,13 @@ class RunTools:
     """What every run of a worker uses.
 
     Attributes:
+        runner_for: returns what runs a tenant's pipelines; its models' work is that tenant's.
         ack_wait_seconds: silence after which the message goes to another worker.
         interval_seconds: between readings of the job's stored state.
         now_ms: milliseconds since 1970-01-01 UTC.
     """
 
-    runner: LocalRunner
+    runner_for: Callable[[str], LocalRunner]
     store: JobStore
     publisher: ResultPublisher
     ack_wait_seconds: float
@@ -107,7 +108,7 @@ class JobRun:
         return await self._end(JobState.FAILED, (str(error) or repr(error),), Outcome.FAILED)
 
     async def _run_and_publish(self) -> None:
-        result = await self._tools.runner.run(self._spec, self._count)
+        result = await self._tools.runner_for(self._stored.job.tenant).run(self._spec, self._count)
         await self._tools.publisher.publish(self._stored.job.job_id, self._stored.job.spec_hash, result)
 
     def _count(self, node: str, counts: NodeCounts) -> None:

@@ -42,19 +42,18 @@ async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
     client = AsyncUnifiedInferenceClient(RingTransport(edge))
     files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
     cache_dir = paths.cache_dir() if settings.keep_vectors else None
-    runner = LocalRunner(
-        ClientModels(client, CallOptions(hints=Hints(service_class=ServiceClass.BULK))),
-        files=files,
-        cache_dir=cache_dir,
-        clock=clock,
-    )
+
+    def runner_for(tenant: str) -> LocalRunner:
+        options = CallOptions(hints=Hints(service_class=ServiceClass.BULK), tenant=tenant)
+        return LocalRunner(ClientModels(client, options), files=files, cache_dir=cache_dir, clock=clock)
+
     js = host.ring.connection.jetstream(timeout=JETSTREAM_TIMEOUT_SECONDS)
     streams = JobStreams(js, settings)
     retention_seconds = settings.job_retention_days * _DAY_SECONDS
     store = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention_seconds, history=8))
     admission = PipelineAdmission(files)
     tools = RunTools(
-        runner=runner,
+        runner_for=runner_for,
         store=store,
         publisher=ResultPublisher(js),
         ack_wait_seconds=settings.ack_wait_seconds,

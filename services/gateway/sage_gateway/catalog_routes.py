@@ -17,6 +17,7 @@ from starlette.routing import Route
 from sage_client.edge_factory import OpenEdge
 from sage_client.models import ModelInfo, model_of_entry, model_to_json
 from sage_common.errors import NotFoundError
+from sage_common.name_list import shown_names
 from sage_control_plane.request.catalog import ModelCatalog
 from sage_gateway.credentials import Credentials
 from sage_gateway.readiness import Readiness
@@ -98,7 +99,7 @@ def _find(catalog: ModelCatalog, name: str) -> ModelInfo:
     for entry in catalog.entries:
         if name in entry.card.names:
             return model_of_entry(entry)
-    known = ", ".join(entry.card.name for entry in catalog.entries) or "none yet"
+    known = shown_names(entry.card.name for entry in catalog.entries) or "none yet"
     raise NotFoundError(
         f"the model {name!r} does not exist; known models: {known}", code="model_not_found", param="model"
     )

@@ -19,7 +19,9 @@ class GatewaySettings(ServiceSettings):
 
     section: ClassVar[str] = "gateway"
 
-    port: int = Field(SagePorts.GATEWAY_HTTP.value, ge=0, le=65535, description="HTTP port; 0 takes a free one")
+    port: int = Field(
+        default_factory=lambda: SagePorts.GATEWAY_HTTP.here, ge=0, le=65535, description="HTTP port; 0 takes a free one"
+    )
     max_body_bytes: int = Field(
         8 * MEBIBYTE, ge=1024, description="largest request body; the mesh's own message limit bounds it too"
     )
@@ -50,6 +52,16 @@ class GatewaySettings(ServiceSettings):
     def known_keys(self, access: AccessSettings) -> ApiKeys:
         keys, operators = load_api_keys(access)
         return ApiKeys({**keys, **self.api_keys}, (*operators, *self.operators), access.token())
+
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may call this gateway from a browser, such as https://chat.example.com"
+    )
+    stream_comment_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="after this long a silence a stream gets a comment, so that proxies keep its connection; its "
+        "status is then 200 before its engine has answered; empty for no comments",
+    )
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

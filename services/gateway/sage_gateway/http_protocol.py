@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sage_client.error_body import error_body
 from sage_common.errors import InvalidRequestError, SageError
+from sage_gateway.http_1_0 import end_with_connection
 from sage_gateway.writing_watch import WritingWatch
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -117,6 +118,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refusal = 400, InvalidRequestError(message, code="duplicate_header", param=once.decode())
                 raise _RefusedError
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None:
+            end_with_connection(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         # From here on the body reader's timeout counts.

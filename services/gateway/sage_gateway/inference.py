@@ -7,6 +7,7 @@ to go away.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from sage_client import headers as names
 from sage_client.embedding_body import render_vectors
@@ -31,10 +32,11 @@ from sage_gateway.asgi import (
 )
 from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
+from sage_gateway.keep_alive_comments import COMMENT, wants_stream, with_comments
 from sage_gateway.metrics import EndpointMetrics
 from sage_mesh.edge.edge import Edge
 from sage_mesh.inference_request import InferenceRequest
-from sage_mesh.reply import Media, Reply
+from sage_mesh.reply import Media, Reply, ReplyHead
 from sage_mesh.sse import DONE_EVENT
 
 log = get_logger(__name__)
@@ -50,6 +52,7 @@ _EVENT_STREAM: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 _CLOSE = (b"connection", b"close")
+_STREAMING = (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS)
 # Follows an error event, as vLLM does it: OpenAI's clients raise at the event, and those that only wait for the end of
 # the stream do not wait for ever.
 _END = DONE_EVENT
@@ -69,6 +72,7 @@ class InferenceEndpoint:
         *,
         timeout_seconds: float,
         max_timeout_seconds: float,
+        comment_seconds: float | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._edge = edge
@@ -78,6 +82,7 @@ class InferenceEndpoint:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._max_timeout_seconds = max_timeout_seconds
+        self._comment_seconds = comment_seconds if endpoint in _STREAMING else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = self._clock.now()
@@ -96,7 +101,7 @@ class InferenceEndpoint:
         if scope["method"] != "POST":
             return await send_method_not_allowed(send, scope["method"], "POST", reply_headers)
         try:
-            reply = await self._submit(request_id, headers, receive)
+            reply, comments = await self._submit(request_id, headers, receive)
         except SageError as error:
             if "expect" in headers:
                 # The client holds its body back until it is asked for it; now it never will be.
@@ -104,6 +109,8 @@ class InferenceEndpoint:
             return await send_error(send, error, reply_headers)
         watch = asyncio.get_running_loop().create_task(_cancel_when_gone(receive, reply))
         try:
+            if comments is not None:
+                return await self._stream(reply, reply_headers, send, with_comments(aiter(reply), comments))
             return await self._answer(reply, reply_headers, send)
         except SageError as error:
             return await send_error(send, error, reply_headers)
@@ -118,10 +125,11 @@ class InferenceEndpoint:
                 watch.cancel()
                 reply.cancel("the gateway stopped waiting")
 
-    async def _submit(self, request_id: str, headers: dict[str, str], receive: Receive) -> Reply:
+    async def _submit(self, request_id: str, headers: dict[str, str], receive: Receive) -> tuple[Reply, float | None]:
+        """Submit a request; return its reply, and after how long a silence a comment goes into it."""
         admitted = admit(headers, self._credentials)
         body = await self._bodies.read(headers, receive)
-        return self._edge.submit(
+        reply = self._edge.submit(
             InferenceRequest(
                 request_id=request_id,
                 endpoint=self._endpoint,
@@ -132,14 +140,14 @@ class InferenceEndpoint:
                 traceparent=admitted.traceparent,
             )
         )
+        commented = self._comment_seconds is not None and wants_stream(body)
+        return reply, self._comment_seconds if commented else None
 
     async def _answer(self, reply: Reply, headers: Headers, send: Send) -> int:
         began = self._clock.now()
         head = await reply.head()
         self._metrics.first_byte(self._clock.now() - began)
-        headers.append((_QUEUE_MS, b"%.3f" % head.queue_ms))
-        headers.append((_ENGINE, head.engine_id.encode("latin-1", "replace")))
-        headers.append((_ATTEMPTS, b"%d" % head.tries))
+        headers += _way_of(head)
         if head.media is Media.EVENT_STREAM:
             return await self._stream(reply, headers, send)
         body = await reply.read()
@@ -150,10 +158,21 @@ class InferenceEndpoint:
         await send_whole(send, 200, [JSON, *headers], body)
         return 200
 
-    async def _stream(self, reply: Reply, headers: Headers, send: Send) -> int:
-        pieces = aiter(reply)
+    async def _stream(
+        self, reply: Reply, headers: Headers, send: Send, commented: AsyncIterator[bytes] | None = None
+    ) -> int:
+        """Send a stream.
+
+        Args:
+            commented: its pieces and the comments between them; None for the pieces alone, whose head is known.
+        """
+        began = self._clock.now()
+        pieces = aiter(reply) if commented is None else commented
         # An error before the first bytes still gets its own status.
         piece = await anext(pieces, None)
+        if commented is not None and piece != COMMENT:
+            self._metrics.first_byte(self._clock.now() - began)
+            headers += _way_of(await reply.head())
         await send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
         status = 200
         last = b""
@@ -167,6 +186,15 @@ class InferenceEndpoint:
             last = error_event(error) + _END
         await send({"type": "http.response.body", "body": last})
         return status
+
+
+def _way_of(head: ReplyHead) -> Headers:
+    """Return the headers that say which way a request went."""
+    return [
+        (_QUEUE_MS, b"%.3f" % head.queue_ms),
+        (_ENGINE, head.engine_id.encode("latin-1", "replace")),
+        (_ATTEMPTS, b"%d" % head.tries),
+    ]
 
 
 async def _cancel_when_gone(receive: Receive, reply: Reply) -> None:

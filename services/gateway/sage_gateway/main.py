@@ -16,7 +16,9 @@ from sage_gateway.asgi import App
 from sage_gateway.body_reader import BodyReader, body_limit
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
+from sage_gateway.cors import Cors
 from sage_gateway.credentials import Credentials
+from sage_gateway.front_page import FrontPage
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
 from sage_gateway.management_routes import ManagementRoutes
@@ -25,6 +27,7 @@ from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
 from sage_gateway.service import GatewayServicer
 from sage_platform import registry, subjects
+from sage_platform.background import ServiceHealth
 from sage_platform.kv import open_bucket
 from sage_platform.ring import Ring
 from sage_platform.service_host import ServiceHost, Stop, run
@@ -50,6 +53,7 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         lambda: registry.list_instances(bucket),
         credentials,
         host.mesh_token,
+        host.health,
     )
     client = AsyncUnifiedInferenceClient(RingTransport(edge), timeout_seconds=settings.timeout_seconds)
     host.grpc.add(
@@ -82,12 +86,14 @@ def http_app(
     list_instances: ListInstances,
     credentials: Credentials | None = None,
     mesh_token: str = "",
+    health: ServiceHealth | None = None,
 ) -> App:
     """Return the HTTP application. Raises ConfigurationError for a host that is not understood.
 
     Args:
         credentials: what callers need; by default what the settings say.
         mesh_token: what the services of the mesh are called with.
+        health: what keeps the gateway from its work; it is not ready meanwhile.
     """
     credentials = credentials or Credentials(settings.api_keys, settings.operators)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
@@ -102,19 +108,28 @@ def http_app(
             clock,
             timeout_seconds=settings.timeout_seconds,
             max_timeout_seconds=settings.max_timeout_seconds,
+            comment_seconds=settings.stream_comment_seconds,
         )
         for endpoint in HTTP_ENDPOINTS
     }
-    readiness = Readiness(ring, edge.directory, clock, settings.ready_wait_seconds)
+    readiness = Readiness(ring, edge.directory, clock, settings.ready_wait_seconds, health)
     catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
     management = ManagementRoutes(
         MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
     )
-    app = build_app(hot, [*cold_routes(readiness, metrics.registry), *catalog.routes(), *management.routes()])
+    app: App = build_app(
+        hot,
+        [
+            *cold_routes(readiness, metrics.registry),
+            FrontPage(readiness, edge.directory, credentials).route(),
+            *catalog.routes(),
+            *management.routes(),
+        ],
+    )
     # A page that has come by another name has no key.
-    if credentials.required:
-        return app
-    return HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    if not credentials.required:
+        app = HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    return Cors(app, settings.cors_origins) if settings.cors_origins else app
 
 
 def main() -> None:

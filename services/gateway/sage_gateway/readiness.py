@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sage_common.clock import Clock
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_mesh.directory import EngineDirectory
+from sage_platform.background import ServiceHealth
 from sage_platform.ring import Ring
 
 
@@ -19,7 +20,15 @@ class Readiness:
     what there is.
     """
 
-    def __init__(self, ring: Ring, directory: EngineDirectory, clock: Clock, wait_seconds: float) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        directory: EngineDirectory,
+        clock: Clock,
+        wait_seconds: float,
+        health: ServiceHealth | None = None,
+    ) -> None:
+        self._health = health or ServiceHealth()
         self._ring = ring
         self._directory = directory
         self._clock = clock
@@ -42,6 +51,8 @@ class Readiness:
         """Return why the gateway is not ready; empty when it is."""
         if not self._ring.connection.is_connected:
             return "NATS is not connected; `sage status` shows whether it runs"
+        if self._health.summary is not None:
+            return self._health.summary
         if not len(self._directory.catalog):
             return "no engine has announced a model yet; `sage status` shows what is starting"
         loading = self.loading

@@ -25,6 +25,7 @@ from sage_llm_coordinator.record_faults import RecordFaults
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import Servers
 from sage_mesh.directory import DirectoryChange, EngineDirectory
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -81,7 +82,7 @@ class Adoption:
         self._pending = {f"{CONFIGURED}/{self._replica}/{n}": settings for n, settings in enumerate(configured, 1)}
         self._directory.listen(self._on_directory_change)
         await self.reconcile()
-        self._task = asyncio.create_task(self._reconcile_forever(), name="adoption")
+        self._task = keep_running(self._reconcile_forever, name="adoption")
 
     async def stop(self) -> None:
         """Stop reconciling; the servers keep their owners."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_client.edge_factory import open_edge
+from sage_common import paths
 from sage_common.clock import MonotonicClock
+from sage_common.config import load
+from sage_common.service_settings import LogSettings
+from sage_common.tasks import end_tasks
 from sage_llm_coordinator import adapter_records
 from sage_llm_coordinator.adapter_records import AdapterRecords
 from sage_llm_coordinator.adoption import Adoption
@@ -21,8 +25,10 @@ from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
 from sage_llm_coordinator.start_rules import StartRules
 from sage_mesh.executor.executor import Executor
+from sage_platform.background import keep_running
 from sage_platform.kv import open_bucket
 from sage_platform.service_host import ServiceHost, Stop, run
+from sage_platform.supervision.process_log import LogLimits, LogRotation
 
 
 async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
@@ -48,6 +54,9 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     )
     bucket = await open_bucket(host.js, BUCKET)
     registrations = Registrations(bucket, coordinator, edge.directory, host.instance_id, adoption.origins)
+    # Of engines' servers, whose output goes to files of theirs; where a supervisor runs, it does the same.
+    rotation = LogRotation(paths.log_dir() / "engines", LogLimits.of(load(LogSettings)))
+    rotating = keep_running(rotation.run, name="log-rotation")
     await executor.start()
     with_servers = [engine for engine in settings.engines if engine_kind(engine).program]
     for engine in settings.engines:
@@ -70,6 +79,7 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
         await coordinator.orders.stop(settings.drain_timeout_seconds)
         await executor.stop(max(0.0, settings.drain_timeout_seconds - (clock.now() - began)))
         await edge.close()
+        await end_tasks(rotating)
 
     return stop
 

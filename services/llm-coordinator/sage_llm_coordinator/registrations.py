@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import orjson
 from nats.errors import Error as NatsError
@@ -29,7 +29,8 @@ from sage_llm_coordinator.engines.registry import engine_settings
 from sage_llm_coordinator.origin import REGISTERED, registered_name
 from sage_llm_coordinator.record_faults import RecordFaults
 from sage_mesh.directory import EngineDirectory
-from sage_platform.kv import read_all
+from sage_platform.background import keep_running
+from sage_platform.kv import read_all, record_fields
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
@@ -75,8 +76,7 @@ class Registration:
     @classmethod
     def from_bytes(cls, data: bytes) -> Registration:
         """Read a record; fields of a later version are left out. Raises ValueError or TypeError."""
-        value = orjson.loads(data)
-        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
+        return cls(**record_fields(cls, data))
 
 
 class Registrations:
@@ -107,7 +107,7 @@ class Registrations:
 
     def start(self) -> None:
         """Reconcile from now on."""
-        self._task = asyncio.create_task(self._reconcile_forever(), name="registrations")
+        self._task = keep_running(self._reconcile_forever, name="registrations")
 
     async def stop(self) -> None:
         """Stop reconciling; the records stay."""

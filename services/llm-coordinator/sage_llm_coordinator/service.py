@@ -93,6 +93,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             pool=request.pool or DEFAULT_POOL,
             max_concurrency=request.max_concurrency,
             kinds=tuple(request.kinds),
+            aliases=tuple(request.aliases),
             api_key=SecretStr(request.api_key),
         )
         state = await self._registrations.add(request.engine_id or _name_of(request.url), settings)

@@ -11,6 +11,7 @@ from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import NotFoundError
 from sage_common.labels import check_label, is_label
+from sage_common.name_list import shown_names
 from sage_control_plane.policies.registry import check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_mesh.edge.edge import Edge
@@ -75,7 +76,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     ) -> scheduler_pb2.DrainEngineResponse:
         engine_id = request.engine_id
         if self._inspection.engine(engine_id) is None:
-            known = ", ".join(entry.state.spec.engine_id for entry in self._inspection.engines()) or "none"
+            known = shown_names(entry.state.spec.engine_id for entry in self._inspection.engines()) or "none"
             raise NotFoundError(
                 f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found", param="engine_id"
             )
@@ -118,7 +119,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         pools = [status.pool for status in self._inspection.status().pools]
         if pool not in pools:
             raise NotFoundError(
-                f"no pool is called {pool!r}; known: {', '.join(pools)}", code="pool_not_found", param="pool"
+                f"no pool is called {pool!r}; known: {shown_names(pools)}", code="pool_not_found", param="pool"
             )
         return pool
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sage_apps.rag import RagProgress, answer_question
+from sage_apps.rag import RagProgress, Source, answer_question
 from sage_common.errors import InvalidRequestError, NotFoundError, SageError, UnavailableError, UnprocessableError
 from sage_kernel.model_port import ChatText, Embeddings
 from sage_kernel.problems import PipelineInvalidError
@@ -88,8 +88,6 @@ async def test_what_cannot_be_answered_says_why(folder: Path, tmp_path: Path) ->
         await answer_question("x" * 8001, folder, WordModels())
     with pytest.raises(NotFoundError, match="not there"):
         await answer_question("x?", tmp_path / "none", WordModels())
-    with pytest.raises(NotFoundError, match="a file, not a folder"):
-        await answer_question("x?", folder / "sky.md", WordModels())
     with pytest.raises(UnprocessableError, match="no document"):
         await answer_question("x?", tmp_path / "empty", WordModels())
     with pytest.raises(PipelineInvalidError, match="field 'k'"):
@@ -100,3 +98,24 @@ async def test_a_failure_of_the_models_is_passed_on_as_it_is(folder: Path) -> No
     error = UnavailableError("no engine serves chat; start one", retry_after_seconds=0.001)
     with pytest.raises(UnavailableError, match="start one"):
         await answer_question("sky?", folder, WordModels(error))
+
+
+async def test_one_document_is_enough(folder: Path) -> None:
+    answer = await answer_question("Which colour is the sky?", folder / "sky.md", WordModels())
+    assert [source.path for source in answer.sources] == ["sky.md"]
+    assert answer.counts["documents"].records_out == 1
+
+
+async def test_nothing_relevant_is_said_without_asking_a_model(folder: Path) -> None:
+    models = WordModels()
+    answer = await answer_question("sky?", folder, models, min_score=0.99)
+    assert answer.text == "Nothing relevant to the question was found in 3 documents."
+    assert (answer.model, answer.sources, models.prompts) == ("", (), [])
+
+
+async def test_a_source_names_its_lines_in_the_file_or_its_page(tmp_path: Path) -> None:
+    (tmp_path / "guide.md").write_text("---\ntitle: x\n---\n\nThe sky\nis blue.\n")
+    answer = await answer_question("sky?", tmp_path, WordModels())
+    assert answer.sources[0].place == "guide.md:5-6"
+    paged = Source(1, "a.pdf", "", 0, 1, 0.5, "x", 1, 1, 3)
+    assert paged.place == "a.pdf, page 3"

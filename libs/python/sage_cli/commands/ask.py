@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sage_cli.consoles import AsJson
+
 if TYPE_CHECKING:
     from sage_apps.rag import RagAnswer
 
@@ -18,8 +20,8 @@ def register(app: typer.Typer) -> None:
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    docs: Annotated[Path, typer.Option(help="Folder of md, txt, html and pdf documents, or one document.")],
-    passages: Annotated[int, typer.Option("--passages", "-k", min=1, help="Passages given to the model.")] = 4,
+    docs: Annotated[Path, typer.Option(help="Folder of md, rst, txt, html and pdf documents, or one document.")],
+    passages: Annotated[int, typer.Option("--passages", "-k", min=1, max=100, help="Passages given to the model.")] = 4,
     model: Annotated[
         str | None,
         typer.Option(
@@ -28,15 +30,18 @@ def ask(
         ),
     ] = None,
     embed_model: Annotated[str | None, typer.Option(help="Embedding model.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
+    min_score: Annotated[
+        float, typer.Option(min=-1.0, max=1.0, help="Where no passage is as similar, nothing relevant was found.")
+    ] = 0.2,
     fresh: Annotated[bool, typer.Option("--fresh", help="Embed every document again.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
 ) -> None:
     """Answer a question from a folder of documents, with the passages that the answer rests on."""
     from sage_cli.running import run
 
-    answer = run(_ask(question, docs, passages, model, embed_model, max_tokens, fresh, url))
+    answer = run(_ask(question, docs, passages, model, embed_model, max_tokens, min_score, fresh, url))
     if as_json:
         typer.echo(_as_json(answer))
     else:
@@ -59,7 +64,8 @@ async def _ask(
     passages: int,
     model: str | None,
     embed_model: str | None,
-    max_tokens: int | None,
+    max_tokens: int,
+    min_score: float,
     fresh: bool,
     url: str | None,
 ) -> RagAnswer:
@@ -72,6 +78,7 @@ async def _ask(
     from sage_client.client import AsyncUnifiedInferenceClient
     from sage_common import paths
 
+    target = client_target(url)
     doing = TextColumn("{task.description}")
     columns = (SpinnerColumn(), doing, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=notes(), transient=True) as progress:
@@ -81,7 +88,13 @@ async def _ask(
             description = "answering" if state.answering else f"{state.documents} documents, embedding passages"
             progress.update(task, description=description, completed=state.embedded, total=state.chunks or None)
 
-        async with await AsyncUnifiedInferenceClient.create(client_target(url)) as client:
+        def show_wait(text: str) -> None:
+            if progress.console.is_terminal:
+                progress.update(task, description=text)
+            else:
+                progress.console.print(text, markup=False)
+
+        async with await AsyncUnifiedInferenceClient.create(target, on_wait=show_wait) as client:
             return await answer_question(
                 question,
                 docs,
@@ -91,6 +104,7 @@ async def _ask(
                 chat_model=model,
                 embedding_model=embed_model,
                 max_tokens=max_tokens,
+                min_score=min_score,
                 cache_dir=None if fresh else paths.private_dir(paths.cache_dir() / "vectors"),
             )
 
@@ -108,11 +122,13 @@ def _show(answer: RagAnswer) -> None:
     console.print()
     for source in answer.sources:
         title = f"  {source.title}" if source.title else ""
-        where = f"{source.path}:{source.start}-{source.end}"
-        console.print(Text.assemble((f"[{source.number}] ", "bold"), f"{source.score:.3f}  ", (where, "cyan"), title))
-        console.print(Padding(Text(source.excerpt, style="dim"), (0, 0, 0, 4)))
+        headline = Text.assemble(
+            (f"[{source.number}] ", "bold"), f"{source.score:.3f}  ", (source.place, "cyan"), title
+        )
+        console.print(headline)
+        console.print(Padding(Text(source.excerpt, style="dim"), (0, 0, 0, 4), expand=False))
     total = answer.timings.get("total", 0.0)
-    notes().print(f"[dim]{answer.model}, {total:.1f} s[/dim]")
+    notes().print(f"{answer.model or 'no model was asked'}, {total:.1f} s", markup=False, style="dim")
     reasons = Counter(skipped.reason for skipped in answer.skipped)
     if reasons:
         listed = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))

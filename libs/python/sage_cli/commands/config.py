@@ -19,11 +19,11 @@ def show(
 ) -> None:
     """Show every setting, its value, and where that comes from. Secrets are not shown."""
     import orjson
-    from rich.table import Table
     from rich.text import Text
 
     from sage_cli.consoles import notes, output
     from sage_cli.effective_settings import effective_settings
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_common import paths
 
     settings = effective_settings(section)
@@ -34,16 +34,22 @@ def show(
         typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2, default=str).decode())
         return
     console = output()
-    # The meanings need room; on a narrow terminal names and values come first.
-    wide = console.width >= WIDE_COLUMNS
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("setting", "value", "from", *(("meaning",) if wide else ())):
-        table.add_column(name, overflow="fold", no_wrap=name in ("setting", "from"))
-    for setting in settings:
-        name = f"{setting.section}.{setting.name}"
-        source = Text(setting.source, style="" if setting.source == "default" else "bold")
-        meaning = (Text(setting.description, style="dim"),) if wide else ()
-        table.add_row(name, Text(str(setting.value)), source, *meaning)
-    console.print(table)
+    columns = (
+        Column("setting"),
+        Column("value", wrap=True),
+        Column("from", drop=2),
+        Column("meaning", wrap=True, drop=1),
+    )
+    rows = [
+        (
+            f"{setting.section}.{setting.name}",
+            str(setting.value),
+            Text(setting.source, style="" if setting.source == "default" else "bold"),
+            # The meanings need room; on a narrow terminal names and values come first.
+            Text(setting.description if console.width >= WIDE_COLUMNS else "", style="dim"),
+        )
+        for setting in settings
+    ]
+    print_rows(console, columns, rows)
     path = paths.config_file()
     notes().print(f"config file: {path}{'' if path.exists() else ' (there is none)'}", markup=False)

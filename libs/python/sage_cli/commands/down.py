@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import typer
 
+from sage_cli.consoles import AsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(down)
 
 
-def down() -> None:
+def down(as_json: AsJson = False) -> None:
     """Stop the mesh of this machine; no process is left. Running it again does no harm."""
-    from sage_cli.consoles import notes
+    from dataclasses import asdict
+
+    from sage_cli.consoles import notes, print_json
     from sage_cli.mesh.shutdown import stop_mesh
     from sage_common import paths
 
     console = notes()
     with console.status("stopping"):
         stopped = stop_mesh(paths.state_dir())
+    if as_json:
+        print_json([asdict(process) for process in stopped])
+        return
     if not stopped:
         console.print("nothing is running")
     for process in stopped:

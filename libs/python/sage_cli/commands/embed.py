@@ -29,10 +29,11 @@ async def _embed(texts: list[str], model: str | None, dimensions: int | None, as
     import sys
 
     import orjson
-    from rich.table import Table
 
     from sage_cli.consoles import output
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.target import client_target
+    from sage_cli.waiting import waiting
     from sage_client.client import AsyncUnifiedInferenceClient
     from sage_common.errors import InvalidRequestError
 
@@ -40,8 +41,10 @@ async def _embed(texts: list[str], model: str | None, dimensions: int | None, as
         texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
         if not texts:
             raise InvalidRequestError("the standard input has no line with text")
-    async with await AsyncUnifiedInferenceClient.create(client_target(url)) as client:
-        result = await client.embed(texts, model, dimensions)
+    target = client_target(url)
+    with waiting() as display:
+        async with await AsyncUnifiedInferenceClient.create(target, on_wait=display.show) as client:
+            result = await client.embed(texts, model, dimensions)
     if as_json:
         for text, vector in zip(texts, result.vectors, strict=True):
             line = orjson.dumps({"text": text, "vector": vector}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -51,14 +54,16 @@ async def _embed(texts: list[str], model: str | None, dimensions: int | None, as
     console.print(f"{len(texts)} × {result.vectors.shape[1]} from {result.model}, {result.usage.prompt_tokens} tokens")
     # Vectors come normalised, but not after every engine: cosine needs the norms.
     unit = result.vectors / (result.vectors**2).sum(axis=1, keepdims=True) ** 0.5
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("#", "text", "first values"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
     shown = len(texts) if 1 < len(texts) <= 8 else 0
-    for number in range(shown):
-        table.add_column(f"~{number + 1}", justify="right")
+    columns = [
+        Column("#", right=True),
+        Column("text", wrap=True),
+        Column("first values", drop=1),
+        *(Column(f"~{number + 1}", right=True, drop=2) for number in range(shown)),
+    ]
+    rows = []
     for number, text in enumerate(texts):
         values = " ".join(f"{value:+.3f}" for value in result.vectors[number][:4])
         similar = [f"{float(unit[number] @ unit[other]):.2f}" for other in range(shown)]
-        table.add_row(str(number + 1), text[:60], f"{values} …", *similar)
-    console.print(table)
+        rows.append([str(number + 1), text[:60], f"{values} …", *similar])
+    print_rows(console, columns, rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sage_cli.commands import engine_lora, engine_presets, engine_servers
+from sage_cli.consoles import AsJson
 
 if TYPE_CHECKING:
     from sage_client.management.views import EngineRegistration, EngineRemoval, EngineView
@@ -18,8 +19,7 @@ engine_servers.register(app)
 app.add_typer(engine_presets.app, name="preset")
 app.add_typer(engine_lora.app, name="lora")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-EngineId = Annotated[str, typer.Argument(help="Id of the engine; `sage engine list` shows them.")]
+EngineId = Annotated[str, typer.Argument(help="Name or id; `sage engine list` shows them.")]
 
 
 @app.command(name="list")
@@ -45,6 +45,9 @@ def register(
         list[str] | None,
         typer.Option(help="Work it does (chat, generate, embedding), if it does not say; may be repeated."),
     ] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option(help="Further name for the server's first model; may be repeated.")
+    ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the server's API key; `-` reads the standard input.")
     ] = None,
@@ -56,7 +59,8 @@ def register(
     from sage_client.management.views import EngineRegistration
 
     key = _api_key(api_key_file) if api_key_file else ""
-    engine = run(_register(EngineRegistration(url, name, key, pool, max_concurrency, tuple(kind or ()))))
+    order = EngineRegistration(url, name, key, pool, max_concurrency, tuple(kind or ()), tuple(alias or ()))
+    engine = run(_register(order))
     if as_json:
         print_json(engine)
         return
@@ -79,7 +83,7 @@ def drain(
         print_json(engine)
         return
     state = "drains" if engine.draining else "takes work"
-    typer.echo(f"{engine.engine_id} {state}; {engine.outstanding} requests outstanding")
+    typer.echo(f"{engine.name or engine.engine_id} {state}; {engine.outstanding} requests outstanding")
 
 
 @app.command()
@@ -112,26 +116,43 @@ def _api_key(path: Path) -> str:
 
 
 def _print_table(engines: list[EngineView]) -> None:
-    from rich.table import Table
+    from rich.text import Text
 
     from sage_cli.consoles import output
+    from sage_cli.fitted_tables import Column, print_rows
+    from sage_cli.mesh.tables import phase_text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("engine", "phase", "kind", "pool", "models", "busy", "breaker", "owner", "reason"):
-        table.add_column(name, overflow="fold", no_wrap=name == "engine")
-    for engine in engines:
-        table.add_row(
-            engine.engine_id,
-            "draining" if engine.draining else engine.phase,
-            engine.implementation,
-            engine.pool,
+    columns = (
+        Column("engine"),
+        Column("phase"),
+        Column("models", wrap=True),
+        Column("busy", right=True, drop=1),
+        Column("kind", drop=3),
+        Column("pool", drop=4),
+        Column("breaker", drop=2),
+        Column("id", drop=5),
+        Column("owner", drop=6),
+    )
+    rows = [
+        (
+            engine.name or engine.engine_id,
+            phase_text("draining" if engine.draining else engine.phase),
             ", ".join(engine.models),
             f"{engine.outstanding}/{engine.max_concurrency}",
+            engine.implementation,
+            engine.pool,
             engine.breaker,
+            engine.engine_id,
             engine.executor_id,
-            engine.reason.partition("\n")[0],
         )
-    output().print(table)
+        for engine in engines
+    ]
+    console = output()
+    print_rows(console, columns, rows)
+    for engine in engines:
+        if engine.reason:
+            reason = engine.reason.partition("\n")[0]
+            console.print(Text(f"{engine.name or engine.engine_id}: {reason}", style="dim"), soft_wrap=True)
 
 
 async def _list() -> list[EngineView]:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sage_cli.consoles import AsJson
+
 if TYPE_CHECKING:
     from sage_client.management.views import EngineView
 
 app = typer.Typer(help="Load and unload LoRA adapters of a running engine.", no_args_is_help=True)
 
-EngineId = Annotated[str, typer.Argument(metavar="ENGINE", help="Id of the engine; `sage engine list` shows them.")]
+EngineId = Annotated[str, typer.Argument(metavar="ENGINE", help="Name or id; `sage engine list` shows them.")]
 Name = Annotated[str, typer.Argument(help="What callers call the adapted model.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -43,7 +44,7 @@ def _show(engine: EngineView, as_json: bool) -> None:
     if as_json:
         print_json(engine)
         return
-    typer.echo(f"{engine.engine_id} serves {', '.join(engine.models)}")
+    typer.echo(f"{engine.name or engine.engine_id} serves {', '.join(engine.models)}")
 
 
 async def _load(engine_id: str, name: str, path: str) -> EngineView:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sage_cli.consoles import AsJson
+
 if TYPE_CHECKING:
     from sage_client.management.mesh_management import MeshManagement
     from sage_client.management.views import EngineRemoval, EngineRestart, EngineStart, EngineView
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 EngineId = Annotated[str, typer.Argument(metavar="ENGINE", help="Id or name; `sage engine list` shows them.")]
 Drain = Annotated[bool, typer.Option("--drain/--no-drain", help="Let its requests end first.")]
 Timeout = Annotated[float, typer.Option(min=0.001, max=3600, help="Longest wait for that, in seconds.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Arguments = Annotated[
     list[str] | None,
     typer.Option("--arg", help="Argument of its server, e.g. --arg=--max-model-len=8192 for vLLM; may be repeated."),
@@ -76,14 +77,18 @@ def start(
         max_concurrency=max_concurrency,
         memory_check=memory_check,
     )
-    start_engine(order, wait=wait, as_json=as_json)
+    start_engine(order, wait=wait, as_json=as_json, keep_failed=not preset)
 
 
-def start_engine(order: EngineStart, *, wait: bool, as_json: bool) -> None:
-    """Give the order, and show the engine's progress until it answers or is given up."""
+def start_engine(order: EngineStart, *, wait: bool, as_json: bool, keep_failed: bool) -> None:
+    """Give the order, and show the engine's progress until it answers or is given up.
+
+    Args:
+        keep_failed: whether an engine that was given up stays, so that its log can be read and it can be restarted.
+    """
     from sage_cli.running import run
 
-    _show(run(_start(order, wait)), as_json)
+    _show(run(_start(order, wait, keep_failed)), as_json)
 
 
 def stop(engine: EngineId, drain: Drain = True, timeout: Timeout = 30.0, as_json: AsJson = False) -> None:
@@ -111,11 +116,12 @@ def logs(
     engine: EngineId,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines to show; 0: all.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each line as an object.")] = False,
 ) -> None:
     """Show what an engine's server wrote."""
     from sage_cli.running import run
 
-    run(_logs(engine, lines, follow))
+    run(_logs(engine, lines, follow, as_json))
 
 
 def _variable(item: str) -> tuple[str, str]:
@@ -134,15 +140,26 @@ def _show(engine: EngineView, as_json: bool) -> None:
         print_json(engine)
         return
     typer.echo(engine.engine_id)
-    typer.echo(f"{engine.phase}: {engine.reason}" if engine.reason else f"{engine.phase} at {engine.url}", err=True)
+    state = f"{engine.phase}: {engine.reason}" if engine.reason else f"{engine.phase} at {engine.url}"
+    typer.echo(f"{engine.name or engine.engine_id}: {state}", err=True)
 
 
-async def _start(order: EngineStart, wait: bool) -> EngineView:
+async def _start(order: EngineStart, wait: bool, keep_failed: bool) -> EngineView:
+    from sage_cli.consoles import notes
+    from sage_cli.mesh.started_engine import without_remedy
     from sage_cli.target import management
+    from sage_common.errors import UnavailableError
 
     async with management() as mesh:
         engine = await mesh.start_engine(order)
-        return await _until_ready(mesh, engine) if wait else engine
+        try:
+            return await _until_ready(mesh, engine) if wait else engine
+        except UnavailableError as error:
+            if error.code == "engine_given_up" and not keep_failed:
+                await mesh.remove_engine(engine.name or engine.engine_id)
+                notes().print(f"{engine.name or engine.engine_id} was removed again", markup=False)
+                raise UnavailableError(without_remedy(error.message), code=error.code) from None
+            raise
 
 
 async def _restart(engine_id: str, drain: bool, timeout_seconds: float, wait: bool) -> EngineView:
@@ -184,9 +201,13 @@ async def _stop(engine_id: str, drain: bool, timeout_seconds: float) -> EngineRe
         return await mesh.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
 
 
-async def _logs(engine_id: str, lines: int, follow: bool) -> None:
+async def _logs(engine_id: str, lines: int, follow: bool, as_json: bool) -> None:
+    from sage_cli.consoles import print_json_line
     from sage_cli.target import management
 
     async with management() as mesh:
         async for line in mesh.engine_logs(engine_id, lines=lines, follow=follow):
-            typer.echo(line)
+            if as_json:
+                print_json_line({"engine": engine_id, "line": line})
+            else:
+                typer.echo(line)

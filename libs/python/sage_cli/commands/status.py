@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
+
+from sage_cli.consoles import AsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what runs where: processes, ports, memory, engines, NATS.
 
@@ -33,8 +33,10 @@ def status(
     elif view.processes:
         console = output()
         console.print(mesh_tables(view, console.width))
-        if view.message:
+        if view.message and view.message not in view.problems:
             notes().print(f"{view.phase}: {view.message}", markup=False)
+        for problem in view.problems:
+            notes().print(problem, markup=False, style="red")
     else:
         notes().print("nothing is running; `sage up` starts it")
     if not view.processes:

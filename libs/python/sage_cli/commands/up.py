@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sage_cli.consoles import AsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -34,16 +36,25 @@ def up(
         float | None,
         typer.Option(help="Longest wait until ready, in seconds.", min=1.0),
     ] = None,
+    port_offset: Annotated[
+        int | None, typer.Option(metavar="N", help="Add N to every port, and keep state and data apart.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the mesh up on this machine and wait until it is ready.
 
-    In the foreground it stays until Ctrl-C and then stops everything it started.
+    In the foreground it stays until Ctrl-C and then stops everything it started. A second mesh needs --port-offset, and
+    so does every command that speaks of it: `sage --port-offset N status`.
     """
     from sage_cli.mesh.bring_up import detached, foreground
     from sage_cli.mesh.plan import make_plan
+    from sage_cli.port_offset import use_port_offset
+
+    if port_offset is not None:
+        use_port_offset(port_offset)
 
     plan = make_plan(llm=llm, embed=embed, replicas=replicas or [], nats_url=nats, timeout_seconds=timeout)
     if detach:
-        detached(plan)
+        detached(plan, as_json=as_json)
     else:
-        foreground(plan)
+        foreground(plan, as_json=as_json)

@@ -14,18 +14,19 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-from sage_cli.consoles import notes, output
+from sage_cli.consoles import notes, output, print_json
 from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_RUNNING
 from sage_cli.mesh.change_log import changed_processes
 from sage_cli.mesh.daemon import NAME, spawn
 from sage_cli.mesh.inspection import inspect_mesh, local_state
-from sage_cli.mesh.plan import MeshPlan
+from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
 from sage_cli.mesh.shutdown import stop_mesh
 from sage_cli.mesh.tables import mesh_tables
 from sage_cli.mesh.view import MeshView
 from sage_cli.running import run
 from sage_common import paths
-from sage_common.errors import SageError, UnavailableError
+from sage_common.errors import ConflictError, SageError, UnavailableError
+from sage_common.ports import port_offset
 from sage_platform.supervision.process_log import last_lines, log_path
 from sage_platform.supervision.process_status import ProcessPhase
 from sage_platform.supervision.state_file import (
@@ -43,34 +44,37 @@ SHOWN_LOG_LINES = 12
 QUOTING_ENGINE = "extractive"
 
 
-def foreground(plan: MeshPlan) -> None:
+def foreground(plan: MeshPlan, *, as_json: bool = False) -> None:
     """Run the mesh here until SIGINT, SIGTERM or SIGHUP.
 
     Raises:
         SageError: it did not come up; everything is stopped again.
+        ConflictError: a mesh runs here with other options; nothing was changed.
     """
     if (state := local_state()) is not None:
-        _already_up(state)
+        _already_up(state, plan, as_json)
         return
     try:
-        run(_run_here(plan))
+        run(_run_here(plan, as_json))
     except AlreadySupervisedError:
         # Another supervisor took the lock after the check above.
         state = _wait_until_ready(None, plan.timeout_seconds)
-        _already_up(state)
+        _already_up(state, plan, as_json)
     except SageError:
         _show_failure()
         raise
 
 
-def detached(plan: MeshPlan) -> None:
+def detached(plan: MeshPlan, *, as_json: bool = False) -> None:
     """Start a supervisor of its own session and wait until the mesh is ready.
 
     Raises:
         SageError: it did not come up; everything is stopped again.
+        ConflictError: a mesh runs here with other options; nothing was changed.
     """
     if (state := local_state()) is not None:
-        _already_up(_wait_until_ready(None, plan.timeout_seconds) if state.phase is SupervisorPhase.STARTING else state)
+        starting = state.phase is SupervisorPhase.STARTING
+        _already_up(_wait_until_ready(None, plan.timeout_seconds) if starting else state, plan, as_json)
         return
     began = time.monotonic()
     supervisor = spawn(plan)
@@ -83,11 +87,13 @@ def detached(plan: MeshPlan) -> None:
     except SageError:
         _show_failure()
         raise
-    _show(f"ready in {time.monotonic() - began:.1f} s")
-    notes().print("[dim]next: sage status · sage ask QUESTION --docs FOLDER · sage chat · sage logs · sage down[/dim]")
+    _show(f"ready in {time.monotonic() - began:.1f} s", as_json)
+    sage = f"sage --port-offset {port_offset()}" if port_offset() else "sage"
+    following = ("status", "ask QUESTION --docs FOLDER", "chat", "logs", "down")
+    notes().print(f"next: {' · '.join(f'{sage} {command}' for command in following)}", markup=False, style="dim")
 
 
-async def _run_here(plan: MeshPlan) -> None:
+async def _run_here(plan: MeshPlan, as_json: bool) -> None:
     from sage_cli.mesh.runner import MeshRunner
 
     stopping = asyncio.Event()
@@ -105,7 +111,7 @@ async def _run_here(plan: MeshPlan) -> None:
             became_ready = state.phase is SupervisorPhase.READY and before and before.phase is SupervisorPhase.STARTING
             if became_ready:
                 progress.stop()
-                tables.add(loop.create_task(_show_ready(time.monotonic() - began)))
+                tables.add(loop.create_task(_show_ready(time.monotonic() - began, as_json)))
             elif state.phase is SupervisorPhase.READY or _in_trouble(before, state):
                 _print_changes(progress.console, before, state)
             if state.phase is SupervisorPhase.STOPPING and before and before.phase is not SupervisorPhase.STOPPING:
@@ -117,9 +123,9 @@ async def _run_here(plan: MeshPlan) -> None:
     notes().print("stopped; nothing was left running")
 
 
-async def _show_ready(seconds: float) -> None:
+async def _show_ready(seconds: float, as_json: bool) -> None:
     view = await inspect_mesh()
-    _print_tables(view)
+    _print_view(view, as_json)
     _print_default_model(view)
     notes().print(f"ready in {seconds:.1f} s; Ctrl-C stops everything")
 
@@ -168,24 +174,35 @@ def _successor(exit_code: int) -> int | None:
     )
 
 
-def _already_up(state: SupervisorState) -> None:
+def _already_up(state: SupervisorState, plan: MeshPlan, as_json: bool) -> None:
     if state.phase is SupervisorPhase.STOPPING:
         raise UnavailableError("the mesh is being stopped; run `sage up` again in a moment")
-    _show(f"already up (supervisor {state.supervisor.pid}); `sage down` stops it")
+    running = state.facts.get(PLAN_FACT)
+    differences = plan.differences(MeshPlan.from_json(running)) if running else []
+    if differences:
+        raise ConflictError(
+            f"already up (supervisor {state.supervisor.pid}) with other options, and nothing was changed: "
+            f"{'; '.join(differences)}. `sage down` first, then `sage up` again",
+            code="already_up",
+        )
+    _show(f"already up (supervisor {state.supervisor.pid}); `sage down` stops it", as_json)
 
 
-def _show(headline: str) -> None:
+def _show(headline: str, as_json: bool) -> None:
     view = run(inspect_mesh())
-    _print_tables(view)
+    _print_view(view, as_json)
     _print_default_model(view)
     notes().print(headline)
     if not view.processes:
         raise typer.Exit(EXIT_NOT_RUNNING)
 
 
-def _print_tables(view: MeshView) -> None:
-    console = output()
-    console.print(mesh_tables(view, console.width))
+def _print_view(view: MeshView, as_json: bool) -> None:
+    if as_json:
+        print_json(view.to_json())
+    else:
+        console = output()
+        console.print(mesh_tables(view, console.width))
 
 
 def _print_default_model(view: MeshView) -> None:

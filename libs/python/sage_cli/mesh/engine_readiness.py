@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import orjson
 
+from sage_cli.mesh.started_engine import without_remedy
 from sage_common.clock import MonotonicClock
-from sage_control_plane.request.engine_state import EnginePhase, EngineState
+from sage_common.errors import UnavailableError
+from sage_control_plane.request.engine_state import REGISTERED_LABEL, EnginePhase, EngineState
 from sage_control_plane.request.request import RequestKind
 from sage_mesh.directory import EngineDirectory
 from sage_platform.nats_server import LOOPBACK
@@ -32,22 +34,54 @@ def what_is_missing(engines: list[EngineState], kinds: frozenset[RequestKind]) -
     if not missing:
         return ""
     waiting = [
-        f"{engine.spec.engine_id} {engine.phase.name.lower()}" + (f" ({engine.reason})" if engine.reason else "")
+        f"{engine.spec.name} {engine.phase.name.lower()}" + (f" ({engine.reason})" if engine.reason else "")
         for engine in engines
         if engine.phase is not EnginePhase.READY
     ]
     return f"no engine for {' or '.join(missing)} yet" + (f": {'; '.join(waiting)}" if waiting else "")
 
 
+def refuse_given_up(engines: list[EngineState], kinds: frozenset[RequestKind], *, of_settings: bool) -> None:
+    """Raise UnavailableError where waiting is of no use: what the mesh needs was given up.
+
+    Args:
+        of_settings: whether every engine that the settings name is needed; otherwise only one for each kind of work.
+    """
+    lost = [engine for engine in engines if engine.given_up]
+    needed = [engine for engine in lost if of_settings and REGISTERED_LABEL not in dict(engine.spec.labels)]
+    for kind in kinds:
+        able = [engine for engine in engines if any(kind in card.kinds for card in engine.spec.models)]
+        if able and all(engine.given_up for engine in able):
+            needed += able
+    if needed:
+        reasons = dict.fromkeys(f"{engine.spec.name}: {without_remedy(engine.reason)}" for engine in needed)
+        raise UnavailableError("\n".join(reasons), code="engine_given_up")
+
+
 async def wait_for_engines(
-    directory: EngineDirectory, kinds: frozenset[RequestKind], tell: Callable[[str], None]
+    directory: EngineDirectory,
+    kinds: frozenset[RequestKind],
+    tell: Callable[[str], None],
+    *,
+    of_settings: bool = False,
 ) -> list[EngineState]:
-    """Return the engines once each kind of work has one that is ready; call ``tell`` with what is missing till then."""
+    """Return the engines once each kind of work has one that is ready; call ``tell`` with what is missing till then.
+
+    Args:
+        of_settings: wait for the engines that the settings name, not for those that operators added.
+
+    Raises:
+        UnavailableError: what is waited for was given up.
+    """
     reported = ""
 
     def complete(current: EngineDirectory) -> bool:
         nonlocal reported
-        missing = what_is_missing(list(current.engines.values()), kinds)
+        engines = list(current.engines.values())
+        refuse_given_up(engines, kinds, of_settings=of_settings)
+        if of_settings:
+            engines = [engine for engine in engines if REGISTERED_LABEL not in dict(engine.spec.labels)]
+        missing = what_is_missing(engines, kinds)
         if missing and missing != reported:
             reported = missing
             tell(missing)

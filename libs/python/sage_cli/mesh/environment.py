@@ -44,9 +44,9 @@ def service_environment(
     defaults = {**COMMON, **({} if entry.name in COMPUTING else ONE_THREAD)}
     variables = {name: value for name, value in defaults.items() if name not in environ}
     variables["SAGE_NATS_URL"] = nats_url
-    ports = {"grpc_port": int(entry.grpc_port), "metrics_port": entry.grpc_port.metrics}
-    if entry.http_port:
-        ports["port"] = entry.http_port
+    ports = {"grpc_port": entry.grpc_port.here, "metrics_port": entry.grpc_port.metrics}
+    if entry.http is not None:
+        ports["port"] = entry.http.here
     for setting, port in ports.items():
         variable = f"SAGE_{entry.section.upper()}_{setting.upper()}"
         if replica > 1:

@@ -136,6 +136,7 @@ def engine_view(engine: EngineState) -> EngineView:
         waiting=engine.load.waiting if engine.load else 0,
         reason=engine.reason,
         labels=dict(spec.labels),
+        name=spec.name,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from sage_cli.mesh.services import replica_counts
@@ -12,6 +12,8 @@ from sage_cli.settings import CliSettings
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
 
+# Fact of a supervisor's state that holds its plan.
+PLAN_FACT = "plan"
 TIMEOUT_SECONDS = 120.0
 # Loading a model into vLLM and compiling it takes minutes.
 VLLM_TIMEOUT_SECONDS = 900.0
@@ -44,6 +46,12 @@ class MeshPlan:
     def to_json(self) -> str:
         """Write it down."""
         return json.dumps(asdict(self))
+
+    def differences(self, running: MeshPlan) -> list[str]:
+        """Return what another mesh would have to be for this plan, compared with one that runs."""
+        names = [field.name for field in fields(self) if field.name != "timeout_seconds"]
+        pairs = [(name, getattr(running, name), getattr(self, name)) for name in names]
+        return [f"{name} is {_shown(is_now)}, not {_shown(asked)}" for name, is_now, asked in pairs if is_now != asked]
 
     @classmethod
     def from_json(cls, text: str) -> MeshPlan:
@@ -85,3 +93,9 @@ def _read_replicas(item: str) -> tuple[str, int]:
     if not separator or not count.strip().isdecimal():
         raise ConfigurationError(f"--replicas {item!r}: write it as NAME=N, for example --replicas classifier=2")
     return name, int(count)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={count}" for name, count in sorted(value.items()) if count != 1) or "one of each"
+    return str(value or "the default")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sage_cli.mesh.engine_readiness import open_directory, wait_for_engines, wait_for_gateway
-from sage_cli.mesh.plan import MeshPlan
+from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
 from sage_cli.mesh.registrations import Registrations
 from sage_cli.mesh.services import NATS
 from sage_cli.mesh.specs import choose_nats, nats_spec, service_specs
@@ -97,7 +97,8 @@ class MeshRunner:
 
     async def _run(self, stopping: asyncio.Event, token_file: Path) -> None:
         nats = choose_nats(self._plan, token_file)
-        self._change(facts={"nats_url": nats.settings.url}, message="starting")
+        facts = {"nats_url": nats.settings.url, PLAN_FACT: self._plan.to_json()}
+        self._change(facts=facts, message="starting")
         registrations = Registrations(nats.settings, f"supervisor-{os.getpid()}")
         tokens = token_variables(token_file, ours=nats.server is not None)
         specs = service_specs(self._plan, nats.settings.url, registrations.ready_check(), tokens)
@@ -177,7 +178,9 @@ class MeshRunner:
         directory = open_directory(ring, f"supervisor-{os.getpid()}")
         await directory.start()
         try:
-            engines = await wait_for_engines(directory, kinds, lambda text: self._change(message=text))
+            engines = await wait_for_engines(
+                directory, kinds, lambda text: self._change(message=text), of_settings=bool(self._plan.llm)
+            )
             models = frozenset(card.name for engine in engines for card in engine.spec.models if card.kinds & kinds)
             for status in supervisor.statuses:
                 if status.service == "gateway" and "http" in status.ports:

@@ -15,13 +15,13 @@ class ServiceEntry:
 
     Attributes:
         grpc_port: port of its first replica; further ones take free ports.
-        http_port: HTTP port of its first replica; 0 for a service without HTTP.
+        http: HTTP port of its first replica; None for a service without HTTP.
         edge: whether requests enter the ring there; edges are stopped first, so that they can finish.
     """
 
     name: str
     grpc_port: SagePorts
-    http_port: int = 0
+    http: SagePorts | None = None
     edge: bool = False
 
     @property
@@ -36,7 +36,7 @@ class ServiceEntry:
 
 
 SERVICES = (
-    ServiceEntry("gateway", SagePorts.GATEWAY_GRPC, SagePorts.GATEWAY_HTTP.value, edge=True),
+    ServiceEntry("gateway", SagePorts.GATEWAY_GRPC, SagePorts.GATEWAY_HTTP, edge=True),
     ServiceEntry("classifier", SagePorts.CLASSIFIER_GRPC),
     ServiceEntry("scheduler", SagePorts.SCHEDULER_GRPC),
     ServiceEntry("llm-coordinator", SagePorts.LLM_COORDINATOR_GRPC),

@@ -56,7 +56,7 @@ def choose_nats(plan: MeshPlan, token_file: Path) -> NatsChoice:
     options = NatsServerOptions(
         directory=paths.data_dir() / "nats",
         port=port,
-        monitor_port=SagePorts.NATS_MONITOR.value if port == SagePorts.NATS.value else 0,
+        monitor_port=SagePorts.NATS_MONITOR.here if port == SagePorts.NATS.here else 0,
         max_payload_bytes=settings.max_payload_bytes,
         token=secret_of(SecretStr(""), str(token_file)),
     )

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 ADOPTED_SECONDS = 20.0
 
 
+def without_remedy(reason: str) -> str:
+    """Return the reason of an engine that was given up without its last line, for one that cannot be restarted."""
+    lines = reason.splitlines()
+    return "\n".join(line for line in lines if not line.startswith("`sage engine restart"))
+
+
 class StartedEngine:
     """Follows one engine: another coordinator that takes it over gives it another id, and the name stays."""
 

@@ -8,20 +8,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sage_cli.fitted_tables import Column, fitted
 from sage_cli.mesh.view import MeshView
 
 GOOD = frozenset({"ready", "registered", "external"})
-# Below this the times are left out; the ports must stay readable on 80 columns.
-WIDE_COLUMNS = 100
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost"})
 WAITING = frozenset({"starting", "waiting", "backing-off", "draining", "stopping"})
 
 
 def mesh_tables(view: MeshView, width: int) -> RenderableType:
     """Render processes, engines and where to reach the mesh, for a terminal of ``width`` columns."""
-    parts: list[RenderableType] = [_processes(view, width >= WIDE_COLUMNS), ""]
+    parts = [*_processes(view, width), Text("")]
     if view.engines:
-        parts += [_engines(view), ""]
+        parts += [*_engines(view, width), Text("")]
     if view.gateway_url:
         parts.append(Text.assemble("OpenAI API  ", (f"{view.gateway_url}/v1", "bold")))
     if view.nats:
@@ -51,41 +50,58 @@ def phase_text(phase: str) -> Text:
     return Text(phase, style=style)
 
 
-def _processes(view: MeshView, wide: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("process", "state", "ports", "pid", "memory", *(("up", "restarts") if wide else ())):
-        table.add_column(name, justify="right" if name in ("pid", "memory", "restarts") else "left", no_wrap=True)
+PROCESS_COLUMNS = (
+    Column("process"),
+    Column("state"),
+    Column("ports", drop=1),
+    Column("pid", right=True, drop=2),
+    Column("memory", right=True, drop=3),
+    Column("up", drop=5),
+    Column("restarts", right=True, drop=4),
+)
+ENGINE_COLUMNS = (
+    Column("engine"),
+    Column("state"),
+    Column("models", wrap=True),
+    Column("work", drop=2),
+    Column("busy", right=True, drop=1),
+    Column("runs on", drop=3),
+)
+
+
+def _processes(view: MeshView, width: int) -> list[Table | Text]:
+    rows = []
     for process in view.processes:
         phase = process.phase if process.serving or process.phase not in GOOD else "not serving"
-        times = (duration(process.uptime_seconds) if process.uptime_seconds else "", str(process.restarts or ""))
-        table.add_row(
-            process.name,
-            phase_text(phase),
-            _address(process.host, process.ports),
-            str(process.pid or ""),
-            megabytes(process.rss_bytes) if process.rss_bytes else "",
-            *(times if wide else ()),
+        rows.append(
+            (
+                process.name,
+                phase_text(phase),
+                _address(process.host, process.ports),
+                str(process.pid or ""),
+                megabytes(process.rss_bytes) if process.rss_bytes else "",
+                duration(process.uptime_seconds) if process.uptime_seconds else "",
+                str(process.restarts or ""),
+            )
         )
-        if process.message:
-            table.add_row("", Text(process.message, style="dim", overflow="fold"))
-    return table
+    messages = [Text(f"{p.name}: {p.message}", style="dim") for p in view.processes if p.message]
+    return [*fitted(width, PROCESS_COLUMNS, rows), *messages]
 
 
-def _engines(view: MeshView) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("engine", "state", "models", "work", "outstanding"):
-        table.add_column(name, justify="right" if name == "outstanding" else "left", overflow="fold")
-    table.add_column("")
-    for engine in view.engines:
-        table.add_row(
-            engine.engine_id,
+def _engines(view: MeshView, width: int) -> list[Table | Text]:
+    rows = [
+        (
+            engine.name or engine.engine_id,
             phase_text(engine.phase),
             ", ".join(engine.models),
             _short(engine.kinds),
             f"{engine.outstanding}/{engine.capacity}",
-            Text(engine.reason or engine.labels.get("backend", ""), style="dim"),
+            engine.labels.get("backend", ""),
         )
-    return table
+        for engine in view.engines
+    ]
+    reasons = [Text(f"{e.name or e.engine_id}: {e.reason}", style="dim") for e in view.engines if e.reason]
+    return [*fitted(width, ENGINE_COLUMNS, rows), *reasons]
 
 
 def _address(host: str, ports: Mapping[str, int]) -> str:

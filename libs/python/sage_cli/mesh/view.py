@@ -36,6 +36,7 @@ class EngineView:
     """One engine.
 
     Attributes:
+        name: what people call it, the same after each restart.
         outstanding: requests that run on it.
         waiting: requests queued inside the engine itself.
         labels: what the engine says of how it runs, e.g. its backend.
@@ -53,6 +54,7 @@ class EngineView:
     waiting: int
     reason: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,25 @@ class MeshView:
     @property
     def healthy(self) -> bool:
         """Whether everything that should run does, and nothing has been reported against it."""
-        return (
-            self.phase in ("ready", "external")
-            and not self.message
-            and bool(self.processes)
-            and all(process.serving for process in self.processes)
-            and any(engine.phase == "ready" for engine in self.engines)
-        )
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is not well, a sentence each; empty where all is."""
+        if not self.processes:
+            return ("nothing is running",)
+        found = [] if self.phase in ("ready", "external") else [f"the mesh is {self.phase}"]
+        if self.message and not found:
+            found.append(self.message)
+        found += [f"{p.name} does not serve; `sage logs {p.service}`" for p in self.processes if not p.serving]
+        for engine in self.engines:
+            if engine.phase == "unhealthy":
+                reason = engine.reason.partition("\n")[0]
+                found.append(f"engine {engine.name or engine.engine_id} is unhealthy{': ' if reason else ''}{reason}")
+        if not any(engine.phase == "ready" for engine in self.engines):
+            found.append("no engine is ready")
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
-        return {"healthy": self.healthy, **asdict(self)}
+        return {"healthy": self.healthy, "problems": list(self.problems), **asdict(self)}

@@ -21,7 +21,9 @@ from sage_client.management.views import (
     PolicyChange,
     PolicyInForce,
 )
+from sage_client.wait_notice import OnWait
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
+from sage_common.name_list import shown_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL, NAME_LABEL, REGISTERED_LABEL
 from sage_mesh.wire.engines import state_from_wire
 from sage_platform.registry import Instance
@@ -45,10 +47,11 @@ class MeshManagement:
     Args:
         token: API key or mesh token that the services are called with; empty for none. Where they ask for one, every
             method raises UnauthenticatedError for a wrong one and orders PermissionDeniedError for a tenant's.
+        on_wait: called with which service a call waits for, when that takes longer than two seconds.
     """
 
-    def __init__(self, list_instances: ListInstances, token: str = "") -> None:
-        self._calls = ServiceCalls(list_instances, token)
+    def __init__(self, list_instances: ListInstances, token: str = "", on_wait: OnWait | None = None) -> None:
+        self._calls = ServiceCalls(list_instances, token, on_wait)
 
     async def policy(self, pool: str = "") -> PolicyInForce:
         """Return the policy of a pool; empty for the default one. Raises NotFoundError for a pool that is not known."""
@@ -97,6 +100,7 @@ class MeshManagement:
             pool=registration.pool,
             max_concurrency=registration.max_concurrency,
             kinds=registration.kinds,
+            aliases=registration.aliases,
         )
         answered = await self._calls.any(
             COORDINATOR, lambda c: _coordinator(c).RegisterEngine(request, timeout=CALL_SECONDS)
@@ -162,7 +166,13 @@ class MeshManagement:
                 yield line
 
     async def drain_engine(self, engine_id: str, *, undo: bool = False) -> EngineView:
-        """Stop new work to an engine, or allow it again; what runs on it goes on. Raises NotFoundError."""
+        """Stop new work to an engine, or allow it again; what runs on it goes on.
+
+        Raises:
+            NotFoundError: no engine has this id or name.
+            ConflictError: several are called so.
+        """
+        engine_id = (await self._engine(engine_id)).engine_id
         request = scheduler_pb2.DrainEngineRequest(engine_id=engine_id, undo=undo)
         answer: scheduler_pb2.DrainEngineResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).DrainEngine(request, timeout=CALL_SECONDS)
@@ -222,18 +232,27 @@ class MeshManagement:
         )
         return [explanation(message) for message in answer.explanations]
 
-    async def _owner(self, engine_id: str) -> tuple[Instance, str]:
-        """Return the coordinator that owns an engine, and its full id; a name that only one engine has is enough."""
+    async def _engine(self, engine_id: str) -> EngineView:
+        """Return the engine with an id, or with a name that only one engine has."""
         engines = {engine.engine_id: engine for engine in await self.engines()}
         named = [engine for engine in engines.values() if engine_id in _names(engine)]
         # One that is being stopped, or could not be, keeps its name; where another has it too, that one is meant.
         named = [engine for engine in named if engine.phase != "stopped"] or named
         engine = engines.get(engine_id) or (named[0] if len(named) == 1 else None)
         if engine is None:
-            known = ", ".join(one.engine_id for one in named) or ", ".join(engines) or "none"
+            known = (
+                shown_names(one.engine_id for one in named)
+                or shown_names(one.name for one in engines.values())
+                or "none"
+            )
             if named:
                 raise ConflictError(f"several engines are called {engine_id!r}; name one by its id: {known}")
             raise NotFoundError(f"no engine has the id {engine_id!r}; known: {known}", code="engine_not_found")
+        return engine
+
+    async def _owner(self, engine_id: str) -> tuple[Instance, str]:
+        """Return the coordinator that owns an engine, and its full id; a name that only one engine has is enough."""
+        engine = await self._engine(engine_id)
         owner = await self._calls.instance(engine.executor_id)
         if owner is None:
             raise UnavailableError(f"{engine.executor_id}, which owns the engine {engine_id!r}, is not registered")

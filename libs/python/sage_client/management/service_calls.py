@@ -9,6 +9,7 @@ from typing import TypeVar
 from grpc.aio import AioRpcError, Channel
 from nats.errors import Error as NatsError
 
+from sage_client.wait_notice import OnWait, notice_of
 from sage_common.errors import SageError, UnavailableError
 from sage_platform.grpc_server import channel
 from sage_platform.grpc_status import error_from_status, is_unanswered
@@ -27,11 +28,13 @@ class ServiceCalls:
 
     Args:
         token: what they are called with; empty for none.
+        on_wait: called with which instance a call waits for, when that takes longer than two seconds.
     """
 
-    def __init__(self, list_instances: ListInstances, token: str = "") -> None:
+    def __init__(self, list_instances: ListInstances, token: str = "", on_wait: OnWait | None = None) -> None:
         self._list_instances = list_instances
         self._token = token
+        self._on_wait = on_wait
 
     async def any(self, service: str, call: Call[T]) -> T:
         """Call one instance; those that do not answer are passed over.
@@ -105,7 +108,13 @@ class ServiceCalls:
             ) from None
 
     async def _call(self, instance: Instance, call: Call[T]) -> T:
-        async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token) as opened:
+        async def callee() -> str:
+            return f"the {instance.service} at {instance.grpc_address}"
+
+        async with (
+            channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token) as opened,
+            notice_of(callee, self._on_wait),
+        ):
             return await call(opened)
 
 

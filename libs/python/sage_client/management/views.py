@@ -67,6 +67,7 @@ class EngineRegistration:
         pool: empty for the default one.
         max_concurrency: requests outstanding at once; 0 for the default.
         kinds: work that its models do, ``chat``, ``generate``, ``embedding``; empty for what the server lists.
+        aliases: further names for the server's first model.
     """
 
     url: str
@@ -75,6 +76,7 @@ class EngineRegistration:
     pool: str = ""
     max_concurrency: int = 0
     kinds: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class RouteEngines:
     def failures(self) -> tuple[str, ...]:
         """Why each engine of the route was given up; empty where there is none, or one that was not."""
         states = [entry.state for entry in self.serving.values()]
-        return tuple(f"{s.spec.engine_id}: {s.why}" for s in states) if all(s.given_up for s in states) else ()
+        return tuple(f"{s.spec.name}: {s.why}" for s in states) if all(s.given_up for s in states) else ()
 
 
 class RouteIndex:

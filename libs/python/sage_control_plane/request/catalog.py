@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sage_common.errors import InvalidRequestError, NotFoundError, SageError, UnavailableError
+from sage_common.name_list import shown_names
 from sage_control_plane.request.engine_state import EnginePhase, EngineState, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
 
@@ -70,7 +71,7 @@ class ModelCatalog:
             )
             return
         ready = card.kinds if engine.phase is EnginePhase.READY else frozenset()
-        lost = (f"{engine.spec.engine_id}: {engine.why}",)
+        lost = (f"{engine.spec.name}: {engine.why}",)
         self._entries[card.name] = replace(
             entry,
             kinds=entry.kinds | card.kinds,
@@ -107,7 +108,7 @@ class ModelCatalog:
         if kind not in entry.kinds:
             right = " or ".join(ENDPOINT_OF_KIND[k].path for k in sorted(entry.kinds))
             raise InvalidRequestError(
-                f"model {model!r} does not serve {endpoint.path}; use {right}",
+                f"model {model!r} does not serve {endpoint.path}; use {right}{_if_attached(kind)}",
                 code="wrong_endpoint_for_model",
                 param="model",
             )
@@ -142,9 +143,17 @@ class ModelCatalog:
             )
         # Comparing takes time quadratic in the length, and a name that long is no typing error.
         close = difflib.get_close_matches(model, list(self._names), n=1) if len(model) <= MAX_SHOWN_NAME else []
-        hint = f"did you mean {close[0]!r}?" if close else "known models: " + ", ".join(sorted(self._entries))
+        hint = f"did you mean {close[0]!r}?" if close else "known models: " + shown_names(self._entries)
         shown = model if len(model) <= MAX_SHOWN_NAME else model[:MAX_SHOWN_NAME] + "…"
         return NotFoundError(f"the model {shown!r} does not exist; {hint}", code="model_not_found", param="model")
+
+
+def _if_attached(kind: RequestKind) -> str:
+    """Return what an operator can do where the engine is a server whose list does not say what its models are for."""
+    if kind is RequestKind.RERANK:
+        return ""
+    name = {RequestKind.LLM_CHAT: "chat", RequestKind.LLM_GENERATE: "generate"}.get(kind, "embedding")
+    return f", or name {name!r} in the setting 'kinds' of an attached engine whose server does serve it"
 
 
 def _served(entry: CatalogEntry) -> CatalogEntry:

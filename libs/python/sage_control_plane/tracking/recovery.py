@@ -24,6 +24,9 @@ from sage_control_plane.tracking.settings import RetrySettings
 from sage_control_plane.tracking.timers import Timers
 from sage_control_plane.tracking.tracked_request import RequestState, TrackedRequest
 
+# Statuses of a server that has done nothing for the request: no such model, too many requests, no room.
+_TURNED_AWAY = (404, 429, 503)
+
 
 class Recovery:
     """Decides whether a request is tried again."""
@@ -57,8 +60,13 @@ class Recovery:
     def on_failed(self, tracked: TrackedRequest, error: SageError, now: float) -> None:
         """Try a request again whose only attempt failed before its first byte, or end it.
 
-        An engine that broke off or could not be reached counts as lost: see ``on_lost`` for the retry budget.
+        An engine that broke off or could not be reached counts as lost: see ``on_lost`` for the retry budget. Where a
+        server has no room, or no longer the model, the request goes at once to an engine that has room and has not
+        failed it; that costs nothing and is neither charged nor counted, since each engine is asked once.
         """
+        if tracked.request is not None and error.upstream_status in _TURNED_AWAY and self._has_room_elsewhere(tracked):
+            self._table.enqueue(tracked, tracked.request, now)
+            return
         lost = error.kind is ErrorKind.ENGINE_FAILED and not error.upstream_status
         refusal = self._refusal(tracked, error, now, spare=lost and not tracked.loss_spared)
         if lost:
@@ -68,6 +76,12 @@ class Recovery:
         else:
             wait = self._settings.backoff.seconds(tracked.tries, self._random)
             self._table.back_off(tracked, tracked.request, now, min(now + wait, tracked.request.expires_at))
+
+    def _has_room_elsewhere(self, tracked: TrackedRequest) -> bool:
+        if tracked.request is None:
+            return False
+        free = self._engines.route(tracked.request.classification.route).free.engines
+        return any(entry.engine_id not in tracked.avoided for entry in free)
 
     def on_lost(self, attempt: DispatchedAttempt, reason: str, now: float) -> None:
         """Recover a request whose attempt, already off its engine, was lost: the engine is gone or does not run it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Literal
 
@@ -13,9 +14,14 @@ from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import Batch, OperatorType, Record, RunContext, StatelessOperator
 from sage_libs.chunking import DEFAULT_MAX_CHARACTERS, DEFAULT_OVERLAP_CHARACTERS, chunk_spans
 
+_PLACE = frozenset({"start", "end", "line", "end_line", "page"})
+
 
 class ChunkNode(NodeSpec):
-    """Each chunk keeps its record's fields and gets ``start`` and ``end``, its half-open place in the whole text.
+    """Each chunk keeps its record's fields and gets its place in the whole text.
+
+    That is ``start`` and ``end`` (half-open, in characters), ``line`` and ``end_line`` (from the record's
+    ``first_line``, or 1), and ``page`` (from 1; None in a text without form feeds).
 
     Attributes:
         text: the field that is cut; in the chunks it holds their text.
@@ -40,7 +46,7 @@ class ChunkNode(NodeSpec):
 
     def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
         """Return the record's fields and the place of the chunk."""
-        return fields_in | {"start", "end"}
+        return fields_in | _PLACE
 
 
 class ChunkOperator(StatelessOperator):
@@ -68,7 +74,33 @@ class ChunkOperator(StatelessOperator):
         if not isinstance(text, str):
             raise UnprocessableError(f"field {spec.text!r} is {type(text).__name__}, expected text")
         spans = chunk_spans(text, spec.max_characters, spec.overlap_characters)
-        return [{**record, spec.text: text[start:end], "start": start, "end": end} for start, end in spans]
+        first = record.get("first_line", 1)
+        lines = _Counter(text, "\n")
+        pages = _Counter(text, "\f")
+        return [
+            {
+                **record,
+                spec.text: text[start:end],
+                "start": start,
+                "end": end,
+                "line": first + lines.before(start),
+                "end_line": first + lines.before(max(start, end - 1)),
+                "page": 1 + pages.before(start) if pages.any else None,
+            }
+            for start, end in spans
+        ]
+
+
+class _Counter:
+    """Counts a character up to a place."""
+
+    def __init__(self, text: str, character: str) -> None:
+        self._places = [at for at, one in enumerate(text) if one == character]
+        self.any = bool(self._places)
+
+    def before(self, place: int) -> int:
+        """Return how many come before ``place``."""
+        return bisect_left(self._places, place)
 
 
 CHUNK = OperatorType(ChunkNode, ChunkOperator)

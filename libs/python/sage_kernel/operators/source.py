@@ -11,11 +11,11 @@ from typing import Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from sage_common.errors import UnprocessableError
-from sage_kernel.folder import list_documents
+from sage_kernel.folder import list_documents, list_one
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import Batch, OperatorType, Record, RunContext, Skipped, Source
 from sage_kernel.operators.uri import parse_address
-from sage_libs.loaders import UnreadableDocumentError, load_text
+from sage_libs.loaders import UnreadableDocumentError, first_line, format_of, load_text
 
 _BATCH_RECORDS = 256
 _DOCUMENT_FIELDS = frozenset({"id", "path", "text", "title", "bytes"})
@@ -24,8 +24,9 @@ _DOCUMENT_FIELDS = frozenset({"id", "path", "text", "title", "bytes"})
 class SourceNode(NodeSpec):
     """Where records come from: ``records`` or ``uri``, exactly one of them.
 
-    A folder gives one record a document, in the order of their paths: ``id`` and ``path`` (relative to the folder),
-    ``text``, ``title``, ``bytes``.
+    A folder, or one document (``folder:docs/guide.md``), gives one record a document, in the order of their paths:
+    ``id`` and ``path`` (relative to the folder), ``text``, ``title``, ``bytes``, and
+    ``first_line`` where the text does not begin with the file.
     """
 
     positional = ("uri",)
@@ -101,9 +102,13 @@ class FolderSource:
             UnprocessableError: not one document could be read.
         """
         spec = self._spec
-        listing = await asyncio.to_thread(
-            list_documents, self._folder, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files
-        )
+        if self._folder.is_file():
+            listing = await asyncio.to_thread(list_one, self._folder, max_file_bytes=spec.max_file_bytes)
+            self._folder = self._folder.parent
+        else:
+            listing = await asyncio.to_thread(
+                list_documents, self._folder, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files
+            )
         left_out = list(listing.skipped)
         for item, reason in left_out:
             self._context.skip(Skipped(self._node_id, item, reason))
@@ -123,7 +128,7 @@ class FolderSource:
             why = f", first {first}" if first else ""
             raise UnprocessableError(
                 f"{self._folder} holds no document that can be read ({len(left_out)} entries left out{why}); "
-                "put .md, .txt, .html or .pdf files there or name another folder",
+                "put .md, .rst, .txt, .html or .pdf files there, or name another folder or document",
                 code="no_documents",
             )
 
@@ -134,9 +139,12 @@ class FolderSource:
             data = file.read(self._spec.max_file_bytes + 1)
         if len(data) > self._spec.max_file_bytes:
             raise UnreadableDocumentError(f"over the limit of {self._spec.max_file_bytes} bytes")
-        loaded = load_text(data, path.suffix)
+        suffix = format_of(path.name) or path.suffix
+        loaded = load_text(data, suffix)
         name = path.as_posix()
-        return {"id": name, "path": name, "text": loaded.text, "title": loaded.title, "bytes": len(data)}
+        record = {"id": name, "path": name, "text": loaded.text, "title": loaded.title, "bytes": len(data)}
+        begins_at = first_line(data, suffix)
+        return record if begins_at == 1 else {**record, "first_line": begins_at}
 
 
 def build(node_id: str, spec: SourceNode, context: RunContext) -> Source:

@@ -36,6 +36,7 @@ from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
 from sage_mesh.wire.requests import inference_request_to_wire
 from sage_platform import subjects
+from sage_platform.background import keep_running
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
@@ -101,7 +102,7 @@ class Edge:
         self._ring.on_no_responders(subjects.CLASSIFY, self._on_no_classifier)
         self._subscription = await self._ring.subscribe(self._subject, frame_pb2.FrameBatch, self._on_frames)
         self._directory.listen(self._on_directory)
-        self._sweeper = asyncio.create_task(self._sweep_forever(), name="edge-sweep")
+        self._sweeper = keep_running(self._sweep_forever, name="edge-sweep")
 
     async def close(self) -> None:
         """End what is in flight with an UnavailableError and stop listening."""

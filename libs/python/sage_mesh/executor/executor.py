@@ -21,6 +21,7 @@ from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
 from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, engine_request_from_wire
 from sage_platform import subjects
+from sage_platform.background import keep_running
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
@@ -66,7 +67,7 @@ class Executor:
             await self._ring.subscribe(subjects.CANCEL, engine_pb2.CancellationBatch, self._on_cancel),
             await connection.subscribe(subjects.HELLO, cb=self._on_hello),
         ]
-        self._beat = asyncio.create_task(self._beat_forever(), name="heartbeat")
+        self._beat = keep_running(self._beat_forever, name="heartbeat")
 
     async def host(self, engine: Engine, load: ReadLoad = lambda: None) -> asyncio.Task[None]:
         """Take an engine in and start it; the returned task ends when it is ready or has failed to start.

@@ -11,6 +11,7 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_mesh.upstream.upstream import NotServingError
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -116,7 +117,7 @@ class HealthWatch:
 
     async def start(self) -> None:
         """Watch from now on; return when the server first serves."""
-        self._task = asyncio.create_task(self._check_forever(), name=f"watch-{self._spec().engine_id}")
+        self._task = keep_running(self._check_forever, name=f"watch-{self._spec().engine_id}")
         await self._served.wait()
 
     async def stop(self) -> None:

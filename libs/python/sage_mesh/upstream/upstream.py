@@ -8,20 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
-import orjson
 
 from sage_control_plane.request.engine_state import ModelCard
-from sage_control_plane.request.request import RequestKind
+from sage_mesh.upstream.base_url import server_urls
+from sage_mesh.upstream.model_list import read_model_list
 
-LLM_KINDS = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
-# Names in the field ``kinds`` of an entry of /v1/models: short ones, and those that SAGE's own gateway writes.
-KIND_NAMES: Final[dict[str, RequestKind]] = {
-    "chat": RequestKind.LLM_CHAT,
-    "generate": RequestKind.LLM_GENERATE,
-    "embedding": RequestKind.EMBEDDING,
-    "llm_chat": RequestKind.LLM_CHAT,
-    "llm_generate": RequestKind.LLM_GENERATE,
-}
 # Below the five seconds after which uvicorn, under vLLM and others, closes an idle connection: a request must not
 # start on one that is just being closed.
 KEEPALIVE_SECONDS = 4.0
@@ -44,6 +35,11 @@ class UpstreamTimeouts:
     health: float = 5.0
 
 
+API_PATH: Final = "/v1"
+MODELS_PATH: Final = "/v1/models"
+HEALTH_PATH: Final = "/health"
+LITELLM_PATH: Final = "/health/liveliness"
+LITELLM_ALIVE: Final = b"I'm alive!"
 # Statuses of a server that has no such path.
 _NO_SUCH_PATH = (404, 405, 501)
 
@@ -71,18 +67,37 @@ class NotServingError(Exception):
 class Upstream:
     """The HTTP side of an engine. ``open`` before use, ``close`` after."""
 
-    def __init__(self, base_url: str, *, api_key: str, max_concurrency: int, timeouts: UpstreamTimeouts) -> None:
-        """``base_url`` as OpenAI clients take it, with or without its ``/v1``."""
-        self._root = base_url.rstrip("/").removesuffix("/v1")
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str,
+        max_concurrency: int,
+        timeouts: UpstreamTimeouts,
+        health_path: str | None = None,
+    ) -> None:
+        """Make an upstream.
+
+        Args:
+            base_url: as OpenAI clients take it, with its version or without.
+            health_path: where the server's health is asked, below its root; empty for a server of which only the list
+                of models is read; None finds out.
+        """
+        urls = server_urls(base_url)
+        self._root = urls.root
+        self._api = urls.api
+        # Whether the API may lie at the base URL itself, without a version.
+        self._may_be_unversioned = not urls.versioned
         self._api_key = api_key
         self._max_concurrency = max_concurrency
         self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
-        self._has_health_path = True
+        self._health_path = health_path
+        self._probed = health_path is not None
 
     @property
     def root(self) -> str:
-        """URL without ``/v1``."""
+        """URL of what lies beside the API: the base URL without its version."""
         return self._root
 
     def open(self) -> None:
@@ -115,8 +130,12 @@ class Upstream:
     def post(
         self, path: str, body: bytes, headers: dict[str, str]
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Post ``body`` as it is."""
-        return self._open_session.post(self._root + path, data=body, headers=headers, allow_redirects=False)
+        """Post ``body`` as it is.
+
+        Args:
+            path: below the root; ``/v1`` stands for the API, wherever that is.
+        """
+        return self._open_session.post(self._url(path), data=body, headers=headers, allow_redirects=False)
 
     async def check(self) -> None:
         """Check that the server answers, without asking it for work.
@@ -124,19 +143,30 @@ class Upstream:
         Raises:
             NotServingError: it does not.
         """
-        if self._has_health_path:
-            status, _ = await self._get("/health")
+        if not self._probed:
+            await self._find_health_path()
+        if self._health_path:
+            status, _ = await self._get(self._health_path)
             if status == 200:
                 return
-            if status not in (401, 403, *_NO_SUCH_PATH):
-                raise NotServingError(f"GET {self._root}/health answered {status}", status=status)
-            self._has_health_path = False
+            if not _lacks_path(status) or self._health_path != HEALTH_PATH:
+                raise NotServingError(f"GET {self._root}{self._health_path} answered {status}", status=status)
+            self._health_path = ""
         try:
             await self.models()
         except NotServingError as problem:
-            # A server without either path is as well as can be known when it answers at all.
-            if not problem.no_such_path:
+            # A server without either path is as well as can be known when it answers at all; what is no list is for
+            # who needs the list.
+            if not problem.no_such_path and problem.status != 200:
                 raise
+
+    async def _find_health_path(self) -> None:
+        """Choose where the health is asked: LiteLLM's ``/health`` calls every model that it has, for money."""
+        status, body = await self._get(LITELLM_PATH)
+        if status != 200 and not _lacks_path(status):
+            raise NotServingError(f"GET {self._root}{LITELLM_PATH} answered {status}", status=status)
+        self._health_path = LITELLM_PATH if status == 200 and LITELLM_ALIVE in body else HEALTH_PATH
+        self._probed = True
 
     async def models(self) -> tuple[ModelCard, ...]:
         """Ask which models the server has.
@@ -144,18 +174,22 @@ class Upstream:
         Raises:
             NotServingError: it did not say.
         """
-        status, body = await self._get("/v1/models")
-        where = f"GET {self._root}/v1/models"
+        status, body = await self._get(MODELS_PATH)
+        if status in _NO_SUCH_PATH and self._may_be_unversioned:
+            plain_status, plain_body = await self._get("/models")
+            if plain_status == 200 and _is_list(plain_body):
+                self._api, status, body = self._root, plain_status, plain_body
+        self._may_be_unversioned = self._may_be_unversioned and status in _NO_SUCH_PATH
+        where = f"GET {self._url(MODELS_PATH)}"
         if status in (401, 403):
             reason = "does not accept the api_key" if self._api_key else "wants an api_key"
             raise NotServingError(f"{where} answered {status}: the server {reason}", status=status)
         if status != 200:
-            problem = f"{where} answered {status}; is this an OpenAI-compatible server?"
-            raise NotServingError(problem, status=status)
+            problem = f"{where} answered {status}; is this an OpenAI-compatible server? If it has no list of models, "
+            raise NotServingError(f"{problem}name them in the engine's setting 'models'", status=status)
         try:
-            entries = orjson.loads(body)["data"]
-            return tuple(_card(entry) for entry in entries)
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return read_model_list(body)
+        except ValueError:
             shown = body[:80].decode("utf-8", "replace")
             problem = f"{where} did not answer with a list of models but with {shown!r}"
             raise NotServingError(problem, status=status) from None
@@ -172,7 +206,7 @@ class Upstream:
         return body
 
     async def _get(self, path: str) -> tuple[int, bytes]:
-        url = self._root + path
+        url = self._url(path)
         timeout = aiohttp.ClientTimeout(total=self._timeouts.health)
         try:
             async with self._open_session.get(url, timeout=timeout, allow_redirects=False) as response:
@@ -183,6 +217,9 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             raise NotServingError(f"GET {url} failed: {error or type(error).__name__}") from None
 
+    def _url(self, path: str) -> str:
+        return self._api + path[len(API_PATH) :] if path.startswith(f"{API_PATH}/") else self._root + path
+
     @property
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -190,22 +227,13 @@ class Upstream:
         return self._session
 
 
-def _card(entry: dict[str, object]) -> ModelCard:
-    context = entry.get("max_model_len")
-    return ModelCard(
-        name=str(entry["id"]),
-        kinds=_kinds(entry.get("kinds")),
-        max_context_tokens=context if isinstance(context, int) and context > 0 else 0,
-        owned_by=str(entry.get("owned_by") or "unknown"),
-        parent=str(entry.get("parent") or ""),
-    )
+def _lacks_path(status: int) -> bool:
+    """Return whether a server with this status has no such path for us: unknown, elsewhere, or behind a key."""
+    return status in (400, 401, 403, *_NO_SUCH_PATH) or 300 <= status < 400
 
 
-def _kinds(named: object) -> frozenset[RequestKind]:
-    """Return what a model is for, by the entry's ``kinds``, a field of SAGE's own; without it a model is an LLM.
-
-    Kinds of work that this engine does not pass on are left out; a model that has no other serves nothing.
-    """
-    if not isinstance(named, list):
-        return LLM_KINDS
-    return frozenset(KIND_NAMES[name] for name in named if name in KIND_NAMES)
+def _is_list(body: bytes) -> bool:
+    try:
+        return bool(read_model_list(body))
+    except ValueError:
+        return False

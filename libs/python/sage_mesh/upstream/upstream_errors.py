@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import aiohttp
 import orjson
 
 from sage_common.errors import (
@@ -19,13 +20,10 @@ from sage_common.errors import (
     UnprocessableError,
     UnsupportedMediaTypeError,
 )
+from sage_mesh.upstream.reported_failure import ReportedFailure
 
 # An engine's error object is passed on up to this size.
 MAX_ERROR_BYTES: Final = 64 * 1024
-MAX_RETRY_AFTER_SECONDS: Final = 600.0
-
-# How such an event begins. Inside a JSON string the quotes would be escaped.
-_ERROR_EVENT: Final = b'data: {"error"'
 
 # Statuses that say something about the request. Any other 4xx is an invalid request.
 _REQUEST_ERRORS: Final[dict[int, type[SageError]]] = {
@@ -40,12 +38,20 @@ _REQUEST_ERRORS: Final[dict[int, type[SageError]]] = {
 _BUSY_ERRORS: Final[dict[int, type[SageError]]] = {429: ContendedError, 503: UnavailableError}
 
 
-def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | None = None) -> SageError:
+async def read_up_to(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """Return a body up to a limit, in however many pieces it comes."""
+    body = b""
+    while len(body) < limit_bytes and (piece := await response.content.read(limit_bytes - len(body))):
+        body += piece
+    return body
+
+
+def upstream_error(engine_id: str, status: int, body: bytes, retry_after: float | None = None) -> SageError:
     """Return the error for an upstream's answer with a status that is no success.
 
     Args:
         body: the upstream's body; passed on with the error when the request is at fault.
-        retry_after: the ``Retry-After`` header.
+        retry_after: seconds after which the upstream wants to be asked again; None where it does not say.
     """
     reason = _reason(body)
     if status == 401:
@@ -59,7 +65,7 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
     if status in _BUSY_ERRORS:
         return _BUSY_ERRORS[status](
             f"engine {engine_id!r} is busy (HTTP {status}): {reason}",
-            retry_after_seconds=_seconds(retry_after),
+            retry_after_seconds=retry_after,
             retryable=True,
             upstream_status=status,
             upstream_body=body,
@@ -79,27 +85,37 @@ def upstream_error(engine_id: str, status: int, body: bytes, retry_after: str | 
     )
 
 
-def split_at_error(events: bytes, engine_id: str) -> tuple[bytes, EngineFailedError | None]:
-    """Split a stream's whole events at the event in which the server reports its own failure.
+def reported_error(engine_id: str, failure: ReportedFailure) -> SageError:
+    """Return the error for a failure that an upstream reports inside an answer of status 200."""
+    return upstream_error(engine_id, failure.status, failure.body)
 
-    A vLLM whose engine process has died ends its streams like this, with [DONE] after it. An error that is the
-    request's own fault stays an event like any other.
-    """
-    at = 0 if events.startswith(_ERROR_EVENT) else events.find(b"\n" + _ERROR_EVENT) + 1
-    if not at and not events.startswith(_ERROR_EVENT):
-        return events, None
-    body = events[at:].split(b"\n", 1)[0].removeprefix(b"data: ")
+
+def failed_midway(engine_id: str, failure: ReportedFailure) -> EngineFailedError:
+    """Return the error for a failure that an upstream reports after a part of its answer."""
+    return EngineFailedError(
+        f"engine {engine_id!r} failed in the middle of its answer: {_reason(failure.body)}",
+        retryable=True,
+        upstream_status=failure.status if failure.status >= 500 else 503 if failure.status == 429 else 500,
+    )
+
+
+def model_lost(error: NotFoundError) -> NotFoundError:
+    """Return the error for an upstream that no longer has a model which it lists: another engine may have it."""
+    return NotFoundError(
+        error.message,
+        code="model_not_found",
+        param=error.param,
+        retryable=True,
+        upstream_status=error.upstream_status,
+        upstream_body=error.upstream_body,
+    )
+
+
+def names_model(body: bytes, model: str) -> bool:
+    """Return whether the body of a 404 says that it is this model which the upstream does not have."""
     error = _error_object(body)
     code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) else 500
-    if status < 500:
-        return events, None
-    failure = EngineFailedError(
-        f"engine {engine_id!r} failed in the middle of its answer: {_reason(body)}",
-        retryable=True,
-        upstream_status=status if status < 600 else 500,
-    )
-    return events[:at], failure
+    return code == "model_not_found" or model in _reason(body)
 
 
 def _error_object(body: bytes) -> object:
@@ -107,6 +123,8 @@ def _error_object(body: bytes) -> object:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # as Google's API writes it
     return value.get("error", value) if isinstance(value, dict) else None
 
 
@@ -123,12 +141,3 @@ def _param(body: bytes) -> str | None:
     error = _error_object(body)
     param = error.get("param") if isinstance(error, dict) else None
     return param if isinstance(param, str) else None
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Read the delay form of Retry-After (RFC 9110 §10.2.3); a date is left out, clocks differ."""
-    try:
-        seconds = float(retry_after or "")
-    except ValueError:
-        return None
-    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None

@@ -93,6 +93,8 @@ class LogRotation:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # another process is at it
+            if os.fstat(file.fileno()).st_size <= self._limits.max_file_bytes:
+                return  # another process has done it meanwhile
             try:
                 if self._limits.kept_files > 0:
                     _make_place(path, self._limits.kept_files)

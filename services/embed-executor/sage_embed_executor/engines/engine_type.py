@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sage_common.clock import Clock
-from sage_control_plane.request.engine_state import EngineSpec, ModelCard
+from sage_control_plane.request.engine_state import NAME_LABEL, EngineSpec, ModelCard
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.weights import aliases_of, short_name
 from sage_mesh.engine import Engine
@@ -41,6 +41,7 @@ class EngineContext:
             pool=self.settings.pool,
             max_concurrency=self.settings.max_concurrency,
             url=url,
+            labels=((NAME_LABEL, short_name(model)),),
         )
 
     def aliases(self, model: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.engine_state import NAME_LABEL, EnginePhase, EngineSpec, ModelCard
 from sage_embed_executor.backends.registry import AUTO
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
 from sage_embed_executor.batching.lanes import Urgency
@@ -235,7 +235,8 @@ class InProcessEngine(ABC):
         """Have ``serving`` answer from now on; return what did before. ``card`` is the model's before it was loaded."""
         before, self._serving = self._serving, serving
         completed = _complete(card or self._spec.models[0], model)
-        self._spec = replace(self._spec, models=(completed,), labels=runtime_labels(model, self._streams))
+        named = tuple((name, value) for name, value in self._spec.labels if name == NAME_LABEL)
+        self._spec = replace(self._spec, models=(completed,), labels=(*named, *runtime_labels(model, self._streams)))
         settle_garbage_collector()
         return before
 

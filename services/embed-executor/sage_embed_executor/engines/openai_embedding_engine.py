@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Annotated, Final
 
 import aiohttp
@@ -18,7 +19,7 @@ from pydantic import AfterValidator, SecretStr
 
 from sage_client.embedding_body import read_embedding_body
 from sage_common.config import nearest
-from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError
+from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError, NotFoundError, SageError
 from sage_common.setting_marks import Alias
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
@@ -30,8 +31,17 @@ from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.model_field import with_model
+from sage_mesh.upstream.reported_failure import read_failure
+from sage_mesh.upstream.retry_after import retry_after_seconds
 from sage_mesh.upstream.upstream import NotServingError, Upstream, UpstreamTimeouts
-from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
+from sage_mesh.upstream.upstream_errors import (
+    MAX_ERROR_BYTES,
+    model_lost,
+    names_model,
+    read_up_to,
+    reported_error,
+    upstream_error,
+)
 
 NAME = "openai-embedding"
 SERVED_KINDS: Final = {"embedding": RequestKind.EMBEDDING, "rerank": RequestKind.RERANK}
@@ -45,11 +55,14 @@ class OpenAiEmbeddingSettings:
         url: base URL of the server.
         api_key: key for the server.
         kinds: what the model is for: embedding, rerank.
+        health_path: where the server's health is asked, below its root; empty reads its list of models instead; null
+            finds out.
     """
 
     url: Annotated[str, AfterValidator(base_url), Alias()] = ""
     api_key: Annotated[SecretStr, Alias()] = SecretStr("")
     kinds: Annotated[Sequence[str], MinLen(1), Alias()] = ("embedding",)
+    health_path: Annotated[str | None, Alias()] = None
 
 
 def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
@@ -78,6 +91,7 @@ def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
         api_key=own.api_key.get_secret_value(),
         max_concurrency=settings.max_concurrency,
         timeouts=UpstreamTimeouts(),
+        health_path=own.health_path,
     )
     return [OpenAiEmbeddingEngine(context.spec(NAME, settings.model, card, url=own.url), upstream)]
 
@@ -133,8 +147,12 @@ class OpenAiEmbeddingEngine:
             value = orjson.loads(data)
         except orjson.JSONDecodeError:
             raise self._broken(f"answered with something that is not JSON: {data[:80]!r}") from None
+        if (failure := read_failure(value)) is not None:
+            raise self._judged(reported_error(self._spec.engine_id, failure))
+        if not isinstance(value, dict):
+            raise self._broken(f"answered with JSON that is no object: {data[:80]!r}")
         reply.head(Media.JSON, model=request.model)
-        reply.usage((read_usage(value.get("usage")) if isinstance(value, dict) else None) or TokenUsage())
+        reply.usage(read_usage(value.get("usage")) or TokenUsage())
         reply.data(data)
 
     async def _post(self, endpoint: Endpoint, body: bytes) -> bytes:
@@ -142,16 +160,22 @@ class OpenAiEmbeddingEngine:
             async with self._upstream.post(endpoint.path, body, {}) as response:
                 if response.status == 200:
                     return await response.read()
-                said = await response.content.read(MAX_ERROR_BYTES)
-                retry_after = response.headers.get("Retry-After")
-                error = upstream_error(self._spec.engine_id, response.status, said, retry_after)
+                said = await read_up_to(response, MAX_ERROR_BYTES)
+                seconds = retry_after_seconds(response.headers, datetime.now(timezone.utc))
+                error = upstream_error(self._spec.engine_id, response.status, said, seconds)
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as failure:
             raise self._broken(f"broke off: {failure or type(failure).__name__}") from None
+        raise self._judged(error)
+
+    def _judged(self, error: SageError) -> SageError:
+        """Return the error for what the server said: retryable where it has lost its model."""
         if isinstance(error, EngineFailedError):
             self._watch.check_soon()
-        raise error
+        if isinstance(error, NotFoundError) and names_model(error.upstream_body, self._spec.models[0].name):
+            return model_lost(error)
+        return error
 
     def _broken(self, what: str) -> EngineFailedError:
         self._watch.check_soon()

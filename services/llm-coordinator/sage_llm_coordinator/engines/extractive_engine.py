@@ -28,7 +28,7 @@ from sage_llm_coordinator.engines.openai_objects import AnswerObjects
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
 from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.upstream.upstream import LLM_KINDS
+from sage_mesh.upstream.model_list import LLM_KINDS
 
 MODEL = "sage-extractive"
 DESCRIPTION = (

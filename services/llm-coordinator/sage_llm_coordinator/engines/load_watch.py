@@ -12,6 +12,7 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EngineLoad
 from sage_llm_coordinator.engines.metrics_page import MetricsPage, Total, read_metrics
 from sage_mesh.upstream.upstream import NotServingError
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -68,7 +69,7 @@ class LoadWatch:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.create_task(self._watch(), name="load-watch")
+        self._task = keep_running(self._watch, name="load-watch")
 
     async def stop(self) -> None:
         """Stop watching."""

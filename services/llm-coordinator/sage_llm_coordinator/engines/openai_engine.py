@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from dataclasses import replace
+from typing import Final
 
-from annotated_types import Gt
-from pydantic import Field, SecretStr, field_validator
-
-from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError, UnavailableError
-from sage_common.setting_marks import Alias
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, EngineSettings
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts
 from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.upstream_proxy import UpstreamProxy
+from sage_llm_coordinator.engines.upstream_settings import (
+    OpenAiEngineSettings,
+    OpenAiSettings,
+    UpstreamEngineSettings,
+)
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_mesh.engine import EngineRequest, ReplyWriter
-from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
-from sage_mesh.upstream.upstream import KIND_NAMES, LLM_KINDS, NotServingError, Upstream, UpstreamTimeouts
+from sage_mesh.upstream.model_list import KIND_NAMES, LLM_KINDS, card_of_name
+from sage_mesh.upstream.upstream import HEALTH_PATH, NotServingError, Upstream, UpstreamTimeouts
 
 # Health checks after which the list of models is read again: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES: Final = 15
@@ -41,80 +40,6 @@ SERVER_CONCURRENCY: Final = 256
 ServedKinds = Callable[[], frozenset[RequestKind]]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenAiSettings:
-    """How engines speak to their servers, also to those that SAGE starts.
-
-    Attributes:
-        connect_timeout_seconds: longest wait for a connection to an engine.
-        read_timeout_seconds: longest silence of an engine in the middle of a request before it counts as dead.
-        health_interval_seconds: between health checks of an engine.
-        health_timeout_seconds: longest wait for the answer to a health check.
-        metrics_interval_seconds: between reads of an engine's /metrics.
-    """
-
-    connect_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
-    read_timeout_seconds: Annotated[float, Gt(0), Alias()] = 600.0
-    health_interval_seconds: Annotated[float, Gt(0), Alias()] = 2.0
-    health_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
-    metrics_interval_seconds: Annotated[float, Gt(0), Alias()] = 0.5
-
-
-class UpstreamEngineSettings(EngineSettings):
-    """One engine that has an OpenAI-compatible server."""
-
-    model: str = Field("", description="serve only this one of the server's models")
-    api_key: SecretStr = Field(SecretStr(""), description="sent as a bearer token")
-    continues_chats: bool | None = Field(
-        None,
-        description="whether the server knows continue_final_message, so that its broken streams can be continued and "
-        "it can continue others'; null: where it says that it is vLLM or SGLang",
-    )
-    kinds: tuple[str, ...] = Field(
-        (),
-        description="work that its models do: chat, generate, embedding; empty takes what the server says, else chat "
-        "and generate",
-    )
-
-    @property
-    def server_model(self) -> str:
-        return self.model
-
-    @property
-    def has_api_key(self) -> bool:
-        return bool(self.api_key.get_secret_value())
-
-    @field_validator("kinds")
-    @classmethod
-    def _check_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
-        for kind in kinds:
-            if kind not in KIND_NAMES:
-                raise ValueError(f"{kind!r} is no kind of work{nearest(kind, list(KIND_NAMES))}")
-        return kinds
-
-
-class OpenAiEngineSettings(UpstreamEngineSettings):
-    """One engine of the kind."""
-
-    kind: Literal["openai"] = "openai"
-    url: str = Field("", description="base URL, e.g. http://127.0.0.1:8001/v1")
-
-    @property
-    def server_url(self) -> str:
-        return self.url
-
-    @property
-    def short_name(self) -> str:
-        """Host and port."""
-        parts = urlsplit(self.url)
-        return f"{parts.hostname}-{parts.port}" if parts.port else f"{parts.hostname}"
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        return base_url(url)
-
-
 class OpenAiEngine:
     """Passes requests through to a server and watches its health and its load.
 
@@ -122,6 +47,7 @@ class OpenAiEngine:
         spec: what is known beforehand; models found at the server replace the spec's, unless ``only_model`` is set.
         upstream: the server.
         only_model: serve this one of the server's models; it counts as served before the server has answered.
+        given_models: serve these, whether the server lists them or not; empty goes by its list.
         aliases: further names for the first model.
         check_seconds: between health checks.
         kinds: what its models are for, asked when they are discovered; empty goes by the server's list.
@@ -136,6 +62,7 @@ class OpenAiEngine:
         upstream: Upstream,
         *,
         only_model: str = "",
+        given_models: tuple[str, ...] = (),
         aliases: tuple[str, ...] = (),
         check_seconds: float = 2.0,
         continues_chats: bool | None = None,
@@ -145,6 +72,7 @@ class OpenAiEngine:
     ) -> None:
         self._upstream = upstream
         self._only_model = only_model
+        self._given_models = given_models
         self._aliases = aliases
         self._continues_chats = continues_chats
         self._kinds = kinds
@@ -155,7 +83,7 @@ class OpenAiEngine:
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon)
+        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon, self._lists)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
@@ -232,6 +160,15 @@ class OpenAiEngine:
     def _owner(self, model: str) -> str:
         return next((card.owned_by for card in self._spec.models if card.name == model), "")
 
+    async def _lists(self, model: str) -> bool:
+        """Read the server's list of models again; return whether it has this one."""
+        try:
+            await self._discover()
+        except NotServingError:
+            self._watch.check_soon()
+            return False
+        return self._spec.card(model) is not None
+
     async def _check(self, passed: int) -> None:
         await self._upstream.check()
         if passed % CHECKS_BETWEEN_DISCOVERIES == 0:
@@ -243,9 +180,16 @@ class OpenAiEngine:
         try:
             found = await self._upstream.models()
         except NotServingError as problem:
-            if self._only_model and problem.no_such_path:
+            # A status of 200 is that of a page that is no list.
+            if self._given_models and (problem.no_such_path or problem.status == 200):
+                found = ()
+            elif self._only_model and problem.no_such_path:
                 return  # without a list, the model is taken at the operator's word
-            raise
+            else:
+                raise
+        if self._given_models:
+            listed = {card.name: card for card in found}
+            found = tuple(listed.get(name) or card_of_name(name) for name in self._given_models)
         if self._only_model:
             # Adapters of the one model are models of the engine, too.
             found = tuple(card for card in found if self._only_model in (card.name, card.parent))
@@ -268,11 +212,15 @@ def connect(
     *,
     only_model: str,
     served_kinds: ServedKinds = frozenset,
+    given_models: tuple[str, ...] = (),
+    health_path: str | None = HEALTH_PATH,
 ) -> OpenAiEngine:
     """Return the engine for the server at the spec's URL.
 
     Args:
         served_kinds: what its models are for, where the settings do not say.
+        given_models: those that are served whether the server lists them or not.
+        health_path: see ``Upstream``; that of the servers that SAGE starts is known.
     """
     kinds = frozenset(KIND_NAMES[name] for name in settings.kinds)
     seconds: OpenAiSettings = parts.of_kinds.openai
@@ -285,11 +233,13 @@ def connect(
             read=seconds.read_timeout_seconds,
             health=seconds.health_timeout_seconds,
         ),
+        health_path=health_path,
     )
     return OpenAiEngine(
         spec,
         upstream,
         only_model=only_model,
+        given_models=given_models,
         aliases=settings.aliases,
         check_seconds=seconds.health_interval_seconds,
         continues_chats=settings.continues_chats,
@@ -301,7 +251,15 @@ def connect(
 
 def _build(blueprint: EngineBlueprint[OpenAiEngineSettings], parts: EngineParts) -> OpenAiEngine:
     settings = blueprint.settings
-    return connect(settings, blueprint.spec, parts, blueprint.adapters, only_model=settings.model)
+    return connect(
+        settings,
+        blueprint.spec,
+        parts,
+        blueprint.adapters,
+        only_model=settings.model,
+        given_models=settings.models,
+        health_path=settings.health_path,
+    )
 
 
 OPENAI = EngineKind(

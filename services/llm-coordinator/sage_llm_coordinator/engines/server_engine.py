@@ -25,6 +25,7 @@ from sage_llm_coordinator.servers.program import ServerProgram
 from sage_llm_coordinator.servers.server_log import ServerLog
 from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, OwnedServer, Servers
 from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_platform.background import keep_running
 from sage_platform.supervision.guarded_process import ServerEnd
 
 log = get_logger(__name__)
@@ -131,7 +132,7 @@ class ServerEngine:
 
     async def start(self) -> None:
         """Start the server and keep it running from now on; return when it first answers."""
-        self._keeping = asyncio.create_task(self._keep_running(), name=f"server-{self.spec.engine_id}")
+        self._keeping = keep_running(self._keep_running, name=f"server-{self.spec.engine_id}")
         await self._ready.wait()
 
     async def run(self, request: EngineRequest, reply: ReplyWriter) -> None:

@@ -14,10 +14,10 @@ from sage_llm_coordinator.engines.openai_engine import (
     SERVER_CONCURRENCY,
     OpenAiEngine,
     ServedKinds,
-    UpstreamEngineSettings,
     connect,
 )
 from sage_llm_coordinator.engines.server_engine import ServerEngine
+from sage_llm_coordinator.engines.upstream_settings import UpstreamEngineSettings
 from sage_llm_coordinator.origin import origin_of
 from sage_llm_coordinator.servers.program import ServerProgram
 from sage_llm_coordinator.servers.servers import OwnedServer

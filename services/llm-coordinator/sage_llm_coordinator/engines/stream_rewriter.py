@@ -165,7 +165,8 @@ class StreamRewriter:
                 self._note_usage(choices, usage)
                 if choices == []:
                     return None if edits.hides_last_usage else changed
-            if edits.hides_each_usage or (edits.hides_last_usage and usage is None):
+            # Without a value it says that the usage comes last, to who asked for that.
+            if edits.hides_last_usage if usage is None else edits.hides_each_usage:
                 del chunk["usage"]
                 changed = True
         return None if silent else changed

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+from typing import Any, Final
 
 import aiohttp
 
-from sage_common.errors import EngineFailedError, SageError
+from sage_common.errors import EngineFailedError, NotFoundError, SageError
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import ModelCard
+from sage_llm_coordinator.engines.answer_form import AnswerFolder, events_of, is_answer
+from sage_llm_coordinator.engines.answer_reader import AnswerReader
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
+from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices_asked
 from sage_llm_coordinator.engines.stream_rewriter import StreamRewriter
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
 from sage_llm_coordinator.engines.upstream_request import UpstreamRequest, plan_upstream_request
@@ -18,10 +23,26 @@ from sage_mesh import exact_json
 from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
+from sage_mesh.sse import DONE_EVENT, SseFramer
+from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
+from sage_mesh.upstream.retry_after import retry_after_seconds
 from sage_mesh.upstream.upstream import Upstream
-from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, split_at_error, upstream_error
+from sage_mesh.upstream.upstream_errors import (
+    MAX_ERROR_BYTES,
+    failed_midway,
+    model_lost,
+    names_model,
+    read_up_to,
+    reported_error,
+    upstream_error,
+)
 
 log = get_logger(__name__)
+
+# A stream whose every choice has ended gets this long for its usage and its [DONE], after which it counts as complete.
+AFTER_FINISH_SECONDS: Final = 2.0
+# Its connection can be used again where it ends this soon after [DONE].
+AFTER_DONE_SECONDS: Final = 0.25
 
 
 class UpstreamProxy:
@@ -30,12 +51,20 @@ class UpstreamProxy:
     Args:
         engine_id: for messages to people.
         on_trouble: called when a request has failed in a way that says something about the server.
+        lists: reads the server's list of models again and returns whether it has this one.
     """
 
-    def __init__(self, engine_id: str, upstream: Upstream, on_trouble: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine_id: str,
+        upstream: Upstream,
+        on_trouble: Callable[[], None],
+        lists: Callable[[str], Awaitable[bool]],
+    ) -> None:
         self._engine_id = engine_id
         self._upstream = upstream
         self._on_trouble = on_trouble
+        self._lists = lists
 
     async def run(
         self, request: EngineRequest, reply: ReplyWriter, card: ModelCard | None, *, continuable: bool
@@ -61,6 +90,8 @@ class UpstreamProxy:
             # it can stop generating.
             async with self._upstream.post(asked.path, asked.body, headers) as response:
                 await self._pass_on(response, reply, request, asked, continuable=continuable)
+        except NotFoundError as error:
+            raise await self._without_model(error, request.model) from None
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -98,68 +129,184 @@ class UpstreamProxy:
     ) -> None:
         if response.status != 200:
             raise await self._refused(response)
-        if response.content_type == "text/event-stream":
-
-            def begin() -> None:
-                tells_tokens = asked.edits.hides_tokens
-                reply.head(Media.EVENT_STREAM, model=request.model, continuable=continuable, tells_tokens=tells_tokens)
-
-            await self._pass_stream(response, reply, StreamRewriter(asked.edits), begin)
+        answer = AnswerReader(response)
+        form = await answer.form()
+        if form is None:
+            raise self._broken("answered with an empty body")
+        if not _wants_stream(request):
+            if form is Media.EVENT_STREAM:
+                self._reply_whole(None, await self._folded(answer, request), reply, request, asked)
+            else:
+                self._reply_whole(*await self._whole(answer, request), reply, request, asked)
             return
-        data = await response.read()
+
+        def begin() -> None:
+            tells_tokens = asked.edits.hides_tokens
+            reply.head(Media.EVENT_STREAM, model=request.model, continuable=continuable, tells_tokens=tells_tokens)
+
+        if form is Media.EVENT_STREAM:
+            await self._pass_stream(answer, reply, request, asked, begin)
+            return
+        _, value = await self._whole(answer, request)
+        asked.edits.rename(value)
+        begin()
+        reply.usage(read_usage(value.get("usage")) or TokenUsage())
+        reply.data(events_of(value, request.endpoint, include_usage=_wants_usage(request)))
+
+    async def _whole(self, answer: AnswerReader, request: EngineRequest) -> tuple[bytes, dict[str, Any]]:
+        """Read a document; return it as it came and parsed."""
+        data = await answer.whole()
         try:
             value = exact_json.read(data)
-            usage = read_usage(value.get("usage")) if isinstance(value, dict) else None
-            if asked.edits.rename(value):
-                data = exact_json.write(value)
         except ValueError:
-            raise self._broken(f"answered with {response.content_type!r} that is not JSON: {data[:80]!r}") from None
+            raise self._broken(f"answered with {answer.content_type!r} that is not JSON: {data[:80]!r}") from None
+        failure = read_failure(value)
+        if failure is not None:
+            raise self._reported(failure)
+        if not is_answer(value, request.endpoint):
+            raise self._broken(f"answered {request.endpoint.path} with JSON that holds no answer: {data[:80]!r}")
+        return data, value
+
+    async def _folded(self, answer: AnswerReader, request: EngineRequest) -> dict[str, Any]:
+        """Read a stream; return the document that it says."""
+        framer = SseFramer()
+        progress = StreamProgress(choices_asked(request.endpoint, request.body), delivered=False)
+        folder = AnswerFolder(request.endpoint)
+
+        def take(events: bytes) -> None:
+            failure = progress.take(events).failure
+            if failure is not None:
+                raise self._reported(failure)
+            folder.take(events)
+
+        while piece := await self._next(answer, progress, must_be_clean=False):
+            take(framer.feed(piece))
+        take(framer.rest())
+        self._check_end(progress)
+        document = folder.document()
+        if not is_answer(document, request.endpoint):
+            raise self._broken(f"answered {request.endpoint.path} with events that hold no answer")
+        return document
+
+    def _reply_whole(
+        self,
+        data: bytes | None,
+        value: dict[str, Any],
+        reply: ReplyWriter,
+        request: EngineRequest,
+        asked: UpstreamRequest,
+    ) -> None:
+        usage = read_usage(value.get("usage"))
+        if asked.edits.rename(value) or data is None:
+            data = exact_json.write(value)
         reply.head(Media.JSON, model=request.model)
         reply.usage(usage or TokenUsage())
         reply.data(data)
 
     async def _pass_stream(
         self,
-        response: aiohttp.ClientResponse,
+        answer: AnswerReader,
         reply: ReplyWriter,
-        rewriter: StreamRewriter,
+        request: EngineRequest,
+        asked: UpstreamRequest,
         begin: Callable[[], None],
     ) -> None:
+        rewriter = StreamRewriter(asked.edits)
+        progress = StreamProgress(choices_asked(request.endpoint, request.body))
         begun = False
-        try:
-            async for piece in response.content.iter_any():
-                events = rewriter.take(piece)
-                if not events:
-                    continue
-                healthy, error = split_at_error(events, self._engine_id)
-                if healthy and not begun:
+
+        def deliver(events: bytes) -> None:
+            nonlocal begun
+            step = progress.take(events)
+            if step.events:
+                if not begun:
                     begun = True
                     begin()
-                if healthy:
-                    reply.tokens(rewriter.ids())
-                    reply.data(healthy)
-                if error is not None:
-                    self._on_trouble()
-                    raise error
+                reply.tokens(rewriter.ids())
+                reply.data(step.events)
+            if step.failure is not None:
+                raise self._midway(step.failure) if begun else self._reported(step.failure)
+
+        try:
+            # Where the usage is missing that the caller asked for, another engine can still count it.
+            while piece := await self._next(answer, progress, must_be_clean=_wants_usage(request)):
+                if events := rewriter.take(piece):
+                    deliver(events)
+            if rest := rewriter.rest():
+                # The end of the stream ends its last event, too.
+                deliver(rest.rstrip(b"\r\n") + b"\n\n")
         finally:
             # What was used counts however the stream ends.
             reply.usage(rewriter.usage())
-        if begun and (rest := rewriter.rest()):
-            reply.tokens(rewriter.ids())
-            reply.data(rest)
-        if not rewriter.done:
-            raise self._broken("ended its stream without [DONE]")
+        self._check_end(progress)
+        if not progress.done:
+            reply.data(DONE_EVENT)
+
+    async def _next(self, answer: AnswerReader, progress: StreamProgress, *, must_be_clean: bool) -> bytes:
+        """Return the next piece of a stream; empty at its end, and where a complete one does not end by itself.
+
+        Args:
+            must_be_clean: whether a connection that breaks before the usage was sent is a failure all the same.
+        """
+        complete = progress.done or progress.finished_all
+        seconds = (AFTER_DONE_SECONDS if progress.done else AFTER_FINISH_SECONDS) if complete else None
+        try:
+            return await answer.next(seconds)
+        except asyncio.TimeoutError:
+            if complete:
+                return b""
+            raise
+        except (aiohttp.ClientError, OSError):
+            if progress.done or (complete and (progress.has_usage or not must_be_clean)):
+                return b""
+            raise
+
+    def _check_end(self, progress: StreamProgress) -> None:
+        if not progress.begun:
+            raise self._broken("ended its stream without an answer" + ("" if progress.done else " and without [DONE]"))
+        if not (progress.done or progress.finished):
+            raise self._broken("ended its stream without a finish_reason and without [DONE]")
 
     async def _refused(self, response: aiohttp.ClientResponse) -> SageError:
-        body = await response.content.read(MAX_ERROR_BYTES)
-        error = upstream_error(self._engine_id, response.status, body, response.headers.get("Retry-After"))
+        body = await read_up_to(response, MAX_ERROR_BYTES)
+        seconds = retry_after_seconds(response.headers, datetime.now(timezone.utc))
+        error = upstream_error(self._engine_id, response.status, body, seconds)
         if isinstance(error, EngineFailedError):
             self._on_trouble()
         return error
 
+    async def _without_model(self, error: NotFoundError, model: str) -> NotFoundError:
+        """Return the error for a 404: retryable where the server has lost the model that it was asked for."""
+        listed = await self._lists(model)
+        return error if listed and not names_model(error.upstream_body, model) else model_lost(error)
+
+    def _reported(self, failure: ReportedFailure) -> SageError:
+        error = reported_error(self._engine_id, failure)
+        if isinstance(error, EngineFailedError):
+            self._on_trouble()
+        return error
+
+    def _midway(self, failure: ReportedFailure) -> EngineFailedError:
+        self._on_trouble()
+        return failed_midway(self._engine_id, failure)
+
     def _broken(self, what: str) -> EngineFailedError:
         self._on_trouble()
         return EngineFailedError(f"engine {self._engine_id!r} at {self._upstream.root} {what}", retryable=True)
+
+
+def _wants_stream(request: EngineRequest) -> bool:
+    if request.classification is not None:
+        return request.classification.streaming
+    return b'"stream"' in request.body and exact_json.read(request.body).get("stream") is True
+
+
+def _wants_usage(request: EngineRequest) -> bool:
+    """Whether the caller asks for the usage of a stream."""
+    if b'"include_usage"' not in request.body:
+        return False
+    options = exact_json.read(request.body).get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def _headers(request: EngineRequest) -> dict[str, str]:

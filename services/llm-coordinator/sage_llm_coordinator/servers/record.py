@@ -6,7 +6,7 @@ so of several who try one succeeds, and the guardian lets only a higher epoch ta
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
 import orjson
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 
 from sage_common.errors import ConflictError
 from sage_common.logging import get_logger
-from sage_platform.kv import read_entries
+from sage_platform.kv import read_entries, record_fields
 
 log = get_logger(__name__)
 
@@ -53,8 +53,7 @@ class ServerRecord:
     @classmethod
     def from_bytes(cls, data: bytes) -> ServerRecord:
         """Read a record; fields of a later version are left out. Raises ValueError or TypeError."""
-        value = orjson.loads(data)
-        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        known = record_fields(cls, data)
         return cls(**{**known, "devices": tuple(known.get("devices", ()))})
 
 
