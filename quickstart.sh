@@ -15,7 +15,7 @@ if ! "$sage" up --detach; then
 fi
 
 if [ -e .venv/.sage-model ]; then
-  prompt="What is the capital of France? Answer in one sentence."
+  prompt="Explain in two sentences what a language model is."
   printf '\n$ sage chat "%s"\n\n' "$prompt"
   "$sage" chat --max-tokens 100 "$prompt"
   cat <<EOF
