@@ -186,6 +186,7 @@ class LengthAwareQueue(Generic[R, K]):
         # A batch that ends after the deadline does not help to meet it.
         time_left = urgent.deadline - now if urgent and not overloaded else math.inf
         limits, overhead = self._limits.split(self._tokens, streams), self._cost_model.overhead_tokens
+        predict_seconds = self._cost_model.predict_seconds
         items = [seed]
         tokens = longest = seed.tokens
         self._remove(seed)
@@ -198,7 +199,7 @@ class LengthAwareQueue(Generic[R, K]):
             padded = (len(items) + 1) * new_longest
             cheaper = (padded + overhead) * tokens <= (len(items) * longest + overhead) * (tokens + length)
             allowed = cheaper and limits.allow(len(items) + 1, new_longest, tokens + length)
-            if not allowed or (time_left < math.inf and self._seconds(padded) > time_left):
+            if not allowed or (time_left < math.inf and (predict_seconds(padded) or 0.0) > time_left):
                 # Lengths further out on this side only cost more.
                 side.clear()
                 continue
@@ -218,7 +219,8 @@ class LengthAwareQueue(Generic[R, K]):
         That is the one of least laxity among those that would be late after one more batch and are not late yet.
         The queue is overloaded when most of the requests with a deadline are late, with more than a batch to do.
         """
-        whole_batch = self._seconds(self._limits.token_budget)
+        predict_seconds = self._cost_model.predict_seconds
+        whole_batch = predict_seconds(self._limits.token_budget)
         if not whole_batch:
             return None, False
         waiting = late = late_tokens = 0
@@ -227,7 +229,7 @@ class LengthAwareQueue(Generic[R, K]):
         for request in self._requests.values():
             if request.deadline == math.inf or not self._has_queued(request):
                 continue
-            laxity = request.deadline - now - self._seconds(request.queued_tokens)
+            laxity = request.deadline - now - (predict_seconds(request.queued_tokens) or 0.0)
             waiting += 1
             if laxity < 0:
                 late += 1
@@ -235,10 +237,6 @@ class LengthAwareQueue(Generic[R, K]):
             if 0 <= laxity < best_laxity:
                 best, best_laxity = request, laxity
         return best, 2 * late > waiting and late_tokens > self._limits.token_budget
-
-    def _seconds(self, tokens: int) -> float:
-        """Predicted seconds of a batch; 0 while there is no prediction, since deadlines do not count then."""
-        return self._cost_model.predict_seconds(tokens) or 0.0
 
     def _furthest_behind(self) -> _ActiveRequest[K] | None:
         waiting = (request for request in self._requests.values() if self._has_queued(request))
