@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
-from aiohttp import web
 
 from sage_benchmark.embed.embed_benchmark import EmbedPlan, EmbedResult, quick_plan
 from sage_benchmark.embed.embed_report import render_markdown
 from sage_benchmark.embed.similarity import cosines, read_sts, spearman
-from sage_benchmark.embed.texts import embedding_requests, mixed_texts, short_texts
-from sage_benchmark.load.closed_loop import run_closed_loop
+from sage_benchmark.embed.texts import mixed_texts, short_texts
 from sage_benchmark.report.bars import Bar
 
 
@@ -49,37 +45,6 @@ def test_only_the_test_split_is_read(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress("\n".join(rows).encode()))
     pairs = read_sts(file)
     assert (pairs.first, pairs.second, pairs.scores.tolist()) == (['say "hi"', "e"], ["b", "f"], [4.5, 0])
-
-
-async def test_every_request_is_sent_once_and_a_refusal_is_no_figure() -> None:
-    seen: list[list[str]] = []
-
-    async def embeddings(request: web.Request) -> web.Response:
-        given = orjson.loads(await request.read())["input"]
-        if given == ["bad"]:
-            return web.Response(status=400, body=b"no")
-        seen.append(given)
-        return web.Response(body=b"[]", headers={"X-Sage-Inference-Us": "5"})
-
-    app = web.Application()
-    app.add_routes([web.post("/v1/embeddings", embeddings)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    requests = embedding_requests(base, "m", [str(n) for n in range(7)], 2)
-    load = await run_closed_loop(base, requests, concurrency=3)
-    assert sorted(seen) == [["0", "1"], ["2", "3"], ["4", "5"], ["6"]]
-    assert len(load.responses) == 4
-    assert load.responses[0].headers["x-sage-inference-us"] == "5"
-    with pytest.raises(RuntimeError, match="answered 400"):
-        await run_closed_loop(base, embedding_requests(base, "m", ["bad"], 1), concurrency=1)
-    stop = asyncio.Event()
-    stop.set()
-    stopped = await run_closed_loop(base, embedding_requests(base, "m", ["x"], 1), concurrency=1, stop=stop)
-    assert stopped.responses == []
-    await runner.cleanup()
 
 
 def test_the_report_says_what_was_missed_and_what_was_left_out() -> None:

@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 from fixtures.arrivals import burst
 
-from sage_benchmark.http_client import ConnectionPool
 from sage_benchmark.load.answer import read_stream
 from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.outcome import RequestOutcome
@@ -128,22 +127,3 @@ def test_tokens_are_found_however_the_stream_is_cut(size: int) -> None:
 def test_a_stream_that_ends_early_or_with_an_error_is_not_whole(data: bytes, problem: str) -> None:
     answer = read_stream([data], [1.0], keep_text=True)
     assert (answer.error, answer.tokens, answer.text) == (problem, 2, "a b ")
-
-
-async def test_an_idle_connection_is_used_again_and_a_stale_one_is_not(engine: SimulatedEngine) -> None:
-    now = 0.0
-    pool = ConnectionPool(engine.url, lambda: now, idle_seconds=2.0)
-    first = await pool.take()
-    second = await pool.take()
-    assert first is not second
-    pool.give_back(first, reusable=True)
-    pool.give_back(second, reusable=False)
-    now = 1.9
-    assert await pool.take() is first
-    pool.give_back(first, reusable=True)
-    now = 4.0
-    third = await pool.take()
-    assert third is not first
-    assert not first.usable
-    pool.give_back(third, reusable=True)
-    pool.close()
