@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sage_cli.bench_compare import compare
 from sage_cli.bench_embed import embed
 from sage_cli.bench_gateway import gateway
-from sage_cli.bench_policies import policies
-from sage_cli.bench_simulate import simulate
+from sage_cli.bench_load import compare, policies, simulate
 
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
 app.command()(embed)
