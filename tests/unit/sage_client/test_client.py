@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from fixtures.mesh import gateway_mesh
+from fixtures.nats import NatsProcess
 
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.headers import ResponseMetadata
@@ -229,3 +232,24 @@ def test_clients_that_nobody_closes_end_without_a_word() -> None:
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
     assert (answer.stdout.split(), answer.stderr) == (["gateway_unreachable"], "")
+
+
+UNFINISHED = """
+import sage
+client = sage.UnifiedInferenceClient.create({target!r})
+pieces = client.stream_chat("x")
+print(next(pieces).text)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "nats"])
+async def test_a_stream_that_nobody_finishes_ends_without_a_word(scheme: str, nats_server: NatsProcess) -> None:
+    async with gateway_mesh(nats_server) as mesh:
+        target = mesh.url if scheme == "http" else nats_server.url
+        command = [sys.executable, "-W", "error", "-c", UNFINISHED.format(target=target)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (0, "")
+    assert out.strip()
