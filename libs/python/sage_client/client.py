@@ -34,6 +34,7 @@ from sage_common.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
+from sage_common.secret_text import without_credentials
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
 from sage_mesh.inference_request import InferenceRequest, new_request_id
@@ -310,11 +311,15 @@ async def _open_transport(target: str, api_key: str, max_connections: int, *, ke
         return HttpTransport(target, api_key=api_key, max_connections=max_connections)
     if scheme in RING_SCHEMES:
         if key_was_given:
-            raise ConfigurationError(f"an api_key means nothing to the ring {target}; leave it out, or name a gateway")
+            raise ConfigurationError(
+                f"an api_key means nothing to the ring {without_credentials(target)}; leave it out, or name a gateway"
+            )
         from sage_client.ring import open_ring_transport
 
         settings = load(NatsSettings, url=target)
         # A person waits for it; a service that starts beside NATS has more patience.
         seconds = min(settings.connect_timeout_seconds, NATS_SECONDS)
         return await open_ring_transport(settings.model_copy(update={"connect_timeout_seconds": seconds}))
-    raise ConfigurationError(f"target {target!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)")
+    raise ConfigurationError(
+        f"target {without_credentials(target)!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)"
+    )

@@ -22,6 +22,7 @@ from sage_dataflow_worker.results import ResultPublisher
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import NodeCounts
 from sage_kernel.spec import PipelineSpec
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -93,7 +94,7 @@ class JobRun:
         self._work = asyncio.create_task(self._run_and_publish(), name=f"job-{self._stored.job.job_id}")
         if self._stopped_as is not None:
             self._work.cancel()
-        keeping_alive = asyncio.create_task(self._keep_alive(), name="job-keep-alive")
+        keeping_alive = keep_running(self._keep_alive, name=f"keep-alive-{self._stored.job.job_id}")
         try:
             await asyncio.wait({self._work})
         finally:
