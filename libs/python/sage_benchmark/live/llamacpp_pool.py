@@ -50,10 +50,10 @@ SHAPES = (
         streaming=False,
     ),
 )
-_CALIBRATION_WORDS = 120
-_CALIBRATION_TOKENS = 24
-# Longest wait for one answer of these, of a machine that does other things too.
-_CALIBRATION_SECONDS = 60.0
+_CALIBRATION_WORDS = 24
+_CALIBRATION_TOKENS = 12
+# Longest wait for an answer of a machine that does other things too. Metrics wait for the step that is computed.
+_CALL_SECONDS = 60.0
 _METRIC = re.compile(r"^llamacpp:(\w+) (\S+)$", re.MULTILINE)
 
 
@@ -128,12 +128,13 @@ class LlamacppProcess:
         """Answer a prompt of some length; return llama.cpp's times."""
         prompt = " ".join(f"{seed} {number}" for number in range(_CALIBRATION_WORDS))
         body = {"prompt": prompt, "max_tokens": _CALIBRATION_TOKENS, "ignore_eos": True}
-        data = fetch(f"{self.url}/v1/completions", json.dumps(body).encode(), _CALIBRATION_SECONDS)
+        data = fetch(f"{self.url}/v1/completions", json.dumps(body).encode(), _CALL_SECONDS)
         answer: dict[str, Any] = json.loads(data)
         return dict(answer["timings"])
 
     def _figures(self) -> dict[str, float]:
-        return {name: float(value) for name, value in _METRIC.findall(fetch(f"{self.url}/metrics").decode())}
+        page = fetch(f"{self.url}/metrics", timeout_seconds=_CALL_SECONDS).decode()
+        return {name: float(value) for name, value in _METRIC.findall(page)}
 
 
 @contextmanager
