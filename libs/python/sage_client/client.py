@@ -37,7 +37,7 @@ from sage_common.errors import (
 from sage_common.secret_text import without_credentials
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
-from sage_mesh.inference_request import InferenceRequest, new_request_id
+from sage_mesh.inference_request import InferenceRequest, check_correlation_id
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,7 +54,7 @@ class CallOptions:
 
     Attributes:
         hints: how urgent the request is.
-        request_id: unique among requests in flight; None makes one.
+        request_id: id to find the request by, at most 128 printable ASCII characters; None has the mesh make one.
         traceparent: W3C trace context to go on with; empty for none.
     """
 
@@ -290,7 +290,7 @@ class AsyncUnifiedInferenceClient:
         return InferenceRequest(
             endpoint=endpoint,
             body=encoded,
-            request_id=options.request_id or new_request_id(),
+            correlation_id=check_correlation_id(options.request_id),
             tenant=(self._tenant if options.tenant is None else options.tenant) or None,
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
