@@ -104,13 +104,22 @@ bootstrap() {
     bookworm "$work.root" $mirror >"$work/debootstrap.log" 2>&1 </dev/null \
     || fail "debootstrap made no Debian root: $(tail -n 1 "$work/debootstrap.log")"
   rm -rf "$work.root"/var/cache/apt/archives/*.deb "$work.root"/var/lib/apt/lists/*
-  tar -C "$work.root" -c . | docker import - "$1" >/dev/null
+  tar -C "$work.root" -c . | docker import - "$1" >/dev/null || fail "the engine takes no image"
 }
 
 # Builds the image $1 from the folder of work.
 build() {
   timeout 180 docker build -q -t "$1" "$work" >"$work/build.log" 2>&1 \
     || fail "$1 could not be built: $(tail -n 1 "$work/build.log")"
+}
+
+# Fails where the engine's machine cannot do what the suite is about: `docker info` answers in many a sandbox that cannot.
+try_container() {
+  local network="sage-test-$$" said status=0
+  said="$(docker network create "$network" 2>&1 \
+    && timeout 60 docker run --rm --init --network "$network" --memory 64m "$1" true 2>&1)" || status=$?
+  docker network rm "$network" >/dev/null 2>&1 || true
+  [ $status = 0 ] || fail "the engine runs no container: $(tail -n 1 <<<"$said")"
 }
 
 # The images that compose/.env names, or others in their place.
@@ -120,6 +129,7 @@ prepare_images() {
     base=sage-test/debian:bookworm
     present "$base" || bootstrap "$base"
   fi
+  try_container "$base"
   mkdir -p "$work/settings/etc"
   "$root/.venv/bin/python" "$root/tests/compose/pip_settings.py" "$work/settings"
   if [ "$base" != "$(named PYTHON_IMAGE)" ] || [ -s "$work/settings/etc/pip.conf" ]; then
@@ -150,12 +160,12 @@ case "${1:-}" in
     if ! answers && [ "$(id -u)" = 0 ]; then
       # One run at a time has the daemon.
       mkdir -p -m 0700 "$cache"
-      exec {lock}>"$cache/lock"
-      flock -w 600 "$lock" || fail "another run has had the engine for 10 minutes"
+      exec 9>"$cache/lock"
+      flock -w 600 9 || fail "another run has had the engine for 10 minutes"
       trap stop EXIT
       trap 'exit 143' INT TERM
     fi
-    if environment="$("$self" start {lock}>&-)"; then
+    if environment="$("$self" start 9>&-)"; then
       while read -r line; do [ -z "$line" ] || export "${line?}"; done <<<"$environment"
       "$@"
     else
