@@ -83,6 +83,8 @@ stop() {
       kill -KILL "$pid" "$(cat "$state/exec/containerd/containerd.pid" 2>/dev/null || true)" 2>/dev/null || true
     fi
   fi
+  # dockerd leaves the name of the host's network mounted.
+  umount "$state"/exec/netns/* 2>/dev/null || true
   rm -rf "$state"
 }
 
