@@ -98,7 +98,7 @@ async def test_requests_with_one_callers_id_in_flight_are_each_answered(nats_ser
         first = mesh.submit("same")
         second = mesh.submit("same", CHAT + b" ")
         assert (first.correlation_id, second.correlation_id) == ("same", "same")
-        assert await asyncio.gather(first.read(), second.read()) == [CHAT, CHAT + b" "]
+        assert await asyncio.wait_for(asyncio.gather(first.read(), second.read()), 5) == [CHAT, CHAT + b" "]
         assert {job.request_id for job in mesh.engine.jobs} == {first.request_id, second.request_id}
         assert len({first.request_id, second.request_id, "same"}) == 3
 
@@ -122,12 +122,12 @@ async def test_cancelling_one_of_two_requests_with_one_callers_id_leaves_the_oth
         pieces = aiter(first)
         assert await anext(pieces) == b"data: one\n\n"
         second = edge.submit(InferenceRequest("same", Endpoint.CHAT_COMPLETIONS, CHAT))
-        await second.head()
+        await asyncio.wait_for(second.head(), 5)
         second.cancel()
         await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
         assert mesh.engine.cancelled == [second.request_id]
         go_on.set()
-        assert [piece async for piece in pieces] == [b"data: two\n\n"]
+        assert await asyncio.wait_for(first.read(), 5) == b"data: two\n\n"
         if own_edge:
             await edge.close()
 
