@@ -34,12 +34,14 @@ cat <<EOF
 
 The mesh is running. Try next (\`source .venv/bin/activate\` shortens .venv/bin/sage to sage):
 
-  $sage ask "How are embeddings batched?" --docs .      any folder of md, txt, html and pdf documents
+  $sage ask "How are embeddings batched?" --docs .      any folder of documents, or one document
   $sage status                                          what runs where
   $sage logs gateway -f                                 what a service says
   $sage chat                                            a conversation with the language model
   $sage up --llm http://localhost:8001/v1               after \`sage down\`: a language model of your own
   $sage down                                            stop everything
+
+  http://localhost:8888/ says in a browser what this is and where to go
 
   curl http://localhost:8888/v1/embeddings -H 'Content-Type: application/json' -d '{"model": "minilm", "input": "hi"}'
 EOF

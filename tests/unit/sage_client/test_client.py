@@ -38,7 +38,7 @@ class RecordingTransport:
     async def fetch(self, request: InferenceRequest) -> Answer:
         self.requests.append(request)
         body = b'{"model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
-        return Answer(body, ResponseMetadata(request.request_id))
+        return Answer(body, ResponseMetadata(request.correlation_id or "req-0"))
 
     async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
         raise NotImplementedError
@@ -74,15 +74,13 @@ async def test_options_of_a_call_win_over_the_clients_own() -> None:
     client = AsyncUnifiedInferenceClient(transport, tenant="acme")
     await client.chat("x", options=CallOptions(tenant="other", timeout_seconds=1, request_id="mine"))
     (request,) = transport.requests
-    assert (request.tenant, request.timeout_seconds, request.request_id) == ("other", 1, "mine")
+    assert (request.tenant, request.timeout_seconds, request.correlation_id) == ("other", 1, "mine")
 
 
-async def test_ids_differ_from_call_to_call() -> None:
+async def test_a_call_without_an_id_leaves_it_to_the_mesh() -> None:
     transport = RecordingTransport()
-    client = AsyncUnifiedInferenceClient(transport)
-    await client.chat("x")
-    await client.chat("x")
-    assert len({request.request_id for request in transport.requests}) == 2
+    await AsyncUnifiedInferenceClient(transport).chat("x")
+    assert [request.correlation_id for request in transport.requests] == [None]
 
 
 async def test_what_is_not_json_is_refused_before_it_is_sent() -> None:
