@@ -238,7 +238,7 @@ async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
 
 def test_a_benchmark_runs_the_policies_in_front_of_real_engines() -> None:
     plan = ComparisonPlan(
-        (LoadSettings(engines=1, seconds=4.0, load=0.6),),
+        (LoadSettings(engines=1, seconds=12.0, load=1.0),),
         repetitions=1,
         seed=3,
         timeout_seconds=60.0,

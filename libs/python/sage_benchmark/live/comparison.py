@@ -51,7 +51,6 @@ class SystemUnderLoad(Protocol):
 
 
 LOAD_GENERATOR = "load generator"
-ENGINES = "simulated engines"
 WARM_UP_SEED = 0
 WARM_UP_LOAD = 0.5
 
@@ -238,4 +237,4 @@ def _collect(into: _Collected, run: _Run) -> None:
 
 def _cpu_seconds(system: SystemUnderLoad, pool: SimulatedPool) -> Mapping[str, float]:
     times = psutil.Process().cpu_times()
-    return {**system.cpu_seconds(), LOAD_GENERATOR: times.user + times.system, ENGINES: pool.cpu_seconds()}
+    return {**system.cpu_seconds(), LOAD_GENERATOR: times.user + times.system, pool.title: pool.cpu_seconds()}

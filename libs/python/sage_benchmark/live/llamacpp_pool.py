@@ -150,7 +150,7 @@ def llamacpp_pool(count: int) -> Iterator[SimulatedPool]:
         for engine in engines:
             engine.start()
         models = SimulatedModels(llm=MODEL, embedding="", reads_markers=False)
-        yield SimulatedPool(engines, models, measured_speed(engines))
+        yield SimulatedPool(engines, models, measured_speed(engines), "llama.cpp engines")
     finally:
         for engine in engines:
             engine.stop()

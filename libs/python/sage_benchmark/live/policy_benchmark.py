@@ -20,6 +20,7 @@ from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.simulator.simulation import Simulation
 from sage_benchmark.simulator.simulation_plan import WITHOUT_AFFINITY, SimulationPlan
 from sage_benchmark.workload.load_settings import LoadSettings
+from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.request import ServiceClass
 
 
@@ -94,6 +95,11 @@ def run_on_llamacpp(
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sage-bench-")))
         pool = stack.enter_context(llamacpp_pool(LLAMACPP_ENGINES))
+        if not all(workload.arrivals(pool.config, plan.seed) for workload in workloads):
+            raise InvalidRequestError(
+                "these engines are so slow here that no request of the load arrives in the time; give more --seconds",
+                param="seconds",
+            )
         systems = stack.enter_context(mesh_systems(scratch, pool, policies, suffix=ON_LLAMACPP))
         found = compare_systems(replace(plan, workloads=workloads), pool, systems, progress)
     config = pool.config

@@ -128,6 +128,7 @@ class SimulatedPool:
     Attributes:
         models: what each serves.
         config: how fast each is, by which the offered load is reckoned.
+        title: what a report calls them.
     """
 
     def __init__(
@@ -135,9 +136,11 @@ class SimulatedPool:
         engines: Sequence[EngineProcess],
         models: SimulatedModels,
         config: EngineModelConfig | None = None,
+        title: str = "simulated engines",
     ) -> None:
         self.engines = tuple(engines)
         self.models = models
+        self.title = title
         self.config = config or EngineModelConfig()
 
     @property
