@@ -24,6 +24,7 @@ from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE_EVENT, SseFramer
+from sage_mesh.upstream.large_document import is_large_object, rename_model_in, usage_of, write_in_turns
 from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
 from sage_mesh.upstream.retry_after import retry_after_seconds
 from sage_mesh.upstream.upstream import Upstream
@@ -134,10 +135,12 @@ class UpstreamProxy:
         if form is None:
             raise self._broken("answered with an empty body")
         if not _wants_stream(request):
-            if form is Media.EVENT_STREAM:
+            if form is not Media.EVENT_STREAM and is_large_object(data := await answer.whole()):
+                await self._reply_large(data, reply, request, asked)
+            elif form is Media.EVENT_STREAM:
                 self._reply_whole(None, await self._folded(answer, request), reply, request, asked)
             else:
-                self._reply_whole(*await self._whole(answer, request), reply, request, asked)
+                self._reply_whole(data, self._read(data, answer.content_type, request), reply, request, asked)
             return
 
         def begin() -> None:
@@ -147,25 +150,25 @@ class UpstreamProxy:
         if form is Media.EVENT_STREAM:
             await self._pass_stream(answer, reply, request, asked, begin)
             return
-        _, value = await self._whole(answer, request)
+        value = self._read(await answer.whole(), answer.content_type, request)
         asked.edits.rename(value)
         begin()
         reply.usage(read_usage(value.get("usage")) or TokenUsage())
         reply.data(events_of(value, request.endpoint, include_usage=_wants_usage(request)))
 
-    async def _whole(self, answer: AnswerReader, request: EngineRequest) -> tuple[bytes, dict[str, Any]]:
-        """Read a document; return it as it came and parsed."""
-        data = await answer.whole()
+    def _read(self, data: bytes, content_type: str, request: EngineRequest) -> dict[str, Any]:
+        """Parse and check a document."""
         try:
             value = exact_json.read(data)
         except ValueError:
-            raise self._broken(f"answered with {answer.content_type!r} that is not JSON: {data[:80]!r}") from None
+            raise self._broken(f"answered with {content_type!r} that is not JSON: {data[:80]!r}") from None
         failure = read_failure(value)
         if failure is not None:
             raise self._reported(failure)
         if not is_answer(value, request.endpoint):
             raise self._broken(f"answered {request.endpoint.path} with JSON that holds no answer: {data[:80]!r}")
-        return data, value
+        document: dict[str, Any] = value
+        return document
 
     async def _folded(self, answer: AnswerReader, request: EngineRequest) -> dict[str, Any]:
         """Read a stream; return the document that it says."""
@@ -203,6 +206,16 @@ class UpstreamProxy:
         reply.usage(usage or TokenUsage())
         reply.data(data)
 
+    async def _reply_large(
+        self, data: bytes, reply: ReplyWriter, request: EngineRequest, asked: UpstreamRequest
+    ) -> None:
+        edits = asked.edits
+        if edits.callers_model is not None:
+            data = rename_model_in(data, edits.model, edits.callers_model)
+        reply.head(Media.JSON, model=request.model)
+        reply.usage(read_usage(usage_of(data)) or TokenUsage())
+        await write_in_turns(reply, data)
+
     async def _pass_stream(
         self,
         answer: AnswerReader,
@@ -215,7 +228,7 @@ class UpstreamProxy:
         progress = StreamProgress(choices_asked(request.endpoint, request.body))
         begun = False
 
-        def deliver(events: bytes) -> None:
+        async def deliver(events: bytes) -> None:
             nonlocal begun
             step = progress.take(events)
             if step.events:
@@ -223,18 +236,26 @@ class UpstreamProxy:
                     begun = True
                     begin()
                 reply.tokens(rewriter.ids())
-                reply.data(step.events)
+                await write_in_turns(reply, step.events)
             if step.failure is not None:
                 raise self._midway(step.failure) if begun else self._reported(step.failure)
 
         try:
             # Where the usage is missing that the caller asked for, another engine can still count it.
             while piece := await self._next(answer, progress, must_be_clean=_wants_usage(request)):
-                if events := rewriter.take(piece):
-                    deliver(events)
+                *large, events = rewriter.take_each(piece) or (b"",)
+                if large:
+                    held = progress.take_large()
+                    if not begun:
+                        begun = True
+                        begin()
+                    for part in (held, *large):
+                        await write_in_turns(reply, part)
+                if events:
+                    await deliver(events)
             if rest := rewriter.rest():
                 # The end of the stream ends its last event, too.
-                deliver(rest.rstrip(b"\r\n") + b"\n\n")
+                await deliver(rest.rstrip(b"\r\n") + b"\n\n")
         finally:
             # What was used counts however the stream ends.
             reply.usage(rewriter.usage())
