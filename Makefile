@@ -35,8 +35,8 @@ test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/v
 	@tests/vllm/install.sh
 	@VLLM_PYTHON="$$PWD/.sage/vllm-venv/bin/python" $(BIN)/pytest -m vllm tests/vllm $(ARGS)
 
-test-compose: dev ## Tests of the containers; needs a Docker engine.
-	@$(BIN)/pytest -m compose tests/compose $(ARGS)
+test-compose: dev ## Tests of the containers; as root on Debian, starts a Docker engine where none answers.
+	@tests/compose/engine.sh run $(BIN)/pytest -m compose tests/compose $(ARGS)
 
 test-soak: dev ## Tests that run for minutes.
 	@$(BIN)/pytest -m soak tests $(ARGS)

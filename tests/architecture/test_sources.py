@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -57,3 +58,15 @@ def test_stubs_are_what_the_contracts_generate(monkeypatch: pytest.MonkeyPatch) 
 def test_no_generated_or_binary_files_are_tracked() -> None:
     junk = (".pyc", ".so", ".o", ".safetensors", ".bin", ".onnx", ".log", ".egg-info")
     assert not [path for path in tracked() if path.suffix in junk]
+
+
+def test_a_log_line_about_a_request_names_it_by_its_callers_id_too() -> None:
+    """Such lines take ``id_fields``, or both ids by name."""
+    lines = []
+    for path in own_python():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+                names = {keyword.arg for keyword in node.keywords}
+                if "request_id" in names and "correlation_id" not in names:
+                    lines.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not lines

@@ -15,7 +15,6 @@ from fixtures.nats import NatsProcess
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.sync_client import UnifiedInferenceClient
 from sage_common.errors import (
-    ConflictError,
     DeadlineExceededError,
     EngineFailedError,
     InvalidRequestError,
@@ -160,14 +159,30 @@ async def test_a_deadline_that_passes_is_said_by_the_mesh(world: World) -> None:
         await world.client.chat("please stall", options=CallOptions(timeout_seconds=0.05))
 
 
-async def test_an_id_in_flight_cannot_be_used_again(world: World) -> None:
+async def test_an_id_in_flight_can_be_used_again_and_cancelling_one_leaves_the_other(world: World) -> None:
     options = CallOptions(request_id="twin")
     first = asyncio.create_task(world.client.chat("please stall", options=options))
     await asyncio.wait_for(world.mesh.engine.job_arrived.wait(), 5)
-    with pytest.raises(ConflictError):
-        await world.client.chat("x", options=options)
+    again = world.client.stream_chat("first wait", options=options)
+    piece = await anext(again)
+    assert (piece.text, piece.metadata.request_id) == ("FIRST", "twin")
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
+    await asyncio.wait_for(world.mesh.engine.job_cancelled.wait(), 5)
+    world.mesh.engine.go_on.set()
+    assert "".join([piece.text async for piece in again]) == " WAIT"
+
+
+async def test_a_call_without_an_id_is_known_by_the_meshs(world: World) -> None:
+    result = await world.client.chat("hello")
+    assert result.request_id == world.mesh.engine.jobs[-1].request_id
+
+
+@pytest.mark.parametrize("unfit", ["x" * 129, "caf\u00e9", "two\r\nlines"])
+async def test_an_unfit_id_is_refused_before_it_is_sent(world: World, unfit: str) -> None:
+    with pytest.raises(InvalidRequestError, match="'request_id' must be at most 128 printable ASCII"):
+        await world.client.chat("hello", options=CallOptions(request_id=unfit))
+    assert world.mesh.engine.jobs == []
 
 
 async def test_an_error_in_mid_stream_comes_after_the_pieces(world: World) -> None:

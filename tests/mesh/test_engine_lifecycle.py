@@ -116,3 +116,18 @@ def test_a_preset_is_applied_and_its_log_can_be_read(tmp_path: Path, preset: str
         engine = sage(mesh, "engine", "preset", "apply", preset, "acme/steady")
         assert "given 1 GiB for KV cache" in sage(mesh, "engine", "logs", engine)
         assert sage(mesh, "engine", "stop", engine).endswith("0 requests aborted")
+
+
+def test_a_model_that_was_given_up_hangs_nobody_and_a_preset_that_cannot_run_leaves_nothing(tmp_path: Path) -> None:
+    with mesh_with_fake(tmp_path, behaviour="crash", failures=1) as mesh:
+        with pytest.raises(AssertionError, match="CUDA out of memory"):
+            sage(mesh, "engine", "preset", "apply", "cpu-tiny", "acme/steady")
+        assert engines(mesh) == []
+        with pytest.raises(AssertionError, match="CUDA out of memory"):
+            start(mesh, "--name", "broken")
+        with pytest.raises(AssertionError, match="'steady' cannot be served: broken: given up after 1 starts"):
+            sage(mesh, "chat", "hello", "--model", "steady")
+        # The default model is one whose engine answers.
+        assert sage(mesh, "chat", "hello", "--json")
+        with pytest.raises(AssertionError, match="engine broken is unhealthy: given up"):
+            sage(mesh, "status")

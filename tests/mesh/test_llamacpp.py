@@ -74,6 +74,15 @@ def test_a_caller_that_names_no_model_gets_it(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(**{**chat(2), "model": "default"}).model in (MODEL, "default")
 
 
+async def test_answers_are_sampled_as_the_model_s_makers_recommend_where_a_request_does_not_say(
+    mesh: IsolatedMesh,
+) -> None:
+    (port,) = servers(mesh)
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/props") as response:
+        sampling = (await response.json())["default_generation_settings"]["params"]
+    assert (round(sampling["temperature"], 3), round(sampling["top_p"], 3)) == (0.2, 0.9)
+
+
 def test_a_completion_goes_on_from_its_prompt(client: openai.OpenAI) -> None:
     answer = client.completions.create(model=MODEL, prompt="one, two, three, four,", max_tokens=6, temperature=0)
     assert "five" in answer.choices[0].text

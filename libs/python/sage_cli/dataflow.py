@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -13,6 +13,8 @@ from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage_cli.mesh.inspection import local_state, nats_settings
 from sage_cli.mesh.registrations import Registrations, is_serving
 from sage_cli.mesh.token import operator_token
+from sage_cli.waiting import waiting
+from sage_client.wait_notice import notice_of
 from sage_common.errors import InternalError, UnavailableError
 from sage_platform.grpc_server import channel
 from sage_platform.grpc_status import error_from_status
@@ -54,7 +56,7 @@ async def cancel(job_id: str, address: str | None) -> dataflow_pb2.Job:
 async def watch(job_id: str, address: str | None, tell: Callable[[dataflow_pb2.Job], None]) -> dataflow_pb2.Job:
     """Call ``tell`` with each state of a job; return the last one when the job has ended."""
     job: dataflow_pb2.Job | None = None
-    async with _worker(address) as stub:
+    async with _worker(address, follows=True) as stub:
         async for answer in stub.WatchJob(dataflow_pb2.WatchJobRequest(job_id=job_id)):
             job = answer.job
             tell(job)
@@ -87,13 +89,28 @@ def failed(job: dataflow_pb2.Job) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _worker(address: str | None) -> AsyncIterator[Any]:
+async def _worker(address: str | None, *, follows: bool = False) -> AsyncIterator[Any]:
+    """Open a worker; one whose job is followed shows itself what is waited for."""
     target = address or await _find_worker()
-    async with channel(target, token=operator_token()) as open_channel:
-        try:
-            yield dataflow_pb2_grpc.DataflowServiceStub(open_channel)  # type: ignore[no-untyped-call]
-        except grpc.aio.AioRpcError as error:
-            raise error_from_status(error, "dataflow worker", target) from None
+
+    async def worker() -> str:
+        return f"the dataflow worker at {target}"
+
+    with waiting() as display:
+        async with (
+            channel(target, token=operator_token()) as open_channel,
+            notice_of(worker, None if follows else display.show),
+        ):
+            with _translated(target):
+                yield dataflow_pb2_grpc.DataflowServiceStub(open_channel)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _translated(target: str) -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise error_from_status(error, "dataflow worker", target) from None
 
 
 async def _find_worker() -> str:

@@ -37,6 +37,8 @@ def _headline(explanation: Explanation) -> Text:
 
 def _facts(explanation: Explanation) -> list[tuple[str, str]]:
     facts = []
+    if explanation.correlation_id is not None:
+        facts.append(("caller's id", explanation.correlation_id))
     if explanation.error_code:
         facts.append(("why", f"{explanation.error_message} ({explanation.error_code})"))
     if explanation.classification is not None:

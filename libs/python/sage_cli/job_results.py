@@ -74,6 +74,8 @@ async def read_results(job_id: str, collection: str = "", limit: int = 0) -> Job
         NotFoundError: the job has no results, or not that collection.
         UnavailableError: NATS does not answer.
     """
+    if not job_id.strip():
+        raise _nothing(job_id)
     connection = await connect(nats_settings(local_state()), name="sage-job")
     found = JobResults(job_id)
     try:

@@ -34,9 +34,10 @@ from sage_common.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
+from sage_common.secret_text import without_credentials
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
-from sage_mesh.inference_request import InferenceRequest, new_request_id
+from sage_mesh.inference_request import InferenceRequest, check_correlation_id
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,7 +54,7 @@ class CallOptions:
 
     Attributes:
         hints: how urgent the request is.
-        request_id: unique among requests in flight; None makes one.
+        request_id: id to find the request by, at most 128 printable ASCII characters; None has the mesh make one.
         traceparent: W3C trace context to go on with; empty for none.
     """
 
@@ -289,7 +290,7 @@ class AsyncUnifiedInferenceClient:
         return InferenceRequest(
             endpoint=endpoint,
             body=encoded,
-            request_id=options.request_id or new_request_id(),
+            correlation_id=check_correlation_id(options.request_id),
             tenant=(self._tenant if options.tenant is None else options.tenant) or None,
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
@@ -310,11 +311,15 @@ async def _open_transport(target: str, api_key: str, max_connections: int, *, ke
         return HttpTransport(target, api_key=api_key, max_connections=max_connections)
     if scheme in RING_SCHEMES:
         if key_was_given:
-            raise ConfigurationError(f"an api_key means nothing to the ring {target}; leave it out, or name a gateway")
+            raise ConfigurationError(
+                f"an api_key means nothing to the ring {without_credentials(target)}; leave it out, or name a gateway"
+            )
         from sage_client.ring import open_ring_transport
 
         settings = load(NatsSettings, url=target)
         # A person waits for it; a service that starts beside NATS has more patience.
         seconds = min(settings.connect_timeout_seconds, NATS_SECONDS)
         return await open_ring_transport(settings.model_copy(update={"connect_timeout_seconds": seconds}))
-    raise ConfigurationError(f"target {target!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)")
+    raise ConfigurationError(
+        f"target {without_credentials(target)!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)"
+    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sage_common.errors import InvalidRequestError
-from sage_common.labels import is_label
 from sage_control_plane.request.request import Hints, Priority, ServiceClass
 from sage_mesh.reply import EngineTime, TokenUsage
 
@@ -35,7 +34,6 @@ TRUNCATED = "x-sage-truncated"
 
 HINT_HEADERS = (PRIORITY, REQUEST_TYPE, SLO_DEADLINE_MS, SLO_TTFT_MS, SLO_TPOT_MS)
 
-MAX_REQUEST_ID_CHARACTERS = 128
 # Milliseconds travel as an unsigned 32-bit number.
 MAX_MS = 2**32 - 1
 
@@ -55,7 +53,7 @@ class ResponseMetadata:
     """What happened to a request on its way.
 
     Attributes:
-        request_id: as the caller or the server made it; empty where the server does not send it.
+        request_id: the caller's id for it, or the mesh's where it gave none; empty where the server does not send it.
         engine: engine that answered; empty where the server does not send it.
         queue_ms: milliseconds spent queued.
         attempts: dispatches that it took.
@@ -73,12 +71,6 @@ class ResponseMetadata:
     def completed(self, usage: TokenUsage) -> TokenUsage:
         """Return the usage of a body with what no OpenAI body carries: truncation, and the engine's time."""
         return replace(usage, truncated_inputs=self.truncated_inputs, engine_time=self.engine_time)
-
-
-def usable_request_id(given: str) -> str | None:
-    """Return a caller's request id without the blanks around it; None where it is missing or unfit."""
-    stripped = given.strip()
-    return stripped if is_label(stripped, MAX_REQUEST_ID_CHARACTERS) else None
 
 
 def hints_from_headers(headers: Mapping[str, str]) -> Hints:

@@ -85,10 +85,11 @@ class HttpTransport:
     async def _sent(self, request: InferenceRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {
             "content-type": "application/json",
-            names.REQUEST_ID: request.request_id,
             names.TIMEOUT_MS: str(max(1, round(request.timeout_seconds * 1000))),
             **hints_to_headers(request.hints),
         }
+        if request.correlation_id:
+            headers[names.REQUEST_ID] = request.correlation_id
         if request.tenant:
             headers[names.TENANT] = request.tenant
         if request.traceparent:

@@ -20,6 +20,7 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._last: asyncio.Task[None] | None = None
+        self._open: set[AsyncGenerator[Any, None]] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -53,6 +54,7 @@ class LoopThread:
     def iterate(self, source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Iterate over an asynchronous generator; leaving early closes it there."""
         end = object()
+        self._open.add(source)
 
         async def step() -> T | object:
             return await anext(source, end)
@@ -61,15 +63,23 @@ class LoopThread:
             while (item := self.call(step())) is not end:
                 yield item  # type: ignore[misc]
         finally:
+            self._open.discard(source)
             if not self._loop.is_closed():
                 self.call(source.aclose())
 
     def finish(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the last coroutine; in the loop's own thread, where a garbage collection may ask for it, begin it."""
         if threading.current_thread() is self._thread:
-            self._last = self._loop.create_task(coroutine)
+            self._last = self._loop.create_task(self._end(coroutine))
         else:
-            self.call(coroutine)
+            self.call(self._end(coroutine))
+
+    async def _end(self, last: Coroutine[Any, Any, None]) -> None:
+        # From the outermost on: asyncio, at the end of a loop, would close what they are made of at the same time.
+        for source in tuple(self._open):
+            with contextlib.suppress(RuntimeError):  # another thread waits for its next item
+                await source.aclose()
+        await last
 
     def stop(self) -> None:
         """End the thread. Idempotent. In the loop's own thread it ends after the present step."""

@@ -39,7 +39,7 @@ class RingTransport:
         with self._submitted(request) as reply:
             head = await reply.head()
             body = await reply.read()
-            return Answer(body, _metadata(request, head, reply.usage))
+            return Answer(body, _metadata(reply, head, reply.usage))
 
     async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
         with self._submitted(request) as reply:
@@ -47,16 +47,16 @@ class RingTransport:
             data = await reply.read()
             if head.media is Media.JSON:
                 vectors, model, usage = read_embedding_body(data)
-                return VectorAnswer(vectors, model, usage, _metadata(request, head, reply.usage))
+                return VectorAnswer(vectors, model, usage, _metadata(reply, head, reply.usage))
             vectors = read_vectors(data, head.vector_count, head.vector_dimensions)
-            return VectorAnswer(vectors, head.model, reply.usage, _metadata(request, head, reply.usage))
+            return VectorAnswer(vectors, head.model, reply.usage, _metadata(reply, head, reply.usage))
 
     @asynccontextmanager
     async def stream(self, request: InferenceRequest) -> AsyncIterator[StreamAnswer]:
         with self._submitted(request) as reply:
             head = await reply.head()
             async with contextlib.aclosing(reply.__aiter__()) as pieces:  # type: ignore[type-var]
-                yield StreamAnswer(pieces, _metadata(request, head))
+                yield StreamAnswer(pieces, _metadata(reply, head))
 
     async def models(self) -> list[ModelInfo]:
         return [model_of_entry(entry) for entry in self._directory.catalog.entries]
@@ -107,7 +107,7 @@ async def open_ring_transport(settings: NatsSettings) -> OwnRingTransport:
     return OwnRingTransport(ring, edge)
 
 
-def _metadata(request: InferenceRequest, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> ResponseMetadata:
+def _metadata(reply: Reply, head: ReplyHead, usage: TokenUsage = NOTHING_YET) -> ResponseMetadata:
     return ResponseMetadata(
-        request.request_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time
+        reply.caller_id, head.engine_id, head.queue_ms, head.tries, usage.truncated_inputs, usage.engine_time
     )

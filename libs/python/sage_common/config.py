@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from sage_common.errors import ConfigurationError
+from sage_common.secret_text import is_secret_name, without_credentials
 from sage_common.setting_sources import (
     SECTIONS,
     environment_values,
@@ -147,14 +148,18 @@ def _holds(values: Any, path: tuple[str, ...]) -> bool:
 def _explain(error: ValidationError, settings_class: type[BaseModel]) -> str:
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "settings"
+        parts = [str(part) for part in item["loc"]]
+        secret = next((number for number, part in enumerate(parts) if is_secret_name(part)), None)
+        # What is below a setting that holds secrets may be named by one, as API keys are.
+        where = ".".join(parts if secret is None else parts[: secret + 1]) or "settings"
         if item["type"] == "extra_forbidden":
             # The names of a nested setting's own fields are not these.
-            hint = nearest(where, list(settings_class.model_fields)) if len(item["loc"]) == 1 else ""
+            hint = nearest(where, list(settings_class.model_fields)) if len(parts) == 1 else ""
             lines.append(f"unknown setting {where!r}{hint}")
         else:
             given = item.get("input")
-            # A whole group of settings may hold keys, which must not reach a log.
-            shown = "" if isinstance(given, (dict, list, tuple)) else f" (got {given!r})"
+            # So may a whole group of settings be; none of that must reach a log.
+            hidden = secret is not None or isinstance(given, (dict, list, tuple))
+            shown = "" if hidden else f" (got {without_credentials(repr(given))})"
             lines.append(f"setting {where!r}: {item['msg'].removeprefix('Value error, ')}{shown}")
     return "; ".join(lines)

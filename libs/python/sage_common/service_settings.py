@@ -26,6 +26,7 @@ class NatsSettings(SectionSettings):
     section: ClassVar[str] = "nats"
 
     url: str = Field(
+        repr=False,  # it may hold credentials
         default_factory=lambda: f"nats://127.0.0.1:{SagePorts.NATS.here}",
         description="server URL, or several joined by commas",
     )

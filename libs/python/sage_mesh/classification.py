@@ -14,7 +14,7 @@ from sage_control_plane.request.catalog import ModelCatalog
 from sage_control_plane.request.classification import ClassificationRules, RequestClassifier
 from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES
 from sage_control_plane.request.request import Endpoint, Priority
-from sage_mesh.wire.requests import classification_to_wire, hints_from_wire, tenant_from_wire
+from sage_mesh.wire.requests import classification_to_wire, hints_from_wire, id_fields, tenant_from_wire
 
 log = get_logger(__name__)
 
@@ -68,6 +68,6 @@ def classify_message(
     except SageError:
         raise
     except Exception:
-        log.exception("classification failed", request_id=message.request_id)
+        log.exception("classification failed", **id_fields(message))
         raise InternalError("the request could not be classified") from None
     return classification_to_wire(value)

@@ -6,10 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from sage_common.labels import MAX_LABEL_CHARACTERS, check_label, is_label
 from sage_control_plane.request.request import Endpoint, Hints
 
 # The tenant of a caller who names none.
 DEFAULT_TENANT: Final = "default"
+
+MAX_CORRELATION_ID_CHARACTERS: Final = MAX_LABEL_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,8 @@ class InferenceRequest:
     """One request. Like ``sage.inference.v1.InferenceRequest``, without what an edge adds to submit it.
 
     Attributes:
-        request_id: unique among the requests in flight.
+        correlation_id: its caller's id for it, for logs, headers and explanations; None where it gave none. The edge
+            makes the key by which the mesh knows the request, so several in flight may have the same correlation id.
         body: OpenAI's JSON for the endpoint.
         tenant: who pays and shares; None leaves it to the server, which takes ``DEFAULT_TENANT`` or the API key's.
         hints: how urgent it is.
@@ -25,7 +29,7 @@ class InferenceRequest:
         traceparent: W3C trace context; empty for none.
     """
 
-    request_id: str
+    correlation_id: str | None
     endpoint: Endpoint
     body: bytes
     tenant: str | None = None
@@ -35,5 +39,20 @@ class InferenceRequest:
 
 
 def new_request_id() -> str:
-    """Return an id that no other request has."""
+    """Return an id that no other request has, and that nobody can guess."""
     return f"req-{os.urandom(12).hex()}"
+
+
+def usable_correlation_id(given: str) -> str | None:
+    """Return a caller's id without the blanks around it; None where it is missing or unfit for headers and logs."""
+    stripped = given.strip()
+    return stripped if is_label(stripped, MAX_CORRELATION_ID_CHARACTERS) else None
+
+
+def check_correlation_id(given: str | None) -> str | None:
+    """Return a caller's id; None where it is missing or empty.
+
+    Raises:
+        InvalidRequestError: it is longer than ``MAX_CORRELATION_ID_CHARACTERS`` or not printable ASCII.
+    """
+    return check_label(given or "", "request_id", MAX_CORRELATION_ID_CHARACTERS) or None

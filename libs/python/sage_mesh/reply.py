@@ -94,6 +94,8 @@ class Reply:
     Each raises the SageError that ended the request.
 
     Attributes:
+        request_id: the mesh's key of the request.
+        correlation_id: its caller's id for it; None where it gave none.
         usage: what the answer took; zeros until it is complete.
         delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
         unread_bytes: what has arrived and was not taken yet.
@@ -109,14 +111,16 @@ class Reply:
         "_head",
         "_kept",
         "_waiter",
+        "correlation_id",
         "delivered",
         "request_id",
         "unread_bytes",
         "usage",
     )
 
-    def __init__(self, request_id: str, cancel: Callable[[str], None]) -> None:
+    def __init__(self, request_id: str, cancel: Callable[[str], None], correlation_id: str | None = None) -> None:
         self.request_id = request_id
+        self.correlation_id = correlation_id
         self.usage = TokenUsage()
         self.delivered = False
         self.unread_bytes = 0
@@ -130,6 +134,11 @@ class Reply:
         self._waiter: asyncio.Future[None] | None = None
         self._end_waiters: list[asyncio.Future[None]] | None = None
         self._cancel = cancel
+
+    @property
+    def caller_id(self) -> str:
+        """The id by which the caller knows the request: its own, or the mesh's where it gave none."""
+        return self.correlation_id or self.request_id
 
     @property
     def ended(self) -> bool:

@@ -18,6 +18,7 @@ import tenacity
 from sage_common.errors import ConfigurationError, UnavailableError
 from sage_common.paths import private_dir
 from sage_common.ports import port_is_free, port_taken
+from sage_common.secret_text import without_credentials
 from sage_platform.supervision.process_spec import ProcessSpec
 
 PROGRAM = "nats-server"
@@ -203,13 +204,13 @@ def loopback_port(url: str) -> int | None:
     """
     if "," in url:
         return None
-    parts = urlsplit(url)
+    parts, shown = urlsplit(url), without_credentials(url)
     try:
         port = 4222 if parts.port is None else parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{url!r} is not a NATS URL: {error}; expected nats://HOST:PORT") from None
+        raise ConfigurationError(f"{shown!r} is not a NATS URL: {error}; expected nats://HOST:PORT") from None
     if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
-        raise ConfigurationError(f"{url!r} is not a NATS URL; expected nats://HOST:PORT")
+        raise ConfigurationError(f"{shown!r} is not a NATS URL; expected nats://HOST:PORT")
     ours = parts.scheme == "nats" and parts.hostname in (LOOPBACK, "localhost") and parts.username is None
     return port if ours else None
 

@@ -22,6 +22,7 @@ from sage_dataflow_worker.results import ResultPublisher
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import NodeCounts
 from sage_kernel.spec import PipelineSpec
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -43,12 +44,13 @@ class RunTools:
     """What every run of a worker uses.
 
     Attributes:
+        runner_for: returns what runs a tenant's pipelines; its models' work is that tenant's.
         ack_wait_seconds: silence after which the message goes to another worker.
         interval_seconds: between readings of the job's stored state.
         now_ms: milliseconds since 1970-01-01 UTC.
     """
 
-    runner: LocalRunner
+    runner_for: Callable[[str], LocalRunner]
     store: JobStore
     publisher: ResultPublisher
     ack_wait_seconds: float
@@ -92,7 +94,7 @@ class JobRun:
         self._work = asyncio.create_task(self._run_and_publish(), name=f"job-{self._stored.job.job_id}")
         if self._stopped_as is not None:
             self._work.cancel()
-        keeping_alive = asyncio.create_task(self._keep_alive(), name="job-keep-alive")
+        keeping_alive = keep_running(self._keep_alive, name=f"keep-alive-{self._stored.job.job_id}")
         try:
             await asyncio.wait({self._work})
         finally:
@@ -107,7 +109,7 @@ class JobRun:
         return await self._end(JobState.FAILED, (str(error) or repr(error),), Outcome.FAILED)
 
     async def _run_and_publish(self) -> None:
-        result = await self._tools.runner.run(self._spec, self._count)
+        result = await self._tools.runner_for(self._stored.job.tenant).run(self._spec, self._count)
         await self._tools.publisher.publish(self._stored.job.job_id, self._stored.job.spec_hash, result)
 
     def _count(self, node: str, counts: NodeCounts) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
@@ -13,6 +15,7 @@ from sage_client.edge_factory import open_edge
 from sage_client.ring import RingTransport
 from sage_common import paths
 from sage_common.clock import MonotonicClock
+from sage_common.logging import get_logger
 from sage_control_plane.request.request import Hints, ServiceClass
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_dataflow_worker.job_api import JobApi
@@ -33,6 +36,8 @@ from sage_platform.service_host import ServiceHost, Stop, run
 JETSTREAM_TIMEOUT_SECONDS = 2.0
 _DAY_SECONDS = 86_400
 
+log = get_logger(__name__)
+
 
 async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
     """Wire the service."""
@@ -42,19 +47,23 @@ async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
     client = AsyncUnifiedInferenceClient(RingTransport(edge))
     files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
     cache_dir = paths.cache_dir() if settings.keep_vectors else None
-    runner = LocalRunner(
-        ClientModels(client, CallOptions(hints=Hints(service_class=ServiceClass.BULK))),
-        files=files,
-        cache_dir=cache_dir,
-        clock=clock,
-    )
+
+    def runner_for(tenant: str) -> LocalRunner:
+        options = CallOptions(hints=Hints(service_class=ServiceClass.BULK), tenant=tenant)
+        return LocalRunner(ClientModels(client, options), files=files, cache_dir=cache_dir, clock=clock)
+
     js = host.ring.connection.jetstream(timeout=JETSTREAM_TIMEOUT_SECONDS)
     streams = JobStreams(js, settings)
+    try:
+        await streams.ensure()
+    except (NatsError, asyncio.TimeoutError) as error:
+        # On a full disk, for one. Whoever pulls jobs tries it again.
+        log.warning("streams of jobs not set up yet", error=str(error) or repr(error))
     retention_seconds = settings.job_retention_days * _DAY_SECONDS
     store = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention_seconds, history=8))
     admission = PipelineAdmission(files)
     tools = RunTools(
-        runner=runner,
+        runner_for=runner_for,
         store=store,
         publisher=ResultPublisher(js),
         ack_wait_seconds=settings.ack_wait_seconds,

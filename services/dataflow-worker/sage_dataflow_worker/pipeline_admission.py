@@ -28,7 +28,7 @@ START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Admitted:
+class AdmittedPipeline:
     """A pipeline that may run, with its spec hash, which takes long to compute for a large one."""
 
     spec: PipelineSpec
@@ -59,7 +59,7 @@ class PipelineAdmission:
         async with self._turn:
             await self._end_child()
 
-    async def admit(self, text: str | bytes) -> Admitted:
+    async def admit(self, text: str | bytes) -> AdmittedPipeline:
         """Return the pipeline.
 
         Raises:
@@ -74,7 +74,7 @@ class PipelineAdmission:
             answer = await self._ask(data)
         if "problems" in answer:
             raise PipelineInvalidError([Problem(*problem) for problem in answer["problems"]])
-        return Admitted(_assembled(answer), answer["hash"])
+        return AdmittedPipeline(_assembled(answer), answer["hash"])
 
     async def _ask(self, data: bytes) -> dict[str, Any]:
         child = await self._running_child()

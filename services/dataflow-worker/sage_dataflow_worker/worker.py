@@ -20,7 +20,7 @@ from sage_dataflow_worker.job import Claim, Job, JobState, claim, is_job_id
 from sage_dataflow_worker.job_run import JobRun, RunTools
 from sage_dataflow_worker.job_store import StoredJob
 from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, JobStreams
-from sage_dataflow_worker.pipeline_admission import Admitted, PipelineAdmission
+from sage_dataflow_worker.pipeline_admission import AdmittedPipeline, PipelineAdmission
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.spec import PipelineSpec
 from sage_mesh.inference_request import DEFAULT_TENANT
@@ -171,7 +171,7 @@ class JobWorker:
         await self._run(message, claimed, admitted.spec)
         return True
 
-    async def _admitted(self, message: Msg) -> Admitted:
+    async def _admitted(self, message: Msg) -> AdmittedPipeline:
         """Have the pipeline read, and the message stay with this worker meanwhile. Raises PipelineInvalidError."""
         reading = asyncio.create_task(self._admission.admit(message.data), name="job-admission")
         try:

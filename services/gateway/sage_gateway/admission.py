@@ -11,7 +11,7 @@ from sage_common.errors import UnsupportedMediaTypeError
 from sage_control_plane.request.request import Hints
 from sage_gateway.asgi import Scope
 from sage_gateway.credentials import Credentials
-from sage_mesh.inference_request import new_request_id
+from sage_mesh.inference_request import new_request_id, usable_correlation_id
 
 _NO_HINTS = Hints()
 _HINTS = frozenset(names.HINT_HEADERS)
@@ -55,9 +55,14 @@ def wanted_headers(scope: Scope) -> dict[str, str]:
     return found
 
 
+def correlation_id_of(headers: dict[str, str]) -> str | None:
+    """Return the caller's id for the request; None where it gave none, or one that is unfit for headers and logs."""
+    return usable_correlation_id(headers.get(names.REQUEST_ID, ""))
+
+
 def request_id_of(headers: dict[str, str]) -> str:
-    """Return the caller's request id where it is fit for headers and logs; otherwise a new one."""
-    return names.usable_request_id(headers.get(names.REQUEST_ID, "")) or new_request_id()
+    """Return the id to answer a request with that no engine answers: the caller's, or a new one."""
+    return correlation_id_of(headers) or new_request_id()
 
 
 def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:

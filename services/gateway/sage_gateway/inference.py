@@ -16,7 +16,7 @@ from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
 from sage_control_plane.request.request import Endpoint
-from sage_gateway.admission import admit, request_id_of, wanted_headers
+from sage_gateway.admission import admit, correlation_id_of, request_id_of, wanted_headers
 from sage_gateway.asgi import (
     CLIENT_GONE,
     JSON,
@@ -95,18 +95,19 @@ class InferenceEndpoint:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         headers = wanted_headers(scope)
-        request_id = request_id_of(headers)
         send = or_client_gone(send)
-        reply_headers: Headers = [(_REQUEST_ID, request_id.encode())]
         if scope["method"] != "POST":
-            return await send_method_not_allowed(send, scope["method"], "POST", reply_headers)
+            named = [(_REQUEST_ID, request_id_of(headers).encode())]
+            return await send_method_not_allowed(send, scope["method"], "POST", named)
         try:
-            reply, comments = await self._submit(request_id, headers, receive)
+            reply, comments = await self._submit(headers, receive)
         except SageError as error:
+            reply_headers: Headers = [(_REQUEST_ID, request_id_of(headers).encode())]
             if "expect" in headers:
                 # The client holds its body back until it is asked for it; now it never will be.
                 reply_headers.append(_CLOSE)
             return await send_error(send, error, reply_headers)
+        reply_headers = [(_REQUEST_ID, reply.caller_id.encode())]
         watch = asyncio.get_running_loop().create_task(_cancel_when_gone(receive, reply))
         try:
             if comments is not None:
@@ -117,7 +118,7 @@ class InferenceEndpoint:
         except ClientGoneError:
             return CLIENT_GONE
         except Exception:
-            log.exception("answering failed", request_id=request_id)
+            log.exception("answering failed", request_id=reply.request_id, correlation_id=reply.correlation_id)
             failure = InternalError("the gateway failed to answer; its log says why")
             return await send_error(send, failure, reply_headers)
         finally:
@@ -125,13 +126,13 @@ class InferenceEndpoint:
                 watch.cancel()
                 reply.cancel("the gateway stopped waiting")
 
-    async def _submit(self, request_id: str, headers: dict[str, str], receive: Receive) -> tuple[Reply, float | None]:
+    async def _submit(self, headers: dict[str, str], receive: Receive) -> tuple[Reply, float | None]:
         """Submit a request; return its reply, and after how long a silence a comment goes into it."""
         admitted = admit(headers, self._credentials)
         body = await self._bodies.read(headers, receive)
         reply = self._edge.submit(
             InferenceRequest(
-                request_id=request_id,
+                correlation_id=correlation_id_of(headers),
                 endpoint=self._endpoint,
                 body=body,
                 tenant=admitted.tenant,

@@ -123,7 +123,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             hints=hints_from_wire(envelope.hints),
             timeout_seconds=timeout or None,
             tenant=self._credentials.tenant(headers),
-            request_id=names.usable_request_id(envelope.request_id),
+            request_id=envelope.request_id or None,
             traceparent=traceparent_of(headers),
         )
 

@@ -30,7 +30,7 @@ _OPTIONS = """
 --tokenizer-revision --tool-call-parser -dp -pp -q -tp
 """
 # Of llama.cpp's server, as ``llamacpp_server`` has them; a template is for the settings.
-_LLAMACPP_OPTIONS = "--context-tokens --gpu-layers --prompt-cache-mib --threads"
+_LLAMACPP_OPTIONS = "--context-tokens --gpu-layers --prompt-cache-mib --temperature --threads --top-p"
 ALLOWED_ARGUMENTS = frozenset((*_OPTIONS.split(), *_LLAMACPP_OPTIONS.split()))
 # Of options whose other values load pickles, or more code.
 ALLOWED_VALUES: Mapping[str, frozenset[str]] = {

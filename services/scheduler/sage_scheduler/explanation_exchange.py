@@ -41,16 +41,15 @@ class ExplanationExchange:
         if self._subscription is not None:
             await self._subscription.unsubscribe()
 
-    async def explain(self, request_id: str) -> list[scheduler_pb2.Explanation]:
-        """Return every replica's explanation of a request, the latest decision first."""
-        mine = self._explanations.of(request_id)
-        found = [] if mine is None else [mine]
+    async def explain(self, query: scheduler_pb2.ExplainRequest) -> list[scheduler_pb2.Explanation]:
+        """Return every replica's explanations of the requests that the query asks for, the latest decision first."""
+        found = self._explanations.of(query)
         others = self._others()
         if others:
-            found += await self._ask(request_id, others)
+            found += await self._ask(query, others)
         return sorted(found, key=lambda explanation: explanation.decided_ms_ago)
 
-    async def _ask(self, request_id: str, others: int) -> list[scheduler_pb2.Explanation]:
+    async def _ask(self, query: scheduler_pb2.ExplainRequest, others: int) -> list[scheduler_pb2.Explanation]:
         answers: list[scheduler_pb2.ExplainResponse] = []
         complete = asyncio.Event()
 
@@ -62,7 +61,6 @@ class ExplanationExchange:
         inbox = self._connection.new_inbox()
         subscription = await self._connection.subscribe(inbox, cb=on_answer)
         try:
-            query = scheduler_pb2.ExplainRequest(request_id=request_id)
             headers = {subjects.FROM_HEADER: self._replica}
             await self._connection.publish(subjects.EXPLAIN, query.SerializeToString(), inbox, headers)
             await asyncio.wait_for(complete.wait(), ANSWER_SECONDS)
@@ -76,7 +74,6 @@ class ExplanationExchange:
         if (message.headers or {}).get(subjects.FROM_HEADER) == self._replica:
             return
         query = scheduler_pb2.ExplainRequest.FromString(message.data)
-        found = self._explanations.of(query.request_id)
         # An empty answer is sent too, since the replica that asks counts them.
-        answer = scheduler_pb2.ExplainResponse(explanations=[] if found is None else [found])
+        answer = scheduler_pb2.ExplainResponse(explanations=self._explanations.of(query))
         await message.respond(answer.SerializeToString())

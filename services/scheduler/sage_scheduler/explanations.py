@@ -8,6 +8,9 @@ from sage_common.clock import Clock
 from sage_control_plane.tracking.decision_log import DecisionLog, DecisionRecord, DispatchRecord
 from sage_mesh.wire.requests import classification_to_wire
 
+# Any number of requests may have the same caller's id, and the answer is one message.
+MOST_EXPLAINED = 20
+
 
 class Explanations:
     """Reads the decision log, which outlives this replica's terms of leadership."""
@@ -17,10 +20,11 @@ class Explanations:
         self._log = log
         self._clock = clock
 
-    def of(self, request_id: str) -> scheduler_pb2.Explanation | None:
-        """Return this replica's explanation of a request; None when it has no record of it."""
-        record = self._log.get(request_id)
-        return None if record is None else explanation_to_wire(record, self._replica, self._clock.now())
+    def of(self, query: scheduler_pb2.ExplainRequest) -> list[scheduler_pb2.Explanation]:
+        """Return this replica's explanations of the latest requests that have an id, at most ``MOST_EXPLAINED``."""
+        now = self._clock.now()
+        records = self._log.find(query.request_id, query.tenant or None, MOST_EXPLAINED)
+        return [explanation_to_wire(record, self._replica, now) for record in records]
 
 
 def explanation_to_wire(record: DecisionRecord, replica: str, now: float) -> scheduler_pb2.Explanation:
@@ -31,9 +35,10 @@ def explanation_to_wire(record: DecisionRecord, replica: str, now: float) -> sch
     waiting = 0.0 if record.waiting_since is None else now - record.waiting_since
     return scheduler_pb2.Explanation(
         request_id=record.request_id,
+        correlation_id=record.correlation_id or "",
         scheduler_id=replica,
         state=record.state,
-        tenant="" if request is None else request.tenant,
+        tenant=record.tenant or "",
         classification=_classification(record),
         policy=record.policy,
         band=record.band,

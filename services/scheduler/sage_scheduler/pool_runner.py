@@ -20,7 +20,7 @@ from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.wire.errors import error_from_wire
-from sage_mesh.wire.requests import attempt_from_wire
+from sage_mesh.wire.requests import attempt_from_wire, id_fields
 from sage_platform import subjects
 from sage_platform.ring import Ring
 from sage_scheduler.metrics import SchedulerMetrics
@@ -254,7 +254,7 @@ class PoolRunner:
 
     def _refuse_unreadable(self, item: request_pb2.ClassifiedRequest, error: ValueError) -> None:
         request = item.request
-        log.error("request not understood", request_id=request.request_id, error=str(error))
+        log.error("request not understood", **id_fields(request), error=str(error))
         failure = InternalError(f"the scheduler does not understand the request's classification: {error}")
         frame = refusal_to_wire(Refuse(request.request_id, Attempt(request.submission, 0), failure))
         self._ring.send(request.reply_subject, frame)

@@ -10,12 +10,12 @@ from grpc import aio
 from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import NotFoundError
-from sage_common.labels import check_label, is_label
+from sage_common.labels import check_label
 from sage_common.name_list import shown_names
 from sage_control_plane.policies.registry import check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_mesh.edge.edge import Edge
-from sage_mesh.inference_request import new_request_id
+from sage_mesh.inference_request import check_correlation_id
 from sage_mesh.reply import Reply
 from sage_mesh.wire.frames import end_to_wire, head_to_wire
 from sage_mesh.wire.requests import inference_request_from_wire
@@ -45,13 +45,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Submit(  # noqa: N802 - the name in the contract
         self, request: scheduler_pb2.SubmitRequest, context: aio.ServicerContext
     ) -> AsyncIterator[scheduler_pb2.SubmitResponse]:
-        inference = inference_request_from_wire(
-            request.request,
-            request_id=new_request_id(),
-            timeout_seconds=self._timeout_seconds,
-        )
-        if not is_label(inference.request_id):
-            inference = replace(inference, request_id=new_request_id())
+        inference = inference_request_from_wire(request.request, timeout_seconds=self._timeout_seconds)
         tenant = current_caller().acts_for(check_label(inference.tenant or "", "tenant") or None)
         reply = self._edge.submit(replace(inference, tenant=tenant))
         try:
@@ -102,10 +96,12 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
     async def Explain(  # noqa: N802
         self, request: scheduler_pb2.ExplainRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.ExplainResponse:
-        check_label(request.request_id, "request_id")
+        check_correlation_id(request.request_id)
         caller = current_caller()
+        tenant = request.tenant if caller.operator else caller.acts_for(request.tenant)
+        query = scheduler_pb2.ExplainRequest(request_id=request.request_id, tenant=tenant)
         # A tenant does not learn whether another has such a request.
-        explanations = [one for one in await self._exchange.explain(request.request_id) if caller.may_see(one.tenant)]
+        explanations = [one for one in await self._exchange.explain(query) if caller.may_see(one.tenant)]
         if not explanations:
             raise NotFoundError(
                 f"no scheduler remembers a request {request.request_id!r}: it never got to one (its own error says "
@@ -126,7 +122,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
 
 async def _frames(reply: Reply) -> AsyncIterator[frame_pb2.Frame]:
     """Yield the reply as numbered frames. An error of the reply is raised and becomes the call's status."""
-    request_id = reply.request_id
+    request_id = reply.caller_id
     sequence = 0
     yield frame_pb2.Frame(request_id=request_id, seq=sequence, head=head_to_wire(await reply.head()))
     async for data in reply:

@@ -25,6 +25,7 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
         request.submission,
         len(request.body),
         frozenset(request.avoided_engines),
+        request.correlation_id or None,
     )
 
 

@@ -86,6 +86,11 @@ def test_detached_up_shows_status_and_down_leaves_no_process(home: Home) -> None
     assert "already up" in output
     assert home.running() == running
 
+    code, output = home.sage("up", "--detach", *SMALL, "--llm", "http://127.0.0.1:9/v1")
+    assert code == 73
+    assert "nothing was changed: llm is the default, not http://127.0.0.1:9/v1" in output
+    assert home.running() == running
+
     code, output = home.sage("down")
     assert code == 0
     assert all(f"stopped {name} (pid {running[name].pid})" in output for name in running)

@@ -45,6 +45,13 @@ def test_a_finished_request_is_told_whole() -> None:
         assert part in text
 
 
+def test_the_callers_id_is_shown_beside_the_meshs() -> None:
+    assert "caller's id" not in rendered(EXPLANATION)
+    lines = rendered(replace(EXPLANATION, correlation_id="nightly [7]")).splitlines()
+    assert lines[0].startswith("req-1  finished")
+    assert lines[1].rstrip().split(maxsplit=2) == ["caller's", "id", "nightly [7]"]
+
+
 def test_a_refused_request_begins_with_why() -> None:
     refused = replace(
         EXPLANATION, state="refused", engine_id="", dispatches=(), error_code="no_engine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from fixtures.mesh import gateway_mesh
+from fixtures.nats import NatsProcess
 
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.headers import ResponseMetadata
@@ -35,7 +38,7 @@ class RecordingTransport:
     async def fetch(self, request: InferenceRequest) -> Answer:
         self.requests.append(request)
         body = b'{"model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
-        return Answer(body, ResponseMetadata(request.request_id))
+        return Answer(body, ResponseMetadata(request.correlation_id or "req-0"))
 
     async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
         raise NotImplementedError
@@ -71,15 +74,13 @@ async def test_options_of_a_call_win_over_the_clients_own() -> None:
     client = AsyncUnifiedInferenceClient(transport, tenant="acme")
     await client.chat("x", options=CallOptions(tenant="other", timeout_seconds=1, request_id="mine"))
     (request,) = transport.requests
-    assert (request.tenant, request.timeout_seconds, request.request_id) == ("other", 1, "mine")
+    assert (request.tenant, request.timeout_seconds, request.correlation_id) == ("other", 1, "mine")
 
 
-async def test_ids_differ_from_call_to_call() -> None:
+async def test_a_call_without_an_id_leaves_it_to_the_mesh() -> None:
     transport = RecordingTransport()
-    client = AsyncUnifiedInferenceClient(transport)
-    await client.chat("x")
-    await client.chat("x")
-    assert len({request.request_id for request in transport.requests}) == 2
+    await AsyncUnifiedInferenceClient(transport).chat("x")
+    assert [request.correlation_id for request in transport.requests] == [None]
 
 
 async def test_what_is_not_json_is_refused_before_it_is_sent() -> None:
@@ -229,3 +230,24 @@ def test_clients_that_nobody_closes_end_without_a_word() -> None:
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
     assert (answer.stdout.split(), answer.stderr) == (["gateway_unreachable"], "")
+
+
+UNFINISHED = """
+import sage
+client = sage.UnifiedInferenceClient.create({target!r})
+pieces = client.stream_chat("x")
+print(next(pieces).text)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "nats"])
+async def test_a_stream_that_nobody_finishes_ends_without_a_word(scheme: str, nats_server: NatsProcess) -> None:
+    async with gateway_mesh(nats_server) as mesh:
+        target = mesh.url if scheme == "http" else nats_server.url
+        command = [sys.executable, "-W", "error", "-c", UNFINISHED.format(target=target)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err.decode()) == (0, "")
+    assert out.strip()

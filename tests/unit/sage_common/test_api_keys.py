@@ -89,7 +89,7 @@ def test_a_token_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_no_representation_shows_a_secret() -> None:
     access = load(AccessSettings, api_keys={"canary-key": "acme"}, mesh_token="canary-token")
     nats = load(NatsSettings, url="nats://user:canary-password@nats.example:4222", token="canary-token")
-    assert "canary" not in f"{access!r} {access} {KEYS!r} {vars(KEYS)}"
+    assert "canary" not in f"{access!r} {access} {KEYS!r} {vars(KEYS)} {nats!r}"
     assert "canary" not in nats.shown_url
     assert nats.shown_url == "nats://***@nats.example:4222"
 
@@ -104,3 +104,19 @@ def test_the_meshs_own_token_is_for_the_nats_server_of_this_machine_only(
     for url in ("nats://nats.example:4222", "nats://127.0.0.1:1,nats://nats.example:2", "nats://user:pw@127.0.0.1:1"):
         assert load(NatsSettings, url=url).current_token() == ""
     assert load(NatsSettings, url="nats://nats.example:4222", token="given").current_token() == "given"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        '{"canary-key": 7}',
+        '{"canary-key": {"tenan": "acme"}}',
+        '{"canary-key": {"tenant": "canary", "operator": "no?"}}',
+        "canary-key",
+    ],
+)
+def test_a_wrong_setting_is_named_without_the_secret_in_it(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_ACCESS_API_KEYS", keys)
+    with pytest.raises(ConfigurationError, match=r"(?i)api_keys") as caught:
+        load(AccessSettings)
+    assert "canary" not in caught.value.message

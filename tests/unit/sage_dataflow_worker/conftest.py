@@ -44,6 +44,7 @@ class GatedModels:
         self.asked = asyncio.Event()
         self.chats = 0
         self.cancelled = 0
+        self.tenants: list[str] = []
 
     async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
         return Embeddings(np.ones((len(texts), 2), dtype=np.float32), "ones")
@@ -166,8 +167,13 @@ class Workplace:
         store = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, history=8))
         files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
         admission = PipelineAdmission(files)
+
+        def runner_for(tenant: str) -> LocalRunner:
+            models.tenants.append(tenant)
+            return LocalRunner(models, files=files)
+
         tools = RunTools(
-            LocalRunner(models, files=files), store, ResultPublisher(js), settings.ack_wait_seconds,
+            runner_for, store, ResultPublisher(js), settings.ack_wait_seconds,
             settings.progress_interval_seconds, MonotonicClock(), now_ms,
         )  # fmt: skip
         registry = CollectorRegistry()

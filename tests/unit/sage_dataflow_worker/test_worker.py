@@ -55,6 +55,19 @@ async def test_json_with_a_job_id_runs_once_however_often_it_is_submitted(workpl
     assert len(await worker.results("mine")) == 2
 
 
+async def test_a_jobs_work_is_its_tenants_whoever_takes_it_up(workplace: Any) -> None:
+    worker = await workplace.worker("one")
+    worker.models.gate.set()
+    job = await worker.api.submit(shouting("hi"), "acmes", "acme")
+    assert (await worker.until(job.job_id, "SUCCEEDED")).tenant == "acme"
+    # One whose state was never written: the message alone says whose it is.
+    await worker.publish(shouting("hi"), {"Sage-Job-Id": "rivals", "Sage-Tenant": "rival"})
+    assert (await worker.until("rivals", "SUCCEEDED")).tenant == "rival"
+    sequence = await worker.publish(shouting("hi"), {"Sage-Tenant": "x" * 1000})
+    assert (await worker.until(f"job-{sequence}", "SUCCEEDED")).tenant == "default"
+    assert worker.models.tenants == ["acme", "rival", "default"]
+
+
 @pytest.mark.parametrize("body", [b"nodes: {a: {op: sourse}}", b"\xff\xfe", b"", b"{", b"[1]"])
 async def test_a_bad_pipeline_is_a_failed_job_with_all_its_errors(workplace: Any, body: bytes) -> None:
     worker = await workplace.worker("one")

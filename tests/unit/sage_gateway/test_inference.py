@@ -173,13 +173,44 @@ async def test_every_spelling_of_json_is_taken(http: aiohttp.ClientSession, cont
     assert response.status == 200
 
 
-async def test_two_requests_in_flight_cannot_share_an_id(http: aiohttp.ClientSession, mesh: Mesh) -> None:
-    first = asyncio.create_task(post(http, CHAT, chat_body("please stall"), x_request_id="twin"))
-    await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
-    response, body = await post(http, CHAT, chat_body(), x_request_id="twin")
-    assert (response.status, body["error"]["code"]) == (409, "conflict")
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
+async def test_a_request_without_an_id_gets_the_meshs(http: aiohttp.ClientSession, mesh: Mesh) -> None:
+    response, _ = await post(http, CHAT, chat_body())
+    assert response.headers["x-request-id"] == mesh.engine.jobs[-1].request_id
+    assert mesh.dispatcher.requests[-1].request.correlation_id == ""
+
+
+async def test_two_requests_in_flight_may_share_an_id(http: aiohttp.ClientSession, mesh: Mesh) -> None:
+    named = {**JSON, "x-request-id": "same"}
+    async with http.post(CHAT, data=chat_body("first wait", stream=True), headers=named) as first:
+        response, body = await post(http, CHAT, chat_body("second"), x_request_id="same")
+        assert (response.status, response.headers["x-request-id"]) == (200, "same")
+        assert body["choices"][0]["message"]["content"] == "SECOND"
+        mesh.engine.go_on.set()
+        stream = await asyncio.wait_for(first.content.read(), 5)
+        assert (first.status, first.headers["x-request-id"]) == (200, "same")
+    assert b" WAIT" in stream
+    assert stream.endswith(b"data: [DONE]\n\n")
+    assert len({job.request_id for job in mesh.engine.jobs}) == 2
+
+
+async def test_a_client_with_anothers_id_on_another_gateway_does_not_stop_its_stream(
+    http: aiohttp.ClientSession, mesh: Mesh
+) -> None:
+    named = {**JSON, "x-request-id": "mine"}
+    async with (
+        aiohttp.ClientSession(await mesh.another_gateway()) as other,
+        http.post(CHAT, data=chat_body("first wait", stream=True), headers=named) as response,
+    ):
+        first = await asyncio.wait_for(response.content.readuntil(b"\n\n"), 5)
+        async with other.post(CHAT, data=chat_body("first wait", stream=True), headers=named) as disturbing:
+            await asyncio.wait_for(disturbing.content.readuntil(b"\n\n"), 5)
+            disturbing.close()
+        await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
+        mesh.engine.go_on.set()
+        whole = first + await asyncio.wait_for(response.content.read(), 5)
+    assert b" WAIT" in whole
+    assert whole.endswith(b"data: [DONE]\n\n")
+    assert mesh.engine.cancelled == [mesh.engine.jobs[1].request_id]
 
 
 async def test_without_an_engine_the_answer_is_503_and_says_when_to_try_again(nats_server: NatsProcess) -> None:

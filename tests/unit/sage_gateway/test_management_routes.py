@@ -22,8 +22,8 @@ KEYS = {"k-acme": "acme", "k-other": "other", "k-ops": "ops"}
 
 @pytest.fixture
 async def http(nats_server: NatsProcess, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[aiohttp.ClientSession]:
-    async def explain(self: MeshManagement, request_id: str) -> list[Explanation]:
-        return [TOLD, replace(TOLD, scheduler_id="s2", tenant="")]
+    async def explain(self: MeshManagement, request_id: str, tenant: str | None = None) -> list[Explanation]:
+        return [TOLD, replace(TOLD, scheduler_id="s2", tenant="", correlation_id="r")]
 
     monkeypatch.setattr(MeshManagement, "explain", explain)
     async with (
@@ -72,6 +72,22 @@ async def test_a_tenant_sees_its_own_decisions_and_an_operator_all(http: aiohttp
     assert (status, answer["error"]["code"]) == (404, "request_not_found")
     status, answer = await ask(http, "GET", "decisions/r", "k-ops")
     assert [decision["scheduler_id"] for decision in answer["decisions"]] == ["s1", "s2"]
+    assert [(one["request_id"], one["correlation_id"]) for one in answer["decisions"]] == [("r", None), ("r", "r")]
+
+
+async def test_the_schedulers_are_asked_for_the_requests_of_a_keys_tenant_only(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    async def explain(self: MeshManagement, request_id: str, tenant: str | None = None) -> list[Explanation]:
+        asked.append(tenant)
+        return [TOLD]
+
+    monkeypatch.setattr(MeshManagement, "explain", explain)
+    await ask(http, "GET", "decisions/r", "k-acme")
+    await ask(http, "GET", "decisions/r", "k-ops")
+    assert asked == ["acme", None]
 
 
 async def test_ids_may_hold_slashes(http: aiohttp.ClientSession) -> None:

@@ -80,6 +80,32 @@ async def test_chat_gives_text_usage_and_the_trail(stub: gateway_pb2_grpc.Gatewa
     assert b'"max_tokens":5' in job.body
 
 
+@pytest.mark.parametrize("unfit", ["x" * 129, "caf\u00e9", "two\nlines"])
+async def test_an_unfit_id_is_refused_by_every_method(
+    stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh, unfit: str
+) -> None:
+    envelope = gateway_pb2.Envelope(request_id=unfit)
+    prompt = gateway_pb2.GenerateRequest(model=CHAT_MODEL, prompt="hi", envelope=envelope)
+    streamed_chat = gateway_pb2.StreamChatRequest(chat=chat("hi", envelope=envelope))
+    for call in (
+        stub.Chat(chat("hi", envelope=envelope)),
+        stub.Generate(prompt),
+        stub.Embed(gateway_pb2.EmbedRequest(model=EMBEDDING_MODEL, texts=["a"], envelope=envelope)),
+        aiter(stub.StreamChat(streamed_chat)).__anext__(),
+        aiter(stub.StreamGenerate(gateway_pb2.StreamGenerateRequest(generate=prompt))).__anext__(),
+    ):
+        with pytest.raises(aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "'request_id' must be at most 128 printable ASCII characters" in (refused.value.details() or "")
+    assert mesh.engine.jobs == []
+
+
+async def test_without_an_id_the_trail_has_the_meshs(stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh) -> None:
+    answer = await stub.Chat(chat("hi"))
+    assert answer.trail.request_id == mesh.engine.jobs[-1].request_id
+
+
 async def test_a_trace_context_goes_on_to_the_engine(stub: gateway_pb2_grpc.GatewayServiceStub, mesh: Mesh) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await stub.Chat(chat("hi"), metadata=(("traceparent", trace),))

@@ -10,6 +10,7 @@ from threading import Thread
 
 import pytest
 
+from sage_cli.mesh.registrations import why_not_serving
 from sage_common.errors import ConfigurationError
 from sage_common.ports import free_port
 from sage_platform.grpc_server import GrpcServer
@@ -36,6 +37,22 @@ async def test_a_server_that_serves_is_well_and_one_that_does_not_is_not() -> No
 
         await server.set_serving(True)
         assert await run(f"127.0.0.1:{port}") == (EXIT_WELL, "")
+    finally:
+        await server.stop(0)
+
+
+async def test_a_server_that_does_not_serve_says_why() -> None:
+    server = GrpcServer()
+    port = await server.start("127.0.0.1", 0, setting="none")
+    try:
+        await server.set_serving(False, "pool main: no scheduler can lead it\n(\u00fcber)")
+        status, reason = await run(f"127.0.0.1:{port}")
+        assert status == EXIT_NOT_WELL
+        assert reason.endswith("NOT_SERVING; pool main: no scheduler can lead it (\\xfcber)\n")
+        fault = await why_not_serving(f"127.0.0.1:{port}")
+        assert fault == "pool main: no scheduler can lead it (\\xfcber)"
+        await server.set_serving(True)
+        assert await why_not_serving(f"127.0.0.1:{port}") is None
     finally:
         await server.stop(0)
 

@@ -12,15 +12,19 @@ from fixtures.engines import FakeEngine, answer
 from fixtures.mesh import Mesh, until
 
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from sage_common.api_keys import ApiKeys
 from sage_common.errors import EngineFailedError, UnavailableError
 from sage_mesh.engine import EngineRequest, ReplyWriter
-from sage_platform.grpc_server import GrpcServer, channel
+from sage_platform.grpc_server import NO_KEYS, GrpcServer, channel
+from sage_scheduler.explanations import MOST_EXPLAINED
 from sage_scheduler.main import Scheduler
 
 
 @asynccontextmanager
-async def served(scheduler: Scheduler) -> AsyncIterator[scheduler_pb2_grpc.SchedulerServiceStub]:
-    server = GrpcServer()
+async def served(
+    scheduler: Scheduler, keys: ApiKeys = NO_KEYS
+) -> AsyncIterator[scheduler_pb2_grpc.SchedulerServiceStub]:
+    server = GrpcServer(keys)
     register = scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server
     server.add(register, scheduler.servicer, "sage.scheduler.v1.SchedulerService")
     port = await server.start("127.0.0.1", 0, setting="port")
@@ -29,9 +33,9 @@ async def served(scheduler: Scheduler) -> AsyncIterator[scheduler_pb2_grpc.Sched
     await server.stop(0)
 
 
-async def explain(scheduler: Scheduler, request_id: str) -> list[scheduler_pb2.Explanation]:
+async def explain(scheduler: Scheduler, request_id: str, tenant: str = "") -> list[scheduler_pb2.Explanation]:
     async with served(scheduler) as stub:
-        response = await stub.Explain(scheduler_pb2.ExplainRequest(request_id=request_id))
+        response = await stub.Explain(scheduler_pb2.ExplainRequest(request_id=request_id, tenant=tenant))
     return list(response.explanations)
 
 
@@ -53,8 +57,10 @@ async def test_a_finished_request_is_explained(mesh: Mesh) -> None:
     await mesh.host(FakeEngine("a"), FakeEngine("b"))
     head = await (reply := mesh.submit("r", tenant="ann")).head()
     await reply.read()
-    await ended(scheduler, "r")
+    await ended(scheduler, reply.request_id)
     (explanation,) = await explain(scheduler, "r")
+    assert (explanation.request_id, explanation.correlation_id) == (reply.request_id, "r")
+    assert await explain(scheduler, reply.request_id)
     assert (explanation.scheduler_id, explanation.state, explanation.tenant, explanation.policy) == (
         "s1",
         "finished",
@@ -79,7 +85,7 @@ async def test_a_retried_request_shows_what_went_wrong_at_first(mesh: Mesh) -> N
     await first.job_arrived.wait()
     await mesh.host(FakeEngine("b"))
     await reply.read()
-    await ended(scheduler, "r")
+    await ended(scheduler, reply.request_id)
     (explanation,) = await explain(scheduler, "r")
     assert [(d.engine_id, d.tries) for d in explanation.dispatches] == [("a", 1), ("b", 2)]
     assert explanation.dispatches[0].error_code == "engine_failed"
@@ -115,7 +121,7 @@ async def test_what_waits_and_what_runs_is_explained_too(mesh: Mesh) -> None:
     assert (waits.state, waits.engine_id, waits.HasField("ended_after_ms")) == ("queued", "", False)
     assert waits.queue_ms > 0
     waiting.cancel("had enough")
-    await ended(scheduler, "waits")
+    await ended(scheduler, waiting.request_id)
     assert (await explain(scheduler, "waits"))[0].state == "cancelled"
 
 
@@ -124,8 +130,9 @@ async def test_any_replica_explains_what_another_decided_even_after_its_leadersh
     await until(lambda: "main" in leader.leases.runners)
     standby = await mesh.scheduler("standby")
     await mesh.host(FakeEngine("a", answer))
-    await mesh.submit("r").read()
-    await ended(leader, "r")
+    reply = mesh.submit("r")
+    await reply.read()
+    await ended(leader, reply.request_id)
     (explanation,) = await explain(standby, "r")
     assert (explanation.scheduler_id, explanation.state) == ("leader", "finished")
     await leader.leases.stop()
@@ -149,11 +156,13 @@ async def test_a_request_that_moved_to_another_leader_is_explained_by_both(mesh:
     reply = mesh.submit("r")
     await engine.job_arrived.wait()
     await leader.leases.stop()
-    await until(lambda: "main" in standby.leases.runners and standby.leases.runners["main"].holds("r"))
+    await until(lambda: "main" in standby.leases.runners and standby.leases.runners["main"].holds(reply.request_id))
     gate.set()
     await reply.read()
-    await ended(standby, "r")
+    await ended(standby, reply.request_id)
     latest, earlier = await explain(leader, "r")
+    # The engine's heartbeats say whose it is, though its submission never came to the new leader.
+    assert (latest.request_id, latest.correlation_id, latest.tenant) == (reply.request_id, "r", "default")
     assert (latest.scheduler_id, latest.state, latest.engine_id) == ("standby", "finished", "a")
     assert (earlier.scheduler_id, earlier.state, len(earlier.dispatches)) == ("leader", "running", 1)
 
@@ -173,3 +182,64 @@ async def test_with_nothing_kept_nothing_is_remembered(mesh: Mesh) -> None:
     await mesh.submit("r").read()
     with pytest.raises(grpc.aio.AioRpcError):
         await explain(scheduler, "r")
+
+
+async def test_a_callers_id_explains_every_request_that_has_it(mesh: Mesh) -> None:
+    leader = await mesh.scheduler("leader")
+    await until(lambda: "main" in leader.leases.runners)
+    standby = await mesh.scheduler("standby")
+    await mesh.host(FakeEngine("a"))
+    replies = [mesh.submit("same") for _ in range(3)]
+    await asyncio.gather(*(reply.read() for reply in replies), mesh.submit("other").read())
+    await until(lambda: leader.leases.runners["main"].manager.outstanding == 0)
+    for scheduler in (leader, standby):
+        found = await explain(scheduler, "same")
+        assert {one.request_id for one in found} == {reply.request_id for reply in replies}
+        assert {one.correlation_id for one in found} == {"same"}
+    ages = [one.decided_ms_ago for one in found]
+    assert ages == sorted(ages)
+
+
+async def test_a_callers_id_belongs_to_its_tenant_however_often_another_uses_it(mesh: Mesh) -> None:
+    scheduler = await mesh.scheduler("s1")
+    await mesh.host(FakeEngine("a"))
+    mine = mesh.submit("same", tenant="ann")
+    await mine.read()
+    others = [mesh.submit("same", tenant="bob") for _ in range(MOST_EXPLAINED + 1)]
+    await asyncio.gather(*(reply.read() for reply in others))
+    await until(lambda: scheduler.leases.runners["main"].manager.outstanding == 0)
+    assert [(one.request_id, one.tenant) for one in await explain(scheduler, "same", "ann")] == [
+        (mine.request_id, "ann")
+    ]
+    found = await explain(scheduler, "same")
+    assert (len(found), {one.tenant for one in found}) == (MOST_EXPLAINED, {"bob"})
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await explain(scheduler, mine.request_id, "bob")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_key_explains_the_requests_of_its_own_tenant(mesh: Mesh) -> None:
+    scheduler = await mesh.scheduler("s1")
+    await mesh.host(FakeEngine("a"))
+    mine, others = mesh.submit("same", tenant="ann"), mesh.submit("same", tenant="bob")
+    await asyncio.gather(mine.read(), others.read())
+    await until(lambda: scheduler.leases.runners["main"].manager.outstanding == 0)
+    query = scheduler_pb2.ExplainRequest(request_id="same")
+    access = ApiKeys({"k-ann": "ann", "k-ops": "ops"}, ("ops",))
+    async with served(scheduler, access) as stub:
+        response = await stub.Explain(query, metadata=(("authorization", "Bearer k-ann"),))
+        assert [one.request_id for one in response.explanations] == [mine.request_id]
+        response = await stub.Explain(query, metadata=(("authorization", "Bearer k-ops"),))
+        assert {one.tenant for one in response.explanations} == {"ann", "bob"}
+        query.tenant = "bob"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Explain(query, metadata=(("authorization", "Bearer k-ann"),))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("unfit", ["x" * 129, "caf\u00e9"])
+async def test_an_id_that_no_request_can_have_is_refused(mesh: Mesh, unfit: str) -> None:
+    scheduler = await mesh.scheduler("s1")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await explain(scheduler, unfit)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -45,7 +45,7 @@ class Switched:
 
 @dataclass
 class HedgedPair:
-    """Two engines that are known to be quick, one of which holds the request "r" now."""
+    """Two engines that are known to be quick, one of which holds a request now, by the mesh's id of it."""
 
     mesh: Mesh
     scheduler: Scheduler
@@ -53,6 +53,7 @@ class HedgedPair:
     slow: Switched = field(default_factory=Switched)
     other: Switched = field(default_factory=Switched)
     stalled: str = ""
+    request_id: str = ""
 
     @property
     def manager(self) -> ControlPlaneManager:
@@ -63,24 +64,26 @@ class HedgedPair:
         return next(name for name in self.engines if name != self.stalled)
 
     async def submit(self, body: bytes = STREAM) -> Reply:
-        """Submit "r"; the engine that gets it stalls, and the other does as ``other`` says."""
+        """Submit a request; the engine that gets it stalls, and the other does as ``other`` says."""
         for engine in self.engines.values():
             engine.behaviour = self.slow
         self.slow.quick = False
         reply = self.mesh.submit("r", body)
-        await until(lambda: any(job.request_id == "r" for e in self.engines.values() for job in e.jobs))
-        self.stalled = next(
-            name for name, engine in self.engines.items() if any(job.request_id == "r" for job in engine.jobs)
-        )
+        self.request_id = reply.request_id
+        await until(lambda: any(self._has_it(engine) for engine in self.engines.values()))
+        self.stalled = next(name for name, engine in self.engines.items() if self._has_it(engine))
         self.engines[self.rescuer].behaviour = self.other
         return reply
 
     async def hedged(self) -> None:
-        await until(lambda: any(job.request_id == "r" for job in self.engines[self.rescuer].jobs))
+        await until(lambda: self._has_it(self.engines[self.rescuer]))
 
     async def settled(self) -> None:
-        await until(lambda: self.manager.outstanding == 0 and not self.manager.holds("r"))
+        await until(lambda: self.manager.outstanding == 0 and not self.manager.holds(self.request_id))
         assert self.mesh.edge.in_flight == 0
+
+    def _has_it(self, engine: FakeEngine) -> bool:
+        return any(job.request_id == self.request_id for job in engine.jobs)
 
 
 @pytest.fixture
@@ -100,10 +103,10 @@ async def test_the_other_engine_answers_and_the_one_that_stalls_is_stopped(pair:
     head = await asyncio.wait_for(reply.head(), 3)
     assert (head.engine_id, head.tries) == (pair.rescuer, 2)
     assert await reply.read() == STREAM
-    await until(lambda: pair.engines[pair.stalled].cancelled == ["r"])
+    await until(lambda: pair.engines[pair.stalled].cancelled == [pair.request_id])
     assert pair.engines[pair.rescuer].cancelled == []
     await pair.settled()
-    record = pair.manager.decision_log.get("r")
+    record = pair.manager.decision_log.get(pair.request_id)
     assert record is not None
     assert [(d.decision.hedge, d.error_code) for d in record.dispatches] == [(False, "hedge_lost"), (True, None)]
     assert record.outcome == "finished"
@@ -116,7 +119,7 @@ async def test_an_engine_that_begins_late_but_first_goes_on_and_the_hedge_is_sto
     pair.slow.begin.set()
     head = await reply.head()
     assert (head.engine_id, head.tries) == (pair.stalled, 2)
-    await until(lambda: pair.engines[pair.rescuer].cancelled == ["r"])
+    await until(lambda: pair.engines[pair.rescuer].cancelled == [pair.request_id])
     pair.slow.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
     assert pair.engines[pair.stalled].cancelled == []
@@ -130,12 +133,12 @@ async def test_when_both_begin_in_the_same_moment_one_goes_on_and_the_other_is_s
     pair.slow.begin.set()
     head = await reply.head()
     losing = next(name for name in pair.engines if name != head.engine_id)
-    await until(lambda: pair.engines[losing].cancelled == ["r"])
+    await until(lambda: pair.engines[losing].cancelled == [pair.request_id])
     pair.slow.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
     assert pair.engines[head.engine_id].cancelled == []
     await pair.settled()
-    record = pair.manager.decision_log.get("r")
+    record = pair.manager.decision_log.get(pair.request_id)
     assert record is not None
     assert (record.engine_id, record.outcome) == (head.engine_id, "finished")
 
@@ -173,7 +176,7 @@ async def test_a_client_that_goes_away_stops_both(pair: HedgedPair) -> None:
     reply = await pair.submit()
     await pair.hedged()
     reply.cancel()
-    await until(lambda: all(engine.cancelled == ["r"] for engine in pair.engines.values()))
+    await until(lambda: all(engine.cancelled == [pair.request_id] for engine in pair.engines.values()))
     await pair.settled()
 
 
@@ -188,7 +191,7 @@ async def test_a_new_leader_lets_both_race_on(pair: HedgedPair) -> None:
     pair.other.begin.set()
     pair.other.finish.set()
     assert await reply.read() == b"data: one\n\ndata: two\n\n"
-    await until(lambda: pair.engines[pair.stalled].cancelled == ["r"])
+    await until(lambda: pair.engines[pair.stalled].cancelled == [pair.request_id])
     pair.scheduler = heir
     await pair.settled()
 
@@ -199,7 +202,7 @@ async def test_a_winner_that_fails_in_mid_stream_is_recovered_although_the_loser
     await pair.hedged()
     pair.other.begin.set()
     await reply.head()
-    await until(lambda: pair.engines[pair.stalled].cancelled == ["r"])
+    await until(lambda: pair.engines[pair.stalled].cancelled == [pair.request_id])
     # Nothing was read, so that the edge starts over, and elsewhere.
     pair.slow.quick = True
     rescuer = pair.mesh.executors[list(pair.engines).index(pair.rescuer)]

@@ -42,8 +42,12 @@ async def stall(job: EngineRequest, reply: ReplyWriter) -> None:
     await asyncio.Event().wait()
 
 
-def submission(body: bytes = CHAT, endpoint: int = 1) -> scheduler_pb2.SubmitRequest:
-    request = request_pb2.InferenceRequest(endpoint=endpoint, body=body)  # type: ignore[arg-type]
+def submission(body: bytes = CHAT, endpoint: int = 1, request_id: str = "") -> scheduler_pb2.SubmitRequest:
+    request = request_pb2.InferenceRequest(
+        endpoint=endpoint,  # type: ignore[arg-type]
+        body=body,
+        request_id=request_id,
+    )
     return scheduler_pb2.SubmitRequest(request=request)
 
 
@@ -56,6 +60,27 @@ async def test_a_submitted_request_goes_the_rings_way_and_its_frames_come_back(m
     assert frames[0].head.engine_id == "fake-0"
     assert frames[1].data == CHAT
     assert frames[2].end.usage.prompt_tokens == 3
+
+
+async def test_submissions_of_one_id_at_once_are_each_answered(mesh: Mesh) -> None:
+    async def frames(body: bytes) -> list[tuple[str, bytes]]:
+        call = stub.Submit(submission(body, request_id="same"))
+        return [(response.frame.request_id, response.frame.data) async for response in call]
+
+    scheduler = await mesh.scheduler("s1")
+    await mesh.host(engine := FakeEngine())
+    async with served(scheduler) as stub:
+        answers = await asyncio.gather(frames(CHAT), frames(CHAT + b" "))
+    assert answers == [[("same", b""), ("same", body), ("same", b"")] for body in (CHAT, CHAT + b" ")]
+    assert len({job.request_id for job in engine.jobs} - {"same"}) == 2
+
+
+async def test_a_submission_without_an_id_is_known_by_the_meshs(mesh: Mesh) -> None:
+    scheduler = await mesh.scheduler("s1")
+    await mesh.host(engine := FakeEngine())
+    async with served(scheduler) as stub:
+        frames = [response.frame async for response in stub.Submit(submission())]
+    assert {frame.request_id for frame in frames} == {engine.jobs[0].request_id}
 
 
 async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: Mesh) -> None:
@@ -79,6 +104,8 @@ async def test_the_end_of_a_submitted_request_says_what_its_engine_said(mesh: Me
         (submission(b"{"), grpc.StatusCode.INVALID_ARGUMENT),
         (submission(CHAT.replace(b"fake", b"nope")), grpc.StatusCode.NOT_FOUND),
         (submission(endpoint=99), grpc.StatusCode.INVALID_ARGUMENT),
+        (submission(request_id="x" * 129), grpc.StatusCode.INVALID_ARGUMENT),
+        (submission(request_id="two\nlines"), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 async def test_a_bad_submission_is_the_right_status(

@@ -65,7 +65,8 @@ def register(
         print_json(engine)
         return
     typer.echo(engine.engine_id)
-    typer.echo(f"{engine.phase}: {engine.reason}" if engine.reason else engine.phase, err=True)
+    state = f"{engine.phase}: {engine.reason}" if engine.reason else engine.phase
+    typer.echo(f"{engine.name or engine.engine_id}: {state}", err=True)
 
 
 @app.command()

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    request_id: Annotated[str, typer.Argument(help="Id of the request, from the reply's x-request-id header.")],
+    request_id: Annotated[
+        str, typer.Argument(help="Id from the reply's x-request-id header; one of your own explains all that have it.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what was decided about a request: queue, policy, engines considered, tries, times, why it was refused."""

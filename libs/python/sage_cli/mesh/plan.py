@@ -85,7 +85,7 @@ def make_plan(
 def absolute_model(model: str) -> str:
     """Return a GGUF file's path as the services of this machine find it; other models as given."""
     path = Path(model).expanduser()
-    return str(path.resolve()) if path.suffix.lower() == ".gguf" and path.is_file() else model
+    return str(path.absolute()) if path.suffix.lower() == ".gguf" and path.is_file() else model
 
 
 def _read_replicas(item: str) -> tuple[str, int]:

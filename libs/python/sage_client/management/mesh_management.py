@@ -224,9 +224,18 @@ class MeshManagement:
         )
         return engine_view(state_from_wire(answer.engine, owner.instance_id))
 
-    async def explain(self, request_id: str) -> list[Explanation]:
-        """Return what the schedulers decided about a request, the latest decision first. Raises NotFoundError."""
-        request = scheduler_pb2.ExplainRequest(request_id=request_id)
+    async def explain(self, request_id: str, tenant: str | None = None) -> list[Explanation]:
+        """Return what the schedulers decided about a request, the latest decision first.
+
+        Args:
+            request_id: the mesh's id of it, or its caller's, which asks for every request that has it.
+            tenant: whose requests; None for everybody's.
+
+        Raises:
+            NotFoundError: no scheduler remembers one.
+            InvalidRequestError: no request can have this id.
+        """
+        request = scheduler_pb2.ExplainRequest(request_id=request_id, tenant=tenant or "")
         answer: scheduler_pb2.ExplainResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).Explain(request, timeout=CALL_SECONDS)
         )

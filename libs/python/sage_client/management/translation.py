@@ -59,6 +59,7 @@ def explanation(message: scheduler_pb2.Explanation) -> Explanation:
     """Return what a scheduler explains of a request."""
     return Explanation(
         request_id=message.request_id,
+        correlation_id=message.correlation_id or None,
         scheduler_id=message.scheduler_id,
         state=message.state,
         tenant=message.tenant,

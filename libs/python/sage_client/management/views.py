@@ -171,7 +171,12 @@ class ClassificationView:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one scheduler decided about a request; ``sage.scheduler.v1.Explanation`` describes the fields."""
+    """What one scheduler decided about a request; ``sage.scheduler.v1.Explanation`` describes the fields.
+
+    Attributes:
+        request_id: the mesh's id of it.
+        correlation_id: its caller's id for it; None where it gave none.
+    """
 
     request_id: str
     scheduler_id: str
@@ -190,3 +195,4 @@ class Explanation:
     dispatches: tuple[DispatchView, ...]
     error_code: str
     error_message: str
+    correlation_id: str | None = None

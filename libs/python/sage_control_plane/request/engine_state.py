@@ -81,12 +81,19 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunningRequest:
-    """A request that an engine runs, as its heartbeat lists it."""
+    """A request that an engine runs, as its heartbeat lists it.
+
+    Attributes:
+        tenant: who asked; None where that is not said.
+        correlation_id: the caller's id for it; None where it gave none, or that is not said.
+    """
 
     request_id: str
     attempt: Attempt
     started_replying: bool = False
     tokens: int = 0
+    tenant: str | None = None
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ class PendingRequest:
         submission: number of the edge's submission.
         body_bytes: size of the body, for the bound on queued bytes.
         avoided: ids of the engines on which earlier submissions broke off.
+        correlation_id: its caller's id for it, which others may have too; None where it gave none.
     """
 
     request_id: str
@@ -171,3 +172,4 @@ class PendingRequest:
     submission: int = 1
     body_bytes: int = 0
     avoided: frozenset[str] = frozenset()
+    correlation_id: str | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sage_common.errors import SageError
+from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Attempt, PendingRequest
 from sage_control_plane.tracking.decisions import Dispatch, Outcome
 
@@ -33,6 +35,7 @@ class DecisionRecord:
 
     Attributes:
         request: None for one found running on an engine whose submission has not arrived.
+        found: as the engine listed it that it was found running on; None for one that came from an edge.
         policy: the policy in force at the latest decision; None before the first.
         band: the policy's group at its last dispatch; None before that.
         queue_seconds: time queued, over all tries, without the present wait.
@@ -49,6 +52,7 @@ class DecisionRecord:
 
     request_id: str
     request: PendingRequest | None = None
+    found: RunningRequest | None = None
     policy: str | None = None
     band: str | None = None
     queue_seconds: float = 0.0
@@ -62,6 +66,18 @@ class DecisionRecord:
     outcome: str | None = None
     error_code: str | None = None
     error: str | None = None
+
+    @property
+    def tenant(self) -> str | None:
+        """Who asked; None where that is not known."""
+        source = self.request or self.found
+        return None if source is None else source.tenant
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The caller's id for it; None where it gave none, or that is not known."""
+        source = self.request or self.found
+        return None if source is None else source.correlation_id
 
     @property
     def state(self) -> str:
@@ -86,6 +102,22 @@ class DecisionLog:
     def get(self, request_id: str) -> DecisionRecord | None:
         """Return a request's record; None when there is none."""
         return self._records.get(request_id)
+
+    def find(self, any_id: str, tenant: str | None, most: int) -> list[DecisionRecord]:
+        """Return the records of the requests that have this id, the mesh's or their callers', the latest first.
+
+        Takes O(records).
+
+        Args:
+            tenant: whose requests; None for everybody's.
+            most: how many to return at most.
+        """
+        named = (
+            record
+            for record in reversed(self._records.values())
+            if any_id in (record.request_id, record.correlation_id) and tenant in (None, record.tenant)
+        )
+        return list(islice(named, most))
 
     def waits(self, request: PendingRequest, policy: str, now: float) -> None:
         """Record that a request waits for an engine, for the first time or again."""
@@ -116,10 +148,11 @@ class DecisionLog:
             record.engine_id = decision.engine_id
             record.predicted_ttft = decision.predicted_ttft
 
-    def adopted(self, request_id: str, engine_id: str, now: float) -> None:
+    def adopted(self, running: RunningRequest, engine_id: str, now: float) -> None:
         """Record that a request of an earlier leader was found running on an engine."""
-        record = self._record(request_id)
+        record = self._record(running.request_id)
         if record is not None:
+            record.found = running
             record.engine_id = engine_id
             record.waiting_since = None
             record.decided_at = now

@@ -232,7 +232,7 @@ class RequestTable:
         tracked.state = RequestState.RUNNING
         tracked.tries = 1
         tracked.attempt = self._adopt(tracked, running, entry, now)
-        self._log.adopted(tracked.request_id, entry.engine_id, now)
+        self._log.adopted(running, entry.engine_id, now)
 
     def adopt_hedge(
         self, tracked: TrackedRequest, running: RunningRequest, entry: EngineEntry, now: float

@@ -17,7 +17,6 @@ from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.clock import Clock
 from sage_common.errors import (
     CancelledError,
-    ConflictError,
     DeadlineExceededError,
     SageError,
     TooLargeError,
@@ -31,7 +30,7 @@ from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.edge.answer_stream import RecordBudget
 from sage_mesh.edge.edge_request import EdgeRequest, Outcome, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError
-from sage_mesh.inference_request import InferenceRequest
+from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
 from sage_mesh.wire.requests import inference_request_to_wire
@@ -129,17 +128,13 @@ class Edge:
 
         Raises:
             TooLargeError: the body does not fit a message.
-            ConflictError: a request with this id is in flight here.
         """
         now = self._clock.now()
-        request_id = request.request_id
-        if request_id in self._requests:
-            raise ConflictError(
-                f"a request with id {request_id!r} is in flight; ids must be unique", param="request_id"
-            )
-        sent = inference_request_to_wire(request, self._subject)
+        # With the caller's id for a key, a second request of that id could stop the first, or take its frames.
+        request_id = new_request_id()
+        sent = inference_request_to_wire(request, request_id, self._subject)
         self._ring.send(subjects.CLASSIFY, sent)
-        reply = Reply(request_id, cancel=lambda reason: self._cancel(request_id, reason))
+        reply = Reply(request_id, lambda reason: self._cancel(request_id, reason), request.correlation_id)
         deadline = now + request.timeout_seconds
         self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget)
         return reply
@@ -173,14 +168,14 @@ class Edge:
                 self._requests.pop(request_id).close()
                 self._send_cancelled(request_id, "the answer is complete")
                 return
-            log.info("request submitted again", request_id=request_id, reason=failure.message)
+            log.info("request submitted again", **request.log_fields, reason=failure.message)
             request.supersede()
             self._send(request)
         except NotResumableError as reason:
-            log.info("stream not continued", request_id=request_id, reason=str(reason))
+            log.info("stream not continued", **request.log_fields, reason=str(reason))
             self._end(request, failure)
         except TooLargeError as error:
-            log.warning("continuation not sent", request_id=request_id, reason=error.message)
+            log.warning("continuation not sent", **request.log_fields, reason=error.message)
             self._end(request, failure)
 
     def _send(self, request: EdgeRequest) -> None:

@@ -15,7 +15,7 @@ from sage_mesh.engine import DeliveredTokens
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import head_from_wire, usage_from_wire
-from sage_mesh.wire.requests import attempt_from_wire, set_delivered_tokens
+from sage_mesh.wire.requests import attempt_from_wire, id_fields, set_delivered_tokens
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
 MAX_SUBMISSIONS = 3
@@ -129,8 +129,13 @@ class EdgeRequest:
 
     @property
     def request_id(self) -> str:
-        """Unique among the requests of the edge."""
+        """The mesh's key of the request, which no other has."""
         return self.sent.request_id
+
+    @property
+    def log_fields(self) -> dict[str, str | None]:
+        """The ids that a log line about the request carries."""
+        return id_fields(self.sent)
 
     @property
     def may_start_over(self) -> bool:

@@ -19,7 +19,7 @@ from sage_mesh.executor.frame_writer import FrameWriter
 from sage_mesh.executor.hosted_engine import HostedEngine, ReadLoad, RunningAttempt
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, engine_request_from_wire
+from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, engine_request_from_wire, id_fields
 from sage_platform import subjects
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
@@ -222,7 +222,7 @@ class Executor:
             except SageError as error:
                 self._fail(attempt, error)
             except Exception as error:
-                log.exception("engine failed", engine=attempt.engine_id, request_id=attempt.request_id)
+                log.exception("engine failed", engine=attempt.engine_id, **id_fields(attempt.dispatch.request))
                 self._fail(attempt, InternalError(f"the engine failed: {type(error).__name__}: {error}"))
         finally:
             if hosted.attempts.get(attempt.request_id) is attempt:
@@ -298,7 +298,7 @@ class Executor:
             service=self._service,
             sequence=self._sequence,
             interval_ms=int(HEARTBEAT_SECONDS * 1000),
-            engines=[state_to_wire(state) for state in self.states()],
+            engines=[state_to_wire(state, with_callers=True) for state in self.states()],
             leaving=leaving,
         )
         self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)

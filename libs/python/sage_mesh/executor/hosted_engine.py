@@ -14,6 +14,7 @@ from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, Eng
 from sage_control_plane.request.request import Attempt
 from sage_mesh.engine import Engine
 from sage_mesh.executor.frame_writer import FrameWriter
+from sage_mesh.wire.requests import tenant_from_wire
 
 # Gives the load that an engine measures of itself; None where it is not known.
 ReadLoad = Callable[[], EngineLoad | None]
@@ -127,6 +128,8 @@ class HostedEngine:
                     attempt.number,
                     attempt.writer.begun,
                     attempt.dispatch.classification.input_tokens + attempt.dispatch.classification.output_tokens,
+                    tenant_from_wire(attempt.dispatch.request.tenant),
+                    attempt.dispatch.request.correlation_id or None,
                 )
                 for request_id, attempt in self.attempts.items()
             ),

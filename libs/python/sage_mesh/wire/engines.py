@@ -44,8 +44,12 @@ def card_from_wire(message: engine_pb2.ModelCard) -> ModelCard:
     )
 
 
-def state_to_wire(state: EngineState) -> engine_pb2.EngineState:
-    """Translate an engine's state."""
+def state_to_wire(state: EngineState, *, with_callers: bool = False) -> engine_pb2.EngineState:
+    """Translate an engine's state.
+
+    Args:
+        with_callers: whether to say whose requests it runs, and their callers' ids: to services of the mesh only.
+    """
     spec, load = state.spec, state.load or NO_LOAD
     return engine_pb2.EngineState(
         spec=engine_pb2.EngineSpec(
@@ -66,6 +70,8 @@ def state_to_wire(state: EngineState) -> engine_pb2.EngineState:
                 attempt=attempt_to_wire(running.attempt),
                 started_replying=running.started_replying,
                 tokens=running.tokens,
+                tenant=(running.tenant or "") if with_callers else "",
+                correlation_id=(running.correlation_id or "") if with_callers else "",
             )
             for running in state.running
         ],
@@ -115,7 +121,14 @@ def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> Engine
         reason=message.reason,
         executor_id=executor_id,
         running=tuple(
-            RunningRequest(r.request_id, attempt_from_wire(r.attempt), r.started_replying, r.tokens)
+            RunningRequest(
+                r.request_id,
+                attempt_from_wire(r.attempt),
+                r.started_replying,
+                r.tokens,
+                r.tenant or None,
+                r.correlation_id or None,
+            )
             for r in message.running
         ),
         load=_load_from_wire(message) if message.load_known else None,

@@ -15,7 +15,7 @@ from sage_control_plane.request.request import (
     ServiceLevel,
 )
 from sage_mesh.engine import DeliveredTokens, EngineRequest
-from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest
+from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest, check_correlation_id
 
 
 def attempt_to_wire(attempt: Attempt) -> frame_pb2.Attempt:
@@ -98,10 +98,23 @@ def tenant_from_wire(tenant: str) -> str:
     return tenant or DEFAULT_TENANT
 
 
-def inference_request_to_wire(request: InferenceRequest, reply_subject: str) -> request_pb2.InferenceRequest:
-    """Translate a request into its first submission, by the edge that has just accepted it."""
+def id_fields(message: request_pb2.InferenceRequest) -> dict[str, str | None]:
+    """Return what a log line about a request names it by: the mesh's key, and the caller's id where it gave one."""
+    return {"request_id": message.request_id, "correlation_id": message.correlation_id or None}
+
+
+def inference_request_to_wire(
+    request: InferenceRequest, request_id: str, reply_subject: str
+) -> request_pb2.InferenceRequest:
+    """Translate a request into its first submission.
+
+    Args:
+        request_id: the mesh's key of it, by the edge that accepts it.
+        reply_subject: where its frames go.
+    """
     return request_pb2.InferenceRequest(
-        request_id=request.request_id,
+        request_id=request_id,
+        correlation_id=request.correlation_id or "",
         endpoint=int(request.endpoint),  # type: ignore[arg-type]
         body=request.body,
         tenant=request.tenant or DEFAULT_TENANT,
@@ -113,17 +126,14 @@ def inference_request_to_wire(request: InferenceRequest, reply_subject: str) -> 
     )
 
 
-def inference_request_from_wire(
-    message: request_pb2.InferenceRequest, *, request_id: str, timeout_seconds: float
-) -> InferenceRequest:
-    """Translate a request as a caller of a gRPC API states it.
+def inference_request_from_wire(message: request_pb2.InferenceRequest, *, timeout_seconds: float) -> InferenceRequest:
+    """Translate a request as a caller of a gRPC API states it; its request id is the caller's, so no key of the mesh.
 
     Args:
-        request_id: taken where the caller gave none.
-        timeout_seconds: likewise.
+        timeout_seconds: taken where the caller gave none.
 
     Raises:
-        InvalidRequestError: the endpoint is none of those known.
+        InvalidRequestError: the endpoint is none of those known, or the caller's id is unfit.
     """
     try:
         endpoint = Endpoint(message.endpoint)
@@ -133,7 +143,7 @@ def inference_request_from_wire(
             f"endpoint {message.endpoint} is not one of {known}", code="unknown_endpoint", param="endpoint"
         ) from None
     return InferenceRequest(
-        request_id=message.request_id or request_id,
+        correlation_id=check_correlation_id(message.correlation_id or message.request_id),
         endpoint=endpoint,
         body=message.body,
         tenant=message.tenant or None,

@@ -27,11 +27,11 @@ from sage_embed_executor.engines.engine_type import EmbeddingEngineType, EngineC
 from sage_embed_executor.engines.in_process_engine import (
     InProcessEngine,
     InProcessSettings,
-    Responder,
     available_processors,
     token_usage,
 )
 from sage_embed_executor.engines.model_loader import LoadedModel
+from sage_embed_executor.engines.served_model import Responder
 from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder

@@ -8,7 +8,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -17,6 +17,7 @@ from pydantic import StringConstraints
 from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError, UnavailableError
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import NAME_LABEL, EnginePhase, EngineSpec, ModelCard
 from sage_embed_executor.backends.registry import AUTO
 from sage_embed_executor.batching.embedding_executor import EmbeddingExecutor
@@ -24,6 +25,7 @@ from sage_embed_executor.batching.lanes import Urgency
 from sage_embed_executor.batching.pending_embedding import EmbeddingResult
 from sage_embed_executor.batching.vector_lru import VectorLru
 from sage_embed_executor.engines.model_loader import LoadedModel, runtime_labels
+from sage_embed_executor.engines.served_model import Responder, ServedModel
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.tokenizer import TokenIds
 from sage_embed_executor.requests.input_limits import Tokenised
@@ -87,18 +89,6 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-class Responder(Protocol):
-    """Answers requests with a loaded model."""
-
-    async def respond(self, request: EngineRequest, reply: ReplyWriter) -> None:
-        """Answer one request. Raises SageError."""
-        ...
-
-    def close(self) -> None:
-        """Release what it holds beside the model."""
-        ...
-
-
 class InProcessEngine(ABC):
     """Serves one model.
 
@@ -107,7 +97,9 @@ class InProcessEngine(ABC):
         load: loads the model; called once, on a thread.
         streams: batches computed at the same time.
         cache_bytes: bytes for cached vectors.
-        cancel_load: makes a running ``load`` fail soon, for an engine that is stopped meanwhile.
+        measured: loads the model in the backend that is best by measurement, on a thread, while it is served as
+            ``load`` has it; returns None where that is so already. None where nothing is measured.
+        cancel_load: makes a running ``load`` or ``measured`` fail soon, for an engine that is stopped meanwhile.
     """
 
     def __init__(
@@ -119,6 +111,7 @@ class InProcessEngine(ABC):
         clock: Clock,
         metrics: EmbedMetrics,
         *,
+        measured: Callable[[], LoadedModel | None] | None = None,
         cancel_load: Callable[[], None] | None = None,
     ) -> None:
         self._spec = spec
@@ -127,11 +120,12 @@ class InProcessEngine(ABC):
         self._cache_bytes = cache_bytes
         self._clock = clock
         self._metrics = metrics
+        self._measured = measured
         self._cancel_load = cancel_load
         self._phase = EnginePhase.STARTING
-        self._reason = "loading the model; the first start measures the backends"
-        self._responder: Responder | None = None
-        self._executor: EmbeddingExecutor | None = None
+        self._reason = "loading the model"
+        self._serving: ServedModel | None = None
+        self._measuring: asyncio.Task[None] | None = None
 
     @property
     def spec(self) -> EngineSpec:
@@ -152,22 +146,7 @@ class InProcessEngine(ABC):
             model = await asyncio.to_thread(self._load)
             loaded = self._clock.now()
             self._reason = "warming up"
-            cache = VectorLru(self._cache_bytes)
-            executor = EmbeddingExecutor(
-                model.backend,
-                model.limits,
-                self._streams,
-                cache,
-                self._clock,
-                self._metrics,
-                bulk_backend=model.bulk_backend,
-                bulk_streams=model.bulk_streams,
-            )
-            executor.start()
-            self._executor = executor
-            await executor.embed(_warm_up_inputs(model, self._streams, "warm"))
-            if model.bulk_backend is not None:
-                await executor.embed(_warm_up_inputs(model, model.bulk_streams, "bulk"), Urgency(bulk=True))
+            serving = await self._warmed_up(model)
         except SageError as error:
             self._fail(error)
             raise
@@ -175,51 +154,104 @@ class InProcessEngine(ABC):
             failure = InternalError(f"the model could not be loaded: {type(error).__name__}: {error}")
             self._fail(failure)
             raise failure from error
-        self._responder = self._make_responder(model, executor)
-        labels = runtime_labels(model, self._streams)
-        self._spec = replace(
-            self._spec,
-            models=(_complete(self._spec.models[0], model),),
-            labels=(*((name, value) for name, value in self._spec.labels if name == NAME_LABEL), *labels),
-        )
-        settle_garbage_collector()
+        card = self._spec.models[0]
+        if self._phase is EnginePhase.STOPPED:
+            await serving.stop()
+            raise UnavailableError(f"engine {self._spec.engine_id!r} was stopped", code="engine_not_ready")
+        self._serve(model, serving)
         self._phase, self._reason = EnginePhase.READY, ""
         log.info(
             "model ready",
-            model=self._spec.models[0].name,
+            model=card.name,
             folder=str(model.folder.path),
-            **dict(labels),
+            **dict(self._spec.labels),
             load_seconds=round(loaded - began, 2),
             warm_up_seconds=round(self._clock.now() - loaded, 2),
         )
+        if self._measured is not None:
+            measuring = self._measure(self._measured, card)
+            self._measuring = asyncio.create_task(measuring, name=f"measure-{self._spec.engine_id}")
 
     async def run(self, request: EngineRequest, reply: ReplyWriter) -> None:
         """Answer one request. Raises SageError; UnavailableError unless the engine is ready."""
-        await self._ready().respond(request, reply)
+        serving = self._ready()
+        with serving.request():
+            await serving.responder.respond(request, reply)
 
     async def stop(self) -> None:
         """Stop the streams and release the model."""
         self._phase, self._reason = EnginePhase.STOPPED, "stopped"
         if self._cancel_load is not None:
             self._cancel_load()
-        executor, self._executor, responder, self._responder = self._executor, None, self._responder, None
-        if responder is not None:
-            responder.close()
-        if executor is not None:
-            await executor.stop()
+        if self._measuring is not None:
+            await end_tasks(self._measuring)
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            await serving.stop()
+
+    async def _measure(self, measured: Callable[[], LoadedModel | None], card: ModelCard) -> None:
+        """Go over to the backend that is best by measurement. If that fails, the present one stays."""
+        try:
+            model = await asyncio.to_thread(measured)
+            if model is None:
+                return
+            serving = await self._warmed_up(model)
+        except SageError as error:
+            log.warning("the backends could not be measured", model=card.name, error=error.message)
+            return
+        except Exception:
+            log.exception("the backends could not be measured", model=card.name)
+            return
+        before = self._serve(model, serving, card)
+        log.info("another backend serves the model", model=card.name, **dict(self._spec.labels))
+        if before is not None:
+            try:
+                await before.idle()
+            finally:
+                await before.stop()
+
+    async def _warmed_up(self, model: LoadedModel) -> ServedModel:
+        executor = EmbeddingExecutor(
+            model.backend,
+            model.limits,
+            self._streams,
+            VectorLru(self._cache_bytes),
+            self._clock,
+            self._metrics,
+            bulk_backend=model.bulk_backend,
+            bulk_streams=model.bulk_streams,
+        )
+        executor.start()
+        try:
+            await executor.embed(_warm_up_inputs(model, self._streams, "warm"))
+            if model.bulk_backend is not None:
+                await executor.embed(_warm_up_inputs(model, model.bulk_streams, "bulk"), Urgency(bulk=True))
+            return ServedModel(executor, self._make_responder(model, executor))
+        except BaseException:
+            await asyncio.shield(executor.stop())
+            raise
+
+    def _serve(self, model: LoadedModel, serving: ServedModel, card: ModelCard | None = None) -> ServedModel | None:
+        """Have ``serving`` answer from now on; return what did before. ``card`` is the model's before it was loaded."""
+        before, self._serving = self._serving, serving
+        completed = _complete(card or self._spec.models[0], model)
+        named = tuple((name, value) for name, value in self._spec.labels if name == NAME_LABEL)
+        self._spec = replace(self._spec, models=(completed,), labels=(*named, *runtime_labels(model, self._streams)))
+        settle_garbage_collector()
+        return before
 
     @abstractmethod
     def _make_responder(self, model: LoadedModel, executor: EmbeddingExecutor) -> Responder:
         """Return what answers requests with a loaded model."""
 
-    def _ready(self) -> Responder:
-        if self._responder is None:
+    def _ready(self) -> ServedModel:
+        if self._serving is None:
             raise UnavailableError(
                 f"engine {self._spec.engine_id!r} is {self._phase.name.lower()}: {self._reason}",
                 code="engine_not_ready",
                 retryable=True,
             )
-        return self._responder
+        return self._serving
 
     def _fail(self, error: SageError) -> None:
         self._phase, self._reason = EnginePhase.UNHEALTHY, error.message

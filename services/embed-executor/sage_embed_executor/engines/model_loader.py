@@ -11,7 +11,12 @@ from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.tokenizer import TextTokenizer
 from sage_embed_executor.models.weights import find_weights
-from sage_embed_executor.selection.backend_selection import BackendPreference, select_and_load
+from sage_embed_executor.selection.backend_selection import (
+    BackendPreference,
+    Loaded,
+    load_before_measuring,
+    select_and_load,
+)
 from sage_embed_executor.selection.candidates import Selection
 
 
@@ -39,7 +44,7 @@ class ModelLoader:
     """Loads one model; thread-safe.
 
     Args:
-        lock: held while a model is loaded, so that the trials of several models of a process do not overlap.
+        lock: held while backends are measured, so that the trials of several models of a process do not overlap.
     """
 
     def __init__(
@@ -50,18 +55,46 @@ class ModelLoader:
         self._max_padding_share = max_padding_share
         self._lock = lock
         self._children = ChildRunner()
+        self._unmeasured: Selection | None = None
 
     def load(self) -> LoadedModel:
-        """Load the model. Blocks, at the first start until the backends are measured. Raises SageError."""
+        """Load the model. Blocks. Raises SageError.
+
+        Where its backends have to be measured first, and torch in fp32 can run it without, it does until ``measured``.
+        """
+        self._children.raise_if_stopped()
+        folder = read_model_folder(find_weights(self._model))
+        loaded = load_before_measuring(folder, self._preference, self._children)
+        self._unmeasured = None if loaded is None else loaded.selection
+        return self._model_of(folder, loaded or self._selected(folder))
+
+    def measured(self) -> LoadedModel | None:
+        """Measure the backends where ``load`` left that out, and load the model in the one chosen. Blocks.
+
+        Returns:
+            None where ``load`` has loaded it so already.
+
+        Raises:
+            SageError: none could be chosen or loaded.
+        """
+        before = self._unmeasured
+        if before is None:
+            return None
+        folder = read_model_folder(find_weights(self._model))
+        loaded = self._selected(folder)
+        same = (loaded.selection.candidate, loaded.selection.token_budget) == (before.candidate, before.token_budget)
+        return None if same else self._model_of(folder, loaded)
+
+    def _selected(self, folder: ModelFolder) -> Loaded:
         with self._lock:
             self._children.raise_if_stopped()
-            folder = read_model_folder(find_weights(self._model))
-            tokenizer = TextTokenizer.load(folder.path)
-            loaded = select_and_load(folder, self._preference, self._children)
+            return select_and_load(folder, self._preference, self._children)
+
+    def _model_of(self, folder: ModelFolder, loaded: Loaded) -> LoadedModel:
         limits = BatchLimits(loaded.selection.token_budget, self._max_padding_share)
         return LoadedModel(
             folder,
-            tokenizer,
+            TextTokenizer.load(folder.path),
             loaded.backend,
             limits,
             loaded.selection,
@@ -70,7 +103,7 @@ class ModelLoader:
         )
 
     def cancel(self) -> None:
-        """Make a running ``load`` fail soon, and any later one at once."""
+        """Make a running ``load`` or ``measured`` fail soon, and any later one at once."""
         self._children.stop()
 
 

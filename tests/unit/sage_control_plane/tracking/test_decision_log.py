@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
 from sage_common.errors import EngineFailedError
+from sage_control_plane.request.engine_state import RunningRequest
+from sage_control_plane.request.request import Attempt
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionRecord
+from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 from sage_control_plane.tracking.settings import RetrySettings
 
 
@@ -129,3 +134,29 @@ def test_nothing_is_kept_when_nothing_is_asked_for() -> None:
     fail(pool, "r")
     pool.advance(60)
     assert len(pool.manager.decision_log) == 0
+
+
+def found(pool: Pool, any_id: str, tenant: str | None = None, most: int = 10) -> list[str]:
+    return [record.request_id for record in pool.manager.decision_log.find(any_id, tenant, most)]
+
+
+def test_requests_are_found_by_the_meshs_id_and_by_their_callers() -> None:
+    pool = Pool(engine("a"))
+    for key, tenant in (("r1", "ann"), ("r2", "bob"), ("r3", "ann"), ("r4", "ann")):
+        named = None if key == "r4" else "same"
+        pool.submit(replace(request(key, pool.now, tenant=tenant), correlation_id=named))
+    assert found(pool, "r1") == ["r1"]
+    assert found(pool, "same") == ["r3", "r2", "r1"]
+    assert found(pool, "same", most=2) == ["r3", "r2"]
+    assert found(pool, "same", "ann", most=2) == ["r3", "r1"]
+    assert found(pool, "r1", "bob") == []
+    assert found(pool, "nobody") == []
+
+
+def test_a_request_found_running_is_found_by_what_its_engine_says_of_it() -> None:
+    pool = Pool(epoch=2)
+    attempt = Attempt(1, (1 << EPOCH_SHIFT) + 9)
+    listed = (RunningRequest("r", attempt, tokens=100, tenant="ann", correlation_id="hers"),)
+    pool.manager.engine_updated(engine("a", running=listed), pool.now)
+    assert found(pool, "hers", "ann") == found(pool, "r") == ["r"]
+    assert found(pool, "hers", "bob") == []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from fixtures.eventually import eventually
 from fixtures.recorded_reply import RecordedReply
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +27,7 @@ from sage_control_plane.request.request import (
     ServiceClass,
     ServiceLevel,
 )
+from sage_embed_executor.batching.length_aware_queue import BatchLimits
 from sage_embed_executor.engines.in_process_engine import LoadModel
 from sage_embed_executor.engines.model_loader import LoadedModel
 from sage_embed_executor.engines.sentence_transformers_engine import SentenceTransformersEngine, new_card, normalised
@@ -32,12 +36,12 @@ from sage_mesh.engine import EngineRequest
 from sage_mesh.reply import Media, TokenUsage
 
 
-def engine_of(load: LoadModel) -> SentenceTransformersEngine:
+def engine_of(load: LoadModel, **measuring: Any) -> SentenceTransformersEngine:
     spec = EngineSpec(
         "minilm-test", "sentence-transformers", (new_card("all-MiniLM-L6-v2", ("minilm",)),), max_concurrency=64
     )
     metrics = EmbedMetrics(CollectorRegistry())
-    return SentenceTransformersEngine(spec, load, 2, 1_000_000, MonotonicClock(), metrics)
+    return SentenceTransformersEngine(spec, load, 2, 1_000_000, MonotonicClock(), metrics, **measuring)
 
 
 @pytest.fixture
@@ -209,3 +213,84 @@ async def test_a_short_request_is_answered_while_a_bulk_request_is_computed(
     assert not running.done(), "the bulk request was over before the short ones were asked"
     await asyncio.wait_for(running, 120)
     assert large.shape == (1_500, 384)
+
+
+def another(minilm: LoadedModel) -> LoadedModel:
+    """The same model, with the token budget that was measured to be best."""
+    return replace(minilm, limits=BatchLimits(256))
+
+
+def budget(engine: SentenceTransformersEngine) -> str:
+    return dict(engine.spec.labels)["token_budget"]
+
+
+async def test_it_is_ready_before_the_backends_are_measured_and_goes_over_to_the_best(minilm: LoadedModel) -> None:
+    measured = threading.Event()
+
+    def measure() -> LoadedModel:
+        assert measured.wait(30)
+        return another(minilm)
+
+    engine = engine_of(lambda: minilm, measured=measure)
+    await engine.start()
+    try:
+        before = await run(engine, input=["hello"])
+        assert budget(engine) == "512"
+        measured.set()
+        await eventually(lambda: budget(engine) == "256")
+        assert engine.phase is EnginePhase.READY
+        assert engine.spec.models[0].description.count("(") == 1
+        np.testing.assert_allclose((await run(engine, input=["hello"])).vectors, before.vectors, atol=1e-5)
+    finally:
+        await engine.stop()
+
+
+async def test_requests_that_run_while_the_backend_changes_are_answered(minilm: LoadedModel) -> None:
+    engine = engine_of(lambda: minilm, measured=lambda: another(minilm))
+    await engine.start()
+    try:
+        texts = [f"text {number} of many" for number in range(40)]
+        answers = []
+        while budget(engine) != "256" or len(answers) < 3:
+            answers += await asyncio.gather(*(run(engine, input=texts) for _ in range(4)))
+        answers.append(await run(engine, input=texts))
+        assert all(np.allclose(answer.vectors, answers[0].vectors, atol=1e-5) for answer in answers)
+    finally:
+        await engine.stop()
+
+
+@pytest.mark.parametrize("outcome", [ConfigurationError("no backend passes"), RuntimeError("out of memory"), None])
+async def test_it_stays_as_it_is_where_measuring_fails_or_changes_nothing(
+    minilm: LoadedModel, outcome: Exception | None
+) -> None:
+    asked = threading.Event()
+
+    def measure() -> LoadedModel | None:
+        asked.set()
+        if outcome is not None:
+            raise outcome
+        return None
+
+    engine = engine_of(lambda: minilm, measured=measure)
+    await engine.start()
+    try:
+        assert await asyncio.to_thread(asked.wait, 30)
+        assert (await run(engine, input=["hello"])).shape == (1, 384)
+        assert (engine.phase, engine.reason) == (EnginePhase.READY, "")
+    finally:
+        await engine.stop()
+
+
+async def test_an_engine_that_is_stopped_while_it_measures_stops(minilm: LoadedModel) -> None:
+    stopped = threading.Event()
+
+    def measure() -> LoadedModel:
+        assert stopped.wait(30)
+        raise UnavailableError("stopped")
+
+    engine = engine_of(lambda: minilm, measured=measure, cancel_load=stopped.set)
+    await engine.start()
+    await asyncio.wait_for(engine.stop(), 10)
+    assert engine.phase is EnginePhase.STOPPED
+    with pytest.raises(UnavailableError):
+        await run(engine, input=["hello"])

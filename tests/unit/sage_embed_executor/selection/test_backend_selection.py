@@ -20,7 +20,12 @@ from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
 from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.selection import backend_selection, trial_child
-from sage_embed_executor.selection.backend_selection import BackendPreference, select, select_and_load
+from sage_embed_executor.selection.backend_selection import (
+    BackendPreference,
+    load_before_measuring,
+    select,
+    select_and_load,
+)
 from sage_embed_executor.selection.candidates import Candidate
 from sage_embed_executor.selection.selection_cache import read_selection
 from sage_embed_executor.thread_priority import BULK_NICENESS
@@ -213,3 +218,27 @@ def processor_times() -> dict[int, int]:
     """Nanoseconds that each thread of this process has computed."""
     tasks = Path("/proc/self/task")
     return {int(task.name): int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()}
+
+
+def test_before_the_backends_are_measured_torch_serves_and_afterwards_the_chosen(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "torch", "openvino")
+    loaded = load_before_measuring(folder, BackendPreference(), NoChildren())
+    assert loaded is not None
+    assert (str(loaded.selection.candidate), loaded.selection.measured) == ("torch fp32", False)
+    select(folder, BackendPreference(), GivenSpeeds({"torch fp32": 10, "openvino fp32": 11}))
+    # Known now, as at every later start.
+    assert load_before_measuring(folder, BackendPreference(), NoChildren()) is None
+
+
+@pytest.mark.parametrize("preference", [BackendPreference("torch"), BackendPreference(precision="int8")])
+def test_what_the_settings_ask_for_is_waited_for(folder: ModelFolder, preference: BackendPreference) -> None:
+    assert load_before_measuring(folder, preference, NoChildren()) is None
+
+
+def test_where_only_torch_in_fp32_is_to_be_had_nothing_is_measured(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "openvino")
+    assert load_before_measuring(folder, BackendPreference(), NoChildren()) is None

@@ -11,13 +11,15 @@ from fixtures.engines import Behaviour, FakeEngine, answer
 from fixtures.mesh import CHAT, Mesh, open_mesh
 from fixtures.nats import NatsProcess
 from fixtures.steady_engine import events, read_asked
+from structlog.testing import capture_logs
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
+from sage_client.edge_factory import open_edge
 from sage_common.errors import (
     CancelledError,
-    ConflictError,
     DeadlineExceededError,
     EngineFailedError,
+    InternalError,
     InvalidRequestError,
     NotFoundError,
     UnavailableError,
@@ -25,6 +27,7 @@ from sage_common.errors import (
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge.edge import EdgeTimings
 from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.openai_answer import read_delta
 from sage_mesh.reply import Media, Reply
 from sage_mesh.sse import DONE, SseParser
@@ -90,11 +93,51 @@ async def test_bad_requests_fail_with_the_classifiers_error(nats_server: NatsPro
             await mesh.submit("r2", b'{"model":"nope","messages":[{"role":"user","content":"x"}]}').head()
 
 
-async def test_an_id_in_flight_is_refused(nats_server: NatsProcess) -> None:
+async def test_requests_with_one_callers_id_in_flight_are_each_answered(nats_server: NatsProcess) -> None:
     async with mesh_of(nats_server) as mesh:
-        mesh.submit("same")
-        with pytest.raises(ConflictError, match="'same' is in flight"):
-            mesh.submit("same")
+        first = mesh.submit("same")
+        second = mesh.submit("same", CHAT + b" ")
+        assert (first.correlation_id, second.correlation_id) == ("same", "same")
+        assert await asyncio.wait_for(asyncio.gather(first.read(), second.read()), 5) == [CHAT, CHAT + b" "]
+        assert {job.request_id for job in mesh.engine.jobs} == {first.request_id, second.request_id}
+        assert len({first.request_id, second.request_id, "same"}) == 3
+
+
+@pytest.mark.parametrize("own_edge", [False, True])
+async def test_cancelling_one_of_two_requests_with_one_callers_id_leaves_the_others_stream_whole(
+    nats_server: NatsProcess, own_edge: bool
+) -> None:
+    go_on = asyncio.Event()
+
+    async def stream(_job: EngineRequest, reply: ReplyWriter) -> None:
+        reply.head(Media.EVENT_STREAM)
+        reply.data(b"data: one\n\n")
+        await go_on.wait()
+        reply.data(b"data: two\n\n")
+
+    async with mesh_of(nats_server, stream) as mesh:
+        ring = await mesh.new_ring()
+        edge = (await open_edge(ring, "other-edge")).edge if own_edge else mesh.edge
+        first = mesh.submit("same")
+        pieces = aiter(first)
+        assert await anext(pieces) == b"data: one\n\n"
+        second = edge.submit(InferenceRequest("same", Endpoint.CHAT_COMPLETIONS, CHAT))
+        await asyncio.wait_for(second.head(), 5)
+        second.cancel()
+        await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
+        assert mesh.engine.cancelled == [second.request_id]
+        go_on.set()
+        assert await asyncio.wait_for(first.read(), 5) == b"data: two\n\n"
+        if own_edge:
+            await edge.close()
+
+
+async def test_a_request_without_a_callers_id_is_known_to_its_caller_by_the_meshs(nats_server: NatsProcess) -> None:
+    async with mesh_of(nats_server) as mesh:
+        reply = mesh.edge.submit(InferenceRequest(None, Endpoint.CHAT_COMPLETIONS, CHAT))
+        await reply.read()
+        assert mesh.dispatcher.requests[0].request.correlation_id == ""
+        assert reply.caller_id == reply.request_id == mesh.engine.jobs[0].request_id
 
 
 async def test_cancelling_stops_the_engines_work(nats_server: NatsProcess) -> None:
@@ -106,7 +149,7 @@ async def test_cancelling_stops_the_engines_work(nats_server: NatsProcess) -> No
         await asyncio.wait_for(mesh.engine.job_arrived.wait(), 5)
         reply.cancel()
         await asyncio.wait_for(mesh.engine.job_cancelled.wait(), 5)
-        assert mesh.engine.cancelled == ["r1"]
+        assert mesh.engine.cancelled == [reply.request_id]
         with pytest.raises(CancelledError):
             await reply.head()
 
@@ -137,7 +180,7 @@ async def test_an_engine_failure_before_the_first_frame_is_reported_to_the_sched
                 await mesh.ring.connection.flush()
 
         report = await asyncio.wait_for(failed(), 5)
-        assert (report.request_id, report.started_replying, report.error.retryable) == ("r1", False, True)
+        assert (report.request_id, report.started_replying, report.error.retryable) == (reply.request_id, False, True)
         assert not reply.ended
 
 
@@ -274,6 +317,21 @@ async def test_draining_lets_running_work_finish_and_leaves(nats_server: NatsPro
         assert await mesh.directory.wait_until(lambda d: not d.engines, 5)
 
 
+async def test_log_lines_of_edge_and_executor_name_a_request_by_both_ids(nats_server: NatsProcess) -> None:
+    async def tear() -> None:
+        raise RuntimeError("a bug of the engine")
+
+    async with mesh_of(nats_server, steady(tear)) as mesh:
+        with capture_logs() as logs:
+            reply = mesh.submit("hers", STEADY)
+            with pytest.raises(InternalError):
+                await reply.read()
+            await mesh.edge.submit(InferenceRequest(None, Endpoint.CHAT_COMPLETIONS, STEADY)).until_ended()
+    named = [(line["request_id"], line["correlation_id"]) for line in logs if "request_id" in line]
+    assert named.count((reply.request_id, "hers")) >= 1
+    assert {own for _, own in named} == {"hers", None}
+
+
 async def test_a_newer_attempt_replaces_the_older_one_on_the_same_engine(nats_server: NatsProcess) -> None:
     started: list[int] = []
 
@@ -289,7 +347,7 @@ async def test_a_newer_attempt_replaces_the_older_one_on_the_same_engine(nats_se
         mesh.dispatcher.dispatch(mesh.dispatcher.requests[0])
         assert await asyncio.wait_for(reply.read(), 5) == CHAT
         assert started == [1, 2]
-        assert mesh.engine.cancelled == ["r1"]
+        assert mesh.engine.cancelled == [reply.request_id]
 
 
 async def test_a_classified_request_keeps_its_body_byte_for_byte(nats_server: NatsProcess) -> None:
@@ -312,7 +370,7 @@ async def test_the_schedulers_word_that_a_seen_stream_is_over_ends_it(nats_serve
         request = mesh.dispatcher.requests[0].request
         end = frame_pb2.FrameEnd(error=error_to_wire(EngineFailedError("its engine is lost", retryable=True)))
         attempt = frame_pb2.Attempt(submission=1, dispatch=99)
-        mesh.ring.send(request.reply_subject, frame_pb2.Frame(request_id="r1", attempt=attempt, end=end))
+        mesh.ring.send(request.reply_subject, frame_pb2.Frame(request_id=request.request_id, attempt=attempt, end=end))
         with pytest.raises(EngineFailedError, match="its engine is lost"):
             await asyncio.wait_for(anext(pieces), 5)
 

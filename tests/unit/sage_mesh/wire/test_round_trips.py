@@ -96,10 +96,12 @@ def test_hints_survive_the_wire(value: Hints) -> None:
 def test_an_engines_state_survives_the_wire() -> None:
     card = ModelCard("m", frozenset({RequestKind.EMBEDDING}), ("a",), 512, 384, "sage", "about")
     spec = EngineSpec("e", "openai", (card,), "pool", 7, 9, "http://x", (("zone", "a"),))
-    running = RunningRequest("r", Attempt(1, 2**40), True, 5)
+    running = RunningRequest("r", Attempt(1, 2**40), True, 5, "ann", "her id")
     load = EngineLoad(4, 3, 0.5, 0.25, 0.125, 0.0625, 1.5)
     state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), load)
-    assert state_from_wire(state_to_wire(state), "executor") == state
+    assert state_from_wire(state_to_wire(state, with_callers=True), "executor") == state
+    without = replace(state, running=(replace(running, tenant=None, correlation_id=None),))
+    assert state_from_wire(state_to_wire(state), "executor") == without
 
 
 def test_errors_of_every_kind_survive_the_wire() -> None:
@@ -147,7 +149,8 @@ def test_delivered_tokens_survive_the_wire(delivered: DeliveredTokens | None) ->
 @given(
     st.builds(
         InferenceRequest,
-        request_id=st.text(min_size=1, max_size=9),
+        correlation_id=st.none()
+        | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=128),
         endpoint=st.sampled_from(Endpoint),
         body=st.binary(max_size=9),
         tenant=st.none() | st.text(min_size=1, max_size=9),
@@ -157,15 +160,32 @@ def test_delivered_tokens_survive_the_wire(delivered: DeliveredTokens | None) ->
     )
 )
 def test_a_request_survives_the_wire_and_is_the_default_tenants_where_it_names_none(request: InferenceRequest) -> None:
-    message = inference_request_to_wire(request, "reply.subject")
-    assert (message.submission, message.reply_subject) == (1, "reply.subject")
-    back = inference_request_from_wire(message, request_id="other", timeout_seconds=600.0)
+    message = inference_request_to_wire(request, "", "reply.subject")
+    assert (message.request_id, message.submission, message.reply_subject) == ("", 1, "reply.subject")
+    back = inference_request_from_wire(message, timeout_seconds=600.0)
     assert back == replace(request, tenant=request.tenant or DEFAULT_TENANT)
 
 
 def test_what_a_caller_of_grpc_leaves_out_has_its_default() -> None:
     message = request_pb2.InferenceRequest(endpoint=2)  # type: ignore[arg-type]
-    made = inference_request_from_wire(message, request_id="made", timeout_seconds=7.0)
-    assert made == InferenceRequest("made", Endpoint.COMPLETIONS, b"", None, Hints(), 7.0)
+    made = inference_request_from_wire(message, timeout_seconds=7.0)
+    assert made == InferenceRequest(None, Endpoint.COMPLETIONS, b"", None, Hints(), 7.0)
     with pytest.raises(InvalidRequestError, match="endpoint 0 is not one of 1"):
-        inference_request_from_wire(request_pb2.InferenceRequest(), request_id="made", timeout_seconds=7.0)
+        inference_request_from_wire(request_pb2.InferenceRequest(), timeout_seconds=7.0)
+
+
+def test_the_request_id_of_a_caller_of_grpc_is_its_own_and_no_key_of_the_mesh() -> None:
+    message = request_pb2.InferenceRequest(endpoint=2, request_id="mine")  # type: ignore[arg-type]
+    request = inference_request_from_wire(message, timeout_seconds=7.0)
+    assert request.correlation_id == "mine"
+    sent = inference_request_to_wire(request, "req-0", "reply.subject")
+    assert (sent.request_id, sent.correlation_id) == ("req-0", "mine")
+
+
+@pytest.mark.parametrize("unfit", ["x" * 129, "caf\u00e9", "two\nlines", "nul\0"])
+@pytest.mark.parametrize("field", ["request_id", "correlation_id"])
+def test_an_unfit_id_of_a_caller_of_grpc_is_refused(field: str, unfit: str) -> None:
+    message = request_pb2.InferenceRequest(endpoint=2, **{field: unfit})  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="'request_id' must be at most 128 printable ASCII") as failure:
+        inference_request_from_wire(message, timeout_seconds=7.0)
+    assert failure.value.param == "request_id"

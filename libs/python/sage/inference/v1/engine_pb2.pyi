@@ -87,16 +87,20 @@ class EngineSpec(_message.Message):
     def __init__(self, engine_id: _Optional[str] = ..., implementation: _Optional[str] = ..., pool: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelCard, _Mapping]]] = ..., max_concurrency: _Optional[int] = ..., max_outstanding_tokens: _Optional[int] = ..., url: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RunningRequest(_message.Message):
-    __slots__ = ("request_id", "attempt", "started_replying", "tokens")
+    __slots__ = ("request_id", "attempt", "started_replying", "tokens", "tenant", "correlation_id")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_REPLYING_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: _frame_pb2.Attempt
     started_replying: bool
     tokens: int
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., started_replying: _Optional[bool] = ..., tokens: _Optional[int] = ...) -> None: ...
+    tenant: str
+    correlation_id: str
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., started_replying: _Optional[bool] = ..., tokens: _Optional[int] = ..., tenant: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
 
 class EngineState(_message.Message):
     __slots__ = ("spec", "phase", "reason", "running", "engine_waiting", "kv_cache_usage", "load_known", "engine_running", "prefix_hit_rate", "first_token_seconds", "inter_token_seconds", "engine_queue_seconds")

@@ -130,10 +130,12 @@ class SetPolicyResponse(_message.Message):
     def __init__(self, previous: _Optional[str] = ..., policy: _Optional[str] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("request_id",)
+    __slots__ = ("request_id", "tenant")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
-    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+    tenant: str
+    def __init__(self, request_id: _Optional[str] = ..., tenant: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("explanations",)
@@ -142,7 +144,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message")
+    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message", "correlation_id")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEDULER_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +162,7 @@ class Explanation(_message.Message):
     DISPATCHES_FIELD_NUMBER: _ClassVar[int]
     ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     scheduler_id: str
     state: str
@@ -177,7 +180,8 @@ class Explanation(_message.Message):
     dispatches: _containers.RepeatedCompositeFieldContainer[DispatchExplanation]
     error_code: str
     error_message: str
-    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
+    correlation_id: str
+    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
 
 class DispatchExplanation(_message.Message):
     __slots__ = ("engine_id", "tries", "hedge", "at_ms", "queue_ms", "band", "candidates", "predicted_ttft_ms", "error_code", "error_message")
