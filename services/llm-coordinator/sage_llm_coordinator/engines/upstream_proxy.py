@@ -18,7 +18,13 @@ from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices_asked
 from sage_llm_coordinator.engines.stream_rewriter import StreamRewriter
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
-from sage_llm_coordinator.engines.upstream_request import UpstreamRequest, plan_upstream_request
+from sage_llm_coordinator.engines.upstream_request import (
+    UpstreamRequest,
+    plan_upstream_request,
+    upstream_headers,
+    wants_stream,
+    wants_usage,
+)
 from sage_mesh import exact_json
 from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
@@ -82,7 +88,7 @@ class UpstreamProxy:
         """
         owner = card.owned_by if card else ""
         asked = plan_upstream_request(request, owner)
-        headers = _headers(request)
+        headers = upstream_headers(request)
         try:
             if request.delivered is not None and owner in TOKEN_SERVERS:
                 context_tokens = card.max_context_tokens if card else 0
@@ -134,7 +140,7 @@ class UpstreamProxy:
         form = await answer.form()
         if form is None:
             raise self._broken("answered with an empty body")
-        if not _wants_stream(request):
+        if not wants_stream(request):
             if form is not Media.EVENT_STREAM and is_large_object(data := await answer.whole()):
                 await self._reply_large(data, reply, request, asked)
             elif form is Media.EVENT_STREAM:
@@ -154,7 +160,7 @@ class UpstreamProxy:
         asked.edits.rename(value)
         begin()
         reply.usage(read_usage(value.get("usage")) or TokenUsage())
-        reply.data(events_of(value, request.endpoint, include_usage=_wants_usage(request)))
+        reply.data(events_of(value, request.endpoint, include_usage=wants_usage(request)))
 
     def _read(self, data: bytes, content_type: str, request: EngineRequest) -> dict[str, Any]:
         """Parse and check a document."""
@@ -242,7 +248,7 @@ class UpstreamProxy:
 
         try:
             # Where the usage is missing that the caller asked for, another engine can still count it.
-            while piece := await self._next(answer, progress, must_be_clean=_wants_usage(request)):
+            while piece := await self._next(answer, progress, must_be_clean=wants_usage(request)):
                 *large, events = rewriter.take_each(piece) or (b"",)
                 if large:
                     held = progress.take_large()
@@ -314,23 +320,3 @@ class UpstreamProxy:
     def _broken(self, what: str) -> EngineFailedError:
         self._on_trouble()
         return EngineFailedError(f"engine {self._engine_id!r} at {self._upstream.root} {what}", retryable=True)
-
-
-def _wants_stream(request: EngineRequest) -> bool:
-    if request.classification is not None:
-        return request.classification.streaming
-    return b'"stream"' in request.body and exact_json.read(request.body).get("stream") is True
-
-
-def _wants_usage(request: EngineRequest) -> bool:
-    """Whether the caller asks for the usage of a stream."""
-    if b'"include_usage"' not in request.body:
-        return False
-    options = exact_json.read(request.body).get("stream_options")
-    return isinstance(options, dict) and bool(options.get("include_usage"))
-
-
-def _headers(request: EngineRequest) -> dict[str, str]:
-    """Return headers by which an engine's logs and traces can be matched; an id that no header can hold is left out."""
-    named = {"X-Request-Id": request.request_id, "traceparent": request.traceparent}
-    return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}
