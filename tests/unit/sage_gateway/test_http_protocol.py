@@ -175,11 +175,8 @@ def connect_with_small_buffer(port: int) -> socket.socket:
 async def test_a_client_that_reads_nothing_is_cut_off(piece_bytes: int) -> None:
     app = BigAnswer(16 * MEBIBYTE, piece_bytes)
     async with serving(app, write_timeout_seconds=0.3) as port:
-        client = connect_with_small_buffer(port)
-        try:
+        with connect_with_small_buffer(port):
             await asyncio.wait_for(app.gone.wait(), 10)
-        finally:
-            client.close()
     if piece_bytes < MEBIBYTE:
         # What waits in memory is bounded: the transport takes no more once the client does not.
         assert app.sent_bytes < 8 * MEBIBYTE
@@ -200,10 +197,8 @@ async def test_a_client_that_asks_on_and_on_and_reads_nothing_is_cut_off() -> No
         await send_whole(send, 200, [], b"z" * 60 * KIBIBYTE)
 
     async with serving(answer, write_timeout_seconds=0.3) as port:
-        client = connect_with_small_buffer(port)
-        with pytest.raises(ConnectionError):
+        with connect_with_small_buffer(port) as client, pytest.raises(ConnectionError):
             await asyncio.wait_for(ask_for_ever(client), 20)
-        client.close()
 
 
 async def test_a_client_that_reads_slowly_gets_everything() -> None:
