@@ -25,6 +25,9 @@ from fixtures.llamacpp_mesh import (
 from fixtures.process_mesh import all_ready, engines_of, sage, until_engines
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
+from sage_benchmark.live.comparison import ComparisonPlan
+from sage_benchmark.live.policy_benchmark import run_on_llamacpp
+from sage_benchmark.workload.load_settings import LoadSettings
 
 pytestmark = [needs_llamacpp, pytest.mark.timeout(240)]
 
@@ -231,3 +234,20 @@ async def _answer(session: aiohttp.ClientSession, mesh: IsolatedMesh, body: dict
 
 async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
     return await running_requests(session, port) == count
+
+
+def test_a_benchmark_runs_the_policies_in_front_of_real_engines() -> None:
+    plan = ComparisonPlan(
+        (LoadSettings(engines=1, seconds=4.0, load=0.6),),
+        repetitions=1,
+        seed=3,
+        timeout_seconds=60.0,
+        warm_up_seconds=1.0,
+    )
+    systems, settings = run_on_llamacpp(plan, ["fifo", "hybrid"], lambda _: None)
+    assert [system.name for system in systems] == ["fifo, llama.cpp", "hybrid, llama.cpp"]
+    first, second = (system.runs[0] for system in systems)
+    assert first.requests == second.requests > 0
+    assert (first.errors, second.errors) == ({}, {})
+    assert "embedding" not in first.by_class
+    assert "prompt tokens/s" in str(settings["llama.cpp"])

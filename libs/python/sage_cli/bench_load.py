@@ -16,18 +16,27 @@ def policies(
     policies: Annotated[
         str, typer.Option(help="Policies to run, with commas between them.")
     ] = "fifo,priority,slo_aware,hybrid",
+    engine: Annotated[
+        str,
+        typer.Option(help="llamacpp: run them in front of two real llama.cpp engines, too, beside the simulated ones."),
+    ] = "simulated",
     against_simulator: Annotated[
         bool,
         typer.Option(help="Also simulate the same requests, and hold the mesh and the simulator against each other."),
     ] = True,
 ) -> None:
-    """Run the same load through each policy of a mesh of its own, in front of simulated engines."""
+    """Run the same load through each policy of a mesh of its own, in front of simulated engines and of real ones."""
     from sage_benchmark.live.policy_benchmark import PolicyOptions, run_policies
     from sage_cli.consoles import notes
+    from sage_common.errors import InvalidRequestError
     from sage_control_plane.policies.registry import check_policy
 
     chosen = [check_policy(name) for name in names_in(policies)]
-    beside = PolicyOptions(simulate=against_simulator, without_affinity=options.shared_prefixes)
+    if engine not in ("simulated", "llamacpp"):
+        raise InvalidRequestError(f"--engine {engine!r}: it is simulated or llamacpp", param="engine")
+    if engine == "llamacpp" and (options.fault == "slow" or options.trace is not None):
+        raise InvalidRequestError("a real engine cannot be made slow, and plays no trace", param="engine")
+    beside = PolicyOptions(against_simulator, options.shared_prefixes, engine == "llamacpp")
     report = run_policies(options.plan(), chosen, command_line(), notes().print, beside)
     options.show(report, "policies")
 

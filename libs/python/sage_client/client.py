@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -25,17 +24,15 @@ from sage_client.results import (
 from sage_client.settings import ClientSettings
 from sage_client.text_stream import text_pieces
 from sage_client.transport import Answer, Transport
+from sage_client.transport_choice import open_transport
 from sage_client.wait_notice import OnWait, log_wait, notice_of, what_is_waited_for
 from sage_common.config import load
 from sage_common.errors import (
-    ConfigurationError,
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from sage_common.secret_text import without_credentials
-from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.request import Endpoint, Hints
 from sage_mesh.inference_request import InferenceRequest, check_correlation_id
 
@@ -43,9 +40,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Messages = Sequence[Mapping[str, Any]]
-HTTP_SCHEMES = ("http", "https")
-RING_SCHEMES = ("nats", "tls")
-NATS_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +110,7 @@ class AsyncUnifiedInferenceClient:
             UnavailableError: no NATS server answers. A gateway that does not answer shows at the first call.
         """
         settings = load(ClientSettings)
-        transport = await _open_transport(
+        transport = await open_transport(
             target or settings.target,
             settings.api_key.get_secret_value() if api_key is None else api_key,
             settings.max_connections,
@@ -300,26 +294,3 @@ class AsyncUnifiedInferenceClient:
 
 def _messages(messages: Messages | str) -> list[Mapping[str, Any]]:
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-
-
-async def _open_transport(target: str, api_key: str, max_connections: int, *, key_was_given: bool) -> Transport:
-    # The two ways pull in different libraries; each is imported when it is chosen.
-    scheme = urlsplit(target).scheme
-    if scheme in HTTP_SCHEMES:
-        from sage_client.http import HttpTransport
-
-        return HttpTransport(target, api_key=api_key, max_connections=max_connections)
-    if scheme in RING_SCHEMES:
-        if key_was_given:
-            raise ConfigurationError(
-                f"an api_key means nothing to the ring {without_credentials(target)}; leave it out, or name a gateway"
-            )
-        from sage_client.ring import open_ring_transport
-
-        settings = load(NatsSettings, url=target)
-        # A person waits for it; a service that starts beside NATS has more patience.
-        seconds = min(settings.connect_timeout_seconds, NATS_SECONDS)
-        return await open_ring_transport(settings.model_copy(update={"connect_timeout_seconds": seconds}))
-    raise ConfigurationError(
-        f"target {without_credentials(target)!r} is neither a gateway (http://host:8888) nor a ring (nats://host:4222)"
-    )

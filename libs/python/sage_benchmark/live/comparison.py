@@ -19,7 +19,7 @@ from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.metrics import RunMetrics, SystemRuns, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.timeline import Timeline, candidates, shared_timelines
-from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.engine_fault import EngineFault
 from sage_benchmark.workload.load_settings import LoadSettings
@@ -132,8 +132,10 @@ def compare_systems(
     Raises:
         SageError: a system could not be made ready; a report without it would mislead.
     """
-    config, models = EngineModelConfig(), SimulatedModels()
-    warm_up = LoadSettings(plan.engines, plan.warm_up_seconds, WARM_UP_LOAD).arrivals(config, WARM_UP_SEED)
+    config, models = pool.config, pool.models
+    warm_up = LoadSettings(plan.engines, plan.warm_up_seconds, WARM_UP_LOAD, shapes=plan.workloads[0].shapes).arrivals(
+        config, WARM_UP_SEED
+    )
     for system in systems:
         pool.recover()
         system.prepare()
@@ -185,13 +187,13 @@ def _measured(
     pool: SimulatedPool,
 ) -> _Run:
     cpu, (prompts, hits), clock = _cpu_seconds(system, pool), pool.prompt_tokens(), MachineClock.now()
-    outcomes = _play(system.url, arrivals, SimulatedModels(), plan.timeout_seconds, pool, plan.fault)
+    outcomes = _play(system.url, arrivals, pool.models, plan.timeout_seconds, pool, plan.fault)
     # A process that died on the way has taken its time with it.
     used = {name: max(0.0, value - cpu.get(name, 0.0)) for name, value in _cpu_seconds(system, pool).items()}
     machine = MachineUse.between(clock, MachineClock.now(), used)
     prompts_after, hits_after = pool.prompt_tokens()
     cached = max(0, hits_after - hits) / max(1, prompts_after - prompts)
-    metrics = replace(measure(outcomes, workload.seconds, EngineModelConfig()), cached_prompt_share=cached)
+    metrics = replace(measure(outcomes, workload.seconds, pool.config), cached_prompt_share=cached)
     return _Run(metrics, outcomes, used, machine)
 
 

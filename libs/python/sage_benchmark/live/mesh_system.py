@@ -15,7 +15,7 @@ from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.http_client import fetch
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_benchmark.live.simulated_pool import SimulatedPool
-from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.features import MAX_BLOCK_BYTES
 
@@ -72,7 +72,7 @@ def mesh_systems(
     Raises:
         UnavailableError: the mesh or an engine did not become ready.
     """
-    config = EngineModelConfig()
+    config = pool.config
     engines = [
         {"kind": "openai", "name": f"sim-{number}", "url": url, "max_concurrency": config.max_num_seqs}
         for number, url in enumerate(pool.urls, start=1)
@@ -86,7 +86,7 @@ def mesh_systems(
         address = f"127.0.0.1:{mesh.processes('scheduler')[0].ports['grpc']}"
         with grpc.insecure_channel(address) as channel:
             _wait_for_engines(channel, pool)
-            _wait_for_gateway(mesh.gateway_url, SimulatedModels())
+            _wait_for_gateway(mesh.gateway_url, pool.models)
             yield [MeshWithPolicy(mesh, channel, pool, policy, f"{prefix}{policy}{suffix}") for policy in policies]
 
 
@@ -111,7 +111,7 @@ def _wait_for_engines(channel: grpc.Channel, pool: SimulatedPool) -> None:
 
 def _wait_for_gateway(url: str, models: SimulatedModels) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    wanted = {models.llm, models.embedding}
+    wanted = {models.llm, models.embedding} - {""}
     listed: set[str] = set()
     while time.monotonic() < deadline:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sage_benchmark.live.comparison import ComparisonPlan, compare_systems
+from sage_benchmark.live.llamacpp_pool import SHAPES, SLOTS, llamacpp_pool
 from sage_benchmark.live.mesh_system import mesh_systems
 from sage_benchmark.live.simulated_pool import simulated_pool
 from sage_benchmark.report.bars import Agreement, agreement_bars, agreements, policy_bars
@@ -29,10 +30,12 @@ class PolicyOptions:
     Attributes:
         simulate: play the same requests in the simulator too, and hold it against the mesh.
         without_affinity: run the last policy once more in a mesh that does not see what prompts have in common.
+        llamacpp: run them in front of real llama.cpp engines, too.
     """
 
     simulate: bool = True
     without_affinity: bool = False
+    llamacpp: bool = False
 
 
 def run_policies(
@@ -59,11 +62,12 @@ def run_policies(
         found = compare_systems(plan, pool, systems, progress)
     simulated = simulate_the_same(plan, policies, progress) if options.simulate else []
     agreements = agree(found.systems, simulated)
+    real, settings = run_on_llamacpp(plan, policies, progress) if options.llamacpp else ([], {})
     return BenchmarkReport(
         "Scheduling policies under the same load",
         command,
-        plan.describe() | {"offered": ", ".join(f"{value:.2f}" for value in found.offered)},
-        [*found.systems, *simulated],
+        plan.describe() | {"offered": ", ".join(f"{value:.2f}" for value in found.offered)} | settings,
+        [*found.systems, *simulated, *real],
         bars=[*policy_bars(found.systems), *agreement_bars(agreements)],
         notes=found.notes(),
         timelines=found.timelines,
@@ -72,6 +76,34 @@ def run_policies(
 
 
 SIMULATED = ", simulated"
+ON_LLAMACPP = ", llama.cpp"
+LLAMACPP_ENGINES = 2
+
+
+def run_on_llamacpp(
+    plan: ComparisonPlan, policies: Sequence[str], progress: Callable[[str], None]
+) -> tuple[list[SystemRuns], dict[str, object]]:
+    """Run the policies in front of two real engines, with requests that suit these; raise as ``run_policies``.
+
+    Returns:
+        The systems, named after the policies, and what a report says of the engines.
+    """
+    workloads = tuple(
+        replace(workload, engines=LLAMACPP_ENGINES, shapes=SHAPES, prefixes=None) for workload in plan.workloads
+    )
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sage-bench-")))
+        pool = stack.enter_context(llamacpp_pool(LLAMACPP_ENGINES))
+        systems = stack.enter_context(mesh_systems(scratch, pool, policies, suffix=ON_LLAMACPP))
+        found = compare_systems(replace(plan, workloads=workloads), pool, systems, progress)
+    config = pool.config
+    said = (
+        f"{LLAMACPP_ENGINES} engines with {SLOTS} slots and one thread each, SmolLM2-135M; measured before the runs: "
+        f"{config.prefill_tokens_per_second:.0f} prompt tokens/s, {1e3 * config.step_seconds(1):.1f} ms a token alone "
+        f"and {1e3 * config.step_seconds(SLOTS):.1f} ms with all slots in use. Short prompts, answers of a set length, "
+        "no embeddings; loads are multiples of what these engines can do"
+    )
+    return found.systems, {"llama.cpp": said}
 
 
 def simulate_the_same(

@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import psutil
 
 from sage_benchmark.http_client import fetch
-from sage_benchmark.simulated_engine.engine_config import SimulatedModels
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 from sage_common.errors import UnavailableError
 
@@ -105,11 +106,39 @@ class SimulatedEngineProcess:
         return fetch(f"{self.url}/metrics").decode()
 
 
-class SimulatedPool:
-    """The engines of a benchmark."""
+class EngineProcess(Protocol):
+    """An engine of a benchmark, see ``SimulatedEngineProcess``."""
 
-    def __init__(self, engines: Sequence[SimulatedEngineProcess]) -> None:
+    url: str
+
+    @property
+    def running(self) -> bool: ...
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def stop(self) -> None: ...
+    def set_faults(self, faults: dict[str, object]) -> None: ...
+    def requests_held(self) -> int: ...
+    def prompt_tokens(self) -> tuple[int, int]: ...
+    def cpu_seconds(self) -> float: ...
+
+
+class SimulatedPool:
+    """The engines of a benchmark: simulated ones, or others that can be used as these are.
+
+    Attributes:
+        models: what each serves.
+        config: how fast each is, by which the offered load is reckoned.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[EngineProcess],
+        models: SimulatedModels,
+        config: EngineModelConfig | None = None,
+    ) -> None:
         self.engines = tuple(engines)
+        self.models = models
+        self.config = config or EngineModelConfig()
 
     @property
     def urls(self) -> list[str]:
@@ -146,7 +175,7 @@ class SimulatedPool:
 @contextmanager
 def simulated_pool(count: int, models: SimulatedModels, arguments: Sequence[str] = ()) -> Iterator[SimulatedPool]:
     """Run ``count`` equal engines while the context lasts. Raises UnavailableError where one does not start."""
-    pool = SimulatedPool([SimulatedEngineProcess(models, arguments) for _ in range(count)])
+    pool = SimulatedPool([SimulatedEngineProcess(models, arguments) for _ in range(count)], models)
     try:
         for engine in pool.engines:
             engine.start()

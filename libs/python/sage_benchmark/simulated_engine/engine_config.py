@@ -11,10 +11,17 @@ EMBEDDING_KINDS = frozenset({RequestKind.EMBEDDING, RequestKind.RERANK})
 
 @dataclass(frozen=True, slots=True)
 class SimulatedModels:
-    """Names of the models that a simulated engine serves; an empty one is not served."""
+    """The models that an engine of a benchmark serves.
+
+    Attributes:
+        llm, embedding: their names; an empty one is not served.
+        reads_markers: whether the length of an answer is what a marker in its prompt says. A real model's answer has
+            the length of its ``max_tokens``, whatever it would have said.
+    """
 
     llm: str = "simulated"
     embedding: str = "simulated-embedding"
+    reads_markers: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from sage_benchmark.workload.mixed_load import (
     generate,
     with_a_greedy_one,
 )
+from sage_benchmark.workload.request_shapes import MIXED, RequestShape
 from sage_benchmark.workload.trace_file import TracePlan, read_trace, trace_arrivals
 
 
@@ -30,6 +31,7 @@ class LoadSettings:
         greedy: whether the first tenant offers ten times its share of the engines.
         prefixes: long system prompts that a tenant's requests share; None for none. They come on top of the load.
         trace: file to play instead of the mixed load.
+        shapes: what the mixed load is made of.
     """
 
     engines: int = 3
@@ -40,6 +42,7 @@ class LoadSettings:
     greedy: bool = False
     trace: Path | None = None
     prefixes: SharedPrefixes | None = None
+    shapes: tuple[RequestShape, ...] = MIXED
 
     def arrivals(self, config: EngineModelConfig, seed: int) -> list[Arrival]:
         """Return the arrivals, in order of time. The same arguments give the same list.
@@ -51,7 +54,7 @@ class LoadSettings:
         if self.trace is not None:
             return self._traced(self.trace, config, seed)
         tenants = (with_a_greedy_one if self.greedy else equal_tenants)(self.tenants, self.load)
-        plan = LoadPlan(self.seconds, self.engines, tenants, self.cv, prefixes=self.prefixes)
+        plan = LoadPlan(self.seconds, self.engines, tenants, self.cv, self.shapes, self.prefixes)
         return generate(plan, config, seed)
 
     def offered(self, arrivals: list[Arrival], config: EngineModelConfig) -> float:

@@ -83,7 +83,7 @@ def _chat(arrival: Arrival, models: SimulatedModels, name: str) -> dict[str, Any
     mark = marker(name, arrival.output_tokens)
     given = [part for message in messages for part in message.values()] + ["user", mark]
     messages.append({"role": "user", "content": f"{mark} {_filler(name, arrival.input_tokens - _tokens(given))}"})
-    return {"model": models.llm, "messages": messages, **_generation(arrival)}
+    return {"model": models.llm, "messages": messages, **_generation(arrival, models)}
 
 
 def _completion(arrival: Arrival, models: SimulatedModels, name: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _completion(arrival: Arrival, models: SimulatedModels, name: str) -> dict[st
     if arrival.prefix_group:
         start = f"{_prefix(arrival)} {start}"
     prompt = f"{start} {_filler(name, arrival.input_tokens - _tokens([start]))}"
-    return {"model": models.llm, "prompt": prompt, **_generation(arrival)}
+    return {"model": models.llm, "prompt": prompt, **_generation(arrival, models)}
 
 
 def _embedding(arrival: Arrival, models: SimulatedModels, name: str) -> dict[str, Any]:
@@ -106,8 +106,10 @@ def _embedding(arrival: Arrival, models: SimulatedModels, name: str) -> dict[str
 _BODIES = {RequestKind.LLM_CHAT: _chat, RequestKind.LLM_GENERATE: _completion, RequestKind.EMBEDDING: _embedding}
 
 
-def _generation(arrival: Arrival) -> dict[str, Any]:
+def _generation(arrival: Arrival, models: SimulatedModels) -> dict[str, Any]:
     fields: dict[str, Any] = {"max_tokens": max(arrival.max_tokens, arrival.output_tokens)}
+    if not models.reads_markers:
+        fields = {"max_tokens": arrival.output_tokens, "ignore_eos": True}
     if arrival.streaming:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     return fields

@@ -68,3 +68,11 @@ def test_requests_of_a_group_share_its_blocks_and_others_share_none() -> None:
     grouped = replace(burst(1)[0], prefix_group="a", prefix_tokens=512)
     assert len(prefix_blocks(grouped, 64)) == 8
     assert prefix_blocks(burst(1)[0], 64) == ()
+
+
+def test_a_model_that_reads_no_markers_is_given_the_length_as_its_limit() -> None:
+    models = SimulatedModels(llm="real", embedding="", reads_markers=False)
+    for arrival in ARRIVALS:
+        if arrival.kind is not RequestKind.EMBEDDING:
+            body = orjson.loads(render(arrival, models, "t").body)
+            assert (body["model"], body["max_tokens"], body["ignore_eos"]) == ("real", arrival.output_tokens, True)
