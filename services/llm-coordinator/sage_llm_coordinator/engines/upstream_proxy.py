@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 
@@ -173,8 +173,7 @@ class UpstreamProxy:
             raise self._reported(failure)
         if not is_answer(value, request.endpoint):
             raise self._broken(f"answered {request.endpoint.path} with JSON that holds no answer: {data[:80]!r}")
-        document: dict[str, Any] = value
-        return document
+        return cast("dict[str, Any]", value)
 
     async def _folded(self, answer: AnswerReader, request: EngineRequest) -> dict[str, Any]:
         """Read a stream; return the document that it says."""
@@ -205,11 +204,10 @@ class UpstreamProxy:
         request: EngineRequest,
         asked: UpstreamRequest,
     ) -> None:
-        usage = read_usage(value.get("usage"))
         if asked.edits.rename(value) or data is None:
             data = exact_json.write(value)
         reply.head(Media.JSON, model=request.model)
-        reply.usage(usage or TokenUsage())
+        reply.usage(read_usage(value.get("usage")) or TokenUsage())
         reply.data(data)
 
     async def _reply_large(
