@@ -22,27 +22,30 @@ log="$state/dockerd.log"
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
+root_only() { [ "$(id -u)" = 0 ] || fail "$*"; }
 
 answers() { command -v docker >/dev/null && timeout 20 docker info >/dev/null 2>&1; }
 composes() { docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null; }
 
 # Installs the packages named. The lists of a bare machine are empty, so they are read first.
 apt_install() {
-  command -v apt-get >/dev/null || fail "no Docker engine answers, and there is no apt-get to install $* with"
+  command -v apt-get >/dev/null || fail "there is no apt-get to install $* with"
   say "installing $*"
-  { timeout 120 apt-get update -qq && timeout 300 apt-get install -y -qq --no-install-recommends "$@"; } \
-    >"$work/apt.log" 2>&1 </dev/null || fail "apt-get could not install $*: $(tail -n 1 "$work/apt.log")"
+  {
+    timeout 120 apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq --no-install-recommends "$@"
+  } >"$work/apt.log" 2>&1 </dev/null || fail "apt-get could not install $*: $(tail -n 1 "$work/apt.log")"
 }
 
 start_daemon() {
-  [ "$(id -u)" = 0 ] || fail "no Docker engine answers, and only root can start one"
+  root_only "no Docker engine answers, and only root can start one"
   mkdir -p -m 0700 "$state" "$cache"
   local missing=()
   command -v dockerd >/dev/null || missing+=(docker.io)
   composes || missing+=(docker-compose)
-  if [ ${#missing[@]} -gt 0 ]; then DEBIAN_FRONTEND=noninteractive apt_install "${missing[@]}"; fi
+  if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
   # Later releases of Debian have the client in a package of its own.
-  command -v docker >/dev/null || DEBIAN_FRONTEND=noninteractive apt_install docker-cli
+  command -v docker >/dev/null || apt_install docker-cli
   if answers; then return; fi  # The package's own service.
 
   export DOCKER_HOST="unix://$state/docker.sock"
@@ -64,17 +67,20 @@ JSON
   daemon_variables
 }
 
+# What to set to reach that daemon, and to build with it.
 daemon_variables() { printf '%s\n' "DOCKER_HOST=$DOCKER_HOST" BUILD_NETWORK=host; }
 
 stop() {
   local pid="$(cat "$state/dockerd.pid" 2>/dev/null || true)"
   if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
     export DOCKER_HOST="unix://$state/docker.sock"
-    # What a run that was cut short left behind, and layers that no run of the last day used.
-    timeout 60 docker ps -aq 2>/dev/null | timeout 60 xargs -r docker rm -fv >/dev/null 2>&1 || true
-    for kind in "network" "volume" "image --filter until=24h"; do
-      timeout 60 docker ${kind%% *} prune -f ${kind#"${kind%% *}"} >/dev/null 2>&1 || true
-    done
+    # What a run that was cut short left behind, and layers without a name that are older than a day.
+    {
+      timeout 60 docker ps -aq | timeout 60 xargs -r docker rm -fv
+      timeout 60 docker volume ls -q | timeout 60 xargs -r docker volume rm
+      timeout 60 docker network prune -f
+      timeout 60 docker image prune -f --filter until=24h
+    } >/dev/null 2>&1 || true
     kill "$pid" 2>/dev/null || true
     local deadline=$((SECONDS + 40))
     while [ -e "/proc/$pid" ] && [ $SECONDS -lt $deadline ]; do sleep 0.2; done
@@ -95,8 +101,8 @@ pulled() { present "$1" || timeout 180 docker pull -q "$1" >/dev/null 2>&1; }
 
 # A Debian root with what compose/Dockerfile needs of its base: Python 3.11 as `python`, and pip.
 bootstrap() {
-  [ "$(id -u)" = 0 ] || fail "$(named PYTHON_IMAGE) cannot be pulled, and only root can make a stand-in"
-  command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt_install debootstrap
+  root_only "$(named PYTHON_IMAGE) cannot be pulled, and only root can make a stand-in"
+  command -v debootstrap >/dev/null || apt_install debootstrap
   local mirror=""
   if grep -q '^ID=debian$' /etc/os-release; then
     mirror="$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -m 1 '/debian/\?$' || true)"
@@ -153,7 +159,10 @@ case "${1:-}" in
     work="$(mktemp -d)"
     trap 'rm -rf "$work" "$work.root"' EXIT
     answers || start_daemon
-    composes || fail "a Docker engine answers, but neither \`docker compose\` nor \`docker-compose\` is installed"
+    if ! composes; then
+      root_only "a Docker engine answers, but neither \`docker compose\` nor \`docker-compose\` is installed"
+      apt_install docker-compose
+    fi
     prepare_images
     ;;
   stop) stop ;;

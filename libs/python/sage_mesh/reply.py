@@ -83,6 +83,10 @@ class TokenUsage:
         return replace(self, truncated_inputs=engine.truncated_inputs, engine_time=engine.engine_time)
 
 
+# Pieces that have piled up are joined up to about this size.
+TAKEN_TOGETHER_BYTES = 512 * 1024
+
+
 class Reply:
     """A reply that arrives in pieces. Awaited by one consumer.
 
@@ -94,6 +98,7 @@ class Reply:
         correlation_id: its caller's id for it; None where it gave none.
         usage: what the answer took; zeros until it is complete.
         delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
+        unread_bytes: what has arrived and was not taken yet.
     """
 
     __slots__ = (
@@ -109,6 +114,7 @@ class Reply:
         "correlation_id",
         "delivered",
         "request_id",
+        "unread_bytes",
         "usage",
     )
 
@@ -117,6 +123,7 @@ class Reply:
         self.correlation_id = correlation_id
         self.usage = TokenUsage()
         self.delivered = False
+        self.unread_bytes = 0
         self._head: ReplyHead | None = None
         self._chunks: deque[bytes] = deque()
         # Pieces of an earlier attempt that the present one continues; they go out first.
@@ -153,20 +160,32 @@ class Reply:
         if self._error is not None:
             raise self._error
         data = self.take()
-        return data + self.take() if self._chunks else data
+        if not self._chunks:
+            return data
+        pieces = [data]
+        while piece := self.take():
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def take(self) -> bytes:
         """Return what has arrived and was not taken yet, without waiting; empty where nothing has."""
         if self._kept:
             kept = b"".join(self._kept)
             self._kept.clear()
+            self.unread_bytes -= len(kept)
             return kept
         if not self._chunks:
             return b""
         self.delivered = True
-        # Pieces that have piled up go out together: the consumer is the slow side then.
-        data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
+        data = self._chunks.popleft()
+        if self._chunks and len(data) < TAKEN_TOGETHER_BYTES:
+            # Pieces that have piled up go out together: the consumer is the slow side then.
+            pieces, size = [data], len(data)
+            while self._chunks and size < TAKEN_TOGETHER_BYTES:
+                pieces.append(self._chunks.popleft())
+                size += len(pieces[-1])
+            data = b"".join(pieces)
+        self.unread_bytes -= len(data)
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -198,6 +217,7 @@ class Reply:
 
     def restart(self) -> None:
         """Drop the pieces of an attempt that is superseded. Only before any of them was delivered."""
+        self.unread_bytes -= sum(map(len, self._chunks))
         self._chunks.clear()
         if not self._continuing:
             self._head = None
@@ -218,6 +238,7 @@ class Reply:
     def feed(self, data: bytes) -> None:
         """Add a piece."""
         self._chunks.append(data)
+        self.unread_bytes += len(data)
         self._notify()
 
     def end(self, usage: TokenUsage) -> None:

@@ -104,6 +104,8 @@ class SseParser:
 _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 # Of the longest of them, what may lie in the piece before.
 _OVERLAP = 3
+# Pieces of an event larger than this are handed on as they are: a copy of megabytes holds up every other stream.
+LARGE_EVENT_BYTES: Final = 1024 * 1024
 
 
 class SseFramer:
@@ -132,10 +134,16 @@ class SseFramer:
         Raises:
             EngineFailedError: an event is over the limit.
         """
-        if not self._held:
-            if piece.endswith(_ENDS):
-                return piece
-            return self._cut(piece, 0)
+        return b"".join(self.feed_each(piece))
+
+    def feed_each(self, piece: bytes) -> list[bytes]:
+        """Take the next bytes and return what is whole, as one piece; where that is large, in the pieces that came.
+
+        Raises:
+            EngineFailedError: an event is over the limit.
+        """
+        if not self._held and piece.endswith(_ENDS):
+            return [piece]
         return self._cut(self._tail + piece, len(self._tail))
 
     def rest(self) -> bytes:
@@ -144,14 +152,16 @@ class SseFramer:
         self._clear()
         return rest
 
-    def _cut(self, seen: bytes, before: int) -> bytes:
+    def _cut(self, seen: bytes, before: int) -> list[bytes]:
         """Cut at the last end of an event in ``seen``, whose first ``before`` bytes are held already."""
         cut = max(at + len(end) if (at := seen.rfind(end)) >= 0 else 0 for end in _ENDS)
         # An end that lies in the held bytes alone was found when they came.
         if cut <= before:
             self._hold(seen[before:])
-            return b""
-        whole = b"".join((*self._held, seen[before:cut])) if self._held else seen[:cut]
+            return []
+        whole = [*self._held, seen[before:cut]]
+        if len(whole) > 1 and self._held_bytes <= LARGE_EVENT_BYTES:
+            whole = [b"".join(whole)]
         self._clear()
         self._hold(seen[cut:])
         return whole

@@ -44,7 +44,7 @@ class HttpProtocol(HttpToolsProtocol):
     _in_head = True
     _outside_head = False
     _head_bytes = 0
-    _parsed_head_bytes = 0
+    _piece_bytes = 0
     _writing: WritingWatch
     # How much has come since the connection was refused; None before.
     _refused_bytes: int | None = None
@@ -68,8 +68,9 @@ class HttpProtocol(HttpToolsProtocol):
             head, separator, rest = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(b"", head) + separator + rest
         self._outside_head = not self._in_head
+        self._piece_bytes = len(data)
         super().data_received(data)
-        if not self._outside_head and not self.transport.is_closing():
+        if not self._outside_head and self._refused_bytes is None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse_long_head()
@@ -96,20 +97,14 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._wait()
         self._in_head = True
-        self._parsed_head_bytes = 0
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._outside_head = True
+        # Only a head that came in few pieces, with much else in them, has to be measured.
+        if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES:
+            self._measure_head()
         self._head_bytes = 0
         names = [name for name, _ in self.headers]
         for once in ONCE_ONLY:
@@ -131,9 +126,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_complete()
 
-    def _count(self, size: int) -> None:
-        self._parsed_head_bytes += size
-        if self._parsed_head_bytes > MAX_HEAD_BYTES:
+    def _measure_head(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refuse_long_head()
             raise _RefusedError
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 # A client that takes less than this in the whole time-out counts as one that reads nothing.
 LEAST_PROGRESS_BYTES = 4096
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class WritingWatch:
@@ -54,4 +57,11 @@ class WritingWatch:
         if self._progressed or waiting_bytes <= self._waiting_bytes - LEAST_PROGRESS_BYTES:
             self._watch()
         else:
-            self._transport.abort()
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None:
+            # Reset: the kernel would otherwise keep what it holds, some megabytes, for a client that may never read it.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()

@@ -13,6 +13,14 @@ import orjson
 
 from sage_common.errors import InvalidRequestError
 from sage_common.labels import MAX_MODEL_CHARACTERS
+from sage_control_plane.request.body_fields import (
+    empty_field,
+    json_type,
+    optional_bool,
+    optional_int,
+    optional_string,
+    wrong_field,
+)
 from sage_control_plane.request.number_ranges import check_ranges, check_sequences
 from sage_control_plane.request.request import Endpoint
 
@@ -48,8 +56,8 @@ def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> Reque
     """Parse and check a body.
 
     Args:
-        strict: take no limit on the output but a positive integer, as SAGE's own engines do; otherwise -1 and 256.0 are
-            the engine's to judge.
+        strict: take no limit on the output but a positive integer, and no input to embed but text and token ids, as
+            SAGE's own engines do; otherwise -1 and 256.0, images and other encodings are the engine's to judge.
 
     Raises:
         InvalidRequestError: not JSON, not an object, or a field of the wrong shape or out of its range; ``param`` names
@@ -62,13 +70,16 @@ def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> Reque
             f"the body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}", code="invalid_json"
         ) from None
     if not isinstance(value, dict):
-        raise InvalidRequestError(f"the body is a JSON {_json_type(value)}, expected an object", code="invalid_json")
-    segments, given_tokens, items = _READERS[endpoint](value)
-    read_limit = _optional_int if strict else _lenient_limit
+        raise InvalidRequestError(f"the body is a JSON {json_type(value)}, expected an object", code="invalid_json")
+    if endpoint is Endpoint.EMBEDDINGS:
+        segments, given_tokens, items = _read_embedding(value, strict=strict)
+    else:
+        segments, given_tokens, items = _READERS[endpoint](value)
+    read_limit = optional_int if strict else _lenient_limit
     max_tokens = read_limit(value, "max_completion_tokens", minimum=1)
     if max_tokens is None:
         max_tokens = read_limit(value, "max_tokens", minimum=1 if endpoint is Endpoint.CHAT_COMPLETIONS else 0)
-    choices = _optional_int(value, "n", minimum=1) or 1
+    choices = optional_int(value, "n", minimum=1) or 1
     check_ranges(value)
     check_sequences(choices, items)
     return RequestBody(
@@ -76,11 +87,11 @@ def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> Reque
         segments=tuple(segments),
         given_tokens=given_tokens,
         items=items,
-        streaming=_optional_bool(value, "stream"),
+        streaming=optional_bool(value, "stream"),
         max_tokens=max_tokens,
         choices=choices,
         structured=choices > 1 or any(value.get(name) for name in _STRUCTURED_FIELDS),
-        service_tier=_optional_string(value, "service_tier"),
+        service_tier=optional_string(value, "service_tier"),
     )
 
 
@@ -106,14 +117,14 @@ _STRUCTURED_FIELDS = (
 def _read_chat(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise _wrong("messages", messages, "a non-empty list of messages")
+        raise wrong_field("messages", messages, "a non-empty list of messages")
     segments: list[str] = []
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise _wrong(f"messages[{index}]", message, "an object with a role and content")
+            raise wrong_field(f"messages[{index}]", message, "an object with a role and content")
         role = message.get("role")
         if not isinstance(role, str) or not role:
-            raise _wrong(f"messages[{index}].role", role, "a string such as 'user'")
+            raise wrong_field(f"messages[{index}].role", role, "a string such as 'user'")
         segments.append(role)
         content = message.get("content")
         if isinstance(content, str):
@@ -121,7 +132,7 @@ def _read_chat(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
         elif isinstance(content, list):
             segments.extend(_part_texts(content, index))
         elif content is not None:
-            raise _wrong(f"messages[{index}].content", content, "a string, a list of parts, or null")
+            raise wrong_field(f"messages[{index}].content", content, "a string, a list of parts, or null")
     return segments, 0, 1
 
 
@@ -129,10 +140,10 @@ def _part_texts(parts: list[Any], index: int) -> list[str]:
     texts = []
     for number, part in enumerate(parts):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise _wrong(f"messages[{index}].content[{number}]", part, "an object with a type")
+            raise wrong_field(f"messages[{index}].content[{number}]", part, "an object with a type")
         text = part.get("text")
         if part["type"] == "text" and not isinstance(text, str):
-            raise _wrong(f"messages[{index}].content[{number}].text", text, "a string")
+            raise wrong_field(f"messages[{index}].content[{number}].text", text, "a string")
         if isinstance(text, str):
             texts.append(text)
     return texts
@@ -144,37 +155,80 @@ def _read_completion(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
         return [prompt], 0, 1
     if isinstance(prompt, list) and prompt:
         return _read_texts(prompt, "prompt", allow_empty_text=True)
-    raise _wrong("prompt", prompt, "a string, a list of strings, or token ids")
+    raise wrong_field("prompt", prompt, "a string, a list of strings, or token ids")
 
 
-def _read_embedding(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
+def check_embedding(value: Mapping[str, Any]) -> None:
+    """Check the parsed body of an embeddings request for an engine that takes text and token ids.
+
+    Raises:
+        InvalidRequestError: as ``read_body``, strictly.
+    """
+    _read_embedding(value, strict=True)
+
+
+def _read_embedding(value: Mapping[str, Any], *, strict: bool) -> tuple[list[str], int, int]:
     given = value.get("input")
     encoding = value.get("encoding_format")
-    if encoding not in (None, "float", "base64"):
-        raise _wrong("encoding_format", encoding, "'float' or 'base64'")
-    _optional_int(value, "dimensions", minimum=1)
+    if strict and encoding not in (None, "float", "base64"):
+        raise wrong_field("encoding_format", encoding, "'float' or 'base64'")
+    optional_int(value, "dimensions", minimum=1)
+    if not strict and (inputs := _multimodal(value)):
+        return _texts_within(inputs), 0, _bounded(len(inputs))
     if isinstance(given, str):
         if not given:
-            raise _empty("input")
+            raise empty_field("input")
         return [given], 0, 1
     if not isinstance(given, list):
-        raise _wrong("input", given, "a string, a list of strings, or token ids")
+        raise wrong_field("input", given, "a string, a list of strings, or token ids")
     if not given:
-        raise _empty("input")
+        raise empty_field("input")
     segments, tokens, items = _read_texts(given, "input", allow_empty_text=False)
+    return segments, tokens, _bounded(items)
+
+
+def _bounded(items: int) -> int:
     if items > MAX_EMBEDDING_INPUTS:
         raise InvalidRequestError(
             f"'input' holds {items} texts, the limit is {MAX_EMBEDDING_INPUTS}; send several requests", param="input"
         )
-    return segments, tokens, items
+    return items
+
+
+def _multimodal(value: Mapping[str, Any]) -> list[Any]:
+    """Return the inputs of a request that holds objects, such as images, or a chat to embed; empty for any other."""
+    given = value.get("input")
+    if given is None and isinstance(value.get("messages"), list):
+        return [value["messages"]] if value["messages"] else []
+    inputs = given if isinstance(given, list) else [given]
+    return inputs if any(_holds_object(one) for one in inputs) else []
+
+
+def _holds_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
+
+
+def _texts_within(value: Any, depth: int = 0) -> list[str]:
+    """Return the texts in objects and lists, for an estimate; what is no text, or very deep, counts nothing."""
+    if isinstance(value, str):
+        return [value]
+    if depth > _MAX_DEPTH or not isinstance(value, list | dict):
+        return []
+    parts = value if isinstance(value, list) else [part for name, part in value.items() if name in _TEXT_FIELDS]
+    return [text for part in parts for text in _texts_within(part, depth + 1)]
+
+
+# Of an object, what holds text; an image's bytes are no words.
+_TEXT_FIELDS = ("text", "content", "input")
+_MAX_DEPTH = 8
 
 
 def _read_rerank(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
     query, documents = value.get("query"), value.get("documents")
     if not isinstance(query, str) or not query:
-        raise _wrong("query", query, "a non-empty string")
+        raise wrong_field("query", query, "a non-empty string")
     if not isinstance(documents, list) or not documents:
-        raise _wrong("documents", documents, "a non-empty list of strings")
+        raise wrong_field("documents", documents, "a non-empty list of strings")
     if len(documents) > MAX_EMBEDDING_INPUTS:
         raise InvalidRequestError(
             f"'documents' holds {len(documents)} texts, the limit is {MAX_EMBEDDING_INPUTS}; send several requests",
@@ -184,9 +238,9 @@ def _read_rerank(value: Mapping[str, Any]) -> tuple[list[str], int, int]:
     for index, document in enumerate(documents):
         text = document_text(document)
         if text is None:
-            raise _wrong(f"documents[{index}]", document, "a string, or an object with a text")
+            raise wrong_field(f"documents[{index}]", document, "a string, or an object with a text")
         if not text:
-            raise _empty(f"documents[{index}]")
+            raise empty_field(f"documents[{index}]")
         texts.append(text)
     return [query, *texts], 0, len(texts)
 
@@ -203,9 +257,9 @@ def _read_texts(values: list[Any], field: str, *, allow_empty_text: bool) -> tup
     if isinstance(first, str):
         for index, text in enumerate(values):
             if not isinstance(text, str):
-                raise _wrong(f"{field}[{index}]", text, "a string like the first one")
+                raise wrong_field(f"{field}[{index}]", text, "a string like the first one")
             if not text and not allow_empty_text:
-                raise _empty(f"{field}[{index}]")
+                raise empty_field(f"{field}[{index}]")
         return values, 0, len(values)
     if _is_token(first):
         _check_tokens(values, field)
@@ -213,18 +267,18 @@ def _read_texts(values: list[Any], field: str, *, allow_empty_text: bool) -> tup
     if isinstance(first, list):
         for index, tokens in enumerate(values):
             if not isinstance(tokens, list):
-                raise _wrong(f"{field}[{index}]", tokens, "a list of token ids like the first one")
+                raise wrong_field(f"{field}[{index}]", tokens, "a list of token ids like the first one")
             if not tokens:
-                raise _empty(f"{field}[{index}]")
+                raise empty_field(f"{field}[{index}]")
             _check_tokens(tokens, f"{field}[{index}]")
         return [], sum(map(len, values)), len(values)
-    raise _wrong(f"{field}[0]", first, "a string, a token id, or a list of token ids")
+    raise wrong_field(f"{field}[0]", first, "a string, a token id, or a list of token ids")
 
 
 def _check_tokens(values: list[Any], field: str) -> None:
     for index, token in enumerate(values):
         if not _is_token(token):
-            raise _wrong(f"{field}[{index}]", token, "a token id, 0 or above")
+            raise wrong_field(f"{field}[{index}]", token, "a token id, 0 or above")
 
 
 def _is_token(value: Any) -> bool:
@@ -234,13 +288,12 @@ def _is_token(value: Any) -> bool:
 _READERS = {
     Endpoint.CHAT_COMPLETIONS: _read_chat,
     Endpoint.COMPLETIONS: _read_completion,
-    Endpoint.EMBEDDINGS: _read_embedding,
     Endpoint.RERANK: _read_rerank,
 }
 
 
 def _model(value: Mapping[str, Any]) -> str:
-    name = _optional_string(value, "model")
+    name = optional_string(value, "model")
     if len(name) > MAX_MODEL_CHARACTERS:
         raise InvalidRequestError(
             f"'model' has {len(name)} characters, the limit is {MAX_MODEL_CHARACTERS}",
@@ -256,48 +309,5 @@ def _lenient_limit(value: Mapping[str, Any], field: str, *, minimum: int) -> int
     if given == -1 and not isinstance(given, bool):
         return None
     if isinstance(given, float) and given.is_integer():
-        return _optional_int({field: int(given)}, field, minimum=minimum)
-    return _optional_int(value, field, minimum=minimum)
-
-
-def _optional_string(value: Mapping[str, Any], field: str) -> str:
-    given = value.get(field)
-    if given is None:
-        return ""
-    if not isinstance(given, str):
-        raise _wrong(field, given, "a string")
-    return given
-
-
-def _optional_bool(value: Mapping[str, Any], field: str) -> bool:
-    given = value.get(field)
-    if given is None:
-        return False
-    if not isinstance(given, bool):
-        raise _wrong(field, given, "true or false")
-    return given
-
-
-def _optional_int(value: Mapping[str, Any], field: str, *, minimum: int) -> int | None:
-    given = value.get(field)
-    if given is None:
-        return None
-    if not isinstance(given, int) or isinstance(given, bool) or given < minimum:
-        raise _wrong(field, given, f"an integer of at least {minimum}")
-    return given
-
-
-def _wrong(field: str, value: Any, expected: str) -> InvalidRequestError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    got = "nothing" if value is None else f"the {_json_type(value)} {shown}"
-    return InvalidRequestError(f"'{field}' must be {expected}; got {got}", code="invalid_type", param=field)
-
-
-def _empty(field: str) -> InvalidRequestError:
-    return InvalidRequestError(f"'{field}' must not be empty", code="empty_input", param=field)
-
-
-def _json_type(value: Any) -> str:
-    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), "null")
+        return optional_int({field: int(given)}, field, minimum=minimum)
+    return optional_int(value, field, minimum=minimum)

@@ -138,13 +138,17 @@ class AnswerStream:
         self._continuation: StreamContinuation | None = None
 
     def take(self, data: bytes) -> bytes:
-        """Take bytes as they come; return what the consumer gets."""
-        events = self._framer.feed(data)
-        if events and self._continuation is not None:
-            events = self._continuation.take(events)
-        if events:
-            self.record.add(events)
-        return events
+        """Take bytes as they come; return what the consumer gets. Raises EngineFailedError for an endless event."""
+        return b"".join(self.take_each(data))
+
+    def take_each(self, data: bytes) -> list[bytes]:
+        """As ``take``, in several pieces where that is large."""
+        pieces = self._framer.feed_each(data)
+        if self._continuation is not None:
+            pieces = [self._continuation.take(piece) for piece in pieces]
+        for piece in pieces:
+            self.record.add(piece)
+        return pieces
 
     def rest(self) -> bytes:
         """Return what is left for the consumer at the end of a stream that ended well."""

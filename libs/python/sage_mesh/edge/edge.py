@@ -155,6 +155,8 @@ class Edge:
                 self._requests.pop(frame.request_id).close()
             elif outcome is Outcome.BROKEN:
                 self._recover(request, request.failure)
+            elif outcome is Outcome.OVERRUN:
+                self._end(request, request.failure)
             elif outcome is Outcome.UNWANTED:
                 self._send_unwanted(frame)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from sage.inference.v1 import frame_pb2, request_pb2
-from sage_common.errors import EngineFailedError, SageError
+from sage_common.errors import EngineFailedError, SageError, TooLargeError
 from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
 from sage_mesh.edge.continuation import plan_continuation
@@ -19,6 +19,9 @@ from sage_mesh.wire.requests import attempt_from_wire, id_fields, set_delivered_
 
 # How often an edge starts a request over by itself; the scheduler's own retries do not count here.
 MAX_SUBMISSIONS = 3
+# What may wait for a consumer that does not read, of a stream and of an answer in one piece.
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+MAX_WHOLE_BYTES = 320 * 1024 * 1024
 
 
 def stream_interrupted(reason: str) -> EngineFailedError:
@@ -77,6 +80,8 @@ class Outcome(Enum):
     ENDED = auto()
     # The attempt is broken; ``EdgeRequest.failure`` says why.
     BROKEN = auto()
+    # More of the answer waits for its consumer than may; ``EdgeRequest.failure`` says so.
+    OVERRUN = auto()
 
 
 @dataclass(slots=True)
@@ -232,16 +237,21 @@ class EdgeRequest:
         if frame.token_ids and self._stream is not None:
             self._stream.record.add_tokens(frame.token_ids)
         if frame.data:
-            self._feed(frame.data)
+            try:
+                self._feed(frame.data)
+            except EngineFailedError as error:
+                return self._broken(error)
+            if self.reply.unread_bytes > self.unread_limit:
+                return self._overrun()
         if frame.HasField("end"):
             return self._end(frame.end)
         return Outcome.TAKEN
 
     def _feed(self, data: bytes) -> None:
-        if self._stream is not None:
-            data = self._stream.take(data)
-        if data:
-            self.reply.feed(data)
+        pieces = [data] if self._stream is None else self._stream.take_each(data)
+        for piece in pieces:
+            if piece:
+                self.reply.feed(piece)
 
     def _begin(self, head: ReplyHead) -> None:
         self.engine_id = head.engine_id
@@ -270,6 +280,19 @@ class EdgeRequest:
             self.reply.feed(rest)
         self.reply.end(usage)
         return Outcome.ENDED
+
+    @property
+    def unread_limit(self) -> int:
+        """Bytes that may wait for the consumer: a whole answer waits for its end, a stream for who does not read."""
+        return MAX_WHOLE_BYTES if self._stream is None else MAX_UNREAD_BYTES
+
+    def _overrun(self) -> Outcome:
+        self.failure = TooLargeError(
+            f"{self.reply.unread_bytes} bytes of the answer wait to be read, the limit is {self.unread_limit}; "
+            "read the stream as it comes",
+            code="answer_not_read",
+        )
+        return Outcome.OVERRUN
 
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error

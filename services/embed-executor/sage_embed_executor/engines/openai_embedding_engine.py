@@ -30,6 +30,7 @@ from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.health_watch import HealthWatch
+from sage_mesh.upstream.large_document import is_large_object, usage_of, write_in_turns
 from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.reported_failure import read_failure
 from sage_mesh.upstream.retry_after import retry_after_seconds
@@ -143,6 +144,11 @@ class OpenAiEmbeddingEngine:
         if KIND_OF_ENDPOINT[request.endpoint] not in self._spec.models[0].kinds:
             raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {request.endpoint.path}")
         data = await self._post(request.endpoint, with_model(request.body, request.model))
+        if is_large_object(data):
+            reply.head(Media.JSON, model=request.model)
+            reply.usage(read_usage(usage_of(data)) or TokenUsage())
+            await write_in_turns(reply, data)
+            return
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError:

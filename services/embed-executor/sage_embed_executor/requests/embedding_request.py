@@ -10,6 +10,7 @@ import orjson
 
 from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError
+from sage_control_plane.request.body import check_embedding
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.requests.input_limits import InputLimits, Tokenised, read_input_limits
@@ -64,6 +65,8 @@ def read_embedding_request(body: bytes, model: ModelFolder, special_tokens: int,
         InvalidRequestError: a value that the model cannot serve; ``param`` names the field.
     """
     value: dict[str, Any] = orjson.loads(body)
+    # What a remote engine may take, and judge, came here unchecked.
+    check_embedding(value)
     given = value["input"]
     texts: Sequence[str] = ()
     token_lists: Sequence[Sequence[int]] = ()

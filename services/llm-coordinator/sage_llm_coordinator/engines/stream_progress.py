@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.engines.stream_rewriter import each_event
+from sage_llm_coordinator.engines.stream_rewriter import MAX_READ_BYTES, each_event
 from sage_mesh import exact_json
 from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
 
@@ -21,8 +21,6 @@ _DONE: Final = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
 _ERROR_TYPE: Final = re.compile(rb"(?:^|[\r\n])event:[ \t]*error[ \t]*[\r\n]")
 _DATA_FIELD: Final = re.compile(rb"(?:^|[\r\n])data(?::|[\r\n])")
 _SEVERAL: Final = re.compile(rb'"n"\s*:|"prompt"\s*:\s*\[')
-# A larger event holds an image or a sound; reading it would hold up every other stream.
-MAX_READ_BYTES: Final = 1024 * 1024
 # What is held back before the first content; beyond it the stream counts as begun.
 MAX_HELD_BYTES: Final = 1024 * 1024
 
@@ -87,9 +85,14 @@ class StreamProgress:
         """Whether that holds of every choice that the request asks for."""
         return self.finished and len(self._finished) >= self._choices
 
+    def take_large(self) -> bytes:
+        """Take in that a large event comes, which is content; return what was held back before it."""
+        self.begun = True
+        return self._release(b"")
+
     def take(self, events: bytes) -> Progress:
         """Take whole events; return those that are to be delivered now, up to a failure."""
-        if self.begun and self._choices == 1 and not _TELLING.search(events):
+        if self.begun and self._choices == 1 and len(events) <= MAX_READ_BYTES and not _TELLING.search(events):
             return Progress(events)
         at = 0
         for event in each_event(events):

@@ -18,7 +18,9 @@ from sage_mesh.reply import TokenUsage
 from sage_mesh.sse import SseFramer
 
 _OPENING: Final = b"data: {"
-_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+# A larger event, which holds an image or a sound, stays as it is: reading it would hold up every other stream.
+MAX_READ_BYTES: Final = 1024 * 1024
 _DONE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 # The usage and [DONE] come last; a server may send a comment or two after them.
 _LAST_PIECES: Final = 8
@@ -81,11 +83,22 @@ class StreamRewriter:
     @property
     def done(self) -> bool:
         """Whether the stream has ended as the protocol says: with ``data: [DONE]``."""
-        return self._done or any(_DONE.search(events) for events in self._last_pieces)
+        return self._done or any(_DONE.search(events) for events in self._last_pieces if len(events) <= MAX_READ_BYTES)
 
     def take(self, piece: bytes) -> bytes:
         """Take bytes as they arrive; return the whole events that the caller is to have now."""
-        events = self._framer.feed(piece)
+        return b"".join(self.take_each(piece))
+
+    def take_each(self, piece: bytes) -> list[bytes]:
+        """As ``take``; where an event is large, in several pieces, of which all but the last are its own."""
+        pieces = self._framer.feed_each(piece)
+        if len(pieces) > 1:
+            *parts, end = pieces
+            last, *rest = each_event(end)
+            return [*parts, last, self._rewritten(b"".join(rest))]
+        return [self._rewritten(pieces[0])] if pieces else []
+
+    def _rewritten(self, events: bytes) -> bytes:
         if self._untouched:
             if events:
                 self._last_pieces.append(events)
@@ -107,10 +120,12 @@ class StreamRewriter:
 
     def usage(self) -> TokenUsage:
         """Return the usage as far as the server has sent it; zeros where it sent none."""
-        for events in self._last_pieces:
-            for event in each_event(events):
-                if b'"usage"' in event and (chunk := _chunk_of(event)) and chunk.get("usage") is not None:
-                    self._note_usage(chunk.get("choices"), chunk["usage"])
+        for event in (event for events in self._last_pieces for event in each_event(events)):
+            if len(event) > MAX_READ_BYTES or b'"usage"' not in event:
+                continue
+            chunk = _chunk_of(event)
+            if chunk is not None and chunk.get("usage") is not None:
+                self._note_usage(chunk.get("choices"), chunk["usage"])
         if closing := read_usage(self._closing_usage):
             return closing
         usages = [usage for value in self._usages.values() if (usage := read_usage(value))]
@@ -122,7 +137,7 @@ class StreamRewriter:
 
     def _one_line(self, event: bytes) -> bytes:
         """Edit an event that is ``data: {…}`` and a blank line, as nearly all are."""
-        if not self._every_event and b'"usage"' not in event:
+        if len(event) > MAX_READ_BYTES or (not self._every_event and b'"usage"' not in event):
             return event
         try:
             chunk = exact_json.read(event[len(_OPENING) - 1 :])
@@ -135,6 +150,8 @@ class StreamRewriter:
 
     def _event(self, event: bytes) -> bytes:
         """Edit an event of several lines, or with other line ends, or another field, or one that ends the stream."""
+        if len(event) > MAX_READ_BYTES:
+            return event
         if _DONE.search(event):
             self._done = True
             return event
@@ -204,10 +221,19 @@ class StreamRewriter:
 
 def each_event(events: bytes) -> Iterator[bytes]:
     """Cut whole events into single ones, each with the blank line that ends it; joined they are the same bytes."""
+    # Where each kind of end comes next; each is looked for once over the whole.
+    ends = {end: at for end in _EVENT_ENDS if (at := events.find(end)) >= 0}
     start = 0
-    for end in _EVENT_END.finditer(events):
-        yield events[start : end.end()]
-        start = end.end()
+    while ends:
+        end = min(ends, key=lambda one: ends[one])
+        stop = ends[end] + len(end)
+        yield events[start:stop]
+        start = stop
+        for one in list(ends):
+            if ends[one] < start:
+                ends[one] = events.find(one, start)
+                if ends[one] < 0:
+                    del ends[one]
     if start < len(events):
         yield events[start:]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 
@@ -18,12 +18,19 @@ from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices_asked
 from sage_llm_coordinator.engines.stream_rewriter import StreamRewriter
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
-from sage_llm_coordinator.engines.upstream_request import UpstreamRequest, plan_upstream_request
+from sage_llm_coordinator.engines.upstream_request import (
+    UpstreamRequest,
+    plan_upstream_request,
+    upstream_headers,
+    wants_stream,
+    wants_usage,
+)
 from sage_mesh import exact_json
 from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE_EVENT, SseFramer
+from sage_mesh.upstream.large_document import is_large_object, rename_model_in, usage_of, write_in_turns
 from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
 from sage_mesh.upstream.retry_after import retry_after_seconds
 from sage_mesh.upstream.upstream import Upstream
@@ -81,7 +88,7 @@ class UpstreamProxy:
         """
         owner = card.owned_by if card else ""
         asked = plan_upstream_request(request, owner)
-        headers = _headers(request)
+        headers = upstream_headers(request)
         try:
             if request.delivered is not None and owner in TOKEN_SERVERS:
                 context_tokens = card.max_context_tokens if card else 0
@@ -133,11 +140,13 @@ class UpstreamProxy:
         form = await answer.form()
         if form is None:
             raise self._broken("answered with an empty body")
-        if not _wants_stream(request):
-            if form is Media.EVENT_STREAM:
+        if not wants_stream(request):
+            if form is not Media.EVENT_STREAM and is_large_object(data := await answer.whole()):
+                await self._reply_large(data, reply, request, asked)
+            elif form is Media.EVENT_STREAM:
                 self._reply_whole(None, await self._folded(answer, request), reply, request, asked)
             else:
-                self._reply_whole(*await self._whole(answer, request), reply, request, asked)
+                self._reply_whole(data, self._read(data, answer.content_type, request), reply, request, asked)
             return
 
         def begin() -> None:
@@ -147,25 +156,24 @@ class UpstreamProxy:
         if form is Media.EVENT_STREAM:
             await self._pass_stream(answer, reply, request, asked, begin)
             return
-        _, value = await self._whole(answer, request)
+        value = self._read(await answer.whole(), answer.content_type, request)
         asked.edits.rename(value)
         begin()
         reply.usage(read_usage(value.get("usage")) or TokenUsage())
-        reply.data(events_of(value, request.endpoint, include_usage=_wants_usage(request)))
+        reply.data(events_of(value, request.endpoint, include_usage=wants_usage(request)))
 
-    async def _whole(self, answer: AnswerReader, request: EngineRequest) -> tuple[bytes, dict[str, Any]]:
-        """Read a document; return it as it came and parsed."""
-        data = await answer.whole()
+    def _read(self, data: bytes, content_type: str, request: EngineRequest) -> dict[str, Any]:
+        """Parse and check a document."""
         try:
             value = exact_json.read(data)
         except ValueError:
-            raise self._broken(f"answered with {answer.content_type!r} that is not JSON: {data[:80]!r}") from None
+            raise self._broken(f"answered with {content_type!r} that is not JSON: {data[:80]!r}") from None
         failure = read_failure(value)
         if failure is not None:
             raise self._reported(failure)
         if not is_answer(value, request.endpoint):
             raise self._broken(f"answered {request.endpoint.path} with JSON that holds no answer: {data[:80]!r}")
-        return data, value
+        return cast("dict[str, Any]", value)
 
     async def _folded(self, answer: AnswerReader, request: EngineRequest) -> dict[str, Any]:
         """Read a stream; return the document that it says."""
@@ -196,12 +204,21 @@ class UpstreamProxy:
         request: EngineRequest,
         asked: UpstreamRequest,
     ) -> None:
-        usage = read_usage(value.get("usage"))
         if asked.edits.rename(value) or data is None:
             data = exact_json.write(value)
         reply.head(Media.JSON, model=request.model)
-        reply.usage(usage or TokenUsage())
+        reply.usage(read_usage(value.get("usage")) or TokenUsage())
         reply.data(data)
+
+    async def _reply_large(
+        self, data: bytes, reply: ReplyWriter, request: EngineRequest, asked: UpstreamRequest
+    ) -> None:
+        edits = asked.edits
+        if edits.callers_model is not None:
+            data = rename_model_in(data, edits.model, edits.callers_model)
+        reply.head(Media.JSON, model=request.model)
+        reply.usage(read_usage(usage_of(data)) or TokenUsage())
+        await write_in_turns(reply, data)
 
     async def _pass_stream(
         self,
@@ -215,7 +232,7 @@ class UpstreamProxy:
         progress = StreamProgress(choices_asked(request.endpoint, request.body))
         begun = False
 
-        def deliver(events: bytes) -> None:
+        async def deliver(events: bytes) -> None:
             nonlocal begun
             step = progress.take(events)
             if step.events:
@@ -223,18 +240,26 @@ class UpstreamProxy:
                     begun = True
                     begin()
                 reply.tokens(rewriter.ids())
-                reply.data(step.events)
+                await write_in_turns(reply, step.events)
             if step.failure is not None:
                 raise self._midway(step.failure) if begun else self._reported(step.failure)
 
         try:
             # Where the usage is missing that the caller asked for, another engine can still count it.
-            while piece := await self._next(answer, progress, must_be_clean=_wants_usage(request)):
-                if events := rewriter.take(piece):
-                    deliver(events)
+            while piece := await self._next(answer, progress, must_be_clean=wants_usage(request)):
+                *large, events = rewriter.take_each(piece) or (b"",)
+                if large:
+                    held = progress.take_large()
+                    if not begun:
+                        begun = True
+                        begin()
+                    for part in (held, *large):
+                        await write_in_turns(reply, part)
+                if events:
+                    await deliver(events)
             if rest := rewriter.rest():
                 # The end of the stream ends its last event, too.
-                deliver(rest.rstrip(b"\r\n") + b"\n\n")
+                await deliver(rest.rstrip(b"\r\n") + b"\n\n")
         finally:
             # What was used counts however the stream ends.
             reply.usage(rewriter.usage())
@@ -293,23 +318,3 @@ class UpstreamProxy:
     def _broken(self, what: str) -> EngineFailedError:
         self._on_trouble()
         return EngineFailedError(f"engine {self._engine_id!r} at {self._upstream.root} {what}", retryable=True)
-
-
-def _wants_stream(request: EngineRequest) -> bool:
-    if request.classification is not None:
-        return request.classification.streaming
-    return b'"stream"' in request.body and exact_json.read(request.body).get("stream") is True
-
-
-def _wants_usage(request: EngineRequest) -> bool:
-    """Whether the caller asks for the usage of a stream."""
-    if b'"include_usage"' not in request.body:
-        return False
-    options = exact_json.read(request.body).get("stream_options")
-    return isinstance(options, dict) and bool(options.get("include_usage"))
-
-
-def _headers(request: EngineRequest) -> dict[str, str]:
-    """Return headers by which an engine's logs and traces can be matched; an id that no header can hold is left out."""
-    named = {"X-Request-Id": request.request_id, "traceparent": request.traceparent}
-    return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}

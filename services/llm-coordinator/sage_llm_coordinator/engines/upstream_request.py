@@ -109,3 +109,24 @@ def _with_last_field(body: bytes, key: bytes, value: bytes) -> bytes:
     opened = body.rstrip()[:-1].rstrip()
     comma = b"" if opened.endswith(b"{") else b","
     return opened + comma + key + b":" + value + b"}"
+
+
+def wants_stream(request: EngineRequest) -> bool:
+    """Return whether the caller asks for a stream."""
+    if request.classification is not None:
+        return request.classification.streaming
+    return b'"stream"' in request.body and exact_json.read(request.body).get("stream") is True
+
+
+def wants_usage(request: EngineRequest) -> bool:
+    """Return whether the caller asks for the usage of a stream."""
+    if b'"include_usage"' not in request.body:
+        return False
+    options = exact_json.read(request.body).get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
+
+
+def upstream_headers(request: EngineRequest) -> dict[str, str]:
+    """Return headers by which an engine's logs and traces can be matched; an id that no header can hold is left out."""
+    named = {"X-Request-Id": request.request_id, "traceparent": request.traceparent}
+    return {name: value for name, value in named.items() if value and value.isascii() and value.isprintable()}

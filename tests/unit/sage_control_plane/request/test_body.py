@@ -79,9 +79,34 @@ def test_embedding_input_takes_every_form_of_the_api(given: Any, segments: Any, 
     ],
 )
 def test_a_wrong_field_is_named(endpoint: Endpoint, fields: dict[str, Any], param: str, message: str) -> None:
+    # Another engine may know other encodings.
+    strict = param == "encoding_format"
     with pytest.raises(InvalidRequestError, match=message.replace("[", r"\[")) as caught:
-        read(endpoint, **fields)
+        read_body(endpoint, orjson.dumps(fields), strict=strict)
     assert caught.value.param == param
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aaaa"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "items", "segments"),
+    [
+        ({"input": "a", "encoding_format": "binary"}, 1, ("a",)),
+        ({"input": [{"text": "a"}, {"image": "xyz"}]}, 2, ("a",)),
+        ({"input": [{"content": [{"type": "text", "text": "a"}, IMAGE]}]}, 1, ("a",)),
+        ({"input": ["a", IMAGE]}, 2, ("a",)),
+        ({"input": {"text": "a"}}, 1, ("a",)),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, IMAGE]}]}, 1, ("a",)),
+    ],
+)
+def test_what_a_remote_engine_may_embed_is_its_to_judge(
+    fields: dict[str, Any], items: int, segments: tuple[str, ...]
+) -> None:
+    body = read(EMBEDDING, **fields)
+    assert (body.items, body.segments) == (items, segments)
+    with pytest.raises(InvalidRequestError):
+        read_body(EMBEDDING, orjson.dumps(fields), strict=True)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe"])
