@@ -19,7 +19,10 @@ from sage_benchmark.isolated_mesh import IsolatedMesh
 
 MODEL = "sees"
 IMAGE = base64.b64encode(random.Random(5).randbytes(300_000)).decode()
-ANSWER = b'{"id":"c","object":"chat.completion","model":"sees","choices":[]}'
+ANSWER = (
+    b'{"id":"c","object":"chat.completion","model":"sees",'
+    b'"choices":[{"index":0,"message":{"role":"assistant","content":"a cat"},"finish_reason":"stop"}]}'
+)
 REFUSAL = b'{"error": {"message":"sees is not a multimodal model", "type":"BadRequestError","param":null,"code":400}}'
 # Odd spaces, escapes and an unknown part: nothing that parsing and serialising JSON would leave as it is.
 PARTS = (
@@ -27,7 +30,7 @@ PARTS = (
     '{"type":"image_url", "image_url" : {"url": "data:image\\/png;base64,' + IMAGE + '", "detail":"high"}},'
     '{"image_url":{"url":"https://example.com/a.png?x=1&y=%20"},"type":"image_url","uuid":"1e400"} ]'
 ).encode()
-LEGACY = b'"n": 1, "seed": 123456789012345678901234567890, "temperature": 0.70'
+LEGACY = b'"n": 1, "x_serial": 123456789012345678901234567890, "temperature": 0.70'
 
 
 class Recorder(ThreadingHTTPServer):
