@@ -126,7 +126,10 @@ async def make(tmp_path: Path, fake_python: Path) -> AsyncIterator[Make]:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 async def test_it_starts_the_server_and_answers_through_it(
