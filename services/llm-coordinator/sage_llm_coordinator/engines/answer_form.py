@@ -6,8 +6,7 @@ import re
 from typing import Any, Final
 
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.engines.stream_progress import data_of
-from sage_llm_coordinator.engines.stream_rewriter import each_event
+from sage_llm_coordinator.engines.stream_rewriter import data_of, each_event
 from sage_mesh import exact_json
 from sage_mesh.reply import Media
 from sage_mesh.sse import DONE_EVENT

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.engines.stream_rewriter import MAX_READ_BYTES, each_event
+from sage_llm_coordinator.engines.stream_rewriter import MAX_READ_BYTES, data_of, each_event
 from sage_mesh import exact_json
 from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
 
@@ -160,9 +160,3 @@ def has_content(choice: dict[str, Any]) -> bool:
         return True
     delta = choice.get("delta")
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
-
-
-def data_of(event: bytes) -> bytes:
-    """Return an event's data: its lines ``data:``, joined."""
-    lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
-    return lines[0] if len(lines) == 1 else b"\n".join(lines)

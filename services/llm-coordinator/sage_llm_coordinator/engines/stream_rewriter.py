@@ -238,14 +238,16 @@ def each_event(events: bytes) -> Iterator[bytes]:
         yield events[start:]
 
 
-def _data_of(event: bytes) -> bytes:
-    return b"\n".join(line[len(b"data:") :] for line in event.splitlines() if line.startswith(b"data:"))
+def data_of(event: bytes) -> bytes:
+    """Return an event's data: its lines ``data:``, joined."""
+    lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+    return lines[0] if len(lines) == 1 else b"\n".join(lines)
 
 
 def _chunk_of(event: bytes) -> dict[str, Any] | None:
     """Return the object that is an event's data; None where that is no object."""
     try:
-        chunk = exact_json.read(_data_of(event))
+        chunk = exact_json.read(data_of(event))
     except ValueError:
         return None
     return chunk if isinstance(chunk, dict) else None
