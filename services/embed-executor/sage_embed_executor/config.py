@@ -29,7 +29,12 @@ class EmbedExecutorSettings(ServiceSettings):
     further_models: list[str] = Field(default_factory=list, description="more models, each an engine of its own")
     aliases: list[str] = Field(default_factory=list, description="further names for the first model")
     pool: str = Field(DEFAULT_POOL, min_length=1, description="pool that the engine belongs to")
-    max_concurrency: int = Field(512, ge=1, description="requests that schedulers may have outstanding here")
+    max_concurrency: int = Field(
+        0,
+        ge=0,
+        description="ceiling of the requests that schedulers may have outstanding here; 0: 512 for a model in this "
+        "process, and what its server says for one elsewhere",
+    )
 
     @property
     def models(self) -> list[str]:

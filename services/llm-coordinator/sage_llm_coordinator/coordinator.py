@@ -18,6 +18,7 @@ from sage_llm_coordinator.orders import Orders
 from sage_llm_coordinator.origin import labels_of
 from sage_llm_coordinator.servers.servers import OwnedServer
 from sage_mesh.engine import Engine
+from sage_mesh.engine_capacity import with_capacity
 from sage_mesh.executor.executor import Executor
 
 log = get_logger(__name__)
@@ -113,10 +114,10 @@ class ExecutionCoordinator:
             implementation=settings.kind,
             models=(),
             pool=settings.pool,
-            max_concurrency=settings.max_concurrency or kind.max_concurrency(settings),
             url=settings.server_url,
             labels=(*labels_of(origin), (NAME_LABEL, name)),
         )
+        spec = with_capacity(spec, ceiling=settings.max_concurrency or None, told=kind.seats(settings))
         if adapters is None:
             adapters = WantedAdapters(await self._adapter_records.read(origin, settings.server_model))
         engine = kind.build(EngineBlueprint(settings, spec, adapters, server), self._parts)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -23,6 +24,13 @@ def test_eighty_columns_hold_every_port_and_pid() -> None:
     text = rendered(MeshView("ready", processes=(GATEWAY,), engines=(ENGINE,)), 80)
     for part in ("http:48888 grpc:45050 metrics:49100", "123456", "92 MB", "2/64", "chat"):
         assert part in text
+
+
+@pytest.mark.parametrize(("source", "shown"), [("told", "2/64"), ("configured", "2/64"), ("unknown", "2/?")])
+def test_an_engine_shows_who_said_what_it_takes(source: str, shown: str) -> None:
+    text = rendered(MeshView("ready", engines=(replace(ENGINE, capacity_source=source),)), 120)
+    assert shown in text
+    assert source in text
 
 
 def test_a_process_that_runs_and_does_not_serve_is_shown_so() -> None:

@@ -191,7 +191,7 @@ def test_the_model_decides_what_runs_it(model: str, kind: str) -> None:
 def test_as_many_requests_are_outstanding_as_there_are_slots() -> None:
     for given, slots in ((0, 4), (7, 7)):
         settings = LlamacppEngineSettings(model="x.gguf", max_concurrency=given)
-        assert engine_kind(settings).max_concurrency(settings) == slots
+        assert engine_kind(settings).seats(settings) == slots
 
 
 def test_its_broken_streams_may_be_continued() -> None:

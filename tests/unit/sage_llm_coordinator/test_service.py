@@ -21,7 +21,7 @@ from sage_common.clock import MonotonicClock
 from sage_common.errors import InvalidRequestError, NotFoundError, UnavailableError
 from sage_common.service_settings import NatsSettings
 from sage_control_plane.request.classification import RequestClassifier
-from sage_control_plane.request.engine_state import EnginePhase
+from sage_control_plane.request.engine_state import CapacitySource, EnginePhase
 from sage_control_plane.request.features import request_features
 from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.adapter_records import AdapterRecords
@@ -380,15 +380,18 @@ async def test_an_engine_that_sage_did_not_start_has_no_log(service: Running, up
         await collect(service.api.EngineLogs(request))
 
 
-@pytest.mark.parametrize(("explicit", "expected"), [(0, 7), (5, 5)])
-async def test_what_is_said_of_an_engines_concurrency_goes_before_its_arguments(
-    service: Running, explicit: int, expected: int
+@pytest.mark.parametrize(
+    ("ceiling", "expected"),
+    [(0, (7, CapacitySource.TOLD)), (5, (5, CapacitySource.CONFIGURED)), (9, (7, CapacitySource.TOLD))],
+)
+async def test_a_configured_concurrency_is_a_ceiling_on_what_an_engines_arguments_say(
+    service: Running, ceiling: int, expected: tuple[int, CapacitySource]
 ) -> None:
     # Its server is never reached: no machine has this many GPUs.
     arguments = ("--max-num-seqs=7", "--tensor-parallel-size=4096")
-    settings = VllmEngineSettings(model="acme/tiny", arguments=arguments, max_concurrency=explicit)
+    settings = VllmEngineSettings(model="acme/tiny", arguments=arguments, max_concurrency=ceiling)
     state = await service.coordinator.add(settings)
-    assert state.spec.max_concurrency == expected
+    assert (state.spec.max_concurrency, state.spec.capacity_source) == expected
 
 
 async def test_a_restarted_engine_has_a_new_id_and_the_same_name(service: Running, upstream: Any) -> None:

@@ -40,7 +40,7 @@ def register(
     url: Annotated[str, typer.Argument(help="Base URL of an OpenAI-compatible server, e.g. http://127.0.0.1:8001/v1.")],
     name: Annotated[str, typer.Option("--id", help="Name; its id is this and a tail. Left out, from the URL.")] = "",
     pool: Annotated[str, typer.Option(help="Pool to join; left out, the default one.")] = "",
-    max_concurrency: Annotated[int, typer.Option(min=0, help="Requests outstanding at once; 0: the default.")] = 0,
+    max_concurrency: Annotated[int, typer.Option(min=0, help=engine_servers.CEILING_HELP)] = 0,
     kind: Annotated[
         list[str] | None,
         typer.Option(help="Work it does (chat, generate, embedding), if it does not say; may be repeated."),
@@ -121,13 +121,14 @@ def _print_table(engines: list[EngineView]) -> None:
 
     from sage_cli.consoles import output
     from sage_cli.fitted_tables import Column, print_rows
-    from sage_cli.mesh.tables import phase_text
+    from sage_cli.mesh.tables import busy, phase_text
 
     columns = (
         Column("engine"),
         Column("phase"),
         Column("models", wrap=True),
         Column("busy", right=True, drop=1),
+        Column("capacity", drop=7),
         Column("kind", drop=3),
         Column("pool", drop=4),
         Column("breaker", drop=2),
@@ -139,7 +140,8 @@ def _print_table(engines: list[EngineView]) -> None:
             engine.name or engine.engine_id,
             phase_text("draining" if engine.draining else engine.phase),
             ", ".join(engine.models),
-            f"{engine.outstanding}/{engine.max_concurrency}",
+            busy(engine.outstanding, engine.max_concurrency, engine.capacity_source),
+            engine.capacity_source,
             engine.implementation,
             engine.pool,
             engine.breaker,

@@ -28,6 +28,7 @@ MemoryCheck = Annotated[
     bool, typer.Option("--memory-check/--no-memory-check", help="Refuse what memory has no room for.")
 ]
 POLL_SECONDS = 0.3
+CEILING_HELP = "Ceiling of the requests outstanding at once; 0: what its server says, or what is learned of it."
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +52,7 @@ def start(
     preset: Annotated[str, typer.Option(help="Preset or a file of one; `sage engine preset list`.")] = "",
     pool: Annotated[str, typer.Option(help="Pool to join; left out, the default one.")] = "",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Its HTTP port; 0: a free one.")] = 0,
-    max_concurrency: Annotated[int, typer.Option(min=0, help="Requests outstanding at once; 0: the default.")] = 0,
+    max_concurrency: Annotated[int, typer.Option(min=0, help=CEILING_HELP)] = 0,
     memory_check: MemoryCheck = True,
     wait: Wait = True,
     as_json: AsJson = False,

@@ -137,6 +137,7 @@ def engine_view(engine: EngineState) -> EngineView:
         reason=engine.reason,
         labels=dict(spec.labels),
         name=spec.name,
+        capacity_source=spec.capacity_source.name.lower(),
     )
 
 

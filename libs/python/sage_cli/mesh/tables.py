@@ -65,6 +65,7 @@ ENGINE_COLUMNS = (
     Column("models", wrap=True),
     Column("work", drop=2),
     Column("busy", right=True, drop=1),
+    Column("capacity", drop=4),
     Column("runs on", drop=3),
 )
 
@@ -95,13 +96,19 @@ def _engines(view: MeshView, width: int) -> list[Table | Text]:
             phase_text(engine.phase),
             ", ".join(engine.models),
             _short(engine.kinds),
-            f"{engine.outstanding}/{engine.capacity}",
+            busy(engine.outstanding, engine.capacity, engine.capacity_source),
+            engine.capacity_source,
             engine.labels.get("backend", ""),
         )
         for engine in view.engines
     ]
     reasons = [Text(f"{e.name or e.engine_id}: {e.reason}", style="dim") for e in view.engines if e.reason]
     return [*fitted(width, ENGINE_COLUMNS, rows), *reasons]
+
+
+def busy(outstanding: int, capacity: int, source: str) -> str:
+    """Return the requests on an engine, of those that it takes at once; ``?`` where only a technical ceiling is set."""
+    return f"{outstanding}/{'?' if source == 'unknown' else capacity}"
 
 
 def _address(host: str, ports: Mapping[str, int]) -> str:

@@ -38,6 +38,9 @@ class EngineView:
     Attributes:
         name: what people call it, the same after each restart.
         outstanding: requests that run on it.
+        capacity: requests that may be outstanding at once.
+        capacity_source: who said so: ``told`` by its server, ``configured`` by an operator, or ``unknown``, where the
+            number is a technical ceiling.
         waiting: requests queued inside the engine itself.
         labels: what the engine says of how it runs, e.g. its backend.
     """
@@ -55,6 +58,7 @@ class EngineView:
     reason: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     name: str = ""
+    capacity_source: str = ""
 
 
 @dataclass(frozen=True)

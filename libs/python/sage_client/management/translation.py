@@ -40,6 +40,7 @@ def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> En
         outstanding_tokens=sum(running.tokens for running in state.running),
         heartbeat_age_seconds=round(heartbeat_age_seconds, 3),
         name=spec.name,
+        capacity_source=spec.capacity_source.name.lower(),
     )
 
 

@@ -29,6 +29,9 @@ class EngineView:
 
     Attributes:
         name: what people call it and every command takes; the id differs after each restart.
+        max_concurrency: requests that may be outstanding at once.
+        capacity_source: who said so: ``told`` by its server, ``configured`` by an operator, or ``unknown``, where the
+            number is a technical ceiling.
         running: requests that its executor lists.
         outstanding: requests outstanding by the scheduler's own count.
         draining: whether an operator drains it.
@@ -56,6 +59,7 @@ class EngineView:
     breaker: str = ""
     heartbeat_age_seconds: float = 0.0
     name: str = ""
+    capacity_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class EngineRegistration:
     Attributes:
         engine_id: name; empty makes one from the URL. The engine's id is this and a tail.
         pool: empty for the default one.
-        max_concurrency: requests outstanding at once; 0 for the default.
+        max_concurrency: ceiling of the requests outstanding at once; 0 goes by what the server says, or by what is
+            learned of it.
         kinds: work that its models do, ``chat``, ``generate``, ``embedding``; empty for what the server lists.
         aliases: further names for the server's first model.
     """

@@ -27,6 +27,18 @@ class EnginePhase(IntEnum):
     STOPPED = 5
 
 
+class CapacitySource(IntEnum):
+    """Who said how many requests an engine can have outstanding at once.
+
+    ``UNKNOWN``: nobody, and the number is a technical ceiling. ``CONFIGURED``: an operator, as a ceiling; the server
+    did not say, or said more. ``TOLD``: the engine's server, which computes as many at once and queues what is beyond.
+    """
+
+    UNKNOWN = 0
+    CONFIGURED = 1
+    TOLD = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """A model that an engine serves.
@@ -56,6 +68,7 @@ class EngineSpec:
 
     Attributes:
         max_concurrency: requests that may be outstanding at once.
+        capacity_source: who said ``max_concurrency``.
         max_outstanding_tokens: tokens that may be outstanding at once; 0 for no cap.
     """
 
@@ -67,6 +80,7 @@ class EngineSpec:
     max_outstanding_tokens: int = 0
     url: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    capacity_source: CapacitySource = CapacitySource.CONFIGURED
 
     @property
     def name(self) -> str:

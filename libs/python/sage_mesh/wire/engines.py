@@ -5,6 +5,7 @@ from __future__ import annotations
 from sage.inference.v1 import engine_pb2
 from sage_control_plane.request.engine_state import (
     NO_LOAD,
+    CapacitySource,
     EngineLoad,
     EnginePhase,
     EngineSpec,
@@ -61,6 +62,7 @@ def state_to_wire(state: EngineState, *, with_callers: bool = False) -> engine_p
             max_outstanding_tokens=spec.max_outstanding_tokens,
             url=spec.url,
             labels=dict(spec.labels),
+            capacity_source=int(spec.capacity_source),  # type: ignore[arg-type]
         ),
         phase=int(state.phase),  # type: ignore[arg-type]
         reason=state.reason,
@@ -97,6 +99,7 @@ def spec_from_wire(message: engine_pb2.EngineSpec) -> EngineSpec:
         max_outstanding_tokens=message.max_outstanding_tokens,
         url=message.url,
         labels=tuple(sorted(message.labels.items())),
+        capacity_source=CapacitySource(message.capacity_source),
     )
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from sage_common.clock import Clock
 from sage_control_plane.request.engine_state import NAME_LABEL, EngineSpec, ModelCard
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.models.weights import aliases_of, short_name
 from sage_mesh.engine import Engine
+from sage_mesh.engine_capacity import with_capacity
 
 if TYPE_CHECKING:
     from sage_embed_executor.config import EmbedExecutorSettings
 
 S = TypeVar("S")
+# Requests that keep the batches of a model full, however short they are.
+OUTSTANDING_HERE: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +36,22 @@ class EngineContext:
     metrics: EmbedMetrics
 
     def spec(self, implementation: str, model: str, card: ModelCard, url: str = "") -> EngineSpec:
-        """Return the spec of an engine for one of the models."""
-        return EngineSpec(
+        """Return the spec of an engine for one of the models.
+
+        Args:
+            url: of the server that runs the model; empty for one in this process.
+        """
+        spec = EngineSpec(
             engine_id(model, self.instance_id),
             implementation,
             (card,),
             pool=self.settings.pool,
-            max_concurrency=self.settings.max_concurrency,
             url=url,
             labels=((NAME_LABEL, short_name(model)),),
+        )
+        seats = None if url else OUTSTANDING_HERE
+        return with_capacity(
+            spec, ceiling=self.settings.max_concurrency or None, told=seats, technical_ceiling=OUTSTANDING_HERE
         )
 
     def aliases(self, model: str) -> tuple[str, ...]:

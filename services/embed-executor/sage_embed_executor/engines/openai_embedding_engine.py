@@ -87,14 +87,15 @@ def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
         tuple(settings.aliases),
         description="model of another server",
     )
+    spec = context.spec(NAME, settings.model, card, url=own.url)
     upstream = Upstream(
         own.url,
         api_key=own.api_key.get_secret_value(),
-        max_concurrency=settings.max_concurrency,
+        max_concurrency=spec.max_concurrency,
         timeouts=UpstreamTimeouts(),
         health_path=own.health_path,
     )
-    return [OpenAiEmbeddingEngine(context.spec(NAME, settings.model, card, url=own.url), upstream)]
+    return [OpenAiEmbeddingEngine(spec, upstream)]
 
 
 OPENAI_EMBEDDING = EmbeddingEngineType(NAME, build, OpenAiEmbeddingSettings)

@@ -28,7 +28,11 @@ class EngineSettings(BaseModel):
     name: str = Field("", description="short name; the engine's id is this and a tail; empty makes one")
     aliases: tuple[str, ...] = Field((), description="further names for the engine's first model")
     pool: str = Field(DEFAULT_POOL, min_length=1)
-    max_concurrency: int = Field(0, ge=0, description="requests outstanding at once; 0 takes the kind's default")
+    max_concurrency: int = Field(
+        0,
+        ge=0,
+        description="ceiling of the requests outstanding at once; 0 goes by what its server says, or what is learned",
+    )
 
     @property
     def server_url(self) -> str:
@@ -125,7 +129,7 @@ class EngineKind(Generic[S]):
         settings: those of one engine, an entry of ``llm_coordinator.engines``.
         build: makes an engine.
         short_name: a name for people, from the settings.
-        max_concurrency: requests outstanding at once, where the setting of that name does not say.
+        seats: requests that an engine computes at once, as its settings say; None where only its server knows.
         required: settings that must be given.
         group: a dataclass of what all engines of the kind share, all with defaults:
             ``llm_coordinator.<name>.<field>``.
@@ -137,7 +141,7 @@ class EngineKind(Generic[S]):
     settings: type[S]
     build: Callable[[EngineBlueprint[S], EngineParts], LlmEngine]
     short_name: Callable[[S], str]
-    max_concurrency: Callable[[S], int]
+    seats: Callable[[S], int | None] = lambda _: None
     required: tuple[str, ...] = ()
     group: type[Any] = NoSettings
     program: Callable[[S, EngineParts], ServerProgram] | None = None

@@ -212,6 +212,6 @@ EXTRACTIVE = EngineKind(
     ExtractiveEngineSettings,
     _build,
     short_name=lambda _: MODEL,
-    max_concurrency=lambda _: MAX_CONCURRENCY,
+    seats=lambda _: MAX_CONCURRENCY,
     group=ExtractiveSettings,
 )

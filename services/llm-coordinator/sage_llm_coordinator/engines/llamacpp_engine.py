@@ -157,6 +157,6 @@ LLAMACPP = server_kind(
     "llamacpp",
     LlamacppEngineSettings,
     LlamacppProgram,
-    max_concurrency=lambda settings: settings.slots,
+    seats=lambda settings: settings.slots,
     loads=is_gguf,
 )

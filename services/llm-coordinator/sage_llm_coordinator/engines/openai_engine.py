@@ -34,8 +34,6 @@ PASSED_ON: Final[dict[Endpoint, RequestKind]] = {
     Endpoint.COMPLETIONS: RequestKind.LLM_GENERATE,
     Endpoint.EMBEDDINGS: RequestKind.EMBEDDING,
 }
-# vLLM's own default on most machines.
-SERVER_CONCURRENCY: Final = 256
 # The work that a server says its models do; empty while it is unknown.
 ServedKinds = Callable[[], frozenset[RequestKind]]
 
@@ -267,7 +265,6 @@ OPENAI = EngineKind(
     OpenAiEngineSettings,
     _build,
     short_name=lambda settings: settings.short_name,
-    max_concurrency=lambda _: SERVER_CONCURRENCY,
     required=("url",),
     group=OpenAiSettings,
 )

@@ -10,12 +10,7 @@ from pydantic import Field
 from sage_common.secret_text import is_secret_name
 from sage_control_plane.request.engine_state import EngineSpec
 from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, NoSettings
-from sage_llm_coordinator.engines.openai_engine import (
-    SERVER_CONCURRENCY,
-    OpenAiEngine,
-    ServedKinds,
-    connect,
-)
+from sage_llm_coordinator.engines.openai_engine import OpenAiEngine, ServedKinds, connect
 from sage_llm_coordinator.engines.server_engine import ServerEngine
 from sage_llm_coordinator.engines.upstream_settings import UpstreamEngineSettings
 from sage_llm_coordinator.origin import origin_of
@@ -58,7 +53,7 @@ def server_kind(
     settings: type[S],
     program: Callable[[S, EngineParts], ServerProgram],
     *,
-    max_concurrency: Callable[[S], int] = lambda _: SERVER_CONCURRENCY,
+    seats: Callable[[S], int | None] = lambda _: None,
     group: type[Any] = NoSettings,
     loads: Callable[[str], bool] = lambda _: False,
 ) -> EngineKind[S]:
@@ -76,7 +71,7 @@ def server_kind(
         settings,
         build,
         short_name=lambda given: given.model_name,
-        max_concurrency=max_concurrency,
+        seats=seats,
         required=("model",),
         group=group,
         program=program,

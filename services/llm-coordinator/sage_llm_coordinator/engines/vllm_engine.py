@@ -14,7 +14,6 @@ from sage_common.errors import InvalidRequestError
 from sage_common.logging import get_logger
 from sage_common.setting_marks import Alias
 from sage_llm_coordinator.engines.engine_kind import EngineParts
-from sage_llm_coordinator.engines.openai_engine import SERVER_CONCURRENCY
 from sage_llm_coordinator.engines.server_kind import ServerEngineSettings, server_kind
 from sage_llm_coordinator.servers.devices import DevicePreference, Gpu, choose_gpus, list_gpus, read_preference
 from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
@@ -145,13 +144,12 @@ def _cpu_environment(preference: DevicePreference, options: VllmOptions, kv_byte
     return environment
 
 
-def _max_concurrency(settings: VllmEngineSettings) -> int:
-    """Return what vLLM itself computes at once: what it would only queue waits better where any engine can take it."""
+def _seats(settings: VllmEngineSettings) -> int | None:
+    """Return the requests that vLLM computes at once by its arguments; None where they leave it to vLLM."""
     try:
-        asked = read_options(settings.arguments, settings.environment).max_num_seqs
+        return read_options(settings.arguments, settings.environment).max_num_seqs
     except InvalidRequestError:
-        asked = None  # the start of its server fails and says what is wrong
-    return asked or SERVER_CONCURRENCY
+        return None  # the start of its server fails and says what is wrong
 
 
-VLLM = server_kind("vllm", VllmEngineSettings, VllmProgram, max_concurrency=_max_concurrency, group=VllmSettings)
+VLLM = server_kind("vllm", VllmEngineSettings, VllmProgram, seats=_seats, group=VllmSettings)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage.inference.v1 import frame_pb2, request_pb2
+from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, InternalError, InvalidRequestError, error_class
-from sage_control_plane.request import request
+from sage_control_plane.request import engine_state, request
 from sage_control_plane.request.engine_state import (
     EngineLoad,
     EnginePhase,
@@ -95,7 +95,8 @@ def test_hints_survive_the_wire(value: Hints) -> None:
 
 def test_an_engines_state_survives_the_wire() -> None:
     card = ModelCard("m", frozenset({RequestKind.EMBEDDING}), ("a",), 512, 384, "sage", "about")
-    spec = EngineSpec("e", "openai", (card,), "pool", 7, 9, "http://x", (("zone", "a"),))
+    told = engine_state.CapacitySource.TOLD
+    spec = EngineSpec("e", "openai", (card,), "pool", 7, 9, "http://x", (("zone", "a"),), told)
     running = RunningRequest("r", Attempt(1, 2**40), True, 5, "ann", "her id")
     load = EngineLoad(4, 3, 0.5, 0.25, 0.125, 0.0625, 1.5)
     state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), load)
@@ -125,8 +126,10 @@ def test_enumerations_have_the_wires_numbers() -> None:
         (request.ServiceClass, "SERVICE_CLASS_", request_pb2.ServiceClass),
         (request.Priority, "PRIORITY_", request_pb2.Priority),
         (request.Endpoint, "ENDPOINT_", request_pb2.Endpoint),
+        (engine_state.EnginePhase, "ENGINE_PHASE_", engine_pb2.EnginePhase),
+        (engine_state.CapacitySource, "CAPACITY_SOURCE_", engine_pb2.CapacitySource),
     ):
-        assert {prefix + member.name: member.value for member in enum} == {
+        assert {prefix + member.name: member.value for member in enum if member} == {
             name: number for name, number in pb.items() if number
         }
 

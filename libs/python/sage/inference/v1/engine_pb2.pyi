@@ -18,6 +18,12 @@ class EnginePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENGINE_PHASE_UNHEALTHY: _ClassVar[EnginePhase]
     ENGINE_PHASE_STOPPED: _ClassVar[EnginePhase]
 
+class CapacitySource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAPACITY_SOURCE_UNSPECIFIED: _ClassVar[CapacitySource]
+    CAPACITY_SOURCE_CONFIGURED: _ClassVar[CapacitySource]
+    CAPACITY_SOURCE_TOLD: _ClassVar[CapacitySource]
+
 class ReportEvent(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     REPORT_EVENT_UNSPECIFIED: _ClassVar[ReportEvent]
@@ -32,6 +38,9 @@ ENGINE_PHASE_READY: EnginePhase
 ENGINE_PHASE_DRAINING: EnginePhase
 ENGINE_PHASE_UNHEALTHY: EnginePhase
 ENGINE_PHASE_STOPPED: EnginePhase
+CAPACITY_SOURCE_UNSPECIFIED: CapacitySource
+CAPACITY_SOURCE_CONFIGURED: CapacitySource
+CAPACITY_SOURCE_TOLD: CapacitySource
 REPORT_EVENT_UNSPECIFIED: ReportEvent
 REPORT_EVENT_STARTED: ReportEvent
 REPORT_EVENT_FIRST_TOKEN: ReportEvent
@@ -60,7 +69,7 @@ class ModelCard(_message.Message):
     def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[_request_pb2.RequestKind, str]]] = ..., max_context_tokens: _Optional[int] = ..., dimensions: _Optional[int] = ..., owned_by: _Optional[str] = ..., description: _Optional[str] = ..., parent: _Optional[str] = ...) -> None: ...
 
 class EngineSpec(_message.Message):
-    __slots__ = ("engine_id", "implementation", "pool", "models", "max_concurrency", "max_outstanding_tokens", "url", "labels")
+    __slots__ = ("engine_id", "implementation", "pool", "models", "max_concurrency", "max_outstanding_tokens", "url", "labels", "capacity_source")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +85,7 @@ class EngineSpec(_message.Message):
     MAX_OUTSTANDING_TOKENS_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_SOURCE_FIELD_NUMBER: _ClassVar[int]
     engine_id: str
     implementation: str
     pool: str
@@ -84,7 +94,8 @@ class EngineSpec(_message.Message):
     max_outstanding_tokens: int
     url: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, engine_id: _Optional[str] = ..., implementation: _Optional[str] = ..., pool: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelCard, _Mapping]]] = ..., max_concurrency: _Optional[int] = ..., max_outstanding_tokens: _Optional[int] = ..., url: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    capacity_source: CapacitySource
+    def __init__(self, engine_id: _Optional[str] = ..., implementation: _Optional[str] = ..., pool: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelCard, _Mapping]]] = ..., max_concurrency: _Optional[int] = ..., max_outstanding_tokens: _Optional[int] = ..., url: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., capacity_source: _Optional[_Union[CapacitySource, str]] = ...) -> None: ...
 
 class RunningRequest(_message.Message):
     __slots__ = ("request_id", "attempt", "started_replying", "tokens", "tenant", "correlation_id")
