@@ -9,6 +9,7 @@ import typer
 
 from sage_cli.bench_embed import embed
 from sage_cli.bench_gateway import gateway
+from sage_cli.bench_grid import grid
 from sage_cli.bench_load import compare, policies, simulate
 
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
@@ -17,6 +18,7 @@ app.command()(gateway)
 app.command()(policies)
 app.command()(compare)
 app.command()(simulate)
+app.command()(grid)
 
 
 @app.callback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
@@ -74,6 +75,39 @@ def draw_timeline(path: Path, timelines: Sequence[Timeline]) -> None:
     axes.set_yticks(range(len(timelines)), [timeline.title for timeline in timelines])
     axes.invert_yaxis()
     _save(figure, axes, path)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMapPanel:
+    """One field of cells; ``values`` by the names of row and column, which stand in the order in which they come."""
+
+    title: str
+    x_label: str
+    values: Mapping[tuple[str, str], float]
+
+
+def draw_heat_map(path: Path, title: str, panels: Sequence[HeatMapPanel]) -> None:
+    """Draw shares from 0 to 1 as coloured cells with their figures, the panels side by side."""
+    rows = max((len({row for row, _ in panel.values}) for panel in panels), default=1)
+    columns = sum(len({column for _, column in panel.values}) for panel in panels)
+    size = (4.0 + 0.55 * columns + 1.6 * len(panels), 1.6 + 0.3 * rows)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        names = [list(dict.fromkeys(cell[side] for cell in panel.values)) for side in (0, 1)]
+        shown = [[panel.values.get((row, column), float("nan")) for column in names[1]] for row in names[0]]
+        axes.imshow(shown, cmap="RdYlGn", vmin=0.5, vmax=1.0, aspect="auto")
+        axes.set_title(panel.title, fontsize=10)
+        axes.set_xlabel(panel.x_label)
+        axes.set_xticks(range(len(names[1])), names[1], rotation=60, fontsize=7)
+        axes.set_yticks(range(len(names[0])), names[0], fontsize=7)
+        for y, line in enumerate(shown):
+            for x, value in enumerate(line):
+                if isfinite(value):
+                    colour = "#ffffff" if value < 0.6 or value > 0.93 else "#000000"
+                    axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
+    figure.savefig(path)
 
 
 def _duration(milliseconds: float, _position: int | None = None) -> str:

@@ -42,7 +42,7 @@ PER_GROUP = (
 def render_markdown(report: BenchmarkReport, charts: Sequence[tuple[str, str]] = ()) -> str:
     """Render a report; ``charts`` are (title, file name) pairs to show."""
     parts = [f"# {report.title}", f"```\n{report.command}\n```"]
-    parts.append(_table(("setting", "value"), [(name, str(value)) for name, value in report.settings.items()]))
+    parts.append(table(("setting", "value"), [(name, str(value)) for name, value in report.settings.items()]))
     if report.bars:
         bars = [
             (
@@ -53,7 +53,7 @@ def render_markdown(report: BenchmarkReport, charts: Sequence[tuple[str, str]] =
             )
             for bar in report.bars
         ]
-        parts += ["## Figures to reach", _table(("figure", "value", "bar", "reached"), bars)]
+        parts += ["## Figures to reach", table(("figure", "value", "bar", "reached"), bars)]
     if len({system.load for system in report.systems}) > 1:
         parts += ["## Against load", _against_load(report)]
     if report.agreements:
@@ -64,17 +64,17 @@ def render_markdown(report: BenchmarkReport, charts: Sequence[tuple[str, str]] =
         rows = [row for system in report.systems for row in _groups(system, key)]
         if rows:
             columns = ("system", "load", key.removeprefix("by_"), *(column for column, _, _ in PER_GROUP))
-            parts += [f"## {heading}", _table(columns, rows)]
+            parts += [f"## {heading}", table(columns, rows)]
     failures = [row for system in report.systems for row in _failures(system)]
     if failures:
-        parts += ["## Failures", "Requests per repetition.", _table(("system", "load", "error", "count"), failures)]
+        parts += ["## Failures", "Requests per repetition.", table(("system", "load", "error", "count"), failures)]
     cpu = [
         (system.name, f"{system.load:g}", name, f"{seconds:.1f}", f"{1e6 * seconds / max(1, system.requests):.0f}")
         for system in report.systems
         for name, seconds in system.cpu_seconds.items()
     ]
     if cpu:
-        parts += ["## CPU", _table(("system", "load", "service", "CPU seconds", "µs a request"), cpu)]
+        parts += ["## CPU", table(("system", "load", "service", "CPU seconds", "µs a request"), cpu)]
     parts += [f"![{title}]({file})" for title, file in charts]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
@@ -87,7 +87,7 @@ def _against_load(report: BenchmarkReport) -> str:
         figures = system.figures
         cells = [_cell(figures[name], digits) if name in figures else "" for _, name, digits in AGAINST_LOAD]
         rows.append((system.name, f"{system.load:g}", f"{system.requests / system.seconds:.1f}", *cells))
-    return _table(("system", "load", "requests/s", *(column for column, _, _ in AGAINST_LOAD)), rows)
+    return table(("system", "load", "requests/s", *(column for column, _, _ in AGAINST_LOAD)), rows)
 
 
 def _agreements(report: BenchmarkReport) -> str:
@@ -103,7 +103,7 @@ def _agreements(report: BenchmarkReport) -> str:
         )
         for item in report.agreements
     ]
-    return _table(("system", "load", "requests of class", "count", "live", "simulated", "points"), rows)
+    return table(("system", "load", "requests of class", "count", "live", "simulated", "points"), rows)
 
 
 def _overall(report: BenchmarkReport) -> str:
@@ -112,7 +112,7 @@ def _overall(report: BenchmarkReport) -> str:
         figures = system.figures
         cells = [_cell(figures[name], digits) for _, name, digits in OVERALL]
         rows.append((system.name, f"{system.load:g}", str(len(system.runs)), *cells))
-    return _table(("system", "load", "runs", *(column for column, _, _ in OVERALL)), rows)
+    return table(("system", "load", "runs", *(column for column, _, _ in OVERALL)), rows)
 
 
 def _groups(system: SystemRuns, key: str) -> list[tuple[str, ...]]:
@@ -151,6 +151,7 @@ def _cell(value: Spread, digits: int) -> str:
     return f"{mean} ({value.low:.{digits}f}-{value.high:.{digits}f})" if value.repetitions > 1 else mean
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a table; cells may contain anything but line breaks."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

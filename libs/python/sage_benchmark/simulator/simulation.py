@@ -235,14 +235,14 @@ class Simulation:
     # Engines
 
     def _state(self, index: int) -> EngineState:
-        config = self.plan.engine
+        config, registered = self.plan.engine, self.plan.registered_concurrency
         cards = (ModelCard(TEXT_MODEL, _TEXT), ModelCard(EMBEDDING_MODEL, frozenset({RequestKind.EMBEDDING})))
         spec = EngineSpec(
             f"engine-{index}",
             "simulated",
             cards,
-            max_concurrency=config.max_num_seqs,
-            max_outstanding_tokens=config.kv_tokens,
+            max_concurrency=registered or config.max_num_seqs,
+            max_outstanding_tokens=0 if registered else config.kv_tokens,
         )
         return EngineState(spec, EnginePhase.READY, executor_id=f"executor-{index}")
 

@@ -28,6 +28,8 @@ class SimulationPlan:
         heartbeat_seconds: between two words of an engine about its queue and cache; 0 for none.
         affinity: whether the control plane sees which prompts begin alike; engines' caches do in any case.
         seed: of the control plane's own randomness.
+        registered_concurrency: seats that the engines register with; None for those that they have. With more, requests
+            wait in the engines, which also register no cap on tokens; heartbeats tell it, as servers' metrics do.
     """
 
     engines: int = 3
@@ -40,6 +42,7 @@ class SimulationPlan:
     heartbeat_seconds: float = 0.5
     affinity: bool = True
     seed: int = 1
+    registered_concurrency: int | None = None
 
 
 def for_many_engines(control: ControlSettings, engines: int) -> ControlSettings:
