@@ -77,6 +77,22 @@ def test_a_caller_that_names_no_model_gets_it(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(**{**chat(2), "model": "default"}).model in (MODEL, "default")
 
 
+async def test_a_running_server_that_is_only_named_says_how_many_slots_it_has(mesh: IsolatedMesh) -> None:
+    (port,) = servers(mesh)
+    sage(mesh, "engine", "register", f"http://127.0.0.1:{port}/v1", "--id", "named")
+    try:
+        await until_engines(mesh, all_ready(2), READY_SECONDS)
+        listed = {one["name"]: one for one in json.loads(sage(mesh, "status", "--json"))["engines"]}
+        assert [(listed[name]["capacity"], listed[name]["capacity_source"]) for name in ("llama-0", "named")] == [
+            (2, "told"),
+            (2, "told"),
+        ]
+        assert "0/2" in sage(mesh, "status")
+    finally:
+        sage(mesh, "engine", "remove", "named")
+    await until_engines(mesh, all_ready(1), READY_SECONDS)
+
+
 async def test_answers_are_sampled_as_the_model_s_makers_recommend_where_a_request_does_not_say(
     mesh: IsolatedMesh,
 ) -> None:

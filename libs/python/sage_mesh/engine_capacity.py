@@ -16,15 +16,24 @@ TECHNICAL_CEILING: Final = 1024
 
 
 def with_capacity(
-    spec: EngineSpec, *, ceiling: int | None, told: int | None, technical_ceiling: int = TECHNICAL_CEILING
+    spec: EngineSpec,
+    *,
+    ceiling: int | None,
+    told: int | None,
+    admitted: int | None = None,
+    technical_ceiling: int = TECHNICAL_CEILING,
 ) -> EngineSpec:
     """Return the spec with the requests that may be outstanding at once, and who said so.
 
     Args:
         ceiling: requests, as an operator set them; None where none did.
         told: requests that the server computes at once, as it says; None where it does not.
+        admitted: requests beyond which the server refuses; None where it does not say.
         technical_ceiling: the number where nobody says anything.
     """
+    if admitted is not None:
+        told, ceiling = told and min(told, admitted), ceiling and min(ceiling, admitted)
+        technical_ceiling = min(technical_ceiling, admitted)
     if told is not None and (ceiling is None or told <= ceiling):
         limit, source = told, CapacitySource.TOLD
     elif ceiling is not None:

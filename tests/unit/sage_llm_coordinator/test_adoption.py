@@ -229,7 +229,7 @@ def vllm_engine(engine_id: str) -> ServerEngine:
     return ServerEngine(
         EngineSpec(engine_id, "vllm", ()),
         VllmProgram(TINY, parts),
-        lambda spec, _kinds: OpenAiEngine(spec, upstream),
+        lambda spec, _kinds, _seats: OpenAiEngine(spec, upstream),
         starts_nothing,
         servers,
         Time(),

@@ -18,7 +18,7 @@ from nats.errors import NoServersError
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConflictError, UnavailableError, UnprocessableError
 from sage_common.tasks import end_tasks
-from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
+from sage_control_plane.request.engine_state import CapacitySource, EnginePhase, EngineSpec
 from sage_control_plane.request.request import RequestKind
 from sage_llm_coordinator.config import LlmCoordinatorSettings
 from sage_llm_coordinator.engines import vllm_engine
@@ -29,7 +29,7 @@ from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings, VllmPro
 from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
 from sage_llm_coordinator.servers.record import KeptRecord, ServerRecord
 from sage_llm_coordinator.servers.servers import OwnedServer, Servers
-from sage_llm_coordinator.servers.vllm_options import GIB
+from sage_llm_coordinator.servers.vllm_options import GIB, SEATS_ON_CPU
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
@@ -228,6 +228,8 @@ async def test_a_server_whose_owner_is_gone_is_adopted_without_a_new_start(
     assert engine.phase is EnginePhase.READY
     assert pids() == before
     assert not any(gone(pid) for pid in before)
+    # A CPU's default, of which only the record says that it applies.
+    assert (engine.spec.max_concurrency, engine.spec.capacity_source) == (SEATS_ON_CPU, CapacitySource.TOLD)
     async with run_here(engine, make_request()) as reply:
         assert b"word word word" in await reply.read()
     await engine.stop()

@@ -23,6 +23,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default=SimulatedModels().llm, help="name of the LLM; empty to serve none")
     parser.add_argument("--embedding-model", default="", help="name of the embedding model (default: none is served)")
     parser.add_argument("--journal", type=Path, help="file to append the record to; it survives kill -9")
+    parser.add_argument("--tells-capacity", action="store_true", help="say how many requests it computes at once")
     for field in fields(EngineModelConfig):
         name = "--" + field.name.replace("_", "-")
         if field.name == "prefix_cache":
@@ -42,7 +43,15 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
         loop.add_signal_handler(number, ended.set)
     extract, _ = load_feature_extractor()
     models = SimulatedModels(arguments.model, arguments.embedding_model)
-    engine = SimulatedEngine(models, config, extract, arguments.host, arguments.port, arguments.journal)
+    engine = SimulatedEngine(
+        models,
+        config,
+        extract,
+        arguments.host,
+        arguments.port,
+        arguments.journal,
+        tells_capacity=arguments.tells_capacity,
+    )
     await engine.start()
     print(engine.url, flush=True)
     await ended.wait()

@@ -55,6 +55,7 @@ class SimulatedEngine:
         extract: token estimates and prefix blocks.
         port: to listen on; 0 takes a free one.
         journal: file that the record is written to as well.
+        tells_capacity: whether it says how many requests it computes at once, as llama.cpp does.
 
     Attributes:
         record: what it was asked and what it sent.
@@ -68,8 +69,11 @@ class SimulatedEngine:
         host: str = "127.0.0.1",
         port: int = 0,
         journal: Path | None = None,
+        *,
+        tells_capacity: bool = False,
     ) -> None:
         self._models = models
+        self._tells_capacity = tells_capacity
         self._server = EngineHttpServer(self._serve, host, port)
         self._reader = RequestReader(extract, config.max_context_tokens)
         self._clock = EngineClock(EngineModel(config, every_token=True), self._deliver)
@@ -118,6 +122,8 @@ class SimulatedEngine:
             return render_json({"object": "list", "data": self._model_list()})
         if path == "/metrics":
             return render_response(200, b"text/plain; version=0.0.4; charset=utf-8", self._metrics.render())
+        if path == "/props" and self._tells_capacity:
+            return render_json({"total_slots": self._clock.model.config.max_num_seqs})
         if path == "/sim/record":
             return render_json({"requests": [entry.to_json() for entry in self.record.entries]})
         if path == "/sim/faults":

@@ -40,6 +40,8 @@ MODELS_PATH: Final = "/v1/models"
 HEALTH_PATH: Final = "/health"
 LITELLM_PATH: Final = "/health/liveliness"
 LITELLM_ALIVE: Final = b"I'm alive!"
+# More than any server computes at once: what is outstanding is a scheduler's decision.
+MANY_CONNECTIONS: Final = 32_768
 # Statuses of a server that has no such path.
 _NO_SUCH_PATH = (404, 405, 501)
 
@@ -72,14 +74,15 @@ class Upstream:
         base_url: str,
         *,
         api_key: str,
-        max_concurrency: int,
         timeouts: UpstreamTimeouts,
+        max_concurrency: int = MANY_CONNECTIONS,
         health_path: str | None = None,
     ) -> None:
         """Make an upstream.
 
         Args:
             base_url: as OpenAI clients take it, with its version or without.
+            max_concurrency: requests that are sent at once; what is beyond waits for a connection.
             health_path: where the server's health is asked, below its root; empty for a server of which only the list
                 of models is read; None finds out.
         """
@@ -99,6 +102,11 @@ class Upstream:
     def root(self) -> str:
         """URL of what lies beside the API: the base URL without its version."""
         return self._root
+
+    @property
+    def fronts_others(self) -> bool:
+        """Whether it is known to be a proxy in front of other servers."""
+        return self._health_path == LITELLM_PATH
 
     def open(self) -> None:
         """Make the connection pool; connections open when needed."""
@@ -204,6 +212,14 @@ class Upstream:
         if status != 200:
             raise NotServingError(f"GET {self._root}/metrics answered {status}", status=status)
         return body
+
+    async def page(self, path: str) -> tuple[int, bytes]:
+        """Read a page beside the API; return its status and its body.
+
+        Raises:
+            NotServingError: the server did not answer.
+        """
+        return await self._get(path)
 
     async def _get(self, path: str) -> tuple[int, bytes]:
         url = self._url(path)

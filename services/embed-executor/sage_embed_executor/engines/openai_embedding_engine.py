@@ -29,12 +29,13 @@ from sage_mesh.engine import Engine, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.base_url import base_url
+from sage_mesh.upstream.capacity_probe import CapacityProbe, with_tokens
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.large_document import is_large_object, usage_of, write_in_turns
 from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.reported_failure import read_failure
 from sage_mesh.upstream.retry_after import retry_after_seconds
-from sage_mesh.upstream.upstream import NotServingError, Upstream, UpstreamTimeouts
+from sage_mesh.upstream.upstream import MANY_CONNECTIONS, NotServingError, Upstream, UpstreamTimeouts
 from sage_mesh.upstream.upstream_errors import (
     MAX_ERROR_BYTES,
     model_lost,
@@ -45,6 +46,8 @@ from sage_mesh.upstream.upstream_errors import (
 )
 
 NAME = "openai-embedding"
+# Health checks after which the server is asked for its capacity again.
+CHECKS_BETWEEN_ASKS: Final = 15
 SERVED_KINDS: Final = {"embedding": RequestKind.EMBEDDING, "rerank": RequestKind.RERANK}
 
 
@@ -91,11 +94,14 @@ def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
     upstream = Upstream(
         own.url,
         api_key=own.api_key.get_secret_value(),
-        max_concurrency=spec.max_concurrency,
+        max_concurrency=settings.max_concurrency or MANY_CONNECTIONS,
         timeouts=UpstreamTimeouts(),
         health_path=own.health_path,
     )
-    return [OpenAiEmbeddingEngine(spec, upstream)]
+    capacity = CapacityProbe(
+        upstream, ceiling=settings.max_concurrency or None, technical_ceiling=spec.max_concurrency
+    )
+    return [OpenAiEmbeddingEngine(spec, upstream, capacity=capacity)]
 
 
 OPENAI_EMBEDDING = EmbeddingEngineType(NAME, build, OpenAiEmbeddingSettings)
@@ -106,11 +112,20 @@ class OpenAiEmbeddingEngine:
 
     Args:
         spec: with one model, named as the server names it.
+        capacity: finds out what the server takes; None leaves it at what the spec says.
         check_seconds: between health checks.
     """
 
-    def __init__(self, spec: EngineSpec, upstream: Upstream, *, check_seconds: float = 2.0) -> None:
+    def __init__(
+        self,
+        spec: EngineSpec,
+        upstream: Upstream,
+        *,
+        check_seconds: float = 2.0,
+        capacity: CapacityProbe | None = None,
+    ) -> None:
         self._spec = spec
+        self._capacity = capacity
         self._upstream = upstream
         self._watch = HealthWatch(lambda: self._spec, upstream.root, self._look, check_seconds)
 
@@ -188,10 +203,13 @@ class OpenAiEmbeddingEngine:
         self._watch.check_soon()
         return EngineFailedError(f"engine {self._spec.engine_id!r} at {self._upstream.root} {what}", retryable=True)
 
-    async def _look(self, _passed: int) -> None:
+    async def _look(self, passed: int) -> None:
         await self._upstream.check()
         if not self._watch.served:
             await self._learn_dimensions()
+        if self._capacity is not None and passed % CHECKS_BETWEEN_ASKS == 0:
+            await self._capacity.ask(again=passed == 0)
+            self._spec = with_tokens(self._capacity.apply(self._spec), self._capacity.tokens)
 
     async def _learn_dimensions(self) -> None:
         """Request one vector: to check that the server serves the model, and for the length of its vectors."""

@@ -113,7 +113,7 @@ class LlamacppProgram:
             _check(need, available_bytes() - occupied.starting_bytes - RESERVE_BYTES, settings)
         # The last of an option counts.
         arguments = (*given, f"--context-tokens={context}", "--model", path)
-        return ServerRoom(environment={}, arguments=arguments, memory_bytes=need)
+        return ServerRoom(environment={}, arguments=arguments, memory_bytes=need, seats=settings.slots)
 
     def command(self, port: int, room: ServerRoom) -> list[str]:
         name = ["--served-model-name", self._settings.served_name, "--slots", str(self._settings.slots)]

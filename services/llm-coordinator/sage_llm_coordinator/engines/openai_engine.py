@@ -21,9 +21,10 @@ from sage_llm_coordinator.engines.upstream_settings import (
 )
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
 from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_mesh.upstream.capacity_probe import CapacityProbe, with_tokens
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.model_list import KIND_NAMES, LLM_KINDS, card_of_name
-from sage_mesh.upstream.upstream import HEALTH_PATH, NotServingError, Upstream, UpstreamTimeouts
+from sage_mesh.upstream.upstream import HEALTH_PATH, MANY_CONNECTIONS, NotServingError, Upstream, UpstreamTimeouts
 
 # Health checks after which the list of models is read again: adapters come and go.
 CHECKS_BETWEEN_DISCOVERIES: Final = 15
@@ -51,6 +52,7 @@ class OpenAiEngine:
         kinds: what its models are for, asked when they are discovered; empty goes by the server's list.
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
         load_watch: knows the server's load; None leaves it unknown.
+        capacity: finds out what the server takes; None leaves it at what the spec says.
         adapters: what the server is to have loaded; None for nothing yet. They are loaded again when it was away.
     """
 
@@ -66,6 +68,7 @@ class OpenAiEngine:
         continues_chats: bool | None = None,
         kinds: Callable[[], frozenset[RequestKind]] = frozenset,
         load_watch: LoadWatch | None = None,
+        capacity: CapacityProbe | None = None,
         adapters: WantedAdapters | None = None,
     ) -> None:
         self._upstream = upstream
@@ -75,6 +78,7 @@ class OpenAiEngine:
         self._continues_chats = continues_chats
         self._kinds = kinds
         self._load_watch = load_watch
+        self._capacity = capacity
         # vLLM and servers like it listen only once their model is loaded.
         self._watch = HealthWatch(
             lambda: self._spec, upstream.root, self._check, check_seconds, silent_while_loading=True
@@ -89,9 +93,10 @@ class OpenAiEngine:
 
     @property
     def spec(self) -> EngineSpec:
-        tokens = self._load_watch.cache_tokens if self._load_watch else 0
-        if tokens and self._spec.max_outstanding_tokens != tokens:
-            self._spec = replace(self._spec, max_outstanding_tokens=tokens)
+        tokens = self._load_watch.cache_tokens if self._load_watch else None
+        if tokens is None and self._capacity is not None:
+            tokens = self._capacity.tokens
+        self._spec = with_tokens(self._spec, tokens)
         return self._spec
 
     @property
@@ -171,6 +176,9 @@ class OpenAiEngine:
         await self._upstream.check()
         if passed % CHECKS_BETWEEN_DISCOVERIES == 0:
             await self._discover()
+            if self._capacity is not None:
+                await self._capacity.ask(again=passed == 0)
+                self._spec = self._capacity.apply(self._spec)
         if passed == 0:
             await self._lora.restore(lambda: {card.name for card in self._spec.models})
 
@@ -212,6 +220,7 @@ def connect(
     served_kinds: ServedKinds = frozenset,
     given_models: tuple[str, ...] = (),
     health_path: str | None = HEALTH_PATH,
+    seats: int | None = None,
 ) -> OpenAiEngine:
     """Return the engine for the server at the spec's URL.
 
@@ -219,13 +228,14 @@ def connect(
         served_kinds: what its models are for, where the settings do not say.
         given_models: those that are served whether the server lists them or not.
         health_path: see ``Upstream``; that of the servers that SAGE starts is known.
+        seats: requests that the server computes at once by its arguments; None where they are not known.
     """
     kinds = frozenset(KIND_NAMES[name] for name in settings.kinds)
     seconds: OpenAiSettings = parts.of_kinds.openai
     upstream = Upstream(
         spec.url,
         api_key=settings.api_key.get_secret_value(),
-        max_concurrency=spec.max_concurrency,
+        max_concurrency=settings.max_concurrency or MANY_CONNECTIONS,
         timeouts=UpstreamTimeouts(
             connect=seconds.connect_timeout_seconds,
             read=seconds.read_timeout_seconds,
@@ -243,6 +253,7 @@ def connect(
         continues_chats=settings.continues_chats,
         kinds=lambda: kinds or served_kinds(),
         load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
+        capacity=CapacityProbe(upstream, ceiling=settings.max_concurrency or None, seats=seats),
         adapters=adapters,
     )
 

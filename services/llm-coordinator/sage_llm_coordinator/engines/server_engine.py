@@ -37,7 +37,8 @@ FAILURES_EXPIRE_SECONDS = 120.0
 POLL_SECONDS = 0.2
 # What a server has to end by itself before it is killed; its requests were drained before.
 GRACE_SECONDS = 5.0
-Connect = Callable[[EngineSpec, ServedKinds], OpenAiEngine]
+# Given the spec, what its models are for, and the requests that the server computes at once, as far as known.
+Connect = Callable[[EngineSpec, ServedKinds, int | None], OpenAiEngine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class ServerEngine:
         self._clock = clock
         self._max_failures = max_failures
         self._adopted = adopted
-        self._client = connect(spec, frozenset)
+        self._client = connect(spec, frozenset, None)
         self._server: OwnedServer | None = None
         self._progress = self._program.progress()
         self._keeping: asyncio.Task[None] | None = None
@@ -205,7 +206,7 @@ class ServerEngine:
             progress.read(server_log.read())
             return progress.kinds
 
-        client = self._connect(replace(self.spec, url=server.url), served_kinds)
+        client = self._connect(replace(self.spec, url=server.url), served_kinds, server.kept.record.seats)
         self._client = client
         answering = asyncio.create_task(self._await_answer(server, client, server_log), name=f"await-{server.url}")
         self._answering = answering

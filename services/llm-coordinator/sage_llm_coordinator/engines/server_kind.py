@@ -64,7 +64,7 @@ def server_kind(
     """
 
     def build(blueprint: EngineBlueprint[S], parts: EngineParts) -> ServerEngine:
-        return _build(blueprint, program(blueprint.settings, parts), parts)
+        return _build(blueprint, program(blueprint.settings, parts), parts, seats(blueprint.settings))
 
     return EngineKind(
         name,
@@ -79,10 +79,12 @@ def server_kind(
     )
 
 
-def _build(blueprint: EngineBlueprint[S], program: ServerProgram, parts: EngineParts) -> ServerEngine:
+def _build(
+    blueprint: EngineBlueprint[S], program: ServerProgram, parts: EngineParts, seats: int | None
+) -> ServerEngine:
     settings, spec = blueprint.settings, blueprint.spec
 
-    def connect_to(connected: EngineSpec, served_kinds: ServedKinds) -> OpenAiEngine:
+    def connect_to(connected: EngineSpec, served_kinds: ServedKinds, server_seats: int | None) -> OpenAiEngine:
         return connect(
             settings,
             connected,
@@ -90,6 +92,7 @@ def _build(blueprint: EngineBlueprint[S], program: ServerProgram, parts: EngineP
             blueprint.adapters,
             only_model=settings.served_name,
             served_kinds=served_kinds,
+            seats=server_seats or seats,
         )
 
     async def start_server() -> OwnedServer:

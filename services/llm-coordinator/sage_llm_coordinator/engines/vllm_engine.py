@@ -27,7 +27,7 @@ from sage_llm_coordinator.servers.vllm_memory import (
     cpu_need,
     gpu_need,
 )
-from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options
+from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options, seats
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
 
 log = get_logger(__name__)
@@ -119,7 +119,7 @@ class VllmProgram:
         arguments = self._settings.arguments
         if len(gpus) != options.gpu_count:
             arguments = (*arguments, "--tensor-parallel-size", str(len(gpus) // options.pipeline_parallel))
-        return ServerRoom(indices, environment, arguments)
+        return ServerRoom(indices, environment, arguments, seats=seats(options, gpus[0]))
 
     def _on_cpu(
         self, preference: DevicePreference, options: VllmOptions, model: ModelFiles | None, occupied: OccupiedRoom
@@ -132,7 +132,8 @@ class VllmProgram:
         if self._settings.check_memory:
             check_main_memory(need, available, occupied.starting_bytes)
         environment = _cpu_environment(preference, options, kv_bytes)
-        return ServerRoom((), environment, self._settings.arguments, memory_bytes=need.total)
+        arguments = self._settings.arguments
+        return ServerRoom((), environment, arguments, memory_bytes=need.total, seats=seats(options, None))
 
 
 def _cpu_environment(preference: DevicePreference, options: VllmOptions, kv_bytes: int) -> Mapping[str, str]:

@@ -31,12 +31,14 @@ class ServerRoom:
         environment: variables that put it there.
         arguments: of the engine, and those that put it there.
         memory_bytes: main memory that it is expected to take.
+        seats: requests that it will compute at once; None where that is not known beforehand.
     """
 
     devices: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     memory_bytes: int = 0
+    seats: int | None = None
 
 
 class StartProgress(Protocol):

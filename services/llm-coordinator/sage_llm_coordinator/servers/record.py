@@ -34,6 +34,7 @@ class ServerRecord:
         devices: GPUs that it has, by index.
         memory_bytes: main memory that it was estimated to need.
         log_start: offset in the log file, in bytes, where its own lines begin.
+        seats: requests that it computes at once; None where that is not known of its arguments.
         engine: the engine's settings without its API key.
     """
 
@@ -49,6 +50,7 @@ class ServerRecord:
     devices: tuple[str, ...] = ()
     memory_bytes: int = 0
     log_start: int = 0
+    seats: int | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ServerRecord:

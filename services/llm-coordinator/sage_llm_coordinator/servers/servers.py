@@ -117,6 +117,7 @@ class Servers:
                 devices=room.devices,
                 memory_bytes=room.memory_bytes,
                 log_start=log_size(log_path),
+                seats=room.seats,
             )
             writing = asyncio.create_task(self._written(record), name=f"record-{server_id}")
             try:

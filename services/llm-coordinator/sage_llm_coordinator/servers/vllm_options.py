@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from sage_common.errors import InvalidRequestError
+from sage_llm_coordinator.servers.devices import Gpu
 
 GIB: Final = 1024**3
 KV_SPACE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
 _UNITS: Final = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # vLLM's own default since 0.11; before it was 0.9.
 DEFAULT_UTILIZATION = 0.92
+# Requests that it computes at once by its own defaults, since 0.10: on a CPU for each rank, on a GPU, and on one with
+# as much memory that is no A100.
+SEATS_ON_CPU: Final = 128
+SEATS_ON_GPU: Final = 256
+SEATS_ON_LARGE_GPU: Final = 1024
+LARGE_GPU_BYTES: Final = 70 * GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,7 @@ class VllmOptions:
         kv_bytes: size of its KV cache; None if not given.
         max_model_len: tokens of its longest request; None for the model's own limit.
         max_num_seqs: requests that it computes at once; None if not given.
+        max_num_batched_tokens: tokens that it computes at once; None if not given.
         dtype: "auto" for the model's own.
     """
 
@@ -33,12 +41,29 @@ class VllmOptions:
     kv_bytes: int | None = None
     max_model_len: int | None = None
     max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     dtype: str = "auto"
 
     @property
     def gpu_count(self) -> int:
-        """GPUs that it needs."""
+        """GPUs that it needs; its ranks, on a CPU."""
         return self.tensor_parallel * self.pipeline_parallel
+
+
+def seats(options: VllmOptions, gpu: Gpu | None) -> int:
+    """Return the requests that vLLM computes at once, given or by its defaults.
+
+    Args:
+        gpu: its first one; None on a CPU.
+    """
+    if options.max_num_seqs is not None:
+        return options.max_num_seqs
+    if gpu is None:
+        default = SEATS_ON_CPU * options.gpu_count
+    else:
+        large = gpu.total_bytes >= LARGE_GPU_BYTES and "a100" not in gpu.name.lower()
+        default = SEATS_ON_LARGE_GPU if large else SEATS_ON_GPU
+    return min(default, options.max_num_batched_tokens or default)
 
 
 def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> VllmOptions:
@@ -55,6 +80,7 @@ def read_options(arguments: Sequence[str], environment: Mapping[str, str]) -> Vl
             kv_bytes=(_bytes(kv_text) if kv_text else int(float(space or 0) * GIB)) or None,
             max_model_len=_bytes(_first(given, "--max-model-len") or "0") or None,
             max_num_seqs=max(0, int(_first(given, "--max-num-seqs") or 0)) or None,
+            max_num_batched_tokens=_bytes(_first(given, "--max-num-batched-tokens") or "0") or None,
             dtype=_first(given, "--dtype") or "auto",
         )
     except ValueError as error:

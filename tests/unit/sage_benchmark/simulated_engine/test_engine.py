@@ -16,7 +16,9 @@ from fixtures.eventually import eventually
 
 from sage_benchmark.simulated_engine.answer_text import answer_text, marker
 from sage_benchmark.simulated_engine.engine import SimulatedEngine
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.simulated_engine.engine_record import read_journal
+from sage_control_plane.request.features import request_features
 from sage_mesh.openai_answer import TextDelta, read_delta
 from sage_mesh.sse import DONE, SseParser
 
@@ -287,3 +289,15 @@ async def test_a_dead_program_leaves_a_journal_of_all_that_it_sent(tmp_path: Pat
     (entry,) = read_journal(journal)
     assert entry.text.startswith(text)
     assert text.startswith("abc.0 abc.1 ")
+
+
+@pytest.mark.parametrize(("tells", "status"), [(True, 200), (False, 404)])
+async def test_it_says_what_it_computes_at_once_only_where_it_is_to(tells: bool, status: int) -> None:
+    config = EngineModelConfig(max_num_seqs=7)
+    engine = SimulatedEngine(SimulatedModels(), config, request_features, tells_capacity=tells)
+    await engine.start()
+    async with aiohttp.ClientSession(base_url=engine.url) as http, http.get("/props") as response:
+        assert response.status == status
+        if tells:
+            assert await response.json() == {"total_slots": 7}
+    engine.close()

@@ -14,11 +14,12 @@ from fixtures.eventually import eventually
 from fixtures.recorded_reply import RecordedReply
 
 from sage_common.errors import ContendedError, EngineFailedError, InvalidRequestError
-from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
+from sage_control_plane.request.engine_state import CapacitySource, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
 from sage_embed_executor.engines.openai_embedding_engine import OpenAiEmbeddingEngine
 from sage_mesh.engine import EngineRequest
 from sage_mesh.reply import Media, TokenUsage
+from sage_mesh.upstream.capacity_probe import CapacityProbe
 from sage_mesh.upstream.upstream import Upstream, UpstreamTimeouts
 
 ANSWER = b'{"object":"list","data":[{"index":0,"embedding":[0.5, 0.25,0.125]}],"usage":{"prompt_tokens":4}}'
@@ -31,11 +32,15 @@ class Server:
         self.bodies: list[Any] = []
         self.answer = (200, ANSWER)
         self.healthy = True
+        self.info: dict[str, Any] = {}
 
     async def embeddings(self, request: web.Request) -> web.Response:
         self.bodies.append(orjson.loads(await request.read()))
         status, body = self.answer
         return web.Response(status=status, body=body, content_type="application/json", headers={"Retry-After": "3"})
+
+    async def information(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.info)
 
     async def health(self, _request: web.Request) -> web.Response:
         return web.Response(status=200 if self.healthy else 500)
@@ -46,7 +51,7 @@ async def server() -> AsyncIterator[tuple[Server, str]]:
     server = Server()
     app = web.Application()
     app.add_routes([web.post("/v1/embeddings", server.embeddings), web.post("/v1/rerank", server.embeddings)])
-    app.add_routes([web.get("/health", server.health)])
+    app.add_routes([web.get("/health", server.health), web.get("/info", server.information)])
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -56,11 +61,12 @@ async def server() -> AsyncIterator[tuple[Server, str]]:
     await runner.cleanup()
 
 
-def engine_at(url: str, *kinds: RequestKind) -> OpenAiEmbeddingEngine:
+def engine_at(url: str, *kinds: RequestKind, ceiling: int | None = None) -> OpenAiEmbeddingEngine:
     card = ModelCard("bge", frozenset(kinds or (RequestKind.EMBEDDING,)))
     upstream = Upstream(url, api_key="", max_concurrency=4, timeouts=UpstreamTimeouts())
     spec = EngineSpec("remote-test", "openai-embedding", (card,), url=url)
-    return OpenAiEmbeddingEngine(spec, upstream, check_seconds=0.05)
+    capacity = CapacityProbe(upstream, ceiling=ceiling, technical_ceiling=512)
+    return OpenAiEmbeddingEngine(spec, upstream, check_seconds=0.05, capacity=capacity)
 
 
 @pytest.fixture
@@ -69,6 +75,27 @@ async def engine(server: tuple[Server, str]) -> AsyncIterator[OpenAiEmbeddingEng
     await asyncio.wait_for(one.start(), 10)
     yield one
     await one.stop()
+
+
+@pytest.mark.parametrize(
+    ("batch", "ceiling", "expected"),
+    [
+        (4, None, (8, CapacitySource.TOLD)),
+        (4, 2, (2, CapacitySource.CONFIGURED)),
+        (None, None, (64, CapacitySource.UNKNOWN)),
+        (None, 32, (32, CapacitySource.CONFIGURED)),
+    ],
+)
+async def test_a_server_that_says_what_its_batches_hold_gets_one_and_the_next(
+    server: tuple[Server, str], batch: int | None, ceiling: int | None, expected: tuple[int, CapacitySource]
+) -> None:
+    server[0].info = {"model_id": "bge", "max_concurrent_requests": 64, "max_batch_tokens": 16384}
+    server[0].info["max_batch_requests"] = batch
+    engine = engine_at(server[1], ceiling=ceiling)
+    await asyncio.wait_for(engine.start(), 10)
+    assert (engine.spec.max_concurrency, engine.spec.capacity_source) == expected
+    assert engine.spec.max_outstanding_tokens == 32768
+    await engine.stop()
 
 
 async def run(engine: OpenAiEmbeddingEngine, endpoint: Endpoint = Endpoint.EMBEDDINGS) -> RecordedReply:
