@@ -101,11 +101,14 @@ async def test_a_server_without_a_page_is_asked_once(outside: Outside) -> None:
 
 
 async def test_a_restarted_server_is_asked_again(outside: Outside) -> None:
-    server, engine = await attach(outside, {"/health": says({}), "/props": slots(4)})
-    server.get |= {"/health": says({}, 503), "/props": slots(8)}
+    server, engine = await attach(outside, {"/health": says({}), "/info": says(TEI)})
+    assert (*known(engine), engine.spec.max_outstanding_tokens) == (8, TOLD, 32768)
+    del server.get["/info"]
+    server.get |= {"/health": says({}, 503), "/props": slots(6)}
     await eventually(lambda: engine.phase.name == "UNHEALTHY", seconds=5)
     server.get["/health"] = says({})
-    await eventually(lambda: known(engine) == (8, TOLD), seconds=5)
+    await eventually(lambda: known(engine) == (6, TOLD), seconds=5)
+    assert engine.spec.max_outstanding_tokens == 0
     # Another product at the same address.
     server.get |= {"/health": says({}, 503)}
     del server.get["/props"]

@@ -54,9 +54,9 @@ class CapacityProbe:
         self._answered = False
 
     @property
-    def tokens(self) -> int | None:
-        """Tokens that the server's batches hold; None where it does not say."""
-        return self._found.tokens if self._found else None
+    def tokens(self) -> int:
+        """Tokens that may be outstanding at once, as an engine's spec has them: 0 where the server does not say."""
+        return (self._found.tokens if self._found else None) or 0
 
     def apply(self, spec: EngineSpec) -> EngineSpec:
         """Return the spec with the capacity as it is known now."""
@@ -116,5 +116,7 @@ class CapacityProbe:
 
 
 def with_tokens(spec: EngineSpec, tokens: int | None) -> EngineSpec:
-    """Return the spec with the tokens that may be outstanding at once; as it is where they are not known."""
-    return replace(spec, max_outstanding_tokens=tokens) if tokens and spec.max_outstanding_tokens != tokens else spec
+    """Return the spec with the tokens that may be outstanding at once; None leaves it as it is."""
+    if tokens is None or tokens == spec.max_outstanding_tokens:
+        return spec
+    return replace(spec, max_outstanding_tokens=tokens)
