@@ -9,6 +9,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+import numpy as np
+
+from sage_benchmark.bound.demand import demand_of
+from sage_benchmark.bound.upper_bound import most_within_targets
 from sage_benchmark.grid.cell_result import CellResult, Played, Reach
 from sage_benchmark.grid.grid_cell import Grid, GridWorkload
 from sage_benchmark.report.outcome import RequestOutcome
@@ -17,6 +21,7 @@ from sage_benchmark.simulator.simulation import Simulation
 from sage_benchmark.simulator.simulation_benchmark import without_collections
 from sage_benchmark.simulator.simulation_plan import SimulationPlan, for_many_engines
 from sage_benchmark.workload.arrival import Arrival
+from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.classification import DEFAULT_LEVEL
 from sage_control_plane.request.request import ServiceClass
 from sage_control_plane.settings import ControlSettings
@@ -34,11 +39,13 @@ class GridPlan:
 
     Attributes:
         heuristics: whether the clairvoyant heuristics are played too.
+        bound: whether what no order can exceed is computed.
         control: the settings of the control plane.
     """
 
     grid: Grid = Grid()
     heuristics: bool = False
+    bound: bool = True
     control: ControlSettings = field(default_factory=ControlSettings)
 
 
@@ -50,16 +57,22 @@ class _Task:
     policies: Sequence[str]
     told: Sequence[bool]
     heuristics: bool
+    bound: bool
     control: ControlSettings
 
     def play(self) -> list[CellResult]:
         """Play it; return a result for each policy, told and not told."""
         workload = self.workload
         arrivals = workload.settings().arrivals(workload.engine, workload.seed)
+        if not arrivals:
+            raise InvalidRequestError(
+                f"nothing arrives within {workload.seconds:g} s in {workload.name()}; give it more --seconds or --chats"
+            )
         with without_collections():
             best = _best(workload, arrivals) if self.heuristics else None
+            bound = bound_of(workload, arrivals) if self.bound else None
             return [
-                CellResult(workload, policy, told, self._played(policy, told, arrivals), best)
+                CellResult(workload, policy, told, self._played(policy, told, arrivals), best, bound)
                 for policy, told in product(self.policies, self.told)
             ]
 
@@ -81,7 +94,8 @@ def run_grid(plan: GridPlan, progress: Callable[[str], None], processes: int | N
     """
     grid = plan.grid
     tasks = [
-        _Task(workload, grid.policies, grid.told, plan.heuristics, plan.control) for workload in grid.workloads()
+        _Task(workload, grid.policies, grid.told, plan.heuristics, plan.bound, plan.control)
+        for workload in grid.workloads()
     ]
     results: dict[GridWorkload, list[CellResult]] = {}
     for played in _play_all(tasks, processes or os.cpu_count() or 1):
@@ -101,6 +115,16 @@ def _play_all(tasks: Sequence[_Task], processes: int) -> Iterator[list[CellResul
         futures = [pool.submit(_Task.play, task) for task in sorted(tasks, key=lambda task: -task.workload.seats)]
         for future in as_completed(futures):
             yield future.result()
+
+
+def bound_of(workload: GridWorkload, arrivals: Sequence[Arrival]) -> Reach:
+    """What no order of service can exceed, each figure by itself."""
+    demand = demand_of(arrivals, workload.engine, workload.seconds)
+    chats = np.array([arrival.service_class is ServiceClass.INTERACTIVE for arrival in arrivals], dtype=np.bool_)
+    met = most_within_targets(demand, workload.engines, chats)
+    return Reach(
+        met / max(1, int(chats.sum())), most_within_targets(demand, workload.engines) / workload.seconds
+    )
 
 
 def _best(workload: GridWorkload, arrivals: Sequence[Arrival]) -> Reach:
