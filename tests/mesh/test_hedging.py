@@ -114,5 +114,5 @@ async def through_a_stall(url: str, pool: SimulatedPool) -> None:
 
 @pytest.mark.timeout(150)
 def test_requests_on_an_engine_that_stalls_are_answered_by_the_other_and_stopped_there(tmp_path: Path) -> None:
-    with simulated_pool(2, MODELS) as pool, mesh_systems(tmp_path / "mesh", pool, ["hybrid"]) as [system]:
+    with simulated_pool(2, MODELS) as pool, mesh_systems(tmp_path / "mesh", pool, {"hybrid": "hybrid"}) as [system]:
         asyncio.run(through_a_stall(system.url, pool))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from fixtures.llamacpp_mesh import (
 from fixtures.process_mesh import all_ready, engines_of, sage, until_engines
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
+from sage_benchmark.live.capacities import UNTOLD
 from sage_benchmark.live.comparison import ComparisonPlan
-from sage_benchmark.live.policy_benchmark import run_on_llamacpp
-from sage_benchmark.workload.load_settings import LoadSettings
+from sage_benchmark.live.llamacpp_pool import LlamacppServers, llamacpp_pool
+from sage_benchmark.live.policy_benchmark import PolicyOptions, run_policies
+from sage_benchmark.workload.class_rates import ClassRates
 
 pytestmark = [needs_llamacpp, pytest.mark.timeout(240)]
 
@@ -252,18 +255,20 @@ async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
     return await running_requests(session, port) == count
 
 
-def test_a_benchmark_runs_the_policies_in_front_of_real_engines() -> None:
-    plan = ComparisonPlan(
-        (LoadSettings(engines=1, seconds=12.0, load=1.0),),
-        repetitions=1,
-        seed=3,
-        timeout_seconds=60.0,
-        warm_up_seconds=1.0,
-    )
-    systems, settings = run_on_llamacpp(plan, ["fifo", "hybrid"], lambda _: None)
-    assert [system.name for system in systems] == ["fifo, llama.cpp", "hybrid, llama.cpp"]
-    first, second = (system.runs[0] for system in systems)
-    assert first.requests == second.requests > 0
-    assert (first.errors, second.errors) == ({}, {})
-    assert "embedding" not in first.by_class
-    assert "prompt tokens/s" in str(settings["llama.cpp"])
+def test_a_benchmark_runs_a_policy_and_nothing_in_front_of_a_real_engine() -> None:
+    rates = ClassRates(seconds=6.0, load=0.5, chat_tokens=6, bulk_tokens=12)
+    plan = ComparisonPlan((rates,), repetitions=1, seed=3, timeout_seconds=60.0, warm_up_seconds=1.0, alone=True)
+    options = PolicyOptions(simulate=False, direct=True, capacities=(UNTOLD,))
+    engines = partial(llamacpp_pool, LlamacppServers())
+    report = run_policies(plan, ["hybrid"], engines, "sage bench policies", lambda _: None, options)
+    assert [system.name for system in report.systems] == ["none", "hybrid"]
+    asked = {"interactive": 6, "bulk": 12}
+    for system in report.systems:
+        [run] = system.runs
+        assert run.errors == {}
+        assert run.by_class.keys() == asked.keys()
+        # A real model makes as many tokens as it was asked for, so that every system is asked for the same work.
+        tokens = sum(asked[name] * group.requests for name, group in run.by_class.items())
+        assert run.tokens_per_second * run.seconds == pytest.approx(tokens)
+    assert "prompt tokens/s" in str(report.settings["llama.cpp engines"])
+    assert str(report.settings["told: hybrid"]).endswith("no capacity")

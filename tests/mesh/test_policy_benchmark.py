@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from sage_benchmark.live.comparison import ComparisonPlan
 from sage_benchmark.live.policy_benchmark import run_policies
+from sage_benchmark.live.simulated_pool import simulated_pool
 from sage_benchmark.report.markdown import render_markdown
-from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
+from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.workload.load_settings import LoadSettings
 
 
@@ -16,7 +19,8 @@ def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
     load = LoadSettings(engines=1, seconds=3.0, load=0.8)
     plan = ComparisonPlan((load,), repetitions=1, seed=7, warm_up_seconds=1.0)
     said: list[str] = []
-    report = run_policies(plan, ["fifo", "hybrid"], "sage bench policies", said.append)
+    engines = partial(simulated_pool, 1, SimulatedModels())
+    report = run_policies(plan, ["fifo", "hybrid"], engines, "sage bench policies", said.append)
     sent = len(load.arrivals(EngineModelConfig(), 7))
     live, simulated = report.systems[:2], report.systems[2:]
     for system in live:

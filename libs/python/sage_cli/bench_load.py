@@ -7,68 +7,64 @@ from typing import Annotated
 
 import typer
 
-from sage_cli.bench_options import BenchOptions, command_line, names_in, takes_bench_options
+from sage_cli.bench_options import ENGINES, LOAD, BenchOptions, command_line, names_in, takes_bench_options
+from sage_cli.live_bench_options import LiveOptions
+
+# Real servers, of one thread each: a policy is measured over a choice of engines; beside peers two cores have one left
+# for what is in front of the engine.
+LLAMACPP_OF_POLICIES = 2
+LLAMACPP_OF_COMPARE = 1
 
 
-@takes_bench_options()
+@takes_bench_options(LiveOptions)
 def policies(
-    options: BenchOptions,
+    options: LiveOptions,
     policies: Annotated[
         str, typer.Option(help="Policies to run, with commas between them.")
     ] = "fifo,priority,slo_aware,hybrid",
-    engine: Annotated[
-        str,
-        typer.Option(help="llamacpp: run them in front of two real llama.cpp engines, too, beside the simulated ones."),
-    ] = "simulated",
     against_simulator: Annotated[
         bool,
         typer.Option(help="Also simulate the same requests, and hold the mesh and the simulator against each other."),
     ] = True,
 ) -> None:
-    """Run the same load through each policy of a mesh of its own, in front of simulated engines and of real ones."""
+    """Run the same load through each policy of a mesh of its own, in front of simulated engines or real ones."""
     from sage_benchmark.live.policy_benchmark import PolicyOptions, run_policies
     from sage_cli.consoles import notes
-    from sage_common.errors import InvalidRequestError
     from sage_control_plane.policies.registry import check_policy
 
     chosen = [check_policy(name) for name in names_in(policies)]
-    if engine not in ("simulated", "llamacpp"):
-        raise InvalidRequestError(f"--engine {engine!r}: it is simulated or llamacpp", param="engine")
-    if engine == "llamacpp" and (options.fault == "slow" or options.trace is not None):
-        raise InvalidRequestError("a real engine cannot be made slow, and plays no trace", param="engine")
-    beside = PolicyOptions(against_simulator, options.shared_prefixes, engine == "llamacpp")
-    report = run_policies(options.plan(), chosen, command_line(), notes().print, beside)
-    options.show(report, "policies")
+    plan, engines = options.live_plan(LLAMACPP_OF_POLICIES), options.start_engines(LLAMACPP_OF_POLICIES)
+    beside = PolicyOptions(against_simulator, options.shared_prefixes, options.real, options.capacities())
+    options.show(run_policies(plan, chosen, engines, command_line(), notes().print, beside), "policies")
 
 
-@takes_bench_options()
+@takes_bench_options(LiveOptions)
 def compare(
-    options: BenchOptions,
+    options: LiveOptions,
     peers: Annotated[
         str, typer.Option(help="Peers to run, with commas between them.")
-    ] = "litellm,sglang-router,vllm-router",
+    ] = "smg,litellm,sglang-router,vllm-router",
     peer_env: Annotated[
         list[str] | None, typer.Option(help="NAME=/path/to/venv of a peer; may be given several times.")
     ] = None,
     policies: Annotated[
-        str, typer.Option(help="Policies of the mesh; the first is held against the peers.")
+        str, typer.Option(help="Policies of the mesh; the first is held against the others.")
     ] = "hybrid",
 ) -> None:
-    """Run the same load through SAGE and each peer that is installed, in front of the same simulated engines."""
-    from sage_benchmark.live.peer_benchmark import run_compare
+    """Run the same load through SAGE, each peer that is installed, and nothing, in front of the same engines."""
+    from sage_benchmark.live.peer_benchmark import Compared, run_compare
     from sage_benchmark.live.peers import peer_named, read_environments
     from sage_cli.consoles import notes
     from sage_control_plane.policies.registry import check_policy
 
-    report = run_compare(
-        options.plan(),
+    compared = Compared(
         [check_policy(name) for name in names_in(policies)],
         [peer_named(name) for name in names_in(peers)],
         read_environments(peer_env or []),
-        command_line(),
-        notes().print,
+        options.capacities(),
     )
-    options.show(report, "compare")
+    plan, engines = options.live_plan(LLAMACPP_OF_COMPARE), options.start_engines(LLAMACPP_OF_COMPARE)
+    options.show(run_compare(plan, compared, engines, command_line(), notes().print), "compare")
 
 
 @takes_bench_options(seconds=300.0)
@@ -93,11 +89,11 @@ def simulate(
     from sage_control_plane.policies.registry import check_policy
 
     if requests:
-        rate = max(options.load) * saturation_rate(MIXED, EngineModelConfig(), options.engines)
+        rate = max(options.loads(LOAD)) * saturation_rate(MIXED, EngineModelConfig(), options.engines or ENGINES)
         options = replace(options, seconds=requests / rate)
     live = options.plan()
     plan = VirtualPlan(
-        live.workloads,
+        options.workloads(),
         live.repetitions,
         live.seed,
         clairvoyant,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sage_benchmark.workload.engine_fault import FaultKind
+from sage_benchmark.live.capacities import TOLD, UNTOLD
+from sage_benchmark.workload.class_rates import ClassRates
+from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 from sage_cli.bench_options import BenchOptions, names_in, takes_bench_options
+from sage_cli.live_bench_options import LiveOptions
 from sage_common.errors import InvalidRequestError
 
 
@@ -45,6 +49,42 @@ def test_a_fault_strikes_after_a_third() -> None:
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         BenchOptions(**wrong).plan()
+
+
+def test_real_engines_get_the_stated_rates_and_are_told_nothing() -> None:
+    options = LiveOptions(engine="llamacpp", chat_rate=3.0, within=0.5, fault="die")
+    plan = options.live_plan(2)
+    assert (plan.alone, plan.within_seconds, plan.fault) == (True, 0.5, EngineFault(FaultKind.DIE, 50.0 / 3))
+    assert plan.workloads == (ClassRates(engines=2, seconds=50.0, load=1.0, chat_rate=3.0),)
+    assert LiveOptions(engine="llamacpp", engines=1, quick=True).live_plan(2).workloads == (ClassRates(1, 20.0),)
+    assert options.capacities() == [UNTOLD]
+
+
+def test_simulated_engines_get_the_mixed_load_and_their_capacity_is_told() -> None:
+    options = LiveOptions(within=0.5)
+    assert options.live_plan(2) == replace(BenchOptions().plan(), within_seconds=0.5)
+    assert options.capacities() == [TOLD]
+    assert LiveOptions(capacity="told,untold").capacities() == [TOLD, UNTOLD]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"engine": "vllm"},
+        {"engine": "llamacpp", "fault": "slow"},
+        {"engine": "llamacpp", "greedy": True},
+        {"engine": "llamacpp", "trace": Path("trace.csv")},
+        {"engine": "llamacpp", "shared_prefixes": True},
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        LiveOptions(**wrong).live_plan(1)
+
+
+def test_the_mixed_load_can_do_without_embeddings() -> None:
+    [workload] = BenchOptions(embeddings=False).workloads()
+    assert [shape.name for shape in workload.shapes] == ["chat", "generate", "bulk"]
 
 
 def test_each_load_given_is_run_once() -> None:

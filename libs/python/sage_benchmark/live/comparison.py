@@ -5,54 +5,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Protocol
 
 import psutil
 import uvloop
 
 from sage_benchmark.live.machine_use import MachineClock, MachineUse, describe_use
 from sage_benchmark.live.simulated_pool import SimulatedPool, inject
+from sage_benchmark.live.system_under_load import Contender, SystemUnderLoad
 from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
-from sage_benchmark.report.metrics import RunMetrics, SystemRuns, measure, ttft_for_cdf
+from sage_benchmark.report.metrics import WITHIN_SECONDS, RunMetrics, SystemRuns, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.report.timeline import Timeline, candidates, shared_timelines
-from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.engine_fault import EngineFault
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.rendered_request import RenderedRequest, render
+from sage_benchmark.workload.workload import Workload
+from sage_common.errors import InvalidRequestError
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import ServiceClass
 
-
-class SystemUnderLoad(Protocol):
-    """Something in front of the engines that answers OpenAI requests."""
-
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        ...
-
-    @property
-    def url(self) -> str:
-        """Base URL without ``/v1``."""
-        ...
-
-    def prepare(self) -> None:
-        """Make it ready for a run: every engine known and healthy. Raises SageError where that cannot be had."""
-        ...
-
-    def cpu_seconds(self) -> Mapping[str, float]:
-        """CPU time that each of its processes has used so far."""
-        ...
-
-
 LOAD_GENERATOR = "load generator"
 WARM_UP_SEED = 0
-WARM_UP_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,15 +41,20 @@ class ComparisonPlan:
         workloads: one for each load, over the same engines.
         repetitions: runs of each system under each load, each with a seed of its own that all systems share.
         timeout_seconds: after its scheduled arrival a request is given up, and counts as failed.
-        warm_up_seconds: of half the saturating load through each system, before anything is measured.
+        warm_up_seconds: of half the load through each system, before anything is measured.
+        within_seconds: in which first tokens are to come, see ``GroupMetrics.within``.
+        alone: whether each system is up only for its own runs, and started anew for each: it then learns nothing from
+            other runs, and what idles takes nothing of the machine.
     """
 
-    workloads: tuple[LoadSettings, ...] = (LoadSettings(),)
+    workloads: tuple[Workload, ...] = (LoadSettings(),)
     repetitions: int = 3
     seed: int = 1
     timeout_seconds: float = 60.0
     warm_up_seconds: float = 4.0
     fault: EngineFault | None = None
+    within_seconds: float = WITHIN_SECONDS
+    alone: bool = False
 
     @property
     def engines(self) -> int:
@@ -86,7 +69,8 @@ class ComparisonPlan:
             "repetitions": self.repetitions,
             "first seed": self.seed,
             "request time-out, s": self.timeout_seconds,
-            "warm-up of each system, not counted": f"{self.warm_up_seconds:g} s at load {WARM_UP_LOAD:g}",
+            "warm-up, not counted": f"{self.warm_up_seconds:g} s of half the load "
+            + ("before each run, in a system just started" if self.alone else "of each system, before all runs"),
             "fault": self.fault.describe() if self.fault else "none",
         }
 
@@ -124,38 +108,39 @@ class Comparison:
 
 
 def compare_systems(
-    plan: ComparisonPlan, pool: SimulatedPool, systems: Sequence[SystemUnderLoad], progress: Callable[[str], None]
+    plan: ComparisonPlan, pool: SimulatedPool, contenders: Sequence[Contender], progress: Callable[[str], None]
 ) -> Comparison:
     """Run the workload through every system as often as the plan says; ``progress`` is called with the progress.
 
     Raises:
+        InvalidRequestError: no request would arrive in a run.
         SageError: a system could not be made ready; a report without it would mislead.
     """
-    config, models = pool.config, pool.models
-    warm_up = LoadSettings(plan.engines, plan.warm_up_seconds, WARM_UP_LOAD, shapes=plan.workloads[0].shapes).arrivals(
-        config, WARM_UP_SEED
-    )
-    for system in systems:
-        pool.recover()
-        system.prepare()
-        _play(system.url, warm_up, models, plan.timeout_seconds, pool, None)
-    collected = {(load, system.name): _Collected() for load in plan.workloads for system in systems}
+    config = pool.config
+    runs = product(plan.workloads, range(plan.repetitions))
+    if not all(workload.arrivals(config, plan.seed + repetition) for workload, repetition in runs):
+        raise InvalidRequestError("no request of the load arrives in a run; give more --seconds", param="seconds")
+    collected = {(load, contender.name): _Collected() for load in plan.workloads for contender in contenders}
     offered, machine = [], []
-    for turn, (workload, repetition) in enumerate(product(plan.workloads, range(plan.repetitions))):
-        arrivals = workload.arrivals(config, plan.seed + repetition)
-        offered.append(workload.offered(arrivals, config))
-        for place in range(len(systems)):
-            system = systems[(place + turn) % len(systems)]
-            pool.recover()
-            system.prepare()
-            run = _measured(plan, workload, arrivals, system, pool)
-            machine.append(run.machine)
-            _collect(collected[workload, system.name], run)
-            progress(
-                f"{system.name}, load {workload.load:g}, run {repetition + 1} of {plan.repetitions}: "
-                f"{run.metrics.requests} requests, attainment {run.metrics.attainment:.3f}, "
-                f"goodput {run.metrics.goodput:.2f}/s"
-            )
+    with ExitStack() as stack:
+        up = {} if plan.alone else {c.name: stack.enter_context(_warmed_up(plan, pool, c)) for c in contenders}
+        for turn, (workload, repetition) in enumerate(product(plan.workloads, range(plan.repetitions))):
+            arrivals = workload.arrivals(config, plan.seed + repetition)
+            offered.append(workload.offered(arrivals, config))
+            for place in range(len(contenders)):
+                contender = contenders[(place + turn) % len(contenders)]
+                with ExitStack() as own:
+                    system = up.get(contender.name) or own.enter_context(_warmed_up(plan, pool, contender))
+                    pool.recover()
+                    system.prepare()
+                    run = _measured(plan, workload, arrivals, system, pool)
+                machine.append(run.machine)
+                _collect(collected[workload, contender.name], run)
+                progress(
+                    f"{contender.name}, load {workload.load:g}, run {repetition + 1} of {plan.repetitions}: "
+                    f"{run.metrics.requests} requests, attainment {run.metrics.attainment:.3f}, "
+                    f"goodput {run.metrics.goodput:.2f}/s"
+                )
     pool.recover()
     return Comparison(
         [
@@ -170,6 +155,16 @@ def compare_systems(
     )
 
 
+@contextmanager
+def _warmed_up(plan: ComparisonPlan, pool: SimulatedPool, contender: Contender) -> Iterator[SystemUnderLoad]:
+    warm_up = plan.workloads[0].warm_up(plan.warm_up_seconds).arrivals(pool.config, WARM_UP_SEED)
+    pool.recover()
+    with contender.start() as system:
+        system.prepare()
+        _play(plan, system, warm_up, pool, None)
+        yield system
+
+
 @dataclass(frozen=True)
 class _Run:
     metrics: RunMetrics
@@ -180,34 +175,34 @@ class _Run:
 
 def _measured(
     plan: ComparisonPlan,
-    workload: LoadSettings,
+    workload: Workload,
     arrivals: Sequence[Arrival],
     system: SystemUnderLoad,
     pool: SimulatedPool,
 ) -> _Run:
     cpu, (prompts, hits), clock = _cpu_seconds(system, pool), pool.prompt_tokens(), MachineClock.now()
-    outcomes = _play(system.url, arrivals, pool.models, plan.timeout_seconds, pool, plan.fault)
+    outcomes = _play(plan, system, arrivals, pool, plan.fault)
     # A process that died on the way has taken its time with it.
     used = {name: max(0.0, value - cpu.get(name, 0.0)) for name, value in _cpu_seconds(system, pool).items()}
     machine = MachineUse.between(clock, MachineClock.now(), used)
     prompts_after, hits_after = pool.prompt_tokens()
     cached = max(0, hits_after - hits) / max(1, prompts_after - prompts)
-    metrics = replace(measure(outcomes, workload.seconds, pool.config), cached_prompt_share=cached)
+    metrics = measure(outcomes, workload.seconds, pool.config, plan.within_seconds)
+    metrics = replace(metrics, cached_prompt_share=cached)
     return _Run(metrics, outcomes, used, machine)
 
 
 def _play(
-    url: str,
+    plan: ComparisonPlan,
+    system: SystemUnderLoad,
     arrivals: Sequence[Arrival],
-    models: SimulatedModels,
-    timeout_seconds: float,
     pool: SimulatedPool,
     fault: EngineFault | None,
 ) -> list[RequestOutcome]:
     # A name of its own for each run: equal prompts would meet the engines' prefix caches.
-    run = secrets.token_hex(3)
-    requests = [(arrival, render(arrival, models, run)) for arrival in arrivals]
-    return uvloop.run(_run(OpenLoopPlan(url, timeout_seconds), requests, pool, fault))
+    run, label = secrets.token_hex(3), system.labels.label
+    requests = [(arrival, label(arrival, render(arrival, pool.models, run))) for arrival in arrivals]
+    return uvloop.run(_run(OpenLoopPlan(system.urls, plan.timeout_seconds), requests, pool, fault))
 
 
 async def _run(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from typing import Any
@@ -19,37 +20,10 @@ import psutil
 from sage_benchmark.http_client import fetch
 from sage_benchmark.live.simulated_pool import STOP_SECONDS, SimulatedPool
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
-from sage_benchmark.workload.request_shapes import Lengths, RequestShape
 from sage_common.errors import InvalidRequestError, UnavailableError
-from sage_control_plane.request.request import RequestKind, ServiceClass
 
 MODEL = "smollm2-135m"
-SLOTS = 4
-CONTEXT_TOKENS = 2048
 PROGRAM = "sage_llm_coordinator.servers.llamacpp_server"
-# What a run of seconds has room for, where a token takes some ten milliseconds.
-SHAPES = (
-    RequestShape(
-        "chat", RequestKind.LLM_CHAT, ServiceClass.INTERACTIVE, 0.45, Lengths(60, 0.5, 24, 300), Lengths(16, 0.6, 4, 48)
-    ),
-    RequestShape(
-        "generate",
-        RequestKind.LLM_GENERATE,
-        ServiceClass.DEFAULT,
-        0.2,
-        Lengths(90, 0.5, 24, 400),
-        Lengths(24, 0.5, 4, 64),
-    ),
-    RequestShape(
-        "bulk",
-        RequestKind.LLM_GENERATE,
-        ServiceClass.BULK,
-        0.35,
-        Lengths(80, 0.5, 24, 300),
-        Lengths(64, 0.4, 24, 160),
-        streaming=False,
-    ),
-)
 _CALIBRATION_WORDS = 24
 _CALIBRATION_TOKENS = 12
 # Longest wait for an answer of a machine that does other things too. Metrics wait for the step that is computed.
@@ -57,14 +31,40 @@ _CALL_SECONDS = 60.0
 _METRIC = re.compile(r"^llamacpp:(\w+) (\S+)$", re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class LlamacppServers:
+    """Equal servers.
+
+    Attributes:
+        slots: requests that each computes at once.
+        threads: that each computes with.
+        context_tokens: of prompt and answer together, for each slot.
+    """
+
+    count: int = 1
+    slots: int = 4
+    threads: int = 1
+    context_tokens: int = 2048
+
+    def describe(self, config: EngineModelConfig) -> str:
+        """As a setting of a report. ``config``: their measured speed."""
+        return (
+            f"{self.count} with {self.slots} slots and {self.threads} threads each, {MODEL}; measured before the runs: "
+            f"{config.prefill_tokens_per_second:.0f} prompt tokens/s, {1e3 * config.step_seconds(1):.1f} ms a token "
+            f"alone and {1e3 * config.step_seconds(self.slots):.1f} ms with all slots in use"
+        )
+
+
 class LlamacppProcess:
     """One server. ``start`` before use; see ``SimulatedEngineProcess``."""
 
-    def __init__(self, model_file: str) -> None:
+    def __init__(self, model_file: str, servers: LlamacppServers) -> None:
         self._command = [sys.executable, "-m", PROGRAM, "--model", model_file, "--served-model-name", MODEL]
-        self._command += ["--slots", str(SLOTS), "--context-tokens", str(CONTEXT_TOKENS), "--threads", "1"]
+        self._command += ["--slots", str(servers.slots), "--threads", str(servers.threads)]
+        self._command += ["--context-tokens", str(servers.context_tokens)]
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.embedding_url = ""
 
     @property
     def running(self) -> bool:
@@ -138,35 +138,36 @@ class LlamacppProcess:
 
 
 @contextmanager
-def llamacpp_pool(count: int) -> Iterator[SimulatedPool]:
-    """Run ``count`` servers while the context lasts, and measure how fast they are side by side.
+def llamacpp_pool(servers: LlamacppServers) -> Iterator[SimulatedPool]:
+    """Run the servers while the context lasts, and measure how fast they are side by side.
 
     Raises:
         InvalidRequestError: llama.cpp or its model is not installed.
         UnavailableError: one does not start.
     """
-    engines = [LlamacppProcess(_model_file()) for _ in range(count)]
+    engines = [LlamacppProcess(_model_file(), servers) for _ in range(servers.count)]
     try:
         for engine in engines:
             engine.start()
         models = SimulatedModels(llm=MODEL, embedding="", reads_markers=False)
-        yield SimulatedPool(engines, models, measured_speed(engines), "llama.cpp engines")
+        config = measured_speed(engines, servers)
+        yield SimulatedPool(engines, models, config, "llama.cpp engines", servers.describe(config))
     finally:
         for engine in engines:
             engine.stop()
 
 
-def measured_speed(engines: Sequence[LlamacppProcess]) -> EngineModelConfig:
+def measured_speed(engines: Sequence[LlamacppProcess], servers: LlamacppServers) -> EngineModelConfig:
     """Return what the engines take for a prompt and for a step, with one request each and with all slots in use."""
-    one, full = _times(engines, 1), _times(engines, SLOTS)
-    per_sequence = max(0.0, (full[1] - one[1]) / (SLOTS - 1))
+    one, full = _times(engines, 1), _times(engines, servers.slots)
+    per_sequence = max(0.0, (full[1] - one[1]) / (servers.slots - 1)) if servers.slots > 1 else 0.0
     return EngineModelConfig(
         prefill_tokens_per_second=one[0],
         step_base_seconds=max(0.0, one[1] - per_sequence),
         step_per_sequence_seconds=per_sequence,
-        max_num_seqs=SLOTS,
-        kv_tokens=SLOTS * CONTEXT_TOKENS,
-        max_context_tokens=CONTEXT_TOKENS,
+        max_num_seqs=servers.slots,
+        kv_tokens=servers.slots * servers.context_tokens,
+        max_context_tokens=servers.context_tokens,
     )
 
 

@@ -1,11 +1,14 @@
-"""The mesh in front of simulated engines, with one of its policies."""
+"""The mesh in front of a benchmark's engines, with one of its policies."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,7 +17,9 @@ from sage.inference.v1 import engine_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.http_client import fetch
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
+from sage_benchmark.live.class_labels import SAGE_LABELS, ClassLabels
 from sage_benchmark.live.simulated_pool import SimulatedPool
+from sage_benchmark.live.system_under_load import Contender
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.features import MAX_BLOCK_BYTES
@@ -26,6 +31,8 @@ POLL_SECONDS = 0.05
 
 class MeshWithPolicy:
     """The mesh while one policy is in force; the mesh may be shared with other policies."""
+
+    labels: ClassLabels = SAGE_LABELS
 
     def __init__(self, mesh: IsolatedMesh, channel: grpc.Channel, pool: SimulatedPool, policy: str, name: str) -> None:
         self._mesh = mesh
@@ -41,6 +48,10 @@ class MeshWithPolicy:
     @property
     def url(self) -> str:
         return self._mesh.gateway_url
+
+    @property
+    def urls(self) -> Sequence[str]:
+        return [self._mesh.gateway_url]
 
     def prepare(self) -> None:
         _wait_for_engines(self._channel, self._pool)
@@ -58,23 +69,24 @@ class MeshWithPolicy:
 def mesh_systems(
     directory: Path,
     pool: SimulatedPool,
-    policies: Sequence[str],
-    prefix: str = "",
+    named: Mapping[str, str],
     *,
-    suffix: str = "",
     affinity: bool = True,
+    told: bool = True,
 ) -> Iterator[list[MeshWithPolicy]]:
-    """Run one mesh in front of the engines; gives a system for each policy, named by it, ``prefix`` and ``suffix``.
+    """Run one mesh in front of the engines; gives a system for each policy.
 
     Args:
+        named: policies by the names that their systems are to have.
         affinity: whether the mesh is to see which prompts begin alike.
+        told: whether the engines are registered with how many requests they compute at once.
 
     Raises:
         UnavailableError: the mesh or an engine did not become ready.
     """
-    config = pool.config
+    capacity = {"max_concurrency": pool.config.max_num_seqs} if told else {}
     engines = [
-        {"kind": "openai", "name": f"sim-{number}", "url": url, "max_concurrency": config.max_num_seqs}
+        {"kind": "openai", "name": f"engine-{number}", "url": url} | capacity
         for number, url in enumerate(pool.urls, start=1)
     ]
     settings = {"SAGE_LLM_COORDINATOR_ENGINES": json.dumps(engines)}
@@ -87,7 +99,49 @@ def mesh_systems(
         with grpc.insecure_channel(address) as channel:
             _wait_for_engines(channel, pool)
             _wait_for_gateway(mesh.gateway_url, pool.models)
-            yield [MeshWithPolicy(mesh, channel, pool, policy, f"{prefix}{policy}{suffix}") for policy in policies]
+            yield [MeshWithPolicy(mesh, channel, pool, policy, name) for name, policy in named.items()]
+
+
+@contextmanager
+def running_mesh_contenders(
+    root: Path, pool: SimulatedPool, named: Mapping[str, str], *, told: bool, affinity: bool = True
+) -> Iterator[list[Contender]]:
+    """Run one mesh; gives a contender for each of the policies.
+
+    Args:
+        root: of the mesh's directory.
+        named: policies by their names in the report.
+        told, affinity: see ``mesh_systems``.
+
+    Raises:
+        UnavailableError: the mesh or an engine did not become ready.
+    """
+    with mesh_systems(_directory(root), pool, named, told=told, affinity=affinity) as systems:
+        yield [replace(Contender.running(system), told=_told(pool, told=told)) for system in systems]
+
+
+def mesh_contenders(root: Path, pool: SimulatedPool, named: Mapping[str, str], *, told: bool) -> list[Contender]:
+    """Return a contender for each of the policies; each start of one is a new mesh. See ``running_mesh_contenders``."""
+    return [
+        Contender(name, partial(_fresh_mesh, root, pool, name, policy, told=told), _told(pool, told=told))
+        for name, policy in named.items()
+    ]
+
+
+@contextmanager
+def _fresh_mesh(root: Path, pool: SimulatedPool, name: str, policy: str, *, told: bool) -> Iterator[MeshWithPolicy]:
+    with mesh_systems(_directory(root), pool, {name: policy}, told=told) as [system]:
+        yield system
+
+
+def _directory(root: Path) -> Path:
+    # One for each start: a mesh finds nothing of an earlier one.
+    return Path(tempfile.mkdtemp(prefix="mesh-", dir=root))
+
+
+def _told(pool: SimulatedPool, *, told: bool) -> str:
+    capacity = f"`max_concurrency` {pool.config.max_num_seqs} of each engine" if told else "no capacity"
+    return f"{SAGE_LABELS.described}; {capacity}"
 
 
 def _wait_for_engines(channel: grpc.Channel, pool: SimulatedPool) -> None:

@@ -1,29 +1,22 @@
-"""The peers: other routers for OpenAI-compatible engines, and how each is run in front of the engines.
+"""The peers: other routers for OpenAI-compatible engines, and what each is told.
 
-Each runs with its own defaults; only where its engines are, and that it is to be quiet, is said to it.
+Each runs with its own defaults, but for where its engines are, that it is to be quiet, and what its documentation names
+for telling it of classes. Where the engines' capacity is to be told, it gets that in its own way too.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-from sage_benchmark.http_client import fetch
-from sage_benchmark.live.simulated_pool import SimulatedPool
+from sage_benchmark.live.class_labels import LITELLM_LABELS, NO_LABELS, SMG_LABELS, ClassLabels
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
-from sage_common.errors import InvalidRequestError, UnavailableError
-from sage_common.ports import free_port
+from sage_common.errors import InvalidRequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +28,9 @@ class PeerStart:
         port: to listen on, on the loopback.
         metrics_port: for a peer that always opens one.
         directory: for its files.
+        embedding_engines: base URLs of the same engines that list their embedding model alone.
+        slots: requests that each engine computes at once; 0 where that is not to be told.
+        patience_seconds: how long clients wait, for a peer that gives up what it has queued for some time.
     """
 
     engines: Sequence[str]
@@ -42,6 +38,9 @@ class PeerStart:
     metrics_port: int
     directory: Path
     models: SimulatedModels = SimulatedModels()
+    embedding_engines: Sequence[str] = ()
+    slots: int = 0
+    patience_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,29 @@ class Peer:
         program: file name of its program.
         arguments: makes its arguments, and any file that they name.
         environment: further variables.
+        labels: how it is told a request's class.
+        capacity: how it is told the engines' capacity, for a report; empty where there is no way.
+        capacity_untold: what it takes them for where it is not told, for a report.
+        workers: what is posted to it once it is up, as pairs of path and body.
     """
 
     name: str
     requirement: str
     program: str
     arguments: Callable[[PeerStart], list[str]]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: ClassLabels = NO_LABELS
+    capacity: str = ""
+    capacity_untold: str = ""
+    workers: Callable[[PeerStart], list[tuple[str, dict[str, object]]]] = lambda _: []
+
+    def told(self, *, capacity: bool) -> str:
+        """What it is told, for a report. ``capacity``: whether the engines' is to be told."""
+        if capacity:
+            how = self.capacity or "there is no way to tell it the engines' capacity"
+        else:
+            how = "no capacity" + (f" ({self.capacity_untold})" if self.capacity_untold else "")
+        return f"{self.labels.described}; {how}"
 
 
 def _router(start: PeerStart) -> list[str]:
@@ -68,20 +83,48 @@ def _router(start: PeerStart) -> list[str]:
 
 
 def _sglang(start: PeerStart) -> list[str]:
-    return ["launch", *_router(start), "--log-level", "warn"]
+    return ["launch", *_router(start), "--log-level", "warn", *_global_limit(start)]
 
 
 def _vllm(start: PeerStart) -> list[str]:
-    return [*_router(start), "--log-level", "warning"]
+    return [*_router(start), "--log-level", "warning", *_global_limit(start)]
+
+
+# Nobody is to be refused for a queue's length: a benchmark counts that as a miss, and here clients wait.
+_LONG_QUEUE = 100_000
+GLOBAL_LIMIT = "`--max-concurrent-requests` of all engines together, with a queue that is long enough"
+
+
+def _global_limit(start: PeerStart) -> list[str]:
+    if not start.slots:
+        return []
+    limit = ["--max-concurrent-requests", str(start.slots * len(start.engines))]
+    return [*limit, "--queue-size", str(_LONG_QUEUE), "--queue-timeout-secs", str(round(start.patience_seconds))]
+
+
+def _smg(start: PeerStart) -> list[str]:
+    listen = ["--host", "127.0.0.1", "--port", str(start.port), "--prometheus-port", str(start.metrics_port)]
+    listen += ["--prometheus-host", "127.0.0.1", "--log-level", "warn"]
+    classes = ["--priority-scheduler-enabled", "--priority-scheduler-default-max-class", "interactive"]
+    return ["launch", *listen, "--policy", "least_load", *classes]
+
+
+def _smg_workers(start: PeerStart) -> list[tuple[str, dict[str, object]]]:
+    # It knows one model a worker, the first that the worker lists: the embedding model is one of its own.
+    labels = {"max_running_requests": str(start.slots)} if start.slots else {}
+    return [("/workers", {"url": url, "labels": labels}) for url in (*start.engines, *start.embedding_engines)]
 
 
 def _litellm(start: PeerStart) -> list[str]:
+    limit = {"max_parallel_requests": start.slots} if start.slots else {}
+
     def entry(model: str, url: str) -> dict[str, object]:
         upstream = {"model": f"openai/{model}", "api_base": f"{url}/v1", "api_key": "unused"}
-        return {"model_name": model, "litellm_params": upstream}
+        return {"model_name": model, "litellm_params": upstream | limit}
 
     config = start.directory / "litellm.yaml"
-    entries = [entry(model, url) for model in (start.models.llm, start.models.embedding) for url in start.engines]
+    models = [model for model in (start.models.llm, start.models.embedding) if model]
+    entries = [entry(model, url) for model in models for url in start.engines]
     # JSON is YAML.
     config.write_text(json.dumps({"model_list": entries}), encoding="utf-8")
     return ["--config", str(config), "--host", "127.0.0.1", "--port", str(start.port), "--telemetry", "False"]
@@ -96,9 +139,27 @@ LITELLM_ENVIRONMENT: Final[dict[str, str]] = {
 PEERS: Final[dict[str, Peer]] = {
     peer.name: peer
     for peer in (
-        Peer("litellm", "litellm[proxy]", "litellm", _litellm, LITELLM_ENVIRONMENT),
-        Peer("sglang-router", "sglang-router", "sglang-router", _sglang, {}),
-        Peer("vllm-router", "vllm-router", "vllm-router", _vllm, {}),
+        Peer(
+            "smg",
+            "smg",
+            "smg",
+            _smg,
+            labels=SMG_LABELS,
+            capacity="`max_running_requests` of each worker",
+            capacity_untold="it takes 64 requests for each worker",
+            workers=_smg_workers,
+        ),
+        Peer(
+            "litellm",
+            "litellm[proxy]",
+            "litellm",
+            _litellm,
+            LITELLM_ENVIRONMENT,
+            labels=LITELLM_LABELS,
+            capacity="`max_parallel_requests` of each deployment",
+        ),
+        Peer("sglang-router", "sglang-router", "sglang-router", _sglang, capacity=GLOBAL_LIMIT),
+        Peer("vllm-router", "vllm-router", "vllm-router", _vllm, capacity=GLOBAL_LIMIT),
     )
 }
 
@@ -137,101 +198,10 @@ def find_program(peer: Peer, environment: Path | None) -> Path | None:
     return Path(found) if found else None
 
 
-READY_SECONDS = 90.0
-POLL_SECONDS = 0.2
-STOP_SECONDS = 10.0
-
-
-class RunningPeer:
-    """One peer's processes."""
-
-    def __init__(self, peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path, engines: int) -> None:
-        self._peer = peer
-        self._process = process
-        self._log = log
-        self._engines = engines
-        self._url = f"http://127.0.0.1:{port}"
-
-    @property
-    def name(self) -> str:
-        return self._peer.name
-
-    @property
-    def url(self) -> str:
-        return self._url
-
-    def prepare(self) -> None:
-        """Wait until it answers, as many times in a row as there are engines: it may still avoid one that was away."""
-        models = SimulatedModels()
-        chat = {"model": models.llm, "max_tokens": 1, "messages": [{"role": "user", "content": "hello"}]}
-        deadline = time.monotonic() + READY_SECONDS
-        answered, said = 0, ""
-        while answered < self._engines:
-            if self._process.poll() is not None:
-                raise self._failed(f"ended with status {self._process.returncode}")
-            said = _post(f"{self._url}/v1/chat/completions", chat)
-            answered = 0 if said else answered + 1
-            if said and time.monotonic() > deadline:
-                raise self._failed(f"did not answer within {READY_SECONDS:g} s; at last: {said}")
-            if said:
-                time.sleep(POLL_SECONDS)
-
-    def cpu_seconds(self) -> Mapping[str, float]:
-        main = psutil.Process(self._process.pid)
-        total = 0.0
-        for process in (main, *main.children(recursive=True)):
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue  # it has ended since it was listed
-            total += times.user + times.system
-        return {self._peer.name: total}
-
-    def stop(self) -> None:
-        """End it and whatever it has started."""
-        try:
-            family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            family = []
-        self._process.terminate()
-        _, left = psutil.wait_procs(family, timeout=STOP_SECONDS)
-        for process in left:
-            process.kill()
-        self._process.wait(STOP_SECONDS)
-
-    def _failed(self, what: str) -> UnavailableError:
-        tail = self._log.read_text(errors="replace")[-2000:]
-        return UnavailableError(f"the peer {self._peer.name} {what}; its log ends with:\n{tail}")
-
-
-@contextmanager
-def running_peer(peer: Peer, program: Path, directory: Path, pool: SimulatedPool) -> Iterator[RunningPeer]:
-    """Run a peer for as long as the context lasts. Raises UnavailableError where it does not come up."""
-    directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    start = PeerStart(pool.urls, port, free_port(), directory)
-    log = directory / "log.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(program.absolute()), *peer.arguments(start)],
-            cwd=directory,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(peer.environment),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
-    running = RunningPeer(peer, process, port, log, len(pool.engines))
-    try:
-        running.prepare()
-        yield running
-    finally:
-        running.stop()
-
-
-def _post(url: str, body: dict[str, object]) -> str:
-    """Post; return what was wrong, or nothing."""
-    try:
-        fetch(url, json.dumps(body).encode())
-    except OSError as error:
-        return str(error)
-    return ""
+def not_installed(peer: Peer, environment: Path | None) -> str:
+    """Say that a peer is not there, and what to do."""
+    where = f"in {environment}" if environment is not None else "beside this Python or on the path"
+    return (
+        f"{peer.name} is not installed: no program {peer.program!r} {where}. Make a virtual environment of its own, "
+        f"pip install {peer.requirement!r} into it, and pass --peer-env {peer.name}=/path/to/it"
+    )

@@ -31,13 +31,16 @@ class SimulatedEngineProcess:
 
     Attributes:
         url: base URL without ``/v1``; the same after a restart.
+        embedding_url: of the same engine with its embedding model alone; empty where it serves none.
     """
 
     def __init__(self, models: SimulatedModels, arguments: Sequence[str] = ()) -> None:
         self._command = [sys.executable, "-m", "sage_benchmark.simulated_engine", "--model", models.llm]
         self._command += ["--embedding-model", models.embedding, *arguments]
+        self._embeds = bool(models.llm and models.embedding)
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.embedding_url = ""
 
     @property
     def running(self) -> bool:
@@ -49,6 +52,8 @@ class SimulatedEngineProcess:
         self._close_output()
         port = urlsplit(self.url).port or 0
         command = [*self._command, "--port", str(port)]
+        if self._embeds:
+            command += ["--embedding-port", str(urlsplit(self.embedding_url).port or 0)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
         self._process = process
         assert process.stdout is not None
@@ -58,6 +63,8 @@ class SimulatedEngineProcess:
                 f"a simulated engine did not start; it ended with status {process.wait(STOP_SECONDS)}"
             )
         self.url = url
+        if self._embeds:
+            self.embedding_url = process.stdout.readline().strip()
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
@@ -110,6 +117,7 @@ class EngineProcess(Protocol):
     """An engine of a benchmark, see ``SimulatedEngineProcess``."""
 
     url: str
+    embedding_url: str
 
     @property
     def running(self) -> bool: ...
@@ -129,6 +137,7 @@ class SimulatedPool:
         models: what each serves.
         config: how fast each is, by which the offered load is reckoned.
         title: what a report calls them.
+        described: what they are, for a report.
     """
 
     def __init__(
@@ -137,16 +146,24 @@ class SimulatedPool:
         models: SimulatedModels,
         config: EngineModelConfig | None = None,
         title: str = "simulated engines",
+        described: str = "",
     ) -> None:
         self.engines = tuple(engines)
         self.models = models
         self.title = title
         self.config = config or EngineModelConfig()
+        seats = f"{len(self.engines)} of {self.config.max_num_seqs} seats"
+        self.described = described or seats
 
     @property
     def urls(self) -> list[str]:
         """Base URLs without ``/v1``."""
         return [engine.url for engine in self.engines]
+
+    @property
+    def embedding_urls(self) -> list[str]:
+        """Base URLs of the same engines that list their embedding model alone, for fronts that know one model a URL."""
+        return [engine.embedding_url for engine in self.engines if engine.embedding_url]
 
     def prompt_tokens(self) -> tuple[int, int]:
         """Prompt tokens of all engines so far, and how many of them were in a prefix cache."""

@@ -25,13 +25,13 @@ class OpenLoopPlan:
     """How a workload is sent.
 
     Attributes:
-        url: base URL without ``/v1``.
+        urls: base URLs without ``/v1``; of several each gets a request in turn.
         timeout_seconds: after its scheduled arrival a request is given up.
         lead_seconds: between the start and time 0, so that the first requests are not late.
         keep_text: whether outcomes hold the answers' texts.
     """
 
-    url: str
+    urls: Sequence[str]
     timeout_seconds: float = 120.0
     lead_seconds: float = 0.1
     keep_text: bool = False
@@ -51,19 +51,21 @@ async def run_open_loop(
     def now() -> float:
         return time.perf_counter() - start
 
-    pool = ConnectionPool(plan.url, now)
-    wire = [_wire(plan, request) for _, request in requests]
+    pools = [ConnectionPool(url, now) for url in plan.urls]
+    turns = [number % len(pools) for number in range(len(requests))]
+    wire = [_wire(plan.urls[turn], request) for turn, (_, request) in zip(turns, requests, strict=True)]
     sending: list[asyncio.Task[RequestOutcome]] = []
     try:
-        for (arrival, _), data in zip(requests, wire, strict=True):
+        for (arrival, _), data, turn in zip(requests, wire, turns, strict=True):
             wait = arrival.at_seconds - now()
             # Without a wait too the loop gets its turn: a late generator must not hold back the answers as well.
             await asyncio.sleep(max(0.0, wait))
-            sending.append(asyncio.create_task(_send(plan, pool, arrival, data, now)))
+            sending.append(asyncio.create_task(_send(plan, pools[turn], arrival, data, now)))
         return list(await asyncio.gather(*sending))
     finally:
         await end_tasks(*sending)
-        pool.close()
+        for pool in pools:
+            pool.close()
 
 
 async def _send(
@@ -117,8 +119,8 @@ def _answer(arrival: Arrival, response: HttpResponse, *, keep_text: bool) -> Ans
     return read_document(response.body, response.arrivals[-1], keep_text=keep_text)
 
 
-def _wire(plan: OpenLoopPlan, request: RenderedRequest) -> bytes:
-    return render_post(plan.url.rstrip("/") + request.path, request.body, request.headers)
+def _wire(url: str, request: RenderedRequest) -> bytes:
+    return render_post(url.rstrip("/") + request.path, request.body, request.headers)
 
 
 def _number(text: str | None) -> float:

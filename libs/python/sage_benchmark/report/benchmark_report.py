@@ -8,6 +8,7 @@ from typing import Any
 
 from sage_benchmark.report.bars import Agreement, Bar
 from sage_benchmark.report.metrics import SystemRuns
+from sage_benchmark.report.report_table import ReportTable
 from sage_benchmark.report.timeline import Timeline
 
 
@@ -19,6 +20,7 @@ class BenchmarkReport:
         command: makes the report again.
         settings: what was run, in words and numbers.
         notes: what a reader must know to read the figures rightly.
+        tables: what this kind of benchmark shows first.
         agreements: what was measured live beside what the simulator made of the same requests.
     """
 
@@ -30,6 +32,7 @@ class BenchmarkReport:
     notes: Sequence[str] = ()
     timelines: Sequence[Timeline] = ()
     agreements: Sequence[Agreement] = ()
+    tables: Sequence[ReportTable] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -47,6 +50,7 @@ class BenchmarkReport:
                 }
                 for system in self.systems
             ],
+            "tables": [asdict(table) for table in self.tables],
             "bars": [{**asdict(bar), "reached": bar.reached} for bar in self.bars],
             "agreements": [{**asdict(item), "points": item.points} for item in self.agreements],
             "notes": list(self.notes),

@@ -43,6 +43,8 @@ def render_markdown(report: BenchmarkReport, charts: Sequence[tuple[str, str]] =
     """Render a report; ``charts`` are (title, file name) pairs to show."""
     parts = [f"# {report.title}", f"```\n{report.command}\n```"]
     parts.append(table(("setting", "value"), [(name, str(value)) for name, value in report.settings.items()]))
+    for first in report.tables:
+        parts += [f"## {first.title}", first.explained, table(first.columns, first.rows)]
     if report.bars:
         bars = [
             (

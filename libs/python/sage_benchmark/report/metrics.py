@@ -14,6 +14,9 @@ from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_control_plane.request.request import ServiceClass
 
+# How soon a first token is to come, where nothing other is asked for.
+WITHIN_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
@@ -42,6 +45,7 @@ class GroupMetrics:
         served: share of all that were sent which were answered completely.
         ttft, end_to_end: from the scheduled arrival, of the requests that got so far. A system that rejects much looks
             good in these; read them beside ``served``.
+        within: share of all that were sent whose first token came within ``RunMetrics.within_seconds``.
     """
 
     requests: int
@@ -50,6 +54,7 @@ class GroupMetrics:
     ttft: Percentiles
     tpot: Percentiles
     end_to_end: Percentiles
+    within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,9 @@ class RunMetrics:
         goodput: requests a second that were served within every target.
         throughput: requests a second that were served.
         tokens_per_second: tokens generated, of all answers.
+        tokens_in_time: tokens a second that came while requests arrived; where more is asked for than can be had, what
+            comes later is the rest of the queue.
+        within_seconds: what ``GroupMetrics.within`` counts to.
         jain: fairness of service among tenants; see ``fairness``.
         errors: how many requests failed in which way.
         engines: requests served by each engine, where the system tells.
@@ -81,6 +89,8 @@ class RunMetrics:
     engines: dict[str, int] = field(default_factory=dict)
     late_p99_ms: float = 0.0
     cached_prompt_share: float = 0.0
+    tokens_in_time: float = 0.0
+    within_seconds: float = WITHIN_SECONDS
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -91,12 +101,14 @@ def measure(
     outcomes: Sequence[RequestOutcome],
     seconds: float,
     config: EngineModelConfig,
+    within_seconds: float = WITHIN_SECONDS,
 ) -> RunMetrics:
     """Return the figures of a run.
 
     Args:
         seconds: length of the time in which requests arrived, > 0.
         config: what engine-seconds are, for the fairness of service.
+        within_seconds: see ``GroupMetrics.within``.
     """
     good = {id(outcome) for outcome in outcomes if meets(outcome, level_of(outcome.arrival))}
     served = [outcome for outcome in outcomes if outcome.served]
@@ -114,11 +126,13 @@ def measure(
         throughput=len(served) / seconds,
         tokens_per_second=sum(outcome.tokens for outcome in outcomes) / seconds,
         jain=service_fairness(service, demand_by_tenant(outcomes, config), {}),
-        by_class={name: _group(group, good) for name, group in sorted(classes.items())},
-        by_tenant={name: _group(group, good) for name, group in sorted(tenants.items())},
+        by_class={name: _group(group, good, within_seconds) for name, group in sorted(classes.items())},
+        by_tenant={name: _group(group, good, within_seconds) for name, group in sorted(tenants.items())},
         errors=dict(sorted(Counter(o.error for o in outcomes if o.error).items())),
         engines=dict(sorted(Counter(o.engine for o in served if o.engine).items())),
         late_p99_ms=Percentiles.of(o.sent_at - o.arrival.at_seconds for o in outcomes).p99,
+        tokens_in_time=sum(outcome.tokens_until(seconds) for outcome in outcomes) / seconds,
+        within_seconds=within_seconds,
     )
 
 
@@ -131,7 +145,8 @@ def ttft_for_cdf(outcomes: Iterable[RequestOutcome], service_class: ServiceClass
     ]
 
 
-def _group(outcomes: Sequence[RequestOutcome], good: set[int]) -> GroupMetrics:
+def _group(outcomes: Sequence[RequestOutcome], good: set[int], within_seconds: float) -> GroupMetrics:
+    soon = (o for o in outcomes if o.served and o.ttft_seconds is not None and o.ttft_seconds <= within_seconds)
     return GroupMetrics(
         requests=len(outcomes),
         attainment=_share(sum(id(outcome) in good for outcome in outcomes), len(outcomes)),
@@ -139,6 +154,7 @@ def _group(outcomes: Sequence[RequestOutcome], good: set[int]) -> GroupMetrics:
         ttft=_percentiles(outcome.ttft_seconds for outcome in outcomes),
         tpot=_percentiles(outcome.tpot_seconds for outcome in outcomes),
         end_to_end=_percentiles(outcome.end_to_end_seconds for outcome in outcomes),
+        within=_share(sum(1 for _ in soon), len(outcomes)),
     )
 
 

@@ -65,6 +65,17 @@ class RequestOutcome:
         """From the scheduled arrival to the last token; None for a request that was not served."""
         return self.finished_at - self.arrival.at_seconds if self.finished_at is not None and self.served else None
 
+    def tokens_until(self, seconds: float) -> float:
+        """Tokens that had come by then; in equal steps from the first to the last where their times were not noted."""
+        first, last = self.first_token_at, self.finished_at
+        if first is None or last is None or first > seconds:
+            return 0.0
+        if last <= seconds:
+            return float(self.tokens)
+        if self.token_times:
+            return self.tokens * sum(at <= seconds for at in self.token_times) / len(self.token_times)
+        return self.tokens * (seconds - first) / (last - first)
+
 
 def level_of(arrival: Arrival) -> ServiceLevel:
     """The targets of a request: its class's defaults."""

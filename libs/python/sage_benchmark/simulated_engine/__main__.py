@@ -1,4 +1,7 @@
-"""``python -m sage_benchmark.simulated_engine --port 0``: a simulated engine; its first line of output is its URL."""
+"""``python -m sage_benchmark.simulated_engine --port 0``: a simulated engine; its first line of output is its URL.
+
+With ``--embedding-port`` the second is that of the same engine with its embedding model alone.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
     parser.add_argument("--model", default=SimulatedModels().llm, help="name of the LLM; empty to serve none")
     parser.add_argument("--embedding-model", default="", help="name of the embedding model (default: none is served)")
+    parser.add_argument("--embedding-port", type=int, help="also listen here, with the embedding model alone; 0: any")
     parser.add_argument("--journal", type=Path, help="file to append the record to; it survives kill -9")
     parser.add_argument("--tells-capacity", action="store_true", help="say how many requests it computes at once")
     for field in fields(EngineModelConfig):
@@ -33,6 +37,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not arguments.model and not arguments.embedding_model:
         parser.error("--model and --embedding-model are both empty; the engine must serve one")
+    if arguments.embedding_port is not None and not arguments.embedding_model:
+        parser.error("--embedding-port is given, and no --embedding-model")
     return arguments
 
 
@@ -54,6 +60,8 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
     )
     await engine.start()
     print(engine.url, flush=True)
+    if arguments.embedding_port is not None:
+        print(await engine.open_for_embeddings(arguments.host, arguments.embedding_port), flush=True)
     await ended.wait()
     engine.close()
 

@@ -75,6 +75,7 @@ class SimulatedEngine:
         self._models = models
         self._tells_capacity = tells_capacity
         self._server = EngineHttpServer(self._serve, host, port)
+        self._embedding_server: EngineHttpServer | None = None
         self._reader = RequestReader(extract, config.max_context_tokens)
         self._clock = EngineClock(EngineModel(config, every_token=True), self._deliver)
         self._metrics = EngineMetrics(self._clock.model, models.llm or models.embedding, lambda: self._clock.now)
@@ -93,9 +94,18 @@ class SimulatedEngine:
         """Listen. OSError where the port is taken."""
         await self._server.open()
 
+    async def open_for_embeddings(self, host: str, port: int) -> str:
+        """Listen at a second address that lists the embedding model alone; return its URL. OSError as ``start``."""
+        server = EngineHttpServer(self._serve_embeddings, host, port)
+        await server.open()
+        self._embedding_server = server
+        return server.url
+
     def close(self) -> None:
         """End it; its connections break."""
         self._server.close()
+        if self._embedding_server is not None:
+            self._embedding_server.close()
         self._clock.stop()
         self.record.close()
 
@@ -113,6 +123,13 @@ class SimulatedEngine:
         except InvalidRequestError as error:
             response = render_error(400, error.message, "BadRequestError", error.code, error.param)
         connection.write(response)
+        connection.finish()
+
+    def _serve_embeddings(self, request: HttpRequest, connection: ServerConnection) -> None:
+        if request.target != b"/v1/models":
+            self._serve(request, connection)
+            return
+        connection.write(render_json({"object": "list", "data": self._model_list()[-1:]}))
         connection.finish()
 
     def _state(self, path: str, request: HttpRequest) -> bytes:

@@ -19,6 +19,8 @@ from sage_benchmark.workload.mixed_load import (
 from sage_benchmark.workload.request_shapes import MIXED, RequestShape
 from sage_benchmark.workload.trace_file import TracePlan, read_trace, trace_arrivals
 
+WARM_UP_LOAD = 0.5
+
 
 @dataclass(frozen=True)
 class LoadSettings:
@@ -60,6 +62,10 @@ class LoadSettings:
     def offered(self, arrivals: list[Arrival], config: EngineModelConfig) -> float:
         """What the arrivals really offer, as a multiple of saturation."""
         return offered_engine_seconds(arrivals, config) / (self.seconds * self.engines)
+
+    def warm_up(self, seconds: float) -> LoadSettings:
+        """A short run of the same kind of requests, at half of what saturates the engines."""
+        return LoadSettings(self.engines, seconds, WARM_UP_LOAD, shapes=self.shapes)
 
     def describe(self) -> dict[str, Any]:
         """As settings of a report."""

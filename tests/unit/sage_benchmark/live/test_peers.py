@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sage_benchmark.live.peer_benchmark import not_installed
-from sage_benchmark.live.peers import PEERS, PeerStart, find_program, peer_named, read_environments
+from sage_benchmark.live.peers import PEERS, PeerStart, find_program, not_installed, peer_named, read_environments
+from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_common.errors import InvalidRequestError
 
 ENGINES = ["http://127.0.0.1:7001", "http://127.0.0.1:7002"]
@@ -35,6 +36,42 @@ def test_litellm_gets_each_model_of_each_engine_in_its_file(start: PeerStart) ->
         (model, f"{url}/v1") for model in ("simulated", "simulated-embedding") for url in ENGINES
     }
     assert arguments[arguments.index("--port") + 1] == "7100"
+
+
+def test_litellm_gets_no_model_that_the_engines_do_not_have(start: PeerStart) -> None:
+    chat_only = replace(start, models=SimulatedModels(llm="small", embedding=""))
+    arguments = PEERS["litellm"].arguments(chat_only)
+    entries = json.loads(Path(arguments[arguments.index("--config") + 1]).read_text())["model_list"]
+    assert [entry["model_name"] for entry in entries] == ["small", "small"]
+
+
+def test_smg_goes_by_classes_and_has_the_embedding_model_as_workers_of_its_own(start: PeerStart) -> None:
+    arguments = PEERS["smg"].arguments(start)
+    assert "--priority-scheduler-enabled" in arguments
+    assert arguments[arguments.index("--priority-scheduler-default-max-class") + 1] == "interactive"
+    embedding = ["http://127.0.0.1:7003", "http://127.0.0.1:7004"]
+    workers = PEERS["smg"].workers(replace(start, embedding_engines=embedding))
+    assert workers == [("/workers", {"url": url, "labels": {}}) for url in (*ENGINES, *embedding)]
+
+
+def test_each_peer_that_can_be_told_the_capacity_is_told_in_its_own_way(start: PeerStart) -> None:
+    told = replace(start, slots=4, patience_seconds=90.0)
+    for name in ("sglang-router", "vllm-router"):
+        arguments = PEERS[name].arguments(told)
+        assert arguments[arguments.index("--max-concurrent-requests") + 1] == "8"
+        assert arguments[arguments.index("--queue-timeout-secs") + 1] == "90"
+        assert "--max-concurrent-requests" not in PEERS[name].arguments(start)
+    assert [body["labels"] for _, body in PEERS["smg"].workers(told)] == [{"max_running_requests": "4"}] * 2
+    arguments = PEERS["litellm"].arguments(told)
+    entries = json.loads(Path(arguments[arguments.index("--config") + 1]).read_text())["model_list"]
+    assert {entry["litellm_params"]["max_parallel_requests"] for entry in entries} == {4}
+
+
+def test_a_report_says_what_a_peer_was_told() -> None:
+    assert "x-smg-priority" in PEERS["smg"].told(capacity=True)
+    assert "max_running_requests" in PEERS["smg"].told(capacity=True)
+    assert PEERS["smg"].told(capacity=False).endswith("no capacity (it takes 64 requests for each worker)")
+    assert PEERS["vllm-router"].told(capacity=False) == "no classes: it knows none; no capacity"
 
 
 def test_environments_are_read_by_the_peers_names() -> None:

@@ -39,7 +39,7 @@ def rendered(arrivals: Sequence[Arrival]) -> list[tuple[Arrival, RenderedRequest
 
 
 async def send(url: str, arrivals: Sequence[Arrival], **plan: float) -> list[RequestOutcome]:
-    return await run_open_loop(OpenLoopPlan(url, keep_text=True, **plan), rendered(arrivals))  # type: ignore[arg-type]
+    return await run_open_loop(OpenLoopPlan([url], keep_text=True, **plan), rendered(arrivals))  # type: ignore[arg-type]
 
 
 async def test_every_request_is_served_and_got_the_text_that_the_engine_recorded(engine: SimulatedEngine) -> None:

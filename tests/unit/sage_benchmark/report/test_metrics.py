@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,26 @@ def outcome(
 )
 def test_a_request_meets_its_targets_only_if_it_was_served_within_all_of_them(given: RequestOutcome, met: bool) -> None:
     assert meets(given, level_of(given.arrival)) is met
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"),
+    [
+        (outcome(first=0.1, end=1.0), 11.0),
+        (outcome(first=0.1, end=1.0, at=19.5), 11 * 0.4 / 0.9),
+        (replace(outcome(first=0.1, end=1.0, at=19.5), token_times=(19.6, 19.9, 20.2, 20.5)), 5.5),
+        (outcome(first=0.6, end=1.0, at=19.5), 0.0),
+        (outcome(first=None, end=1.0, tokens=0), 0.0),
+    ],
+)
+def test_tokens_in_time_are_those_that_came_while_requests_arrived(given: RequestOutcome, tokens: float) -> None:
+    assert measure([given], 20.0, CONFIG).tokens_in_time == pytest.approx(tokens / 20)
+
+
+def test_first_tokens_are_counted_to_the_limit_that_was_asked_for() -> None:
+    outcomes = [outcome(0, first=0.3), outcome(1, first=0.7), outcome(2, first=0.2, error="incomplete")]
+    assert measure(outcomes, 20.0, CONFIG, 0.5).by_class["interactive"].within == pytest.approx(1 / 3)
+    assert measure(outcomes, 20.0, CONFIG).by_class["interactive"].within == pytest.approx(2 / 3)
 
 
 def test_rejects_and_time_outs_are_misses_in_every_figure() -> None:
