@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from fixtures.compose_stack import ComposeStack
+from fixtures.compose_stack import MODELS, ComposeStack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]
 
@@ -29,7 +29,7 @@ def ask(client: openai.OpenAI) -> str:
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
-    assert {"all-MiniLM-L6-v2", "sage-extractive"} <= {model.id for model in client.models.list()}
+    assert {model.id for model in client.models.list()} >= MODELS
 
 
 def test_chat_answers_whole_and_streamed(client: openai.OpenAI) -> None:
@@ -47,6 +47,22 @@ def test_chat_answers_whole_and_streamed(client: openai.OpenAI) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == whole
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens > 0
+
+
+def test_a_model_that_generates_is_in_the_image(client: openai.OpenAI) -> None:
+    question = "What is the capital of France? Answer with its name."
+    chunks = list(
+        client.chat.completions.create(
+            model="smollm2-135m",
+            messages=[{"role": "user", "content": question}],
+            max_tokens=24,
+            temperature=0,
+            stream=True,
+        )
+    )
+    said = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert "Paris" in "".join(said)
+    assert sum(bool(piece) for piece in said) > 1, "tokens come one by one"
 
 
 def test_embeddings_have_meaning_and_are_equal_in_both_encodings(client: openai.OpenAI) -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from sage_common.ports import SagePorts
 from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings, ServiceSettings
+from sage_llm_coordinator.servers.packaged_models import DEFAULT_MODEL, PACKAGED_MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose"
@@ -85,6 +86,14 @@ def test_images_install_extras_that_exist(service: str) -> None:
     assert arguments["SERVICE"] == service
     assert answer.returncode == 0, answer.stderr
     assert ("torch" in answer.stdout) == (service == "embed-executor")
+    assert ("xllamacpp" in answer.stdout) == (service == "llm-coordinator")
+
+
+def test_the_coordinators_image_has_the_packaged_model_that_its_engines_name() -> None:
+    arguments = read("compose.yaml")["services"]["llm-coordinator"]["build"]["args"]
+    assert arguments["MODEL_PACKAGES"] == PACKAGED_MODELS[DEFAULT_MODEL]
+    assert DEFAULT_MODEL in {engine.get("model") for engine in json.loads(variables()["LLM_ENGINES"])}
+    assert f"{arguments['MODEL_PACKAGES']}==" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

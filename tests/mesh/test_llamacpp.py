@@ -14,6 +14,7 @@ import aiohttp
 import openai
 import pytest
 from fixtures.eventually import eventually
+from fixtures.fake_vllm_mesh import replica_of
 from fixtures.llamacpp_mesh import (
     MODEL,
     READY_SECONDS,
@@ -23,7 +24,7 @@ from fixtures.llamacpp_mesh import (
     running_requests,
     servers,
 )
-from fixtures.process_mesh import all_ready, engines_of, sage, until_engines
+from fixtures.process_mesh import all_ready, engines_of, sage, static_mesh, until_engines
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_benchmark.live.capacities import UNTOLD
@@ -35,6 +36,7 @@ from sage_benchmark.workload.class_rates import ClassRates
 pytestmark = [needs_llamacpp, pytest.mark.timeout(240)]
 
 QUESTION = [{"role": "user", "content": "Tell me a story about a fox and a river."}]
+SERVER_PORTS = "SAGE_LLM_COORDINATOR_SERVERS_PORTS"
 # An answer that is under way for seconds.
 LONG = 400
 KILLED_AFTER = 20
@@ -216,6 +218,29 @@ def test_a_stream_whose_server_is_killed_is_continued_by_the_other(tmp_path: Pat
         assert text.startswith(expected[: len(expected) // 3])
         assert len(text) > len(expected) // 2
         asyncio.run(until_engines(mesh, all_ready(2), READY_SECONDS))
+
+
+def test_a_second_coordinator_adopts_the_server_of_a_killed_one(tmp_path: Path) -> None:
+    with static_mesh(tmp_path / "mesh", replicas={"llm-coordinator": 2}, settings={SERVER_PORTS: "0-0"}) as mesh:
+        engine = sage(mesh, "engine", "start", MODEL, "--max-concurrency", "2", "--arg=--threads=1")
+        before = {port: process.pid for port, process in servers(mesh).items()}
+        (started,) = [one for one in _engines(mesh) if one["engine_id"] == engine]
+        owner = started["executor_id"]
+        expected, _ = asyncio.run(_streamed(mesh, chat(60)))
+        coordinator = mesh.process(replica_of(mesh, owner))
+        text, _ = asyncio.run(_streamed(mesh, chat(60), kill=lambda _: coordinator.kill()))
+        asyncio.run(until_engines(mesh, lambda listed: _adopted(listed, owner), READY_SECONDS))
+        # Its weights are not loaded again, and a stream that was under way went on.
+        assert {port: process.pid for port, process in servers(mesh).items()} == before
+        assert text.startswith(expected[: len(expected) // 3])
+        assert len(text) > len(expected) // 2
+        assert asyncio.run(_streamed(mesh, chat(60)))[0] == expected
+    assert servers(mesh) == {}
+
+
+def _adopted(listed: list[dict[str, Any]], owner: str) -> bool:
+    found = [(one["phase"], one["executor_id"] != owner) for one in listed if one["implementation"] == "llamacpp"]
+    return found == [("ready", True)]
 
 
 def _engines(mesh: IsolatedMesh) -> list[dict[str, Any]]:

@@ -48,10 +48,11 @@ class LlamacppServers:
 
     def describe(self, config: EngineModelConfig) -> str:
         """As a setting of a report. ``config``: their measured speed."""
+        alone, full = 1e3 * config.step_seconds(1), 1e3 * config.step_seconds(self.slots)
         return (
-            f"{self.count} with {self.slots} slots and {self.threads} threads each, {MODEL}; measured before the runs: "
-            f"{config.prefill_tokens_per_second:.0f} prompt tokens/s, {1e3 * config.step_seconds(1):.1f} ms a token "
-            f"alone and {1e3 * config.step_seconds(self.slots):.1f} ms with all slots in use"
+            f"{self.count} with {self.slots} slots each, threads of each: {self.threads}; {MODEL}; measured before the "
+            f"runs: {config.prefill_tokens_per_second:.0f} prompt tokens/s, {alone:.1f} ms a token alone and "
+            f"{full:.1f} ms with all slots in use"
         )
 
 

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def running_mesh_contenders(
         UnavailableError: the mesh or an engine did not become ready.
     """
     with mesh_systems(_directory(root), pool, named, told=told, affinity=affinity) as systems:
-        yield [replace(Contender.running(system), told=_told(pool, told=told)) for system in systems]
+        yield [Contender.running(system, _told(pool, told=told)) for system in systems]
 
 
 def mesh_contenders(root: Path, pool: SimulatedPool, named: Mapping[str, str], *, told: bool) -> list[Contender]:

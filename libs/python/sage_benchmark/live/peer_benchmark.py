@@ -115,7 +115,7 @@ def run_compare(
 def _contenders(
     plan: ComparisonPlan, compared: Compared, pool: SimulatedPool, scratch: Path, stack: ExitStack
 ) -> list[Contender]:
-    found = [Contender.running(DirectSystem(pool))]
+    found = [Contender.running(DirectSystem(pool), DirectSystem.told)]
     programs = compared.programs()
     for capacity, suffix in capacity_suffixes(compared.capacities).items():
         told = capacity is TOLD

@@ -93,7 +93,7 @@ def _contenders(
     scratch: Path,
     stack: ExitStack,
 ) -> list[Contender]:
-    found = [Contender.running(DirectSystem(pool))] if options.direct else []
+    found = [Contender.running(DirectSystem(pool), DirectSystem.told)] if options.direct else []
     for capacity, suffix in capacity_suffixes(options.capacities).items():
         named = {f"{policy}{suffix}": policy for policy in policies}
         told = capacity is TOLD

@@ -49,18 +49,19 @@ class Contender:
 
     name: str
     start: Callable[[], AbstractContextManager[SystemUnderLoad]]
-    told: str = ""
+    told: str
 
     @staticmethod
-    def running(system: SystemUnderLoad) -> Contender:
+    def running(system: SystemUnderLoad, told: str) -> Contender:
         """Return one for a system that is up already."""
-        return Contender(system.name, lambda: nullcontext(system))
+        return Contender(system.name, lambda: nullcontext(system), told)
 
 
 class DirectSystem:
     """Nothing in front: the client goes to each engine in turn."""
 
     name = "none"
+    told = "nothing: there is no front, and the client goes to each engine in turn"
     labels: ClassLabels = NO_LABELS
 
     def __init__(self, pool: SimulatedPool) -> None:
