@@ -6,7 +6,6 @@ import re
 from typing import Any, Final
 
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.engines.stream_rewriter import data_of, each_event
 from sage_mesh import exact_json
 from sage_mesh.reply import Media
 from sage_mesh.sse import DONE_EVENT
@@ -87,15 +86,17 @@ class AnswerFolder:
         self._choices: dict[Any, dict[str, Any]] = {}
         self._usage: Any = None
 
-    def take(self, events: bytes) -> None:
-        """Take whole events; what is no chunk is left out."""
-        for event in each_event(events):
-            try:
-                chunk = exact_json.read(data_of(event))
-            except ValueError:
-                continue
-            if isinstance(chunk, dict):
-                self._take(chunk)
+    def take(self, chunk: dict[str, Any]) -> None:
+        """Take in the object of one event."""
+        for name in _COMMON:
+            if name not in self._common and chunk.get(name) is not None:
+                self._common[name] = chunk[name]
+        if chunk.get("usage") is not None:
+            self._usage = chunk["usage"]
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._take_choice(choice)
 
     def document(self) -> dict[str, Any]:
         """Return the whole answer so far."""
@@ -107,17 +108,6 @@ class AnswerFolder:
         kind = "chat.completion" if self._chat else "text_completion"
         whole = {**self._common, "object": kind, "choices": choices}
         return whole if self._usage is None else {**whole, "usage": self._usage}
-
-    def _take(self, chunk: dict[str, Any]) -> None:
-        for name in _COMMON:
-            if name not in self._common and chunk.get(name) is not None:
-                self._common[name] = chunk[name]
-        if chunk.get("usage") is not None:
-            self._usage = chunk["usage"]
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                self._take_choice(choice)
 
     def _take_choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index") or 0

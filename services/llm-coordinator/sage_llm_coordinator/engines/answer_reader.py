@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 import aiohttp
@@ -19,6 +20,7 @@ class AnswerReader:
     """One response of status 200."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
         self._content = response.content
         # aiohttp names a type of its own where the header is missing.
         self.content_type = response.content_type if "Content-Type" in response.headers else ""
@@ -40,21 +42,35 @@ class AnswerReader:
             if not start:
                 self._first.clear()
 
-    async def next(self, seconds: float | None) -> bytes:
-        """Return the next piece; empty at the end.
+    def first(self) -> bytes:
+        """Return what was read to know the form; empty the second time."""
+        first, self._first = b"".join(self._first), []
+        return first
 
-        Args:
-            seconds: longest wait; None for the upstream's own limit.
+    def next(self) -> Awaitable[bytes]:
+        """Return what waits for the next piece, after ``first``, and results in it; empty at the end.
 
         Raises:
             asyncio.TimeoutError, aiohttp.ClientError, OSError: it did not come, or the connection broke.
         """
-        if self._first:
-            first, self._first = b"".join(self._first), []
-            return first
-        if seconds is None:
+        return self._content.readany()
+
+    async def next_within(self, seconds: float) -> bytes:
+        """Return the next piece; empty at the end, and where none comes in time, for which the connection is closed.
+
+        Raises:
+            aiohttp.ClientError, OSError: the connection broke.
+        """
+        # As ``asyncio.wait_for`` without its task, which costs as much as twenty events.
+        closing = asyncio.get_running_loop().call_later(seconds, self._response.close)
+        try:
             return await self._content.readany()
-        return await asyncio.wait_for(self._content.readany(), seconds)
+        except aiohttp.ClientError:
+            if self._response.closed:
+                return b""
+            raise
+        finally:
+            closing.cancel()
 
     async def whole(self) -> bytes:
         """Return all that is left.
@@ -62,9 +78,9 @@ class AnswerReader:
         Raises:
             EngineFailedError: it is over the limit.
         """
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self.next(None):
+        pieces = [self.first()]
+        size = len(pieces[0])
+        while piece := await self.next():
             pieces.append(piece)
             size += len(piece)
             if size > MAX_WHOLE_BYTES:

@@ -1,4 +1,4 @@
-"""How far a server's stream has come: whether it has said anything yet, which choices are finished, how it ended.
+"""How far a server's stream has come: whether it has said anything yet, which choices are finished, how it ended. Pure.
 
 Nothing is delivered before the first content: a comment, a chunk with a role, an empty delta or a ping are held back
 until then, so that a server that fails by that time leaves its caller free to be answered by another.
@@ -7,35 +7,12 @@ until then, so that a server that fails by that time leaves its caller free to b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.engines.stream_rewriter import MAX_READ_BYTES, data_of, each_event
 from sage_mesh import exact_json
-from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
 
-# What makes an event of a stream that has begun worth reading.
-_TELLING: Final = re.compile(rb'[eE]rror|"finish_reason"\s*:\s*"|\[DONE\]')
-_DONE: Final = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
-_ERROR_TYPE: Final = re.compile(rb"(?:^|[\r\n])event:[ \t]*error[ \t]*[\r\n]")
-_DATA_FIELD: Final = re.compile(rb"(?:^|[\r\n])data(?::|[\r\n])")
 _SEVERAL: Final = re.compile(rb'"n"\s*:|"prompt"\s*:\s*\[')
-# What is held back before the first content; beyond it the stream counts as begun.
-MAX_HELD_BYTES: Final = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What some events of a stream bring.
-
-    Attributes:
-        events: what the caller gets now; empty while nothing is said.
-        failure: the failure that the server reports after them; None for none.
-    """
-
-    events: bytes
-    failure: ReportedFailure | None = None
 
 
 def choices_asked(endpoint: Endpoint, body: bytes) -> int:
@@ -55,25 +32,22 @@ class StreamProgress:
 
     Args:
         choices: how many the request asks for.
-        delivered: whether what is taken reaches the caller at once: a refusal of the request after content is then an
-            event like any other.
 
     Attributes:
         begun: whether there was content.
         done: whether ``[DONE]`` was sent.
         has_usage: whether a usage was sent that belongs to no choice.
+        complete: whether nothing more has to come: ``[DONE]`` was sent, or every choice asked for is finished.
     """
 
-    def __init__(self, choices: int = 1, *, delivered: bool = True) -> None:
-        self._delivered = delivered
+    def __init__(self, choices: int = 1) -> None:
         self._choices = choices
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._started: set[Any] = set()
-        self._finished: set[Any] = set()
+        self._started: set[object] = set()
+        self._finished: set[object] = set()
         self.begun = False
         self.done = False
         self.has_usage = False
+        self.complete = False
 
     @property
     def finished(self) -> bool:
@@ -81,77 +55,34 @@ class StreamProgress:
         return bool(self._finished) and self._started <= self._finished
 
     @property
-    def finished_all(self) -> bool:
-        """Whether that holds of every choice that the request asks for."""
-        return self.finished and len(self._finished) >= self._choices
+    def all_started(self) -> bool:
+        """Whether every choice that the request asks for was begun."""
+        return len(self._started) >= self._choices
 
-    def take_large(self) -> bytes:
-        """Take in that a large event comes, which is content; return what was held back before it."""
-        self.begun = True
-        return self._release(b"")
+    def end(self) -> None:
+        """Take in that ``[DONE]`` was sent."""
+        self.done = self.complete = True
 
-    def take(self, events: bytes) -> Progress:
-        """Take whole events; return those that are to be delivered now, up to a failure."""
-        if self.begun and self._choices == 1 and len(events) <= MAX_READ_BYTES and not _TELLING.search(events):
-            return Progress(events)
-        at = 0
-        for event in each_event(events):
-            failure = self._read(event)
-            if failure is not None and not (self.begun and self._delivered and failure.is_refusal):
-                return Progress(self._release(events[:at]) if self.begun else b"", failure)
-            at += len(event)
-        return Progress(self._release(events))
-
-    def _release(self, events: bytes) -> bytes:
-        if self.begun:
-            if not self._held:
-                return events
-            held, self._held = b"".join(self._held), []
-            return held + events
-        if _DATA_FIELD.search(events):
-            self._held.append(events)
-            self._held_bytes += len(events)
-            self.begun = self._held_bytes > MAX_HELD_BYTES
-        return b""
-
-    def _read(self, event: bytes) -> ReportedFailure | None:
-        """Take in one event; return the failure that it reports."""
-        if len(event) > MAX_READ_BYTES:
-            self.begun = True
-            return None
-        if _DONE.search(event):
-            self.done = True
-            return None
-        data = data_of(event)
-        if not data.strip():
-            return None
-        error_event = _ERROR_TYPE.search(event) is not None
-        try:
-            value = exact_json.read(data)
-        except ValueError:
-            if error_event:
-                return read_failure(data.decode("utf-8", "replace").strip(), error_event=True)
-            self.begun = True
-            return None
-        failure = read_failure(value, error_event=error_event)
-        if failure is None and isinstance(value, dict):
-            self._take_chunk(value)
-        return failure
-
-    def _take_chunk(self, chunk: dict[str, Any]) -> None:
+    def take(self, chunk: dict[str, Any]) -> None:
+        """Take in the object of one event."""
         choices = chunk.get("choices")
-        if not isinstance(choices, list) or not choices:
+        if not choices or not isinstance(choices, list):
             self.has_usage = self.has_usage or chunk.get("usage") is not None
             return
         for choice in choices:
             if not isinstance(choice, dict):
                 continue
-            index = choice.get("index") or 0
-            self._started.add(index)
+            index = choice.get("index")
+            if index.__class__ is not int:
+                index = 0
+            if index not in self._started:
+                self._started.add(index)
             if choice.get("finish_reason"):
                 self._finished.add(index)
                 self.begun = True
-            self.begun = self.begun or has_content(choice)
+                self.complete = self.done or (self.finished and len(self._finished) >= self._choices)
+            elif not self.begun:
+                self.begun = has_content(choice)
 
 
 def has_content(choice: dict[str, Any]) -> bool:

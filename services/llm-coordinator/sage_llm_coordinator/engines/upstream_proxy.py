@@ -16,7 +16,8 @@ from sage_llm_coordinator.engines.answer_form import AnswerFolder, events_of, is
 from sage_llm_coordinator.engines.answer_reader import AnswerReader
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices_asked
-from sage_llm_coordinator.engines.stream_rewriter import StreamRewriter
+from sage_llm_coordinator.engines.stream_reader import StreamReader
+from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
 from sage_llm_coordinator.engines.upstream_request import (
     UpstreamRequest,
@@ -29,8 +30,8 @@ from sage_mesh import exact_json
 from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
-from sage_mesh.sse import DONE_EVENT, SseFramer
-from sage_mesh.upstream.large_document import is_large_object, rename_model_in, usage_of, write_in_turns
+from sage_mesh.sse import DONE_EVENT
+from sage_mesh.upstream.large_document import TURN_BYTES, is_large_object, rename_model_in, usage_of, write_in_turns
 from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
 from sage_mesh.upstream.retry_after import retry_after_seconds
 from sage_mesh.upstream.upstream import Upstream
@@ -177,20 +178,20 @@ class UpstreamProxy:
 
     async def _folded(self, answer: AnswerReader, request: EngineRequest) -> dict[str, Any]:
         """Read a stream; return the document that it says."""
-        framer = SseFramer()
-        progress = StreamProgress(choices_asked(request.endpoint, request.body), delivered=False)
         folder = AnswerFolder(request.endpoint)
-
-        def take(events: bytes) -> None:
-            failure = progress.take(events).failure
-            if failure is not None:
-                raise self._reported(failure)
-            folder.take(events)
-
-        while piece := await self._next(answer, progress, must_be_clean=False):
-            take(framer.feed(piece))
-        take(framer.rest())
-        self._check_end(progress)
+        choices = choices_asked(request.endpoint, request.body)
+        reader = StreamReader(AnswerEdits(), choices, delivered=False, on_chunk=folder.take)
+        piece = answer.first()
+        while piece:
+            reader.take(piece)
+            if reader.failure is not None:
+                break
+            piece = await self._next(answer, reader.progress, must_be_clean=False)
+        else:
+            reader.end()
+        if reader.failure is not None:
+            raise self._reported(reader.failure)
+        self._check_end(reader.progress)
         document = folder.document()
         if not is_answer(document, request.endpoint):
             raise self._broken(f"answered {request.endpoint.path} with events that hold no answer")
@@ -228,41 +229,38 @@ class UpstreamProxy:
         asked: UpstreamRequest,
         begin: Callable[[], None],
     ) -> None:
-        rewriter = StreamRewriter(asked.edits)
-        progress = StreamProgress(choices_asked(request.endpoint, request.body))
+        reader = StreamReader(asked.edits, choices_asked(request.endpoint, request.body))
+        progress = reader.progress
+        # Where the usage is missing that the caller asked for, another engine can still count it.
+        must_be_clean = wants_usage(request)
+        tells_tokens = asked.edits.hides_tokens
         begun = False
-
-        async def deliver(events: bytes) -> None:
-            nonlocal begun
-            step = progress.take(events)
-            if step.events:
-                if not begun:
-                    begun = True
-                    begin()
-                reply.tokens(rewriter.ids())
-                await write_in_turns(reply, step.events)
-            if step.failure is not None:
-                raise self._midway(step.failure) if begun else self._reported(step.failure)
-
         try:
-            # Where the usage is missing that the caller asked for, another engine can still count it.
-            while piece := await self._next(answer, progress, must_be_clean=wants_usage(request)):
-                *large, events = rewriter.take_each(piece) or (b"",)
-                if large:
-                    held = progress.take_large()
+            piece = answer.first()
+            while True:
+                for events in reader.take(piece) if piece else [reader.end()]:
+                    if not events:
+                        continue
                     if not begun:
                         begun = True
                         begin()
-                    for part in (held, *large):
-                        await write_in_turns(reply, part)
-                if events:
-                    await deliver(events)
-            if rest := rewriter.rest():
-                # The end of the stream ends its last event, too.
-                await deliver(rest.rstrip(b"\r\n") + b"\n\n")
+                    if tells_tokens:
+                        reply.tokens(reader.ids())
+                    if len(events) <= TURN_BYTES:
+                        reply.data(events)
+                    else:
+                        await write_in_turns(reply, events)
+                if reader.failure is not None:
+                    raise self._midway(reader.failure) if begun else self._reported(reader.failure)
+                if not piece:
+                    break
+                if progress.complete:
+                    piece = await self._next(answer, progress, must_be_clean=must_be_clean)
+                else:
+                    piece = await answer.next()
         finally:
             # What was used counts however the stream ends.
-            reply.usage(rewriter.usage())
+            reply.usage(reader.usage())
         self._check_end(progress)
         if not progress.done:
             reply.data(DONE_EVENT)
@@ -273,16 +271,14 @@ class UpstreamProxy:
         Args:
             must_be_clean: whether a connection that breaks before the usage was sent is a failure all the same.
         """
-        complete = progress.done or progress.finished_all
-        seconds = (AFTER_DONE_SECONDS if progress.done else AFTER_FINISH_SECONDS) if complete else None
+        if not progress.complete:
+            return await answer.next()
         try:
-            return await answer.next(seconds)
+            return await asyncio.wait_for(answer.next(), AFTER_DONE_SECONDS if progress.done else AFTER_FINISH_SECONDS)
         except asyncio.TimeoutError:
-            if complete:
-                return b""
-            raise
+            return b""
         except (aiohttp.ClientError, OSError):
-            if progress.done or (complete and (progress.has_usage or not must_be_clean)):
+            if progress.done or progress.has_usage or not must_be_clean:
                 return b""
             raise
 

@@ -1,4 +1,7 @@
-"""A caller gets what the server sent, as JSON, but for what only SAGE asked for. The events are vLLM 0.32's."""
+"""A caller gets what the server sent, as JSON, but for what only SAGE asked for. The events are vLLM 0.32's.
+
+What comes before the first content is held back until then, so parts of streams follow some.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sage_llm_coordinator.engines.stream_rewriter import AS_SENT, AnswerEdits, StreamRewriter, each_event
+from sage_llm_coordinator.engines.stream_events import each_event
+from sage_llm_coordinator.engines.stream_reader import StreamReader
+from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
 from sage_mesh.reply import TokenUsage
 
 HEAD = b'data: {"id":"chatcmpl-9","object":"chat.completion.chunk","created":17,"model":"m","choices":['
@@ -75,11 +80,23 @@ def _ordered(event: bytes) -> Any:
         return event
 
 
-def rewritten(stream: bytes, edits: AnswerEdits, places: list[int] | None = None) -> tuple[bytes, StreamRewriter]:
-    rewriter = StreamRewriter(edits)
+def rewritten(stream: bytes, edits: AnswerEdits, places: list[int] | None = None) -> tuple[bytes, StreamReader]:
+    reader = StreamReader(edits)
     bounds = [0, *sorted(places or []), len(stream)]
-    delivered = b"".join(rewriter.take(stream[start:end]) for start, end in pairwise(bounds))
-    return delivered + rewriter.rest(), rewriter
+    delivered = b"".join(taken(reader, stream[start:end]) for start, end in pairwise(bounds))
+    return delivered + (reader.end() if reader.failure is None else b""), reader
+
+
+def taken(reader: StreamReader, piece: bytes) -> bytes:
+    return b"".join(reader.take(piece)) if reader.failure is None else b""
+
+
+def begun(edits: AnswerEdits) -> StreamReader:
+    """A reader of a stream that has said something."""
+    reader = StreamReader(edits)
+    reader.take(token("so"))
+    reader.ids()
+    return reader
 
 
 CUTS = st.lists(st.integers(0, len(COUNTED)), max_size=12)
@@ -87,33 +104,33 @@ CUTS = st.lists(st.integers(0, len(COUNTED)), max_size=12)
 
 @given(CUTS)
 def test_who_did_not_ask_for_usage_gets_none_wherever_the_stream_is_cut(places: list[int]) -> None:
-    delivered, rewriter = rewritten(COUNTED, HIDDEN, places)
+    delivered, reader = rewritten(COUNTED, HIDDEN, places)
     assert events_of(delivered) == events_of(PLAIN)
-    assert rewriter.usage() == TokenUsage(9, 9, 4)
-    assert rewriter.done
+    assert reader.usage() == TokenUsage(9, 9, 4)
+    assert reader.progress.done
 
 
 @given(CUTS)
 def test_who_asked_for_the_last_usage_gets_that_one_alone(places: list[int]) -> None:
-    delivered, rewriter = rewritten(COUNTED, AnswerEdits("m", hides_each_usage=True), places)
+    delivered, reader = rewritten(COUNTED, AnswerEdits("m", hides_each_usage=True), places)
     assert events_of(delivered) == events_of(ASKED)
-    assert rewriter.usage() == TokenUsage(9, 9, 4)
+    assert reader.usage() == TokenUsage(9, 9, 4)
 
 
 @given(CUTS)
 def test_who_asked_for_everything_gets_the_bytes_untouched(places: list[int]) -> None:
-    delivered, rewriter = rewritten(COUNTED, AS_SENT, places)
+    delivered, reader = rewritten(COUNTED, AnswerEdits(), places)
     assert delivered == COUNTED
-    assert rewriter.usage() == TokenUsage(9, 9, 4)
-    assert rewriter.done
+    assert reader.usage() == TokenUsage(9, 9, 4)
+    assert reader.progress.done
 
 
 @given(st.integers(0, len(COUNTED)))
 def test_a_stream_that_is_given_up_is_counted_and_nothing_whole_is_lost(at: int) -> None:
-    rewriter = StreamRewriter(HIDDEN)
-    delivered = rewriter.take(COUNTED[:at])
+    reader = begun(HIDDEN)
+    delivered = taken(reader, COUNTED[:at])
     whole = COUNTED[:at].count(b"\n\n")
-    assert rewriter.usage().completion_tokens == min(max(0, whole - 1), 9)
+    assert reader.usage().completion_tokens == min(max(0, whole - 1), 9)
     assert events_of(delivered) == events_of(PLAIN)[: len(events_of(delivered))]
     assert delivered.count(b"\n\n") == whole - COUNTED[:at].rpartition(b"\n\n")[0].count(b'"choices":[]')
 
@@ -132,9 +149,9 @@ def test_the_servers_signature_stays_where_it_is() -> None:
 
 def test_a_server_that_sends_no_usage_loses_nothing() -> None:
     stream = token("a") + token("", finish="stop") + DONE
-    delivered, rewriter = rewritten(stream, LAST_HIDDEN)
+    delivered, reader = rewritten(stream, LAST_HIDDEN)
     assert delivered == stream
-    assert rewriter.usage() == TokenUsage()
+    assert reader.usage() == TokenUsage()
 
 
 def test_all_of_several_choices_are_counted() -> None:
@@ -144,23 +161,25 @@ def test_all_of_several_choices_are_counted() -> None:
         token(text, index=index, finish=finish, extra=usage(count))
         for (index, text, finish), count in zip(events, counts, strict=True)
     )
-    rewriter = StreamRewriter(HIDDEN)
-    delivered = rewriter.take(stream)
-    assert rewriter.usage() == TokenUsage(9, 4)
-    delivered += rewriter.take(last(4) + DONE)
-    assert rewriter.usage() == TokenUsage(9, 4, 4)
+    reader = StreamReader(HIDDEN)
+    delivered = taken(reader, stream)
+    assert reader.usage() == TokenUsage(9, 4)
+    delivered += taken(reader, last(4) + DONE)
+    assert reader.usage() == TokenUsage(9, 4, 4)
     expected = [token(text, index=index, finish=finish) for index, text, finish in events]
     assert events_of(delivered) == events_of(b"".join([*expected, DONE]))
 
 
 def test_an_event_leaves_when_it_arrives_though_its_usage_comes_later() -> None:
-    rewriter = StreamRewriter(HIDDEN)
-    assert events_of(rewriter.take(token("b", finish="stop", extra=usage(1)))) == events_of(token("b", finish="stop"))
+    reader = begun(HIDDEN)
+    assert events_of(taken(reader, token("b", finish="stop", extra=usage(1)))) == events_of(token("b", finish="stop"))
     error = b'data: {"error":{"message":"EngineCore died","code":500}}\n\n'
-    assert rewriter.take(error) == error
+    assert taken(reader, token("c", extra=usage(2)) + error) == token("c")
+    assert reader.failure is not None
+    assert reader.failure.status == 500
 
 
-@pytest.mark.parametrize("edits", [HIDDEN, LAST_HIDDEN, AS_SENT])
+@pytest.mark.parametrize("edits", [HIDDEN, LAST_HIDDEN, AnswerEdits()])
 def test_the_callers_name_stands_for_the_models(edits: AnswerEdits) -> None:
     named = AnswerEdits("m", 'be"st', edits.hides_last_usage, edits.hides_each_usage)
     stream = COUNTED.replace(b'"logprobs":null', b'"logprobs":{"model":"m"}')
@@ -189,26 +208,26 @@ TOKENS = [
 
 @given(st.integers(0, len(TOKENS)), st.lists(st.integers(0, len(TOKENS)), max_size=4))
 def test_the_ids_given_are_those_of_the_text_delivered(end: int, places: list[int]) -> None:
-    rewriter = StreamRewriter(AnswerEdits("m", hides_tokens=True))
+    reader = begun(AnswerEdits("m", hides_tokens=True))
     bounds = sorted({0, end, *(place for place in places if place < end)})
     delivered, ids = b"", []
     for start, stop in pairwise(bounds):
-        delivered += rewriter.take(b"".join(sent for sent, _, _ in TOKENS[start:stop]))
-        ids += rewriter.ids()
+        delivered += taken(reader, b"".join(sent for sent, _, _ in TOKENS[start:stop]))
+        ids += reader.ids()
     assert events_of(delivered) == events_of(b"".join(plain for _, plain, _ in TOKENS[:end]))
     assert ids == (TOKENS[end - 1][2] if end else [])
 
 
 def test_an_event_without_ids_leaves_as_it_came() -> None:
-    events = b"".join([role(), token("a"), b'data: {"error": {"message": "m"}}\n\n'])
+    events = b"".join([role(), token("a"), b'data: {"id": "c"}\n\n'])
     assert rewritten(events, AnswerEdits("m", hides_tokens=True))[0] == events
 
 
 def test_the_usage_of_an_event_that_is_sent_for_its_ids_alone_counts() -> None:
     silent = b'{"index":0,"delta":{},"finish_reason":null,"token_ids":[4]}]' + usage(3) + b"}\n\n"
-    rewriter = StreamRewriter(AnswerEdits("m", hides_each_usage=True, hides_tokens=True))
-    assert rewriter.take(HEAD + silent) == b""
-    assert rewriter.usage() == TokenUsage(9, 3)
+    reader = StreamReader(AnswerEdits("m", hides_each_usage=True, hides_tokens=True))
+    assert taken(reader, HEAD + silent) == b""
+    assert reader.usage() == TokenUsage(9, 3)
 
 
 def test_a_completions_events_become_a_chats() -> None:
@@ -273,28 +292,27 @@ def test_unknown_fields_and_their_order_stay_however_the_bytes_are_cut(
 ) -> None:
     stream = stream_of(values, end, ascii_only=ascii_only)
     edits = AnswerEdits("m", "best", hides_last_usage=True, hides_each_usage=True, hides_tokens=True)
-    delivered, rewriter = rewritten(stream, edits, [place for place in places if place < len(stream)])
+    delivered, reader = rewritten(stream, edits, [place for place in places if place < len(stream)])
     assert (
         events_of(delivered)[:-1] == events_of(stream_of([plain(v) for v in values], end, ascii_only=ascii_only))[:-1]
     )
-    assert rewriter.done
-    assert rewriter.ids() == [one for value in values for one in value["choices"][0]["token_ids"] or []]
+    assert reader.progress.done
+    assert reader.ids() == [one for value in values for one in value["choices"][0]["token_ids"] or []]
 
 
 def test_an_event_of_several_lines_keeps_its_other_fields() -> None:
     event = b': ping\r\nevent: chunk\r\ndata: {"model":"m",\r\ndata: "usage":{"prompt_tokens":1},\r\nid: 7\r\n'
     event += b'data: "choices":[{}]}\r\n\r\n'
-    delivered, rewriter = rewritten(event + DONE, HIDDEN)
-    expected = b': ping\r\nevent: chunk\r\ndata: {"model":"m","choices":[{}]}\r\nid: 7\r\n\r\n'
+    delivered, reader = rewritten(token("so") + event + DONE, HIDDEN)
+    expected = token("so") + b': ping\r\nevent: chunk\r\ndata: {"model":"m","choices":[{}]}\r\nid: 7\r\n\r\n'
     assert delivered == expected + DONE
-    assert rewriter.usage() == TokenUsage(1)
+    assert reader.usage() == TokenUsage(1)
 
 
 @pytest.mark.parametrize(
     "event",
     [
         b": ping\n\n",
-        b"\n\n",
         b"data:\n\n",
         b'data: {"usage"\n\n',
         b'data: {"usage":{},"a":"\xff"}\n\n',
@@ -304,8 +322,8 @@ def test_an_event_of_several_lines_keeps_its_other_fields() -> None:
     ],
 )
 def test_what_is_no_event_that_one_knows_leaves_as_it_came(event: bytes) -> None:
-    for edits in (HIDDEN, AnswerEdits("m", "best", True, True, True, True), AS_SENT):
-        assert rewritten(event + DONE, edits)[0] == event + DONE
+    for edits in (HIDDEN, AnswerEdits("m", "best", True, True, True, True), AnswerEdits()):
+        assert rewritten(token("so") + event + DONE, edits)[0].endswith(b"}\n\n" + event + DONE)
 
 
 @pytest.mark.parametrize(
@@ -314,10 +332,10 @@ def test_what_is_no_event_that_one_knows_leaves_as_it_came(event: bytes) -> None
 def test_choices_of_another_form_break_nothing(choices: object) -> None:
     value = {"object": "text_completion", "choices": choices, "usage": {"prompt_tokens": 1}, "token_ids": 7}
     stream = b"data: " + orjson.dumps(value) + b"\n\n"
-    for edits in (HIDDEN, AnswerEdits("m", "best", True, True, True, True), AS_SENT):
-        rewriter = StreamRewriter(edits)
-        rewriter.take(stream)
-        rewriter.usage()
+    for edits in (HIDDEN, AnswerEdits("m", "best", True, True, True, True), AnswerEdits()):
+        reader = StreamReader(edits)
+        taken(reader, stream)
+        reader.usage()
 
 
 def test_a_number_of_more_than_64_bits_keeps_its_digits() -> None:
@@ -336,26 +354,26 @@ STREAM = (
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_the_usage_of_an_untouched_stream_is_read_at_its_end(places: list[int]) -> None:
-    delivered, rewriter = rewritten(STREAM, AS_SENT, places)
+    delivered, reader = rewritten(STREAM, AnswerEdits(), places)
     assert delivered == STREAM
-    assert rewriter.usage() == TokenUsage(12, 4, 8)
-    assert rewriter.done
+    assert reader.usage() == TokenUsage(12, 4, 8)
+    assert reader.progress.done
 
 
 def test_text_that_looks_like_usage_is_none() -> None:
-    assert rewritten(STREAM.split(b"\n\n", 1)[0] + b"\n\n", AS_SENT)[1].usage() == TokenUsage()
+    assert rewritten(STREAM.split(b"\n\n", 1)[0] + b"\n\n", AnswerEdits())[1].usage() == TokenUsage()
 
 
 def test_the_last_usage_of_several_counts() -> None:
     running = [b'data: {"usage":{"prompt_tokens":1,"completion_tokens":%d}}\n\n' % n for n in range(500)]
-    rewriter = StreamRewriter(AS_SENT)
+    reader = StreamReader(AnswerEdits())
     for piece in [*running, b"data: [DONE]\r\n\r\n"]:
-        rewriter.take(piece)
-    assert rewriter.usage() == TokenUsage(1, 499)
-    assert rewriter.done
+        taken(reader, piece)
+    assert reader.usage() == TokenUsage(1, 499)
+    assert reader.progress.done
 
 
-@pytest.mark.parametrize("edits", [AS_SENT, HIDDEN, AnswerEdits("m", "best")])
+@pytest.mark.parametrize("edits", [AnswerEdits(), HIDDEN, AnswerEdits("m", "best")])
 @pytest.mark.parametrize(
     ("end", "done"),
     [
@@ -368,6 +386,85 @@ def test_the_last_usage_of_several_counts() -> None:
     ],
 )
 def test_a_stream_is_done_only_with_its_end(edits: AnswerEdits, end: bytes, done: bool) -> None:
-    delivered, rewriter = rewritten(STREAM.removesuffix(DONE) + end, edits)
-    assert rewriter.done is done
-    assert delivered.endswith(end)
+    delivered, reader = rewritten(STREAM.removesuffix(DONE) + end, edits)
+    assert reader.progress.done is done
+    assert delivered.endswith(end.rstrip(b"\n") + b"\n\n" if end else b"}\n\n")
+
+
+EVERY = AnswerEdits("m", "best", True, True, True)
+ENDINGS = [
+    token("", finish="stop"),
+    token("", finish="stop") + DONE,
+    DONE,
+    token(".", finish="stop") + token("more") + last(2),
+    b'data: {"id":"c","error":{"message":"no"},"choices":[]}\n\n' + token("more"),
+    b"event: error\ndata: died\n\n" + DONE,
+]
+
+
+@settings(max_examples=400)
+@given(
+    st.sampled_from(ENDINGS),
+    st.sampled_from([AnswerEdits("m"), LAST_HIDDEN, AnswerEdits("m", "best"), HIDDEN, EVERY]),
+    st.booleans(),
+    st.lists(st.integers(0, len(COUNTED)), max_size=8),
+)
+def test_progress_and_answer_are_the_same_however_the_bytes_are_cut(
+    ending: bytes, edits: AnswerEdits, spaced: bool, places: list[int]
+) -> None:
+    stream = role() + b"".join(map(token, TEXTS)) + ending
+    if spaced:
+        stream = stream.replace(b'"finish_reason":', b'"finish_reason" : ').replace(b" : null", b": null")
+    at_once, by_event = rewritten(stream, edits), StreamReader(edits)
+    events = b"".join(taken(by_event, event) for event in each_event(stream))
+    events += by_event.end() if by_event.failure is None else b""
+    cut = rewritten(stream, edits, [place for place in places if place < len(stream)])
+    for delivered, reader in (at_once, cut):
+        assert events_of(delivered) == events_of(events)
+        assert reader.failure == by_event.failure
+        assert reader.usage() == by_event.usage()
+        for name in ("begun", "done", "finished", "has_usage"):
+            assert getattr(reader.progress, name) == getattr(by_event.progress, name), name
+
+
+def test_a_stream_is_complete_once_each_of_its_choices_is() -> None:
+    reader = StreamReader(AnswerEdits("m"), 2)
+    for event, complete in [
+        (token("a"), False),
+        (token("b", index=1) + token("", finish="stop") + token("c", index=1), False),
+        (token("d", index=1), False),
+        (token("", index=1, finish="stop"), True),
+    ]:
+        assert taken(reader, event) == event
+        assert reader.progress.complete is complete
+
+
+def test_nothing_leaves_before_the_first_content() -> None:
+    reader = StreamReader(AnswerEdits("m", "best", hides_last_usage=True))
+    assert taken(reader, b": ping\n\n") == b""
+    assert taken(reader, role()) == b""
+    assert not reader.progress.begun
+    assert events_of(taken(reader, token("a"))) == events_of((role() + token("a")).replace(b'"m"', b'"best"'))
+    assert reader.progress.begun
+
+
+def test_the_name_is_the_callers_where_the_head_of_the_events_changes() -> None:
+    later = token("b").replace(b'"created":17', b'"created":18')
+    nested = token("c").replace(b'"logprobs":null', b'"logprobs":{"model":"m"}')
+    twice = token("d").replace(b"]}\n", b'],"model":"n"}\n')
+    stream = token("a") + token("a") + later * 3 + nested + later + twice + b'data: {"id":"x","choices":[]}\n\n'
+    expected = stream.replace(b'17,"model":"m"', b'17,"model":"best"').replace(b'18,"model":"m"', b'18,"model":"best"')
+    for pieces in ([stream], list(each_event(stream))):
+        reader = StreamReader(AnswerEdits("m", "best"))
+        delivered = events_of(b"".join(taken(reader, piece) for piece in pieces))
+        named = events_of(expected)
+        assert delivered[:-2] + delivered[-1:] == named[:-2] + named[-1:]
+        assert dict(delivered[-2])["model"] == "n"
+
+
+def test_each_event_is_folded_once() -> None:
+    chunks: list[dict[str, Any]] = []
+    reader = StreamReader(AnswerEdits(), delivered=False, on_chunk=chunks.append)
+    for piece in each_event(COUNTED):
+        reader.take(piece)
+    assert [b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks] == list(each_event(COUNTED))[:-1]
