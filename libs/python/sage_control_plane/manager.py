@@ -27,6 +27,7 @@ from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.engine_pool_view import EnginePoolView
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.pool.reservation import Reservation
 from sage_control_plane.pool.saturation import Saturation
 from sage_control_plane.prediction.output_length import OutputLengths
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
@@ -76,12 +77,14 @@ class ControlPlaneManager:
         filters = engine_filters(settings.prompt_seconds)
         placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
         self._learning = learning = PoolLearning(settings.prediction)
-        load = Saturation(learning.fits, settings.prompt_seconds)
+        entries: dict[str, EngineEntry] = {}
+        self._reservation = reservation = Reservation(entries, settings.reservation_loss)
+        load = Saturation(learning.fits, settings.prompt_seconds, reservation)
         self._engines = engines = EnginePool(
-            placer.admits, learning, prefixes, load, settings.breaker, settings.headroom
+            entries, placer.admits, learning, prefixes, load, reservation, settings.breaker, settings.headroom
         )
         admission = Admission(settings.admission)
-        self._view = EnginePoolView(engines, learning, admission)
+        self._view = EnginePoolView(engines, learning, admission, reservation)
         self._queue = queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
         self._timers = timers = Timers()
         lengths = OutputLengths(settings.prediction)
@@ -182,6 +185,7 @@ class ControlPlaneManager:
             self._outbox.refuse(request.request_id, request.submission, request, error, now)
         else:
             self._recovery.budget.deposit()
+            self._engines.arrived(request, now)
             self._table.open(request, now)
         return True
 
@@ -251,7 +255,7 @@ class ControlPlaneManager:
             return
         known = self._engines.entries.get(state.spec.engine_id)
         before = tuple(self._engines.routes_of(known)) if known else ()
-        entry = self._engines.update(state)
+        entry = self._engines.update(state, now)
         differences = compare(self._engines, entry, state.running, self._epoch, now)
         for attempt in differences.begun:
             self._reports.on_listed_as_begun(attempt, now)

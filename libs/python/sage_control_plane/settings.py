@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from sage_common.setting_marks import Inlined
 from sage_control_plane.placement.scorers import ScorerWeights
@@ -24,6 +24,7 @@ class ControlSettings:
         scorers: weights of the scorers.
         picker: how an engine is chosen by the scores: adaptive, argmin, power_of_two, round_robin or random.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
+        reservation_loss: share of more urgent requests that less urgent work may make late.
         prompt_seconds: predicted seconds of prompts queued on an engine at which new work to it stops.
         explained: latest requests whose decisions are kept for explanations, over all pools.
     """
@@ -36,6 +37,7 @@ class ControlSettings:
     prediction: PredictionSettings = PredictionSettings()
     scorers: ScorerWeights = ScorerWeights()
     picker: str = "adaptive"
-    headroom: Annotated[float, Ge(0), Le(10)] = 0.1
+    headroom: Annotated[float, Ge(0), Le(10)] = 0.0
+    reservation_loss: Annotated[float, Gt(0), Lt(1)] = 0.01
     prompt_seconds: Annotated[float, Gt(0)] = 0.15
     explained: Annotated[int, Ge(0)] = 10_000

@@ -14,8 +14,7 @@ class Band(IntEnum):
     TIGHT = 1
     INTERACTIVE = 2
     DEFAULT = 3
-    BEST_EFFORT = 4
-    BULK = 5
+    BULK = 4
 
 
 _OF_CLASS = {
@@ -29,7 +28,7 @@ _SHIFT = {
     Priority.HIGH: -1,
     Priority.NORMAL: 0,
     Priority.LOW: 1,
-    Priority.BACKGROUND: 5,
+    Priority.BACKGROUND: 4,
 }
 
 
@@ -37,16 +36,14 @@ def band_of(request: PendingRequest) -> Band:
     """Return the band of a request's class, moved by its priority.
 
     Embeddings go before chats: their targets are tight and they cost little, and an engine whose time for prompts goes
-    to chats could never begin one in time. BEST_EFFORT is for requests that can no longer meet their target; no
-    priority leads there.
+    to chats could never begin one in time.
     """
     classification = request.classification
     return _BANDS[classification.service_class, classification.priority]
 
 
 def _band(service_class: ServiceClass, priority: Priority) -> Band:
-    band = Band(min(Band.BULK, max(Band.URGENT, _OF_CLASS[service_class] + _SHIFT[priority])))
-    return Band.BULK if band is Band.BEST_EFFORT else band
+    return Band(min(Band.BULK, max(Band.URGENT, _OF_CLASS[service_class] + _SHIFT[priority])))
 
 
 _BANDS = {

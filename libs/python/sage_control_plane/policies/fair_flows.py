@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any
 
 from sage_common.removable_heap import RemovableHeap
@@ -85,8 +85,10 @@ class FairFlows:
             self._heads.remove(lane)
         return True
 
-    def first(self) -> str | None:
-        """Return the id that goes first among the open lanes; None when they are empty."""
+    def first(self, admits: Callable[[Lane], bool] | None = None) -> str | None:
+        """Return the id that goes first among the open lanes that ``admits`` lets pass; None when they are empty."""
+        passed_over: list[Lane] = []
+        found = None
         while (head := self._heads.peek()) is not None:
             lane = head[1]
             if lane in self._closed:
@@ -99,10 +101,19 @@ class FairFlows:
                 # Counters grow with every request, so a tenant's place is only updated when it comes to the top.
                 self._show(tenant[1], lane, lane_flows)
                 continue
+            if admits is not None and not admits(lane):
+                if len(self._lanes) == 1:
+                    break
+                passed_over.append(lane)
+                self._heads.remove(lane)
+                continue
             first = lane_flows.flows[tenant[1]].peek()
             assert first is not None
-            return first[1]
-        return None
+            found = first[1]
+            break
+        for lane in passed_over:
+            self._show_head(lane, self._lanes[lane])
+        return found
 
     def lowered(self, tenant: str) -> None:
         """Update the place of a tenant whose counter has become smaller. Growth needs no call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -19,10 +19,10 @@ from sage_control_plane.request.request import PendingRequest
 
 # With this much time left a request is feasible whatever is predicted.
 FAR_OFF_SECONDS = 30.0
+# How long after a request was held back it is looked at again, if nothing happens before: demand fades.
+FADING_SECONDS = 0.5
 
 _NEVER = float("inf")
-_FIRST_FIRST = tuple(Band)
-_LAST_FIRST = tuple(reversed(Band))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,7 @@ class HybridSettings:
     """Settings of bands, flows and feasibility.
 
     Attributes:
-        holdback_most: saturation up to which the first band may dispatch.
-        holdback_least: saturation up to which the last band may; those between are evenly spaced.
-        holdback_memory_seconds: how long after the last request of an earlier band a later one is held back for it.
-        starvation_seconds: a band that has waited this long for a dispatch gets one, whatever the saturation.
+        starvation_seconds: a shelf that has waited this long for a dispatch gets one, whatever is reserved.
         lead_seconds: seconds of the whole pool's work by which a tenant may be ahead of another before that one's less
             urgent requests go first.
         bulk_lead_seconds: the same, before that one's bulk work goes first.
@@ -43,9 +40,6 @@ class HybridSettings:
         weights: shares of the tenants; 1 for those not named.
     """
 
-    holdback_most: Annotated[float, Gt(0), Alias()] = 1.0
-    holdback_least: Annotated[float, Gt(0), Alias()] = 0.3
-    holdback_memory_seconds: Annotated[float, Ge(0), Alias()] = 10.0
     starvation_seconds: Annotated[float, Gt(0), Alias()] = 10.0
     lead_seconds: Annotated[float, Ge(0)] = 0.5
     bulk_lead_seconds: Annotated[float, Ge(0)] = 5.0
@@ -55,10 +49,6 @@ class HybridSettings:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a figure out of range."""
-        if not 0 < self.holdback_least <= self.holdback_most:
-            raise ValueError(
-                f"holdback is {self.holdback_most} to {self.holdback_least}; it must fall, and stay above 0"
-            )
         if self.starvation_seconds <= 0:
             raise ValueError(f"starvation_seconds is {self.starvation_seconds}; it must be above 0")
         if not 0 <= self.margin < 1:
@@ -68,11 +58,28 @@ class HybridSettings:
                 raise ValueError(f"the weight of tenant {tenant!r} is {weight}; it must be above 0")
 
 
+class _Shelf:
+    """A part of the queue: the requests of one band that can meet their target, or those that are late.
+
+    Attributes:
+        waits_since: since when it has been waiting for a dispatch; infinity while it is empty.
+    """
+
+    __slots__ = ("band", "flows", "late", "name", "waits_since")
+
+    def __init__(self, band: Band, late: bool, flows: FairFlows) -> None:
+        self.band = band
+        self.late = late
+        self.flows = flows
+        self.name = f"{band.name.lower()}, late" if late else band.name.lower()
+        self.waits_since = _NEVER
+
+
 class HybridSchedulingPolicy:
     """Meets as many targets as it can, shares the rest fairly, and starves no request. The default.
 
-    1. Band: the most important first. A later band dispatches only up to a saturation that falls from band to band
-       (priority holdback), so that engines keep room for more important work, as long as some has arrived recently.
+    1. Band: the most important first. Work of a later band takes a seat only beside those that the bands before it are
+       expected to need, which follows from how often they arrive and how long they stay (``PoolView.has_room``).
     2. Fair flow: within a band the tenant that has been served least, in engine-seconds by weight, goes first. Each
        tenant has two counters, of urgent work and of all work: bulk work done in spare capacity does not count
        against its urgent requests, but those count against its bulk work.
@@ -80,14 +87,16 @@ class HybridSchedulingPolicy:
        tenant with enough chats could keep all others from less urgent work. The same holds for bulk work beyond
        ``bulk_lead_seconds`` of all work.
     3. Laxity: within a tenant's flow the request that can wait least goes first.
-    4. Feasibility: a request that no free engine can begin in time gives way to those that can still meet their
-       target: it is refused if it may be shed, and otherwise continues as best effort, by arrival. Plain deadline
-       order collapses past saturation; this prevents it (SCORPIO, arXiv 2505.23022; SLOs-Serve, 2504.08784).
+    4. Feasibility: a request that no free engine can begin in time gives way to those of its band that can still meet
+       their target: it is refused if it may be shed, and otherwise is late, which keeps it ahead of later bands, by
+       arrival. Plain deadline order collapses past saturation; this prevents it (SCORPIO, arXiv 2505.23022; SLOs-Serve,
+       2504.08784).
 
-    Bound: a band in which something waits for an open lane gets a dispatch at least every ``starvation_seconds``
-    (once an engine is free), so a request with k others before it in its band waits for at most k + 1 times that.
+    Bound: a shelf (a band's requests, or its late ones) in which something waits for an open lane gets a dispatch at
+    least every ``starvation_seconds`` (once an engine is free), so a request with k others before it on its shelf
+    waits for at most k + 1 times that.
 
-    It trades a little throughput (the holdback) and the order of arrival for targets, and relies on predictions for
+    It trades a little throughput (the seats kept) and the order of arrival for targets, and relies on predictions for
     feasibility; without a trusted one, a request is infeasible only when its deadline has passed.
     """
 
@@ -99,16 +108,16 @@ class HybridSchedulingPolicy:
         self._urgent = VirtualCounters(settings.weights)
         self._all = VirtualCounters(settings.weights)
         self._closed: set[Lane] = set()
-        self._bands = [FairFlows(self._all if band is Band.BULK else self._urgent, self._closed) for band in Band]
-        step = (settings.holdback_most - settings.holdback_least) / (len(Band) - 1)
-        self._limits = [settings.holdback_most - band * step for band in Band]
-        self._queued: dict[str, tuple[PendingRequest, Lane, Band]] = {}
+        # In the order in which they are served.
+        self._shelves = [
+            _Shelf(band, late, FairFlows(self._all if band is Band.BULK else self._urgent, self._closed))
+            for band in Band
+            for late in (False, True)
+        ]
+        self._queued: dict[str, tuple[PendingRequest, Lane, _Shelf]] = {}
         self._lanes: dict[Lane, int] = {}
-        self._removed: tuple[str, Band] = ("", Band.BULK)
+        self._removed: tuple[str, _Shelf] = ("", self._shelves[0])
         self._sequence = 0
-        # When each band last got a request, and since when it has been waiting for a dispatch.
-        self._pushed_at = [-_NEVER] * len(Band)
-        self._waits_since = [_NEVER] * len(Band)
         self._change_at: float | None = None
 
     def __len__(self) -> int:
@@ -116,41 +125,41 @@ class HybridSchedulingPolicy:
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
-        self._pushed_at[band] = now
         # Bulk work can wait and needs no credit.
         credit = 0.0 if band is Band.BULK else self._settings.credit_seconds * view.engines
-        self._enter(request, lane, band, latest_start(request, view), now, credit)
+        self._enter(request, lane, self._shelf(band), latest_start(request, view), now, credit)
+
+    def _shelf(self, band: Band, *, late: bool = False) -> _Shelf:
+        return self._shelves[2 * band + late]
 
     def _enter(
-        self, request: PendingRequest, lane: Lane, band: Band, key: float, now: float, credit: float = 0.0
+        self, request: PendingRequest, lane: Lane, shelf: _Shelf, key: float, now: float, credit: float = 0.0
     ) -> None:
-        flows = self._bands[band]
-        if not flows:
-            self._waits_since[band] = now
+        if not shelf.flows:
+            shelf.waits_since = now
         self._sequence += 1
-        self._queued[request.request_id] = (request, lane, band)
+        self._queued[request.request_id] = (request, lane, shelf)
         self._lanes[lane] = self._lanes.get(lane, 0) + 1
-        flows.push(request.request_id, request.tenant, lane, (key, self._sequence), credit)
-        if band is not Band.BULK:
+        shelf.flows.push(request.request_id, request.tenant, lane, (key, self._sequence), credit)
+        if shelf.band is not Band.BULK:
             self._all.joined(request.tenant)
 
     def remove(self, request_id: str) -> bool:
         queued = self._queued.pop(request_id, None)
         if queued is None:
             return False
-        request, lane, band = queued
-        self._removed = (request_id, band)
-        flows = self._bands[band]
-        flows.remove(request_id)
-        if band is not Band.BULK:
+        request, lane, shelf = queued
+        self._removed = (request_id, shelf)
+        shelf.flows.remove(request_id)
+        if shelf.band is not Band.BULK:
             self._all.left(request.tenant)
         if self._lanes[lane] > 1:
             self._lanes[lane] -= 1
         else:
             del self._lanes[lane]
             self._closed.discard(lane)
-        if not flows:
-            self._waits_since[band] = _NEVER
+        if not shelf.flows:
+            shelf.waits_since = _NEVER
         return True
 
     def next(self, now: float, view: PoolView) -> Pick | None:
@@ -158,75 +167,77 @@ class HybridSchedulingPolicy:
         if len(self._closed) == len(self._lanes):
             return None
         starved_since = now - self._settings.starvation_seconds
-        if min(self._waits_since) <= starved_since:
-            for band in _LAST_FIRST:
-                if self._waits_since[band] <= starved_since:
-                    pick = self._first(band, now, view)
-                    if pick is not None:
-                        return pick
-        saturation = view.saturation
-        newest_before = -_NEVER
-        for band in _FIRST_FIRST:
-            # A band that does not wait is empty.
-            if self._waits_since[band] != _NEVER:
-                held_until = newest_before + self._settings.holdback_memory_seconds
-                limit = self._limits[band if held_until > now else 0]
-                if saturation < limit or saturation <= 0.0:
-                    pick = self._first(band, now, view)
-                    if pick is not None:
-                        return self._less_served(pick, band, now, view) or pick
-                else:
-                    self._wake_at(self._waits_since[band] + self._settings.starvation_seconds, now)
-                    if saturation < self._limits[0]:
-                        self._wake_at(held_until, now)
-            if self._pushed_at[band] > newest_before:
-                newest_before = self._pushed_at[band]
+        for shelf in reversed(self._shelves):
+            if shelf.waits_since <= starved_since:
+                band, late = shelf.band, shelf.late
+                pick = self._first(shelf, now, view, lambda lane, b=band: late or not view.holds_seat(lane.route, b))  # type: ignore[misc]
+                if pick is not None:
+                    return pick
+        for shelf in self._shelves:
+            if shelf.waits_since == _NEVER:
+                continue
+            band = shelf.band
+            pick = self._first(shelf, now, view, lambda lane, band=band: view.has_room(lane.route, band))  # type: ignore[misc]
+            if pick is not None:
+                return self._less_served(pick, shelf, now, view) or pick
+            self._wake_at(shelf.waits_since + self._settings.starvation_seconds, now)
+            self._wake_at(now + FADING_SECONDS, now)
         return None
 
-    def _less_served(self, pick: Pick, band: Band, now: float, view: PoolView) -> Pick | None:
+    def _less_served(self, pick: Pick, shelf: _Shelf, now: float, view: PoolView) -> Pick | None:
         """Return a request of a later band whose tenant lags the pick's by more than a lead; None without one."""
-        if band is Band.BULK or self._all.active < 2:
+        if shelf.band is Band.BULK or self._all.active < 2:
             return None
         tenant = pick.request.tenant
         most = self._all.value(tenant) - self._settings.bulk_lead_seconds * view.engines
-        if self._all.any_below(most) and (other := self._served_less(Band.BULK, self._all, most, now, view)):
-            return other
+        bulk = self._shelf(Band.BULK)
+        if self._all.any_below(most) and (other := self._served_less(bulk, self._all, most, now, view)):
+            # Nor is it held against the tenant's chats if others' bulk work has not had as much.
+            ahead = self._urgent.value(tenant) - self._urgent.value(other.request.tenant)
+            if ahead > self._settings.bulk_lead_seconds * view.engines:
+                return other
         most = self._urgent.value(tenant) - self._settings.lead_seconds * view.engines
         if self._urgent.any_below(most):
-            for later in _FIRST_FIRST[band + 1 : Band.BEST_EFFORT]:
-                if other := self._served_less(later, self._urgent, most, now, view):
+            for band in Band:
+                if not shelf.band < band < Band.BULK:
+                    continue
+                if other := self._served_less(self._shelf(band), self._urgent, most, now, view):
                     return other
         return None
 
     def _served_less(
-        self, band: Band, counters: VirtualCounters, most: float, now: float, view: PoolView
+        self, shelf: _Shelf, counters: VirtualCounters, most: float, now: float, view: PoolView
     ) -> Pick | None:
-        """Return the first pick of a band, if its tenant's counter is below ``most``."""
-        request_id = self._bands[band].first()
+        """Return the first pick of a shelf, if its tenant's counter is below ``most``."""
+        request_id = shelf.flows.first()
         if request_id is None or counters.value(self._queued[request_id][0].tenant) >= most:
             return None
-        pick = self._first(band, now, view)
+        pick = self._first(shelf, now, view, None)
         return pick if pick is not None and counters.value(pick.request.tenant) < most else None
 
     def _wake_at(self, at: float, now: float) -> None:
         if at > now and (self._change_at is None or at < self._change_at):
             self._change_at = at
 
-    def _first(self, band: Band, now: float, view: PoolView) -> Pick | None:
-        """Return the first feasible request of a band, or one to shed; demote the infeasible ones before it."""
-        flows = self._bands[band]
-        while (request_id := flows.first()) is not None:
+    def _first(
+        self, shelf: _Shelf, now: float, view: PoolView, admits: Callable[[Lane], bool] | None
+    ) -> Pick | None:
+        """Return the first feasible request of a shelf, or one to shed; move those before it that are late.
+
+        Args:
+            admits: returns whether the shelf's requests of a lane may be dispatched; None admits all.
+        """
+        while (request_id := shelf.flows.first(admits)) is not None:
             request, lane, _ = self._queued[request_id]
-            if band is Band.BEST_EFFORT or self._feasible(request, now, view):
-                return Pick(request, band.name.lower())
+            if shelf.late or self._feasible(request, now, view):
+                return Pick(request, shelf.name)
             if request.classification.sheddable:
-                return Pick(request, band.name.lower(), shed="no engine can meet the request's deadline")
-            if band is Band.BULK:
-                return Pick(request, band.name.lower())
-            since = self._waits_since[band]
+                return Pick(request, shelf.name, shed="no engine can meet the request's deadline")
+            since = shelf.waits_since
             self.remove(request_id)
-            self._enter(request, lane, Band.BEST_EFFORT, request.arrived_at, now)
-            self._waits_since[Band.BEST_EFFORT] = min(since, self._waits_since[Band.BEST_EFFORT])
+            late = self._shelf(shelf.band, late=True)
+            self._enter(request, lane, late, request.arrived_at, now)
+            late.waits_since = min(since, late.waits_since)
         return None
 
     def _feasible(self, request: PendingRequest, now: float, view: PoolView) -> bool:
@@ -240,26 +251,25 @@ class HybridSchedulingPolicy:
     def open(self, lane: Lane) -> None:
         if lane in self._closed:
             self._closed.discard(lane)
-            for flows in self._bands:
-                flows.opened(lane)
+            for shelf in self._shelves:
+                shelf.flows.opened(lane)
 
     def close(self, lane: Lane) -> None:
         if lane in self._lanes:
             self._closed.add(lane)
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
-        removed_id, band = self._removed
-        if removed_id == request.request_id and self._bands[band]:
-            self._waits_since[band] = now
+        removed_id, shelf = self._removed
+        if removed_id == request.request_id and shelf.flows:
+            shelf.waits_since = now
         self.settled(request, engine_seconds)
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
-        tenant = request.tenant
-        if self._all.charge(tenant, engine_seconds):
-            self._bands[Band.BULK].lowered(tenant)
-        if band_of(request) is not Band.BULK and self._urgent.charge(tenant, engine_seconds):
-            for flows in self._bands[: Band.BULK]:
-                flows.lowered(tenant)
+        tenant, bulk = request.tenant, band_of(request) is Band.BULK
+        lowered = self._all.charge(tenant, engine_seconds), not bulk and self._urgent.charge(tenant, engine_seconds)
+        for shelf in self._shelves:
+            if lowered[0 if shelf.band is Band.BULK else 1]:
+                shelf.flows.lowered(tenant)
 
     def next_change_at(self) -> float | None:
         return self._change_at

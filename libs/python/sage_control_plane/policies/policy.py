@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from sage_control_plane.policies.bands import Band
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.request.request import PendingRequest
+from sage_control_plane.request.request import PendingRequest, Route
 
 S = TypeVar("S")
 
@@ -37,6 +38,14 @@ class PoolView(Protocol):
 
         True without a trusted prediction.
         """
+        ...
+
+    def has_room(self, route: Route, band: Band) -> bool:
+        """Return whether a request of this route and band may take a seat and leave enough to more urgent work."""
+        ...
+
+    def holds_seat(self, route: Route, band: Band) -> bool:
+        """Return whether the band holds a seat where requests of this route may get one."""
         ...
 
     def wait_seconds(self) -> float | None:

@@ -22,17 +22,19 @@ class Credits:
     could not run otherwise.
     """
 
-    __slots__ = ("_full_cap", "_kv_full", "_waiting_allowed", "request_cap", "requests", "token_cap", "tokens")
+    __slots__ = ("_batch_cap", "_full_cap", "_kv_full", "_waiting_allowed", "request_cap", "requests", "token_cap", "tokens")
 
     def __init__(self, spec: EngineSpec, headroom: float) -> None:
         self.requests = 0
         self.tokens = 0
         self._kv_full = False
+        self._batch_cap: int | None = None
         self.resize(spec, headroom)
 
     def resize(self, spec: EngineSpec, headroom: float) -> None:
         """Take the caps from a spec. Outstanding requests stay, so they may exceed a cap that was lowered."""
-        self._full_cap = self.request_cap = max(1, int(spec.max_concurrency * (1 + headroom)))
+        self._full_cap = max(1, int(spec.max_concurrency * (1 + headroom)))
+        self.request_cap = self._most
         self._waiting_allowed = max(0, self._full_cap - spec.max_concurrency)
         self.token_cap = spec.max_outstanding_tokens
 
@@ -46,19 +48,29 @@ class Credits:
         if engine_waiting > self._waiting_allowed:
             batched = max(1, self.requests - engine_waiting)
             self.request_cap = min(self.request_cap, batched + self._waiting_allowed)
-        elif self.request_cap < self._full_cap and not engine_waiting:
-            self.request_cap = min(self._full_cap, self.request_cap + max(1, self._full_cap // 10))
+        elif self.request_cap < self._most and not engine_waiting:
+            self.request_cap = min(self._most, self.request_cap + max(1, self._full_cap // 10))
         self._kv_full = kv_usage >= (KV_OPENS if self._kv_full else KV_CLOSES)
 
     def reset_caps(self) -> None:
         """Go by the spec alone, because there is no recent report of the engine's load."""
-        self.request_cap = self._full_cap
+        self.request_cap = self._most
         self._kv_full = False
+
+    def limit_batch(self, requests: int | None) -> None:
+        """Cap the requests at the largest batch that keeps its targets; None for no such cap."""
+        self._batch_cap = requests
+        if self.request_cap > self._most:
+            self.request_cap = self._most
+
+    @property
+    def _most(self) -> int:
+        return self._full_cap if self._batch_cap is None else max(1, min(self._full_cap, self._batch_cap))
 
     @property
     def corrected(self) -> bool:
         """Whether the engine's report narrows its caps now."""
-        return self._kv_full or self.request_cap < self._full_cap
+        return self._kv_full or self.request_cap < self._most
 
     @property
     def has_slot(self) -> bool:

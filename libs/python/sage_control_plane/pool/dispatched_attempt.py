@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sage_control_plane.policies.bands import Band
 from sage_control_plane.prediction.forecast import UsageCounters
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.request.engine_state import RunningRequest
@@ -36,6 +37,8 @@ class DispatchedAttempt:
         counters_at_begin: the engine's counters when its decoding began.
         decoding: whether its engine counts it among those that decode.
         tpot_target_ms: target for the time between its tokens, as counted in its engine's entry; None for none.
+        band: the band as which it holds its seat.
+        seat: what its seat counts among those that less urgent work holds.
     """
 
     request_id: str
@@ -57,6 +60,8 @@ class DispatchedAttempt:
     counters_at_begin: UsageCounters = _NOT_BEGUN
     decoding: bool = False
     tpot_target_ms: int | None = None
+    band: Band = Band.URGENT
+    seat: float = 0.0
 
     @classmethod
     def adopted_from(

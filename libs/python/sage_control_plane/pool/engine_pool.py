@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from sage_control_plane.policies.bands import band_of
 from sage_control_plane.pool.breaker import Breaker, BreakerSettings, BreakerState, Verdict
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.pool.reservation import Reservation
 from sage_control_plane.pool.route_index import RouteEngines, RouteIndex
 from sage_control_plane.pool.saturation import Saturation
 from sage_control_plane.prediction.pace import Pace
@@ -18,6 +20,10 @@ from sage_control_plane.request.request import PendingRequest, Route
 
 # For how long a prompt counts as queued whose end is not observed and for which there is no trusted prediction.
 UNPREDICTED_SECONDS = 1.0
+# Share of a target for the time between tokens that is planned for.
+PACE_MARGIN = 0.9
+# No batch is larger.
+MOST_BATCH = 1_000_000
 
 
 class EnginePool:
@@ -35,10 +41,12 @@ class EnginePool:
 
     def __init__(
         self,
+        entries: dict[str, EngineEntry],
         admits: Callable[[EngineEntry], bool],
         learning: PoolLearning,
         prefixes: PrefixIndex,
         load: Saturation,
+        reservation: Reservation,
         breaker: BreakerSettings,
         headroom: float,
     ) -> None:
@@ -47,9 +55,10 @@ class EnginePool:
         self._prefixes = prefixes
         self._breaker = breaker
         self._headroom = headroom
+        self._reservation = reservation
         self.load = load
         self.draining: set[str] = set()
-        self.entries: dict[str, EngineEntry] = {}
+        self.entries = entries
         self._routes = RouteIndex(self.entries)
 
     def route(self, route: Route) -> RouteEngines:
@@ -66,7 +75,7 @@ class EnginePool:
 
     # Engines
 
-    def update(self, state: EngineState) -> EngineEntry:
+    def update(self, state: EngineState, now: float) -> EngineEntry:
         """Add an engine, or update its state; return its entry."""
         spec = state.spec
         entry = self.entries.get(spec.engine_id)
@@ -84,20 +93,31 @@ class EnginePool:
             self.entries[spec.engine_id] = entry
             self._learning.resize(len(self.entries))
             self._routes.join(entry)
+            self._reservation.regroup()
         else:
             old, entry.state = entry.state, state
             if old.spec != spec:
                 entry.credits.resize(spec, self._headroom)
                 self._routes.leave(entry)
                 self._routes.join(entry)
+                self._reservation.regroup()
         load = state.load
         entry.forecast.update_load(load)
         if load is None:
             entry.credits.reset_caps()
         else:
             entry.credits.correct(load.waiting, load.kv_cache_usage)
+        self._limit_batch(entry, now)
         self.refresh(entry)
         return entry
+
+    def _limit_batch(self, entry: EngineEntry, now: float) -> None:
+        """Cap an engine's batch at what keeps the tightest target for the time between tokens."""
+        entry.forecast.advance(now)
+        target_ms = self._reservation.tightest_tpot_ms(entry, now)
+        batch = entry.forecast.batch_within(PACE_MARGIN * target_ms / 1000) if target_ms else None
+        # A target that no batch keeps limits nothing.
+        entry.credits.limit_batch(None if batch is None or batch < 1.0 or batch > MOST_BATCH else int(batch))
 
     def remove(self, engine_id: str) -> None:
         """Remove an engine; its attempts stay in its entry."""
@@ -105,6 +125,7 @@ class EnginePool:
         if entry is not None:
             self._routes.leave(entry)
             self.load.remove(entry)
+            self._reservation.regroup()
             self._learning.resize(len(self.entries))
             self._prefixes.remove(engine_id)
 
@@ -153,6 +174,19 @@ class EnginePool:
 
     # Attempts
 
+    def arrived(self, request: PendingRequest, now: float) -> None:
+        """Count a request that was admitted among the demand for seats."""
+        target = request.classification.begin_target_seconds
+        usual = self._learning.usual_ttft_seconds(request) or 0.0
+        patience = 0.0 if target is None else max(0.0, target - usual)
+        self._reservation.arrived(request, band_of(request), patience, now)
+
+    def finished(self, attempt: DispatchedAttempt, now: float, output_tokens: int | None) -> None:
+        """Learn from a complete answer that is still on its engine."""
+        self._learning.finished(self.entries[attempt.engine_id], attempt, now, output_tokens)
+        if output_tokens is not None:
+            self._reservation.answered(attempt, output_tokens)
+
     def take(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
         """Put an attempt on an engine."""
         forecast = entry.forecast
@@ -161,6 +195,7 @@ class EnginePool:
         entry.credits.take(attempt.tokens)
         forecast.running += 1
         self.load.outstanding += 1
+        self._reservation.take(entry, attempt, self._learning.hold_seconds(entry, attempt), now)
         if attempt.request is not None and not attempt.begun:
             self._expect(entry, attempt, attempt.request, now)
         entry.dispatched += 1
@@ -191,7 +226,7 @@ class EnginePool:
         self.take(entry, attempt, now)
         self.begin(attempt, now, ttft_seconds)
 
-    def give(self, attempt: DispatchedAttempt, verdict: Verdict) -> tuple[EngineEntry, float | None]:
+    def give(self, attempt: DispatchedAttempt, verdict: Verdict, now: float) -> tuple[EngineEntry, float | None]:
         """Take an attempt off its engine; ``refresh`` the engine afterwards.
 
         Returns:
@@ -211,6 +246,7 @@ class EnginePool:
         self._unqueue(entry, attempt)
         attempt.prefilled_by = None
         self.load.outstanding -= 1
+        self._reservation.give(entry, attempt, now)
         breaker = entry.breaker
         if verdict is Verdict.SUCCEEDED:
             breaker.succeeded()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sage_control_plane.policies.admission import Admission
+from sage_control_plane.policies.bands import Band
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.learning import PoolLearning
-from sage_control_plane.request.request import PendingRequest
+from sage_control_plane.pool.reservation import Reservation
+from sage_control_plane.request.request import PendingRequest, Route
 
 # Free engines that are checked for one that can begin in time: a constant, and enough to find one.
 ASKED = 16
@@ -17,7 +19,10 @@ TRIED_ANYWAY = 10
 class EnginePoolView:
     """The engines as a ``PoolView``."""
 
-    def __init__(self, engines: EnginePool, learning: PoolLearning, admission: Admission) -> None:
+    def __init__(
+        self, engines: EnginePool, learning: PoolLearning, admission: Admission, reservation: Reservation
+    ) -> None:
+        self._reservation = reservation
         self._engines = engines
         self._learning = learning
         self._admission = admission
@@ -47,6 +52,12 @@ class EnginePoolView:
             return True
         self._doubts += 1
         return self._doubts % TRIED_ANYWAY == 0
+
+    def has_room(self, route: Route, band: Band) -> bool:
+        return self._reservation.has_room(route, band, self.now)
+
+    def holds_seat(self, route: Route, band: Band) -> bool:
+        return self._reservation.holds_seat(route, band)
 
     def wait_seconds(self) -> float | None:
         return self._admission.wait_seconds(self.now)

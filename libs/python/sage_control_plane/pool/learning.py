@@ -57,6 +57,18 @@ class PoolLearning:
         fit = self.fits.ttft(classification.generates)
         return fit.seconds(classification.input_tokens, _NO_LOAD) if fit.trusted else None
 
+    def hold_seconds(self, entry: EngineEntry, attempt: DispatchedAttempt) -> float | None:
+        """Return the expected time for which an attempt holds its seat; None without a trusted prediction."""
+        forecast, request = entry.forecast, attempt.request
+        if request is None:
+            return None
+        generates = request.classification.generates
+        ttft = forecast.ttft_seconds(generates, attempt.uncached_tokens)
+        if ttft is None or not generates:
+            return ttft
+        step = forecast.step_seconds(forecast.decoding + 1)
+        return None if step is None else ttft + attempt.output_tokens * step
+
     def queued_tokens(self, generates: bool, uncached_tokens: float) -> int:
         """Return what a prompt adds to its engine's queue, in tokens of generating work; at least 1."""
         # Rounded, so that sums return to exactly 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.reservation import Reservation
 from sage_control_plane.prediction.forecast import LatencyFits
 
 
@@ -12,14 +13,16 @@ class Saturation:
     Args:
         fits: of the pool's latencies.
         prompt_seconds: predicted seconds of prompts queued on an engine at which it counts as full.
+        reservation: is told of each engine's part in the capacity.
 
     Attributes:
         usable: engines that take work.
         outstanding: attempts outstanding on all engines.
     """
 
-    def __init__(self, fits: LatencyFits, prompt_seconds: float) -> None:
+    def __init__(self, fits: LatencyFits, prompt_seconds: float, reservation: Reservation) -> None:
         self._fits = fits
+        self._reservation = reservation
         self._prompt_seconds = prompt_seconds
         self._queued_tokens = 0
         self._prompt_shares = 0.0
@@ -40,7 +43,10 @@ class Saturation:
     def update_capacity(self, entry: EngineEntry) -> None:
         """Update what an engine adds to the capacity: its cap while it is usable, 0 otherwise."""
         capacity = entry.credits.request_cap if entry.usable else 0
-        self._capacity += capacity - entry.capacity
+        change = capacity - entry.capacity
+        if change:
+            self._capacity += change
+            self._reservation.resize(entry, change)
         self.usable += bool(capacity) - bool(entry.capacity)
         entry.capacity = capacity
         self._share_prompts(entry)

@@ -15,6 +15,8 @@ MOST_PROMPTS = 0.8
 PROMPT_MEMORY = 0.99
 # What counts as recent: about the time of a short answer, since targets are for the mean over an answer.
 RECENT_SECONDS = 2.0
+# What counts as usual: the time of some answers and prompts.
+USUAL_SECONDS = 20.0
 
 
 class LatencyFits:
@@ -136,6 +138,7 @@ class Forecast:
         "_prompt_squares",
         "_prompts",
         "_share_seconds",
+        "_usual_share",
         "_vectors",
         "decoding",
         "kv_usage",
@@ -154,6 +157,7 @@ class Forecast:
         self._prompts = 0.0
         self._prompt_sizes = 0.0
         self._computed_at = 0.0
+        self._usual_share = 0.0
         self.prompt_share = 0.0
         self._prompt_squares = 0.0
         self._vectors = 0.0
@@ -189,15 +193,21 @@ class Forecast:
     def computed(self, generates: bool, tokens: float) -> None:
         """Count computed input tokens of a request. Requires ``advance`` before."""
         seconds = self.seconds_per_input_token(generates) * tokens
-        kept = exp((self._computed_at - self._at) / RECENT_SECONDS)
+        elapsed = self._at - self._computed_at
         self._computed_at = self._at
-        self.prompt_share = self.prompt_share * kept + seconds / RECENT_SECONDS
+        self.prompt_share = self.prompt_share * exp(-elapsed / RECENT_SECONDS) + seconds / RECENT_SECONDS
+        self._usual_share = self._usual_share * exp(-elapsed / USUAL_SECONDS) + seconds / USUAL_SECONDS
         self._prompt_sizes = self._prompt_sizes * PROMPT_MEMORY + seconds
         self._prompt_squares = self._prompt_squares * PROMPT_MEMORY + seconds * seconds
         if generates:
             self._prompts += tokens
         else:
             self._vectors += tokens
+
+    @property
+    def usual_prompt_share(self) -> float:
+        """Share of the engine's time that prompts usually take; at most ``MOST_PROMPTS``."""
+        return min(MOST_PROMPTS, self._usual_share * exp((self._computed_at - self._at) / USUAL_SECONDS))
 
     @property
     def counters(self) -> UsageCounters:
@@ -225,10 +235,31 @@ class Forecast:
 
         None without a trusted fit.
         """
+        fit = self._trusted_tpot()
+        return None if fit is None else fit.step_seconds(decoding, self.kv_usage)
+
+    def batch_within(self, tpot_seconds: float) -> float | None:
+        """Return with how many answers the time between tokens is met, beside prompts as there were lately.
+
+        None without a trusted fit. Below 1 it is not met by any.
+        """
+        fit = self._trusted_tpot()
+        step = tpot_seconds * (1.0 - self.usual_prompt_share)
+        return None if fit is None else fit.most_decoding(step, self.kv_usage)
+
+    def _trusted_tpot(self) -> TpotFit | None:
         fit = self._fits.tpot
         if not fit.known:
             fit = self._pool.tpot
-        return fit.step_seconds(decoding, self.kv_usage) if fit.trusted else None
+        return fit if fit.trusted else None
+
+    def pace_seconds(self, decoding: int) -> float | None:
+        """Return the expected time between tokens of so many answers beside prompts as there were lately.
+
+        None without a trusted fit.
+        """
+        step = self.step_seconds(decoding)
+        return None if step is None else step / (1.0 - self.usual_prompt_share)
 
     def tpot_seconds(self) -> float | None:
         """Return the expected time between tokens with one more answer and the queued prompts; None when not known.

@@ -111,6 +111,11 @@ class TpotFit(_Fit):
         e, f, g, _, _ = self._fit.weights
         return max(0.0, e + f * decoding / REQUESTS + g * kv_usage)
 
+    def most_decoding(self, step_seconds: float, kv_usage: float) -> float:
+        """Return with how many answers a step takes so long, trusted or not; infinity where more cost nothing."""
+        e, f, g, _, _ = self._fit.weights
+        return REQUESTS * (step_seconds - e - g * kv_usage) / f if f > 0.0 else float("inf")
+
     def learn(self, decoding: float, kv_usage: float, prompts: float, vectors: float, seconds: float) -> None:
         """Learn from an answer's mean time between tokens, in seconds."""
         features = (1.0, decoding / REQUESTS, kv_usage, prompts / TOKENS, vectors / TOKENS)

@@ -66,7 +66,7 @@ class AttemptReports:
                 return
         tracked, attempt = found
         self._begin(tracked, attempt, now, ttft_seconds)
-        self._learning.finished(self._engines.entries[attempt.engine_id], attempt, now, used.output)
+        self._engines.finished(attempt, now, used.output)
         self._table.release(attempt, Verdict.SUCCEEDED, now)
         self._table.settle(tracked, attempt, used)
         self._hedging.on_completed(tracked, attempt, now)

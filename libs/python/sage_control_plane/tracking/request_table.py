@@ -210,7 +210,7 @@ class RequestTable:
         """Take an attempt off its engine; ``verdict`` is what its end says about the engine."""
         if attempt.prefilled_by is not None:
             self._timers.prefill.disarm((attempt.engine_id, attempt.request_id))
-        entry, ejected_seconds = self._engines.give(attempt, verdict)
+        entry, ejected_seconds = self._engines.give(attempt, verdict, now)
         if ejected_seconds is not None:
             self._timers.ejection.arm(attempt.engine_id, now + ejected_seconds)
         self.refresh(entry)

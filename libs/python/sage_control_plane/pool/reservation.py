@@ -1,0 +1,230 @@
+"""Seats kept for more urgent work: how many it needs is computed from its measured demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp
+
+from sage_control_plane.policies.bands import Band, band_of
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.demand import LEAST_LOAD, Demand
+from sage_control_plane.prediction.erlang import seats_needed
+from sage_control_plane.request.request import PendingRequest, Route
+
+# How long a computed reservation holds.
+FRESH_SECONDS = 0.25
+# For how long after the last request with a target between tokens batches are kept small enough for another.
+TPOT_SECONDS = 120.0
+# Engines of a group that are asked for their pace: enough for a mean.
+ENGINES_ASKED = 16
+
+_BANDS = len(Band)
+
+
+class SeatGroup:
+    """Engines that share work, directly or through others, and the seats on them.
+
+    Attributes:
+        entries: the engines.
+        capacity: seats of those that are usable.
+        held: seats held, by band; one that is given back within the patience of more urgent work counts in part.
+        demands: the streams of requests to it, by band.
+    """
+
+    __slots__ = ("_computed_at", "_reserved", "capacity", "demands", "entries", "held", "patience_seconds")
+
+    def __init__(self, entries: Sequence[EngineEntry]) -> None:
+        self.entries = entries
+        self.capacity = 0
+        self.held = [0.0] * _BANDS
+        self.demands: list[list[Demand]] = [[] for _ in range(_BANDS)]
+        self.patience_seconds = 0.0
+        self._reserved = [0] * _BANDS
+        self._computed_at = float("-inf")
+
+    def reserved(self, band: int, now: float, loss: float) -> int:
+        """Return the seats that the bands before ``band`` need."""
+        if not 0.0 <= now - self._computed_at < FRESH_SECONDS:
+            self._compute(now, loss)
+            self._computed_at = now
+        return self._reserved[band]
+
+    def _compute(self, now: float, loss: float) -> None:
+        """Let each band's requests wait as long as they can, and all before it be served first."""
+        load = rate = peaks = held = 0.0
+        needed = 0
+        # Answers take longest when all seats are taken, and then the reservation counts.
+        seconds_per_token = self._seconds_per_token_when_full()
+        self.patience_seconds = 0.0
+        for band, streams in enumerate(self.demands):
+            self._reserved[band] = needed
+            held += self.held[band]
+            patience = None
+            for stream in streams:
+                arriving = stream.per_second(now)
+                offered = arriving * stream.hold_seconds(now, seconds_per_token)
+                if offered < LEAST_LOAD:
+                    continue
+                load, rate = load + offered, rate + arriving
+                peaks += offered * stream.peakedness
+                patience = stream.patience_seconds if patience is None else min(patience, stream.patience_seconds)
+            if patience is not None:
+                self.patience_seconds = self.patience_seconds or patience
+                holds = patience * rate / load
+                # What they hold now counts too: of a new stream only the shortest have ended.
+                needed = max(needed, seats_needed(max(load, held), holds, self.capacity, loss, peaks / load))
+
+
+    def _seconds_per_token_when_full(self) -> float:
+        entries = self.entries[:ENGINES_ASKED]
+        steps = [entry.forecast.pace_seconds(entry.credits.request_cap) or 0.0 for entry in entries]
+        return sum(steps) / len(steps) if steps else 0.0
+
+
+class Reservation:
+    """The seat groups of a pool, and whether work of a band may take a seat now.
+
+    Args:
+        entries: every engine by id; maintained by the caller.
+        loss: share of the more urgent requests that less urgent work may make late.
+    """
+
+    def __init__(self, entries: Mapping[str, EngineEntry], loss: float) -> None:
+        self._entries = entries
+        self._loss = loss
+        self._demands: dict[Route, list[Demand]] = {}
+        self._groups: dict[str, SeatGroup] = {}
+        self._of_route: dict[Route, SeatGroup | None] = {}
+        self._stale = True
+
+    # Engines
+
+    def regroup(self) -> None:
+        """Find the groups again: an engine has come, gone, or serves other models."""
+        self._stale = True
+
+    def resize(self, entry: EngineEntry, seats: int) -> None:
+        """Change an engine's part in the capacity by ``seats``."""
+        if not self._stale:
+            self._groups[entry.engine_id].capacity += seats
+
+    def take(self, entry: EngineEntry, attempt: DispatchedAttempt, hold_seconds: float | None, now: float) -> None:
+        """Count an attempt's seat, which it holds for about ``hold_seconds``; None where that is not known."""
+        if attempt.request is None:
+            return
+        attempt.band = band_of(attempt.request)
+        group = self.group(entry)
+        patience = group.patience_seconds
+        attempt.seat = 1.0 if hold_seconds is None or not patience else exp(-patience / max(hold_seconds, 1e-3))
+        group.held[attempt.band] += attempt.seat
+        self._stream(attempt.request.classification.route, attempt.band).took(now)
+
+    def give(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
+        """Undo ``take``."""
+        if attempt.request is None or not attempt.seat:
+            return
+        if not self._stale:
+            held = self._groups[entry.engine_id].held
+            held[attempt.band] = max(0.0, held[attempt.band] - attempt.seat)
+        attempt.seat = 0.0
+        self._stream(attempt.request.classification.route, attempt.band).gave(now)
+
+    # Requests
+
+    def arrived(self, request: PendingRequest, band: Band, patience_seconds: float, now: float) -> None:
+        """Count an arrival that can wait for ``patience_seconds``."""
+        classification = request.classification
+        self._stream(classification.route, band).arrived(now, patience_seconds, classification.slo.tpot_ms)
+
+    def answered(self, attempt: DispatchedAttempt, output_tokens: int) -> None:
+        """Learn from a complete answer."""
+        if attempt.request is not None:
+            self._stream(attempt.request.classification.route, attempt.band).answered(output_tokens)
+
+    def has_room(self, route: Route, band: Band, now: float) -> bool:
+        """Return whether a request may take a seat and leave enough to more urgent work."""
+        group = self._route_group(route)
+        if group is None:
+            return True
+        held = sum(group.held[band:])
+        return held + 1.0 <= group.capacity - group.reserved(band, now, self._loss) + 1e-6
+
+    def holds_seat(self, route: Route, band: Band) -> bool:
+        """Return whether the band holds a seat where the route's requests may get one."""
+        group = self._route_group(route)
+        return group is not None and group.held[band] > 1e-6
+
+    def tightest_tpot_ms(self, entry: EngineEntry, now: float) -> int | None:
+        """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
+        group = self.group(entry)
+        targets = [
+            stream.tpot_ms
+            for streams in group.demands
+            for stream in streams
+            if stream.tpot_ms and stream.arrived_at is not None and now - stream.arrived_at < TPOT_SECONDS
+        ]
+        return min(targets, default=None)
+
+    # Groups
+
+    def group(self, entry: EngineEntry) -> SeatGroup:
+        """Return the group of an engine."""
+        if self._stale:
+            self._regroup()
+        return self._groups[entry.engine_id]
+
+    def _stream(self, route: Route, band: Band) -> Demand:
+        demands = self._demands.get(route)
+        if demands is None:
+            demands = self._demands[route] = [Demand() for _ in Band]
+            self._of_route.pop(route, None)
+        return demands[band]
+
+    def _route_group(self, route: Route) -> SeatGroup | None:
+        if self._stale:
+            self._regroup()
+        if route not in self._of_route:
+            serving = next((entry for entry in self._entries.values() if entry.serves(route)), None)
+            group = self._of_route[route] = None if serving is None else self._groups[serving.engine_id]
+            if group is not None and route in self._demands:
+                for streams, stream in zip(group.demands, self._demands[route], strict=True):
+                    streams.append(stream)
+        return self._of_route[route]
+
+    def _regroup(self) -> None:
+        self._groups = {}
+        self._of_route = {}
+        for entries in _components(self._entries.values()):
+            group = SeatGroup(entries)
+            for entry in entries:
+                self._groups[entry.engine_id] = group
+                group.capacity += entry.capacity
+                for attempt in entry.running.values():
+                    group.held[attempt.band] += attempt.seat
+        self._stale = False
+        for route in self._demands:
+            self._route_group(route)
+
+
+def _components(entries: Iterable[EngineEntry]) -> list[list[EngineEntry]]:
+    """Return the engines in groups; no two groups serve the same model."""
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (parent := parents.setdefault(name, name)) != name:
+            parents[name] = name = parents.setdefault(parent, parent)
+        return name
+
+    firsts: list[tuple[EngineEntry, str]] = []
+    for entry in entries:
+        # An engine without models shares work with none.
+        names = [name for card in entry.state.spec.models for name in card.names] or [f"\0{entry.engine_id}"]
+        first = root(names[0])
+        for name in names[1:]:
+            parents[root(name)] = first
+        firsts.append((entry, first))
+    groups: dict[str, list[EngineEntry]] = {}
+    for entry, first in firsts:
+        groups.setdefault(root(first), []).append(entry)
+    return list(groups.values())

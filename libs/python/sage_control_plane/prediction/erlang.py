@@ -1,0 +1,60 @@
+"""How many seats a stream of requests needs: Erlang's question, for requests that can wait a little.
+
+Requests arrive at a rate, hold a seat for a time, and are of use only if they get one within their patience. With
+Poisson arrivals and exponential holding times that is the queue M/M/n+D (Barrer, Queuing with Impatient Customers and
+Ordered Service, 1957), in closed form also where the load exceeds the seats. Arrivals in bursts are scaled to
+equivalent Poisson ones by their peakedness (Hayward's approximation; Fredericks, Congestion in Blocking Systems, 1980).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from math import exp
+
+from collections.abc import Iterator
+
+# Larger systems are scaled down to this load, in erlangs: relative spread falls with size, so that errs to more seats.
+MOST_LOAD = 100.0
+
+
+def losses(load: float, patience: float) -> Iterator[float]:
+    """Yield the share of requests that get no seat in time with 0, 1, 2 … seats.
+
+    Args:
+        load: offered, in erlangs: arrival rate times mean holding time.
+        patience: how long a request can wait, in mean holding times.
+    """
+    yield 1.0
+    # The probability of n - 1 busy seats, as a ratio to that of fewer than n: Erlang's recursion.
+    full = 1.0
+    seats = 0
+    while True:
+        seats += 1
+        surplus = load - seats
+        exponent = surplus * patience
+        grown = exp(min(exponent, 500.0))
+        # Density of the wait at 0 is load * full; it grows or falls exponentially up to the patience.
+        waiting = patience if abs(surplus) < 1e-9 else (grown - 1.0) / surplus
+        beyond = grown / seats
+        yield load * full * beyond / (1.0 + load * full * (waiting + beyond))
+        full = load * full / (seats + load * full)
+
+
+def seats_needed(load: float, patience: float, most: int, loss: float, peakedness: float = 1.0) -> int:
+    """Return the fewest seats with which at most ``loss`` more requests are late than with all ``most`` seats.
+
+    Args:
+        load: offered, in erlangs.
+        patience: how long a request can wait, in mean holding times.
+        most: seats that there are.
+        loss: share of the requests.
+        peakedness: variance to mean of the seats that they would hold if there were always one; 1 for Poisson.
+    """
+    if load <= 0.0 or most <= 0:
+        return 0
+    scale = max(1.0, peakedness, load / MOST_LOAD)
+    units = max(1, int(most / scale))
+    late = list(islice(losses(load / scale, patience), units + 1))
+    allowed = late[-1] + loss
+    needed = next(seats for seats, share in enumerate(late) if share <= allowed)
+    return min(most, int(needed * scale + 0.999)) if needed < units else most
