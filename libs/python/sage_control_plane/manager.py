@@ -78,7 +78,7 @@ class ControlPlaneManager:
         placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
         self._learning = learning = PoolLearning(settings.prediction)
         entries: dict[str, EngineEntry] = {}
-        self._reservation = reservation = Reservation(entries, settings.reservation_loss)
+        self._reservation = reservation = Reservation(entries, settings.reservation.prices)
         load = Saturation(learning.fits, settings.prompt_seconds, reservation)
         self._engines = engines = EnginePool(
             entries, placer.admits, learning, prefixes, load, reservation, settings.breaker, settings.headroom

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le
 
 from sage_common.setting_marks import Inlined
 from sage_control_plane.placement.scorers import ScorerWeights
 from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.pool.breaker import BreakerSettings
+from sage_control_plane.pool.reservation import ReservationSettings
 from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
 
@@ -24,7 +25,6 @@ class ControlSettings:
         scorers: weights of the scorers.
         picker: how an engine is chosen by the scores: adaptive, argmin, power_of_two, round_robin or random.
         headroom: share of an engine's concurrency that may be outstanding on top of it.
-        reservation_loss: share of more urgent requests that less urgent work may make late.
         prompt_seconds: predicted seconds of prompts queued on an engine at which new work to it stops.
         explained: latest requests whose decisions are kept for explanations, over all pools.
     """
@@ -38,6 +38,6 @@ class ControlSettings:
     scorers: ScorerWeights = ScorerWeights()
     picker: str = "adaptive"
     headroom: Annotated[float, Ge(0), Le(10)] = 0.0
-    reservation_loss: Annotated[float, Gt(0), Lt(1)] = 0.01
+    reservation: ReservationSettings = ReservationSettings()
     prompt_seconds: Annotated[float, Gt(0)] = 0.15
     explained: Annotated[int, Ge(0)] = 10_000

@@ -22,13 +22,14 @@ class Credits:
     could not run otherwise.
     """
 
-    __slots__ = ("_batch_cap", "_full_cap", "_kv_full", "_waiting_allowed", "request_cap", "requests", "token_cap", "tokens")
+    __slots__ = ("_batch_cap", "_full_cap", "_kv_full", "_waited", "_waiting_allowed", "request_cap", "requests", "token_cap", "tokens")
 
     def __init__(self, spec: EngineSpec, headroom: float) -> None:
         self.requests = 0
         self.tokens = 0
         self._kv_full = False
         self._batch_cap: int | None = None
+        self._waited = 0
         self.resize(spec, headroom)
 
     def resize(self, spec: EngineSpec, headroom: float) -> None:
@@ -45,8 +46,10 @@ class Credits:
         the engine runs; it grows back by a tenth with each report of an empty queue. A KV cache that is nearly full
         stops new work, since more would be preempted, until it has emptied a little.
         """
-        if engine_waiting > self._waiting_allowed:
-            batched = max(1, self.requests - engine_waiting)
+        # A request that has come since the engine's last step waits for the next one, whatever room there is.
+        waiting, self._waited = min(engine_waiting, self._waited), engine_waiting
+        if waiting > self._waiting_allowed:
+            batched = max(1, self.requests - waiting)
             self.request_cap = min(self.request_cap, batched + self._waiting_allowed)
         elif self.request_cap < self._most and not engine_waiting:
             self.request_cap = min(self._most, self.request_cap + max(1, self._full_cap // 10))

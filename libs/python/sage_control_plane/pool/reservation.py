@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import exp
+from typing import Annotated
+
+from annotated_types import Gt
 
 from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.prediction.demand import LEAST_LOAD, Demand
-from sage_control_plane.prediction.erlang import seats_needed
+from sage_control_plane.prediction.erlang import seats_worth_keeping
 from sage_control_plane.request.request import PendingRequest, Route
 
 # How long a computed reservation holds.
@@ -20,6 +24,24 @@ TPOT_SECONDS = 120.0
 ENGINES_ASKED = 16
 
 _BANDS = len(Band)
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationSettings:
+    """How far less urgent work may be in the way of more urgent work.
+
+    Attributes:
+        late_per_request: more urgent requests that one request may make late, where it has a near target itself.
+        late_per_bulk_request: the same for bulk work.
+    """
+
+    late_per_request: Annotated[float, Gt(0)] = 0.5
+    late_per_bulk_request: Annotated[float, Gt(0)] = 0.05
+
+    @property
+    def prices(self) -> tuple[float, ...]:
+        """By band."""
+        return tuple(self.late_per_bulk_request if band is Band.BULK else self.late_per_request for band in Band)
 
 
 class SeatGroup:
@@ -43,38 +65,40 @@ class SeatGroup:
         self._reserved = [0] * _BANDS
         self._computed_at = float("-inf")
 
-    def reserved(self, band: int, now: float, loss: float) -> int:
-        """Return the seats that the bands before ``band`` need."""
+    def reserved(self, band: int, now: float, prices: Sequence[float]) -> int:
+        """Return the seats that are left to the bands before ``band``."""
         if not 0.0 <= now - self._computed_at < FRESH_SECONDS:
-            self._compute(now, loss)
+            self._compute(now, prices)
             self._computed_at = now
         return self._reserved[band]
 
-    def _compute(self, now: float, loss: float) -> None:
-        """Let each band's requests wait as long as they can, and all before it be served first."""
-        load = rate = peaks = held = 0.0
-        needed = 0
+    def _compute(self, now: float, prices: Sequence[float]) -> None:
         # Answers take longest when all seats are taken, and then the reservation counts.
         seconds_per_token = self._seconds_per_token_when_full()
         self.patience_seconds = 0.0
+        load = holds = peaks = patience = held = 0.0
         for band, streams in enumerate(self.demands):
-            self._reserved[band] = needed
-            held += self.held[band]
-            patience = None
+            rate = seats = 0.0
             for stream in streams:
                 arriving = stream.per_second(now)
-                offered = arriving * stream.hold_seconds(now, seconds_per_token)
-                if offered < LEAST_LOAD:
-                    continue
-                load, rate = load + offered, rate + arriving
+                hold = stream.hold_seconds(now, seconds_per_token)
+                rate, seats = rate + arriving, seats + arriving * hold
+            own_hold = seats / rate if rate else seconds_per_token
+            self._reserved[band] = 0
+            if load > LEAST_LOAD and own_hold > 0.0:
+                # What they hold now counts too, since demand may just have risen.
+                self._reserved[band] = seats_worth_keeping(
+                    max(load, held), holds / load, patience / load, self.capacity, peaks / load, prices[band] / own_hold
+                )
+            for stream in streams:
+                offered = stream.per_second(now) * (hold := stream.hold_seconds(now, seconds_per_token))
+                load += offered
+                holds += offered * hold
                 peaks += offered * stream.peakedness
-                patience = stream.patience_seconds if patience is None else min(patience, stream.patience_seconds)
-            if patience is not None:
-                self.patience_seconds = self.patience_seconds or patience
-                holds = patience * rate / load
-                # What they hold now counts too: of a new stream only the shortest have ended.
-                needed = max(needed, seats_needed(max(load, held), holds, self.capacity, loss, peaks / load))
-
+                patience += offered * stream.patience_seconds
+            held += self.held[band]
+            if seats > LEAST_LOAD and not self.patience_seconds:
+                self.patience_seconds = patience / load
 
     def _seconds_per_token_when_full(self) -> float:
         entries = self.entries[:ENGINES_ASKED]
@@ -87,12 +111,12 @@ class Reservation:
 
     Args:
         entries: every engine by id; maintained by the caller.
-        loss: share of the more urgent requests that less urgent work may make late.
+        prices: by band, how many more urgent requests one of its requests may make late.
     """
 
-    def __init__(self, entries: Mapping[str, EngineEntry], loss: float) -> None:
+    def __init__(self, entries: Mapping[str, EngineEntry], prices: Sequence[float]) -> None:
         self._entries = entries
-        self._loss = loss
+        self._prices = prices
         self._demands: dict[Route, list[Demand]] = {}
         self._groups: dict[str, SeatGroup] = {}
         self._of_route: dict[Route, SeatGroup | None] = {}
@@ -148,7 +172,7 @@ class Reservation:
         if group is None:
             return True
         held = sum(group.held[band:])
-        return held + 1.0 <= group.capacity - group.reserved(band, now, self._loss) + 1e-6
+        return held + 1.0 <= group.capacity - group.reserved(band, now, self._prices) + 1e-6
 
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""

@@ -8,7 +8,6 @@ equivalent Poisson ones by their peakedness (Hayward's approximation; Fredericks
 
 from __future__ import annotations
 
-from itertools import islice
 from math import exp
 
 from collections.abc import Iterator
@@ -40,21 +39,34 @@ def losses(load: float, patience: float) -> Iterator[float]:
         full = load * full / (seats + load * full)
 
 
-def seats_needed(load: float, patience: float, most: int, loss: float, peakedness: float = 1.0) -> int:
-    """Return the fewest seats with which at most ``loss`` more requests are late than with all ``most`` seats.
+def seats_worth_keeping(
+    load: float, hold_seconds: float, patience_seconds: float, most: int, peakedness: float, affordable_per_second: float
+) -> int:
+    """Return how many seats to leave to a stream, so that taking one more from it costs less than is affordable.
+
+    With fewer seats more requests are late; the fewer there are, the more does each further one cost.
 
     Args:
         load: offered, in erlangs.
-        patience: how long a request can wait, in mean holding times.
+        hold_seconds: mean time that a request of the stream holds a seat.
+        patience_seconds: how long one can wait for it.
         most: seats that there are.
-        loss: share of the requests.
-        peakedness: variance to mean of the seats that they would hold if there were always one; 1 for Poisson.
+        peakedness: variance to mean of the seats that the stream would hold if there were always one; 1 for Poisson.
+        affordable_per_second: requests that one seat less may make late, a second.
     """
     if load <= 0.0 or most <= 0:
         return 0
     scale = max(1.0, peakedness, load / MOST_LOAD)
-    units = max(1, int(most / scale))
-    late = list(islice(losses(load / scale, patience), units + 1))
-    allowed = late[-1] + loss
-    needed = next(seats for seats, share in enumerate(late) if share <= allowed)
-    return min(most, int(needed * scale + 0.999)) if needed < units else most
+    arriving = load / hold_seconds
+    late = losses(load / scale, patience_seconds / hold_seconds)
+    before = next(late)
+    kept = 0.0
+    for share in late:
+        if kept >= most:
+            return most
+        # A unit of ``scale`` seats more spares so many requests.
+        if arriving * (before - share) / scale <= affordable_per_second:
+            break
+        before = share
+        kept += scale
+    return min(most, int(kept + 0.999))
