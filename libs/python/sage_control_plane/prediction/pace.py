@@ -56,8 +56,8 @@ class DecayedRate:
         """Return the rate; 0 when no work was done."""
         if self._at is None:
             return 0.0
-        # Until a whole window has passed, the time passed counts, with a floor against division by almost nothing.
-        seen = max(0.5, min(self._window, now - self._since))
+        # What was seen counts as the sum does: less the older it is. With a floor against division by almost nothing.
+        seen = max(0.5, self._window * (1.0 - math.exp((self._since - now) / self._window)))
         return self._sum * self._kept(now) / seen
 
     def _kept(self, now: float) -> float:
