@@ -19,7 +19,7 @@ SPEEDS = {
     ),
 }
 # What an attached server counts as of which nothing is known (the coordinator's SERVER_CONCURRENCY).
-CONCURRENCY_NOT_TOLD = 256
+CONCURRENCY_NOT_TOLD = 1024
 # Engines of this many seats and more are two, smaller ones are three.
 LARGE_SEATS = 256
 LEAST_SECONDS = 120.0

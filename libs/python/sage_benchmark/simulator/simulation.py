@@ -17,6 +17,7 @@ from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 from sage_common.errors import ErrorKind
 from sage_control_plane.manager import ControlPlaneManager
 from sage_control_plane.request.engine_state import (
+    CapacitySource,
     EngineLoad,
     EnginePhase,
     EngineSpec,
@@ -242,6 +243,7 @@ class Simulation:
             "simulated",
             cards,
             max_concurrency=registered or config.max_num_seqs,
+            capacity_source=CapacitySource.UNKNOWN if registered else CapacitySource.TOLD,
             max_outstanding_tokens=0 if registered else config.kv_tokens,
         )
         return EngineState(spec, EnginePhase.READY, executor_id=f"executor-{index}")

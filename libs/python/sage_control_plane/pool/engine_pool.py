@@ -106,7 +106,7 @@ class EnginePool:
         if load is None:
             entry.credits.reset_caps()
         else:
-            entry.credits.correct(load.waiting, load.kv_cache_usage)
+            entry.credits.correct(load.running, load.waiting, load.kv_cache_usage)
         self._limit_batch(entry, now)
         self.refresh(entry)
         return entry
@@ -116,6 +116,7 @@ class EnginePool:
         entry.forecast.advance(now)
         target_ms = self._reservation.tightest_tpot_ms(entry, now)
         batch = entry.forecast.batch_within(PACE_MARGIN * target_ms / 1000) if target_ms else None
+        entry.pace_known = batch is not None
         # A target that no batch keeps limits nothing.
         entry.credits.limit_batch(None if batch is None or batch < 1.0 or batch > MOST_BATCH else int(batch))
 
@@ -184,6 +185,8 @@ class EnginePool:
     def finished(self, attempt: DispatchedAttempt, now: float, output_tokens: int | None) -> None:
         """Learn from a complete answer that is still on its engine."""
         self._learning.finished(self.entries[attempt.engine_id], attempt, now, output_tokens)
+        entry = self.entries[attempt.engine_id]
+        entry.credits.ended(attempt.tokens, now)
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)
 
@@ -272,6 +275,7 @@ class EnginePool:
             if ttft_seconds is not None:
                 self._learning.first_token(entry, attempt, ttft_seconds)
             self._prefilled(entry, attempt, attempt.request)
+            entry.credits.began(entry.forecast.decoding)
             if classification.generates and entry.prefill_pending:
                 # Engines compute prompts in the order in which they came.
                 before = attempt.number.dispatch

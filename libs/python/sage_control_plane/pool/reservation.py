@@ -20,6 +20,8 @@ from sage_control_plane.request.request import PendingRequest, Route
 FRESH_SECONDS = 0.25
 # For how long after the last request with a target between tokens batches are kept small enough for another.
 TPOT_SECONDS = 120.0
+# Seats of each engine that bulk work may hold before the pace of its engines is known.
+FEW_PER_ENGINE = 1
 # Engines of a group that are asked for their pace: enough for a mean.
 ENGINES_ASKED = 16
 
@@ -77,6 +79,8 @@ class SeatGroup:
         seconds_per_token = self._seconds_per_token_when_full()
         self.patience_seconds = 0.0
         load = holds = peaks = patience = held = 0.0
+        usable = [entry for entry in self.entries if entry.capacity]
+        learning = not all(entry.pace_known for entry in usable) and self.tightest_tpot_ms(now) is not None
         for band, streams in enumerate(self.demands):
             rate = seats = 0.0
             for stream in streams:
@@ -90,6 +94,9 @@ class SeatGroup:
                 self._reserved[band] = seats_worth_keeping(
                     max(load, held), holds / load, patience / load, self.capacity, peaks / load, prices[band] / own_hold
                 )
+            if learning and band == Band.BULK:
+                # Until it is known how the pace falls with the batch, bulk work shows it, and no more.
+                self._reserved[band] = max(self._reserved[band], self.capacity - FEW_PER_ENGINE * len(usable))
             for stream in streams:
                 offered = stream.per_second(now) * (hold := stream.hold_seconds(now, seconds_per_token))
                 load += offered
@@ -99,6 +106,19 @@ class SeatGroup:
             held += self.held[band]
             if seats > LEAST_LOAD and not self.patience_seconds:
                 self.patience_seconds = patience / load
+
+    def _paced_streams(self, now: float) -> list[Demand]:
+        """Return the streams of late that have a target for the time between tokens."""
+        return [
+            stream
+            for streams in self.demands
+            for stream in streams
+            if stream.tpot_ms and stream.arrived_at is not None and now - stream.arrived_at < TPOT_SECONDS
+        ]
+
+    def tightest_tpot_ms(self, now: float) -> int | None:
+        """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
+        return min((stream.tpot_ms for stream in self._paced_streams(now)), default=None)
 
     def _seconds_per_token_when_full(self) -> float:
         entries = self.entries[:ENGINES_ASKED]
@@ -181,14 +201,7 @@ class Reservation:
 
     def tightest_tpot_ms(self, entry: EngineEntry, now: float) -> int | None:
         """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
-        group = self.group(entry)
-        targets = [
-            stream.tpot_ms
-            for streams in group.demands
-            for stream in streams
-            if stream.tpot_ms and stream.arrived_at is not None and now - stream.arrived_at < TPOT_SECONDS
-        ]
-        return min(targets, default=None)
+        return self.group(entry).tightest_tpot_ms(now)
 
     # Groups
 

@@ -1,0 +1,128 @@
+"""How many requests an engine computes at once, found where nobody said it."""
+
+from __future__ import annotations
+
+# A new engine begins with so many.
+FIRST_LIMIT = 4
+# Where the engine tells its queue: reports with the limit in use before one more request is tried, and how that grows.
+PATIENT_REPORTS = 20
+MOST_PATIENT_REPORTS = 480
+# Where it tells nothing: ended requests after which its throughput is compared, for each of its limit, and least.
+ROUNDS = 2
+LEAST_ENDED = 8
+# Throughput has grown if it is by this factor more.
+GROWN = 1.1
+
+
+class LearnedCapacity:
+    """One engine's limit, which begins small, grows while the engine shows that it computes more, and stops there.
+
+    Three signs are used, whichever there are. An engine that tells of its queue shows its capacity by what it runs
+    while others wait. An answer that has begun has a seat: while all have, there may be more. Where neither shows,
+    throughput is measured: a limit under which it has not grown is above the knee of the latency curve (as in Netflix's
+    concurrency-limits and Envoy's adaptive concurrency, which compare latencies; an engine that batches answers more
+    slowly the more it runs, and is faster for it).
+
+    Args:
+        most: ceiling of the limit.
+
+    Attributes:
+        limit: requests that may be outstanding.
+    """
+
+    __slots__ = (
+        "_best",
+        "_ended",
+        "_found",
+        "_patience",
+        "_quiet",
+        "_since",
+        "_told",
+        "_tokens",
+        "_waited",
+        "limit",
+        "most",
+    )
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limit = min(FIRST_LIMIT, most)
+        self._found = False
+        self._told = False
+        self._waited = 0
+        self._quiet = 0
+        self._patience = PATIENT_REPORTS
+        self._best = 0.0
+        self._since: float | None = None
+        self._tokens = 0
+        self._ended = 0
+
+    def resize(self, most: int) -> None:
+        """Change the ceiling."""
+        self.most = most
+        self.limit = min(self.limit, most)
+
+    def forget(self) -> None:
+        """Begin again: the engine may be another one."""
+        self.__init__(self.most)  # type: ignore[misc]
+
+    def reported(self, running: int, waiting: int, outstanding: int) -> None:
+        """Learn from the engine's own count of what it runs and what waits in its queue.
+
+        Args:
+            outstanding: requests that it has from here.
+        """
+        self._told = self._told or running > 0
+        # What has come since the engine's last step waits for the next one, whatever room there is.
+        waits, self._waited = min(waiting, self._waited), waiting
+        if waits:
+            if running > 0:
+                # Found before: what was tried beyond it is not tried again so soon.
+                self._patience = min(MOST_PATIENT_REPORTS, self._patience * 2) if self._found else self._patience
+                self.limit = max(1, min(running, self.most))
+                self._found = True
+            self._quiet = 0
+        elif outstanding >= self.limit and not waiting:
+            self._quiet += 1
+            if not self._found:
+                self._grow(max(1, self.limit // 2))
+            elif self._quiet >= self._patience:
+                self._quiet = 0
+                self._grow(1)
+
+    def began(self, decoding: int) -> None:
+        """Learn from an answer that has begun, while ``decoding`` of them have."""
+        if not self._found and decoding >= self.limit:
+            self._grow(max(1, self.limit // 2))
+
+    def ended(self, tokens: int, outstanding: int, now: float) -> None:
+        """Learn from a request that is complete: throughput while the limit is in use, where the engine tells nothing.
+
+        Args:
+            tokens: of its prompt and answer.
+            outstanding: requests that the engine had with it.
+        """
+        if self._told:
+            return
+        if outstanding < self.limit:
+            self._since = None
+            return
+        if self._since is None:
+            self._since, self._tokens, self._ended = now, 0, 0
+            return
+        self._tokens += tokens
+        self._ended += 1
+        if self._ended < max(LEAST_ENDED, ROUNDS * self.limit) or now <= self._since:
+            return
+        throughput = self._tokens / (now - self._since)
+        self._since = None
+        if throughput > GROWN * self._best:
+            self._best = throughput
+            self._grow(self.limit)
+        elif not self._found:
+            # It has not grown with the limit, so the limit goes back to where it last did.
+            self._found = True
+            self.limit = max(1, self.limit // 2)
+
+    def _grow(self, requests: int) -> None:
+        self.limit = min(self.most, self.limit + requests)
