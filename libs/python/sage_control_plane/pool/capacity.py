@@ -28,6 +28,7 @@ class LearnedCapacity:
 
     Attributes:
         limit: requests that may be outstanding.
+        shown: requests of which the engine has shown that it computes them at once; at most ``limit``.
     """
 
     __slots__ = (
@@ -42,11 +43,13 @@ class LearnedCapacity:
         "_waited",
         "limit",
         "most",
+        "shown",
     )
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.limit = min(FIRST_LIMIT, most)
+        self.shown = 1
         self._found = False
         self._told = False
         self._waited = 0
@@ -79,10 +82,11 @@ class LearnedCapacity:
             if running > 0:
                 # Found before: what was tried beyond it is not tried again so soon.
                 self._patience = min(MOST_PATIENT_REPORTS, self._patience * 2) if self._found else self._patience
-                self.limit = max(1, min(running, self.most))
+                self.limit = self.shown = max(1, min(running, self.most))
                 self._found = True
             self._quiet = 0
         elif outstanding >= self.limit and not waiting:
+            self.shown = max(self.shown, min(running, self.limit))
             self._quiet += 1
             if not self._found:
                 self._grow(max(1, self.limit // 2))
@@ -92,6 +96,7 @@ class LearnedCapacity:
 
     def began(self, decoding: int) -> None:
         """Learn from an answer that has begun, while ``decoding`` of them have."""
+        self.shown = max(self.shown, min(decoding, self.limit))
         if not self._found and decoding >= self.limit:
             self._grow(max(1, self.limit // 2))
 
@@ -118,11 +123,12 @@ class LearnedCapacity:
         self._since = None
         if throughput > GROWN * self._best:
             self._best = throughput
+            self.shown = self.limit
             self._grow(self.limit)
         elif not self._found:
             # It has not grown with the limit, so the limit goes back to where it last did.
             self._found = True
-            self.limit = max(1, self.limit // 2)
+            self.limit = self.shown = max(1, self.limit // 2)
 
     def _grow(self, requests: int) -> None:
         self.limit = min(self.most, self.limit + requests)

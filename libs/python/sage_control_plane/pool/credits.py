@@ -115,6 +115,11 @@ class Credits:
         self.request_cap = max(1, min(cap for cap in caps if cap is not None))
 
     @property
+    def seats(self) -> int:
+        """Requests that are known to be computed at once, or one more while more are tried."""
+        return self.request_cap if self.learned is None else min(self.request_cap, self.learned.shown + max(1, self.learned.shown // 4))
+
+    @property
     def corrected(self) -> bool:
         """Whether the engine's report narrows its caps now."""
         return self._kv_full or self._queue_cap is not None

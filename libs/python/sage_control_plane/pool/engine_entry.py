@@ -26,7 +26,7 @@ class EngineEntry:
             computed, by request id in order of dispatch.
         prompt_share: its queued prompts as a share of the most with which it still gets work; at most 1.
         free: whether every engine filter admits it.
-        capacity: requests that it adds to the pool's capacity: its cap while it is usable, 0 otherwise.
+        capacity: requests that it adds to the pool's capacity: its seats while it is usable, 0 otherwise.
         pace_known: whether its batch is limited by what keeps the targets for the time between tokens.
         tightest_ms: smallest target for the time between tokens among the attempts outstanding; None without any.
     """

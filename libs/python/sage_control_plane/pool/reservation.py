@@ -191,8 +191,8 @@ class Reservation:
         group = self._route_group(route)
         if group is None:
             return True
-        held = sum(group.held[band:])
-        return held + 1.0 <= group.capacity - group.reserved(band, now, self._prices) + 1e-6
+        reserved = group.reserved(band, now, self._prices)
+        return not reserved or sum(group.held[band:]) + 1.0 <= group.capacity - reserved + 1e-6
 
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""

@@ -41,8 +41,8 @@ class Saturation:
         return max(requests, min(1.0, self._prompt_shares / self.usable))
 
     def update_capacity(self, entry: EngineEntry) -> None:
-        """Update what an engine adds to the capacity: its cap while it is usable, 0 otherwise."""
-        capacity = entry.credits.request_cap if entry.usable else 0
+        """Update what an engine adds to the capacity: its seats while it is usable, 0 otherwise."""
+        capacity = entry.credits.seats if entry.usable else 0
         change = capacity - entry.capacity
         if change:
             self._capacity += change
