@@ -32,6 +32,7 @@ def pending(arrival: Arrival, request_id: str, block_tokens: int, timeout_second
         sheddable=arrival.service_class is ServiceClass.BULK,
         items=arrival.items,
         resumable=generates,
+        most_output_tokens=arrival.max_tokens if generates else 0,
     )
     at = arrival.at_seconds
     return PendingRequest(request_id, arrival.tenant, classification, at, at + timeout_seconds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sage_control_plane.request.body import RequestBody, read_body
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT, ModelCatalog
 from sage_control_plane.request.features import FeatureExtractor
+from sage_control_plane.request.number_ranges import INT32
 from sage_control_plane.request.request import (
     Classification,
     Endpoint,
@@ -92,6 +93,7 @@ class RequestClassifier:
             items=content.items,
             reasons=tuple(reasons),
             resumable=_resumable(kind, content),
+            most_output_tokens=_most_output_tokens(kind, content),
         )
 
     def _service_class(self, kind: RequestKind, content: RequestBody, hints: Hints, reasons: list[str]) -> ServiceClass:
@@ -133,6 +135,13 @@ class RequestClassifier:
         if content.max_tokens is not None:
             cap = min(cap, content.max_tokens)
         return max(1, min(int(1.5 * input_tokens), cap)) * content.choices * content.items
+
+
+def _most_output_tokens(kind: RequestKind, content: RequestBody) -> int:
+    """Return the caller's limit on the output of all choices; 0 for none, or one that is no number on the wire."""
+    if content.max_tokens is None or kind not in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE):
+        return 0
+    return min(content.max_tokens * content.choices * content.items, INT32)
 
 
 def _resumable(kind: RequestKind, content: RequestBody) -> bool:

@@ -89,6 +89,7 @@ class Classification:
     """The classifier's result for a request. See ``sage.inference.v1.Classification``.
 
     Attributes:
+        most_output_tokens: the caller's limit on the output of all its choices; 0 where it set none.
         tokens: estimated tokens of prompt and output together.
         route: what an engine must serve to take it.
         generates: whether its answer is generated token by token.
@@ -110,6 +111,7 @@ class Classification:
     items: int = 1
     reasons: tuple[str, ...] = ()
     resumable: bool = False
+    most_output_tokens: int = 0
     # Read many times in each decision, so computed once.
     tokens: int = field(init=False, repr=False, compare=False)
     route: Route = field(init=False, repr=False, compare=False)

@@ -69,6 +69,7 @@ def classification_to_wire(value: Classification) -> request_pb2.Classification:
         items=value.items,
         reasons=value.reasons,
         resumable=value.resumable,
+        most_output_tokens=value.most_output_tokens,
     )
 
 
@@ -90,6 +91,7 @@ def classification_from_wire(message: request_pb2.Classification) -> Classificat
         items=message.items,
         reasons=tuple(message.reasons),
         resumable=message.resumable,
+        most_output_tokens=message.most_output_tokens,
     )
 
 
