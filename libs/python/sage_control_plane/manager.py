@@ -178,7 +178,7 @@ class ControlPlaneManager:
                 return True
             self._recovery.supersede(tracked, now)
         route = request.classification.route
-        error: SageError | None = self._queue.admission.refusal(request, now)
+        error: SageError | None = self._queue.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
             error = self._recovery.refusal_for(route)
         if error is not None:

@@ -49,6 +49,9 @@ class ClairvoyantPolicy:
     def __len__(self) -> int:
         return len(self._requests)
 
+    def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
+        return None
+
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         request_id = request.request_id
         self._requests[request_id] = (request, lane)

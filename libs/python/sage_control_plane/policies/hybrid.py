@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Lt
@@ -13,6 +14,7 @@ from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
+from sage_control_plane.policies.overload import REFUSED_CLASSES, Overload
 from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
@@ -21,6 +23,8 @@ from sage_control_plane.request.request import PendingRequest
 FAR_OFF_SECONDS = 30.0
 # How long after a request was held back it is looked at again, if nothing happens before: demand fades.
 FADING_SECONDS = 0.5
+
+OVERLOADED = "requests of its class arrive faster than they can be begun in time"
 
 _NEVER = float("inf")
 
@@ -36,6 +40,7 @@ class HybridSettings:
         bulk_lead_seconds: the same, before that one's bulk work goes first.
         credit_seconds: seconds of the whole pool's work by which a tenant that sends something after a pause may be
             behind the others; what it does not use in longer pauses is lost.
+        late_multiple: of its target, that a chat or completion may wait; it is refused where it would be longer.
         margin: share of a target that is kept in reserve when a request is judged feasible.
         weights: shares of the tenants; 1 for those not named.
     """
@@ -44,6 +49,7 @@ class HybridSettings:
     lead_seconds: Annotated[float, Ge(0)] = 0.5
     bulk_lead_seconds: Annotated[float, Ge(0)] = 5.0
     credit_seconds: Annotated[float, Ge(0)] = 0.5
+    late_multiple: Annotated[float, Ge(1)] = 20.0
     margin: Annotated[float, Ge(0), Lt(1)] = 0.05
     weights: Annotated[Mapping[str, float], Alias("tenant_weights")] = field(default_factory=dict)
 
@@ -114,6 +120,9 @@ class HybridSchedulingPolicy:
             for band in Band
             for late in (False, True)
         ]
+        self._overload = Overload(settings.late_multiple)
+        # When late requests are refused; those that have left are passed over.
+        self._due: list[tuple[float, str]] = []
         self._queued: dict[str, tuple[PendingRequest, Lane, _Shelf]] = {}
         self._lanes: dict[Lane, int] = {}
         self._removed: tuple[str, _Shelf] = ("", self._shelves[0])
@@ -122,6 +131,14 @@ class HybridSchedulingPolicy:
 
     def __len__(self) -> int:
         return len(self._queued)
+
+    def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
+        band = band_of(request)
+        fresh, late = len(self._shelf(band).flows), len(self._shelf(band, late=True).flows)
+        ttft = view.predicted_ttft_seconds(request) or 0.0
+        if fresh and self._overload.too_late(request, band, fresh, late, view.seats(request), ttft, now):
+            return OVERLOADED
+        return None
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
@@ -164,6 +181,8 @@ class HybridSchedulingPolicy:
 
     def next(self, now: float, view: PoolView) -> Pick | None:
         self._change_at = None
+        if (overdue := self._overdue(now)) is not None:
+            return overdue
         if len(self._closed) == len(self._lanes):
             return None
         starved_since = now - self._settings.starvation_seconds
@@ -233,11 +252,29 @@ class HybridSchedulingPolicy:
                 return Pick(request, shelf.name)
             if request.classification.sheddable:
                 return Pick(request, shelf.name, shed="no engine can meet the request's deadline")
+            late = self._shelf(shelf.band, late=True)
+            if not self._overload.has_room(request, shelf.band, len(late.flows), view.seats(request), now):
+                return Pick(request, shelf.name, shed=OVERLOADED)
             since = shelf.waits_since
             self.remove(request_id)
-            late = self._shelf(shelf.band, late=True)
             self._enter(request, lane, late, request.arrived_at, now)
+            if (due_at := self._overload.due_at(request)) is not None:
+                heappush(self._due, (due_at, request_id))
             late.waits_since = min(since, late.waits_since)
+        return None
+
+    def _overdue(self, now: float) -> Pick | None:
+        """Return a late request that has waited too long."""
+        while self._due:
+            due_at, request_id = self._due[0]
+            queued = self._queued.get(request_id)
+            if queued is not None and queued[2].late:
+                if due_at > now:
+                    self._wake_at(due_at, now)
+                    return None
+                self._overload.waited_in_vain(queued[0], queued[2].band, now)
+                return Pick(queued[0], queued[2].name, shed="it would begin far beyond its target")
+            heappop(self._due)
         return None
 
     def _feasible(self, request: PendingRequest, now: float, view: PoolView) -> bool:
@@ -260,8 +297,10 @@ class HybridSchedulingPolicy:
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, shelf = self._removed
-        if removed_id == request.request_id and shelf.flows:
-            shelf.waits_since = now
+        if removed_id == request.request_id:
+            self._overload.dispatched(shelf.band, now, late=shelf.late)
+            if shelf.flows:
+                shelf.waits_since = now
         self.settled(request, engine_seconds)
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:

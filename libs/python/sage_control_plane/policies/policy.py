@@ -26,6 +26,10 @@ class PoolView(Protocol):
         """Engines that take work."""
         ...
 
+    def seats(self, request: PendingRequest) -> int:
+        """Return how many requests the engines that may serve this one run at once, whichever they are."""
+        ...
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         """Return the expected time from dispatch to first token on a typical idle engine of the pool.
 
@@ -81,6 +85,10 @@ class SchedulingPolicy(Protocol):
 
     def __len__(self) -> int:
         """Requests queued."""
+        ...
+
+    def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
+        """Return why a request is not to be queued, although the queue has room; None queues it."""
         ...
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:

@@ -32,6 +32,9 @@ class StaticKeyPolicy(ABC):
     def __len__(self) -> int:
         return len(self._lanes)
 
+    def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
+        return None
+
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         self._sequence += 1
         self._picks[request.request_id] = Pick(request, self.band(request))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sage_common.errors import ContendedError
 from sage_control_plane.policies.admission import Admission
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import Pick, PoolView, SchedulingPolicy
@@ -27,6 +28,13 @@ class WorkQueue:
     def policy(self) -> SchedulingPolicy:
         """The policy in force."""
         return self._policy
+
+    def refusal(self, request: PendingRequest, now: float) -> ContendedError | None:
+        """Return the error that keeps a request out of the queue; None when it may join."""
+        refusal = self.admission.refusal(request, now)
+        if refusal is None and (why := self._policy.refusal(request, now, self._view)) is not None:
+            refusal = self.admission.contended(why, now)
+        return refusal
 
     def join(self, request: PendingRequest, lane: Lane, now: float) -> None:
         """Queue a request whose id is not queued."""

@@ -37,6 +37,9 @@ class EnginePoolView:
     def engines(self) -> int:
         return self._engines.load.usable
 
+    def seats(self, request: PendingRequest) -> int:
+        return self._reservation.seats(request.classification.route)
+
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return self._learning.usual_ttft_seconds(request)
 

@@ -194,6 +194,11 @@ class Reservation:
         reserved = group.reserved(band, now, self._prices)
         return not reserved or sum(group.held[band:]) + 1.0 <= group.capacity - reserved + 1e-6
 
+    def seats(self, route: Route) -> int:
+        """Return the seats of the engines among which the route's are."""
+        group = self._route_group(route)
+        return 0 if group is None else group.capacity
+
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
         group = self._route_group(route)
