@@ -14,7 +14,7 @@ from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
-from sage_control_plane.policies.overload import REFUSED_CLASSES, Overload
+from sage_control_plane.policies.overload import Overload
 from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
@@ -34,7 +34,8 @@ class HybridSettings:
     """Settings of bands, flows and feasibility.
 
     Attributes:
-        starvation_seconds: a shelf that has waited this long for a dispatch gets one, whatever is reserved.
+        starvation_seconds: a band that has waited this long for a dispatch, and holds no seat, gets one, whatever is
+            kept for others.
         lead_seconds: seconds of the whole pool's work by which a tenant may be ahead of another before that one's less
             urgent requests go first.
         bulk_lead_seconds: the same, before that one's bulk work goes first.
@@ -98,9 +99,8 @@ class HybridSchedulingPolicy:
        arrival. Plain deadline order collapses past saturation; this prevents it (SCORPIO, arXiv 2505.23022; SLOs-Serve,
        2504.08784).
 
-    Bound: a shelf (a band's requests, or its late ones) in which something waits for an open lane gets a dispatch at
-    least every ``starvation_seconds`` (once an engine is free), so a request with k others before it on its shelf
-    waits for at most k + 1 times that.
+    Bound: where a band's requests wait for an open lane and it has held no seat for ``starvation_seconds``, it gets one
+    (once an engine is free), so a request with k others before it waits for at most k + 1 times that and an answer.
 
     It trades a little throughput (the seats kept) and the order of arrival for targets, and relies on predictions for
     feasibility; without a trusted one, a request is infeasible only when its deadline has passed.
@@ -188,15 +188,13 @@ class HybridSchedulingPolicy:
         starved_since = now - self._settings.starvation_seconds
         for shelf in reversed(self._shelves):
             if shelf.waits_since <= starved_since:
-                band, late = shelf.band, shelf.late
-                pick = self._first(shelf, now, view, lambda lane, b=band: late or not view.holds_seat(lane.route, b))  # type: ignore[misc]
+                pick = self._first(shelf, now, view, _starves(shelf, view))
                 if pick is not None:
                     return pick
         for shelf in self._shelves:
             if shelf.waits_since == _NEVER:
                 continue
-            band = shelf.band
-            pick = self._first(shelf, now, view, lambda lane, band=band: view.has_room(lane.route, band))  # type: ignore[misc]
+            pick = self._first(shelf, now, view, _has_room(shelf, view))
             if pick is not None:
                 return self._less_served(pick, shelf, now, view) or pick
             self._wake_at(shelf.waits_since + self._settings.starvation_seconds, now)
@@ -312,6 +310,18 @@ class HybridSchedulingPolicy:
 
     def next_change_at(self) -> float | None:
         return self._change_at
+
+
+def _has_room(shelf: _Shelf, view: PoolView) -> Callable[[Lane], bool]:
+    """Return whether a lane's requests may take a seat beside what more urgent work needs."""
+    band = shelf.band
+    return lambda lane: view.has_room(lane.route, band)
+
+
+def _starves(shelf: _Shelf, view: PoolView) -> Callable[[Lane], bool] | None:
+    """Return whether a lane's band holds no seat; None where that is not asked: late requests see only dispatches."""
+    band = shelf.band
+    return None if shelf.late else lambda lane: not view.holds_seat(lane.route, band)
 
 
 HYBRID = PolicyType("hybrid", HybridSettings, HybridSchedulingPolicy)

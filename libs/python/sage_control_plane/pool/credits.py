@@ -11,6 +11,8 @@ from sage_control_plane.request.engine_state import CapacitySource, EngineSpec
 # Shares of the KV cache in use at which new work to an engine stops, and at which it starts again.
 KV_CLOSES = 0.95
 KV_OPENS = 0.9
+# Of the seats that an engine has shown, less urgent work may try one more in so many.
+TRIED = 4
 
 
 class Credits:
@@ -46,6 +48,7 @@ class Credits:
         self.requests = 0
         self.tokens = 0
         self.learned: LearnedCapacity | None = None
+        self.request_cap = 1
         self._kv_full = False
         self._batch_cap: int | None = None
         self._queue_cap: int | None = None
@@ -111,13 +114,17 @@ class Credits:
         self._recap()
 
     def _recap(self) -> None:
-        caps = (self._full_cap, self._batch_cap, self._queue_cap, self.learned and self.learned.limit)
+        learned = None if self.learned is None else self.learned.limit
+        caps = (self._full_cap, self._batch_cap, self._queue_cap, learned)
         self.request_cap = max(1, min(cap for cap in caps if cap is not None))
 
     @property
     def seats(self) -> int:
-        """Requests that are known to be computed at once, or one more while more are tried."""
-        return self.request_cap if self.learned is None else min(self.request_cap, self.learned.shown + max(1, self.learned.shown // 4))
+        """Requests that are known to be computed at once, and some more while more are tried."""
+        if self.learned is None:
+            return self.request_cap
+        shown = self.learned.shown
+        return min(self.request_cap, shown + max(1, shown // TRIED))
 
     @property
     def corrected(self) -> bool:

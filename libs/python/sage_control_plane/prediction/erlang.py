@@ -8,9 +8,8 @@ equivalent Poisson ones by their peakedness (Hayward's approximation; Fredericks
 
 from __future__ import annotations
 
-from math import exp
-
 from collections.abc import Iterator
+from math import exp
 
 # Larger systems are scaled down to this load, in erlangs: relative spread falls with size, so that errs to more seats.
 MOST_LOAD = 100.0
@@ -40,7 +39,12 @@ def losses(load: float, patience: float) -> Iterator[float]:
 
 
 def seats_worth_keeping(
-    load: float, hold_seconds: float, patience_seconds: float, most: int, peakedness: float, affordable_per_second: float
+    load: float,
+    hold_seconds: float,
+    patience_seconds: float,
+    most: int,
+    peakedness: float,
+    affordable_per_second: float,
 ) -> int:
     """Return how many seats to leave to a stream, so that taking one more from it costs less than is affordable.
 
