@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sage_cli.bench_options import command_line, names_in
+
+if TYPE_CHECKING:
+    from sage_control_plane.settings import ControlSettings
 
 
 def grid(
@@ -34,6 +38,18 @@ def grid(
     quick: Annotated[
         bool, typer.Option("--quick", help="A few cells of a minute, whatever part of the grid is asked for.")
     ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity",
+            help="Play the cells with each constant of the first policy at half and double its value; the cells of "
+            "--quick, where no part of the grid is asked for.",
+        ),
+    ] = False,
+    changed: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of a scheduler setting that is a number; may be given several times."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=0, help="Processes at once; 0 for one on each core.")] = 0,
     output_directory: Annotated[Path, typer.Option("--output", "-o", help="Where the folder of the report goes.")] = (
         Path("bench-results")
@@ -49,6 +65,7 @@ def grid(
     from sage_benchmark.grid.grid_cell import QUICK, Grid
     from sage_benchmark.grid.grid_report import GridReport, render_grid, write_grid
     from sage_benchmark.grid.grid_run import GridPlan, run_grid
+    from sage_benchmark.grid.sensitivity import render_sensitivity, run_sensitivity, write_sensitivity
     from sage_cli.consoles import notes
     from sage_control_plane.policies.registry import check_policy
 
@@ -64,7 +81,20 @@ def grid(
         least_seconds=seconds,
         least_chats=chats,
     )
-    plan = GridPlan(QUICK if quick else chosen, heuristics)
+    quick = quick or (sensitivity and replace(chosen, policies=Grid().policies) == Grid())
+    if quick:
+        chosen = replace(QUICK, policies=chosen.policies)
+    plan = GridPlan(chosen, heuristics, _changed(changed or []))
+    timestamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    if sensitivity:
+        found = run_sensitivity(plan, command_line(), notes().print, processes or None)
+        typer.echo(
+            orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2).decode()
+            if as_json
+            else render_sensitivity(found)
+        )
+        notes().print(f"written to {write_sensitivity(output_directory, timestamp, found)}")
+        return
     one = len(plan.grid.workloads()) == 1
     results = run_grid(plan, typer.echo if one and not as_json else notes().print, processes or None)
     report = GridReport(command_line(), plan, results)
@@ -73,8 +103,24 @@ def grid(
     elif not one:
         typer.echo(render_grid(report))
     if not one:
-        timestamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         notes().print(f"written to {write_grid(output_directory, timestamp, report)}")
+
+
+def _changed(settings: list[str]) -> ControlSettings:
+    """Return the control plane's settings with the numbers given as NAME=VALUE."""
+    from sage_benchmark.grid.constants import with_constant
+    from sage_common.errors import InvalidRequestError
+    from sage_control_plane.settings import ControlSettings
+
+    control = ControlSettings()
+    for text in settings:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise InvalidRequestError(f"--set {text!r}: a setting's name, =, and a number", param="set") from None
+        control = with_constant(control, name.strip(), number)
+    return control
 
 
 def _numbers(text: str, option: str) -> list[float]:

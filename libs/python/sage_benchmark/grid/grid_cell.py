@@ -10,6 +10,7 @@ from sage_benchmark.simulator.simulation_plan import SimulationPlan
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.request_shapes import BULK, CHAT, RequestShape
 from sage_common.errors import InvalidRequestError
+from sage_control_plane.request.engine_state import CapacitySource
 
 # The engine of the other benchmarks, and one like llama.cpp on two cores: 125 tokens/s in all at 4 slots.
 SPEEDS = {
@@ -18,7 +19,7 @@ SPEEDS = {
         prefill_tokens_per_second=1_000.0, step_base_seconds=0.016, step_per_sequence_seconds=0.004
     ),
 }
-# What an attached server counts as of which nothing is known (the coordinator's SERVER_CONCURRENCY).
+# What a server registers with that says nothing of its size and of which nobody has said anything.
 CONCURRENCY_NOT_TOLD = 1024
 # Engines of this many seats and more are two, smaller ones are three.
 LARGE_SEATS = 256
@@ -86,8 +87,11 @@ class GridWorkload:
 
     def simulation(self, policy: str, *, told: bool = True) -> SimulationPlan:
         """Return the pool under a policy; an engine that is not told of registers as an unknown server does."""
-        concurrency = None if told else CONCURRENCY_NOT_TOLD
-        return SimulationPlan(self.engines, policy, self.engine, seed=self.seed, registered_concurrency=concurrency)
+        plan = SimulationPlan(self.engines, policy, self.engine, seed=self.seed)
+        if told:
+            return plan
+        source = CapacitySource.UNKNOWN
+        return replace(plan, registered_concurrency=CONCURRENCY_NOT_TOLD, capacity_source=source)
 
     def name(self) -> str:
         """The cell for people."""

@@ -236,15 +236,15 @@ class Simulation:
     # Engines
 
     def _state(self, index: int) -> EngineState:
-        config, registered = self.plan.engine, self.plan.registered_concurrency
+        config, source = self.plan.engine, self.plan.capacity_source
         cards = (ModelCard(TEXT_MODEL, _TEXT), ModelCard(EMBEDDING_MODEL, frozenset({RequestKind.EMBEDDING})))
         spec = EngineSpec(
             f"engine-{index}",
             "simulated",
             cards,
-            max_concurrency=registered or config.max_num_seqs,
-            capacity_source=CapacitySource.UNKNOWN if registered else CapacitySource.TOLD,
-            max_outstanding_tokens=0 if registered else config.kv_tokens,
+            max_concurrency=self.plan.registered_concurrency or config.max_num_seqs,
+            max_outstanding_tokens=0 if source is CapacitySource.UNKNOWN else config.kv_tokens,
+            capacity_source=source,
         )
         return EngineState(spec, EnginePhase.READY, executor_id=f"executor-{index}")
 

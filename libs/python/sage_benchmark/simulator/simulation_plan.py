@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.engine_fault import EngineFault
+from sage_control_plane.request.engine_state import CapacitySource
 from sage_control_plane.settings import ControlSettings
 
 # What reports call a policy after whose name it stands, when it does not see which prompts begin alike.
@@ -29,7 +30,8 @@ class SimulationPlan:
         affinity: whether the control plane sees which prompts begin alike; engines' caches do in any case.
         seed: of the control plane's own randomness.
         registered_concurrency: seats that the engines register with; None for those that they have. With more, requests
-            wait in the engines, which also register no cap on tokens; heartbeats tell it, as servers' metrics do.
+            wait in the engines, and heartbeats say so, as servers' metrics do.
+        capacity_source: who said so; where nobody did, nobody said how many tokens fit either.
     """
 
     engines: int = 3
@@ -43,6 +45,7 @@ class SimulationPlan:
     affinity: bool = True
     seed: int = 1
     registered_concurrency: int | None = None
+    capacity_source: CapacitySource = CapacitySource.TOLD
 
 
 def for_many_engines(control: ControlSettings, engines: int) -> ControlSettings:

@@ -15,6 +15,7 @@ from sage_benchmark.grid.grid_run import GridPlan, run_grid
 from sage_benchmark.report.metrics import Percentiles
 from sage_benchmark.simulator.simulation import Simulation
 from sage_common.errors import InvalidRequestError
+from sage_control_plane.request.engine_state import CapacitySource
 from sage_control_plane.request.request import ServiceClass
 
 SMALL = Grid(
@@ -44,12 +45,18 @@ def test_processes_of_their_own_give_the_same_results() -> None:
     assert run_grid(GridPlan(SMALL), lambda _: None, processes=2) == alone
 
 
-@pytest.mark.parametrize(("told", "registered"), [(True, 4), (False, CONCURRENCY_NOT_TOLD)])
-def test_an_engine_registers_with_its_seats_only_where_they_are_told(told: bool, registered: int) -> None:
+@pytest.mark.parametrize(
+    ("told", "registered", "source"),
+    [(True, 4, CapacitySource.TOLD), (False, CONCURRENCY_NOT_TOLD, CapacitySource.UNKNOWN)],
+)
+def test_an_engine_registers_with_its_seats_only_where_they_are_told(
+    told: bool, registered: int, source: CapacitySource
+) -> None:
     simulation = Simulation(GridWorkload("fast", 4, 0.5, 1.3, 1.0).simulation("hybrid", told=told), [])
     simulation.run()
     assert simulation.plan.engine.max_num_seqs == 4
-    assert simulation.manager.engines["engine-0"].state.spec.max_concurrency == registered
+    spec = simulation.manager.engines["engine-0"].state.spec
+    assert (spec.max_concurrency, spec.capacity_source) == (registered, source)
 
 
 def test_heuristics_are_a_yardstick_where_they_are_asked_for() -> None:
