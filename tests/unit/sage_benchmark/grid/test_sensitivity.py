@@ -59,14 +59,15 @@ def test_what_cannot_be_set_is_refused_with_its_name(name: str, value: float, wo
 def test_each_constant_is_played_at_half_and_at_double(tmp_path: Path) -> None:
     plan = GridPlan(SMALL)
     found = run_sensitivity(plan, "sage bench grid --sensitivity", lambda _: None, processes=1)
-    assert {one.name for one in found.constants} == constants_of(CONTROL, "priority").keys()
+    constants = constants_of(CONTROL, "priority")
+    assert {one.name for one in found.constants} == {name for name, value in constants.items() if value}
     by_name = {one.name: one for one in found.constants}
     # A quantile cannot be 1.2.
     half, double = by_name["prediction.output_quantile"].at
     assert (half is None, double is None) == (False, True)
-    headroom = by_name["headroom"]
-    for factor, figures in zip(FACTORS, headroom.at, strict=True):
-        alone = replace(plan, control=with_constant(CONTROL, "headroom", headroom.value * factor))
+    ageing = by_name["priority.ageing_seconds"]
+    for factor, figures in zip(FACTORS, ageing.at, strict=True):
+        alone = replace(plan, control=with_constant(CONTROL, ageing.name, ageing.value * factor))
         (result,) = run_grid(alone, lambda _: None, processes=1)
         assert figures is not None
         assert figures.lowest == result.ratio
