@@ -50,6 +50,9 @@ def _facts(explanation: Explanation) -> list[tuple[str, str]]:
         facts.append(
             ("first token", f"{_or_unknown(explanation.actual_ttft_ms)}, {_prediction(explanation.predicted_ttft_ms)}")
         )
+    if explanation.interruptions:
+        times = "once" if explanation.interruptions == 1 else f"{explanation.interruptions} times"
+        facts.append(("interrupted", f"{times}, for more urgent work; it went on from what it had"))
     if explanation.ended_after_ms is not None:
         facts.append(("ended after", _duration(explanation.ended_after_ms)))
     return facts

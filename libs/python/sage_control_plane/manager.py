@@ -21,7 +21,6 @@ from sage_control_plane.policies.admission import Admission, Queued
 from sage_control_plane.policies.policy import SchedulingPolicy
 from sage_control_plane.policies.registry import make_policy
 from sage_control_plane.policies.work_queue import WorkQueue
-from sage_control_plane.pool.breaker import Verdict
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.engine_pool_view import EnginePoolView
@@ -38,6 +37,7 @@ from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox, Totals
 from sage_control_plane.tracking.decisions import Decision, Outcome
 from sage_control_plane.tracking.hedging import Hedging
+from sage_control_plane.tracking.interruption import Interruption
 from sage_control_plane.tracking.reconciliation import STALE_SECONDS, compare
 from sage_control_plane.tracking.recovery import Recovery
 from sage_control_plane.tracking.request_table import RequestTable
@@ -69,8 +69,7 @@ class ControlPlaneManager:
         decision_log: DecisionLog | None = None,
     ) -> None:
         self.pool = pool
-        self._settings = settings
-        self._epoch = epoch
+        self._settings, self._epoch = settings, epoch
         self.decision_log = log = DecisionLog(settings.explained) if decision_log is None else decision_log
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)
@@ -95,12 +94,13 @@ class ControlPlaneManager:
         max_tries = settings.retries.max_tries
         self._hedging = Hedging(table, outbox, engines, learning, timers.hedge, log, settings.hedging, max_tries)
         self._recovery = Recovery(table, outbox, engines, queue, timers, self._hedging, log, settings.retries, random)
-        self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, log)
+        self._interruption = stops = Interruption(
+            table, engines, queue, self._view, outbox, charges, timers.interruption, log, settings.interruption
+        )
+        self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, stops, log)
         timers.prefill.on_due = lambda of, now: table.refresh(engines.prefill_due(of, now))
         timers.stale_load.on_due = lambda engine_id, now: table.refresh(engines.forget_load(engine_id))
         timers.ejection.on_due = lambda engine_id, now: table.refresh(engines.end_ejection(engine_id))
-
-    # State
 
     @property
     def policy(self) -> str:
@@ -157,11 +157,8 @@ class ControlPlaneManager:
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called if no event comes before; None for never."""
-        due = self._timers.first_at()
-        change = self._queue.policy.next_change_at()
-        if due is None or change is None:
-            return change if due is None else due
-        return min(due, change)
+        times = (self._timers.first_at(), self._queue.policy.next_change_at())
+        return min((at for at in times if at is not None), default=None)
 
     # Requests
 
@@ -178,7 +175,7 @@ class ControlPlaneManager:
                 return True
             self._recovery.supersede(tracked, now)
         route = request.classification.route
-        error: SageError | None = self._queue.refusal(request, now)
+        error: SageError | None = None if request.interrupted else self._queue.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
             error = self._recovery.refusal_for(route)
         if error is not None:
@@ -216,13 +213,16 @@ class ControlPlaneManager:
 
     # Reports of executors; a report about an attempt that does not run is late and changes nothing
 
-    def first_token(self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float | None = None) -> None:
+    def first_token(
+        self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float | None = None, resumable: bool = False
+    ) -> None:
         """Note the first byte of an answer.
 
         Args:
             ttft_seconds: time from the engine's receipt of the request; None when it is not reported.
+            resumable: whether another attempt could continue the answer, were this one stopped.
         """
-        self._reports.on_first_token(request_id, attempt, now, ttft_seconds)
+        self._reports.on_first_token(request_id, attempt, now, ttft_seconds, resumable=resumable)
 
     def finished(
         self,
@@ -262,9 +262,7 @@ class ControlPlaneManager:
         for running in differences.unknown:
             self._recovery.adopt(running, entry, now)
         for attempt in differences.lost:
-            self._outbox.abort(attempt, "its engine does not list it", one_engine=True)
-            self._table.release(attempt, Verdict.NEUTRAL, now)
-            self._recovery.on_lost(attempt, f"engine {entry.engine_id!r} does not run the request any more", now)
+            self._recovery.on_unlisted(attempt, now)
         if entry.credits.corrected:
             self._timers.stale_load.arm(entry.engine_id, now + STALE_SECONDS)
         self._table.refresh(entry)
@@ -316,4 +314,6 @@ class ControlPlaneManager:
                 table.refuse(tracked, queue.admission.contended(pick.shed, now), now)
             elif table.place(tracked, pick, now):
                 self._hedging.on_dispatched(tracked, now)
+                self._interruption.on_dispatched(tracked)
+        self._interruption.consider(now)
         return self._outbox.take()

@@ -14,7 +14,7 @@ from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.pool.breaker import BreakerSettings
 from sage_control_plane.pool.reservation import ReservationSettings
 from sage_control_plane.prediction.settings import PredictionSettings
-from sage_control_plane.tracking.settings import HedgeSettings, RetrySettings
+from sage_control_plane.tracking.settings import HedgeSettings, InterruptionSettings, RetrySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class ControlSettings:
     breaker: BreakerSettings = BreakerSettings()
     retries: RetrySettings = RetrySettings()
     hedging: HedgeSettings = HedgeSettings()
+    interruption: InterruptionSettings = InterruptionSettings()
     prediction: PredictionSettings = PredictionSettings()
     scorers: ScorerWeights = ScorerWeights()
     picker: str = "adaptive"

@@ -52,6 +52,7 @@ def explanation_to_wire(record: DecisionRecord, replica: str, now: float) -> sch
         dispatches=[_dispatch(dispatch, arrived_at) for dispatch in record.dispatches],
         error_code=record.error_code,
         error_message=record.error,
+        interruptions=record.interruptions,
     )
 
 

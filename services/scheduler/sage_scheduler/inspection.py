@@ -53,6 +53,8 @@ class Inspection:
             status.dispatched = manager.totals.dispatched
             status.refused = sum(manager.totals.refused.values())
             status.retried = manager.totals.retried
+            status.interrupted = manager.totals.interrupted
+            status.recomputed_tokens = manager.totals.recomputed_tokens
             status.epoch = runner.epoch
         return status
 

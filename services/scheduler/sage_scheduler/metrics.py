@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sage_control_plane.manager import ControlPlaneManager
@@ -62,12 +62,12 @@ class SchedulerMetrics:
 
 
 class PoolGauges(Collector):
-    """Gauges of the pools that this replica leads, read at each scrape."""
+    """Figures of the pools that this replica leads, read at each scrape; counts begin with its lead."""
 
     def __init__(self, managers: Callable[[], Iterable[ControlPlaneManager]]) -> None:
         self._managers = managers
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         queued = GaugeMetricFamily("sage_scheduler_queued", "Requests queued.", labels=["pool", "service_class"])
         outstanding = GaugeMetricFamily("sage_scheduler_outstanding", "Requests on engines.", labels=["pool", "engine"])
         saturation = GaugeMetricFamily("sage_scheduler_saturation", "Share of credits in use.", labels=["pool"])
@@ -76,6 +76,12 @@ class PoolGauges(Collector):
             "Mean absolute percentage error of predictions, as a share.",
             labels=["pool", "predicted"],
         )
+        interrupted = CounterMetricFamily(
+            "sage_scheduler_interrupted", "Bulk answers asked to give up their seats.", labels=["pool"]
+        )
+        recomputed = CounterMetricFamily(
+            "sage_scheduler_recomputed_tokens", "Tokens given to engines again after that.", labels=["pool"]
+        )
         # The scrape runs on a thread of its own, so it iterates over copies.
         for manager in list(self._managers()):
             for service_class, waiting in manager.queued_by_class.items():
@@ -83,7 +89,9 @@ class PoolGauges(Collector):
             for entry in list(manager.engines.values()):
                 outstanding.add_metric([manager.pool, entry.engine_id], entry.credits.requests)
             saturation.add_metric([manager.pool], manager.saturation)
+            interrupted.add_metric([manager.pool], manager.totals.interrupted)
+            recomputed.add_metric([manager.pool], manager.totals.recomputed_tokens)
             for what, error in manager.prediction_errors.items():
                 if error is not None:
                     errors.add_metric([manager.pool, what], error)
-        yield from (queued, outstanding, saturation, errors)
+        yield from (queued, outstanding, saturation, errors, interrupted, recomputed)

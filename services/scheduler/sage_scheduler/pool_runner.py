@@ -17,7 +17,7 @@ from sage_control_plane.request.engine_state import EngineState
 from sage_control_plane.request.request import Attempt, ServiceClass, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.decision_log import DecisionLog
-from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
+from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Interrupt, Refuse
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields
@@ -28,6 +28,7 @@ from sage_scheduler.translation import (
     abort_to_wire,
     dispatch_to_wire,
     hedge_to_wire,
+    interrupt_to_wire,
     pending_from_wire,
     refusal_to_wire,
     up_to_from_wire,
@@ -183,7 +184,7 @@ class PoolRunner:
                 used = TokensUsed(usage.prompt_tokens or None, usage.completion_tokens or None)
                 manager.finished(request_id, attempt, now, used, ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
-                manager.first_token(request_id, attempt, now, ttft_seconds)
+                manager.first_token(request_id, attempt, now, ttft_seconds, resumable=report.resumable)
             elif event == engine_pb2.REPORT_EVENT_FAILED:
                 error = error_from_wire(report.error)
                 manager.failed(request_id, attempt, error, now, started_replying=report.started_replying)
@@ -219,6 +220,9 @@ class PoolRunner:
             self._dispatch(decision, now)
         elif isinstance(decision, Abort):
             self._ring.send(subjects.CANCEL, abort_to_wire(decision))
+        elif isinstance(decision, Interrupt):
+            reply_subject = self._payloads[decision.request_id].request.reply_subject
+            self._ring.send(reply_subject, interrupt_to_wire(decision))
         else:
             payload = self._payloads.get(decision.request_id)
             if payload is None:

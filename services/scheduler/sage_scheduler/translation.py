@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_control_plane.request.request import Attempt, PendingRequest
-from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
+from sage_control_plane.tracking.decisions import Abort, Dispatch, Interrupt, Refuse
 from sage_mesh.wire.frames import error_frame
 from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, classification_from_wire, tenant_from_wire
 
@@ -16,15 +18,21 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
     """Translate a request that was received at ``now``. Raises ValueError on an unknown value of an enumeration."""
     request = item.request
     arrived_at = now - request.age_ms / 1000
+    classification = classification_from_wire(item.classification)
+    if request.interrupted:
+        # Its client has a part of the answer.
+        classification = replace(classification, sheddable=False)
     return PendingRequest(
         request.request_id,
         tenant_from_wire(request.tenant),
-        classification_from_wire(item.classification),
+        classification,
         arrived_at,
         arrived_at + (request.timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
         request.submission,
         len(request.body),
         frozenset(request.avoided_engines),
+        request.interrupted,
+        request.delivered_tokens,
         request.correlation_id or None,
     )
 
@@ -50,6 +58,17 @@ def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:
         head=frame_pb2.FrameHead(engine_id=decision.engine_id, tries=decision.tries),
         held=True,
         beside=decision.hedge_of,
+    )
+
+
+def interrupt_to_wire(decision: Interrupt) -> frame_pb2.Frame:
+    """Translate an interruption to the frame that asks the edge for it."""
+    return frame_pb2.Frame(
+        request_id=decision.request_id,
+        attempt=attempt_to_wire(decision.attempt),
+        head=frame_pb2.FrameHead(engine_id=decision.engine_id, tries=decision.tries),
+        held=True,
+        interrupt=True,
     )
 
 

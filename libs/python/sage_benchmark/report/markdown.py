@@ -15,6 +15,8 @@ OVERALL = (
     ("attainment", "attainment", 3),
     ("Jain", "jain", 3),
     ("prompt cached", "cached_prompt_share", 3),
+    ("interrupted", "interruptions", 0),
+    ("recomputed", "recomputed_share", 4),
     ("sent late p99 ms", "late_p99_ms", 1),
 )
 # Columns of the table over several loads.

@@ -99,6 +99,13 @@ class EngineModel:
             return sequence.work.output_tokens  # it ended just now
         return self._batch.generated(sequence, self._run.done(at))
 
+    def uncached_tokens(self, work: EngineWork) -> int:
+        """Prompt tokens of a request that would have to be computed if it were given a seat now."""
+        if not self.config.prefix_cache or not work.prefix_blocks:
+            return work.input_tokens
+        matched = self._cache.match(work.prefix_blocks) * self.config.block_tokens
+        return max(min(1, work.input_tokens), work.input_tokens - matched)
+
     def kv_usage(self, now: float) -> float:
         """Share of the KV cache in use, 0 to 1; unused cached blocks are free, as vLLM counts them."""
         at = self._roll(now)

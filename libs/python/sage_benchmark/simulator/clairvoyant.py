@@ -94,5 +94,8 @@ class ClairvoyantPolicy:
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
         """Charge nobody."""
 
+    def ranks_before_bulk(self, request: PendingRequest) -> bool:
+        return False
+
     def next_change_at(self) -> float | None:
         return None

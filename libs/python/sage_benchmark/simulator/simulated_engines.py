@@ -48,6 +48,16 @@ class SimulatedEngines:
             self.models[index].cancel(now, key)
             self._arm(index)
 
+    def stop(self, index: int, now: float, key: str) -> int | None:
+        """Have an engine stop a request; return the tokens that it had, None where it is over or its engine is dead."""
+        model = self.models[index]
+        if index in self.dead or not model.holds(key):
+            return None
+        model.generated(now, key)
+        stopped = model.cancel(now, key) if model.holds(key) else None
+        self._arm(index)
+        return stopped
+
     def slow_down(self, index: int, now: float, factor: float) -> None:
         """Make every step of an engine take ``factor`` times as long."""
         self.models[index].set_slowdown(now, factor)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from sage_benchmark.report.metrics import RunMetrics
 from sage_benchmark.report.outcome import OK, RequestOutcome
 from sage_benchmark.simulated_engine.engine_work import Emission, EngineWork
 from sage_benchmark.simulator.classified_arrival import EMBEDDING_MODEL, POOL, TEXT_MODEL, pending
@@ -25,8 +26,8 @@ from sage_control_plane.request.engine_state import (
     ModelCard,
     RunningRequest,
 )
-from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind, TokensUsed
-from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Refuse
+from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind, ServiceClass, TokensUsed
+from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Interrupt, Refuse
 
 STATUS = {ErrorKind.CONTENDED: 429, ErrorKind.UNAVAILABLE: 503, ErrorKind.DEADLINE_EXCEEDED: 504}
 _TEXT = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
@@ -38,7 +39,7 @@ class _Flight:
 
     Attributes:
         prefix_blocks: what engines know it by, whether the control plane sees it or not.
-        generated: tokens that its client has from engines that have died.
+        generated: tokens that it has from engines that have died, or from before it was interrupted.
         key: names it on its engine.
     """
 
@@ -50,6 +51,11 @@ class _Flight:
     engine: int = -1
     queue_ms: float = 0.0
     attempts: int = 0
+
+    @property
+    def shows_beginning(self) -> bool:
+        """Whether the scheduler learns of its first token: a bulk answer in one piece travels as a stream, too."""
+        return self.arrival.streaming or self.arrival.service_class is ServiceClass.BULK
 
 
 class Simulation:
@@ -72,12 +78,20 @@ class Simulation:
         self._on_engine: dict[str, tuple[str, Attempt]] = {}
         self._timers: list[tuple[float, int, str, int]] = []
         self._sequence = 0
+        self._interruptions = 0
+        self._recomputed_tokens = 0
 
-    @property
-    def cached_prompt_share(self) -> float:
-        """Share of the prompt tokens that engines found in their prefix caches."""
+    def completed(self, metrics: RunMetrics) -> RunMetrics:
+        """Return the metrics of the outcomes with what only the engines tell."""
         counts = [model.prompt_tokens for model in self._engines.models]
-        return sum(cached for _, cached in counts) / max(1, sum(prompt for prompt, _ in counts))
+        prompts, cached = (sum(each) for each in zip(*counts, strict=True))
+        processed = prompts - cached + sum(outcome.tokens for outcome in self.outcomes)
+        return replace(
+            metrics,
+            cached_prompt_share=cached / max(1, prompts),
+            interruptions=self._interruptions,
+            recomputed_share=self._recomputed_tokens / max(1, processed),
+        )
 
     def run(self) -> list[RequestOutcome]:
         """Play it to the end of the last request; return the outcomes in the order of their ends."""
@@ -138,9 +152,9 @@ class Simulation:
         # An answer in one piece shows nothing before its end, neither to its client nor to the scheduler.
         if flight.first_token_at is None and (emission.finished or flight.arrival.streaming):
             flight.first_token_at = at
-        if emission.first == 0 and emission.until and flight.arrival.streaming:
+        if emission.first == 0 and emission.until and flight.shows_beginning:
             flight.engine = index
-            manager.first_token(request_id, attempt, at)
+            manager.first_token(request_id, attempt, at, resumable=True)
         if emission.finished:
             flight.engine = index
             del self._on_engine[emission.key]
@@ -183,6 +197,8 @@ class Simulation:
                 return
             status = STATUS.get(decision.error.kind, 502)
             self._end(decision.request_id, flight, now, status, decision.error.code, flight.generated)
+        elif isinstance(decision, Interrupt):
+            self._interrupt(decision, now)
         elif isinstance(decision, Abort) and decision.engine_id:
             index = self._index[decision.engine_id]
             key = f"{decision.request_id}/{decision.up_to.dispatch}"
@@ -205,14 +221,34 @@ class Simulation:
         if index in self._engines.dead:
             del self._on_engine[key]
         else:
+            if flight.request.interrupted:
+                self._recomputed_tokens += self._engines.models[index].uncached_tokens(work)
             self._engines.submit(index, now, work)
 
-    def _resume(self, flight: _Flight, now: float) -> None:
-        """The edge submits what is left of a broken stream: the text so far becomes part of the prompt."""
+    def _interrupt(self, decision: Interrupt, now: float) -> None:
+        """The edge stops the attempt and submits what is left; it does not where the answer ends at this moment."""
+        flight, index = self._flights[decision.request_id], self._index[decision.engine_id]
+        key = f"{decision.request_id}/{decision.attempt.dispatch}"
+        generated = self._engines.stop(index, now, key)
+        if generated is None:
+            return
+        del self._on_engine[key]
+        self._interruptions += 1
+        flight.generated += generated
+        self.manager.cancel(decision.request_id, decision.attempt, now, decision.engine_id)
+        self._resume(flight, now, interrupted=True)
+
+    def _resume(self, flight: _Flight, now: float, *, interrupted: bool = False) -> None:
+        """The edge submits what is left of an answer: the text so far becomes part of the prompt."""
         request = flight.request
         tokens = flight.arrival.input_tokens + flight.generated
-        classification = replace(request.classification, input_tokens=tokens)
-        flight.request = replace(request, classification=classification, submission=request.submission + 1)
+        flight.request = replace(
+            request,
+            classification=replace(request.classification, input_tokens=tokens),
+            submission=request.submission + 1,
+            interrupted=interrupted,
+            delivered_tokens=flight.generated,
+        )
         self.manager.submit(flight.request, now)
 
     def _end(self, request_id: str, flight: _Flight, now: float, status: int, error: str, tokens: int) -> None:

@@ -24,6 +24,8 @@ from sage_control_plane.request.request import ServiceClass
 CLAIRVOYANT = "clairvoyant"
 # Saturations up to which the clairvoyant policy lets bulk work in; the best of them counts.
 BULK_LIMITS = (0.5, 0.7, 0.9)
+# Outcomes of a run, and what completes the metrics that are taken from them.
+Played = tuple[list[RequestOutcome], Callable[[RunMetrics], RunMetrics]]
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,12 @@ class _Played:
             simulated = replace(plan.simulation, engines=workload.engines, seed=seed)
             began = time.process_time()
             with without_collections():
-                outcomes, cached = (
+                outcomes, completed = (
                     _best(simulated, arrivals, workload) if name == CLAIRVOYANT else _play(simulated, arrivals, name)
                 )
             taken = time.process_time() - began
             cpu += taken
-            metrics = replace(measure(outcomes, workload.seconds, config), cached_prompt_share=cached)
+            metrics = completed(measure(outcomes, workload.seconds, config))
             runs.append(metrics)
             ttft += ttft_for_cdf(outcomes, ServiceClass.INTERACTIVE)
             self.first.setdefault(name, candidates(outcomes))
@@ -123,24 +125,24 @@ class _Played:
         return SystemRuns(name, workload.load, runs, ttft, {"simulation": cpu})
 
 
-def _play(plan: SimulationPlan, arrivals: Sequence[Arrival], name: str) -> tuple[list[RequestOutcome], float]:
+def _play(plan: SimulationPlan, arrivals: Sequence[Arrival], name: str) -> Played:
     policy = name.removesuffix(WITHOUT_AFFINITY)
     plan = replace(plan, control=for_many_engines(plan.control, plan.engines))
     simulation = Simulation(replace(plan, policy=policy, affinity=policy == name), arrivals)
-    return simulation.run(), simulation.cached_prompt_share
+    return simulation.run(), simulation.completed
 
 
-def _best(plan: SimulationPlan, arrivals: Sequence[Arrival], load: LoadSettings) -> tuple[list[RequestOutcome], float]:
+def _best(plan: SimulationPlan, arrivals: Sequence[Arrival], load: LoadSettings) -> Played:
     """The clairvoyant policy's best run by goodput, whichever order and limit it took."""
     config = plan.engine
     cost = {str(a.index): config.engine_seconds(a.kind, a.input_tokens, a.output_tokens) for a in arrivals}
 
     plan = replace(plan, control=for_many_engines(plan.control, plan.engines))
 
-    def play(order: ClairvoyantOrder, bulk_limit: float) -> tuple[list[RequestOutcome], float]:
+    def play(order: ClairvoyantOrder, bulk_limit: float) -> Played:
         simulation = Simulation(replace(plan, policy="fifo"), arrivals)
         simulation.manager.use_policy(ClairvoyantPolicy(cost, order, bulk_limit, arrivals[-1].at_seconds), 0.0)
-        return simulation.run(), simulation.cached_prompt_share
+        return simulation.run(), simulation.completed
 
     tried = (play(order, limit) for order, limit in product(ClairvoyantOrder, BULK_LIMITS))
     return max(tried, key=lambda played: measure(played[0], load.seconds, config).goodput)

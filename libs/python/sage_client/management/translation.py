@@ -77,6 +77,7 @@ def explanation(message: scheduler_pb2.Explanation) -> Explanation:
         dispatches=tuple(_dispatch(dispatch) for dispatch in message.dispatches),
         error_code=message.error_code,
         error_message=message.error_message,
+        interruptions=message.interruptions,
     )
 
 

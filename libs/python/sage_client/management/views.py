@@ -181,6 +181,7 @@ class Explanation:
     Attributes:
         request_id: the mesh's id of it.
         correlation_id: its caller's id for it; None where it gave none.
+        interruptions: how often it gave its seat to more urgent work.
     """
 
     request_id: str
@@ -201,3 +202,4 @@ class Explanation:
     error_code: str
     error_message: str
     correlation_id: str | None = None
+    interruptions: int = 0

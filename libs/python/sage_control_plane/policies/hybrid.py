@@ -308,6 +308,9 @@ class HybridSchedulingPolicy:
             if lowered[0 if shelf.band is Band.BULK else 1]:
                 shelf.flows.lowered(tenant)
 
+    def ranks_before_bulk(self, request: PendingRequest) -> bool:
+        return band_of(request) < Band.BULK
+
     def next_change_at(self) -> float | None:
         return self._change_at
 

@@ -119,6 +119,10 @@ class SchedulingPolicy(Protocol):
         """Charge the actual cost of an ended request beyond its estimate; negative refunds."""
         ...
 
+    def ranks_before_bulk(self, request: PendingRequest) -> bool:
+        """Return whether running bulk answers may be interrupted for the request. It does not change."""
+        ...
+
     def next_change_at(self) -> float | None:
         """Return when the result of ``next`` may change without an event; None for never."""
         ...

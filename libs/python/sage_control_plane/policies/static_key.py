@@ -64,5 +64,8 @@ class StaticKeyPolicy(ABC):
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:  # noqa: B027
         """Charge nothing."""
 
+    def ranks_before_bulk(self, request: PendingRequest) -> bool:
+        return False
+
     def next_change_at(self) -> float | None:
         return None

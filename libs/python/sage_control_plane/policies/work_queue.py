@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sage_common.errors import ContendedError
 from sage_control_plane.policies.admission import Admission
@@ -18,6 +18,7 @@ class WorkQueue:
         self._policy = policy
         self._view = view
         self._lanes: dict[Route, dict[Lane, int]] = {}
+        self._before_bulk: dict[Route, dict[str, PendingRequest]] = {}
         self._queued: dict[str, tuple[PendingRequest, Lane]] = {}
         self.admission = admission
 
@@ -42,12 +43,19 @@ class WorkQueue:
         lanes = self._lanes.setdefault(lane.route, {})
         lanes[lane] = lanes.get(lane, 0) + 1
         self.admission.joined(request)
+        self._push(request, lane, now)
+
+    def _push(self, request: PendingRequest, lane: Lane, now: float) -> None:
         self._policy.push(request, lane, now, self._view)
+        if self._policy.ranks_before_bulk(request):
+            self._before_bulk.setdefault(lane.route, {})[request.request_id] = request
 
     def leave(self, request_id: str) -> None:
         """Remove a queued request."""
         request, lane = self._queued.pop(request_id)
         self._policy.remove(request_id)
+        if before_bulk := self._before_bulk.get(lane.route):
+            before_bulk.pop(request_id, None)
         self.admission.left(request)
         lanes = self._lanes[lane.route]
         if lanes[lane] > 1:
@@ -68,6 +76,10 @@ class WorkQueue:
         """Return the policy's next pick; None when there is none."""
         return self._policy.next(now, self._view)
 
+    def before_bulk(self) -> Mapping[Route, Mapping[str, PendingRequest]]:
+        """Return the queued requests for which running bulk answers may be interrupted, by route and id, in order."""
+        return self._before_bulk
+
     def close(self, lane: Lane) -> None:
         """Stop serving a lane: no engine is free for it."""
         self._policy.close(lane)
@@ -84,6 +96,7 @@ class WorkQueue:
 
     def switch(self, policy: SchedulingPolicy, now: float) -> None:
         """Move all queued requests to another policy, in the order in which they joined."""
-        for request, lane in self._queued.values():
-            policy.push(request, lane, now, self._view)
         self._policy = policy
+        self._before_bulk.clear()
+        for request, lane in self._queued.values():
+            self._push(request, lane, now)

@@ -28,6 +28,7 @@ class DispatchedAttempt:
         adopted: whether it was found running in a heartbeat, so that its time of dispatch is not known.
         begun: whether the first byte of its answer has left.
         begun_at: when that was; meaningless before.
+        resumable: whether its answer, so far as it has come, can be continued by another attempt.
         missing_heartbeats: heartbeats in a row of its engine that do not list it.
         uncached_tokens: input tokens that the engine is not expected to have cached.
         queued_tokens: what it adds to the engine's queued input tokens until its prompt is computed.
@@ -51,6 +52,7 @@ class DispatchedAttempt:
     adopted: bool = False
     begun: bool = False
     begun_at: float = 0.0
+    resumable: bool = False
     missing_heartbeats: int = 0
     uncached_tokens: float = 0.0
     queued_tokens: int = 0

@@ -163,6 +163,8 @@ class PendingRequest:
         submission: number of the edge's submission.
         body_bytes: size of the body, for the bound on queued bytes.
         avoided: ids of the engines on which earlier submissions broke off.
+        interrupted: whether its last attempt was stopped to give its seat to more urgent work.
+        delivered_tokens: tokens of its answer that its client has from earlier engines; part of its prompt now.
         correlation_id: its caller's id for it, which others may have too; None where it gave none.
     """
 
@@ -174,4 +176,6 @@ class PendingRequest:
     submission: int = 1
     body_bytes: int = 0
     avoided: frozenset[str] = frozenset()
+    interrupted: bool = False
+    delivered_tokens: int = 0
     correlation_id: str | None = None

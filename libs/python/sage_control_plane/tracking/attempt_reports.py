@@ -11,6 +11,7 @@ from sage_control_plane.request.request import Attempt, TokensUsed
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Outcome
 from sage_control_plane.tracking.hedging import Hedging
+from sage_control_plane.tracking.interruption import Interruption
 from sage_control_plane.tracking.recovery import Recovery
 from sage_control_plane.tracking.request_table import RequestTable
 from sage_control_plane.tracking.tracked_request import TrackedRequest
@@ -29,6 +30,7 @@ class AttemptReports:
         learning: PoolLearning,
         recovery: Recovery,
         hedging: Hedging,
+        interruption: Interruption,
         log: DecisionLog,
     ) -> None:
         self._table = table
@@ -36,15 +38,18 @@ class AttemptReports:
         self._learning = learning
         self._recovery = recovery
         self._hedging = hedging
+        self._interruption = interruption
         self._log = log
 
-    def on_first_token(self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None) -> None:
+    def on_first_token(
+        self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None, *, resumable: bool
+    ) -> None:
         """Note the first byte of an answer, ``ttft_seconds`` after the engine got the request; None when unknown."""
         found = self._table.find(request_id, number)
         if found is None:
             self._hedging.on_losing_attempt_began(request_id, number, now, ttft_seconds)
         else:
-            self._begin(*found, now, ttft_seconds)
+            self._begin(*found, now, ttft_seconds, resumable=resumable)
 
     def on_listed_as_begun(self, attempt: DispatchedAttempt, now: float) -> None:
         """Note the beginning of an answer that only a heartbeat shows; its time to first token is not known."""
@@ -69,6 +74,7 @@ class AttemptReports:
         self._engines.finished(attempt, now, used.output)
         self._table.release(attempt, Verdict.SUCCEEDED, now)
         self._table.settle(tracked, attempt, used)
+        self._interruption.on_finished(attempt, used, now)
         self._hedging.on_completed(tracked, attempt, now)
         self._table.end(tracked, Outcome.FINISHED, now)
 
@@ -106,18 +112,26 @@ class AttemptReports:
 
     def on_stopped(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> None:
         """Take a stopped attempt off its engine; end the request unless another attempt runs."""
+        interrupted = self._interruption.on_stopped(tracked, attempt, now)
         self._table.release(attempt, Verdict.NEUTRAL, now)
         if not self._hedging.remove_attempt(tracked, attempt, now):
-            self._table.end(tracked, Outcome.CANCELLED, now)
+            self._table.end(tracked, Outcome.INTERRUPTED if interrupted else Outcome.CANCELLED, now)
 
     def _begin(
-        self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None
+        self,
+        tracked: TrackedRequest,
+        attempt: DispatchedAttempt,
+        now: float,
+        ttft_seconds: float | None,
+        *,
+        resumable: bool = False,
     ) -> None:
         if attempt.begun:
             return
         self._hedging.on_began(tracked, attempt, now)
         seconds = now - attempt.dispatched_at if ttft_seconds is None else ttft_seconds
-        entry = self._engines.begin(attempt, now, seconds)
+        entry = self._engines.begin(attempt, now, seconds, resumable=resumable)
+        self._interruption.on_candidate(attempt)
         if not entry.free:
             self._table.refresh(entry)
         self._log.began(tracked.request_id, attempt.engine_id, seconds, attempt.predicted_ttft, now)

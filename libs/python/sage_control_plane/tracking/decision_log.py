@@ -46,6 +46,7 @@ class DecisionRecord:
         actual_ttft: seconds from dispatch to first token of the attempt that won.
         decided_at: time of the latest decision or report.
         outcome: how it ended, ``refused`` with an error; None while it has not.
+        interruptions: how often it gave its seat to more urgent work.
         error_code: machine code of the error that ended it; None when none did.
         error: that error's message.
     """
@@ -64,6 +65,7 @@ class DecisionRecord:
     decided_at: float = 0.0
     ended_at: float | None = None
     outcome: str | None = None
+    interruptions: int = 0
     error_code: str | None = None
     error: str | None = None
 
@@ -174,6 +176,13 @@ class DecisionLog:
                 if dispatch.decision.attempt == attempt:
                     dispatch.error_code, dispatch.error = error.code, error.message
                     return
+
+    def interrupted(self, request_id: str, attempt: Attempt, error: SageError) -> None:
+        """Record that an attempt was stopped to give its seat to more urgent work; ``error`` says for which."""
+        record = self._records.get(request_id)
+        if record is not None:
+            record.interruptions += 1
+            self.attempt_failed(request_id, attempt, error)
 
     def ended(self, request_id: str, outcome: Outcome, now: float) -> None:
         """Record the end of a request other than by refusal."""

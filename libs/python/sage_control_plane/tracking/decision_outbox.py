@@ -9,17 +9,25 @@ from sage_control_plane.policies.work_queue import WorkQueue
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.request.request import Attempt, PendingRequest
 from sage_control_plane.tracking.decision_log import DecisionLog
-from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Ended, Outcome, Refuse
+from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Ended, Interrupt, Outcome, Refuse
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counts of decisions; refusals by machine code of their error."""
+    """Counts of decisions.
+
+    Attributes:
+        interrupted: attempts whose edges were asked to stop them.
+        recomputed_tokens: tokens of prompts and partial answers that engines were given again after that.
+        refused: by machine code of the error.
+    """
 
     dispatched: int = 0
     retried: int = 0
     hedged: int = 0
+    interrupted: int = 0
+    recomputed_tokens: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
 
@@ -72,6 +80,11 @@ class DecisionOutbox:
         """
         engine_id = attempt.engine_id if one_engine else None
         self._decisions.append(Abort(attempt.request_id, attempt.number, reason, engine_id, unbegun))
+
+    def interrupt(self, attempt: DispatchedAttempt, tries: int, reason: str) -> None:
+        """Add a request to its edge to stop an attempt."""
+        self.totals.interrupted += 1
+        self._decisions.append(Interrupt(attempt.request_id, attempt.number, attempt.engine_id, tries, reason))
 
     def end(self, request_id: str, outcome: Outcome, now: float) -> None:
         """Add the end of a request other than by refusal."""

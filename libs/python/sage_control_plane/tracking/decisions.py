@@ -15,6 +15,7 @@ class Outcome(Enum):
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
     LOST = "lost"
 
 
@@ -80,6 +81,23 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Ask the request's edge to stop the attempt and to submit what is left of the request again.
+
+    The attempt counts as running until the edge has stopped it, which it does only where it can continue the answer.
+
+    Attributes:
+        tries: dispatches of this submission so far.
+    """
+
+    request_id: str
+    attempt: Attempt
+    engine_id: str
+    tries: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The request is no longer tracked; its edge gets the answer or the error from the executor."""
 
@@ -87,4 +105,4 @@ class Ended:
     outcome: Outcome
 
 
-Decision = Dispatch | Refuse | Abort | Ended
+Decision = Dispatch | Refuse | Abort | Interrupt | Ended

@@ -26,6 +26,8 @@ from sage_control_plane.tracking.tracked_request import RequestState, TrackedReq
 
 # Statuses of a server that has done nothing for the request: no such model, too many requests, no room.
 _TURNED_AWAY = (404, 429, 503)
+# Code of an engine's refusal to go on with another's answer.
+_CANNOT_CONTINUE = "engine_cannot_continue"
 
 
 class Recovery:
@@ -62,8 +64,12 @@ class Recovery:
 
         An engine that broke off or could not be reached counts as lost: see ``on_lost`` for the retry budget. Where a
         server has no room, or no longer the model, the request goes at once to an engine that has room and has not
-        failed it; that costs nothing and is neither charged nor counted, since each engine is asked once.
+        failed it; that costs nothing and is neither charged nor counted, since each engine is asked once. So does the
+        rest of an answer that the engine may not continue, at once or when another has room.
         """
+        if tracked.request is not None and error.code == _CANNOT_CONTINUE:
+            self._table.enqueue(tracked, tracked.request, now)
+            return
         if tracked.request is not None and error.upstream_status in _TURNED_AWAY and self._has_room_elsewhere(tracked):
             self._table.enqueue(tracked, tracked.request, now)
             return
@@ -82,6 +88,12 @@ class Recovery:
             return False
         free = self._engines.route(tracked.request.classification.route).free.engines
         return any(entry.engine_id not in tracked.avoided for entry in free)
+
+    def on_unlisted(self, attempt: DispatchedAttempt, now: float) -> None:
+        """Recover a request whose engine does not list it any more."""
+        self._outbox.abort(attempt, "its engine does not list it", one_engine=True)
+        self._table.release(attempt, Verdict.NEUTRAL, now)
+        self.on_lost(attempt, f"engine {attempt.engine_id!r} does not run the request any more", now)
 
     def on_lost(self, attempt: DispatchedAttempt, reason: str, now: float) -> None:
         """Recover a request whose attempt, already off its engine, was lost: the engine is gone or does not run it.

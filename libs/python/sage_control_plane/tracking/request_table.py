@@ -92,7 +92,8 @@ class RequestTable:
     def _describe(self, tracked: TrackedRequest, request: PendingRequest) -> None:
         tracked.request = request
         tracked.lane = Lane(request.classification.route)
-        tracked.output_tokens = self._lengths.expected(request.tenant, request.classification)
+        expected = self._lengths.expected(request.tenant, request.classification)
+        tracked.output_tokens = max(1, expected - request.delivered_tokens) if request.delivered_tokens else expected
 
     def enqueue(self, tracked: TrackedRequest, request: PendingRequest, now: float) -> None:
         """Queue a request in the lane that avoids the engines that have failed it."""

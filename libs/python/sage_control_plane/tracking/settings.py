@@ -1,4 +1,4 @@
-"""Settings of retries and hedges."""
+"""Settings of retries, hedges and interruptions."""
 
 from __future__ import annotations
 
@@ -43,3 +43,18 @@ class HedgeSettings:
     ratio: Annotated[float, Ge(0), Le(1), Alias("hedge_ratio")] = 0.05
     factor: Annotated[float, Ge(1), Alias("hedge_factor")] = 3.0
     least_seconds: Annotated[float, Gt(0), Alias("hedge_least_seconds")] = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptionSettings:
+    """When running bulk answers give up their seats for more urgent work.
+
+    Attributes:
+        ratio: tokens that may be computed again as a share of all tokens of late; 0 for no interruptions.
+        window_seconds: what counts as of late.
+        floor_tokens: tokens that may be computed again within that time whatever the traffic.
+    """
+
+    ratio: Annotated[float, Ge(0), Le(1)] = 0.05
+    window_seconds: Annotated[float, Gt(0)] = 300.0
+    floor_tokens: Annotated[float, Ge(0)] = 1000.0

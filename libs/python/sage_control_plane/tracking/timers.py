@@ -69,6 +69,7 @@ class Timers:
         prefill: a prompt is assumed to be computed, by engine id and request id.
         stale_load: an engine's reported load becomes stale, by engine id.
         ejection: an engine's ejection ends, by engine id.
+        interruption: whether bulk answers give up seats is to be considered again, by route.
         absence: no engine has served a route for too long, by route.
     """
 
@@ -80,6 +81,7 @@ class Timers:
         self.prefill: Timer[tuple[str, str]] = Timer(sequence)
         self.stale_load: Timer[str] = Timer(sequence)
         self.ejection: Timer[str] = Timer(sequence)
+        self.interruption: Timer[Route] = Timer(sequence)
         self.absence: Timer[Route] = Timer(sequence)
         self._all: tuple[Timer[Any], ...] = (
             self.expiry,
@@ -88,6 +90,7 @@ class Timers:
             self.prefill,
             self.stale_load,
             self.ejection,
+            self.interruption,
             self.absence,
         )
 

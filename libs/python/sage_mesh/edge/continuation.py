@@ -110,11 +110,13 @@ class ContinuationPlan:
         events: what the consumer gets at once.
         body: what to ask an engine for; None where nothing is missing any more.
         continuation: joins that engine's stream to what was delivered.
+        complete: whether the text is complete; nothing but its end or its usage is missing.
     """
 
     events: bytes
     body: bytes | None
     continuation: StreamContinuation
+    complete: bool = True
 
 
 def plan_continuation(endpoint: Endpoint, body: bytes, delivered: PartialAnswer) -> ContinuationPlan:
@@ -140,7 +142,7 @@ def plan_continuation(endpoint: Endpoint, body: bytes, delivered: PartialAnswer)
             if isinstance(fields.get(name), int):
                 fields[name] = max(0, fields[name] - delivered.tokens)
         _add_text(endpoint, fields, delivered.text)
-        return ContinuationPlan(b"", orjson.dumps(fields), StreamContinuation(delivered))
+        return ContinuationPlan(b"", orjson.dumps(fields), StreamContinuation(delivered), complete=False)
     events = b"" if delivered.finish_reason else _finish(endpoint, delivered)
     if delivered.usage_closed or not _wants_usage(fields):
         return ContinuationPlan(events + DONE_EVENT, None, StreamContinuation(delivered))

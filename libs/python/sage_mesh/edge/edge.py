@@ -33,7 +33,7 @@ from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import Reply
-from sage_mesh.wire.requests import inference_request_to_wire
+from sage_mesh.wire.requests import attempt_from_wire, inference_request_to_wire
 from sage_platform import subjects
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
@@ -149,6 +149,8 @@ class Edge:
                 continue
             if frame.held:
                 request.on_notice(frame, now)
+                if frame.interrupt:
+                    self._interrupt(request, frame)
                 continue
             outcome = request.on_frame(frame, now)
             if outcome is Outcome.ENDED:
@@ -178,6 +180,16 @@ class Edge:
             log.warning("continuation not sent", **request.log_fields, reason=error.message)
             self._end(request, failure)
 
+    def _interrupt(self, request: EdgeRequest, frame: frame_pb2.Frame) -> None:
+        """Stop an attempt whose seat more urgent work needs, and submit what is left of the request, if that can be."""
+        # The scheduler's message to an engine holds more than the body.
+        most_bytes = self._ring.max_item_bytes // 2
+        if not request.interrupt(attempt_from_wire(frame.attempt), frame.head.tries, most_bytes):
+            return
+        log.info("request interrupted", **request.log_fields, engine=frame.head.engine_id)
+        self._send_stop(frame, "interrupted")
+        self._send(request)
+
     def _send(self, request: EdgeRequest) -> None:
         now = self._clock.now()
         request.sent.age_ms = int((now - request.accepted_at) * 1000)
@@ -201,11 +213,11 @@ class Edge:
 
     def _send_unwanted(self, frame: frame_pb2.Frame) -> None:
         """Stop one attempt, on its engine; another may be the answer, or the request has ended."""
+        self._send_stop(frame, "its answer is not read")
+
+    def _send_stop(self, frame: frame_pb2.Frame, reason: str) -> None:
         cancellation = engine_pb2.Cancellation(
-            request_id=frame.request_id,
-            up_to=frame.attempt,
-            reason="its answer is not read",
-            engine_id=frame.head.engine_id,
+            request_id=frame.request_id, up_to=frame.attempt, reason=reason, engine_id=frame.head.engine_id
         )
         self._ring.send(subjects.CANCEL, cancellation)
 

@@ -9,15 +9,16 @@ from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError, TooLargeError
 from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
-from sage_mesh.edge.continuation import plan_continuation
-from sage_mesh.edge.partial_answer import NotResumableError, read_partial_answer
+from sage_mesh.edge.continuation import ContinuationPlan, plan_continuation
+from sage_mesh.edge.hedged_pair import HedgedPair
+from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer, read_partial_answer
 from sage_mesh.engine import DeliveredTokens
 from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import head_from_wire, usage_from_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields, set_delivered_tokens
 
-# How often an edge starts a request over by itself; the scheduler's own retries do not count here.
+# How often an edge starts a request over by itself; the scheduler's own retries and interruptions do not count here.
 MAX_SUBMISSIONS = 3
 # What may wait for a consumer that does not read, of a stream and of an answer in one piece.
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
@@ -27,46 +28,6 @@ MAX_WHOLE_BYTES = 320 * 1024 * 1024
 def stream_interrupted(reason: str) -> EngineFailedError:
     """Return the error for an answer of which a part is missing."""
     return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
-
-
-class HedgedPair:
-    """Two attempts at a request that run at once: a hedge, and the attempt that it hedges.
-
-    The attempt whose first byte comes first is the answer; the error of only one of them is not.
-
-    Attributes:
-        tries: dispatches that the request has had, by the scheduler's notice of the hedge; 0 without one.
-    """
-
-    __slots__ = ("_failed", "_pair", "tries")
-
-    def __init__(self) -> None:
-        self._pair: tuple[Attempt, Attempt] | None = None
-        self._failed: Attempt | None = None
-        self.tries = 0
-
-    def record(self, hedge: Attempt, hedge_of: int) -> None:
-        """Take in that ``hedge`` runs at the same time as the dispatch with the number ``hedge_of``."""
-        pair = (Attempt(hedge.submission, hedge_of), hedge)
-        if pair != self._pair:
-            self._pair = pair
-            self._failed = None
-
-    def holds(self, one: Attempt, other: Attempt) -> bool:
-        """Return whether these are the two attempts of the pair."""
-        return self._pair is not None and one != other and one in self._pair and other in self._pair
-
-    def other_may_answer(self, failed: Attempt) -> bool:
-        """Take in that an attempt failed before its first byte; return whether the other may still answer.
-
-        It may until it has failed here too; of any other end the scheduler sends word.
-        """
-        if self._pair is None or failed not in self._pair:
-            return False
-        if self._failed is not None and self._failed != failed:
-            return False
-        self._failed = failed
-        return True
 
 
 class Outcome(Enum):
@@ -123,6 +84,10 @@ class EdgeRequest:
     # What the engine had counted where the attempt broke off; zeros where it did not say.
     _counted: TokenUsage = field(default_factory=TokenUsage)
     _hedged: HedgedPair = field(default_factory=HedgedPair)
+    _interruptions: int = 0
+    # Dispatches of earlier submissions, and of this one so far as its edge has heard.
+    _tries_before: int = 0
+    _tries: int = 0
 
     def __post_init__(self) -> None:
         self._body = self.sent.body
@@ -140,7 +105,11 @@ class EdgeRequest:
     @property
     def may_start_over(self) -> bool:
         """Whether no byte of the attempt has reached the consumer and submissions are left."""
-        return not self.reply.delivered and self.sent.submission < MAX_SUBMISSIONS
+        return not self.reply.delivered and self._submissions_left
+
+    @property
+    def _submissions_left(self) -> bool:
+        return self.sent.submission - self._interruptions < MAX_SUBMISSIONS
 
     def continue_stream(self) -> bool:
         """Prepare a submission that continues the broken stream; return whether the answer is complete without one.
@@ -148,6 +117,47 @@ class EdgeRequest:
         Raises:
             NotResumableError: it cannot be continued; the message says why.
         """
+        delivered, plan = self._plan()
+        if plan.body and not self._submissions_left:
+            raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
+        if plan.events:
+            self.reply.feed(plan.events)
+        if not plan.body:
+            self.reply.end(delivered.usage or TokenUsage())
+            return True
+        self._go_on(delivered, plan, plan.body)
+        return False
+
+    def interrupt(self, attempt: Attempt, tries: int, most_bytes: int) -> bool:
+        """Prepare a submission of what is left of the request, because its attempt is to give its seat away.
+
+        Args:
+            tries: dispatches of the present submission.
+            most_bytes: largest body that may be sent.
+
+        Returns:
+            Whether that was done. It is not where the attempt is another than the present one, where the answer cannot
+            be continued, and where nothing but its end is missing.
+        """
+        begun = self.engine_id is not None
+        if attempt.submission != self.sent.submission or (begun and attempt != self.attempt):
+            return False
+        if begun:
+            try:
+                delivered, plan = self._plan()
+            except NotResumableError:
+                return False
+            if plan.body is None or plan.complete or len(plan.body) > most_bytes:
+                return False
+            self._go_on(delivered, plan, plan.body)
+        self._interruptions += 1
+        self._tries = max(self._tries, tries)
+        self._supersede()
+        self.sent.interrupted = True
+        return True
+
+    def _plan(self) -> tuple[PartialAnswer, ContinuationPlan]:
+        """Read what the consumer has or is about to get, and plan how it goes on; raise as ``continue_stream``."""
         stream = self._stream
         if stream is None or not stream.record.complete:
             raise NotResumableError("it is not resumable")
@@ -158,25 +168,28 @@ class EdgeRequest:
         ids = stream.record.tokens()
         if ids:
             delivered.tokens = len(ids) + delivered.end_tokens
-        plan = plan_continuation(Endpoint(self.sent.endpoint), self._body, delivered)
-        if plan.body and self.sent.submission >= MAX_SUBMISSIONS:
-            raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
-        if plan.events:
-            self.reply.feed(plan.events)
-        if not plan.body:
-            self.reply.end(delivered.usage or TokenUsage())
-            return True
-        stream.continue_with(plan.events, plan.continuation)
+        return delivered, plan_continuation(Endpoint(self.sent.endpoint), self._body, delivered)
+
+    def _go_on(self, delivered: PartialAnswer, plan: ContinuationPlan, body: bytes) -> None:
+        assert self._stream is not None
+        ids = self._stream.record.tokens()
+        self._stream.continue_with(plan.events, plan.continuation)
         self.reply.keep()
-        self.sent.body = plan.body
+        self.sent.body = body
+        self.sent.delivered_tokens = delivered.tokens
         set_delivered_tokens(self.sent, DeliveredTokens(ids, len(delivered.text)) if ids else None)
-        return False
 
     def supersede(self) -> None:
-        """Prepare another submission: frames of every attempt so far are late from now on."""
+        """Prepare another submission, after a failure: it avoids the engine, and frames of attempts so far are late."""
         if self.engine_id and self.engine_id not in self.sent.avoided_engines:
             self.sent.avoided_engines.append(self.engine_id)
+        self._supersede()
+        self.sent.interrupted = False
+
+    def _supersede(self) -> None:
         self.sent.submission += 1
+        self._tries_before += self._tries
+        self._tries = 0
         self.attempt = Attempt(self.sent.submission, 0)
         self.next_seq = 0
         self.engine_id = None
@@ -261,9 +274,8 @@ class EdgeRequest:
             self._stream.record.close()
         elif self._stream is not None:
             self._stream.record.begin_attempt(names_tokens=head.tells_tokens)
-        if self._hedged.tries > head.tries:
-            head = replace(head, tries=self._hedged.tries)
-        self.reply.begin(head)
+        self._tries = max(self._hedged.tries, head.tries)
+        self.reply.begin(replace(head, tries=self._tries_before + self._tries))
 
     def _end(self, end: frame_pb2.FrameEnd) -> Outcome:
         usage = usage_from_wire(end.usage)

@@ -273,6 +273,7 @@ class Executor:
             ttft_us=attempt.ttft_us or 0,
             elapsed_us=self._elapsed_us(attempt),
             started_replying=attempt.writer.begun,
+            resumable=attempt.writer.resumable,
         )
         self._ring.send(subjects.report(attempt.dispatch.classification.pool), report)
 

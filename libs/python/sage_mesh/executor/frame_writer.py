@@ -23,6 +23,7 @@ class FrameWriter:
         on_head: called when the engine writes the head.
         begun: whether it has.
         ended: whether the last frame was sent.
+        resumable: whether another attempt could go on with the answer; false before the head.
     """
 
     def __init__(self, ring: Ring, dispatch: frame_pb2.Dispatch) -> None:
@@ -36,6 +37,7 @@ class FrameWriter:
         self.on_head: Callable[[], None] | None = None
         self.begun = False
         self.ended = False
+        self.resumable = False
 
     @property
     def usage_message(self) -> frame_pb2.Usage:
@@ -68,6 +70,7 @@ class FrameWriter:
             resumable=continuable and media is Media.EVENT_STREAM and dispatch.classification.resumable,
             tells_tokens=tells_tokens,
         )
+        self.resumable = head.resumable
         frame.head.CopyFrom(head_to_wire(head))
         frame.beside = dispatch.beside
         self._unsent = frame

@@ -164,7 +164,7 @@ class Hello(_message.Message):
     def __init__(self, instance_id: _Optional[str] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("request_id", "engine_id", "attempt", "event", "usage", "error", "ttft_us", "elapsed_us", "started_replying")
+    __slots__ = ("request_id", "engine_id", "attempt", "event", "usage", "error", "ttft_us", "elapsed_us", "started_replying", "resumable")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class Report(_message.Message):
     TTFT_US_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
     STARTED_REPLYING_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     engine_id: str
     attempt: _frame_pb2.Attempt
@@ -183,7 +184,8 @@ class Report(_message.Message):
     ttft_us: int
     elapsed_us: int
     started_replying: bool
-    def __init__(self, request_id: _Optional[str] = ..., engine_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., event: _Optional[_Union[ReportEvent, str]] = ..., usage: _Optional[_Union[_frame_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[_frame_pb2.ErrorDetail, _Mapping]] = ..., ttft_us: _Optional[int] = ..., elapsed_us: _Optional[int] = ..., started_replying: _Optional[bool] = ...) -> None: ...
+    resumable: bool
+    def __init__(self, request_id: _Optional[str] = ..., engine_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., event: _Optional[_Union[ReportEvent, str]] = ..., usage: _Optional[_Union[_frame_pb2.Usage, _Mapping]] = ..., error: _Optional[_Union[_frame_pb2.ErrorDetail, _Mapping]] = ..., ttft_us: _Optional[int] = ..., elapsed_us: _Optional[int] = ..., started_replying: _Optional[bool] = ..., resumable: _Optional[bool] = ...) -> None: ...
 
 class ReportBatch(_message.Message):
     __slots__ = ("items",)

@@ -133,7 +133,7 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., truncated_inputs: _Optional[int] = ..., engine_time: _Optional[_Union[EngineTime, _Mapping]] = ...) -> None: ...
 
 class FrameHead(_message.Message):
-    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable", "tells_tokens")
+    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable", "tells_tokens", "to_be_folded")
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +143,7 @@ class FrameHead(_message.Message):
     VECTOR_DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     TELLS_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TO_BE_FOLDED_FIELD_NUMBER: _ClassVar[int]
     media: Media
     engine_id: str
     queue_us: int
@@ -152,7 +153,8 @@ class FrameHead(_message.Message):
     vector_dimensions: int
     resumable: bool
     tells_tokens: bool
-    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ..., tells_tokens: _Optional[bool] = ...) -> None: ...
+    to_be_folded: bool
+    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ..., tells_tokens: _Optional[bool] = ..., to_be_folded: _Optional[bool] = ...) -> None: ...
 
 class FrameEnd(_message.Message):
     __slots__ = ("error", "usage")
@@ -163,7 +165,7 @@ class FrameEnd(_message.Message):
     def __init__(self, error: _Optional[_Union[ErrorDetail, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("request_id", "attempt", "seq", "data", "head", "end", "held", "token_ids", "beside")
+    __slots__ = ("request_id", "attempt", "seq", "data", "head", "end", "held", "token_ids", "beside", "interrupt")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +175,7 @@ class Frame(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     BESIDE_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: Attempt
     seq: int
@@ -182,7 +185,8 @@ class Frame(_message.Message):
     held: bool
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     beside: int
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., head: _Optional[_Union[FrameHead, _Mapping]] = ..., end: _Optional[_Union[FrameEnd, _Mapping]] = ..., held: _Optional[bool] = ..., token_ids: _Optional[_Iterable[int]] = ..., beside: _Optional[int] = ...) -> None: ...
+    interrupt: bool
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[Attempt, _Mapping]] = ..., seq: _Optional[int] = ..., data: _Optional[bytes] = ..., head: _Optional[_Union[FrameHead, _Mapping]] = ..., end: _Optional[_Union[FrameEnd, _Mapping]] = ..., held: _Optional[bool] = ..., token_ids: _Optional[_Iterable[int]] = ..., beside: _Optional[int] = ..., interrupt: _Optional[bool] = ...) -> None: ...
 
 class FrameBatch(_message.Message):
     __slots__ = ("items",)

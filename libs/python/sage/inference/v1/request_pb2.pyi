@@ -76,7 +76,7 @@ class Hints(_message.Message):
     def __init__(self, priority: _Optional[_Union[Priority, str]] = ..., service_class: _Optional[_Union[ServiceClass, str]] = ..., slo_ttft_ms: _Optional[int] = ..., slo_tpot_ms: _Optional[int] = ..., slo_deadline_ms: _Optional[int] = ...) -> None: ...
 
 class InferenceRequest(_message.Message):
-    __slots__ = ("request_id", "endpoint", "body", "tenant", "reply_subject", "submission", "hints", "age_ms", "timeout_ms", "traceparent", "avoided_engines", "told", "correlation_id")
+    __slots__ = ("request_id", "endpoint", "body", "tenant", "reply_subject", "submission", "hints", "age_ms", "timeout_ms", "traceparent", "avoided_engines", "told", "correlation_id", "interrupted", "delivered_tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,8 @@ class InferenceRequest(_message.Message):
     AVOIDED_ENGINES_FIELD_NUMBER: _ClassVar[int]
     TOLD_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     endpoint: Endpoint
     body: bytes
@@ -103,7 +105,9 @@ class InferenceRequest(_message.Message):
     avoided_engines: _containers.RepeatedScalarFieldContainer[str]
     told: ToldTokens
     correlation_id: str
-    def __init__(self, request_id: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, str]] = ..., body: _Optional[bytes] = ..., tenant: _Optional[str] = ..., reply_subject: _Optional[str] = ..., submission: _Optional[int] = ..., hints: _Optional[_Union[Hints, _Mapping]] = ..., age_ms: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., avoided_engines: _Optional[_Iterable[str]] = ..., told: _Optional[_Union[ToldTokens, _Mapping]] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    interrupted: bool
+    delivered_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, str]] = ..., body: _Optional[bytes] = ..., tenant: _Optional[str] = ..., reply_subject: _Optional[str] = ..., submission: _Optional[int] = ..., hints: _Optional[_Union[Hints, _Mapping]] = ..., age_ms: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., avoided_engines: _Optional[_Iterable[str]] = ..., told: _Optional[_Union[ToldTokens, _Mapping]] = ..., correlation_id: _Optional[str] = ..., interrupted: _Optional[bool] = ..., delivered_tokens: _Optional[int] = ...) -> None: ...
 
 class ToldTokens(_message.Message):
     __slots__ = ("ids", "characters")

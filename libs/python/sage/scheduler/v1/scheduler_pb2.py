@@ -27,7 +27,7 @@ from sage.inference.v1 import frame_pb2 as sage_dot_inference_dot_v1_dot_frame__
 from sage.inference.v1 import request_pb2 as sage_dot_inference_dot_v1_dot_request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sage/scheduler/v1/scheduler.proto\x12\x11sage.scheduler.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\x1a\x1fsage/inference/v1/request.proto\"E\n\rSubmitRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.sage.inference.v1.InferenceRequest\"9\n\x0eSubmitResponse\x12\'\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x18.sage.inference.v1.Frame\"\x12\n\x10GetStatusRequest\"\xb5\x01\n\nPoolStatus\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07leading\x18\x02 \x01(\x08\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x0e\n\x06queued\x18\x05 \x01(\r\x12\x13\n\x0boutstanding\x18\x06 \x01(\r\x12\x12\n\ndispatched\x18\x07 \x01(\x04\x12\x0f\n\x07refused\x18\x08 \x01(\x04\x12\x0f\n\x07retried\x18\t \x01(\x04\x12\r\n\x05\x65poch\x18\n \x01(\x04\"V\n\x11GetStatusResponse\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12,\n\x05pools\x18\x02 \x03(\x0b\x32\x1d.sage.scheduler.v1.PoolStatus\"\x14\n\x12ListEnginesRequest\"\xbe\x01\n\nEngineBook\x12-\n\x05state\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x13\n\x0b\x65xecutor_id\x18\x02 \x01(\t\x12\x13\n\x0boutstanding\x18\x03 \x01(\r\x12\x1a\n\x12outstanding_tokens\x18\x04 \x01(\r\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x0f\n\x07\x62reaker\x18\x06 \x01(\t\x12\x18\n\x10heartbeat_age_ms\x18\x07 \x01(\r\"E\n\x13ListEnginesResponse\x12.\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1d.sage.scheduler.v1.EngineBook\"5\n\x12\x44rainEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0c\n\x04undo\x18\x02 \x01(\x08\"D\n\x13\x44rainEngineResponse\x12-\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1d.sage.scheduler.v1.EngineBook\" \n\x10GetPolicyRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"6\n\x11GetPolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x03(\t\"0\n\x10SetPolicyRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\"5\n\x11SetPolicyResponse\x12\x10\n\x08previous\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\"4\n\x0e\x45xplainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"G\n\x0f\x45xplainResponse\x12\x34\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x1e.sage.scheduler.v1.Explanation\"\x91\x04\n\x0b\x45xplanation\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0cscheduler_id\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x39\n\x0e\x63lassification\x18\x05 \x01(\x0b\x32!.sage.inference.v1.Classification\x12\x0e\n\x06policy\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61nd\x18\x07 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x08 \x01(\x04\x12\x16\n\x0e\x64\x65\x63ided_ms_ago\x18\t \x01(\x04\x12\x10\n\x08queue_ms\x18\n \x01(\x01\x12\x11\n\tengine_id\x18\x0b \x01(\t\x12\x1e\n\x11predicted_ttft_ms\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x61\x63tual_ttft_ms\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0e\x65nded_after_ms\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12:\n\ndispatches\x18\x0f \x03(\x0b\x32&.sage.scheduler.v1.DispatchExplanation\x12\x12\n\nerror_code\x18\x10 \x01(\t\x12\x15\n\rerror_message\x18\x11 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x12 \x01(\tB\x14\n\x12_predicted_ttft_msB\x11\n\x0f_actual_ttft_msB\x11\n\x0f_ended_after_ms\"\x88\x02\n\x13\x44ispatchExplanation\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05tries\x18\x02 \x01(\r\x12\r\n\x05hedge\x18\x03 \x01(\x08\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x01\x12\x10\n\x08queue_ms\x18\x05 \x01(\x01\x12\x0c\n\x04\x62\x61nd\x18\x06 \x01(\t\x12\x30\n\ncandidates\x18\x07 \x03(\x0b\x32\x1c.sage.scheduler.v1.Candidate\x12\x1e\n\x11predicted_ttft_ms\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nerror_code\x18\t \x01(\t\x12\x15\n\rerror_message\x18\n \x01(\tB\x14\n\x12_predicted_ttft_ms\"-\n\tCandidate\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x32\xf9\x04\n\x10SchedulerService\x12O\n\x06Submit\x12 .sage.scheduler.v1.SubmitRequest\x1a!.sage.scheduler.v1.SubmitResponse0\x01\x12V\n\tGetStatus\x12#.sage.scheduler.v1.GetStatusRequest\x1a$.sage.scheduler.v1.GetStatusResponse\x12\\\n\x0bListEngines\x12%.sage.scheduler.v1.ListEnginesRequest\x1a&.sage.scheduler.v1.ListEnginesResponse\x12\\\n\x0b\x44rainEngine\x12%.sage.scheduler.v1.DrainEngineRequest\x1a&.sage.scheduler.v1.DrainEngineResponse\x12V\n\tGetPolicy\x12#.sage.scheduler.v1.GetPolicyRequest\x1a$.sage.scheduler.v1.GetPolicyResponse\x12V\n\tSetPolicy\x12#.sage.scheduler.v1.SetPolicyRequest\x1a$.sage.scheduler.v1.SetPolicyResponse\x12P\n\x07\x45xplain\x12!.sage.scheduler.v1.ExplainRequest\x1a\".sage.scheduler.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sage/scheduler/v1/scheduler.proto\x12\x11sage.scheduler.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\x1a\x1fsage/inference/v1/request.proto\"E\n\rSubmitRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.sage.inference.v1.InferenceRequest\"9\n\x0eSubmitResponse\x12\'\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x18.sage.inference.v1.Frame\"\x12\n\x10GetStatusRequest\"\xe5\x01\n\nPoolStatus\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0f\n\x07leading\x18\x02 \x01(\x08\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x0e\n\x06queued\x18\x05 \x01(\r\x12\x13\n\x0boutstanding\x18\x06 \x01(\r\x12\x12\n\ndispatched\x18\x07 \x01(\x04\x12\x0f\n\x07refused\x18\x08 \x01(\x04\x12\x0f\n\x07retried\x18\t \x01(\x04\x12\r\n\x05\x65poch\x18\n \x01(\x04\x12\x13\n\x0binterrupted\x18\x0b \x01(\x04\x12\x19\n\x11recomputed_tokens\x18\x0c \x01(\x04\"V\n\x11GetStatusResponse\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12,\n\x05pools\x18\x02 \x03(\x0b\x32\x1d.sage.scheduler.v1.PoolStatus\"\x14\n\x12ListEnginesRequest\"\xbe\x01\n\nEngineBook\x12-\n\x05state\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x13\n\x0b\x65xecutor_id\x18\x02 \x01(\t\x12\x13\n\x0boutstanding\x18\x03 \x01(\r\x12\x1a\n\x12outstanding_tokens\x18\x04 \x01(\r\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x0f\n\x07\x62reaker\x18\x06 \x01(\t\x12\x18\n\x10heartbeat_age_ms\x18\x07 \x01(\r\"E\n\x13ListEnginesResponse\x12.\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1d.sage.scheduler.v1.EngineBook\"5\n\x12\x44rainEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0c\n\x04undo\x18\x02 \x01(\x08\"D\n\x13\x44rainEngineResponse\x12-\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1d.sage.scheduler.v1.EngineBook\" \n\x10GetPolicyRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"6\n\x11GetPolicyResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x03(\t\"0\n\x10SetPolicyRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\"5\n\x11SetPolicyResponse\x12\x10\n\x08previous\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\"4\n\x0e\x45xplainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"G\n\x0f\x45xplainResponse\x12\x34\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x1e.sage.scheduler.v1.Explanation\"\xa8\x04\n\x0b\x45xplanation\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0cscheduler_id\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x39\n\x0e\x63lassification\x18\x05 \x01(\x0b\x32!.sage.inference.v1.Classification\x12\x0e\n\x06policy\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61nd\x18\x07 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x08 \x01(\x04\x12\x16\n\x0e\x64\x65\x63ided_ms_ago\x18\t \x01(\x04\x12\x10\n\x08queue_ms\x18\n \x01(\x01\x12\x11\n\tengine_id\x18\x0b \x01(\t\x12\x1e\n\x11predicted_ttft_ms\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x61\x63tual_ttft_ms\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0e\x65nded_after_ms\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12:\n\ndispatches\x18\x0f \x03(\x0b\x32&.sage.scheduler.v1.DispatchExplanation\x12\x12\n\nerror_code\x18\x10 \x01(\t\x12\x15\n\rerror_message\x18\x11 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x12 \x01(\t\x12\x15\n\rinterruptions\x18\x13 \x01(\rB\x14\n\x12_predicted_ttft_msB\x11\n\x0f_actual_ttft_msB\x11\n\x0f_ended_after_ms\"\x88\x02\n\x13\x44ispatchExplanation\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05tries\x18\x02 \x01(\r\x12\r\n\x05hedge\x18\x03 \x01(\x08\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x01\x12\x10\n\x08queue_ms\x18\x05 \x01(\x01\x12\x0c\n\x04\x62\x61nd\x18\x06 \x01(\t\x12\x30\n\ncandidates\x18\x07 \x03(\x0b\x32\x1c.sage.scheduler.v1.Candidate\x12\x1e\n\x11predicted_ttft_ms\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\nerror_code\x18\t \x01(\t\x12\x15\n\rerror_message\x18\n \x01(\tB\x14\n\x12_predicted_ttft_ms\"-\n\tCandidate\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x32\xf9\x04\n\x10SchedulerService\x12O\n\x06Submit\x12 .sage.scheduler.v1.SubmitRequest\x1a!.sage.scheduler.v1.SubmitResponse0\x01\x12V\n\tGetStatus\x12#.sage.scheduler.v1.GetStatusRequest\x1a$.sage.scheduler.v1.GetStatusResponse\x12\\\n\x0bListEngines\x12%.sage.scheduler.v1.ListEnginesRequest\x1a&.sage.scheduler.v1.ListEnginesResponse\x12\\\n\x0b\x44rainEngine\x12%.sage.scheduler.v1.DrainEngineRequest\x1a&.sage.scheduler.v1.DrainEngineResponse\x12V\n\tGetPolicy\x12#.sage.scheduler.v1.GetPolicyRequest\x1a$.sage.scheduler.v1.GetPolicyResponse\x12V\n\tSetPolicy\x12#.sage.scheduler.v1.SetPolicyRequest\x1a$.sage.scheduler.v1.SetPolicyResponse\x12P\n\x07\x45xplain\x12!.sage.scheduler.v1.ExplainRequest\x1a\".sage.scheduler.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,37 +41,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=282
   _globals['_GETSTATUSREQUEST']._serialized_end=300
   _globals['_POOLSTATUS']._serialized_start=303
-  _globals['_POOLSTATUS']._serialized_end=484
-  _globals['_GETSTATUSRESPONSE']._serialized_start=486
-  _globals['_GETSTATUSRESPONSE']._serialized_end=572
-  _globals['_LISTENGINESREQUEST']._serialized_start=574
-  _globals['_LISTENGINESREQUEST']._serialized_end=594
-  _globals['_ENGINEBOOK']._serialized_start=597
-  _globals['_ENGINEBOOK']._serialized_end=787
-  _globals['_LISTENGINESRESPONSE']._serialized_start=789
-  _globals['_LISTENGINESRESPONSE']._serialized_end=858
-  _globals['_DRAINENGINEREQUEST']._serialized_start=860
-  _globals['_DRAINENGINEREQUEST']._serialized_end=913
-  _globals['_DRAINENGINERESPONSE']._serialized_start=915
-  _globals['_DRAINENGINERESPONSE']._serialized_end=983
-  _globals['_GETPOLICYREQUEST']._serialized_start=985
-  _globals['_GETPOLICYREQUEST']._serialized_end=1017
-  _globals['_GETPOLICYRESPONSE']._serialized_start=1019
-  _globals['_GETPOLICYRESPONSE']._serialized_end=1073
-  _globals['_SETPOLICYREQUEST']._serialized_start=1075
-  _globals['_SETPOLICYREQUEST']._serialized_end=1123
-  _globals['_SETPOLICYRESPONSE']._serialized_start=1125
-  _globals['_SETPOLICYRESPONSE']._serialized_end=1178
-  _globals['_EXPLAINREQUEST']._serialized_start=1180
-  _globals['_EXPLAINREQUEST']._serialized_end=1232
-  _globals['_EXPLAINRESPONSE']._serialized_start=1234
-  _globals['_EXPLAINRESPONSE']._serialized_end=1305
-  _globals['_EXPLANATION']._serialized_start=1308
-  _globals['_EXPLANATION']._serialized_end=1837
-  _globals['_DISPATCHEXPLANATION']._serialized_start=1840
-  _globals['_DISPATCHEXPLANATION']._serialized_end=2104
-  _globals['_CANDIDATE']._serialized_start=2106
-  _globals['_CANDIDATE']._serialized_end=2151
-  _globals['_SCHEDULERSERVICE']._serialized_start=2154
-  _globals['_SCHEDULERSERVICE']._serialized_end=2787
+  _globals['_POOLSTATUS']._serialized_end=532
+  _globals['_GETSTATUSRESPONSE']._serialized_start=534
+  _globals['_GETSTATUSRESPONSE']._serialized_end=620
+  _globals['_LISTENGINESREQUEST']._serialized_start=622
+  _globals['_LISTENGINESREQUEST']._serialized_end=642
+  _globals['_ENGINEBOOK']._serialized_start=645
+  _globals['_ENGINEBOOK']._serialized_end=835
+  _globals['_LISTENGINESRESPONSE']._serialized_start=837
+  _globals['_LISTENGINESRESPONSE']._serialized_end=906
+  _globals['_DRAINENGINEREQUEST']._serialized_start=908
+  _globals['_DRAINENGINEREQUEST']._serialized_end=961
+  _globals['_DRAINENGINERESPONSE']._serialized_start=963
+  _globals['_DRAINENGINERESPONSE']._serialized_end=1031
+  _globals['_GETPOLICYREQUEST']._serialized_start=1033
+  _globals['_GETPOLICYREQUEST']._serialized_end=1065
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1067
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1121
+  _globals['_SETPOLICYREQUEST']._serialized_start=1123
+  _globals['_SETPOLICYREQUEST']._serialized_end=1171
+  _globals['_SETPOLICYRESPONSE']._serialized_start=1173
+  _globals['_SETPOLICYRESPONSE']._serialized_end=1226
+  _globals['_EXPLAINREQUEST']._serialized_start=1228
+  _globals['_EXPLAINREQUEST']._serialized_end=1280
+  _globals['_EXPLAINRESPONSE']._serialized_start=1282
+  _globals['_EXPLAINRESPONSE']._serialized_end=1353
+  _globals['_EXPLANATION']._serialized_start=1356
+  _globals['_EXPLANATION']._serialized_end=1908
+  _globals['_DISPATCHEXPLANATION']._serialized_start=1911
+  _globals['_DISPATCHEXPLANATION']._serialized_end=2175
+  _globals['_CANDIDATE']._serialized_start=2177
+  _globals['_CANDIDATE']._serialized_end=2222
+  _globals['_SCHEDULERSERVICE']._serialized_start=2225
+  _globals['_SCHEDULERSERVICE']._serialized_end=2858
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PoolStatus(_message.Message):
-    __slots__ = ("pool", "leading", "leader", "policy", "queued", "outstanding", "dispatched", "refused", "retried", "epoch")
+    __slots__ = ("pool", "leading", "leader", "policy", "queued", "outstanding", "dispatched", "refused", "retried", "epoch", "interrupted", "recomputed_tokens")
     POOL_FIELD_NUMBER: _ClassVar[int]
     LEADING_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,8 @@ class PoolStatus(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     RETRIED_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
+    RECOMPUTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     pool: str
     leading: bool
     leader: str
@@ -47,7 +49,9 @@ class PoolStatus(_message.Message):
     refused: int
     retried: int
     epoch: int
-    def __init__(self, pool: _Optional[str] = ..., leading: _Optional[bool] = ..., leader: _Optional[str] = ..., policy: _Optional[str] = ..., queued: _Optional[int] = ..., outstanding: _Optional[int] = ..., dispatched: _Optional[int] = ..., refused: _Optional[int] = ..., retried: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+    interrupted: int
+    recomputed_tokens: int
+    def __init__(self, pool: _Optional[str] = ..., leading: _Optional[bool] = ..., leader: _Optional[str] = ..., policy: _Optional[str] = ..., queued: _Optional[int] = ..., outstanding: _Optional[int] = ..., dispatched: _Optional[int] = ..., refused: _Optional[int] = ..., retried: _Optional[int] = ..., epoch: _Optional[int] = ..., interrupted: _Optional[int] = ..., recomputed_tokens: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
     __slots__ = ("instance_id", "pools")
@@ -144,7 +148,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message", "correlation_id")
+    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message", "correlation_id", "interruptions")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEDULER_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +167,7 @@ class Explanation(_message.Message):
     ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTIONS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     scheduler_id: str
     state: str
@@ -181,7 +186,8 @@ class Explanation(_message.Message):
     error_code: str
     error_message: str
     correlation_id: str
-    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
+    interruptions: int
+    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., correlation_id: _Optional[str] = ..., interruptions: _Optional[int] = ...) -> None: ...
 
 class DispatchExplanation(_message.Message):
     __slots__ = ("engine_id", "tries", "hedge", "at_ms", "queue_ms", "band", "candidates", "predicted_ttft_ms", "error_code", "error_message")
