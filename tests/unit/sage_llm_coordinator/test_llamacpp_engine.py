@@ -202,6 +202,7 @@ def test_its_broken_streams_may_be_continued() -> None:
     ("tail", "why"),
     [
         ("ModuleNotFoundError: No module named 'xllamacpp'", "llama.cpp is not installed"),
+        ("ImportError: libgomp.so.1: cannot open shared object file: No such file or directory", "needs libgomp"),
         ("srv    load_model: failed to load model, '/x'", "cannot load the model"),
         ("Killed", None),
     ],

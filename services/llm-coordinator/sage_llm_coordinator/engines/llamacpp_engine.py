@@ -26,6 +26,7 @@ _MIB: Final = 1 << 20
 OVERHEAD_BYTES: Final = 200 * _MIB
 _ENDS_OF_NO_USE: Final = (
     ("No module named 'xllamacpp'", f"llama.cpp is not installed; {INSTALL}"),
+    ("libgomp.so.1: cannot open", "llama.cpp needs libgomp; on Debian `apt-get install libgomp1` installs it"),
     ("failed to load model", "llama.cpp cannot load the model; `sage engine logs` has its words"),
     ("OptionsError:", "an argument of the engine is none that its server has; `sage engine logs` names it"),
 )
