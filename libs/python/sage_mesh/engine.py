@@ -54,8 +54,18 @@ class EngineRequest:
 class ReplyWriter(Protocol):
     """Where an engine writes its answer: one ``head``, then ``data`` any number of times, ``usage`` when known.
 
-    The answer ends when the engine's ``run`` returns, or raises.
+    The answer ends when the engine's ``run`` returns, or raises. An engine that streams without end of its own asks
+    ``paused`` before it reads more, and waits.
     """
+
+    @property
+    def paused(self) -> bool:
+        """Whether so much of the answer waits for its consumer that no more is wanted now."""
+        ...
+
+    async def until_resumed(self) -> None:
+        """Wait until more is wanted."""
+        ...
 
     def head(
         self,

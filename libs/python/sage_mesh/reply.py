@@ -85,6 +85,10 @@ class TokenUsage:
 
 # Pieces that have piled up are joined up to about this size.
 TAKEN_TOGETHER_BYTES = 512 * 1024
+# Of a stream, where as much waits for its consumer as the one says, its engine is not read until no more does than the
+# other says.
+HIGH_WATER_BYTES = 4 * 1024 * 1024
+LOW_WATER_BYTES = 1024 * 1024
 
 
 class Reply:
@@ -99,6 +103,7 @@ class Reply:
         usage: what the answer took; zeros until it is complete.
         delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
         unread_bytes: what has arrived and was not taken yet.
+        on_low: called once when no more than ``LOW_WATER_BYTES`` of it are left.
     """
 
     __slots__ = (
@@ -113,6 +118,7 @@ class Reply:
         "_waiter",
         "correlation_id",
         "delivered",
+        "on_low",
         "request_id",
         "unread_bytes",
         "usage",
@@ -124,6 +130,7 @@ class Reply:
         self.usage = TokenUsage()
         self.delivered = False
         self.unread_bytes = 0
+        self.on_low: Callable[[], None] | None = None
         self._head: ReplyHead | None = None
         self._chunks: deque[bytes] = deque()
         # Pieces of an earlier attempt that the present one continues; they go out first.
@@ -172,7 +179,7 @@ class Reply:
         if self._kept:
             kept = b"".join(self._kept)
             self._kept.clear()
-            self.unread_bytes -= len(kept)
+            self._took(len(kept))
             return kept
         if not self._chunks:
             return b""
@@ -185,8 +192,14 @@ class Reply:
                 pieces.append(self._chunks.popleft())
                 size += len(pieces[-1])
             data = b"".join(pieces)
-        self.unread_bytes -= len(data)
+        self._took(len(data))
         return data
+
+    def _took(self, count: int) -> None:
+        self.unread_bytes -= count
+        if self.on_low is not None and self.unread_bytes <= LOW_WATER_BYTES:
+            on_low, self.on_low = self.on_low, None
+            on_low()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:

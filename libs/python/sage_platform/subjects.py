@@ -5,6 +5,7 @@ from __future__ import annotations
 CLASSIFY = "sage.v1.classify"
 CLASSIFY_QUEUE = "classifiers"
 CANCEL = "sage.v1.cancel"
+FLOW = "sage.v1.flow"
 INQUIRE = "sage.v1.inquire"
 HEARTBEAT = "sage.v1.heartbeat"
 HELLO = "sage.v1.hello"

@@ -32,8 +32,8 @@ from sage_mesh.edge.edge_request import EdgeRequest, Outcome, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.pool_sender import PoolSender
-from sage_mesh.reply import Reply
-from sage_mesh.wire.requests import attempt_from_wire, inference_request_to_wire
+from sage_mesh.reply import LOW_WATER_BYTES, Reply
+from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, inference_request_to_wire
 from sage_platform import subjects
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
@@ -157,10 +157,26 @@ class Edge:
                 self._requests.pop(frame.request_id).close()
             elif outcome is Outcome.BROKEN:
                 self._recover(request, request.failure)
+            elif outcome is Outcome.TO_ACKNOWLEDGE:
+                self._acknowledge(request)
             elif outcome is Outcome.OVERRUN:
                 self._end(request, request.failure)
             elif outcome is Outcome.UNWANTED:
                 self._send_unwanted(frame)
+
+    def _acknowledge(self, request: EdgeRequest) -> None:
+        """Say how far the consumer of a long stream has come, once it has nearly caught up."""
+        if request.reply.unread_bytes > LOW_WATER_BYTES:
+            request.reply.on_low = lambda: self._acknowledge(request)
+        elif not request.reply.ended:
+            request.acknowledged_bytes = request.received_bytes
+            self._send_flow(request)
+
+    def _send_flow(self, request: EdgeRequest) -> None:
+        flow = engine_pb2.Flow(
+            request_id=request.request_id, attempt=attempt_to_wire(request.attempt), taken_bytes=request.taken_bytes
+        )
+        self._ring.send(subjects.FLOW, flow)
 
     def _recover(self, request: EdgeRequest, failure: SageError) -> None:
         """Start over after a broken attempt, or continue elsewhere, or end the request with ``failure``."""
@@ -270,6 +286,8 @@ class Edge:
     def _sweep(self, now: float) -> None:
         timings = self._timings
         for request in list(self._requests.values()):
+            if request.received_bytes >= LOW_WATER_BYTES:
+                self._send_flow(request)
             if now >= request.deadline:
                 seconds = round(request.deadline - request.accepted_at, 3)
                 self._end(request, DeadlineExceededError(f"no complete answer within {seconds} s"))

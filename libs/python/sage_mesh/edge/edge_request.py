@@ -13,7 +13,7 @@ from sage_mesh.edge.continuation import ContinuationPlan, plan_continuation
 from sage_mesh.edge.hedged_pair import HedgedPair
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer, read_partial_answer
 from sage_mesh.engine import DeliveredTokens
-from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
+from sage_mesh.reply import LOW_WATER_BYTES, Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import head_from_wire, usage_from_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields, set_delivered_tokens
@@ -37,6 +37,8 @@ class Outcome(Enum):
     DROPPED = auto()
     # Dropped, and its attempt is not read and may be stopped.
     UNWANTED = auto()
+    # Taken; its executor is to hear how far the consumer has come.
+    TO_ACKNOWLEDGE = auto()
     # The answer is complete, or its error final.
     ENDED = auto()
     # The attempt is broken; ``EdgeRequest.failure`` says why.
@@ -62,6 +64,8 @@ class EdgeRequest:
         asked_at: when the schedulers were asked for it, without an answer so far; None where they were not.
         unheld_since: when the schedulers were first asked without an answer; None where one holds it.
         missing_heartbeats: heartbeats in a row of its engine that did not list it.
+        received_bytes: data of that attempt's frames so far.
+        acknowledged_bytes: how many of them its executor was last told of.
         failure: why the attempt is broken, after a frame that broke it.
     """
 
@@ -77,6 +81,8 @@ class EdgeRequest:
     asked_at: float | None = None
     unheld_since: float | None = None
     missing_heartbeats: int = 0
+    received_bytes: int = 0
+    acknowledged_bytes: int = 0
     failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
     # As the caller sent it; that of ``sent`` is replaced by what a continuation asks for.
     _body: bytes = field(init=False)
@@ -191,7 +197,7 @@ class EdgeRequest:
         self._tries_before += self._tries
         self._tries = 0
         self.attempt = Attempt(self.sent.submission, 0)
-        self.next_seq = 0
+        self._begin_attempt()
         self.engine_id = None
         self.missing_heartbeats = 0
         self._counted = TokenUsage()
@@ -202,6 +208,15 @@ class EdgeRequest:
         """Give back the room of its record: it has ended."""
         if self._stream is not None:
             self._stream.record.close()
+
+    @property
+    def taken_bytes(self) -> int:
+        """Those of the received bytes that no longer wait for the consumer."""
+        return max(0, self.received_bytes - self.reply.unread_bytes)
+
+    def _begin_attempt(self) -> None:
+        self.next_seq = 0
+        self.received_bytes = self.acknowledged_bytes = 0
 
     def _restart(self) -> None:
         self.reply.restart()
@@ -237,7 +252,7 @@ class EdgeRequest:
                 self.heard_at = now
                 return Outcome.DROPPED
             self.attempt = attempt
-            self.next_seq = 0
+            self._begin_attempt()
             self._restart()
         if frame.seq != self.next_seq:
             if frame.seq < self.next_seq:
@@ -250,6 +265,7 @@ class EdgeRequest:
         if frame.token_ids and self._stream is not None:
             self._stream.record.add_tokens(frame.token_ids)
         if frame.data:
+            self.received_bytes += len(frame.data)
             try:
                 self._feed(frame.data)
             except EngineFailedError as error:
@@ -258,6 +274,8 @@ class EdgeRequest:
                 return self._overrun()
         if frame.HasField("end"):
             return self._end(frame.end)
+        if self.received_bytes - self.acknowledged_bytes >= LOW_WATER_BYTES and self._stream is not None:
+            return Outcome.TO_ACKNOWLEDGE
         return Outcome.TAKEN
 
     def _feed(self, data: bytes) -> None:

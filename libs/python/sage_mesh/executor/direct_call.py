@@ -11,7 +11,7 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.engine import Engine, EngineRequest
 from sage_mesh.inference_request import new_request_id
-from sage_mesh.reply import Media, Reply, ReplyHead, TokenUsage
+from sage_mesh.reply import HIGH_WATER_BYTES, Media, Reply, ReplyHead, TokenUsage
 
 
 class BufferedWriter:
@@ -22,6 +22,15 @@ class BufferedWriter:
         self._model = model
         self._reply = reply
         self._usage = TokenUsage()
+
+    @property
+    def paused(self) -> bool:
+        return self._reply.unread_bytes > HIGH_WATER_BYTES
+
+    async def until_resumed(self) -> None:
+        low = asyncio.Event()
+        self._reply.on_low = low.set
+        await low.wait()
 
     def head(
         self,

@@ -65,6 +65,7 @@ class Executor:
         connection = self._ring.connection
         self._subscriptions = [
             await self._ring.subscribe(subjects.CANCEL, engine_pb2.CancellationBatch, self._on_cancel),
+            await self._ring.subscribe(subjects.FLOW, engine_pb2.FlowBatch, self._on_flows),
             await connection.subscribe(subjects.HELLO, cb=self._on_hello),
         ]
         self._beat = keep_running(self._beat_forever, name="heartbeat")
@@ -244,6 +245,13 @@ class Executor:
                 later = cancellation.HasField("up_to") and attempt.number > attempt_from_wire(cancellation.up_to)
                 if not later and not (cancellation.unbegun and attempt.writer.begun):
                     attempt.end()
+
+    def _on_flows(self, flows: Sequence[engine_pb2.Flow]) -> None:
+        for flow in flows:
+            for hosted in self._hosted.values():
+                attempt = hosted.attempts.get(flow.request_id)
+                if attempt is not None and attempt.number == attempt_from_wire(flow.attempt):
+                    attempt.writer.window.on_taken(flow.taken_bytes)
 
     # Reports and heartbeats
 

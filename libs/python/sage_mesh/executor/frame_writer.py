@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
+from sage_mesh.executor.flow_window import FlowWindow
 from sage_mesh.reply import Media, ReplyHead, TokenUsage
 from sage_mesh.wire.frames import end_to_wire, head_to_wire, usage_to_wire
 from sage_platform.ring import Ring
@@ -20,6 +21,7 @@ class FrameWriter:
     The head is sent with the first bytes or the end, so that it costs no frame of its own.
 
     Attributes:
+        window: how much of it may be on its way.
         on_head: called when the engine writes the head.
         begun: whether it has.
         ended: whether the last frame was sent.
@@ -34,10 +36,18 @@ class FrameWriter:
         self._unsent: frame_pb2.Frame | None = None
         self._usage = TokenUsage()
         self._tokens: list[int] = []
+        self.window = FlowWindow()
         self.on_head: Callable[[], None] | None = None
         self.begun = False
         self.ended = False
         self.resumable = False
+
+    @property
+    def paused(self) -> bool:
+        return self.window.full
+
+    async def until_resumed(self) -> None:
+        await self.window.until_open()
 
     @property
     def usage_message(self) -> frame_pb2.Usage:
@@ -83,6 +93,7 @@ class FrameWriter:
     def data(self, data: bytes) -> None:
         if not self.begun:
             raise RuntimeError("the head comes before the data")
+        self.window.on_sent(len(data))
         for start in range(0, len(data), MAX_FRAME_BYTES):
             frame = self._take_unsent() or self._next()
             frame.data = data if len(data) <= MAX_FRAME_BYTES else data[start : start + MAX_FRAME_BYTES]

@@ -254,6 +254,8 @@ class UpstreamProxy:
                     raise self._midway(reader.failure) if begun else self._reported(reader.failure)
                 if not piece:
                     break
+                if reply.paused:
+                    await reply.until_resumed()
                 if progress.complete:
                     piece = await self._next(answer, progress, must_be_clean=must_be_clean)
                 else:

@@ -213,6 +213,22 @@ class CancellationBatch(_message.Message):
     items: _containers.RepeatedCompositeFieldContainer[Cancellation]
     def __init__(self, items: _Optional[_Iterable[_Union[Cancellation, _Mapping]]] = ...) -> None: ...
 
+class Flow(_message.Message):
+    __slots__ = ("request_id", "attempt", "taken_bytes")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    attempt: _frame_pb2.Attempt
+    taken_bytes: int
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., taken_bytes: _Optional[int] = ...) -> None: ...
+
+class FlowBatch(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[Flow]
+    def __init__(self, items: _Optional[_Iterable[_Union[Flow, _Mapping]]] = ...) -> None: ...
+
 class Inquiry(_message.Message):
     __slots__ = ("request_id", "reply_subject")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
