@@ -60,5 +60,17 @@ async def test_where_all_are_full_the_servers_words_and_wait_are_the_answer(outs
     assert (answered.status, answered.error["message"], answered.headers["retry-after"]) == (status, "full", "7")
 
 
+async def test_an_engine_that_says_when_to_come_back_is_left_alone_until_then(outside: Outside) -> None:
+    busy = says({"error": {"message": "full"}}, 429, retry_after="600")
+    full = await outside.serve(busy, concurrency=64)
+    await outside.serve(answer, concurrency=8)
+    while not full.asked:
+        assert (await outside.ask()).status == 200
+    asked = len(full.asked)
+    for _ in range(20):
+        assert (await outside.ask()).status == 200
+    assert len(full.asked) == asked
+
+
 def _models(outside: Outside, engine_id: str) -> list[str]:
     return [card.name for card in outside.mesh.directory.engines[engine_id].spec.models]

@@ -77,8 +77,15 @@ def _dispatch(record: DispatchRecord, arrived_at: float) -> scheduler_pb2.Dispat
         candidates=[scheduler_pb2.Candidate(engine_id=engine, score=score) for engine, score in decision.candidates],
         predicted_ttft_ms=_ms(decision.predicted_ttft),
         error_code=record.error_code,
-        error_message=record.error,
+        error_message=_error(record),
     )
+
+
+def _error(record: DispatchRecord) -> str | None:
+    """Return an attempt's error, and what it meant for its engine."""
+    if record.error is None or record.cooled_seconds is None:
+        return record.error
+    return f"{record.error}; it gets no new work for {record.cooled_seconds:g} s, as it asked"
 
 
 def _ms(seconds: float | None) -> float | None:

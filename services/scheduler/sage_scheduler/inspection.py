@@ -74,5 +74,5 @@ class Inspection:
             message.outstanding = entry.credits.requests
             message.outstanding_tokens = entry.credits.tokens
             message.draining = entry.draining
-            message.breaker = entry.breaker.state.value
+            message.breaker = entry.breaker.shown
         return message

@@ -29,6 +29,7 @@ FORMER_NAMES = {
     "base_ejection_seconds": "breaker.base_ejection_seconds",
     "max_ejection_seconds": "breaker.max_ejection_seconds",
     "max_ejection_percent": "breaker.max_ejection_percent",
+    "max_cooling_seconds": "breaker.max_cooling_seconds",
     "hedge_ratio": "hedging.ratio",
     "hedge_factor": "hedging.factor",
     "hedge_least_seconds": "hedging.least_seconds",

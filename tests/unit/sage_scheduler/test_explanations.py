@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from fixtures.control_plane import Pool, engine, request
 from fixtures.engines import FakeEngine, answer
 from fixtures.mesh import Mesh, until
 
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.api_keys import ApiKeys
-from sage_common.errors import EngineFailedError, UnavailableError
+from sage_common.errors import ContendedError, EngineFailedError, UnavailableError
 from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_platform.grpc_server import NO_KEYS, GrpcServer, channel
-from sage_scheduler.explanations import MOST_EXPLAINED
+from sage_scheduler.explanations import MOST_EXPLAINED, explanation_to_wire
 from sage_scheduler.main import Scheduler
 
 
@@ -243,3 +244,14 @@ async def test_an_id_that_no_request_can_have_is_refused(mesh: Mesh, unfit: str)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await explain(scheduler, unfit)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_an_engine_that_cools_down_after_a_try_is_named_with_its_seconds() -> None:
+    pool = Pool(engine("a", concurrency=64), engine("b", concurrency=64))
+    pool.submit(request("r", pool.now))
+    error = ContendedError("full", retry_after_seconds=7, retryable=True, upstream_status=429)
+    pool.manager.failed("r", pool.running["r"].attempt, error, pool.now, started_replying=False)
+    record = pool.manager.decision_log.get("r")
+    assert record is not None
+    [dispatch] = explanation_to_wire(record, "here", pool.now).dispatches
+    assert dispatch.error_message == "full; it gets no new work for 7 s, as it asked"

@@ -1,5 +1,7 @@
 """A circuit breaker per engine: passive ejection after failures in a row, and one probe before it is readmitted.
 
+Beside that an engine that asks for it cools down: that says nothing about its health, and needs no probe.
+
 The states and the growing ejection time follow Envoy's outlier detection.
 """
 
@@ -69,18 +71,25 @@ class BreakerSettings:
         max_ejection_seconds: longest time open.
         max_ejection_percent: share of a model's engines that may be open at once, rounded down; so the only engine of a
             model is never ejected.
+        max_cooling_seconds: longest time without new work that an engine gets by its ``Retry-After``.
     """
 
     consecutive_failures: Annotated[int, Ge(1), Alias()] = 5
     base_ejection_seconds: Annotated[float, Gt(0), Alias()] = 1.0
     max_ejection_seconds: Annotated[float, Gt(0), Alias()] = 60.0
     max_ejection_percent: Annotated[float, Ge(0), Le(100), Alias()] = 50.0
+    max_cooling_seconds: Annotated[float, Ge(0), Alias()] = 60.0
 
 
 class Breaker:
-    """One engine's breaker. The pool decides whether it may open, and half-opens it when its ejection ends."""
+    """One engine's breaker. The pool decides whether it may open, and half-opens it when its ejection ends.
 
-    __slots__ = ("_ejections", "_failures", "_probing", "_settings", "state")
+    Attributes:
+        cooling_until: when its engine takes work again that has asked for a pause, in seconds of the scheduler's clock;
+            None for an engine that has not.
+    """
+
+    __slots__ = ("_ejections", "_failures", "_probing", "_settings", "cooling_until", "state")
 
     def __init__(self, settings: BreakerSettings) -> None:
         self._settings = settings
@@ -88,10 +97,13 @@ class Breaker:
         self._ejections = 0
         self._probing = False
         self.state = BreakerState.CLOSED
+        self.cooling_until: float | None = None
 
     @property
     def admits(self) -> bool:
-        """Whether the engine may get a request now: always when closed, one probe when half open."""
+        """Whether the engine may get a request now: when closed, one probe when half open, none while it cools down."""
+        if self.cooling_until is not None:
+            return False
         if self.state is BreakerState.CLOSED:
             return True
         return self.state is BreakerState.HALF_OPEN and not self._probing
@@ -129,6 +141,21 @@ class Breaker:
     def neutral(self) -> None:
         """Note an end that says nothing about the engine; another probe may be sent."""
         self._probing = False
+
+    @property
+    def shown(self) -> str:
+        """Its state for people: ``cooling`` while its engine has asked for a pause."""
+        return self.state.value if self.cooling_until is None else "cooling"
+
+    def cool(self, seconds: float, now: float) -> float:
+        """Keep new work from the engine for ``seconds``, at most as the settings say; return until when."""
+        until = now + min(seconds, self._settings.max_cooling_seconds)
+        self.cooling_until = until if self.cooling_until is None else max(until, self.cooling_until)
+        return self.cooling_until
+
+    def warm(self) -> None:
+        """End the cooling."""
+        self.cooling_until = None
 
     def open(self) -> float:
         """Eject the engine; return for how many seconds."""

@@ -8,6 +8,7 @@ from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.request.request import Attempt, TokensUsed
+from sage_control_plane.tracking.cooling import Cooling
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decisions import Outcome
 from sage_control_plane.tracking.hedging import Hedging
@@ -31,6 +32,7 @@ class AttemptReports:
         recovery: Recovery,
         hedging: Hedging,
         interruption: Interruption,
+        cooling: Cooling,
         log: DecisionLog,
     ) -> None:
         self._table = table
@@ -39,6 +41,7 @@ class AttemptReports:
         self._recovery = recovery
         self._hedging = hedging
         self._interruption = interruption
+        self._cooling = cooling
         self._log = log
 
     def on_first_token(
@@ -89,8 +92,9 @@ class AttemptReports:
         if found is None:
             return
         tracked, attempt = found
-        self._log.attempt_failed(request_id, number, error)
         self._table.release(attempt, verdict_of(error), now)
+        cooled_seconds = self._cooling.on_failed(attempt.engine_id, error, now)
+        self._log.attempt_failed(request_id, number, error, cooled_seconds)
         if self._hedging.remove_attempt(tracked, attempt, now):
             return
         if not started_replying and error.retryable:

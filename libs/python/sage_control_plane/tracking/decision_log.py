@@ -21,12 +21,14 @@ class DispatchRecord:
     Attributes:
         error_code: machine code of the error that ended the attempt; None when none did.
         error: that error's message.
+        cooled_seconds: for how long the engine got no new work, as it asked with the error; None where it did not.
     """
 
     at: float
     decision: Dispatch
     error_code: str | None = None
     error: str | None = None
+    cooled_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -168,13 +170,16 @@ class DecisionLog:
             record.predicted_ttft = predicted
             record.decided_at = now
 
-    def attempt_failed(self, request_id: str, attempt: Attempt, error: SageError) -> None:
+    def attempt_failed(
+        self, request_id: str, attempt: Attempt, error: SageError, cooled_seconds: float | None = None
+    ) -> None:
         """Record an attempt's error. What becomes of the request is recorded by another call."""
         record = self._records.get(request_id)
         if record is not None:
             for dispatch in reversed(record.dispatches):
                 if dispatch.decision.attempt == attempt:
                     dispatch.error_code, dispatch.error = error.code, error.message
+                    dispatch.cooled_seconds = cooled_seconds
                     return
 
     def interrupted(self, request_id: str, attempt: Attempt, error: SageError) -> None:

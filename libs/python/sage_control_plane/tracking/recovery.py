@@ -13,7 +13,8 @@ from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
 from sage_control_plane.request.catalog import given_up
 from sage_control_plane.request.engine_state import EnginePhase, RunningRequest
-from sage_control_plane.request.request import Route
+from sage_control_plane.request.request import PendingRequest, Route
+from sage_control_plane.tracking.cooling import asks_for_pause
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox
 from sage_control_plane.tracking.decisions import Outcome
@@ -65,13 +66,18 @@ class Recovery:
         An engine that broke off or could not be reached counts as lost: see ``on_lost`` for the retry budget. Where a
         server has no room, or no longer the model, the request goes at once to an engine that has room and has not
         failed it; that costs nothing and is neither charged nor counted, since each engine is asked once. So does the
-        rest of an answer that the engine may not continue, at once or when another has room.
+        rest of an answer that the engine may not continue, at once or when another has room. Where all of its engines
+        have asked for a pause, their word is the answer.
         """
         if tracked.request is not None and error.code == _CANNOT_CONTINUE:
             self._table.enqueue(tracked, tracked.request, now)
             return
         if tracked.request is not None and error.upstream_status in _TURNED_AWAY and self._has_room_elsewhere(tracked):
             self._table.enqueue(tracked, tracked.request, now)
+            return
+        if tracked.request is not None and asks_for_pause(error) and not self._usable(tracked.request):
+            # Its caller can wait as well as the queue, and is told for how long.
+            self._close(tracked, _final(error, "no other engine takes its model now"), now)
             return
         lost = error.kind is ErrorKind.ENGINE_FAILED and not error.upstream_status
         refusal = self._refusal(tracked, error, now, spare=lost and not tracked.loss_spared)
@@ -82,6 +88,11 @@ class Recovery:
         else:
             wait = self._settings.backoff.seconds(tracked.tries, self._random)
             self._table.back_off(tracked, tracked.request, now, min(now + wait, tracked.request.expires_at))
+
+    def _usable(self, request: PendingRequest) -> bool:
+        """Whether some engine of the request takes work, apart from its credits."""
+        serving = self._engines.route(request.classification.route).serving
+        return any(entry.usable for entry in serving.values())
 
     def _has_room_elsewhere(self, tracked: TrackedRequest) -> bool:
         if tracked.request is None:

@@ -70,6 +70,7 @@ class Timers:
         stale_load: an engine's reported load becomes stale, by engine id.
         ejection: an engine's ejection ends, by engine id.
         interruption: whether bulk answers give up seats is to be considered again, by route.
+        cooling: an engine takes work again after the pause that it asked for, by engine id.
         absence: no engine has served a route for too long, by route.
     """
 
@@ -82,6 +83,7 @@ class Timers:
         self.stale_load: Timer[str] = Timer(sequence)
         self.ejection: Timer[str] = Timer(sequence)
         self.interruption: Timer[Route] = Timer(sequence)
+        self.cooling: Timer[str] = Timer(sequence)
         self.absence: Timer[Route] = Timer(sequence)
         self._all: tuple[Timer[Any], ...] = (
             self.expiry,
@@ -91,6 +93,7 @@ class Timers:
             self.stale_load,
             self.ejection,
             self.interruption,
+            self.cooling,
             self.absence,
         )
 
