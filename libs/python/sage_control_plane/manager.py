@@ -33,7 +33,6 @@ from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_control_plane.request.request import NOT_COUNTED, Attempt, PendingRequest, ServiceClass, TokensUsed
 from sage_control_plane.settings import ControlSettings
 from sage_control_plane.tracking.attempt_reports import AttemptReports
-from sage_control_plane.tracking.cooling import Cooling
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox, Totals
 from sage_control_plane.tracking.decisions import Decision, Outcome
@@ -98,10 +97,7 @@ class ControlPlaneManager:
         self._interruption = stops = Interruption(
             table, engines, queue, self._view, outbox, charges, timers.interruption, log, settings.interruption
         )
-        self._cooling = cooling = Cooling(table, engines, timers.cooling)
-        self._reports = AttemptReports(
-            table, engines, learning, self._recovery, self._hedging, stops, cooling, log
-        )
+        self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, stops, timers, log)
         timers.prefill.on_due = lambda of, now: table.refresh(engines.prefill_due(of, now))
         timers.stale_load.on_due = lambda engine_id, now: table.refresh(engines.forget_load(engine_id))
         timers.ejection.on_due = lambda engine_id, now: table.refresh(engines.end_ejection(engine_id))
@@ -280,7 +276,7 @@ class ControlPlaneManager:
         routes = list(self._engines.routes_of(entry))
         self._engines.remove(engine_id)
         self._timers.ejection.disarm(engine_id)
-        self._cooling.on_engine_lost(engine_id)
+        self._timers.cooling.disarm(engine_id)
         for attempt in entry.running.values():
             self._recovery.on_lost(attempt, f"engine {engine_id!r} is gone: {reason}", now)
         self._queue.open(routes)

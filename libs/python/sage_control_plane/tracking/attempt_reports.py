@@ -15,6 +15,7 @@ from sage_control_plane.tracking.hedging import Hedging
 from sage_control_plane.tracking.interruption import Interruption
 from sage_control_plane.tracking.recovery import Recovery
 from sage_control_plane.tracking.request_table import RequestTable
+from sage_control_plane.tracking.timers import Timers
 from sage_control_plane.tracking.tracked_request import TrackedRequest
 
 
@@ -32,7 +33,7 @@ class AttemptReports:
         recovery: Recovery,
         hedging: Hedging,
         interruption: Interruption,
-        cooling: Cooling,
+        timers: Timers,
         log: DecisionLog,
     ) -> None:
         self._table = table
@@ -41,7 +42,7 @@ class AttemptReports:
         self._recovery = recovery
         self._hedging = hedging
         self._interruption = interruption
-        self._cooling = cooling
+        self._cooling = Cooling(table, engines, timers.cooling)
         self._log = log
 
     def on_first_token(

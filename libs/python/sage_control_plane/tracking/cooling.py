@@ -38,10 +38,6 @@ class Cooling:
         self._table.refresh(entry)
         return until - now
 
-    def on_engine_lost(self, engine_id: str) -> None:
-        """Forget an engine."""
-        self._timer.disarm(engine_id)
-
     def _on_over(self, engine_id: str, _now: float) -> None:
         entry = self._engines.entries.get(engine_id)
         if entry is not None:

@@ -28,7 +28,8 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_mesh.classification import classify_message
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.edge.answer_stream import RecordBudget
-from sage_mesh.edge.edge_request import EdgeRequest, Outcome, stream_interrupted
+from sage_mesh.edge.edge_request import EdgeRequest, stream_interrupted
+from sage_mesh.edge.outcome import Outcome
 from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.pool_sender import PoolSender

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError, TooLargeError
@@ -11,6 +10,7 @@ from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
 from sage_mesh.edge.continuation import ContinuationPlan, plan_continuation
 from sage_mesh.edge.hedged_pair import HedgedPair
+from sage_mesh.edge.outcome import Outcome
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer, read_partial_answer
 from sage_mesh.engine import DeliveredTokens
 from sage_mesh.reply import LOW_WATER_BYTES, Media, Reply, ReplyHead, TokenUsage
@@ -28,23 +28,6 @@ MAX_WHOLE_BYTES = 320 * 1024 * 1024
 def stream_interrupted(reason: str) -> EngineFailedError:
     """Return the error for an answer of which a part is missing."""
     return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
-
-
-class Outcome(Enum):
-    """What a frame did to its request."""
-
-    TAKEN = auto()
-    DROPPED = auto()
-    # Dropped, and its attempt is not read and may be stopped.
-    UNWANTED = auto()
-    # Taken; its executor is to hear how far the consumer has come.
-    TO_ACKNOWLEDGE = auto()
-    # The answer is complete, or its error final.
-    ENDED = auto()
-    # The attempt is broken; ``EdgeRequest.failure`` says why.
-    BROKEN = auto()
-    # More of the answer waits for its consumer than may; ``EdgeRequest.failure`` says so.
-    OVERRUN = auto()
 
 
 @dataclass(slots=True)

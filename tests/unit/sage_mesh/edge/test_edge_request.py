@@ -17,7 +17,8 @@ from sage_common.errors import EngineFailedError
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.edge.answer_stream import MAX_STREAM_BYTES, RecordBudget
 from sage_mesh.edge.continuation import StreamContinuation
-from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, EdgeRequest, Outcome
+from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, EdgeRequest
+from sage_mesh.edge.outcome import Outcome
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
 from sage_mesh.reply import Media, Reply, TokenUsage
 from sage_mesh.sse import DONE, SseParser

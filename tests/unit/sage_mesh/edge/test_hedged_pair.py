@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, InternalError, SageError
-from sage_mesh.edge.edge_request import EdgeRequest, Outcome
+from sage_mesh.edge.edge_request import EdgeRequest
+from sage_mesh.edge.outcome import Outcome
 from sage_mesh.reply import Media, Reply
 from sage_mesh.wire.errors import error_to_wire
 

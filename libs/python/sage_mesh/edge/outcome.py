@@ -1,0 +1,22 @@
+"""What becomes of one frame at its edge."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Outcome(Enum):
+    """What a frame did to its request."""
+
+    TAKEN = auto()
+    DROPPED = auto()
+    # Dropped, and its attempt is not read and may be stopped.
+    UNWANTED = auto()
+    # Taken; its executor is to hear how far the consumer has come.
+    TO_ACKNOWLEDGE = auto()
+    # The answer is complete, or its error final.
+    ENDED = auto()
+    # The attempt is broken; ``EdgeRequest.failure`` says why.
+    BROKEN = auto()
+    # More of the answer waits for its consumer than may; ``EdgeRequest.failure`` says so.
+    OVERRUN = auto()
