@@ -77,7 +77,7 @@ def simulate(
         int, typer.Option(min=0, help="Simulate about so many requests instead of --seconds; 0 for none of that.")
     ] = 0,
     clairvoyant: Annotated[
-        bool, typer.Option(help="Also simulate a policy that knows every output's length, as a yardstick.")
+        bool, typer.Option(help="Also simulate a policy that knows every length, and bound what any order reaches.")
     ] = True,
 ) -> None:
     """Simulate the same load under each policy, with the scheduler's own control plane and models of engines."""

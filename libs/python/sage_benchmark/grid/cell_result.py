@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sage_benchmark.bound.reach import Reach
 from sage_benchmark.grid.grid_cell import GridWorkload
 from sage_benchmark.report.metrics import Percentiles
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
@@ -16,23 +17,11 @@ LEARNED_AFTER = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What is reached of a workload, or what can be at most.
-
-    Attributes:
-        attainment: share of the chats within every target.
-        goodput: chats within every target, and bulk answers complete before the time of arrivals is over, a second.
-    """
-
-    attainment: float
-    goodput: float
-
-
-@dataclass(frozen=True, slots=True)
 class Played:
     """Figures of one run.
 
     Attributes:
+        reach: bulk answers count in its goodput where they are complete before the time of arrivals is over.
         learned: attainment of the chats after the first ``LEARNED_AFTER`` requests; None without one.
         bulk_tokens_per_second: while requests arrive; an answer's tokens are spread evenly from its dispatch to
             its end.

@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
-
-from sage_benchmark.bound.demand import demand_of
-from sage_benchmark.bound.upper_bound import most_within_targets
-from sage_benchmark.grid.cell_result import Played, Reach
+from sage_benchmark.bound.reach import Reach
+from sage_benchmark.grid.cell_result import Played
 from sage_benchmark.grid.grid_cell import GridWorkload
 from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.simulator.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
@@ -29,10 +26,7 @@ DECODING_SHARES = (0.5, 0.7)
 
 def bound_of(workload: GridWorkload, arrivals: Sequence[Arrival]) -> Reach:
     """What no order of service can exceed, each figure by itself."""
-    demand = demand_of(arrivals, workload.engine, workload.seconds)
-    chats = np.array([arrival.service_class is ServiceClass.INTERACTIVE for arrival in arrivals], dtype=np.bool_)
-    met = most_within_targets(demand, workload.engines, chats)
-    return Reach(met / max(1, int(chats.sum())), most_within_targets(demand, workload.engines) / workload.seconds)
+    return Reach.bound(arrivals, workload.engine, workload.engines, workload.seconds, until=workload.seconds)
 
 
 def best_of_heuristics(workload: GridWorkload, arrivals: Sequence[Arrival]) -> Reach:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
+from statistics import fmean
 
-from sage_benchmark.report.bars import Bar, at_each_load, policy_bars
+from sage_benchmark.bound.reach import Reach
+from sage_benchmark.report.bars import INTERACTIVE, Bar, at_each_load, policy_bars
 from sage_benchmark.report.benchmark_report import BenchmarkReport
 from sage_benchmark.report.metrics import RunMetrics, SystemRuns, measure, ttft_for_cdf
 from sage_benchmark.report.outcome import RequestOutcome
@@ -35,7 +37,8 @@ class VirtualPlan:
     Attributes:
         workloads: one for each load, over the same engines.
         without_affinity: simulate the last policy once more, not seeing what prompts have in common.
-        clairvoyant: whether the yardstick is simulated too, once for each of its orders and limits.
+        clairvoyant: whether the clairvoyant policy is simulated too, once for each of its orders and limits, and what
+            no order can exceed is computed.
         simulation: the pool; its engines, policy and seed are those of the load.
     """
 
@@ -61,8 +64,11 @@ def run_in_virtual_time(
     systems: list[SystemRuns] = []
     timelines: list[Timeline] = []
     offered: list[float] = []
+    bounds: dict[float, Reach] = {}
     for workload in plan.workloads:
         played = _Played(plan, workload)
+        if plan.clairvoyant:
+            bounds[workload.load] = played.bound()
         offered += [workload.offered(arrivals, plan.simulation.engine) for arrivals in played.arrivals]
         systems += [played.under(name, progress) for name in names]
         timelines = shared_timelines(played.first)
@@ -74,12 +80,17 @@ def run_in_virtual_time(
         "request time-out, s": plan.simulation.timeout_seconds,
         "fault": ", ".join(fault.describe() for fault in plan.simulation.faults) or "none",
     }
+    if bounds:
+        settings |= {
+            "goodput, bound": ", ".join(f"{bound.goodput:.2f}/s" for bound in bounds.values()),
+            "interactive attainment, bound": ", ".join(f"{bound.attainment:.3f}" for bound in bounds.values()),
+        }
     return BenchmarkReport(
         "Scheduling policies in virtual time",
         command,
         settings,
         systems,
-        bars=[*policy_bars(systems), *_yardstick_bars(systems)],
+        bars=[*policy_bars(systems), *_yardstick_bars(systems, bounds)],
         notes=[
             "The control plane is the scheduler's own; engines are models, and hops between processes cost nothing."
         ],
@@ -100,6 +111,12 @@ class _Played:
         seeds = range(plan.seed, plan.seed + plan.repetitions)
         self.arrivals = [workload.arrivals(plan.simulation.engine, seed) for seed in seeds]
         self.first: dict[str, list[RequestOutcome]] = {}
+
+    def bound(self) -> Reach:
+        """What no order can exceed, the mean over the repetitions."""
+        config, engines = self._plan.simulation.engine, self._workload.engines
+        each = [Reach.bound(arrivals, config, engines, self._workload.seconds) for arrivals in self.arrivals]
+        return Reach(fmean(one.attainment for one in each), fmean(one.goodput for one in each))
 
     def under(self, name: str, progress: Callable[[str], None]) -> SystemRuns:
         """Play it under a policy."""
@@ -148,14 +165,22 @@ def _best(plan: SimulationPlan, arrivals: Sequence[Arrival], load: LoadSettings)
     return max(tried, key=lambda played: measure(played[0], load.seconds, config).goodput)
 
 
-def _yardstick_bars(systems: Sequence[SystemRuns]) -> list[Bar]:
-    """Goodput of ``hybrid`` beside the clairvoyant policy's."""
+def _yardstick_bars(systems: Sequence[SystemRuns], bounds: Mapping[float, Reach]) -> list[Bar]:
+    """``hybrid`` beside the clairvoyant policy, and beside what no order can exceed."""
     bars = []
     for where, those in at_each_load(systems):
-        by_name = {system.name: system.figures["goodput"].mean for system in those}
-        if "hybrid" in by_name and by_name.get(CLAIRVOYANT):
-            ratio = by_name["hybrid"] / by_name[CLAIRVOYANT]
-            bars.append(Bar(f"goodput, hybrid to clairvoyant{where}", ratio, 0.9, "×", at_most=False))
+        by_name = {system.name: system.figures for system in those}
+        hybrid, bound = by_name.get("hybrid"), bounds.get(those[0].load)
+        if hybrid is None or bound is None:
+            continue
+        goodput = hybrid["goodput"].mean
+        ratios = [("goodput, hybrid to clairvoyant", goodput, by_name[CLAIRVOYANT]["goodput"].mean)]
+        ratios.append(("goodput, hybrid to the bound", goodput, bound.goodput))
+        if INTERACTIVE in hybrid:
+            ratios.append(
+                ("interactive attainment, hybrid to the bound", hybrid[INTERACTIVE].mean, bound.attainment)
+            )
+        bars += [Bar(name + where, value / most, 0.9, "×", at_most=False) for name, value, most in ratios if most]
     return bars
 
 

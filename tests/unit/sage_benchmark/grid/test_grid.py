@@ -8,7 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from sage_benchmark.grid.cell_result import CellResult, Played, Reach
+from sage_benchmark.bound.reach import Reach
+from sage_benchmark.grid.cell_result import CellResult, Played
 from sage_benchmark.grid.grid_cell import CONCURRENCY_NOT_TOLD, Grid, GridWorkload
 from sage_benchmark.grid.grid_report import GridReport, Summary, learned_ratios, render_grid, write_grid
 from sage_benchmark.grid.grid_run import GridPlan, run_grid

@@ -17,6 +17,9 @@ def test_every_policy_gets_every_request_of_every_seed() -> None:
     assert sent[0][0] != sent[0][1]
     assert len(said) == 6
     assert {"goodput, hybrid to fifo", "goodput, hybrid to clairvoyant"} <= {bar.name for bar in report.bars}
+    to_bound = [bar.value for bar in report.bars if bar.name.endswith("hybrid to the bound")]
+    assert len(to_bound) == 2
+    assert all(0 < value <= 1 for value in to_bound)
 
 
 def test_each_load_is_played_and_has_bars_of_its_own() -> None:
