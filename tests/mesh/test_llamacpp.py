@@ -296,4 +296,4 @@ def test_a_benchmark_runs_a_policy_and_nothing_in_front_of_a_real_engine() -> No
         tokens = sum(asked[name] * group.requests for name, group in run.by_class.items())
         assert run.tokens_per_second * run.seconds == pytest.approx(tokens)
     assert "prompt tokens/s" in str(report.settings["llama.cpp engines"])
-    assert str(report.settings["told: hybrid"]).endswith("no capacity")
+    assert str(report.settings["told: hybrid"]).endswith("no capacity (it asks the servers)")

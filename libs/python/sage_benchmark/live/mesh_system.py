@@ -139,7 +139,7 @@ def _directory(root: Path) -> Path:
 
 
 def _told(pool: SimulatedPool, *, told: bool) -> str:
-    capacity = f"`max_concurrency` {pool.config.max_num_seqs} of each engine" if told else "no capacity"
+    capacity = f"`max_concurrency` {pool.config.max_num_seqs} of each engine" if told else "no capacity (it asks the servers)"
     return f"{SAGE_LABELS.described}; {capacity}"
 
 
