@@ -139,7 +139,8 @@ def _directory(root: Path) -> Path:
 
 
 def _told(pool: SimulatedPool, *, told: bool) -> str:
-    capacity = f"`max_concurrency` {pool.config.max_num_seqs} of each engine" if told else "no capacity (it asks the servers)"
+    seats = pool.config.max_num_seqs
+    capacity = f"`max_concurrency` {seats} of each engine" if told else "no capacity (it asks the servers)"
     return f"{SAGE_LABELS.described}; {capacity}"
 
 
