@@ -34,13 +34,14 @@ START_FIELDS = (
     "model",
     "preset",
     "served_model_name",
-    "aliases",
     "arguments",
     "environment",
     "device",
     "port",
     "memory_check",
 )
+# Of one that takes a server in.
+REGISTRATION_FIELDS = ("api_key", "models", "health_path")
 _TRUTH = {"": False, "true": True, "1": True, "false": False, "0": False}
 
 
@@ -68,6 +69,8 @@ class EngineOrder(BaseModel):
     preset: str = ""
     served_model_name: str = ""
     aliases: list[str] = Field(default_factory=list)
+    models: list[str] = Field(default_factory=list)
+    health_path: str | None = None
     arguments: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)
     device: str = ""
@@ -80,13 +83,22 @@ class EngineOrder(BaseModel):
         if given:
             raise InvalidRequestError(f"{given[0]} goes with a model to start, not with the url of a server")
         return EngineRegistration(
-            self.url, self.engine_id, self.api_key, self.pool, self.max_concurrency, tuple(self.kinds)
+            self.url,
+            self.engine_id,
+            self.api_key,
+            self.pool,
+            self.max_concurrency,
+            tuple(self.kinds),
+            tuple(self.aliases),
+            tuple(self.models),
+            self.health_path,
         )
 
     def start(self) -> EngineStart:
         """Return the start of ``model``. Raises NotFoundError for an unknown preset, InvalidRequestError."""
-        if self.api_key:
-            raise InvalidRequestError("api_key goes with the url of a server; one that SAGE starts has none")
+        given = [name for name in REGISTRATION_FIELDS if getattr(self, name)]
+        if given:
+            raise InvalidRequestError(f"{given[0]} goes with the url of a server, not with one that SAGE starts")
         preset = named(self.preset) if self.preset else EnginePreset()
         return preset.start(
             model=self.model,
@@ -94,6 +106,7 @@ class EngineOrder(BaseModel):
             pool=self.pool,
             max_concurrency=self.max_concurrency,
             kinds=tuple(self.kinds),
+            aliases=tuple(self.aliases),
             **{name: _plain(getattr(self, name)) for name in START_FIELDS if name not in ("model", "preset")},
         )
 

@@ -85,7 +85,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
                 "'url' holds credentials, which everybody sees who lists the engines; give the key as api_key",
                 param="url",
             )
-        _check_labels(request, ("engine_id", "pool"))
+        _check_labels(request, ("engine_id", "pool", "health_path"))
         check_label(request.url, "url", MAX_URL_CHARACTERS)
         settings = _settings(
             kind="openai",
@@ -94,6 +94,8 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             max_concurrency=request.max_concurrency,
             kinds=tuple(request.kinds),
             aliases=tuple(request.aliases),
+            models=tuple(request.models),
+            health_path=request.health_path if request.HasField("health_path") else None,
             api_key=SecretStr(request.api_key),
         )
         state = await self._registrations.add(request.engine_id or _name_of(request.url), settings)
@@ -227,7 +229,7 @@ def _check_labels(request: Any, fields: tuple[str, ...]) -> None:
     """Raise InvalidRequestError for a name that is too long, or holds what is not printable."""
     for field in fields:
         check_label(getattr(request, field), field)
-    for field in ("aliases", "kinds"):
+    for field in ("aliases", "kinds", "models"):
         names = getattr(request, field, ())
         if len(names) > MAX_NAMES:
             raise InvalidRequestError(f"{field!r} holds {len(names)} names, the limit is {MAX_NAMES}", param=field)

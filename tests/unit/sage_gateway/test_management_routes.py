@@ -13,7 +13,8 @@ from fixtures.nats import NatsProcess
 
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.management.translation import engine_view
-from sage_client.management.views import EngineView, Explanation
+from sage_client.management.views import EngineRegistration, EngineView, Explanation
+from sage_common.errors import NotFoundError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 
 TOLD = Explanation("r", "s1", "finished", "acme", None, "fifo", "", 9, 1, 0.1, "a", None, None, 5.0, (), "", "")
@@ -88,6 +89,24 @@ async def test_the_schedulers_are_asked_for_the_requests_of_a_keys_tenant_only(
     await ask(http, "GET", "decisions/r", "k-acme")
     await ask(http, "GET", "decisions/r", "k-ops")
     assert asked == ["acme", None]
+
+
+async def test_a_server_is_taken_in_with_all_that_can_be_said_of_it(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EngineRegistration] = []
+
+    async def register_engine(self: MeshManagement, registration: EngineRegistration) -> None:
+        asked.append(registration)
+        raise NotFoundError("no coordinator")
+
+    monkeypatch.setattr(MeshManagement, "register_engine", register_engine)
+    order = {"url": "http://e:1", "engine_id": "e", "api_key": "k", "pool": "p", "max_concurrency": 3}
+    order |= {"kinds": ["chat"], "aliases": ["best"], "models": ["a", "b"], "health_path": "/ping"}
+    await ask(http, "POST", "engines", "k-ops", order)
+    await ask(http, "POST", "engines", "k-ops", {"url": "http://e:1", "health_path": ""})
+    named = EngineRegistration("http://e:1", "e", "k", "p", 3, ("chat",), ("best",), ("a", "b"), "/ping")
+    assert asked == [named, EngineRegistration("http://e:1", health_path="")]
 
 
 async def test_ids_may_hold_slashes(http: aiohttp.ClientSession) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import orjson
 import pytest
+from aiohttp import web
 from fixtures.nats import NatsProcess
 
 from sage.inference.v1 import engine_pb2, generation_pb2
@@ -114,8 +115,6 @@ async def collect(call: Any) -> list[Any]:
 
 
 async def stream_words(upstream: Any) -> None:
-    from aiohttp import web
-
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -145,6 +144,32 @@ async def test_a_registered_engine_answers_a_chat_and_a_completion(service: Runn
     assert {piece.engine_id for piece in pieces} == {"mine-aaaa"}
     pieces = await collect(service.api.Generate(llm_pb2.GenerateRequest(model="big", prompt="hi")))
     assert upstream.paths == ["/v1/chat/completions", "/v1/completions"]
+
+
+async def test_a_server_without_a_list_and_with_a_health_path_of_its_own_is_registered(
+    service: Running, upstream: Any
+) -> None:
+    await stream_words(upstream)
+    request = llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url)
+    request.models.extend(["named", "second"])
+    request.aliases.append("best")
+    request.health_path = "/ping"
+    asked: list[str] = []
+
+    async def health(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response()
+
+    async def no_list(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404)
+
+    upstream.health, upstream.models = health, no_list
+    await service.api.RegisterEngine(request)
+    await service.wait_ready("mine-aaaa")
+    assert set(asked) == {"/ping"}
+    for model in ("named", "second", "best"):
+        pieces = await collect(service.api.Generate(llm_pb2.GenerateRequest(model=model, prompt="hi")))
+        assert {piece.engine_id for piece in pieces} == {"mine-aaaa"}
 
 
 async def test_a_call_that_is_given_up_reaches_the_engine(service: Running, upstream: Any) -> None:

@@ -48,6 +48,14 @@ def register(
     alias: Annotated[
         list[str] | None, typer.Option(help="Further name for the server's first model; may be repeated.")
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a model, for a server without a list; only these are served; may be repeated."),
+    ] = None,
+    health_path: Annotated[
+        str | None,
+        typer.Option(help="Where its health is asked, such as /ping; '' reads its list of models."),
+    ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the server's API key; `-` reads the standard input.")
     ] = None,
@@ -59,7 +67,8 @@ def register(
     from sage_client.management.views import EngineRegistration
 
     key = _api_key(api_key_file) if api_key_file else ""
-    order = EngineRegistration(url, name, key, pool, max_concurrency, tuple(kind or ()), tuple(alias or ()))
+    kinds, aliases, models = tuple(kind or ()), tuple(alias or ()), tuple(model or ())
+    order = EngineRegistration(url, name, key, pool, max_concurrency, kinds, aliases, models, health_path)
     engine = run(_register(order))
     if as_json:
         print_json(engine)

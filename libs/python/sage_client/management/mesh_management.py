@@ -101,6 +101,8 @@ class MeshManagement:
             max_concurrency=registration.max_concurrency,
             kinds=registration.kinds,
             aliases=registration.aliases,
+            models=registration.models,
+            health_path=registration.health_path,
         )
         answered = await self._calls.any(
             COORDINATOR, lambda c: _coordinator(c).RegisterEngine(request, timeout=CALL_SECONDS)

@@ -73,6 +73,8 @@ class EngineRegistration:
             learned of it.
         kinds: work that its models do, ``chat``, ``generate``, ``embedding``; empty for what the server lists.
         aliases: further names for the server's first model.
+        models: names of its models, for a server without a list of them; only these are served then.
+        health_path: where its health is asked, below its root; empty reads its list of models instead, None finds out.
     """
 
     url: str
@@ -82,6 +84,8 @@ class EngineRegistration:
     max_concurrency: int = 0
     kinds: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    health_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

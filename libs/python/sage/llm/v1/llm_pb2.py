@@ -27,7 +27,7 @@ from sage.inference.v1 import frame_pb2 as sage_dot_inference_dot_v1_dot_frame__
 from sage.inference.v1 import generation_pb2 as sage_dot_inference_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15sage/llm/v1/llm.proto\x12\x0bsage.llm.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\x1a\"sage/inference/v1/generation.proto\"\x8b\x01\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x08messages\x18\x02 \x03(\x0b\x32\x1e.sage.inference.v1.ChatMessage\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"o\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"m\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"s\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"\x14\n\x12ListEnginesRequest\"F\n\x13ListEnginesResponse\x12/\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState\"\x8f\x01\n\x15RegisterEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x17\n\x0fmax_concurrency\x18\x05 \x01(\r\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\"H\n\x16RegisterEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"K\n\x13RemoveEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\'\n\x14RemoveEngineResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\r\"\xda\x02\n\x12StartEngineRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x11\n\targuments\x18\x05 \x03(\t\x12\x45\n\x0b\x65nvironment\x18\x06 \x03(\x0b\x32\x30.sage.llm.v1.StartEngineRequest.EnvironmentEntry\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0c\n\x04port\x18\x08 \x01(\r\x12\x0c\n\x04pool\x18\t \x01(\t\x12\x17\n\x0fmax_concurrency\x18\n \x01(\r\x12\x19\n\x11skip_memory_check\x18\x0b \x01(\x08\x12\r\n\x05kinds\x18\x0c \x03(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13StartEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"L\n\x14RestartEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"X\n\x15RestartEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x0f\n\x07\x61\x62orted\x18\x02 \x01(\r\"E\n\x11\x45ngineLogsRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"#\n\x12\x45ngineLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t\"@\n\x0fLoadLoraRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\"B\n\x10LoadLoraResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"4\n\x11UnloadLoraRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"D\n\x12UnloadLoraResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState2\xab\x06\n\nLlmService\x12=\n\x04\x43hat\x12\x18.sage.llm.v1.ChatRequest\x1a\x19.sage.llm.v1.ChatResponse0\x01\x12I\n\x08Generate\x12\x1c.sage.llm.v1.GenerateRequest\x1a\x1d.sage.llm.v1.GenerateResponse0\x01\x12P\n\x0bListEngines\x12\x1f.sage.llm.v1.ListEnginesRequest\x1a .sage.llm.v1.ListEnginesResponse\x12Y\n\x0eRegisterEngine\x12\".sage.llm.v1.RegisterEngineRequest\x1a#.sage.llm.v1.RegisterEngineResponse\x12P\n\x0bStartEngine\x12\x1f.sage.llm.v1.StartEngineRequest\x1a .sage.llm.v1.StartEngineResponse\x12V\n\rRestartEngine\x12!.sage.llm.v1.RestartEngineRequest\x1a\".sage.llm.v1.RestartEngineResponse\x12S\n\x0cRemoveEngine\x12 .sage.llm.v1.RemoveEngineRequest\x1a!.sage.llm.v1.RemoveEngineResponse\x12O\n\nEngineLogs\x12\x1e.sage.llm.v1.EngineLogsRequest\x1a\x1f.sage.llm.v1.EngineLogsResponse0\x01\x12G\n\x08LoadLora\x12\x1c.sage.llm.v1.LoadLoraRequest\x1a\x1d.sage.llm.v1.LoadLoraResponse\x12M\n\nUnloadLora\x12\x1e.sage.llm.v1.UnloadLoraRequest\x1a\x1f.sage.llm.v1.UnloadLoraResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15sage/llm/v1/llm.proto\x12\x0bsage.llm.v1\x1a\x1esage/inference/v1/engine.proto\x1a\x1dsage/inference/v1/frame.proto\x1a\"sage/inference/v1/generation.proto\"\x8b\x01\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x30\n\x08messages\x18\x02 \x03(\x0b\x32\x1e.sage.inference.v1.ChatMessage\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"o\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"m\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12;\n\nparameters\x18\x03 \x01(\x0b\x32\'.sage.inference.v1.GenerationParameters\"s\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\'\n\x05usage\x18\x03 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12\x11\n\tengine_id\x18\x04 \x01(\t\"\x14\n\x12ListEnginesRequest\"F\n\x13ListEnginesResponse\x12/\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState\"\xc9\x01\n\x15RegisterEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x17\n\x0fmax_concurrency\x18\x05 \x01(\r\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x0e\n\x06models\x18\x08 \x03(\t\x12\x18\n\x0bhealth_path\x18\t \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_health_path\"H\n\x16RegisterEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"K\n\x13RemoveEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\'\n\x14RemoveEngineResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\r\"\xda\x02\n\x12StartEngineRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x19\n\x11served_model_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x11\n\targuments\x18\x05 \x03(\t\x12\x45\n\x0b\x65nvironment\x18\x06 \x03(\x0b\x32\x30.sage.llm.v1.StartEngineRequest.EnvironmentEntry\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0c\n\x04port\x18\x08 \x01(\r\x12\x0c\n\x04pool\x18\t \x01(\t\x12\x17\n\x0fmax_concurrency\x18\n \x01(\r\x12\x19\n\x11skip_memory_check\x18\x0b \x01(\x08\x12\r\n\x05kinds\x18\x0c \x03(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x13StartEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"L\n\x14RestartEngineRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"X\n\x15RestartEngineResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x0f\n\x07\x61\x62orted\x18\x02 \x01(\r\"E\n\x11\x45ngineLogsRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"#\n\x12\x45ngineLogsResponse\x12\r\n\x05lines\x18\x01 \x03(\t\"@\n\x0fLoadLoraRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\"B\n\x10LoadLoraResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState\"4\n\x11UnloadLoraRequest\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"D\n\x12UnloadLoraResponse\x12.\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1e.sage.inference.v1.EngineState2\xab\x06\n\nLlmService\x12=\n\x04\x43hat\x12\x18.sage.llm.v1.ChatRequest\x1a\x19.sage.llm.v1.ChatResponse0\x01\x12I\n\x08Generate\x12\x1c.sage.llm.v1.GenerateRequest\x1a\x1d.sage.llm.v1.GenerateResponse0\x01\x12P\n\x0bListEngines\x12\x1f.sage.llm.v1.ListEnginesRequest\x1a .sage.llm.v1.ListEnginesResponse\x12Y\n\x0eRegisterEngine\x12\".sage.llm.v1.RegisterEngineRequest\x1a#.sage.llm.v1.RegisterEngineResponse\x12P\n\x0bStartEngine\x12\x1f.sage.llm.v1.StartEngineRequest\x1a .sage.llm.v1.StartEngineResponse\x12V\n\rRestartEngine\x12!.sage.llm.v1.RestartEngineRequest\x1a\".sage.llm.v1.RestartEngineResponse\x12S\n\x0cRemoveEngine\x12 .sage.llm.v1.RemoveEngineRequest\x1a!.sage.llm.v1.RemoveEngineResponse\x12O\n\nEngineLogs\x12\x1e.sage.llm.v1.EngineLogsRequest\x1a\x1f.sage.llm.v1.EngineLogsResponse0\x01\x12G\n\x08LoadLora\x12\x1c.sage.llm.v1.LoadLoraRequest\x1a\x1d.sage.llm.v1.LoadLoraResponse\x12M\n\nUnloadLora\x12\x1e.sage.llm.v1.UnloadLoraRequest\x1a\x1f.sage.llm.v1.UnloadLoraResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,35 +49,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTENGINESRESPONSE']._serialized_start=642
   _globals['_LISTENGINESRESPONSE']._serialized_end=712
   _globals['_REGISTERENGINEREQUEST']._serialized_start=715
-  _globals['_REGISTERENGINEREQUEST']._serialized_end=858
-  _globals['_REGISTERENGINERESPONSE']._serialized_start=860
-  _globals['_REGISTERENGINERESPONSE']._serialized_end=932
-  _globals['_REMOVEENGINEREQUEST']._serialized_start=934
-  _globals['_REMOVEENGINEREQUEST']._serialized_end=1009
-  _globals['_REMOVEENGINERESPONSE']._serialized_start=1011
-  _globals['_REMOVEENGINERESPONSE']._serialized_end=1050
-  _globals['_STARTENGINEREQUEST']._serialized_start=1053
-  _globals['_STARTENGINEREQUEST']._serialized_end=1399
-  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_start=1349
-  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_end=1399
-  _globals['_STARTENGINERESPONSE']._serialized_start=1401
-  _globals['_STARTENGINERESPONSE']._serialized_end=1470
-  _globals['_RESTARTENGINEREQUEST']._serialized_start=1472
-  _globals['_RESTARTENGINEREQUEST']._serialized_end=1548
-  _globals['_RESTARTENGINERESPONSE']._serialized_start=1550
-  _globals['_RESTARTENGINERESPONSE']._serialized_end=1638
-  _globals['_ENGINELOGSREQUEST']._serialized_start=1640
-  _globals['_ENGINELOGSREQUEST']._serialized_end=1709
-  _globals['_ENGINELOGSRESPONSE']._serialized_start=1711
-  _globals['_ENGINELOGSRESPONSE']._serialized_end=1746
-  _globals['_LOADLORAREQUEST']._serialized_start=1748
-  _globals['_LOADLORAREQUEST']._serialized_end=1812
-  _globals['_LOADLORARESPONSE']._serialized_start=1814
-  _globals['_LOADLORARESPONSE']._serialized_end=1880
-  _globals['_UNLOADLORAREQUEST']._serialized_start=1882
-  _globals['_UNLOADLORAREQUEST']._serialized_end=1934
-  _globals['_UNLOADLORARESPONSE']._serialized_start=1936
-  _globals['_UNLOADLORARESPONSE']._serialized_end=2004
-  _globals['_LLMSERVICE']._serialized_start=2007
-  _globals['_LLMSERVICE']._serialized_end=2818
+  _globals['_REGISTERENGINEREQUEST']._serialized_end=916
+  _globals['_REGISTERENGINERESPONSE']._serialized_start=918
+  _globals['_REGISTERENGINERESPONSE']._serialized_end=990
+  _globals['_REMOVEENGINEREQUEST']._serialized_start=992
+  _globals['_REMOVEENGINEREQUEST']._serialized_end=1067
+  _globals['_REMOVEENGINERESPONSE']._serialized_start=1069
+  _globals['_REMOVEENGINERESPONSE']._serialized_end=1108
+  _globals['_STARTENGINEREQUEST']._serialized_start=1111
+  _globals['_STARTENGINEREQUEST']._serialized_end=1457
+  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_start=1407
+  _globals['_STARTENGINEREQUEST_ENVIRONMENTENTRY']._serialized_end=1457
+  _globals['_STARTENGINERESPONSE']._serialized_start=1459
+  _globals['_STARTENGINERESPONSE']._serialized_end=1528
+  _globals['_RESTARTENGINEREQUEST']._serialized_start=1530
+  _globals['_RESTARTENGINEREQUEST']._serialized_end=1606
+  _globals['_RESTARTENGINERESPONSE']._serialized_start=1608
+  _globals['_RESTARTENGINERESPONSE']._serialized_end=1696
+  _globals['_ENGINELOGSREQUEST']._serialized_start=1698
+  _globals['_ENGINELOGSREQUEST']._serialized_end=1767
+  _globals['_ENGINELOGSRESPONSE']._serialized_start=1769
+  _globals['_ENGINELOGSRESPONSE']._serialized_end=1804
+  _globals['_LOADLORAREQUEST']._serialized_start=1806
+  _globals['_LOADLORAREQUEST']._serialized_end=1870
+  _globals['_LOADLORARESPONSE']._serialized_start=1872
+  _globals['_LOADLORARESPONSE']._serialized_end=1938
+  _globals['_UNLOADLORAREQUEST']._serialized_start=1940
+  _globals['_UNLOADLORAREQUEST']._serialized_end=1992
+  _globals['_UNLOADLORARESPONSE']._serialized_start=1994
+  _globals['_UNLOADLORARESPONSE']._serialized_end=2062
+  _globals['_LLMSERVICE']._serialized_start=2065
+  _globals['_LLMSERVICE']._serialized_end=2876
 # @@protoc_insertion_point(module_scope)

@@ -64,7 +64,7 @@ class ListEnginesResponse(_message.Message):
     def __init__(self, engines: _Optional[_Iterable[_Union[_engine_pb2.EngineState, _Mapping]]] = ...) -> None: ...
 
 class RegisterEngineRequest(_message.Message):
-    __slots__ = ("engine_id", "url", "api_key", "pool", "max_concurrency", "kinds", "aliases")
+    __slots__ = ("engine_id", "url", "api_key", "pool", "max_concurrency", "kinds", "aliases", "models", "health_path")
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,8 @@ class RegisterEngineRequest(_message.Message):
     MAX_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_PATH_FIELD_NUMBER: _ClassVar[int]
     engine_id: str
     url: str
     api_key: str
@@ -79,7 +81,9 @@ class RegisterEngineRequest(_message.Message):
     max_concurrency: int
     kinds: _containers.RepeatedScalarFieldContainer[str]
     aliases: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, engine_id: _Optional[str] = ..., url: _Optional[str] = ..., api_key: _Optional[str] = ..., pool: _Optional[str] = ..., max_concurrency: _Optional[int] = ..., kinds: _Optional[_Iterable[str]] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
+    models: _containers.RepeatedScalarFieldContainer[str]
+    health_path: str
+    def __init__(self, engine_id: _Optional[str] = ..., url: _Optional[str] = ..., api_key: _Optional[str] = ..., pool: _Optional[str] = ..., max_concurrency: _Optional[int] = ..., kinds: _Optional[_Iterable[str]] = ..., aliases: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., health_path: _Optional[str] = ...) -> None: ...
 
 class RegisterEngineResponse(_message.Message):
     __slots__ = ("engine",)
