@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 from fixtures.eventually import eventually
 from fixtures.outside_mesh import Outside
@@ -92,3 +93,14 @@ async def test_a_stream_that_says_nothing_is_no_success(outside: Outside, sent: 
     answered = await outside.ask(stream=True)
     assert answered.status == 502
     assert MODEL not in answered.json
+
+
+async def test_the_usages_of_several_choices_are_added_up_as_llama_cpp_sends_them(outside: Outside) -> None:
+    usage = event({"object": "chat.completion.chunk", "choices": [], "usage": USAGE})
+    ends = (chunk("a"), chunk("b", index=1), chunk(None, "stop"), chunk(None, "stop", index=1), usage, usage, DONE)
+    await outside.serve(streams(*ends), {"data": [{"id": MODEL, "owned_by": "llamacpp"}]})
+    body = {"model": MODEL, "stream": True, "n": 2, "messages": [{"role": "user", "content": "hi"}]}
+    reply = outside.mesh.submit("two", orjson.dumps(body))
+    assert usage not in await reply.read()
+    assert reply.usage.completion_tokens == 2 * USAGE["completion_tokens"]
+    assert reply.usage.prompt_tokens == USAGE["prompt_tokens"]

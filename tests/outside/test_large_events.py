@@ -104,6 +104,8 @@ async def test_an_event_of_12_megabytes_stalls_nobody(outside: Outside, alias: b
         answered = await outside.ask(stream=True, model="another" if alias else MODEL)
     assert len(answered.text) == len(LARGE)
     assert answered.events[-1].data == "[DONE]"
+    # The name stands before the content, in the first of the event's pieces.
+    assert orjson.loads(answered.events[0].data)["model"] == ("another" if alias else MODEL)
     assert longest[0] < LIMIT_SECONDS
 
 

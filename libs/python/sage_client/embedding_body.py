@@ -16,7 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from sage_common.errors import EngineFailedError
-from sage_mesh.openai_answer import read_usage
+from sage_mesh.openai_answer import read_usage, usage_object
 from sage_mesh.reply import ReplyHead, TokenUsage
 
 Vectors = npt.NDArray[np.float32]
@@ -46,10 +46,8 @@ async def render_vectors(data: bytes, head: ReplyHead, usage: TokenUsage, *, as_
             parts.append(b",")
             await asyncio.sleep(0)
         parts.append(render(vectors[start : start + in_slice], start))
-    tokens = usage.prompt_tokens
-    parts.append(
-        b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (orjson.dumps(head.model), tokens, tokens)
-    )
+    used = usage_object(TokenUsage(usage.prompt_tokens), generates=False)
+    parts.append(b'],"model":%b,"usage":%b}' % (orjson.dumps(head.model), orjson.dumps(used)))
     return b"".join(parts)
 
 

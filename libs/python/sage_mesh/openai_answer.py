@@ -1,4 +1,4 @@
-"""Reading the answers of an OpenAI-compatible engine: the text in a streamed chunk, and the usage."""
+"""The answers of an OpenAI-compatible engine: reading the text in a streamed chunk, reading and writing the usage."""
 
 from __future__ import annotations
 
@@ -61,6 +61,13 @@ def read_usage(usage: object) -> TokenUsage | None:
         completion_tokens=_count(usage.get("completion_tokens")),
         cached_tokens=_count(cached),
     )
+
+
+def usage_object(usage: TokenUsage, *, generates: bool = True) -> dict[str, int]:
+    """Return an OpenAI ``usage`` object; without the generated tokens where the work generates none."""
+    generated = {"completion_tokens": usage.completion_tokens} if generates else {}
+    total = usage.prompt_tokens + usage.completion_tokens
+    return {"prompt_tokens": usage.prompt_tokens, **generated, "total_tokens": total}
 
 
 def _count(value: object) -> int:

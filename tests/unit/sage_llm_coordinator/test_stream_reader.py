@@ -468,3 +468,23 @@ def test_each_event_is_folded_once() -> None:
     for piece in each_event(COUNTED):
         reader.take(piece)
     assert [b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks] == list(each_event(COUNTED))[:-1]
+
+
+def test_a_usage_for_each_of_several_choices_is_summed_and_one_for_all_is_taken() -> None:
+    ends = [token("a", index=index, finish="stop") for index in range(3)]
+    for closing, expected in [
+        ([last(5), last(6), last(7)], TokenUsage(9, 18, 4)),
+        ([last(18)], TokenUsage(9, 18, 4)),
+        ([last(4), last(18)], TokenUsage(9, 18, 4)),
+        ([], TokenUsage()),
+    ]:
+        reader = StreamReader(LAST_HIDDEN, 3)
+        delivered = taken(reader, b"".join([*ends, *closing, DONE]))
+        assert events_of(delivered) == events_of(b"".join([*ends, DONE]))
+        assert reader.usage() == expected
+
+
+def test_one_choice_has_its_last_usage() -> None:
+    reader = begun(LAST_HIDDEN)
+    taken(reader, last(3) + last(5) + DONE)
+    assert reader.usage() == TokenUsage(9, 5, 4)

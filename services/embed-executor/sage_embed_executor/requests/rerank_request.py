@@ -12,6 +12,8 @@ from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.body import document_text
 from sage_embed_executor.models.model_folder import ModelFolder
 from sage_embed_executor.requests.input_limits import InputLimits, read_input_limits
+from sage_mesh.openai_answer import usage_object
+from sage_mesh.reply import TokenUsage
 
 # Names that models give the prompt of a passage, the usual one first.
 DOCUMENT_PROMPTS = ("document", "passage", "doc")
@@ -74,5 +76,5 @@ def render_rerank(request: RerankRequest, scores: Sequence[float], model: str, t
         if request.return_documents:
             result["document"] = {"text": request.documents[index]}
         results.append(result)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    usage = usage_object(TokenUsage(tokens), generates=False)
     return orjson.dumps({"object": "list", "model": model, "results": results, "usage": usage})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from sage_control_plane.request.request import Endpoint
+from sage_mesh.openai_answer import usage_object
 from sage_mesh.reply import TokenUsage
 from sage_mesh.sse import DONE_EVENT
 
@@ -35,7 +36,7 @@ class AnswerObjects:
         content = {"message": {"role": "assistant", "content": text, "refusal": None}} if self._chat else {"text": text}
         choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
         kind = "chat.completion" if self._chat else "text_completion"
-        return orjson.dumps({**self._common(kind), "choices": [choice], "usage": _usage(usage)})
+        return orjson.dumps({**self._common(kind), "choices": [choice], "usage": usage_object(usage)})
 
     def opening(self) -> bytes:
         """Return the event that opens a stream: a chat's first chunk names the role."""
@@ -49,7 +50,7 @@ class AnswerObjects:
         """Return the events that end a stream."""
         last = self._choice({} if self._chat else "", finish_reason)
         if self.include_usage:
-            last += _event({**self._common(self._chunk_kind), "choices": [], "usage": _usage(usage)})
+            last += _event({**self._common(self._chunk_kind), "choices": [], "usage": usage_object(usage)})
         return last + DONE_EVENT
 
     def _choice(self, content: dict[str, str] | str, finish_reason: str | None) -> bytes:
@@ -73,14 +74,6 @@ class AnswerObjects:
             "created": self.created,
             "model": self.model,
         }
-
-
-def _usage(usage: TokenUsage) -> dict[str, int]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-    }
 
 
 def _event(value: dict[str, object]) -> bytes:

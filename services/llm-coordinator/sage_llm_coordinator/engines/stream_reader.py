@@ -70,7 +70,7 @@ class StreamReader:
         self._several = choices > 1
         self._on_chunk = on_chunk
         self._framer = SseFramer()
-        self._rewriter = StreamRewriter(edits)
+        self._rewriter = StreamRewriter(edits, choices)
         self._in_every_event = edits.in_every_event or on_chunk is not None
         self._hides_usage = edits.hides_last_usage
         self._head = SharedHead(edits)

@@ -51,16 +51,20 @@ class StreamRewriter:
 
     A token that is a part of a character has no text yet; its id is given with that of the token which completes the
     character, so that the ids are always those of the text delivered.
+
+    Args:
+        choices: how many the request asks for.
     """
 
-    def __init__(self, edits: AnswerEdits) -> None:
+    def __init__(self, edits: AnswerEdits, choices: int = 1) -> None:
         self._edits = edits
         self._hides_tokens = edits.hides_tokens
         self._renames = edits.callers_model is not None
         self._as_chat = edits.as_chat
         self._hides_last_usage = edits.hides_last_usage
         self._hides_each_usage = edits.hides_each_usage
-        self._closing_usage: object = None
+        self._choices = choices
+        self._closing_usages: list[object] = []
         self._usages: dict[int | None, object] = {}
         self._ids: list[int] = []
         self._ids_without_text: list[int] = []
@@ -74,9 +78,11 @@ class StreamRewriter:
 
     def usage(self) -> TokenUsage:
         """Return the usage as far as the server has sent it; zeros where it sent none."""
-        if closing := read_usage(self._closing_usage):
-            return closing
-        usages = [usage for value in self._usages.values() if (usage := read_usage(value))]
+        closing = self._closing_usages
+        # llama.cpp closes each of several choices with a usage of its own; others send one that is of all.
+        if closing and len(closing) != self._choices:
+            closing = closing[-1:]
+        usages = [usage for value in closing or self._usages.values() if (usage := read_usage(value))]
         return TokenUsage(
             prompt_tokens=max((usage.prompt_tokens for usage in usages), default=0),
             completion_tokens=sum(usage.completion_tokens for usage in usages),
@@ -109,7 +115,7 @@ class StreamRewriter:
     def note_usage(self, choices: Any, usage: object) -> None:
         """Keep the usage of an event with these choices; a later one replaces it."""
         if not choices:
-            self._closing_usage = usage
+            self._closing_usages.append(usage)
         elif isinstance(choices, list) and isinstance(choices[0], dict):
             index = choices[0].get("index")
             self._usages[index if isinstance(index, int) else None] = usage
