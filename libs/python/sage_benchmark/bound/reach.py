@@ -43,6 +43,6 @@ class Reach:
         """
         demand = demand_of(arrivals, config, until)
         interactive = [arrival.service_class is ServiceClass.INTERACTIVE for arrival in arrivals]
-        met = most_within_targets(demand, engines, np.array(interactive, dtype=np.bool_))
+        met = most_within_targets(demand, engines, np.array(interactive, dtype=np.bool_)).requests
         attainment = met / sum(interactive) if any(interactive) else 1.0
-        return Reach(attainment, most_within_targets(demand, engines) / seconds)
+        return Reach(attainment, most_within_targets(demand, engines).requests / seconds)

@@ -33,12 +33,13 @@ outweighs that.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, vstack
 
-from sage_benchmark.bound.demand import Demand, Flags
+from sage_benchmark.bound.demand import Demand, Flags, Floats
 from sage_benchmark.bound.inequalities import Inequalities, SeatsAtMoments, WorkInIntervals
 
 MOST_ROUNDS = 40
@@ -47,8 +48,20 @@ LEAST_GAIN = 2e-4
 FIRST_ROUNDS = 4
 
 
-def most_within_targets(demand: Demand, engines: int, counted: Flags | None = None) -> int:
-    """Return the most requests that any order can serve within their targets on ``engines`` engines.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An upper bound on the requests served within their targets.
+
+    Attributes:
+        shares: of each request, that the program serves: those that are worth serving, as far as it knows.
+    """
+
+    requests: int
+    shares: Floats
+
+
+def most_within_targets(demand: Demand, engines: int, counted: Flags | None = None) -> Bound:
+    """Bound the requests that any order can serve within their targets on ``engines`` engines.
 
     Args:
         counted: for each request whether it counts; others are not served at all. None: all do.
@@ -78,4 +91,4 @@ def most_within_targets(demand: Demand, engines: int, counted: Flags | None = No
         gain, bound, share = bound - dual, min(bound, dual), np.asarray(solved.x)
         if gain < LEAST_GAIN * len(value) and number >= FIRST_ROUNDS:
             break
-    return math.floor(bound + 1e-6)
+    return Bound(math.floor(bound + 1e-6), share)

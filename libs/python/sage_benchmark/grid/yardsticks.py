@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
+
+from sage_benchmark.bound.demand import demand_of
 from sage_benchmark.bound.reach import Reach
+from sage_benchmark.bound.upper_bound import most_within_targets
 from sage_benchmark.grid.cell_result import Played
 from sage_benchmark.grid.grid_cell import GridWorkload
-from sage_benchmark.report.outcome import RequestOutcome
 from sage_benchmark.simulator.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
 from sage_benchmark.simulator.simulation import Simulation
-from sage_benchmark.simulator.simulation_plan import SimulationPlan, for_many_engines
+from sage_benchmark.simulator.simulation_plan import for_many_engines
 from sage_benchmark.workload.arrival import Arrival
 from sage_control_plane.request.classification import DEFAULT_LEVEL
 from sage_control_plane.request.engine_state import CapacitySource
@@ -22,6 +25,8 @@ from sage_control_plane.request.request import ServiceClass
 BULK_LIMITS = (0.0, 0.5)
 # Shares of the interactive TPOT that decoding alone may take where a heuristic limits the batch: prompts take the rest.
 DECODING_SHARES = (0.5, 0.7)
+# Parts of the chats that the bound serves which a heuristic serves before all others.
+PARTS = (1.0, 0.95, 0.85)
 
 
 def bound_of(workload: GridWorkload, arrivals: Sequence[Arrival]) -> Reach:
@@ -33,28 +38,43 @@ def best_of_heuristics(workload: GridWorkload, arrivals: Sequence[Arrival]) -> R
     """What the clairvoyant heuristics reach: the most of any, for each figure by itself."""
     config = workload.engine
     cost = {str(a.index): config.engine_seconds(a.kind, a.input_tokens, a.output_tokens) for a in arrivals}
-    plan = replace(workload.simulation("fifo"), capacity_source=CapacitySource.CONFIGURED)
-    plan = replace(plan, control=for_many_engines(plan.control, plan.engines))
-    batches = {workload.seats, *(_batch_within_tpot(workload, share) for share in DECODING_SHARES)}
-    reached = [
-        Played.of(
-            _played(replace(plan, registered_concurrency=batch), arrivals, cost, order, limit), workload.seconds
-        ).reach
-        for batch, order, limit in product(batches, ClairvoyantOrder, BULK_LIMITS)
-    ]
+    until = arrivals[-1].at_seconds
+    reached = []
+    for batch in {workload.seats, *(_batch_within_tpot(workload, share) for share in DECODING_SHARES)}:
+        for order, limit in product(ClairvoyantOrder, BULK_LIMITS):
+            policy = ClairvoyantPolicy(cost, order, limit, until)
+            reached.append(_reached(workload, batch, arrivals, policy))
+        for some in _worthwhile(workload, arrivals, cost):
+            policy = ClairvoyantPolicy(cost, ClairvoyantOrder.LAXITY, 0.0, until, some)
+            reached.append(_reached(workload, batch, arrivals, policy))
     return Reach(max(reach.attainment for reach in reached), max(reach.goodput for reach in reached))
 
 
-def _played(
-    plan: SimulationPlan,
-    arrivals: Sequence[Arrival],
-    cost: Mapping[str, float],
-    order: ClairvoyantOrder,
-    bulk_limit: float,
-) -> list[RequestOutcome]:
+def _worthwhile(
+    workload: GridWorkload, arrivals: Sequence[Arrival], cost: Mapping[str, float]
+) -> Iterator[frozenset[str]]:
+    """Yield the chats that the bound serves, and fewer of them, since no schedule serves as many."""
+    chats = np.array([arrival.service_class is ServiceClass.INTERACTIVE for arrival in arrivals], dtype=np.bool_)
+    bound = most_within_targets(demand_of(arrivals, workload.engine), workload.engines, chats)
+    ids = [str(arrival.index) for arrival, chat in zip(arrivals, chats, strict=True) if chat]
+    ids.sort(key=lambda request_id: (-bound.shares[int(request_id)], cost[request_id]))
+    for part in PARTS:
+        yield frozenset(ids[: int(part * bound.requests)])
+
+
+def _reached(
+    workload: GridWorkload, batch: int, arrivals: Sequence[Arrival], policy: ClairvoyantPolicy
+) -> Reach:
+    plan = workload.simulation("fifo")
+    plan = replace(
+        plan,
+        control=for_many_engines(plan.control, plan.engines),
+        registered_concurrency=batch,
+        capacity_source=CapacitySource.CONFIGURED,
+    )
     simulation = Simulation(plan, arrivals)
-    simulation.manager.use_policy(ClairvoyantPolicy(cost, order, bulk_limit, arrivals[-1].at_seconds), 0.0)
-    return simulation.run()
+    simulation.manager.use_policy(policy, 0.0)
+    return Played.of(simulation.run(), workload.seconds).reach
 
 
 def _batch_within_tpot(workload: GridWorkload, share: float) -> int:

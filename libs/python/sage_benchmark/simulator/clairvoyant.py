@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import ClassVar
 
@@ -30,17 +30,25 @@ class ClairvoyantPolicy:
         engine_seconds: what each request will really cost, by id.
         bulk_limit: saturation up to which bulk work is dispatched while near targets come in.
         until: when the last request arrives; after that bulk work may fill everything.
+        worthwhile: requests with a near target that are worth serving; others count as late from the beginning. None:
+            all are.
     """
 
     name: ClassVar[str] = "clairvoyant"
 
     def __init__(
-        self, engine_seconds: Mapping[str, float], order: ClairvoyantOrder, bulk_limit: float, until: float
+        self,
+        engine_seconds: Mapping[str, float],
+        order: ClairvoyantOrder,
+        bulk_limit: float,
+        until: float,
+        worthwhile: Collection[str] | None = None,
     ) -> None:
         self._cost = engine_seconds
         self._order = order
         self._bulk_limit = bulk_limit
         self._until = until
+        self._worthwhile = worthwhile
         self._near = KeyedLanes()
         self._bulk = KeyedLanes()
         self._late = KeyedLanes()
@@ -58,6 +66,8 @@ class ClairvoyantPolicy:
         cost = self._cost[request_id]
         if request.classification.service_class is ServiceClass.BULK:
             self._bulk.push(request_id, lane, (cost, request_id))
+        elif self._worthwhile is not None and request_id not in self._worthwhile:
+            self._late.push(request_id, lane, (cost, request_id))
         elif self._order is ClairvoyantOrder.COST:
             self._near.push(request_id, lane, (cost, request_id))
         else:

@@ -46,7 +46,7 @@ def bulk(index: int, at: float, prompt: int, answer: int) -> Arrival:
 
 
 def bound(arrivals: Sequence[Arrival], config: EngineModelConfig, engines: int = 1, until: float = math.inf) -> int:
-    return most_within_targets(demand_of(arrivals, config, until), engines)
+    return most_within_targets(demand_of(arrivals, config, until), engines).requests
 
 
 # No order of a few requests
@@ -106,16 +106,13 @@ def test_no_order_of_a_few_requests_serves_more(
 # No policy, and no order that knows the lengths
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("cv", [1.0, 3.0])
 @pytest.mark.parametrize(("seats", "engines", "load"), [(2, 1, 1.5), (4, 2, 2.0), (16, 1, 1.2)])
 @pytest.mark.parametrize("per_sequence", [0.002, 0.01])
-def test_no_policy_serves_more(
-    seed: int, cv: float, seats: int, engines: int, load: float, per_sequence: float
-) -> None:
+def test_no_policy_serves_more(cv: float, seats: int, engines: int, load: float, per_sequence: float) -> None:
     config = replace(SLOW, max_num_seqs=seats, step_per_sequence_seconds=per_sequence)
     shapes = (replace(CHAT, share=0.7), replace(BULK, share=0.3))
-    arrivals = LoadSettings(engines, 200.0, load, cv, 1, shapes=shapes).arrivals(config, seed)
+    arrivals = LoadSettings(engines, 200.0, load, cv, 1, shapes=shapes).arrivals(config, 1)
     assert_none_serves_more(arrivals, config, engines)
 
 
@@ -129,7 +126,8 @@ def test_no_policy_serves_more_of_the_mixed_load_with_shared_prompts(load: float
 def assert_none_serves_more(arrivals: Sequence[Arrival], config: EngineModelConfig, engines: int) -> None:
     demand = demand_of(arrivals, config)
     chats = np.array([a.service_class is ServiceClass.INTERACTIVE for a in arrivals], dtype=np.bool_)
-    most, most_chats = most_within_targets(demand, engines), most_within_targets(demand, engines, chats)
+    most = most_within_targets(demand, engines).requests
+    most_chats = most_within_targets(demand, engines, chats).requests
     assert most_chats <= most <= len(arrivals)
     cost = {str(a.index): config.engine_seconds(a.kind, a.input_tokens, a.output_tokens) for a in arrivals}
     for policy in [*policy_names(), *ClairvoyantOrder]:
@@ -190,7 +188,7 @@ def test_an_engine_more_serves_more() -> None:
 def test_requests_that_are_not_counted_take_no_time() -> None:
     arrivals = [chat(i, 0.0, 200, 1) for i in range(4)]
     counted = np.array([True, False, True, False])
-    assert most_within_targets(demand_of(arrivals, SLOW), 1, counted) == 2
+    assert most_within_targets(demand_of(arrivals, SLOW), 1, counted).requests == 2
 
 
 def test_stopping_early_only_raises_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from sage_benchmark.grid.grid_cell import CONCURRENCY_NOT_TOLD, Grid, GridWorklo
 from sage_benchmark.grid.grid_report import GridReport, Summary, learned_ratios, render_grid, write_grid
 from sage_benchmark.grid.grid_run import GridPlan, run_grid
 from sage_benchmark.report.metrics import Percentiles
+from sage_benchmark.simulator.clairvoyant import ClairvoyantOrder, ClairvoyantPolicy
 from sage_benchmark.simulator.simulation import Simulation
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.engine_state import CapacitySource
@@ -108,3 +109,17 @@ def test_without_a_yardstick_there_is_no_ratio() -> None:
     bare = CellResult(GridWorkload("fast", 4, 0.5, 1.3, 1.0), "hybrid", True, played(0.7))
     assert bare.ratio is None
     assert "no ratios" in render_grid(GridReport("sage bench grid", GridPlan(SMALL), [bare]))
+
+
+def test_what_is_not_worth_serving_waits_until_nothing_else_does() -> None:
+    workload = GridWorkload("slow", 2, 0.7, 2.0, 1.0, least_seconds=30.0, least_chats=20)
+    arrivals = workload.settings().arrivals(workload.engine, 1)
+    chats = [str(a.index) for a in arrivals if a.service_class is ServiceClass.INTERACTIVE]
+    chosen = frozenset(chats[::3])
+    cost = {str(arrival.index): 1.0 for arrival in arrivals}
+    policy = ClairvoyantPolicy(cost, ClairvoyantOrder.LAXITY, 0.0, 1e9, chosen)
+    simulation = Simulation(workload.simulation("fifo"), arrivals[: int(chats[-1])])
+    simulation.manager.use_policy(policy, 0.0)
+    begun = {str(o.arrival.index) for o in simulation.run() if o.first_token_at is not None}
+    assert begun
+    assert begun <= chosen
