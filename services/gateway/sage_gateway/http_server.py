@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import itertools
 import math
 import socket
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from sage_gateway.asgi import App
 from sage_gateway.http_protocol import WRITE_TIMEOUT_SECONDS, HttpProtocol
 
 BACKLOG = 2048
+# uvicorn's: how often the date of the answers is looked at.
+TICK_SECONDS = 0.1
+DRAIN_POLL_SECONDS = 0.01
 
 
 class HttpServer:
@@ -80,16 +84,22 @@ class HttpServer:
     async def stop(self) -> None:
         """Accept nothing more and finish what is in flight; what outlasts the drain timeout is cancelled."""
         if self._server is not None and self._task is not None:
-            self._server.should_exit = True
+            self._server.leave()
             await self._task
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the service and says when it serves."""
+    """A uvicorn server that leaves signals to the service, says when it serves, and stops without waiting for ticks."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.serving = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Begin to stop."""
+        self.should_exit = True
+        self._leaving.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -98,6 +108,32 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.serving.set()
+
+    async def main_loop(self) -> None:
+        # uvicorn's own looks at `should_exit` at the next tick.
+        for tick in itertools.count():
+            if await self.on_tick(tick):
+                return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), TICK_SECONDS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn's own sleeps for a tick even where nothing is in flight.
+        for closed in (*self.servers, *(sockets or ())):
+            closed.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        try:
+            await asyncio.wait_for(self._finish(), self.config.timeout_graceful_shutdown)
+        except asyncio.TimeoutError:
+            for task in self.server_state.tasks:
+                task.cancel()
+
+    async def _finish(self) -> None:
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - they tell nobody
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        for server in self.servers:
+            await server.wait_closed()
 
 
 def _bind(host: str, port: int, setting: str) -> socket.socket:

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from sage_common.errors import ConfigurationError
+from sage_gateway import http_server
 from sage_gateway.asgi import JSON, App, Receive, Scope, Send, send_whole
 from sage_gateway.http_server import HttpServer
 
@@ -97,6 +98,26 @@ async def test_an_idle_connection_does_not_hold_up_the_stop() -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await asyncio.wait_for(http.stop(), 2)
     assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+
+
+async def test_with_nothing_in_flight_it_stops_without_waiting_for_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "TICK_SECONDS", 60)
+    monkeypatch.setattr(http_server, "DRAIN_POLL_SECONDS", 60)
+    http = server(SlowApp())
+    await http.start("127.0.0.1", 0, setting="X")
+    await asyncio.wait_for(http.stop(), 5)
+
+
+async def test_what_outlasts_the_drain_timeout_is_cut_off() -> None:
+    app = SlowApp()
+    http = server(app, drain_timeout_seconds=1)
+    port = await http.start("127.0.0.1", 0, setting="X")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await asyncio.wait_for(app.arrived.wait(), 5)
+    await asyncio.wait_for(http.stop(), 5)
+    assert b"200 OK" not in await asyncio.wait_for(reader.read(), 5)
     writer.close()
 
 

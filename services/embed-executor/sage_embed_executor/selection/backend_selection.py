@@ -189,10 +189,14 @@ def _try_all(
             needed = not reference.exists()
             candidate = min(untried, key=lambda candidate: (candidate.precision is Precision.FP32) != needed)
             untried.remove(candidate)
+            allowed = candidate in found
             # The library, and candidates that the settings do not allow, are only tried for lack of a reference.
             library = preference.backend == AUTO and BACKENDS[candidate.backend].library
-            reference_only = library or candidate not in found
-            if reference_only and not needed:
+            if (library or not allowed) and not needed:
+                continue
+            if not allowed:
+                # It cannot be chosen: its vectors are needed, its speed is not.
+                _try(candidate, folder, preference, reference, (), 0.0, children)
                 continue
             if candidate.precision is Precision.FP32 and (reason := outpaced(trials)):
                 trials.append(Trial(candidate, reason))
@@ -200,7 +204,6 @@ def _try_all(
             best = max((trial.tokens_per_second for trial in trials), default=0.0)
             budgets = [preference.token_budget or DEFAULT_TOKEN_BUDGET]
             trials.append(_try(candidate, folder, preference, reference, budgets, best, children))
-        trials = [trial for trial in trials if trial.candidate in found]
         chosen = choose(trials)
         if chosen is not None and not preference.token_budget:
             # Only for the chosen candidate, since each budget takes about a second.

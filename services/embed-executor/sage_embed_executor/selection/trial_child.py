@@ -43,7 +43,7 @@ def run_trial(request: dict[str, Any]) -> dict[str, Any]:
     """Load and measure a candidate, and compare its vectors with the reference, which the first candidate writes.
 
     Args:
-        request: see ``backend_selection``.
+        request: see ``backend_selection``. Without token budgets it is not measured, only compared.
 
     Returns:
         The fields of a Trial.
@@ -65,8 +65,9 @@ def run_trial(request: dict[str, Any]) -> dict[str, Any]:
     # Half of the texts suffice to compare backends, since their lengths are mixed; large budgets need all of them.
     sample = inputs if len(budgets) > 1 else inputs[::2]
     speeds = {budget: tokens_per_second(backend, sample, runtime, budget, best) for budget in budgets}
-    budget = best_token_budget(speeds)
-    if not speeds[budget]:
+    budget = best_token_budget(speeds) if speeds else 0
+    speed = speeds.get(budget, 0.0)
+    if speeds and not speed:
         return {"problem": f"given up: far below {best:.0f} tokens/s"}
     vectors = embed_all(backend, inputs)
     if len(budgets) > 1:
@@ -79,7 +80,7 @@ def run_trial(request: dict[str, Any]) -> dict[str, Any]:
         np.save(reference, vectors)
     return {
         "problem": "",
-        "tokens_per_second": round(speeds[budget], 1),
+        "tokens_per_second": round(speed, 1),
         "token_budget": budget,
         "cosine": least_cosine(vectors, np.load(reference)),
         "memory_mb": (process.memory_info().rss - before) // 1_000_000,

@@ -7,16 +7,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sage_common import paths
 from sage_common.errors import ConfigurationError
+from sage_embed_executor.backends import openvino_model
 from sage_embed_executor.backends.openvino_model import EXPORT as OPENVINO
 from sage_embed_executor.child_process import ChildRunner
-from sage_embed_executor.exports import export_cache
-from sage_embed_executor.exports.export_cache import cache_folder, export_path, exported, is_intact
+from sage_embed_executor.exports import export_cache, export_child
+from sage_embed_executor.exports.export_cache import MANIFEST, cache_folder, export_path, exported, is_intact
 from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.exports.export_retention import ORIGIN, removing
 from sage_embed_executor.exports.fingerprint import model_fingerprint
@@ -27,38 +30,28 @@ pytestmark = pytest.mark.timeout(200)
 FP32 = Precision.FP32
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, folder: ModelFolder) -> Path:
-    """A cache with one export, made by two processes at the same time."""
-    cache = tmp_path_factory.mktemp("cache")
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from sage_embed_executor.exports.export_cache import exported\n"
-        "from sage_embed_executor.backends.openvino_model import EXPORT as OPENVINO\n"
-        "from sage_embed_executor.exports.export_form import Precision\n"
-        "from sage_embed_executor.child_process import ChildRunner\n"
-        "from sage_embed_executor.models.model_folder import read_model_folder\n"
-        f"print(exported(read_model_folder(Path({str(folder.path)!r})), OPENVINO, Precision.FP32, ChildRunner()))"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        answers = [process.communicate(timeout=180)[0].splitlines()[-1] for process in both]
-    assert answers[0] == answers[1]
-    return cache
-
-
-@pytest.fixture
-def cache(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = tmp_path / "cache-copy"
-    shutil.copytree(made, copy)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(copy))
-    return copy
-
-
 class NoChildren(ChildRunner):
     def run(self, *_: object) -> dict[str, object]:
         raise AssertionError("no child should have been needed")
+
+
+class CopyingChild(ChildRunner):
+    """The real child's work in this process, but for the tracing, of which ``made`` has the files."""
+
+    def __init__(self, made: Path) -> None:
+        super().__init__()
+        self.made = made
+
+    def run(self, module: str, request: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:
+        def trace(_folder: ModelFolder, target: Path) -> None:
+            for file in self.made.iterdir():
+                if file.name not in (MANIFEST, ORIGIN):
+                    shutil.copy(file, target)
+
+        assert module == export_child.__name__
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(openvino_model, "trace", trace)
+            return export_child.run_export(dict(request))
 
 
 def test_two_who_want_the_same_export_make_it_once_and_leave_nothing_else(cache: Path, folder: ModelFolder) -> None:
@@ -73,8 +66,11 @@ def test_a_whole_export_is_taken_as_it_is(cache: Path, folder: ModelFolder) -> N
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "file gone", "manifest cut", "left partial"])
-def test_a_damaged_export_is_made_again(cache: Path, folder: ModelFolder, damage: str) -> None:
+def test_a_damaged_export_is_made_again(
+    cache: Path, made_exports: Path, folder: ModelFolder, damage: str
+) -> None:
     target = export_path(folder, OPENVINO, FP32)
+    child = CopyingChild(made_exports / target.relative_to(cache))
     weights = target / "model.bin"
     if damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-100])
@@ -89,7 +85,7 @@ def test_a_damaged_export_is_made_again(cache: Path, folder: ModelFolder, damage
     else:
         target.rename(target.parent / f"{target.name}.partial-abc")
     assert not is_intact(target)
-    assert is_intact(exported(folder, OPENVINO, FP32, ChildRunner()))
+    assert is_intact(exported(folder, OPENVINO, FP32, child))
     assert not list(cache_folder().glob("*.partial-*"))
 
 

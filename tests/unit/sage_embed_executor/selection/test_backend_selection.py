@@ -46,10 +46,13 @@ class GivenSpeeds(ChildRunner):
         super().__init__()
         self.speeds = speeds
         self.tried: list[str] = []
+        self.measured: list[str] = []
 
     def run(self, _module: str, request: Mapping[str, Any], _timeout_seconds: float) -> dict[str, Any]:
         name = f"{request['backend']} {request['precision']}"
         self.tried.append(name)
+        if request["budgets"]:
+            self.measured.append(name)
         if request["precision"] == "fp32":
             Path(request["reference"]).touch()
         assert Path(request["reference"]).exists(), f"{name} has nothing to be compared with"
@@ -110,6 +113,17 @@ def test_without_torch_the_first_fp32_is_what_bf16_is_compared_with(
     assert children.tried == ["openvino fp32", "openvino bf16", "openvino bf16"]
 
 
+def test_a_backend_that_only_gives_the_reference_is_not_measured_and_holds_no_other_to_its_speed(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "torch", "openvino")
+    children = GivenSpeeds({"torch fp32": 10, "openvino fp32": 1, "openvino bf16": 2})
+    assert str(select(folder, BackendPreference("openvino"), children).candidate) == "openvino bf16"
+    assert children.tried[0] == "torch fp32"
+    assert "torch fp32" not in children.measured
+    assert {"openvino fp32", "openvino bf16"} <= {*children.measured}
+
+
 def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> None:
     loaded = select_and_load(folder, BackendPreference("torch", "fp32"), NoChildren())
     selection = loaded.selection
@@ -123,6 +137,7 @@ def test_a_first_start_measures_and_the_second_remembers(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     only(monkeypatch, "torch")
+    monkeypatch.setattr(backend_selection, "BUDGETS", (256, 512))
     preference = BackendPreference(streams=2)
     first = select(folder, preference, ChildRunner())
     assert {str(trial.candidate) for trial in first.trials} == {"torch fp32", "torch bf16"}
@@ -194,6 +209,7 @@ def test_a_model_that_only_the_library_runs_is_run_by_it(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows the priority of a thread")
 @pytest.mark.parametrize(("streams", "threads"), [(2, 1), (1, 2)])
+@pytest.mark.usefixtures("cache")
 def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, streams: int, threads: int) -> None:
     pytest.importorskip("openvino")
     before = processor_times()
