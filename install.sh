@@ -14,8 +14,8 @@ profile="${1:-run}"
 services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-worker)
 # Their versions are in constraints.txt.
 dev_tools=(
-  buf-bin grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout ruff
-  types-protobuf types-PyYAML
+  buf-bin grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout pytest-xdist
+  ruff types-protobuf types-PyYAML
 )
 
 say() { printf '%s\n' "$*" >&2; }
