@@ -8,10 +8,10 @@ BIN := .venv/bin
 CODE := libs/python services
 # Extra arguments for pytest: `make test ARGS="-k ring -x"`.
 ARGS ?=
-# Processes that share the quick tests.
+# Processes that share the tests which need not be alone.
 WORKERS ?= 2
-SUITE := $(BIN)/pytest -m "not soak and not vllm and not compose"
-# pytest's exit code where ARGS choose no test of a suite.
+QUICK := not soak and not vllm and not compose
+# pytest's exit code where ARGS choose no test.
 NOTHING_CHOSEN := [ $$? -eq 5 ]
 
 help: ## Show this list.
@@ -34,8 +34,8 @@ format: dev ## Mend what ruff can mend by itself.
 	@$(BIN)/ruff check --fix $(CODE) tests
 
 test: lint ## Lint, then unit, contract, mesh and architecture tests.
-	@$(SUITE) -n $(WORKERS) --dist loadfile --ignore=tests/mesh tests $(ARGS) || $(NOTHING_CHOSEN)
-	@$(SUITE) tests/mesh $(ARGS) || $(NOTHING_CHOSEN)
+	@$(BIN)/pytest -m "$(QUICK) and not alone" -n $(WORKERS) --dist loadfile $(ARGS) || $(NOTHING_CHOSEN)
+	@$(BIN)/pytest -m "$(QUICK) and alone" $(ARGS) || $(NOTHING_CHOSEN)
 
 test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/vllm-venv, takes minutes.
 	@tests/vllm/install.sh

@@ -24,6 +24,8 @@ from fixtures.fake_vllm_mesh import (
 )
 from fixtures.process_mesh import further_process, sage
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(tmp_path: Path) -> None:
     with mesh_with_fake(tmp_path, coordinators=2) as mesh:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from fixtures.fake_vllm_mesh import (
     ADOPTION_SECONDS,
     SLACK_SECONDS,
@@ -30,6 +31,8 @@ from fixtures.process_mesh import engines_of
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_llm_coordinator.adoption import HUNG_SECONDS, SILENT_SECONDS
+
+pytestmark = pytest.mark.alone
 
 LOADING_SECONDS = 8.0
 # Some looks of every coordinator, and the time in which one that woke up lets go.

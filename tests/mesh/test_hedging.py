@@ -19,6 +19,8 @@ from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_mesh.openai_answer import read_delta
 from sage_mesh.sse import DONE, SseParser
 
+pytestmark = pytest.mark.alone
+
 MODELS = SimulatedModels()
 TOKENS = 20
 # Requests that are allowed to be hedged are one in twenty.

@@ -19,6 +19,7 @@ import aiohttp
 import grpc
 import nats
 import orjson
+import pytest
 from fixtures.eventually import eventually
 from fixtures.journaled_engines import JournaledEngine, journaled_engines
 from fixtures.process_mesh import Engines, all_ready, process_mesh, until_engines
@@ -35,6 +36,8 @@ from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_control_plane.request.request import Endpoint
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
+
+pytestmark = pytest.mark.alone
 
 # The load lasts so long; on a slow machine until the last of what was killed is back, or the latter at most.
 SECONDS, MOST_SECONDS = 60.0, 180.0

@@ -13,6 +13,8 @@ from sage_benchmark.report.markdown import render_markdown
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 from sage_benchmark.workload.load_settings import LoadSettings
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.timeout(150)
 def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
