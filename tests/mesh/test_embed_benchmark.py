@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 90
 STOP_SECONDS = 45
 # torch in fp32 needs neither a trial nor an export.

@@ -212,13 +212,18 @@ def test_a_model_that_only_the_library_runs_is_run_by_it(
 @pytest.mark.usefixtures("cache")
 def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, streams: int, threads: int) -> None:
     pytest.importorskip("openvino")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    if own >= BULK_NICENESS:
+        pytest.skip(f"these tests run at niceness {own}, where nothing makes way")
     before = processor_times()
     preference = BackendPreference("openvino", "fp32", streams=streams, threads=threads, token_budget=512)
-    loaded = select_and_load(folder, preference, ChildRunner())
+    # One real trial is enough: it is not what differs.
+    children = ChildRunner() if streams == 2 else GivenSpeeds({"torch fp32": 10, "openvino fp32": 10})
+    loaded = select_and_load(folder, preference, children)
     assert loaded.bulk_backend is not None
     inputs = [np.arange(5, 133, dtype=np.int32)] * 4
     # Bulk work first: what it starts must not compute what comes after.
-    for backend, niceness in ((loaded.bulk_backend, BULK_NICENESS), (loaded.backend, 0)):
+    for backend, niceness in ((loaded.bulk_backend, BULK_NICENESS), (loaded.backend, own)):
         idle = processor_times()
         for _ in range(20):
             vectors = backend.embed(inputs)
