@@ -27,6 +27,8 @@ FADING_SECONDS = 0.5
 OVERLOADED = "requests of its class arrive faster than they can be begun in time"
 
 _NEVER = float("inf")
+# Whether a band's requests of a lane may be dispatched.
+_Rule = Callable[[PoolView, Lane, Band], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +68,16 @@ class HybridSettings:
 
 
 class _Shelf:
-    """A part of the queue: the requests of one band that can meet their target, or those that are late.
+    """A part of the queue: the requests of one band that can meet their target, or those that are late."""
 
-    Attributes:
-        waits_since: since when it has been waiting for a dispatch; infinity while it is empty.
-    """
-
-    __slots__ = ("band", "flows", "late", "name", "waits_since")
+    __slots__ = ("band", "flows", "late", "name", "number")
 
     def __init__(self, band: Band, late: bool, flows: FairFlows) -> None:
         self.band = band
         self.late = late
+        self.number = 2 * band + late
         self.flows = flows
         self.name = f"{band.name.lower()}, late" if late else band.name.lower()
-        self.waits_since = _NEVER
 
 
 class HybridSchedulingPolicy:
@@ -120,6 +118,8 @@ class HybridSchedulingPolicy:
             for band in Band
             for late in (False, True)
         ]
+        # Since when each shelf has been waiting for a dispatch; infinity for those that are empty.
+        self._waits_since = [_NEVER] * len(self._shelves)
         self._overload = Overload(settings.late_multiple)
         # When late requests are refused; those that have left are passed over.
         self._due: list[tuple[float, str]] = []
@@ -153,7 +153,7 @@ class HybridSchedulingPolicy:
         self, request: PendingRequest, lane: Lane, shelf: _Shelf, key: float, now: float, credit: float = 0.0
     ) -> None:
         if not shelf.flows:
-            shelf.waits_since = now
+            self._waits_since[shelf.number] = now
         self._sequence += 1
         self._queued[request.request_id] = (request, lane, shelf)
         self._lanes[lane] = self._lanes.get(lane, 0) + 1
@@ -176,7 +176,7 @@ class HybridSchedulingPolicy:
             del self._lanes[lane]
             self._closed.discard(lane)
         if not shelf.flows:
-            shelf.waits_since = _NEVER
+            self._waits_since[shelf.number] = _NEVER
         return True
 
     def next(self, now: float, view: PoolView) -> Pick | None:
@@ -185,19 +185,22 @@ class HybridSchedulingPolicy:
             return overdue
         if len(self._closed) == len(self._lanes):
             return None
+        waits = self._waits_since
         starved_since = now - self._settings.starvation_seconds
-        for shelf in reversed(self._shelves):
-            if shelf.waits_since <= starved_since:
-                pick = self._first(shelf, now, view, _starves(shelf, view))
-                if pick is not None:
-                    return pick
+        if min(waits) <= starved_since:
+            for shelf in reversed(self._shelves):
+                if waits[shelf.number] <= starved_since:
+                    pick = self._first(shelf, now, view, None if shelf.late else _starves)
+                    if pick is not None:
+                        return pick
         for shelf in self._shelves:
-            if shelf.waits_since == _NEVER:
+            since = waits[shelf.number]
+            if since == _NEVER:
                 continue
-            pick = self._first(shelf, now, view, _has_room(shelf, view))
+            pick = self._first(shelf, now, view, _has_room)
             if pick is not None:
                 return self._less_served(pick, shelf, now, view) or pick
-            self._wake_at(shelf.waits_since + self._settings.starvation_seconds, now)
+            self._wake_at(since + self._settings.starvation_seconds, now)
             self._wake_at(now + FADING_SECONDS, now)
         return None
 
@@ -236,15 +239,13 @@ class HybridSchedulingPolicy:
         if at > now and (self._change_at is None or at < self._change_at):
             self._change_at = at
 
-    def _first(
-        self, shelf: _Shelf, now: float, view: PoolView, admits: Callable[[Lane], bool] | None
-    ) -> Pick | None:
+    def _first(self, shelf: _Shelf, now: float, view: PoolView, rule: _Rule | None) -> Pick | None:
         """Return the first feasible request of a shelf, or one to shed; move those before it that are late.
 
         Args:
-            admits: returns whether the shelf's requests of a lane may be dispatched; None admits all.
+            rule: which lanes' requests may be dispatched; None for all.
         """
-        while (request_id := shelf.flows.first(admits)) is not None:
+        while (request_id := self._first_id(shelf, view, rule)) is not None:
             request, lane, _ = self._queued[request_id]
             if shelf.late or self._feasible(request, now, view):
                 return Pick(request, shelf.name)
@@ -253,13 +254,19 @@ class HybridSchedulingPolicy:
             late = self._shelf(shelf.band, late=True)
             if not self._overload.has_room(request, shelf.band, len(late.flows), view.seats(request), now):
                 return Pick(request, shelf.name, shed=OVERLOADED)
-            since = shelf.waits_since
+            since = self._waits_since[shelf.number]
             self.remove(request_id)
             self._enter(request, lane, late, request.arrived_at, now)
             if (due_at := self._overload.due_at(request)) is not None:
                 heappush(self._due, (due_at, request_id))
-            late.waits_since = min(since, late.waits_since)
+            self._waits_since[late.number] = min(since, self._waits_since[late.number])
         return None
+
+    def _first_id(self, shelf: _Shelf, view: PoolView, rule: _Rule | None) -> str | None:
+        request_id = shelf.flows.first()
+        if rule is None or request_id is None or rule(view, self._queued[request_id][1], shelf.band):
+            return request_id
+        return shelf.flows.first(lambda lane: rule(view, lane, shelf.band))
 
     def _overdue(self, now: float) -> Pick | None:
         """Return a late request that has waited too long."""
@@ -287,7 +294,8 @@ class HybridSchedulingPolicy:
         if lane in self._closed:
             self._closed.discard(lane)
             for shelf in self._shelves:
-                shelf.flows.opened(lane)
+                if shelf.flows:
+                    shelf.flows.opened(lane)
 
     def close(self, lane: Lane) -> None:
         if lane in self._lanes:
@@ -298,14 +306,16 @@ class HybridSchedulingPolicy:
         if removed_id == request.request_id:
             self._overload.dispatched(shelf.band, now, late=shelf.late)
             if shelf.flows:
-                shelf.waits_since = now
+                self._waits_since[shelf.number] = now
         self.settled(request, engine_seconds)
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
-        tenant, bulk = request.tenant, band_of(request) is Band.BULK
-        lowered = self._all.charge(tenant, engine_seconds), not bulk and self._urgent.charge(tenant, engine_seconds)
-        for shelf in self._shelves:
-            if lowered[0 if shelf.band is Band.BULK else 1]:
+        tenant = request.tenant
+        if self._all.charge(tenant, engine_seconds):
+            for late in (False, True):
+                self._shelf(Band.BULK, late=late).flows.lowered(tenant)
+        if band_of(request) is not Band.BULK and self._urgent.charge(tenant, engine_seconds):
+            for shelf in self._shelves[: 2 * Band.BULK]:
                 shelf.flows.lowered(tenant)
 
     def ranks_before_bulk(self, request: PendingRequest) -> bool:
@@ -315,16 +325,14 @@ class HybridSchedulingPolicy:
         return self._change_at
 
 
-def _has_room(shelf: _Shelf, view: PoolView) -> Callable[[Lane], bool]:
+def _has_room(view: PoolView, lane: Lane, band: Band) -> bool:
     """Return whether a lane's requests may take a seat beside what more urgent work needs."""
-    band = shelf.band
-    return lambda lane: view.has_room(lane.route, band)
+    return view.has_room(lane.route, band)
 
 
-def _starves(shelf: _Shelf, view: PoolView) -> Callable[[Lane], bool] | None:
-    """Return whether a lane's band holds no seat; None where that is not asked: late requests see only dispatches."""
-    band = shelf.band
-    return None if shelf.late else lambda lane: not view.holds_seat(lane.route, band)
+def _starves(view: PoolView, lane: Lane, band: Band) -> bool:
+    """Return whether the band holds no seat where the lane's requests may get one."""
+    return not view.holds_seat(lane.route, band)
 
 
 HYBRID = PolicyType("hybrid", HybridSettings, HybridSchedulingPolicy)

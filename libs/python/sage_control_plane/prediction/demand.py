@@ -9,6 +9,8 @@ from sage_control_plane.prediction.pace import DecayedRate
 # Seconds and requests after which what was seen counts 1/e.
 RATE_SECONDS = 10.0
 HOLD_SECONDS = 30.0
+# Old holds lose their weight so often.
+DECAY_SECONDS = 0.5
 GAPS_REMEMBERED = 100.0
 LENGTHS_REMEMBERED = 100.0
 # More bursty than this is a single event and no pattern.
@@ -30,6 +32,7 @@ class Demand:
 
     __slots__ = (
         "_at",
+        "_decayed_at",
         "_ended",
         "_gap",
         "_gap_square",
@@ -50,6 +53,7 @@ class Demand:
         self._gap_square = 0.0
         self._seen = 0.0
         self._at = 0.0
+        self._decayed_at = 0.0
         self._seat_seconds = 0.0
         self._ended = 0.0
         self._lengths = 0.0
@@ -91,12 +95,14 @@ class Demand:
         self.output_tokens += (output_tokens - self.output_tokens) / self._lengths
 
     def _advance(self, now: float) -> None:
-        elapsed = now - self._at
-        if elapsed > 0.0:
+        self._seat_seconds += self.running * (now - self._at)
+        self._at = now
+        elapsed = now - self._decayed_at
+        if elapsed > DECAY_SECONDS:
             kept = exp(-elapsed / HOLD_SECONDS)
-            self._seat_seconds = self._seat_seconds * kept + self.running * elapsed
+            self._seat_seconds *= kept
             self._ended *= kept
-            self._at = now
+            self._decayed_at = now
 
     def per_second(self, now: float) -> float:
         """Return the arrivals a second, at most: two standard errors above what was seen."""
