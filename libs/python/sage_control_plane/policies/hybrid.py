@@ -28,7 +28,7 @@ OVERLOADED = "requests of its class arrive faster than they can be begun in time
 
 _NEVER = float("inf")
 # Whether a band's requests of a lane may be dispatched.
-_Rule = Callable[[PoolView, Lane, Band], bool]
+_Rule = Callable[[PoolView, Lane, "_Shelf"], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +264,9 @@ class HybridSchedulingPolicy:
 
     def _first_id(self, shelf: _Shelf, view: PoolView, rule: _Rule | None) -> str | None:
         request_id = shelf.flows.first()
-        if rule is None or request_id is None or rule(view, self._queued[request_id][1], shelf.band):
+        if rule is None or request_id is None or rule(view, self._queued[request_id][1], shelf):
             return request_id
-        return shelf.flows.first(lambda lane: rule(view, lane, shelf.band))
+        return shelf.flows.first(lambda lane: rule(view, lane, shelf))
 
     def _overdue(self, now: float) -> Pick | None:
         """Return a late request that has waited too long."""
@@ -325,14 +325,14 @@ class HybridSchedulingPolicy:
         return self._change_at
 
 
-def _has_room(view: PoolView, lane: Lane, band: Band) -> bool:
+def _has_room(view: PoolView, lane: Lane, shelf: _Shelf) -> bool:
     """Return whether a lane's requests may take a seat beside what more urgent work needs."""
-    return view.has_room(lane.route, band)
+    return view.has_room(lane.route, shelf.band, late=shelf.late)
 
 
-def _starves(view: PoolView, lane: Lane, band: Band) -> bool:
+def _starves(view: PoolView, lane: Lane, shelf: _Shelf) -> bool:
     """Return whether the band holds no seat where the lane's requests may get one."""
-    return not view.holds_seat(lane.route, band)
+    return not view.holds_seat(lane.route, shelf.band)
 
 
 HYBRID = PolicyType("hybrid", HybridSettings, HybridSchedulingPolicy)

@@ -44,7 +44,7 @@ class PoolView(Protocol):
         """
         ...
 
-    def has_room(self, route: Route, band: Band) -> bool:
+    def has_room(self, route: Route, band: Band, *, late: bool = False) -> bool:
         """Return whether a request of this route and band may take a seat and leave enough to more urgent work."""
         ...
 

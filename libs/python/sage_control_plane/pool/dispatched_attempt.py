@@ -39,6 +39,7 @@ class DispatchedAttempt:
         decoding: whether its engine counts it among those that decode.
         tpot_target_ms: target for the time between its tokens, as counted in its engine's entry; None for none.
         band: the band as which it holds its seat.
+        late: whether it was dispatched after its target had passed.
         seat: what its seat counts among those that less urgent work holds.
     """
 
@@ -63,6 +64,7 @@ class DispatchedAttempt:
     decoding: bool = False
     tpot_target_ms: int | None = None
     band: Band = Band.URGENT
+    late: bool = False
     seat: float = 0.0
 
     @classmethod

@@ -22,6 +22,8 @@ from sage_control_plane.request.request import PendingRequest, Route
 UNPREDICTED_SECONDS = 1.0
 # Share of a target for the time between tokens that is planned for.
 PACE_MARGIN = 0.9
+# The batch of an engine with such a target while nothing is known of its pace.
+FIRST_BATCH = 8
 # No batch is larger.
 MOST_BATCH = 1_000_000
 
@@ -117,6 +119,13 @@ class EnginePool:
         target_ms = self._reservation.tightest_tpot_ms(entry, now)
         batch = entry.forecast.batch_within(PACE_MARGIN * target_ms / 1000) if target_ms else None
         entry.pace_known = batch is not None
+        if batch is None and target_ms:
+            # Nothing is known of how it slows down, so it begins small; what it runs already it may go on with.
+            outstanding = entry.credits.requests
+            reported = entry.forecast.reported_tpot_seconds
+            in_time = reported is not None and reported <= PACE_MARGIN * target_ms / 1000
+            entry.credits.limit_batch(max(FIRST_BATCH, outstanding + outstanding // 2 if in_time else outstanding))
+            return
         # A target that no batch keeps limits nothing.
         entry.credits.limit_batch(None if batch is None or batch < 1.0 or batch > MOST_BATCH else int(batch))
 

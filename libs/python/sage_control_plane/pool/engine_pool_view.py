@@ -56,8 +56,8 @@ class EnginePoolView:
         self._doubts += 1
         return self._doubts % TRIED_ANYWAY == 0
 
-    def has_room(self, route: Route, band: Band) -> bool:
-        return self._reservation.has_room(route, band, self.now)
+    def has_room(self, route: Route, band: Band, *, late: bool = False) -> bool:
+        return self._reservation.has_room(route, band, self.now, late=late)
 
     def holds_seat(self, route: Route, band: Band) -> bool:
         return self._reservation.holds_seat(route, band)

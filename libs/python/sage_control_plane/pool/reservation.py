@@ -25,7 +25,8 @@ FEW_PER_ENGINE = 1
 # Engines of a group that are asked for their pace: enough for a mean.
 ENGINES_ASKED = 16
 
-_BANDS = len(Band)
+# Each band has two levels: its requests that can meet their target, and those that are late.
+_LEVELS = 2 * len(Band)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ class ReservationSettings:
 
     @property
     def prices(self) -> tuple[float, ...]:
-        """By band."""
-        return tuple(self.late_per_bulk_request if band is Band.BULK else self.late_per_request for band in Band)
+        """By level: each band's requests that can meet their target, and those that are late."""
+        prices = [self.late_per_bulk_request if band is Band.BULK else self.late_per_request for band in Band]
+        return tuple(price for price in prices for _ in range(2))
 
 
 class SeatGroup:
@@ -52,7 +54,7 @@ class SeatGroup:
     Attributes:
         entries: the engines.
         capacity: seats of those that are usable.
-        held: seats held, by band; one that is given back within the patience of more urgent work counts in part.
+        held: seats held, by level; one that is given back within the patience of more urgent work counts in part.
         demands: the streams of requests to it, by band.
     """
 
@@ -61,50 +63,63 @@ class SeatGroup:
     def __init__(self, entries: Sequence[EngineEntry]) -> None:
         self.entries = entries
         self.capacity = 0
-        self.held = [0.0] * _BANDS
-        self.demands: list[list[Demand]] = [[] for _ in range(_BANDS)]
+        self.held = [0.0] * _LEVELS
+        self.demands: list[list[Demand]] = [[] for _ in Band]
         self.patience_seconds = 0.0
-        self._reserved = [0] * _BANDS
+        self._reserved = [0] * _LEVELS
         self._computed_at = float("-inf")
 
-    def reserved(self, band: int, now: float, prices: Sequence[float]) -> int:
-        """Return the seats that are left to the bands before ``band``."""
+    def reserved(self, level: int, now: float, prices: Sequence[float]) -> int:
+        """Return the seats that are left to the levels before ``level``."""
         if not 0.0 <= now - self._computed_at < FRESH_SECONDS:
             self._compute(now, prices)
             self._computed_at = now
-        return self._reserved[band]
+        return self._reserved[level]
 
     def _compute(self, now: float, prices: Sequence[float]) -> None:
         # Answers take longest when all seats are taken, and then the reservation counts.
         seconds_per_token = self._seconds_per_token_when_full()
-        self.patience_seconds = 0.0
-        load = holds = peaks = patience = held = 0.0
         usable = [entry for entry in self.entries if entry.capacity]
         learning = not all(entry.pace_known for entry in usable) and self.tightest_tpot_ms(now) is not None
+        self.patience_seconds = 0.0
+        load = holds = peaks = patience = held = 0.0
         for band, streams in enumerate(self.demands):
-            rate = seats = 0.0
+            rate = seats = own_holds = own_peaks = own_patience = 0.0
             for stream in streams:
                 arriving = stream.per_second(now)
                 hold = stream.hold_seconds(now, seconds_per_token)
-                rate, seats = rate + arriving, seats + arriving * hold
+                offered = arriving * hold
+                rate, seats = rate + arriving, seats + offered
+                own_holds += offered * hold
+                own_peaks += offered * stream.peakedness
+                own_patience += offered * stream.patience_seconds
             own_hold = seats / rate if rate else seconds_per_token
-            self._reserved[band] = 0
-            if load > LEAST_LOAD and own_hold > 0.0:
-                # What they hold now counts too, since demand may just have risen.
-                self._reserved[band] = seats_worth_keeping(
-                    max(load, held), holds / load, patience / load, self.capacity, peaks / load, prices[band] / own_hold
-                )
+            # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too.
+            for level in (2 * band, 2 * band + 1):
+                if level % 2:
+                    load, holds, peaks, patience = (
+                        load + seats,
+                        holds + own_holds,
+                        peaks + own_peaks,
+                        patience + own_patience,
+                    )
+                self._reserved[level] = 0
+                if load > LEAST_LOAD and own_hold > 0.0:
+                    # What they hold now counts too, since demand may just have risen.
+                    self._reserved[level] = seats_worth_keeping(
+                        max(load, held),
+                        holds / load,
+                        patience / load,
+                        self.capacity,
+                        peaks / load,
+                        prices[level] / own_hold,
+                    )
+                held += self.held[level]
             if learning and band == Band.BULK:
                 # Until it is known how the pace falls with the batch, bulk work shows it, and no more.
-                self._reserved[band] = max(self._reserved[band], self.capacity - FEW_PER_ENGINE * len(usable))
-            for stream in streams:
-                offered = stream.per_second(now) * (hold := stream.hold_seconds(now, seconds_per_token))
-                load += offered
-                holds += offered * hold
-                peaks += offered * stream.peakedness
-                patience += offered * stream.patience_seconds
-            held += self.held[band]
-            if seats > LEAST_LOAD and not self.patience_seconds:
+                few = self.capacity - FEW_PER_ENGINE * len(usable)
+                self._reserved[2 * band] = max(self._reserved[2 * band], few)
+            if load > LEAST_LOAD and not self.patience_seconds:
                 self.patience_seconds = patience / load
 
     def _paced_streams(self, now: float) -> list[Demand]:
@@ -131,7 +146,7 @@ class Reservation:
 
     Args:
         entries: every engine by id; maintained by the caller.
-        prices: by band, how many more urgent requests one of its requests may make late.
+        prices: by level, how many more urgent requests one of its requests may make late.
     """
 
     def __init__(self, entries: Mapping[str, EngineEntry], prices: Sequence[float]) -> None:
@@ -158,10 +173,12 @@ class Reservation:
         if attempt.request is None:
             return
         attempt.band = band_of(attempt.request)
+        target = attempt.request.classification.begin_target_seconds
+        attempt.late = target is not None and now - attempt.request.arrived_at > target
         group = self.group(entry)
         patience = group.patience_seconds
         attempt.seat = 1.0 if hold_seconds is None or not patience else exp(-patience / max(hold_seconds, 1e-3))
-        group.held[attempt.band] += attempt.seat
+        group.held[2 * attempt.band + attempt.late] += attempt.seat
         self._stream(attempt.request.classification.route, attempt.band).took(now)
 
     def give(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
@@ -170,7 +187,8 @@ class Reservation:
             return
         if not self._stale:
             held = self._groups[entry.engine_id].held
-            held[attempt.band] = max(0.0, held[attempt.band] - attempt.seat)
+            level = 2 * attempt.band + attempt.late
+            held[level] = max(0.0, held[level] - attempt.seat)
         attempt.seat = 0.0
         self._stream(attempt.request.classification.route, attempt.band).gave(now)
 
@@ -186,13 +204,14 @@ class Reservation:
         if attempt.request is not None:
             self._stream(attempt.request.classification.route, attempt.band).answered(output_tokens)
 
-    def has_room(self, route: Route, band: Band, now: float) -> bool:
+    def has_room(self, route: Route, band: Band, now: float, *, late: bool) -> bool:
         """Return whether a request may take a seat and leave enough to more urgent work."""
         group = self._route_group(route)
         if group is None:
             return True
-        reserved = group.reserved(band, now, self._prices)
-        return not reserved or sum(group.held[band:]) + 1.0 <= group.capacity - reserved + 1e-6
+        level = 2 * band + late
+        reserved = group.reserved(level, now, self._prices)
+        return not reserved or sum(group.held[level:]) + 1.0 <= group.capacity - reserved + 1e-6
 
     def seats(self, route: Route) -> int:
         """Return the seats of the engines among which the route's are."""
@@ -202,7 +221,7 @@ class Reservation:
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
         group = self._route_group(route)
-        return group is not None and group.held[band] > 1e-6
+        return group is not None and group.held[2 * band] + group.held[2 * band + 1] > 1e-6
 
     def tightest_tpot_ms(self, entry: EngineEntry, now: float) -> int | None:
         """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
@@ -243,7 +262,7 @@ class Reservation:
                 self._groups[entry.engine_id] = group
                 group.capacity += entry.capacity
                 for attempt in entry.running.values():
-                    group.held[attempt.band] += attempt.seat
+                    group.held[2 * attempt.band + attempt.late] += attempt.seat
         self._stale = False
         for route in self._demands:
             self._route_group(route)
