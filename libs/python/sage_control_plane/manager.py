@@ -97,6 +97,7 @@ class ControlPlaneManager:
         self._interruption = stops = Interruption(
             table, engines, queue, self._view, outbox, charges, timers.interruption, log, settings.interruption
         )
+        reservation.absorbs = stops.per_second
         self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, stops, timers, log)
         timers.prefill.on_due = lambda of, now: table.refresh(engines.prefill_due(of, now))
         timers.stale_load.on_due = lambda engine_id, now: table.refresh(engines.forget_load(engine_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Annotated
@@ -69,14 +69,14 @@ class SeatGroup:
         self._reserved = [0] * _LEVELS
         self._computed_at = float("-inf")
 
-    def reserved(self, level: int, now: float, prices: Sequence[float]) -> int:
+    def reserved(self, level: int, now: float, prices: Sequence[float], absorbs: Callable[[float], float]) -> int:
         """Return the seats that are left to the levels before ``level``."""
         if not 0.0 <= now - self._computed_at < FRESH_SECONDS:
-            self._compute(now, prices)
+            self._compute(now, prices, absorbs(now))
             self._computed_at = now
         return self._reserved[level]
 
-    def _compute(self, now: float, prices: Sequence[float]) -> None:
+    def _compute(self, now: float, prices: Sequence[float], absorbed: float) -> None:
         # Answers take longest when all seats are taken, and then the reservation counts.
         seconds_per_token = self._seconds_per_token_when_full()
         usable = [entry for entry in self.entries if entry.capacity]
@@ -113,6 +113,7 @@ class SeatGroup:
                         self.capacity,
                         peaks / load,
                         prices[level] / own_hold,
+                        absorbed if band == Band.BULK else 0.0,
                     )
                 held += self.held[level]
             if learning and band == Band.BULK:
@@ -147,11 +148,15 @@ class Reservation:
     Args:
         entries: every engine by id; maintained by the caller.
         prices: by level, how many more urgent requests one of its requests may make late.
+
+    Attributes:
+        absorbs: returns how many urgent requests a second bulk answers can give up their seats for.
     """
 
     def __init__(self, entries: Mapping[str, EngineEntry], prices: Sequence[float]) -> None:
         self._entries = entries
         self._prices = prices
+        self.absorbs: Callable[[float], float] = lambda now: 0.0
         self._demands: dict[Route, list[Demand]] = {}
         self._groups: dict[str, SeatGroup] = {}
         self._of_route: dict[Route, SeatGroup | None] = {}
@@ -210,7 +215,7 @@ class Reservation:
         if group is None:
             return True
         level = 2 * band + late
-        reserved = group.reserved(level, now, self._prices)
+        reserved = group.reserved(level, now, self._prices, self.absorbs)
         return not reserved or sum(group.held[level:]) + 1.0 <= group.capacity - reserved + 1e-6
 
     def seats(self, route: Route) -> int:

@@ -9,6 +9,7 @@ equivalent Poisson ones by their peakedness (Hayward's approximation; Fredericks
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from math import exp
 
 # Larger systems are scaled down to this load, in erlangs: relative spread falls with size, so that errs to more seats.
@@ -45,6 +46,7 @@ def seats_worth_keeping(
     most: int,
     peakedness: float,
     affordable_per_second: float,
+    absorbed_per_second: float = 0.0,
 ) -> int:
     """Return how many seats to leave to a stream, so that taking one more from it costs less than is affordable.
 
@@ -57,20 +59,18 @@ def seats_worth_keeping(
         most: seats that there are.
         peakedness: variance to mean of the seats that the stream would hold if there were always one; 1 for Poisson.
         affordable_per_second: requests that one seat less may make late, a second.
+        absorbed_per_second: requests for which a seat can be freed where they would be late, a second.
     """
     if load <= 0.0 or most <= 0:
         return 0
     scale = max(1.0, peakedness, load / MOST_LOAD)
+    units = max(1, int(most / scale))
     arriving = load / hold_seconds
-    late = losses(load / scale, patience_seconds / hold_seconds)
-    before = next(late)
-    kept = 0.0
-    for share in late:
-        if kept >= most:
-            return most
+    late = list(islice(losses(load / scale, patience_seconds / hold_seconds), units + 1))
+    unavoidable = late[-1]
+    for unit in range(units):
         # A unit of ``scale`` seats more spares so many requests.
-        if arriving * (before - share) / scale <= affordable_per_second:
-            break
-        before = share
-        kept += scale
-    return min(most, int(kept + 0.999))
+        costs = arriving * (late[unit] - late[unit + 1]) / scale
+        if costs <= affordable_per_second or arriving * (late[unit] - unavoidable) <= absorbed_per_second:
+            return min(most, int(unit * scale + 0.999))
+    return most

@@ -32,6 +32,9 @@ MOST_ENGINES = 16
 # A search that found too little is not repeated for so long unless something has changed.
 LOOK_AGAIN_SECONDS = 0.05
 
+# Share of the interruptions that the budget pays for which others may plan with.
+PLANNED = 0.25
+
 _NEVER = float("inf")
 _REASON = "its seat was needed for {} work that would have missed its target"
 
@@ -155,6 +158,10 @@ class Interruption:
         return True
 
     # Decisions
+
+    def per_second(self, now: float) -> float:
+        """Return for how many seats a second others may plan; the rest of the budget is for what no plan foresees."""
+        return PLANNED * self.budget.per_second(now) if self._enabled else 0.0
 
     def consider(self, now: float) -> None:
         """Interrupt as many answers as have to give up their seats now."""

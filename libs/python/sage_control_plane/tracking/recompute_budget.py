@@ -5,6 +5,11 @@ from __future__ import annotations
 from math import exp
 
 
+# Tokens that an interruption is expected to cost before there was one; interruptions of which the mean is taken.
+FIRST_COST = 500.0
+COSTS_REMEMBERED = 20.0
+
+
 class RecomputeBudget:
     """Processed tokens deposit a share of themselves; each interruption withdraws what it makes an engine recompute.
 
@@ -17,7 +22,7 @@ class RecomputeBudget:
             started, or finishes nothing for a long time, can interrupt at all.
     """
 
-    __slots__ = ("_at", "_floor", "_processed", "_ratio", "_spent", "_window_seconds")
+    __slots__ = ("_at", "_cost", "_floor", "_processed", "_ratio", "_since", "_spent", "_window_seconds")
 
     def __init__(self, ratio: float = 0.05, window_seconds: float = 300.0, floor: float = 1000.0) -> None:
         self._ratio = ratio
@@ -25,7 +30,9 @@ class RecomputeBudget:
         self._floor = floor
         self._processed = 0.0
         self._spent = 0.0
+        self._cost = FIRST_COST
         self._at: float | None = None
+        self._since = 0.0
 
     def deposit(self, tokens: float, now: float) -> None:
         """Count processed tokens of prompt and answer; ``now`` is in seconds."""
@@ -41,7 +48,16 @@ class RecomputeBudget:
         if tokens > self.left(now, running):
             return False
         self._spent += tokens
+        self._cost += (tokens - self._cost) / COSTS_REMEMBERED
         return True
+
+    def per_second(self, now: float, running: float = 0.0) -> float:
+        """Return how many interruptions a second it pays for; ``running`` as for ``withdraw``."""
+        left = self.left(now, running)
+        if left < self._cost or not self._processed:
+            return 0.0
+        seen = max(1.0, self._window_seconds * (1.0 - exp((self._since - now) / self._window_seconds)))
+        return self._ratio * self._processed / (seen * self._cost)
 
     def left(self, now: float, running: float = 0.0) -> float:
         """Return the tokens that may still be recomputed now; negative where more was than the share allows now."""
@@ -49,7 +65,9 @@ class RecomputeBudget:
         return self._ratio * (self._processed + running) + self._floor - self._spent
 
     def _fade(self, now: float) -> None:
-        if self._at is not None and now > self._at:
+        if self._at is None:
+            self._since = now
+        elif now > self._at:
             kept = exp((self._at - now) / self._window_seconds)
             self._processed *= kept
             self._spent *= kept
