@@ -1,4 +1,4 @@
-"""Bands with holdback, fair flows within them, least laxity within those, and feasibility before all."""
+"""Bands with seats kept for the more urgent, fair flows within them, least laxity, and feasibility before all."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from annotated_types import Ge, Gt, Lt
 
 from sage_common.setting_marks import Alias
 from sage_control_plane.policies.bands import Band, band_of
-from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
 from sage_control_plane.policies.overload import Overload
 from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
+from sage_control_plane.policies.shelves import NEVER, Shelf, Shelves
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
 
@@ -26,9 +26,9 @@ FADING_SECONDS = 0.5
 
 OVERLOADED = "requests of its class arrive faster than they can be begun in time"
 
-_NEVER = float("inf")
-# Whether a band's requests of a lane may be dispatched.
-_Rule = Callable[[PoolView, Lane, "_Shelf"], bool]
+_BEFORE_BULK = tuple(band for band in Band if band < Band.BULK)
+# Whether a shelf's requests of a lane may be dispatched.
+_Rule = Callable[[PoolView, Lane, Shelf], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +67,6 @@ class HybridSettings:
                 raise ValueError(f"the weight of tenant {tenant!r} is {weight}; it must be above 0")
 
 
-class _Shelf:
-    """A part of the queue: the requests of one band that can meet their target, or those that are late."""
-
-    __slots__ = ("band", "flows", "late", "name", "number")
-
-    def __init__(self, band: Band, late: bool, flows: FairFlows) -> None:
-        self.band = band
-        self.late = late
-        self.number = 2 * band + late
-        self.flows = flows
-        self.name = f"{band.name.lower()}, late" if late else band.name.lower()
-
-
 class HybridSchedulingPolicy:
     """Meets as many targets as it can, shares the rest fairly, and starves no request. The default.
 
@@ -109,32 +96,19 @@ class HybridSchedulingPolicy:
     def __init__(self, settings: HybridSettings | None = None) -> None:
         settings = settings or HybridSettings()
         self._settings = settings
-        self._urgent = VirtualCounters(settings.weights)
-        self._all = VirtualCounters(settings.weights)
-        self._closed: set[Lane] = set()
-        # In the order in which they are served.
-        self._shelves = [
-            _Shelf(band, late, FairFlows(self._all if band is Band.BULK else self._urgent, self._closed))
-            for band in Band
-            for late in (False, True)
-        ]
-        # Since when each shelf has been waiting for a dispatch; infinity for those that are empty.
-        self._waits_since = [_NEVER] * len(self._shelves)
+        self._shelves = Shelves(settings.weights)
         self._overload = Overload(settings.late_multiple)
         # When late requests are refused; those that have left are passed over.
         self._due: list[tuple[float, str]] = []
-        self._queued: dict[str, tuple[PendingRequest, Lane, _Shelf]] = {}
-        self._lanes: dict[Lane, int] = {}
-        self._removed: tuple[str, _Shelf] = ("", self._shelves[0])
-        self._sequence = 0
+        self._removed: tuple[str, Shelf | None] = ("", None)
         self._change_at: float | None = None
 
     def __len__(self) -> int:
-        return len(self._queued)
+        return len(self._shelves)
 
     def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
-        band = band_of(request)
-        fresh, late = len(self._shelf(band).flows), len(self._shelf(band, late=True).flows)
+        band, shelves = band_of(request), self._shelves
+        fresh, late = len(shelves.of(band).flows), len(shelves.of(band, late=True).flows)
         ttft = view.predicted_ttft_seconds(request) or 0.0
         if fresh and self._overload.too_late(request, band, fresh, late, view.seats(request), ttft, now):
             return OVERLOADED
@@ -144,48 +118,21 @@ class HybridSchedulingPolicy:
         band = band_of(request)
         # Bulk work can wait and needs no credit.
         credit = 0.0 if band is Band.BULK else self._settings.credit_seconds * view.engines
-        self._enter(request, lane, self._shelf(band), latest_start(request, view), now, credit)
-
-    def _shelf(self, band: Band, *, late: bool = False) -> _Shelf:
-        return self._shelves[2 * band + late]
-
-    def _enter(
-        self, request: PendingRequest, lane: Lane, shelf: _Shelf, key: float, now: float, credit: float = 0.0
-    ) -> None:
-        if not shelf.flows:
-            self._waits_since[shelf.number] = now
-        self._sequence += 1
-        self._queued[request.request_id] = (request, lane, shelf)
-        self._lanes[lane] = self._lanes.get(lane, 0) + 1
-        shelf.flows.push(request.request_id, request.tenant, lane, (key, self._sequence), credit)
-        if shelf.band is not Band.BULK:
-            self._all.joined(request.tenant)
+        self._shelves.put(request, lane, self._shelves.of(band), latest_start(request, view), now, credit)
 
     def remove(self, request_id: str) -> bool:
-        queued = self._queued.pop(request_id, None)
-        if queued is None:
-            return False
-        request, lane, shelf = queued
-        self._removed = (request_id, shelf)
-        shelf.flows.remove(request_id)
-        if shelf.band is not Band.BULK:
-            self._all.left(request.tenant)
-        if self._lanes[lane] > 1:
-            self._lanes[lane] -= 1
-        else:
-            del self._lanes[lane]
-            self._closed.discard(lane)
-        if not shelf.flows:
-            self._waits_since[shelf.number] = _NEVER
-        return True
+        shelf = self._shelves.remove(request_id)
+        if shelf is not None:
+            self._removed = (request_id, shelf)
+        return shelf is not None
 
     def next(self, now: float, view: PoolView) -> Pick | None:
         self._change_at = None
         if (overdue := self._overdue(now)) is not None:
             return overdue
-        if len(self._closed) == len(self._lanes):
+        if self._shelves.all_closed:
             return None
-        waits = self._waits_since
+        waits = self._shelves.waits_since
         starved_since = now - self._settings.starvation_seconds
         if min(waits) <= starved_since:
             for shelf in reversed(self._shelves):
@@ -195,7 +142,7 @@ class HybridSchedulingPolicy:
                         return pick
         for shelf in self._shelves:
             since = waits[shelf.number]
-            if since == _NEVER:
+            if since == NEVER:
                 continue
             pick = self._first(shelf, now, view, _has_room)
             if pick is not None:
@@ -204,33 +151,31 @@ class HybridSchedulingPolicy:
             self._wake_at(now + FADING_SECONDS, now)
         return None
 
-    def _less_served(self, pick: Pick, shelf: _Shelf, now: float, view: PoolView) -> Pick | None:
+    def _less_served(self, pick: Pick, shelf: Shelf, now: float, view: PoolView) -> Pick | None:
         """Return a request of a later band whose tenant lags the pick's by more than a lead; None without one."""
-        if shelf.band is Band.BULK or self._all.active < 2:
+        urgent, everything = self._shelves.urgent, self._shelves.all
+        if shelf.band is Band.BULK or everything.active < 2:
             return None
-        tenant = pick.request.tenant
-        most = self._all.value(tenant) - self._settings.bulk_lead_seconds * view.engines
-        bulk = self._shelf(Band.BULK)
-        if self._all.any_below(most) and (other := self._served_less(bulk, self._all, most, now, view)):
-            # Nor is it held against the tenant's chats if others' bulk work has not had as much.
-            ahead = self._urgent.value(tenant) - self._urgent.value(other.request.tenant)
-            if ahead > self._settings.bulk_lead_seconds * view.engines:
-                return other
-        most = self._urgent.value(tenant) - self._settings.lead_seconds * view.engines
-        if self._urgent.any_below(most):
-            for band in Band:
-                if not shelf.band < band < Band.BULK:
-                    continue
-                if other := self._served_less(self._shelf(band), self._urgent, most, now, view):
+        tenant, bulk_lead = pick.request.tenant, self._settings.bulk_lead_seconds * view.engines
+        most = everything.value(tenant) - bulk_lead
+        bulk = self._shelves.of(Band.BULK)
+        other = self._served_less(bulk, everything, most, now, view) if everything.any_below(most) else None
+        # A tenant's own bulk work is not held against its chats: with them too it must be ahead.
+        if other and urgent.value(tenant) - urgent.value(other.request.tenant) > bulk_lead:
+            return other
+        most = urgent.value(tenant) - self._settings.lead_seconds * view.engines
+        if urgent.any_below(most):
+            for band in _BEFORE_BULK[shelf.band + 1 :]:
+                if other := self._served_less(self._shelves.of(band), urgent, most, now, view):
                     return other
         return None
 
     def _served_less(
-        self, shelf: _Shelf, counters: VirtualCounters, most: float, now: float, view: PoolView
+        self, shelf: Shelf, counters: VirtualCounters, most: float, now: float, view: PoolView
     ) -> Pick | None:
         """Return the first pick of a shelf, if its tenant's counter is below ``most``."""
-        request_id = shelf.flows.first()
-        if request_id is None or counters.value(self._queued[request_id][0].tenant) >= most:
+        first = self._shelves.first(shelf, None)
+        if first is None or counters.value(first[0].tenant) >= most:
             return None
         pick = self._first(shelf, now, view, None)
         return pick if pick is not None and counters.value(pick.request.tenant) < most else None
@@ -239,46 +184,41 @@ class HybridSchedulingPolicy:
         if at > now and (self._change_at is None or at < self._change_at):
             self._change_at = at
 
-    def _first(self, shelf: _Shelf, now: float, view: PoolView, rule: _Rule | None) -> Pick | None:
+    def _first(self, shelf: Shelf, now: float, view: PoolView, rule: _Rule | None) -> Pick | None:
         """Return the first feasible request of a shelf, or one to shed; move those before it that are late.
 
         Args:
             rule: which lanes' requests may be dispatched; None for all.
         """
-        while (request_id := self._first_id(shelf, view, rule)) is not None:
-            request, lane, _ = self._queued[request_id]
+        admits = None if rule is None else lambda lane: rule(view, lane, shelf)
+        while (first := self._shelves.first(shelf, admits)) is not None:
+            request, lane = first
             if shelf.late or self._feasible(request, now, view):
                 return Pick(request, shelf.name)
             if request.classification.sheddable:
                 return Pick(request, shelf.name, shed="no engine can meet the request's deadline")
-            late = self._shelf(shelf.band, late=True)
+            late = self._shelves.of(shelf.band, late=True)
             if not self._overload.has_room(request, shelf.band, len(late.flows), view.seats(request), now):
                 return Pick(request, shelf.name, shed=OVERLOADED)
-            since = self._waits_since[shelf.number]
-            self.remove(request_id)
-            self._enter(request, lane, late, request.arrived_at, now)
+            since = self._shelves.waits_since[shelf.number]
+            self._shelves.remove(request.request_id)
+            self._shelves.put(request, lane, late, request.arrived_at, since)
             if (due_at := self._overload.due_at(request)) is not None:
-                heappush(self._due, (due_at, request_id))
-            self._waits_since[late.number] = min(since, self._waits_since[late.number])
+                heappush(self._due, (due_at, request.request_id))
         return None
-
-    def _first_id(self, shelf: _Shelf, view: PoolView, rule: _Rule | None) -> str | None:
-        request_id = shelf.flows.first()
-        if rule is None or request_id is None or rule(view, self._queued[request_id][1], shelf):
-            return request_id
-        return shelf.flows.first(lambda lane: rule(view, lane, shelf))
 
     def _overdue(self, now: float) -> Pick | None:
         """Return a late request that has waited too long."""
         while self._due:
             due_at, request_id = self._due[0]
-            queued = self._queued.get(request_id)
+            queued = self._shelves.find(request_id)
             if queued is not None and queued[2].late:
                 if due_at > now:
                     self._wake_at(due_at, now)
                     return None
-                self._overload.waited_in_vain(queued[0], queued[2].band, now)
-                return Pick(queued[0], queued[2].name, shed="it would begin far beyond its target")
+                request, _, shelf = queued
+                self._overload.waited_in_vain(request, shelf.band, now)
+                return Pick(request, shelf.name, shed="it would begin far beyond its target")
             heappop(self._due)
         return None
 
@@ -291,32 +231,20 @@ class HybridSchedulingPolicy:
         return view.can_begin_within(request, slack)
 
     def open(self, lane: Lane) -> None:
-        if lane in self._closed:
-            self._closed.discard(lane)
-            for shelf in self._shelves:
-                if shelf.flows:
-                    shelf.flows.opened(lane)
+        self._shelves.open(lane)
 
     def close(self, lane: Lane) -> None:
-        if lane in self._lanes:
-            self._closed.add(lane)
+        self._shelves.close(lane)
 
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, shelf = self._removed
-        if removed_id == request.request_id:
+        if shelf is not None and removed_id == request.request_id:
             self._overload.dispatched(shelf.band, now, late=shelf.late)
-            if shelf.flows:
-                self._waits_since[shelf.number] = now
-        self.settled(request, engine_seconds)
+            self._shelves.served(shelf, now)
+        self._shelves.charge(request, engine_seconds)
 
     def settled(self, request: PendingRequest, engine_seconds: float) -> None:
-        tenant = request.tenant
-        if self._all.charge(tenant, engine_seconds):
-            for late in (False, True):
-                self._shelf(Band.BULK, late=late).flows.lowered(tenant)
-        if band_of(request) is not Band.BULK and self._urgent.charge(tenant, engine_seconds):
-            for shelf in self._shelves[: 2 * Band.BULK]:
-                shelf.flows.lowered(tenant)
+        self._shelves.charge(request, engine_seconds)
 
     def ranks_before_bulk(self, request: PendingRequest) -> bool:
         return band_of(request) < Band.BULK
@@ -325,12 +253,12 @@ class HybridSchedulingPolicy:
         return self._change_at
 
 
-def _has_room(view: PoolView, lane: Lane, shelf: _Shelf) -> bool:
+def _has_room(view: PoolView, lane: Lane, shelf: Shelf) -> bool:
     """Return whether a lane's requests may take a seat beside what more urgent work needs."""
     return view.has_room(lane.route, shelf.band, late=shelf.late)
 
 
-def _starves(view: PoolView, lane: Lane, shelf: _Shelf) -> bool:
+def _starves(view: PoolView, lane: Lane, shelf: Shelf) -> bool:
     """Return whether the band holds no seat where the lane's requests may get one."""
     return not view.holds_seat(lane.route, shelf.band)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sage_control_plane.policies.bands import band_of
+from sage_control_plane.pool.batch_limit import limit_batch
 from sage_control_plane.pool.breaker import Breaker, BreakerSettings, BreakerState, Verdict
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
@@ -20,12 +21,6 @@ from sage_control_plane.request.request import PendingRequest, Route
 
 # For how long a prompt counts as queued whose end is not observed and for which there is no trusted prediction.
 UNPREDICTED_SECONDS = 1.0
-# Share of a target for the time between tokens that is planned for.
-PACE_MARGIN = 0.9
-# The batch of an engine with such a target while nothing is known of its pace.
-FIRST_BATCH = 8
-# No batch is larger.
-MOST_BATCH = 1_000_000
 
 
 class EnginePool:
@@ -109,25 +104,10 @@ class EnginePool:
             entry.credits.reset_caps()
         else:
             entry.credits.correct(load.running, load.waiting, load.kv_cache_usage)
-        self._limit_batch(entry, now)
+        entry.forecast.advance(now)
+        limit_batch(entry, self._reservation.tightest_tpot_ms(entry, now))
         self.refresh(entry)
         return entry
-
-    def _limit_batch(self, entry: EngineEntry, now: float) -> None:
-        """Cap an engine's batch at what keeps the tightest target for the time between tokens."""
-        entry.forecast.advance(now)
-        target_ms = self._reservation.tightest_tpot_ms(entry, now)
-        batch = entry.forecast.batch_within(PACE_MARGIN * target_ms / 1000) if target_ms else None
-        entry.pace_known = batch is not None
-        if batch is None and target_ms:
-            # Nothing is known of how it slows down, so it begins small; what it runs already it may go on with.
-            outstanding = entry.credits.requests
-            reported = entry.forecast.reported_tpot_seconds
-            in_time = reported is not None and reported <= PACE_MARGIN * target_ms / 1000
-            entry.credits.limit_batch(max(FIRST_BATCH, outstanding + outstanding // 2 if in_time else outstanding))
-            return
-        # A target that no batch keeps limits nothing.
-        entry.credits.limit_batch(None if batch is None or batch < 1.0 or batch > MOST_BATCH else int(batch))
 
     def remove(self, engine_id: str) -> None:
         """Remove an engine; its attempts stay in its entry."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import exp
 
-
 # Tokens that an interruption is expected to cost before there was one; interruptions of which the mean is taken.
 FIRST_COST = 500.0
 COSTS_REMEMBERED = 20.0

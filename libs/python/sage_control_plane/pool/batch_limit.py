@@ -1,0 +1,34 @@
+"""The largest batch of an engine that keeps the targets for the time between tokens."""
+
+from __future__ import annotations
+
+from sage_control_plane.pool.engine_entry import EngineEntry
+
+# Share of a target for the time between tokens that is planned for.
+PACE_MARGIN = 0.9
+# The batch of an engine with such a target while nothing is known of its pace.
+FIRST_BATCH = 16
+# No batch is larger.
+MOST_BATCH = 1_000_000
+
+
+def limit_batch(entry: EngineEntry, target_ms: int | None) -> None:
+    """Cap an engine's credits at the batch that keeps the tightest target; None for no target.
+
+    While nothing is known of how the engine slows down it begins small, and may go on with what it runs already, with
+    half as much again where it reports a pace within the target. A target that no batch keeps limits nothing.
+
+    Requires the forecast's ``advance`` before.
+    """
+    forecast, credits = entry.forecast, entry.credits
+    seconds = None if target_ms is None else PACE_MARGIN * target_ms / 1000
+    batch = None if seconds is None else forecast.batch_within(seconds)
+    entry.pace_known = batch is not None
+    if batch is not None:
+        credits.limit_batch(int(batch) if 1.0 <= batch <= MOST_BATCH else None)
+    elif seconds is None:
+        credits.limit_batch(None)
+    else:
+        reported = forecast.reported_tpot_seconds
+        more = credits.requests // 2 if reported is not None and reported <= seconds else 0
+        credits.limit_batch(max(FIRST_BATCH, credits.requests + more))
