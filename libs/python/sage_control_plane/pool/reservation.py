@@ -105,9 +105,8 @@ class SeatGroup:
                     )
                 self._reserved[level] = 0
                 if load > LEAST_LOAD and own_hold > 0.0:
-                    # What they hold now counts too, since demand may just have risen.
                     self._reserved[level] = seats_worth_keeping(
-                        max(load, held),
+                        _load_during(own_hold, load, held, holds / load),
                         holds / load,
                         patience / load,
                         self.capacity,
@@ -271,6 +270,12 @@ class Reservation:
         self._stale = False
         for route in self._demands:
             self._route_group(route)
+
+
+def _load_during(seconds: float, load: float, held: float, hold_seconds: float) -> float:
+    """Return the mean load of the next ``seconds``: what is held now fades into what is offered, at the rate of holds."""
+    turns = seconds / hold_seconds
+    return load + (held - load) * (1.0 - exp(-turns)) / turns
 
 
 def _components(entries: Iterable[EngineEntry]) -> list[list[EngineEntry]]:
