@@ -24,7 +24,7 @@ from sage_control_plane.request.request import ServiceClass
 # Saturations up to which the heuristics let bulk work in while chats come: not at all, and half.
 BULK_LIMITS = (0.0, 0.5)
 # Shares of the interactive TPOT that decoding alone may take where a heuristic limits the batch: prompts take the rest.
-DECODING_SHARES = (0.5, 0.7)
+DECODING_SHARES = (0.5, 0.7, 0.85)
 # Parts of the chats that the bound serves which a heuristic serves before all others.
 PARTS = (1.0, 0.95, 0.85)
 
