@@ -204,3 +204,15 @@ def test_an_interrupted_answer_survives_the_death_of_the_engine_that_goes_on_wit
         firsts = begun_at(engines, name)
         assert len(firsts) == 3
         assert len(set(firsts)) == 3
+
+
+def test_a_bulk_answer_in_one_piece_keeps_its_tokens_too(tmp_path: Path) -> None:
+    with mesh_of(1, tmp_path) as (mesh, engines):
+        bulk = [asked("whole-chat", BULK_TOKENS, stream=False), asked("whole-text", BULK_TOKENS, chat=False, stream=False)]
+        chat = asked("chat", CHAT_TOKENS)
+        (seconds,) = asyncio.run(while_bulk_holds_all_seats(mesh, engines, bulk, [chat]))
+        assert seconds < BEGINS_WITHIN_SECONDS
+        check(engines, [*bulk, chat])
+        firsts = sorted(first for one in bulk for first in begun_at(engines, one.request_id))
+        assert len(firsts) == 3
+        assert firsts[-1] > 20

@@ -28,7 +28,8 @@ def pending(arrival: Arrival, request_id: str, block_tokens: int, timeout_second
         input_tokens=arrival.input_tokens,
         output_tokens=expected,
         prefix_blocks=_blocks(arrival, block_tokens) if generates else (),
-        streaming=arrival.streaming,
+        # A bulk answer in one piece travels as a stream.
+        streaming=arrival.streaming or (generates and arrival.service_class is ServiceClass.BULK),
         sheddable=arrival.service_class is ServiceClass.BULK,
         items=arrival.items,
         resumable=generates,

@@ -26,7 +26,7 @@ from sage_control_plane.request.engine_state import (
     ModelCard,
     RunningRequest,
 )
-from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind, ServiceClass, TokensUsed
+from sage_control_plane.request.request import Attempt, PendingRequest, RequestKind, TokensUsed
 from sage_control_plane.tracking.decisions import Abort, Decision, Dispatch, Interrupt, Refuse
 
 STATUS = {ErrorKind.CONTENDED: 429, ErrorKind.UNAVAILABLE: 503, ErrorKind.DEADLINE_EXCEEDED: 504}
@@ -51,11 +51,6 @@ class _Flight:
     engine: int = -1
     queue_ms: float = 0.0
     attempts: int = 0
-
-    @property
-    def shows_beginning(self) -> bool:
-        """Whether the scheduler learns of its first token: a bulk answer in one piece travels as a stream, too."""
-        return self.arrival.streaming or self.arrival.service_class is ServiceClass.BULK
 
 
 class Simulation:
@@ -152,7 +147,7 @@ class Simulation:
         # An answer in one piece shows nothing before its end, neither to its client nor to the scheduler.
         if flight.first_token_at is None and (emission.finished or flight.arrival.streaming):
             flight.first_token_at = at
-        if emission.first == 0 and emission.until and flight.shows_beginning:
+        if emission.first == 0 and emission.until and flight.request.classification.streaming:
             flight.engine = index
             manager.first_token(request_id, attempt, at, resumable=True)
         if emission.finished:

@@ -92,7 +92,7 @@ class RequestClassifier:
             sheddable=service_class is ServiceClass.BULK,
             items=content.items,
             reasons=tuple(reasons),
-            resumable=_resumable(kind, content),
+            resumable=is_resumable(kind, content),
             most_output_tokens=_most_output_tokens(kind, content),
         )
 
@@ -144,7 +144,7 @@ def _most_output_tokens(kind: RequestKind, content: RequestBody) -> int:
     return min(content.max_tokens * content.choices * content.items, INT32)
 
 
-def _resumable(kind: RequestKind, content: RequestBody) -> bool:
+def is_resumable(kind: RequestKind, content: RequestBody) -> bool:
     """Return whether another engine could continue the answer: it is one plain text that follows one prompt of text."""
     generated = kind in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE)
     return generated and not content.structured and content.items == 1 and not content.given_tokens

@@ -28,9 +28,10 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_mesh.classification import classify_message
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.edge.answer_stream import RecordBudget
-from sage_mesh.edge.edge_request import EdgeRequest, stream_interrupted
-from sage_mesh.edge.outcome import Outcome
+from sage_mesh.edge.edge_request import EdgeRequest
+from sage_mesh.edge.outcome import Outcome, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError
+from sage_mesh.edge.whole_answer import WholeAnswer, streamed_body
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import LOW_WATER_BYTES, Reply
@@ -134,10 +135,14 @@ class Edge:
         # With the caller's id for a key, a second request of that id could stop the first, or take its frames.
         request_id = new_request_id()
         sent = inference_request_to_wire(request, request_id, self._subject)
+        streamed = streamed_body(request.endpoint, request.body, request.hints, self._directory.catalog)
+        if streamed is not None:
+            sent.body = streamed
         self._ring.send(subjects.CLASSIFY, sent)
         reply = Reply(request_id, lambda reason: self._cancel(request_id, reason), request.correlation_id)
         deadline = now + request.timeout_seconds
-        self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget)
+        whole = None if streamed is None else WholeAnswer(request.endpoint)
+        self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget, whole)
         return reply
 
     def _on_frames(self, frames: Sequence[frame_pb2.Frame]) -> None:

@@ -10,8 +10,9 @@ from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
 from sage_mesh.edge.continuation import ContinuationPlan, plan_continuation
 from sage_mesh.edge.hedged_pair import HedgedPair
-from sage_mesh.edge.outcome import Outcome
+from sage_mesh.edge.outcome import Outcome, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer, read_partial_answer
+from sage_mesh.edge.whole_answer import WholeAnswer
 from sage_mesh.engine import DeliveredTokens
 from sage_mesh.reply import LOW_WATER_BYTES, Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
@@ -25,11 +26,6 @@ MAX_UNREAD_BYTES = 64 * 1024 * 1024
 MAX_WHOLE_BYTES = 320 * 1024 * 1024
 
 
-def stream_interrupted(reason: str) -> EngineFailedError:
-    """Return the error for an answer of which a part is missing."""
-    return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
-
-
 @dataclass(slots=True)
 class EdgeRequest:
     """One request from its acceptance to its last frame. Times are seconds of the edge's clock.
@@ -41,6 +37,7 @@ class EdgeRequest:
         deadline: when it ends with 504.
         heard_at: when the last frame of it, or the scheduler's notice that it holds it, arrived.
         budget: room for the record of a resumable stream.
+        whole: takes the stream that becomes one document; None where the consumer gets what comes.
         attempt: the attempt whose frames are taken.
         next_seq: number of that attempt's next frame.
         engine_id: the engine that answers; None until an answer has begun.
@@ -58,6 +55,7 @@ class EdgeRequest:
     deadline: float
     heard_at: float
     budget: RecordBudget = field(default_factory=RecordBudget)
+    whole: WholeAnswer | None = None
     attempt: Attempt = field(default_factory=lambda: Attempt(0, 0))
     next_seq: int = 0
     engine_id: str | None = None
@@ -107,6 +105,8 @@ class EdgeRequest:
             NotResumableError: it cannot be continued; the message says why.
         """
         delivered, plan = self._plan()
+        if self.whole is not None:
+            raise NotResumableError("its answer comes in one piece")
         if plan.body and not self._submissions_left:
             raise NotResumableError(f"it was submitted {MAX_SUBMISSIONS} times")
         if plan.events:
@@ -164,6 +164,8 @@ class EdgeRequest:
         ids = self._stream.record.tokens()
         self._stream.continue_with(plan.events, plan.continuation)
         self.reply.keep()
+        if self.whole is not None:
+            self.whole.keep()
         self.sent.body = body
         self.sent.delivered_tokens = delivered.tokens
         set_delivered_tokens(self.sent, DeliveredTokens(ids, len(delivered.text)) if ids else None)
@@ -203,6 +205,8 @@ class EdgeRequest:
 
     def _restart(self) -> None:
         self.reply.restart()
+        if self.whole is not None:
+            self.whole.restart()
         if self._stream is not None:
             self._stream.restart()
 
@@ -253,7 +257,7 @@ class EdgeRequest:
                 self._feed(frame.data)
             except EngineFailedError as error:
                 return self._broken(error)
-            if self.reply.unread_bytes > self.unread_limit:
+            if self.reply.unread_bytes + (self.whole.size if self.whole else 0) > self.unread_limit:
                 return self._overrun()
         if frame.HasField("end"):
             return self._end(frame.end)
@@ -262,10 +266,15 @@ class EdgeRequest:
         return Outcome.TAKEN
 
     def _feed(self, data: bytes) -> None:
-        pieces = [data] if self._stream is None else self._stream.take_each(data)
-        for piece in pieces:
+        for piece in [data] if self._stream is None else self._stream.take_each(data):
             if piece:
-                self.reply.feed(piece)
+                self._deliver(piece)
+
+    def _deliver(self, piece: bytes) -> None:
+        if self.whole is None or self._stream is None:
+            self.reply.feed(piece)
+        else:
+            self.whole.add(piece)
 
     def _begin(self, head: ReplyHead) -> None:
         self.engine_id = head.engine_id
@@ -276,7 +285,11 @@ class EdgeRequest:
         elif self._stream is not None:
             self._stream.record.begin_attempt(names_tokens=head.tells_tokens)
         self._tries = max(self._hedged.tries, head.tries)
-        self.reply.begin(replace(head, tries=self._tries_before + self._tries))
+        head = replace(head, tries=self._tries_before + self._tries)
+        if self.whole is None or self._stream is None:
+            self.reply.begin(head)
+        else:
+            self.whole.head = replace(head, media=Media.JSON)
 
     def _end(self, end: frame_pb2.FrameEnd) -> Outcome:
         usage = usage_from_wire(end.usage)
@@ -290,14 +303,20 @@ class EdgeRequest:
             self.reply.fail(error)
             return Outcome.ENDED
         if self._stream is not None and (rest := self._stream.rest()):
-            self.reply.feed(rest)
+            self._deliver(rest)
+        if self.whole is not None and self.whole.head is not None:
+            try:
+                self.reply.feed(self.whole.document(usage))
+            except EngineFailedError as error:
+                return self._broken(error)
+            self.reply.begin(self.whole.head)
         self.reply.end(usage)
         return Outcome.ENDED
 
     @property
     def unread_limit(self) -> int:
         """Bytes that may wait for the consumer: a whole answer waits for its end, a stream for who does not read."""
-        return MAX_WHOLE_BYTES if self._stream is None else MAX_UNREAD_BYTES
+        return MAX_UNREAD_BYTES if self._stream is not None and self.whole is None else MAX_WHOLE_BYTES
 
     def _overrun(self) -> Outcome:
         self.failure = TooLargeError(

@@ -1,8 +1,15 @@
-"""What becomes of one frame at its edge."""
+"""What becomes of one frame at its edge, and the error for an answer of which a part is missing."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
+
+from sage_common.errors import EngineFailedError
+
+
+def stream_interrupted(reason: str) -> EngineFailedError:
+    """Return the error for an answer of which a part is missing."""
+    return EngineFailedError(f"{reason}; send the request again", code="stream_interrupted")
 
 
 class Outcome(Enum):

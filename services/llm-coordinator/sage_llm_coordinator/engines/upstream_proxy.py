@@ -12,7 +12,7 @@ import aiohttp
 from sage_common.errors import EngineFailedError, NotFoundError, SageError
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import ModelCard
-from sage_llm_coordinator.engines.answer_form import AnswerFolder, events_of, is_answer
+from sage_llm_coordinator.engines.answer_form import events_of, is_answer
 from sage_llm_coordinator.engines.answer_reader import AnswerReader
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
 from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices_asked
@@ -27,6 +27,7 @@ from sage_llm_coordinator.engines.upstream_request import (
     wants_usage,
 )
 from sage_mesh import exact_json
+from sage_mesh.answer_folder import AnswerFolder
 from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage

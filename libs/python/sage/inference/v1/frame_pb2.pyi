@@ -133,7 +133,7 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., truncated_inputs: _Optional[int] = ..., engine_time: _Optional[_Union[EngineTime, _Mapping]] = ...) -> None: ...
 
 class FrameHead(_message.Message):
-    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable", "tells_tokens", "to_be_folded")
+    __slots__ = ("media", "engine_id", "queue_us", "tries", "model", "vector_count", "vector_dimensions", "resumable", "tells_tokens")
     MEDIA_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
@@ -143,7 +143,6 @@ class FrameHead(_message.Message):
     VECTOR_DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     TELLS_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    TO_BE_FOLDED_FIELD_NUMBER: _ClassVar[int]
     media: Media
     engine_id: str
     queue_us: int
@@ -153,8 +152,7 @@ class FrameHead(_message.Message):
     vector_dimensions: int
     resumable: bool
     tells_tokens: bool
-    to_be_folded: bool
-    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ..., tells_tokens: _Optional[bool] = ..., to_be_folded: _Optional[bool] = ...) -> None: ...
+    def __init__(self, media: _Optional[_Union[Media, str]] = ..., engine_id: _Optional[str] = ..., queue_us: _Optional[int] = ..., tries: _Optional[int] = ..., model: _Optional[str] = ..., vector_count: _Optional[int] = ..., vector_dimensions: _Optional[int] = ..., resumable: _Optional[bool] = ..., tells_tokens: _Optional[bool] = ...) -> None: ...
 
 class FrameEnd(_message.Message):
     __slots__ = ("error", "usage")
