@@ -208,7 +208,7 @@ def test_an_interrupted_answer_survives_the_death_of_the_engine_that_goes_on_wit
 
 def test_a_bulk_answer_in_one_piece_keeps_its_tokens_too(tmp_path: Path) -> None:
     with mesh_of(1, tmp_path) as (mesh, engines):
-        bulk = [asked("whole-chat", BULK_TOKENS, stream=False), asked("whole-text", BULK_TOKENS, chat=False, stream=False)]
+        bulk = [asked(f"whole-{chat}", BULK_TOKENS, chat=chat, stream=False) for chat in (True, False)]
         chat = asked("chat", CHAT_TOKENS)
         (seconds,) = asyncio.run(while_bulk_holds_all_seats(mesh, engines, bulk, [chat]))
         assert seconds < BEGINS_WITHIN_SECONDS

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError
-from sage_control_plane.request.request import Endpoint
+from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import MAX_STREAM_BYTES, RecordBudget
 from sage_mesh.edge.continuation import StreamContinuation
 from sage_mesh.edge.edge_request import MAX_SUBMISSIONS, EdgeRequest
 from sage_mesh.edge.outcome import Outcome
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
+from sage_mesh.edge.whole_answer import WholeAnswer
 from sage_mesh.reply import Media, Reply, TokenUsage
 from sage_mesh.sse import DONE, SseParser
 from sage_mesh.wire.errors import error_to_wire
@@ -381,3 +382,117 @@ def test_the_engines_own_count_is_what_the_limit_is_reduced_by() -> None:
     assert not life.recover()
     assert orjson.loads(request.sent.body)["max_tokens"] == 5
     assert not request.sent.HasField("told")
+
+
+def frames_so_far(life: Life, torn: bytes, dispatch: int = 1) -> None:
+    """Deliver a part of an attempt's stream, without its end."""
+    attempt = frame_pb2.Attempt(submission=life.request.sent.submission, dispatch=dispatch)
+    head = frame_pb2.FrameHead(media=int(Media.EVENT_STREAM), engine_id="e", resumable=True, tries=1)  # type: ignore[arg-type]
+    life.request.on_frame(frame_pb2.Frame(request_id="r", attempt=attempt, seq=0, head=head), 0.0)
+    life.request.on_frame(frame_pb2.Frame(request_id="r", attempt=attempt, seq=1, data=torn), 0.0)
+
+
+@given(st.data(), ENDPOINTS, st.integers(2, 12), st.integers(1, 8), st.booleans())
+def test_wherever_and_however_often_a_stream_is_interrupted_its_client_sees_one_answer(
+    data: st.DataObject, endpoint: Endpoint, tokens: int, times: int, reads: bool
+) -> None:
+    life = Life(endpoint, body_of(endpoint, tokens, stream_options={"include_usage": True}))
+    done = 0
+    for _ in range(times):
+        stream = life.stream()
+        torn = stream[: data.draw(st.integers(0, len(stream)))]
+        submission = life.request.sent.submission
+        frames_so_far(life, torn)
+        if reads:
+            life.take()
+        interrupted = life.request.interrupt(Attempt(submission, 1), 1, 1 << 20)
+        if not interrupted:
+            # Nothing but the end is missing, so the engine goes on to it.
+            rest = frame_pb2.Frame(request_id="r", attempt=frame_pb2.Attempt(submission=submission, dispatch=1), seq=2)
+            rest.data = stream[len(torn) :]
+            rest.end.SetInParent()
+            assert life.request.on_frame(rest, 0.0) is Outcome.ENDED
+            break
+        done += 1
+        assert life.request.sent.interrupted
+        assert not life.request.sent.avoided_engines
+        assert life.request.sent.submission == submission + 1
+    else:
+        assert life.send([(life.stream(), True)]) is Outcome.ENDED
+    for _ in range(9):
+        life.take()
+    seen, whole = read(life.received), read(life.uninterrupted())
+    assert {**seen, "ids": len(seen["ids"])} == {**whole, "ids": 1}
+    # The rest was asked for once for each interruption.
+    assert life.request.sent.submission == done + 1
+
+
+def test_an_interruption_before_the_first_byte_starts_over_and_counts_the_try() -> None:
+    life = Life(Endpoint.COMPLETIONS, body_of(Endpoint.COMPLETIONS, 3))
+    assert life.request.interrupt(Attempt(1, 7), 2, 1 << 20)
+    assert (life.request.sent.body, life.request.sent.submission) == (life.body, 2)
+    assert life.request.sent.delivered_tokens == 0
+    frames_so_far(life, b"")
+    assert life.request.reply._head is not None
+    assert life.request.reply._head.tries == 3
+
+
+def test_an_interruption_of_an_attempt_that_is_not_the_present_one_is_ignored() -> None:
+    life = Life(Endpoint.COMPLETIONS, body_of(Endpoint.COMPLETIONS, 3))
+    frames_so_far(life, life.stream()[:-40], dispatch=2)
+    assert not life.request.interrupt(Attempt(1, 1), 1, 1 << 20)
+    assert not life.request.interrupt(Attempt(2, 3), 1, 1 << 20)
+    assert life.request.sent.submission == 1
+    assert life.request.interrupt(Attempt(1, 2), 1, 1 << 20)
+
+
+def test_what_cannot_be_continued_or_sent_is_not_interrupted() -> None:
+    life = Life(Endpoint.COMPLETIONS, body_of(Endpoint.COMPLETIONS, 8))
+    frames_so_far(life, life.stream()[:-60])
+    assert not life.request.interrupt(Attempt(1, 1), 1, 50)
+    life.request._stream.record.close()  # type: ignore[union-attr]
+    assert not life.request.interrupt(Attempt(1, 1), 1, 1 << 20)
+    assert life.request.attempt == Attempt(1, 1)
+
+
+def test_interruptions_use_up_none_of_the_submissions_that_failures_may_take() -> None:
+    life = Life(Endpoint.COMPLETIONS, body_of(Endpoint.COMPLETIONS, 40))
+    for number in range(6):
+        frames_so_far(life, life.stream()[: 300 + number])
+        life.take()
+        assert life.request.interrupt(Attempt(number + 1, 1), 1, 1 << 20)
+    broken = frame_pb2.FrameEnd(error=BROKE_OFF)
+    for _ in range(MAX_SUBMISSIONS - 1):
+        assert life.send([(life.stream()[:300], True)], end=broken) is Outcome.BROKEN
+        assert not life.recover()
+        assert not life.request.sent.interrupted
+    assert life.send([(life.stream(), True)]) is Outcome.ENDED
+    life.take()
+    assert read(life.received)["text"] == read(life.uninterrupted())["text"]
+
+
+@given(st.data(), ENDPOINTS, st.integers(2, 12))
+def test_a_document_made_of_a_stream_says_what_the_stream_says(
+    data: st.DataObject, endpoint: Endpoint, tokens: int
+) -> None:
+    life = Life(endpoint, body_of(endpoint, tokens))
+    life.request.whole = WholeAnswer(endpoint)
+    stream = life.stream()
+    frames_so_far(life, stream[: data.draw(st.integers(0, len(stream)))])
+    assert life.request.reply.take() == b""
+    interrupted = life.request.interrupt(Attempt(1, 1), 1, 1 << 20)
+    if not interrupted:
+        life = Life(endpoint, body_of(endpoint, tokens))
+        life.request.whole = WholeAnswer(endpoint)
+    counted = frame_pb2.FrameEnd(usage=frame_pb2.Usage(prompt_tokens=100, completion_tokens=5))
+    assert life.send([(life.stream(), False)], end=counted) is Outcome.ENDED
+    document = orjson.loads(life.request.reply.take())
+    (choice,) = document["choices"]
+    whole = read(life.uninterrupted())
+    assert (choice.get("message") or choice).get("content", choice.get("text")) == whole["text"]
+    assert [choice["finish_reason"]] == whole["finish"]
+    assert document["object"] == ("chat.completion" if endpoint is Endpoint.CHAT_COMPLETIONS else "text_completion")
+    usage = document["usage"]
+    assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"] == 105
+    assert life.request.reply._head is not None
+    assert life.request.reply._head.media is Media.JSON
