@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from os.path import commonprefix
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -294,7 +293,7 @@ async def _through_an_interruption(mesh: IsolatedMesh) -> None:
         # says then; without a space lost or a word said twice, the two greedy answers agree up to the joint.
         assert len(text) > HELD
     first, second = (text for text, _, _ in answers)
-    assert len(commonprefix([first, second])) > 40, (first, second)
+    assert first[:40] == second[:40]
 
 
 def _engines(mesh: IsolatedMesh) -> list[dict[str, Any]]:

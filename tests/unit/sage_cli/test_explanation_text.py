@@ -52,6 +52,15 @@ def test_the_callers_id_is_shown_beside_the_meshs() -> None:
     assert lines[1].rstrip().split(maxsplit=2) == ["caller's", "id", "nightly [7]"]
 
 
+def test_an_interrupted_request_says_so() -> None:
+    assert "interrupted" not in rendered(EXPLANATION)
+    assert "once, for more urgent work" in rendered(replace(EXPLANATION, interruptions=1))
+    stopped = replace(FIRST, error_code="interrupted", error_message="its seat was needed for interactive work")
+    text = rendered(replace(EXPLANATION, interruptions=2, dispatches=(stopped, SECOND)))
+    assert "2 times, for more urgent work" in text
+    assert "its seat was needed for interactive work" in text
+
+
 def test_a_refused_request_begins_with_why() -> None:
     refused = replace(
         EXPLANATION, state="refused", engine_id="", dispatches=(), error_code="no_engine",

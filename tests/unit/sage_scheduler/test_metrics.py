@@ -33,3 +33,12 @@ def test_gauges_show_the_books() -> None:
     assert registry.get_sample_value("sage_scheduler_queued", queued) == 3
     assert registry.get_sample_value("sage_scheduler_outstanding", {"pool": "main", "engine": "a"}) == 2
     assert registry.get_sample_value("sage_scheduler_saturation", {"pool": "main"}) == 1.0
+
+
+def test_interruptions_and_what_is_computed_again_are_counted() -> None:
+    pool = Pool(engine("a", concurrency=2))
+    pool.manager.totals.interrupted, pool.manager.totals.recomputed_tokens = 3, 450
+    registry = CollectorRegistry()
+    registry.register(PoolGauges(lambda: [pool.manager]))
+    assert registry.get_sample_value("sage_scheduler_interrupted_total", {"pool": "main"}) == 3
+    assert registry.get_sample_value("sage_scheduler_recomputed_tokens_total", {"pool": "main"}) == 450

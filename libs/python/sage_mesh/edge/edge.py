@@ -136,8 +136,7 @@ class Edge:
         request_id = new_request_id()
         sent = inference_request_to_wire(request, request_id, self._subject)
         streamed = streamed_body(request.endpoint, request.body, request.hints, self._directory.catalog)
-        if streamed is not None:
-            sent.body = streamed
+        sent.body = streamed or sent.body
         self._ring.send(subjects.CLASSIFY, sent)
         reply = Reply(request_id, lambda reason: self._cancel(request_id, reason), request.correlation_id)
         deadline = now + request.timeout_seconds

@@ -8,10 +8,11 @@ from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError, TooLargeError
 from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
-from sage_mesh.edge.continuation import ContinuationPlan, plan_continuation
+from sage_mesh.edge.continuation import ContinuationPlan
 from sage_mesh.edge.hedged_pair import HedgedPair
-from sage_mesh.edge.outcome import Outcome, stream_interrupted
-from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer, read_partial_answer
+from sage_mesh.edge.outcome import Outcome, stream_interrupted, unread
+from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
+from sage_mesh.edge.rest_of_answer import plan_rest
 from sage_mesh.edge.whole_answer import WholeAnswer
 from sage_mesh.engine import DeliveredTokens
 from sage_mesh.reply import LOW_WATER_BYTES, Media, Reply, ReplyHead, TokenUsage
@@ -146,18 +147,7 @@ class EdgeRequest:
         return True
 
     def _plan(self) -> tuple[PartialAnswer, ContinuationPlan]:
-        """Read what the consumer has or is about to get, and plan how it goes on; raise as ``continue_stream``."""
-        stream = self._stream
-        if stream is None or not stream.record.complete:
-            raise NotResumableError("it is not resumable")
-        delivered = read_partial_answer(stream.record.events())
-        if self._counted.completion_tokens and delivered.usage is None:
-            # The engine's own count, up to where it broke off, is better than one made from the text.
-            delivered.tokens, delivered.usage = self._counted.completion_tokens, self._counted
-        ids = stream.record.tokens()
-        if ids:
-            delivered.tokens = len(ids) + delivered.end_tokens
-        return delivered, plan_continuation(Endpoint(self.sent.endpoint), self._body, delivered)
+        return plan_rest(Endpoint(self.sent.endpoint), self._body, self._stream, self._counted)
 
     def _go_on(self, delivered: PartialAnswer, plan: ContinuationPlan, body: bytes) -> None:
         assert self._stream is not None
@@ -179,8 +169,7 @@ class EdgeRequest:
 
     def _supersede(self) -> None:
         self.sent.submission += 1
-        self._tries_before += self._tries
-        self._tries = 0
+        self._tries_before, self._tries = self._tries_before + self._tries, 0
         self.attempt = Attempt(self.sent.submission, 0)
         self._begin_attempt()
         self.engine_id = None
@@ -231,10 +220,10 @@ class EdgeRequest:
             self._hedged.record(attempt, frame.beside)
         if attempt != self.attempt:
             if attempt < self.attempt or self._hedged.holds(attempt, self.attempt):
-                return _unread(frame)
+                return unread(frame)
             if self.reply.delivered:
                 # Bytes of another attempt cannot be joined to those delivered, but the word that it is over can.
-                return self._end(frame.end) if frame.end.HasField("error") else _unread(frame)
+                return self._end(frame.end) if frame.end.HasField("error") else unread(frame)
             if frame.end.HasField("error") and not frame.HasField("head") and self._hedged.other_may_answer(attempt):
                 self.heard_at = now
                 return Outcome.DROPPED
@@ -329,8 +318,3 @@ class EdgeRequest:
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error
         return Outcome.BROKEN
-
-
-def _unread(frame: frame_pb2.Frame) -> Outcome:
-    """The outcome for a frame of an attempt that is not read: that is stopped when it begins, if it is not over."""
-    return Outcome.UNWANTED if frame.HasField("head") and not frame.HasField("end") else Outcome.DROPPED

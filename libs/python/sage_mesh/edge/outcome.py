@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from sage.inference.v1 import frame_pb2
 from sage_common.errors import EngineFailedError
 
 
@@ -27,3 +28,8 @@ class Outcome(Enum):
     BROKEN = auto()
     # More of the answer waits for its consumer than may; ``EdgeRequest.failure`` says so.
     OVERRUN = auto()
+
+
+def unread(frame: frame_pb2.Frame) -> Outcome:
+    """Return the outcome for a frame of an attempt that is not read: one that begins is to be stopped."""
+    return Outcome.UNWANTED if frame.HasField("head") and not frame.HasField("end") else Outcome.DROPPED

@@ -15,6 +15,7 @@ from sage_control_plane.request.classification import is_resumable
 from sage_control_plane.request.request import Endpoint, Hints, Priority, ServiceClass
 from sage_mesh import exact_json
 from sage_mesh.answer_folder import AnswerFolder
+from sage_mesh.openai_answer import usage_object
 from sage_mesh.reply import ReplyHead, TokenUsage
 from sage_mesh.sse import DONE, SseParser
 
@@ -89,11 +90,7 @@ class WholeAnswer:
         document = folder.document()
         if not document["choices"]:
             raise EngineFailedError("the engine's stream holds no answer", retryable=True)
-        counted: dict[str, Any] = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        }
+        counted: dict[str, Any] = {**usage_object(usage)}
         if usage.cached_tokens:
             counted["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
         return exact_json.write({**document, "usage": counted})
