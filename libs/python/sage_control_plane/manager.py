@@ -176,7 +176,7 @@ class ControlPlaneManager:
                 return True
             self._recovery.supersede(tracked, now)
         route = request.classification.route
-        error: SageError | None = None if request.interrupted else self._queue.refusal(request, now)
+        error: SageError | None = None if request.goes_on else self._queue.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
             error = self._recovery.refusal_for(route)
         if error is not None:

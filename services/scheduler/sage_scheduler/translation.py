@@ -19,8 +19,8 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
     request = item.request
     arrived_at = now - request.age_ms / 1000
     classification = classification_from_wire(item.classification)
-    if request.interrupted:
-        # Its client has a part of the answer.
+    if request.interrupted or request.delivered_tokens:
+        # Its client may have a part of the answer.
         classification = replace(classification, sheddable=False)
     return PendingRequest(
         request.request_id,

@@ -14,12 +14,13 @@ from sage_control_plane.request.request import (
     ServiceClass,
     ServiceLevel,
 )
-from sage_control_plane.tracking.decisions import Abort, Dispatch, Refuse
+from sage_control_plane.tracking.decisions import Abort, Dispatch, Interrupt, Refuse
 from sage_mesh.wire.requests import classification_to_wire
 from sage_scheduler.translation import (
     abort_to_wire,
     dispatch_to_wire,
     hedge_to_wire,
+    interrupt_to_wire,
     pending_from_wire,
     refusal_to_wire,
     up_to_from_wire,
@@ -43,6 +44,24 @@ def test_ages_become_times_of_this_clock() -> None:
     assert (pending.arrived_at, pending.expires_at) == (98.5, 108.5)
     assert (pending.request_id, pending.tenant, pending.submission, pending.body_bytes) == ("r", "t", 2, 2)
     assert pending.classification == CLASSIFICATION
+
+
+def test_what_goes_on_is_not_shed_any_more() -> None:
+    shed = item()
+    shed.classification.sheddable = True
+    assert pending_from_wire(shed, 0.0).classification.sheddable
+    shed.request.interrupted = True
+    pending = pending_from_wire(shed, 0.0)
+    assert (pending.interrupted, pending.delivered_tokens, pending.classification.sheddable) == (True, 0, False)
+    shed.request.interrupted, shed.request.delivered_tokens = False, 7
+    pending = pending_from_wire(shed, 0.0)
+    assert (pending.interrupted, pending.delivered_tokens, pending.classification.sheddable) == (False, 7, False)
+
+
+def test_an_interruption_is_asked_of_the_edge_as_a_notice() -> None:
+    frame = interrupt_to_wire(Interrupt("r", Attempt(2, 9), "e", 3, "because"))
+    assert (frame.held, frame.interrupt, frame.head.engine_id, frame.head.tries) == (True, True, "e", 3)
+    assert (frame.attempt.submission, frame.attempt.dispatch) == (2, 9)
 
 
 def test_engines_to_avoid_are_the_edges_to_say() -> None:

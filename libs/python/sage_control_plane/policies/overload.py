@@ -84,12 +84,12 @@ class Overload:
     def due_at(self, request: PendingRequest) -> float | None:
         """Return when a late request is refused; None for never."""
         target = request.classification.begin_target_seconds
-        if request.classification.service_class not in REFUSED_CLASSES or target is None:
+        if request.classification.service_class not in REFUSED_CLASSES or request.goes_on or target is None:
             return None
         return request.arrived_at + self._multiple * target
 
     def _known(self, request: PendingRequest, band: Band, now: float) -> bool:
-        refused = request.classification.service_class in REFUSED_CLASSES
+        refused = request.classification.service_class in REFUSED_CLASSES and not request.goes_on
         return refused and now - self._dispatched_at[band] <= UNKNOWN_SECONDS
 
     def _room(self, band: Band, target: float, seats: int, now: float) -> float:

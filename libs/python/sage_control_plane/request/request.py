@@ -179,3 +179,8 @@ class PendingRequest:
     interrupted: bool = False
     delivered_tokens: int = 0
     correlation_id: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was running before and goes on, perhaps from a part of the answer: it is not refused any more."""
+        return self.interrupted or self.delivered_tokens > 0

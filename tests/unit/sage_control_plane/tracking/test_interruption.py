@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
+from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass, ServiceLevel, TokensUsed
 from sage_control_plane.settings import ControlSettings
@@ -317,6 +318,17 @@ def test_a_chat_that_an_engine_would_queue_behind_bulk_gets_a_seat_there() -> No
     assert interrupted(pool) == ["b9"]
 
 
+def test_what_goes_on_is_not_refused_where_the_queue_is_full() -> None:
+    full = replace(settings(), admission=AdmissionSettings(class_max_queued={"bulk": 1}))
+    pool = held_by_bulk("old", "young", control=full)
+    pool.submit(bulk("queued", pool.now), request("chat", pool.now))
+    pool.submit(bulk("refused", pool.now))
+    assert [refusal.request_id for refusal in pool.refusals()] == ["refused"]
+    carry_out(pool, "young")
+    assert pool.manager.holds("young")
+    assert len(pool.refusals()) == 1
+
+
 def test_a_lost_engine_ends_an_interruption_under_way() -> None:
     pool = held_by_bulk("old", "young")
     pool.submit(request("chat", pool.now))
@@ -333,9 +345,9 @@ def test_a_lost_engine_ends_an_interruption_under_way() -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_the_tenant_pays_for_its_tokens_once(stopped: bool) -> None:
+def test_the_tenant_pays_for_its_tokens_once(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = taught(1)
-    before = _charged(pool)
+    charges = _charges(pool, "b", monkeypatch)
     pool.submit(bulk("b", pool.now, output_tokens=200))
     pool.now += TTFT
     begin(pool, "b")
@@ -355,12 +367,29 @@ def test_the_tenant_pays_for_its_tokens_once(stopped: bool) -> None:
     pool.decide()
     prices = pool.manager._learning.prices
     route = bulk("b", 0.0).classification.route
-    assert _charged(pool) - before == pytest.approx(prices.seconds(route, 100, 200), rel=0.05)
+    assert sum(charges) == pytest.approx(prices.seconds(route, 100, 200), rel=0.05)
 
 
-def _charged(pool: Pool) -> float:
-    policy = pool.manager._queue.policy
-    return float(policy._all.value("default"))  # type: ignore[attr-defined]
+def _charges(pool: Pool, request_id: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Every charge and correction of one request from now on, in engine-seconds."""
+    queue, seen = pool.manager._queue, list[float]()
+    drained, settled = queue.drained, queue.settled
+
+    def note(request: PendingRequest, seconds: float) -> None:
+        if request.request_id == request_id:
+            seen.append(seconds)
+
+    def on_drained(request: PendingRequest, seconds: float, now: float) -> None:
+        note(request, seconds)
+        drained(request, seconds, now)
+
+    def on_settled(request: PendingRequest, seconds: float) -> None:
+        note(request, seconds)
+        settled(request, seconds)
+
+    monkeypatch.setattr(queue, "drained", on_drained)
+    monkeypatch.setattr(queue, "settled", on_settled)
+    return seen
 
 
 class TestBudget:
