@@ -41,6 +41,11 @@ class FairFlows:
     def __len__(self) -> int:
         return len(self._where)
 
+    def turns_before(self, tenant: str) -> int:
+        """Return how many requests go before one more of a tenant, if each tenant's turn comes as often."""
+        own = sum(len(self._lanes[lane].flows[tenant]) for lane in self._lanes_of.get(tenant, ()))
+        return min(len(self._where), own * len(self._lanes_of))
+
     def push(self, request_id: str, tenant: str, lane: Lane, key: Any, credit: float = 0.0) -> None:
         """Queue an id that is not queued; ``credit`` as for ``VirtualCounters.joined``."""
         self._counters.joined(tenant, credit)

@@ -107,8 +107,10 @@ class HybridSchedulingPolicy:
         return len(self._shelves)
 
     def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
-        band, shelves = band_of(request), self._shelves
-        fresh, late = len(shelves.of(band).flows), len(shelves.of(band, late=True).flows)
+        band, shelves, tenant = band_of(request), self._shelves, request.tenant
+        # Who sends too much waits behind itself, so others are not refused for it.
+        fresh = shelves.of(band).flows.turns_before(tenant)
+        late = shelves.of(band, late=True).flows.turns_before(tenant)
         ttft = view.predicted_ttft_seconds(request) or 0.0
         if fresh and self._overload.too_late(request, band, fresh, late, view.seats(request), ttft, now):
             return OVERLOADED
@@ -198,7 +200,8 @@ class HybridSchedulingPolicy:
             if request.classification.sheddable:
                 return Pick(request, shelf.name, shed="no engine can meet the request's deadline")
             late = self._shelves.of(shelf.band, late=True)
-            if not self._overload.has_room(request, shelf.band, len(late.flows), view.seats(request), now):
+            others = late.flows.turns_before(request.tenant)
+            if not self._overload.has_room(request, shelf.band, others, view.seats(request), now):
                 return Pick(request, shelf.name, shed=OVERLOADED)
             since = self._shelves.waits_since[shelf.number]
             self._shelves.remove(request.request_id)
