@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
 from fixtures.control_plane import Pool, engine, request
+from fixtures.pool_view import FakePoolView
 
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import SchedulingPolicy
@@ -29,24 +31,7 @@ LONGEST_WAIT_SECONDS = {**OVERTAKEN_WITHIN_SECONDS, "hybrid": SETTINGS.hybrid.st
 
 pytestmark = pytest.mark.parametrize("name", policy_names())
 
-
-class FreePool:
-    """A pool with room and no predictions."""
-
-    saturation = 0.0
-    engines = 1
-
-    def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
-        return None
-
-    def can_begin_within(self, request: PendingRequest, seconds: float) -> bool:
-        return True
-
-    def wait_seconds(self) -> float | None:
-        return None
-
-
-VIEW = FreePool()
+VIEW = FakePoolView()
 
 
 def mixed(count: int, seed: int) -> list[PendingRequest]:
@@ -158,7 +143,8 @@ def test_a_closed_lane_is_passed_over_until_it_opens(name: str) -> None:
 
 def test_switching_to_it_and_away_keeps_every_request(name: str) -> None:
     pool = Pool(engine("e", "m", "n", "o", concurrency=1), policy="fifo")
-    requests = mixed(100, seed=8)
+    # All arrive now: a policy may refuse what has waited for far too long.
+    requests = [replace(item, arrived_at=pool.now) for item in mixed(100, seed=8)]
     pool.submit(*requests)
     pool.manager.set_policy(name, pool.now)
     for _ in range(30):

@@ -275,7 +275,7 @@ class ControlPlaneManager:
         if entry is None:
             return
         routes = list(self._engines.routes_of(entry))
-        self._engines.remove(engine_id)
+        self._engines.remove(engine_id, now)
         self._timers.ejection.disarm(engine_id)
         self._timers.cooling.disarm(engine_id)
         for attempt in entry.running.values():

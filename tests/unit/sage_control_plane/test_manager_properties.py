@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from fixtures.control_plane import Pool, engine, request
+from fixtures.seat_counts import assert_seats_balance, seats_left_over
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -182,6 +183,11 @@ class ManagerMachine(RuleBasedStateMachine):
         assert self.pool.manager.saturation >= 0
 
     @invariant()
+    def seats_are_counted_once(self) -> None:
+        if hasattr(self, "pool"):
+            assert_seats_balance(self.pool.manager)
+
+    @invariant()
     def every_request_is_somewhere_and_ends_once(self) -> None:
         if not hasattr(self, "pool"):
             return
@@ -205,6 +211,7 @@ class ManagerMachine(RuleBasedStateMachine):
             self.act()
             if not self.pool.manager.queued and not self.pool.manager.outstanding:
                 break
+        assert seats_left_over(self.pool.manager) == []
         assert self.ended.keys() >= self.submitted.keys()
         assert all(self.ended[name] == 1 for name in self.submitted)
         assert self.pool.manager.queued == self.pool.manager.outstanding == 0

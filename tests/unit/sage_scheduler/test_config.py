@@ -7,6 +7,7 @@ import pytest
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
 from sage_common.setting_table import setting_table
+from sage_control_plane.policies.bands import Band
 from sage_control_plane.request.request import ServiceClass
 from sage_control_plane.settings import ControlSettings
 from sage_scheduler.config import SchedulerSettings
@@ -17,9 +18,6 @@ FORMER_NAMES = {
     "soonest_weight": "scorers.soonest",
     "headroom_weight": "scorers.headroom",
     "prefix_weight": "scorers.prefix",
-    "holdback_most": "hybrid.holdback_most",
-    "holdback_least": "hybrid.holdback_least",
-    "holdback_memory_seconds": "hybrid.holdback_memory_seconds",
     "starvation_seconds": "hybrid.starvation_seconds",
     "tenant_weights": "hybrid.weights",
     "max_queued": "admission.max_queued",
@@ -64,6 +62,20 @@ def test_the_defaults_are_the_control_planes() -> None:
     assert SchedulerSettings().control() == ControlSettings()
 
 
+def test_the_prices_of_a_seat_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_SCHEDULER_RESERVATION_LATE_PER_REQUEST", "0.25")
+    control = load(SchedulerSettings, ["--reservation.late-per-bulk-request", "0.1"]).control()
+    assert set(control.reservation.prices[: 2 * Band.BULK]) == {0.25}
+    assert control.reservation.prices[2 * Band.BULK :] == (0.1, 0.1)
+
+
+@pytest.mark.parametrize("name", ["holdback_most", "holdback_least", "holdback_memory_seconds"])
+def test_a_share_that_is_held_back_is_no_setting_any_more(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"SAGE_SCHEDULER_{name.upper()}", "0.5")
+    with pytest.raises(ConfigurationError, match=f"no setting '{name}'"):
+        load(SchedulerSettings, [])
+
+
 def test_every_name_from_before_the_groups_is_still_a_setting() -> None:
     table = setting_table(SchedulerSettings)
     renamed = {name: setting.name for name in FORMER_NAMES if (setting := table.setting(name)) is not None}
@@ -75,7 +87,17 @@ def test_every_name_from_before_the_groups_is_still_a_setting() -> None:
     [
         ("HYBRID_MARGIN", "3", "setting 'hybrid.margin': Input should be less than 1 .got '3'."),
         ("STARVATION_SECONDS", "0", "setting 'hybrid.starvation_seconds': Input should be greater than 0 .got '0'."),
-        ("HOLDBACK_LEAST", "2", "setting 'hybrid': holdback is 1.0 to 2.0; it must fall"),
+        (
+            "HYBRID_LATE_MULTIPLE",
+            "0.5",
+            "'hybrid.late_multiple': Input should be greater than or equal to 1 .got '0.5'.",
+        ),
+        (
+            "RESERVATION_LATE_PER_REQUEST",
+            "0",
+            "'reservation.late_per_request': Input should be greater than 0 .got '0'.",
+        ),
+        ("HEADROOM", "-1", "setting 'headroom': Input should be greater than or equal to 0 .got '-1'."),
         ("TENANT_WEIGHTS", '{"a": 0}', "setting 'hybrid': the weight of tenant 'a' is 0.0; it must be above 0"),
         ("HEDGE_RATIO", "2", "setting 'hedging.ratio': Input should be less than or equal to 1 .got '2'."),
         ("SCORERS_PREFIX", "-1", "setting 'scorers.prefix': Input should be greater than or equal to 0 .got '-1'."),

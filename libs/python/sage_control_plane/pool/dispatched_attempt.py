@@ -40,7 +40,7 @@ class DispatchedAttempt:
         tpot_target_ms: target for the time between its tokens, as counted in its engine's entry; None for none.
         band: the band as which it holds its seat.
         late: whether it was dispatched after its target had passed.
-        seat: what its seat counts among those that less urgent work holds.
+        seat: what its seat counts among those that less urgent work holds; None while it holds none.
     """
 
     request_id: str
@@ -65,7 +65,7 @@ class DispatchedAttempt:
     tpot_target_ms: int | None = None
     band: Band = Band.URGENT
     late: bool = False
-    seat: float = 0.0
+    seat: float | None = None
 
     @classmethod
     def adopted_from(

@@ -109,22 +109,21 @@ class EnginePool:
         self.refresh(entry)
         return entry
 
-    def remove(self, engine_id: str) -> None:
-        """Remove an engine; its attempts stay in its entry."""
+    def remove(self, engine_id: str, now: float) -> None:
+        """Remove an engine; its attempts stay in its entry, and hold no seat any more."""
         entry = self.entries.pop(engine_id, None)
         if entry is not None:
             self._routes.leave(entry)
             self.load.remove(entry)
             self._reservation.regroup()
+            for attempt in entry.running.values():
+                self._reservation.give(entry, attempt, now)
             self._learning.resize(len(self.entries))
             self._prefixes.remove(engine_id)
 
     def set_draining(self, engine_id: str, draining: bool) -> EngineEntry | None:
         """Mark an engine, registered or not; return its entry, None when it is not registered."""
-        if draining:
-            self.draining.add(engine_id)
-        else:
-            self.draining.discard(engine_id)
+        (self.draining.add if draining else self.draining.discard)(engine_id)
         entry = self.entries.get(engine_id)
         if entry is not None:
             entry.draining = draining
@@ -166,15 +165,12 @@ class EnginePool:
 
     def arrived(self, request: PendingRequest, now: float) -> None:
         """Count a request that was admitted among the demand for seats."""
-        target = request.classification.begin_target_seconds
-        usual = self._learning.usual_ttft_seconds(request) or 0.0
-        patience = 0.0 if target is None else max(0.0, target - usual)
-        self._reservation.arrived(request, band_of(request), patience, now)
+        self._reservation.arrived(request, band_of(request), self._learning.patience_seconds(request), now)
 
     def finished(self, attempt: DispatchedAttempt, now: float, output_tokens: int | None) -> None:
         """Learn from a complete answer that is still on its engine."""
-        self._learning.finished(self.entries[attempt.engine_id], attempt, now, output_tokens)
         entry = self.entries[attempt.engine_id]
+        self._learning.finished(entry, attempt, now, output_tokens)
         entry.credits.ended(attempt.tokens, now)
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)

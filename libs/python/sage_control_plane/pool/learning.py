@@ -57,6 +57,11 @@ class PoolLearning:
         fit = self.fits.ttft(classification.generates)
         return fit.seconds(classification.input_tokens, _NO_LOAD) if fit.trusted else None
 
+    def patience_seconds(self, request: PendingRequest) -> float:
+        """Return for how long a request can wait for its seat and begin in time; 0 without a target."""
+        target = request.classification.begin_target_seconds
+        return 0.0 if target is None else max(0.0, target - (self.usual_ttft_seconds(request) or 0.0))
+
     def hold_seconds(self, entry: EngineEntry, attempt: DispatchedAttempt) -> float | None:
         """Return the expected time for which an attempt holds its seat; None without a trusted prediction."""
         forecast, request = entry.forecast, attempt.request

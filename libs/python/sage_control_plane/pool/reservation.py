@@ -55,19 +55,34 @@ class SeatGroup:
         entries: the engines.
         capacity: seats of those that are usable.
         held: seats held, by level; one that is given back within the patience of more urgent work counts in part.
+        holders: attempts that hold one, by level.
         demands: the streams of requests to it, by band.
     """
 
-    __slots__ = ("_computed_at", "_reserved", "capacity", "demands", "entries", "held", "patience_seconds")
+    __slots__ = ("_computed_at", "_reserved", "capacity", "demands", "entries", "held", "holders", "patience_seconds")
 
     def __init__(self, entries: Sequence[EngineEntry]) -> None:
         self.entries = entries
         self.capacity = 0
         self.held = [0.0] * _LEVELS
+        self.holders = [0] * _LEVELS
         self.demands: list[list[Demand]] = [[] for _ in Band]
         self.patience_seconds = 0.0
         self._reserved = [0] * _LEVELS
         self._computed_at = float("-inf")
+
+    def add(self, attempt: DispatchedAttempt) -> None:
+        """Count an attempt's seat."""
+        level = 2 * attempt.band + attempt.late
+        self.holders[level] += 1
+        self.held[level] += attempt.seat or 0.0
+
+    def remove(self, attempt: DispatchedAttempt) -> None:
+        """Undo ``add``."""
+        level = 2 * attempt.band + attempt.late
+        self.holders[level] -= 1
+        # Parts of seats do not add up exactly, so what is left of them ends with the last holder.
+        self.held[level] = max(0.0, self.held[level] - (attempt.seat or 0.0)) if self.holders[level] else 0.0
 
     def reserved(self, level: int, now: float, prices: Sequence[float], absorbs: Callable[[float], float]) -> int:
         """Return the seats that are left to the levels before ``level``."""
@@ -182,18 +197,16 @@ class Reservation:
         group = self.group(entry)
         patience = group.patience_seconds
         attempt.seat = 1.0 if hold_seconds is None or not patience else exp(-patience / max(hold_seconds, 1e-3))
-        group.held[2 * attempt.band + attempt.late] += attempt.seat
+        group.add(attempt)
         self._stream(attempt.request.classification.route, attempt.band).took(now)
 
     def give(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
-        """Undo ``take``."""
-        if attempt.request is None or not attempt.seat:
+        """Undo ``take``; without effect for an attempt that took no seat."""
+        if attempt.request is None or attempt.seat is None:
             return
         if not self._stale:
-            held = self._groups[entry.engine_id].held
-            level = 2 * attempt.band + attempt.late
-            held[level] = max(0.0, held[level] - attempt.seat)
-        attempt.seat = 0.0
+            self._groups[entry.engine_id].remove(attempt)
+        attempt.seat = None
         self._stream(attempt.request.classification.route, attempt.band).gave(now)
 
     # Requests
@@ -225,7 +238,7 @@ class Reservation:
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
         group = self._route_group(route)
-        return group is not None and group.held[2 * band] + group.held[2 * band + 1] > 1e-6
+        return group is not None and group.holders[2 * band] + group.holders[2 * band + 1] > 0
 
     def tightest_tpot_ms(self, entry: EngineEntry, now: float) -> int | None:
         """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
@@ -266,14 +279,15 @@ class Reservation:
                 self._groups[entry.engine_id] = group
                 group.capacity += entry.capacity
                 for attempt in entry.running.values():
-                    group.held[2 * attempt.band + attempt.late] += attempt.seat
+                    if attempt.seat is not None:
+                        group.add(attempt)
         self._stale = False
         for route in self._demands:
             self._route_group(route)
 
 
 def _load_during(seconds: float, load: float, held: float, hold_seconds: float) -> float:
-    """Return the mean load of the next ``seconds``: what is held now fades into what is offered, at the rate of holds."""
+    """Return the mean load of the next ``seconds``: what is held fades into what is offered, at the rate of holds."""
     turns = seconds / hold_seconds
     return load + (held - load) * (1.0 - exp(-turns)) / turns
 

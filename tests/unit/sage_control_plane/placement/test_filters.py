@@ -18,7 +18,7 @@ SECONDS_PER_TOKEN = 1 / 8_000
 
 def taught(pool: Pool, engine_id: str) -> None:
     """Let an engine's forecast know that a token takes 20 ms, and a prompt 1 s for 8,000 tokens."""
-    forecast, random, now = pool.manager.engines[engine_id].forecast, Random(1), 0.0
+    forecast, random, now = pool.manager.engines[engine_id].forecast, Random(1), pool.now
     for _ in range(100):
         began, forecast.decoding = forecast.counters, 1
         tokens = random.uniform(0, 20_000)
@@ -26,7 +26,7 @@ def taught(pool: Pool, engine_id: str) -> None:
         now += 100 * STEP_SECONDS + tokens * SECONDS_PER_TOKEN
         forecast.advance(now)
         forecast.learn_answer(began, 101)
-    pool.now += now
+    pool.now = now
     forecast.decoding = 0
 
 
