@@ -68,8 +68,7 @@ class ControlPlaneManager:
         random: Random,
         decision_log: DecisionLog | None = None,
     ) -> None:
-        self.pool = pool
-        self._settings, self._epoch = settings, epoch
+        self.pool, self._settings, self._epoch = pool, settings, epoch
         self.decision_log = log = DecisionLog(settings.explained) if decision_log is None else decision_log
         prefixes = PrefixIndex()
         scorers = make_scorers(settings.scorers, prefixes)

@@ -16,7 +16,7 @@ _NOT_BEGUN = UsageCounters()
 
 @dataclass(slots=True, eq=False)
 class DispatchedAttempt:
-    """An attempt from its dispatch until it is off its engine. Only ``EnginePool`` changes it.
+    """An attempt from its dispatch until it is off its engine. Only ``EnginePool`` changes it, but for ``resumable``.
 
     Times are seconds of the scheduler's clock.
 

@@ -246,15 +246,12 @@ class EnginePool:
                 return entry, breaker.open()
         return entry, None
 
-    def begin(
-        self, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None, *, resumable: bool = False
-    ) -> EngineEntry:
+    def begin(self, attempt: DispatchedAttempt, now: float, ttft_seconds: float | None) -> EngineEntry:
         """Note an attempt's first token; return its engine's entry. ``ttft_seconds`` is None when not known."""
         entry = self.entries[attempt.engine_id]
         entry.forecast.advance(now)
         attempt.begun = True
         attempt.begun_at = now
-        attempt.resumable = resumable
         if attempt.request is None or attempt.adopted:
             self._unqueue(entry, attempt)
             return entry

@@ -135,7 +135,8 @@ class AttemptReports:
             return
         self._hedging.on_began(tracked, attempt, now)
         seconds = now - attempt.dispatched_at if ttft_seconds is None else ttft_seconds
-        entry = self._engines.begin(attempt, now, seconds, resumable=resumable)
+        entry = self._engines.begin(attempt, now, seconds)
+        attempt.resumable = resumable
         self._interruption.on_candidate(attempt)
         if not entry.free:
             self._table.refresh(entry)
