@@ -111,10 +111,10 @@ class HybridSchedulingPolicy:
         # Who sends too much waits behind itself, so others are not refused for it.
         fresh = shelves.of(band).flows.turns_before(tenant)
         late = shelves.of(band, late=True).flows.turns_before(tenant)
-        ttft = view.predicted_ttft_seconds(request) or 0.0
-        if fresh and self._overload.too_late(request, band, fresh, late, view.seats(request), ttft, now):
-            return OVERLOADED
-        return None
+        if not fresh:
+            return None
+        turnover, ttft = view.turnover(request), view.predicted_ttft_seconds(request) or 0.0
+        return OVERLOADED if self._overload.too_late(request, band, fresh, late, turnover, ttft, now) else None
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
@@ -201,7 +201,7 @@ class HybridSchedulingPolicy:
                 return Pick(request, shelf.name, shed="no engine can meet the request's deadline")
             late = self._shelves.of(shelf.band, late=True)
             others = late.flows.turns_before(request.tenant)
-            if not self._overload.has_room(request, shelf.band, others, view.seats(request), now):
+            if not self._overload.has_room(request, shelf.band, others, view.turnover(request), now):
                 return Pick(request, shelf.name, shed=OVERLOADED)
             since = self._shelves.waits_since[shelf.number]
             self._shelves.remove(request.request_id)
@@ -242,7 +242,7 @@ class HybridSchedulingPolicy:
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, shelf = self._removed
         if shelf is not None and removed_id == request.request_id:
-            self._overload.dispatched(shelf.band, now, late=shelf.late)
+            self._overload.dispatched(shelf.band, now)
             self._shelves.served(shelf, now)
         self._shelves.charge(request, engine_seconds)
 

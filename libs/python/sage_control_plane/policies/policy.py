@@ -26,8 +26,8 @@ class PoolView(Protocol):
         """Engines that take work."""
         ...
 
-    def seats(self, request: PendingRequest) -> int:
-        """Return how many requests the engines that may serve this one run at once, whichever they are."""
+    def turnover(self, request: PendingRequest) -> float:
+        """Return how many requests like this one would begin in a second if they had all seats; 0 where not known."""
         ...
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:

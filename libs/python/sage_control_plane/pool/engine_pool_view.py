@@ -37,8 +37,8 @@ class EnginePoolView:
     def engines(self) -> int:
         return self._engines.load.usable
 
-    def seats(self, request: PendingRequest) -> int:
-        return self._reservation.seats(request.classification.route)
+    def turnover(self, request: PendingRequest) -> float:
+        return self._reservation.turnover(request, self.now)
 
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return self._learning.usual_ttft_seconds(request)

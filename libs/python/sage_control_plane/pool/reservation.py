@@ -235,6 +235,12 @@ class Reservation:
         group = self._route_group(route)
         return 0 if group is None else group.capacity
 
+    def turnover(self, request: PendingRequest, now: float) -> float:
+        """Return how many requests like it would begin in a second if they had all seats; 0 while none has ended."""
+        route = request.classification.route
+        hold = self._stream(route, band_of(request)).hold_seconds(now, 0.0)
+        return self.seats(route) / hold if hold > 0.0 else 0.0
+
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
         group = self._route_group(route)
@@ -287,7 +293,7 @@ class Reservation:
 
 
 def _load_during(seconds: float, load: float, held: float, hold_seconds: float) -> float:
-    """Return the mean load of the next ``seconds``: what is held fades into what is offered, at the rate of holds."""
+    """Return the mean load of the next ``seconds``: what is held now fades into what is offered as holds end."""
     turns = seconds / hold_seconds
     return load + (held - load) * (1.0 - exp(-turns)) / turns
 
