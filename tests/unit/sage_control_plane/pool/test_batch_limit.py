@@ -1,0 +1,88 @@
+"""Batches are no larger than what keeps the tightest target for the time between tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from fixtures.control_plane import Pool, engine, request
+
+from sage_control_plane.pool.batch_limit import FIRST_BATCH, PACE_MARGIN, limit_batch
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.request.engine_state import EngineLoad
+from sage_control_plane.request.request import ServiceLevel
+
+BASE_SECONDS, SECONDS_PER_ANSWER = 0.006, 0.00035
+
+
+def entry(*, base: float = BASE_SECONDS, known: bool = True, load: EngineLoad | None = None) -> EngineEntry:
+    """An engine of 256 seats whose token takes ``base`` and a bit for each answer beside it."""
+    pool = Pool(replace(engine("e", concurrency=256), load=load))
+    made = pool.manager.engines["e"]
+    forecast, random, now = made.forecast, Random(1), pool.now
+    for _ in range(60 if known else 0):
+        began, forecast.decoding = forecast.counters, random.randint(1, 200)
+        now += 100 * (base + SECONDS_PER_ANSWER * forecast.decoding)
+        forecast.advance(now)
+        forecast.learn_answer(began, 101)
+    forecast.decoding = 0
+    return made
+
+
+def test_the_batch_keeps_the_target_with_a_margin() -> None:
+    made = entry()
+    limit_batch(made, 50)
+    exact = (PACE_MARGIN * 0.050 - BASE_SECONDS) / SECONDS_PER_ANSWER
+    assert made.credits.request_cap == pytest.approx(exact, abs=2.0)
+    assert made.pace_known
+    limit_batch(made, 20)
+    assert made.credits.request_cap == pytest.approx((PACE_MARGIN * 0.020 - BASE_SECONDS) / SECONDS_PER_ANSWER, abs=2.0)
+
+
+def test_without_a_target_all_seats_are_used() -> None:
+    made = entry()
+    limit_batch(made, 50)
+    limit_batch(made, None)
+    assert made.credits.request_cap == 256
+
+
+def test_a_target_that_no_batch_keeps_limits_nothing() -> None:
+    slow = entry(base=0.2)
+    limit_batch(slow, 50)
+    assert slow.credits.request_cap == 256
+
+
+def test_an_engine_of_which_nothing_is_known_begins_small_and_grows_while_it_says_that_it_keeps_the_target() -> None:
+    silent = entry(known=False)
+    limit_batch(silent, 50)
+    assert silent.credits.request_cap == FIRST_BATCH
+    assert not silent.pace_known
+    quick = entry(known=False, load=EngineLoad(inter_token_seconds=0.02))
+    for _ in range(40):
+        quick.credits.take(1)
+    limit_batch(quick, 50)
+    assert quick.credits.request_cap == 60
+    slow = entry(known=False, load=EngineLoad(inter_token_seconds=0.06))
+    for _ in range(40):
+        slow.credits.take(1)
+    limit_batch(slow, 50)
+    # What it runs already goes on, and no more comes.
+    assert slow.credits.request_cap == 40
+
+
+def test_the_tightest_target_of_what_was_asked_for_lately_counts() -> None:
+    state = engine("e", concurrency=256)
+    pool = Pool(state, policy="hybrid")
+    for request_id, tpot_ms in (("patient", 100), ("quick", 50)):
+        made = request(request_id, pool.now, model="m", tokens=20)
+        slo = ServiceLevel(ttft_ms=500, tpot_ms=tpot_ms)
+        pool.submit(replace(made, classification=replace(made.classification, slo=slo)))
+        pool.finish(request_id)
+        pool.manager.engine_updated(state, pool.now)
+    group = pool.manager._reservation.group(pool.manager.engines["e"])
+    assert group.tightest_tpot_ms(pool.now) == 50
+    assert pool.manager.engines["e"].credits.request_cap == FIRST_BATCH
+    pool.now += 300.0
+    pool.manager.engine_updated(state, pool.now)
+    assert pool.manager.engines["e"].credits.request_cap == 256
