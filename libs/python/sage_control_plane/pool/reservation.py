@@ -108,18 +108,17 @@ class SeatGroup:
                 own_holds += offered * hold
                 own_peaks += offered * stream.peakedness
                 own_patience += offered * stream.patience_seconds
-            own_hold = seats / rate if rate else seconds_per_token
             # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too.
             for level in (2 * band, 2 * band + 1):
                 if level % 2:
-                    load, holds, peaks, patience = (
-                        load + seats,
-                        holds + own_holds,
-                        peaks + own_peaks,
-                        patience + own_patience,
-                    )
+                    load += seats
+                    holds += own_holds
+                    peaks += own_peaks
+                    patience += own_patience
                 self._reserved[level] = 0
-                if load > LEAST_LOAD and own_hold > 0.0:
+                if load > LEAST_LOAD:
+                    # Of a band that is new, nothing is known yet: it is taken to hold seats as long as the others do.
+                    own_hold = seats / rate if seats else holds / load
                     self._reserved[level] = seats_worth_keeping(
                         _load_during(own_hold, load, held, holds / load),
                         holds / load,

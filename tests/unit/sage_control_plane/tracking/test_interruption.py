@@ -229,7 +229,7 @@ def taught(seats: int, **fields: float) -> Pool:
         pool.now += TPOT * 49
         pool.manager.finished(f"w{number}", pool.running[f"w{number}"].attempt, pool.now, TokensUsed(50, 50))
         pool.decide()
-    pool.advance(30.0)
+    pool.advance(PAUSE)
     pool.decisions.clear()
     return pool
 
