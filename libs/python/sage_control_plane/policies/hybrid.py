@@ -52,7 +52,7 @@ class HybridSettings:
     lead_seconds: Annotated[float, Ge(0)] = 0.5
     bulk_lead_seconds: Annotated[float, Ge(0)] = 5.0
     credit_seconds: Annotated[float, Ge(0)] = 0.5
-    late_multiple: Annotated[float, Ge(1)] = 20.0
+    late_multiple: Annotated[float, Ge(1)] = 60.0
     margin: Annotated[float, Ge(0), Lt(1)] = 0.05
     weights: Annotated[Mapping[str, float], Alias("tenant_weights")] = field(default_factory=dict)
 
@@ -242,7 +242,8 @@ class HybridSchedulingPolicy:
     def dispatched(self, request: PendingRequest, engine_seconds: float, now: float) -> None:
         removed_id, shelf = self._removed
         if shelf is not None and removed_id == request.request_id:
-            self._overload.dispatched(shelf.band, now)
+            late = None if shelf.late else len(self._shelves.of(shelf.band, late=True).flows)
+            self._overload.dispatched(shelf.band, now, late=late)
             self._shelves.served(shelf, now)
         self._shelves.charge(request, engine_seconds)
 

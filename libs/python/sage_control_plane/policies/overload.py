@@ -10,6 +10,9 @@ from sage_control_plane.request.request import PendingRequest, ServiceClass
 RATE_SECONDS = 2.0
 # Without a dispatch for so long nothing is known of the rate: engines are away rather than too slow.
 UNKNOWN_SECONDS = 2.0
+# Without a dispatch of a late request for so long, and while so many others were, the fresh leave them no time.
+VAIN_SECONDS = 3.0
+VAIN_DISPATCHES = 16
 # Tenants whose overload is remembered; beyond it those whose has ended are forgotten.
 MOST_TENANTS = 4_096
 # Share of the requests that can be begun in time that surely are, whatever their lengths turn out to be.
@@ -24,8 +27,8 @@ class Overload:
 
     Requests that can meet their target go before those that are late, so a late one waits for the time that the
     fresh leave. As many may be late as begin within that multiple if all seats are theirs. Under a lasting overload the
-    fresh leave no time: once a tenant's late request has waited in vain, those of its requests that cannot begin in
-    time are refused when they come, until none had to be refused for a while.
+    fresh leave no time: once none of the late is dispatched any more, or one has waited in vain, those of a tenant's
+    requests that cannot begin in time are refused when they come, until none had to be refused for a while.
 
     Args:
         late_multiple: of a request's target for its beginning.
@@ -35,13 +38,24 @@ class Overload:
         self._multiple = late_multiple
         self._rates = [DecayedRate(RATE_SECONDS) for _ in Band]
         self._dispatched_at = [float("-inf")] * len(Band)
+        # When each band last dispatched a late request, or had none, and how many others it has since.
+        self._late_at = [float("-inf")] * len(Band)
+        self._since_late = [0] * len(Band)
         # Until when waiting late is known to be in vain.
         self._vain_until: dict[tuple[Band, str], float] = {}
 
-    def dispatched(self, band: Band, now: float) -> None:
-        """Count a dispatch."""
+    def dispatched(self, band: Band, now: float, *, late: int | None) -> None:
+        """Count a dispatch.
+
+        Args:
+            late: late requests that it was put before; None where it was late itself.
+        """
         self._rates[band].add(1.0, now)
         self._dispatched_at[band] = now
+        if late:
+            self._since_late[band] += 1
+        else:
+            self._late_at[band], self._since_late[band] = now, 0
 
     def too_late(
         self, request: PendingRequest, band: Band, fresh: int, late: int, turnover: float, usual_ttft: float, now: float
@@ -67,7 +81,8 @@ class Overload:
             return True
         key = (band, request.tenant)
         until = self._vain_until.get(key)
-        if (until is None or now >= until) and late < self._multiple * target * turnover:
+        vain = self._since_late[band] >= VAIN_DISPATCHES and now - self._late_at[band] >= VAIN_SECONDS
+        if (until is None or now >= until) and late < self._multiple * target * turnover and not vain:
             return True
         self._vain(key, now + RATE_SECONDS, now)
         return False

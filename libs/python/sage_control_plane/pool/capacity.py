@@ -12,16 +12,19 @@ ROUNDS = 2
 LEAST_ENDED = 8
 # Throughput has grown if it is by this factor more.
 GROWN = 1.1
+# An answer that takes at most so many times as long as those of its length on a nearly idle engine has not waited.
+UNDELAYED = 1.5
 
 
 class LearnedCapacity:
     """One engine's limit, which begins small, grows while the engine shows that it computes more, and stops there.
 
     Three signs are used, whichever there are. An engine that tells of its queue shows its capacity by what it runs
-    while others wait. An answer that has begun has a seat: while all have, there may be more. Where neither shows,
-    throughput is measured: a limit under which it has not grown is above the knee of the latency curve (as in Netflix's
-    concurrency-limits and Envoy's adaptive concurrency, which compare latencies; an engine that batches answers more
-    slowly the more it runs, and is faster for it).
+    while others wait. An answer that has begun has a seat: while all have, there may be more. Where neither shows, an
+    answer that takes as long as on an idle engine has not waited; and throughput is measured: a limit under which it
+    has not grown is above the knee of the latency curve (as in Netflix's concurrency-limits and Envoy's adaptive
+    concurrency, which compare latencies; an engine that batches answers more slowly the more it runs, and is faster for
+    it).
 
     Args:
         most: ceiling of the limit.
@@ -35,6 +38,7 @@ class LearnedCapacity:
         "_best",
         "_ended",
         "_found",
+        "_idle_seconds",
         "_patience",
         "_quiet",
         "_since",
@@ -56,6 +60,8 @@ class LearnedCapacity:
         self._quiet = 0
         self._patience = PATIENT_REPORTS
         self._best = 0.0
+        # Of an answer on a nearly idle engine, by the logarithm of its tokens.
+        self._idle_seconds: dict[int, float] = {}
         self._since: float | None = None
         self._tokens = 0
         self._ended = 0
@@ -100,15 +106,23 @@ class LearnedCapacity:
         if not self._found and decoding >= self.limit:
             self._grow(max(1, self.limit // 2))
 
-    def ended(self, tokens: int, outstanding: int, now: float) -> None:
-        """Learn from a request that is complete: throughput while the limit is in use, where the engine tells nothing.
+    def ended(self, tokens: int, seconds: float, outstanding: int, now: float) -> None:
+        """Learn from a request that is complete, where the engine tells nothing.
 
         Args:
             tokens: of its prompt and answer.
+            seconds: from its dispatch to its end.
             outstanding: requests that the engine had with it.
         """
         if self._told:
             return
+        length = tokens.bit_length()
+        idle = self._idle_seconds.get(length)
+        if outstanding <= FIRST_LIMIT:
+            self._idle_seconds[length] = seconds if idle is None else idle + (seconds - idle) / LEAST_ENDED
+        if idle is not None and seconds <= UNDELAYED * idle and outstanding >= self.limit and not self._found:
+            self.shown = max(self.shown, self.limit)
+            self._grow(1)
         if outstanding < self.limit:
             self._since = None
             return

@@ -96,10 +96,10 @@ class Credits:
             self.learned.began(decoding)
             self._recap()
 
-    def ended(self, tokens: int, now: float) -> None:
-        """Learn from a request with so many tokens that is complete and not given back yet."""
+    def ended(self, tokens: int, seconds: float, now: float) -> None:
+        """Learn from a request that is complete and not given back yet: its tokens, and its time since its dispatch."""
         if self.learned is not None:
-            self.learned.ended(tokens, self.requests, now)
+            self.learned.ended(tokens, seconds, self.requests, now)
             self._recap()
 
     def reset_caps(self) -> None:

@@ -171,7 +171,7 @@ class EnginePool:
         """Learn from a complete answer that is still on its engine."""
         entry = self.entries[attempt.engine_id]
         self._learning.finished(entry, attempt, now, output_tokens)
-        entry.credits.ended(attempt.tokens, now)
+        entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now)
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)
 

@@ -12,6 +12,7 @@ from annotated_types import Gt
 from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.offered_load import OfferedLoad
 from sage_control_plane.prediction.demand import LEAST_LOAD, Demand
 from sage_control_plane.prediction.erlang import seats_worth_keeping
 from sage_control_plane.request.request import PendingRequest, Route
@@ -97,44 +98,37 @@ class SeatGroup:
         usable = [entry for entry in self.entries if entry.capacity]
         learning = not all(entry.pace_known for entry in usable) and self.tightest_tpot_ms(now) is not None
         self.patience_seconds = 0.0
-        load = holds = peaks = patience = held = 0.0
+        before = OfferedLoad()
+        held = 0.0
         for band, streams in enumerate(self.demands):
-            rate = seats = own_holds = own_peaks = own_patience = 0.0
+            own, present = OfferedLoad(), OfferedLoad()
             for stream in streams:
-                arriving = stream.per_second(now)
                 hold = stream.hold_seconds(now, seconds_per_token)
-                offered = arriving * hold
-                rate, seats = rate + arriving, seats + offered
-                own_holds += offered * hold
-                own_peaks += offered * stream.peakedness
-                own_patience += offered * stream.patience_seconds
+                own.add(stream, stream.per_second(now), hold)
+                present.add(stream, stream.present_per_second(now), hold)
             # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too.
-            for level in (2 * band, 2 * band + 1):
-                if level % 2:
-                    load += seats
-                    holds += own_holds
-                    peaks += own_peaks
-                    patience += own_patience
+            for level, offered in ((2 * band, before), (2 * band + 1, before + present)):
                 self._reserved[level] = 0
-                if load > LEAST_LOAD:
+                if offered.load > LEAST_LOAD:
                     # Of a band that is new, nothing is known yet: it is taken to hold seats as long as the others do.
-                    own_hold = seats / rate if seats else holds / load
+                    hold = own.load / own.rate if own.load else offered.hold_seconds
                     self._reserved[level] = seats_worth_keeping(
-                        _load_during(own_hold, load, held, holds / load),
-                        holds / load,
-                        patience / load,
+                        offered.during(hold, held),
+                        offered.hold_seconds,
+                        offered.patience_seconds,
                         self.capacity,
-                        peaks / load,
-                        prices[level] / own_hold,
+                        offered.peakedness,
+                        prices[level] / hold,
                         absorbed if band == Band.BULK else 0.0,
                     )
                 held += self.held[level]
+            before += own
             if learning and band == Band.BULK:
                 # Until it is known how the pace falls with the batch, bulk work shows it, and no more.
                 few = self.capacity - FEW_PER_ENGINE * len(usable)
                 self._reserved[2 * band] = max(self._reserved[2 * band], few)
-            if load > LEAST_LOAD and not self.patience_seconds:
-                self.patience_seconds = patience / load
+            if before.load > LEAST_LOAD and not self.patience_seconds:
+                self.patience_seconds = before.patience_seconds
 
     def _paced_streams(self, now: float) -> list[Demand]:
         """Return the streams of late that have a target for the time between tokens."""
@@ -235,10 +229,11 @@ class Reservation:
         return 0 if group is None else group.capacity
 
     def turnover(self, request: PendingRequest, now: float) -> float:
-        """Return how many requests like it would begin in a second if they had all seats; 0 while none has ended."""
+        """Return how many requests like it would begin in a second if they had all seats; 0 where that is not known."""
         route = request.classification.route
-        hold = self._stream(route, band_of(request)).hold_seconds(now, 0.0)
-        return self.seats(route) / hold if hold > 0.0 else 0.0
+        stream = self._stream(route, band_of(request))
+        hold = stream.hold_seconds(now, 0.0)
+        return self.seats(route) / hold if stream.is_known and hold > 0.0 else 0.0
 
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
@@ -289,12 +284,6 @@ class Reservation:
         self._stale = False
         for route in self._demands:
             self._route_group(route)
-
-
-def _load_during(seconds: float, load: float, held: float, hold_seconds: float) -> float:
-    """Return the mean load of the next ``seconds``: what is held now fades into what is offered as holds end."""
-    turns = seconds / hold_seconds
-    return load + (held - load) * (1.0 - exp(-turns)) / turns
 
 
 def _components(entries: Iterable[EngineEntry]) -> list[list[EngineEntry]]:

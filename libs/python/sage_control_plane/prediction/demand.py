@@ -13,6 +13,10 @@ HOLD_SECONDS = 30.0
 DECAY_SECONDS = 0.5
 GAPS_REMEMBERED = 100.0
 LENGTHS_REMEMBERED = 100.0
+# Seats given back before what they were held for is known.
+LEAST_ENDED = 8.0
+# Gaps without an arrival that are as good as never seen while a stream goes on.
+SILENT_GAPS = 3.0
 # More bursty than this is a single event and no pattern.
 MOST_PEAKEDNESS = 8.0
 # Below this load a stream has ended, as far as reservation is concerned.
@@ -109,6 +113,12 @@ class Demand:
         rate = self._rate.per_second(now)
         return rate + 2.0 * sqrt(self.peakedness * rate / (2.0 * RATE_SECONDS))
 
+    def present_per_second(self, now: float) -> float:
+        """Return the same of this moment: a burst is over when nothing has come for some of its gaps."""
+        rate = self.per_second(now)
+        silent = 0.0 if self.arrived_at is None else now - self.arrived_at
+        return min(rate, SILENT_GAPS / silent) if silent > 0.0 else rate
+
     def hold_seconds(self, now: float, seconds_per_token: float) -> float:
         """Return the expected time that a request holds a seat.
 
@@ -120,6 +130,11 @@ class Demand:
         """
         self._advance(now)
         return max(self._seat_seconds / max(1.0, self._ended), self.output_tokens * seconds_per_token)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough seats were given back lately to say for how long they are held."""
+        return self._ended >= LEAST_ENDED
 
     @property
     def peakedness(self) -> float:
