@@ -1,4 +1,4 @@
-"""Saturation of a pool, by which less urgent work is held back."""
+"""Saturation of a pool: how much of its credits and of its time for prompts is in use."""
 
 from __future__ import annotations
 
