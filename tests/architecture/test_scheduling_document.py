@@ -1,4 +1,4 @@
-"""docs/scheduling.md says what the code does: its pseudocode has the code's statements, its tables the code's values."""
+"""docs/scheduling.md says what the code does: its pseudocode has the code's statements, its tables the values."""
 
 from __future__ import annotations
 
