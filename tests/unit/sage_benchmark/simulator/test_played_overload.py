@@ -14,14 +14,17 @@ from sage_benchmark.simulator.simulation_plan import SimulationPlan
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.request_shapes import CHAT, MIXED, RequestShape
+from sage_control_plane.policies.hybrid import HybridSettings
+from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.request.request import ServiceClass
+from sage_control_plane.settings import ControlSettings
 
 ENGINES = 2
 TIMES = 5.0
 # Calm, overload, calm again.
 BEGINS, ENDS = 10.0, 35.0
-# How long a chat may wait: its target of 500 ms times the default multiple.
-MOST_WAIT_SECONDS = 10.0
+# How long a chat may wait: its target of 500 ms times the multiple.
+MOST_WAIT_SECONDS = 0.5 * HybridSettings().late_multiple
 
 
 def arriving(
@@ -39,11 +42,11 @@ def met(outcomes: Sequence[RequestOutcome]) -> int:
     return sum(meets(o, level_of(o.arrival)) for o in outcomes)
 
 
-@pytest.mark.parametrize("seats", [4, 48])
+@pytest.mark.parametrize("seats", [8, 48])
 def test_an_overload_of_chats_is_refused_at_once_costs_no_goodput_and_is_over_when_it_ends(seats: int) -> None:
     config = replace(EngineModelConfig(), max_num_seqs=seats)
     chats = (replace(CHAT, share=1.0),)
-    phases = [(0.5, 0.0, BEGINS), (TIMES, BEGINS, ENDS), (0.5, ENDS, ENDS + 15.0)]
+    phases = [(0.5, 0.0, BEGINS), (TIMES, BEGINS, ENDS), (0.5, ENDS, ENDS + 20.0)]
     arrivals = [a for seed, phase in enumerate(phases) for a in arriving(config, *phase, chats, seed)]
     arrivals = [replace(a, index=index) for index, a in enumerate(arrivals)]
     outcomes = Simulation(SimulationPlan(ENGINES, "hybrid", config), arrivals).run()
@@ -64,15 +67,19 @@ def test_an_overload_of_chats_is_refused_at_once_costs_no_goodput_and_is_over_wh
         for o in outcomes
         if not o.served
     )
-    after = within(outcomes, ENDS + 3.0, ENDS + 15.0)
-    assert all(o.served for o in after)
-    assert met(after) >= 0.97 * len(after)
+    # What arrives next is served in time, but for a few while requests from before still wait.
+    soon, later = within(outcomes, ENDS + 1.0, ENDS + 10.0), within(outcomes, ENDS + 10.0, ENDS + 20.0)
+    assert met(soon) >= 0.85 * len(soon)
+    assert all(o.served for o in later)
+    assert met(later) >= 0.97 * len(later)
 
 
 def test_only_chats_and_completions_are_refused() -> None:
     config = EngineModelConfig()
-    arrivals = arriving(config, 4.0, 0.0, 50.0, MIXED, seed=1)
-    outcomes = Simulation(SimulationPlan(ENGINES, "hybrid", config), arrivals).run()
+    # A completion may wait for 10 s here, so that some are refused in a short time.
+    control = ControlSettings(policies=PolicySettings(hybrid=HybridSettings(late_multiple=5.0)))
+    arrivals = arriving(config, 3.0, 0.0, 25.0, MIXED, seed=1)
+    outcomes = Simulation(SimulationPlan(ENGINES, "hybrid", config, control), arrivals).run()
     refused = {o.arrival.service_class for o in outcomes if not o.served}
     assert refused == {ServiceClass.INTERACTIVE, ServiceClass.DEFAULT}
     assert all(o.served for o in outcomes if o.arrival.service_class in (ServiceClass.EMBEDDING, ServiceClass.BULK))

@@ -8,9 +8,10 @@ import pytest
 from fixtures.control_plane import request
 from fixtures.pool_view import FakePoolView
 
+from sage_control_plane.policies.bands import Band
 from sage_control_plane.policies.hybrid import OVERLOADED, HybridSchedulingPolicy, HybridSettings
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.overload import RATE_SECONDS, UNKNOWN_SECONDS
+from sage_control_plane.policies.overload import RATE_SECONDS, UNKNOWN_SECONDS, VAIN_DISPATCHES
 from sage_control_plane.policies.policy import Pick
 from sage_control_plane.request.request import PendingRequest, ServiceClass
 
@@ -78,6 +79,23 @@ def test_one_that_finds_nobody_before_it_is_never_refused() -> None:
     assert overloaded.policy.refusal(request("more", 1.0, tenant="loud"), 1.0, VIEW) is None
 
 
+def test_where_only_fresh_ones_are_dispatched_the_late_wait_in_vain() -> None:
+    overloaded = Overloaded()
+    overloaded.view = FakePoolView(turnover_per_second=2.0, full_for={(Band.INTERACTIVE, True)})
+    overloaded.policy.next(0.6, overloaded.view)
+    refused = len(overloaded.refused)
+    answers = []
+    for step in range(VAIN_DISPATCHES + 1):
+        now = 0.7 + 0.5 * step
+        overloaded.push(request(f"fresh{step}", now, tenant="other"), now)
+        assert overloaded.serve(now).band == "interactive"
+        answers.append(overloaded.refusal(now, tenant="third"))
+    assert len(overloaded.refused) - refused == 30 - MAY_WAIT
+    # Nobody else has refused anything to the third tenant, and its own queue is short: it is the engines that are full.
+    assert answers[0] is None
+    assert answers[-1] == OVERLOADED
+
+
 def test_another_tenant_is_not_refused_for_it() -> None:
     overloaded = Overloaded()
     overloaded.serve(1.0)
@@ -111,7 +129,7 @@ def test_nothing_is_refused_while_it_is_not_known_how_fast_requests_begin() -> N
 
 
 def test_what_has_waited_far_beyond_its_target_is_refused_when_it_is_due() -> None:
-    policy, view = HybridSchedulingPolicy(), FakePoolView()
+    policy, view = HybridSchedulingPolicy(HybridSettings(late_multiple=20.0)), FakePoolView()
     made = request("late", 0.0)
     policy.push(made, Lane(made.classification.route), 0.0, view)
     policy.close(Lane(made.classification.route))
