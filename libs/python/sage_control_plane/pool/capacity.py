@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # A new engine begins with so many.
 FIRST_LIMIT = 4
-# Where the engine tells its queue: reports with the limit in use before one more request is tried, and how that grows.
+# Reports, or rounds of ended requests, with the limit in use before one more request is tried, and how that grows.
 PATIENT_REPORTS = 20
 MOST_PATIENT_REPORTS = 480
 # Where it tells nothing: ended requests after which its throughput is compared, for each of its limit, and least.
@@ -14,6 +14,10 @@ LEAST_ENDED = 8
 GROWN = 1.1
 # An answer that takes at most so many times as long as those of its length on a nearly idle engine has not waited.
 UNDELAYED = 1.5
+# Ends within so many seconds are one: seats are taken again only after the last.
+TOGETHER_SECONDS = 0.01
+# Where never more than this share of the limit was being generated while it was in use, the rest has waited.
+IN_USE = 0.8
 
 
 class LearnedCapacity:
@@ -24,7 +28,7 @@ class LearnedCapacity:
     answer that takes as long as on an idle engine has not waited; and throughput is measured: a limit under which it
     has not grown is above the knee of the latency curve (as in Netflix's concurrency-limits and Envoy's adaptive
     concurrency, which compare latencies; an engine that batches answers more slowly the more it runs, and is faster for
-    it).
+    it). What was found is tried again, more and more rarely.
 
     Args:
         most: ceiling of the limit.
@@ -35,12 +39,17 @@ class LearnedCapacity:
     """
 
     __slots__ = (
+        "_began",
         "_best",
         "_ended",
+        "_ended_at",
         "_found",
         "_idle_seconds",
+        "_kept",
+        "_most_decoding",
         "_patience",
         "_quiet",
+        "_ran",
         "_since",
         "_tokens",
         "_told",
@@ -56,15 +65,17 @@ class LearnedCapacity:
         self.shown = 1
         self._found = False
         self._told = False
-        self._waited = 0
+        self._waited = self._ran = 0
         self._quiet = 0
         self._patience = PATIENT_REPORTS
         self._best = 0.0
+        # The largest limit under which throughput has grown.
+        self._kept = self.limit
         # Of an answer on a nearly idle engine, by the logarithm of its tokens.
         self._idle_seconds: dict[int, float] = {}
         self._since: float | None = None
-        self._tokens = 0
-        self._ended = 0
+        self._ended_at = float("-inf")
+        self._tokens = self._ended = self._began = self._most_decoding = 0
 
     def resize(self, most: int) -> None:
         """Change the ceiling."""
@@ -84,6 +95,8 @@ class LearnedCapacity:
         self._told = self._told or running > 0
         # What has come since the engine's last step waits for the next one, whatever room there is.
         waits, self._waited = min(waiting, self._waited), waiting
+        # A report between two steps misses those whose seats nobody has taken yet.
+        running, self._ran = max(running, self._ran), running
         if waits:
             if running > 0:
                 # Found before: what was tried beyond it is not tried again so soon.
@@ -102,6 +115,8 @@ class LearnedCapacity:
 
     def began(self, decoding: int) -> None:
         """Learn from an answer that has begun, while ``decoding`` of them have."""
+        self._began += 1
+        self._most_decoding = max(self._most_decoding, decoding)
         self.shown = max(self.shown, min(decoding, self.limit))
         if not self._found and decoding >= self.limit:
             self._grow(max(1, self.limit // 2))
@@ -123,11 +138,13 @@ class LearnedCapacity:
         if idle is not None and seconds <= UNDELAYED * idle and outstanding >= self.limit and not self._found:
             self.shown = max(self.shown, self.limit)
             self._grow(1)
-        if outstanding < self.limit:
+        together, self._ended_at = now - self._ended_at <= TOGETHER_SECONDS, now
+        if outstanding < self.limit and not together:
             self._since = None
             return
         if self._since is None:
-            self._since, self._tokens, self._ended = now, 0, 0
+            self._since = now
+            self._tokens = self._ended = self._began = self._most_decoding = 0
             return
         self._tokens += tokens
         self._ended += 1
@@ -135,14 +152,37 @@ class LearnedCapacity:
             return
         throughput = self._tokens / (now - self._since)
         self._since = None
-        if throughput > GROWN * self._best:
+        if self._began >= IN_USE * self._ended:
+            self._streamed(self._most_decoding)
+        elif self._found:
+            if self._waits_no_longer():
+                self._found, self._best, self._kept = False, throughput, self.limit
+                self._grow(max(1, self.limit // 4))
+        elif throughput > GROWN * self._best:
             self._best = throughput
-            self.shown = self.limit
+            self.shown = self._kept = self.limit
             self._grow(self.limit)
-        elif not self._found:
+        else:
             # It has not grown with the limit, so the limit goes back to where it last did.
             self._found = True
-            self.limit = self.shown = max(1, self.limit // 2)
+            self.limit = self.shown = min(self._kept, self.limit)
+
+    def _streamed(self, decoding: int) -> None:
+        """Learn from a round of answers most of which have shown when they began: at most ``decoding`` ran at once."""
+        if 0 < decoding < IN_USE * self.limit:
+            self._found = True
+            self.limit = self.shown = decoding
+        elif decoding >= self.limit and self._found and self._waits_no_longer():
+            self._grow(1)
+
+    def _waits_no_longer(self) -> bool:
+        """Count a round with what was found; return whether it was found long ago."""
+        self._quiet += 1
+        if self._quiet < self._patience:
+            return False
+        self._quiet = 0
+        self._patience = min(MOST_PATIENT_REPORTS, self._patience * 2)
+        return True
 
     def _grow(self, requests: int) -> None:
         self.limit = min(self.most, self.limit + requests)

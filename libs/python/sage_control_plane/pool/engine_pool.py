@@ -260,7 +260,8 @@ class EnginePool:
             if ttft_seconds is not None:
                 self._learning.first_token(entry, attempt, ttft_seconds)
             self._prefilled(entry, attempt, attempt.request)
-            entry.credits.began(entry.forecast.decoding)
+            if classification.generates:
+                entry.credits.began(entry.forecast.decoding)
             if classification.generates and entry.prefill_pending:
                 # Engines compute prompts in the order in which they came.
                 before = attempt.number.dispatch
