@@ -41,6 +41,7 @@ def test_the_pace_is_kept_on_engines_with_more_seats_than_keep_it(told: bool) ->
     assert played.reach.attainment >= (0.95 if told else 0.93)
     assert played.tpot.p95 <= 50.0
     config = simulation.plan.engine
-    # With all seats taken a token takes 95 ms; the batch is as large as leaves time for prompts within 50 ms.
+    # With all seats taken a token would take 95 ms.
     assert config.step_base_seconds + config.step_per_sequence_seconds * 256 > 0.090
-    assert all(60 <= entry.credits.request_cap <= 125 for entry in simulation.manager.engines.values())
+    # What the pace leaves is used: an engine makes 2,100 tokens a second within 50 ms a token, prompts not counted.
+    assert played.bulk_tokens_per_second >= 700
