@@ -39,7 +39,7 @@ def band_of(request: PendingRequest) -> Band:
     to chats could never begin one in time.
     """
     classification = request.classification
-    return _BANDS[classification.service_class, classification.priority]
+    return _BANDS[classification.service_class][classification.priority]
 
 
 def _band(service_class: ServiceClass, priority: Priority) -> Band:
@@ -47,5 +47,5 @@ def _band(service_class: ServiceClass, priority: Priority) -> Band:
 
 
 _BANDS = {
-    (service_class, priority): _band(service_class, priority) for service_class in ServiceClass for priority in Priority
+    service_class: {priority: _band(service_class, priority) for priority in Priority} for service_class in ServiceClass
 }

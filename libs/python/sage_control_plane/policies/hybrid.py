@@ -12,15 +12,13 @@ from annotated_types import Ge, Gt, Lt
 from sage_common.setting_marks import Alias
 from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.laxity import deadline, latest_start
+from sage_control_plane.policies.laxity import FAR_OFF_SECONDS, deadline, latest_start
 from sage_control_plane.policies.overload import Overload
 from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
 from sage_control_plane.policies.shelves import NEVER, Shelf, Shelves
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
 
-# With this much time left a request is feasible whatever is predicted.
-FAR_OFF_SECONDS = 30.0
 # How long after a request was held back it is looked at again, if nothing happens before: demand fades.
 FADING_SECONDS = 0.5
 
@@ -108,12 +106,17 @@ class HybridSchedulingPolicy:
 
     def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
         band, shelves, tenant = band_of(request), self._shelves, request.tenant
+        flows = shelves.of(band).flows
+        if not flows or not self._overload.refuses(request):
+            return None
+        ttft = view.predicted_ttft_seconds(request) or 0.0
+        if self._overload.surely_in_time(request, band, len(flows), ttft, now):
+            return None
         # Who sends too much waits behind itself, so others are not refused for it.
-        fresh = shelves.of(band).flows.turns_before(tenant)
-        late = shelves.of(band, late=True).flows.turns_before(tenant)
+        fresh = flows.turns_before(tenant)
         if not fresh:
             return None
-        turnover, ttft = view.turnover(request), view.predicted_ttft_seconds(request) or 0.0
+        late, turnover = shelves.of(band, late=True).flows.turns_before(tenant), view.turnover(request)
         return OVERLOADED if self._overload.too_late(request, band, fresh, late, turnover, ttft, now) else None
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
@@ -130,7 +133,7 @@ class HybridSchedulingPolicy:
 
     def next(self, now: float, view: PoolView) -> Pick | None:
         self._change_at = None
-        if (overdue := self._overdue(now)) is not None:
+        if self._due and (overdue := self._overdue(now)) is not None:
             return overdue
         if self._shelves.all_closed:
             return None

@@ -7,6 +7,8 @@ from sage_control_plane.request.request import PendingRequest
 
 # Deadline of requests without a target: far but finite, so that laxity stays comparable and none starves.
 FAR_SECONDS = 3600.0
+# With this much time left a request can meet its deadline, whatever is predicted.
+FAR_OFF_SECONDS = 30.0
 
 
 def deadline(request: PendingRequest) -> float:

@@ -13,6 +13,8 @@ UNKNOWN_SECONDS = 2.0
 # Without a dispatch of a late request for so long, and while so many others were, the fresh leave them no time.
 VAIN_SECONDS = 3.0
 VAIN_DISPATCHES = 16
+# For how long half the rate of dispatches that was seen is surely kept.
+SEEN_SECONDS = 0.1
 # Tenants whose overload is remembered; beyond it those whose has ended are forgotten.
 MOST_TENANTS = 4_096
 # Share of the requests that can be begun in time that surely are, whatever their lengths turn out to be.
@@ -37,6 +39,8 @@ class Overload:
     def __init__(self, late_multiple: float) -> None:
         self._multiple = late_multiple
         self._rates = [DecayedRate(RATE_SECONDS) for _ in Band]
+        # The rate of each band when it was last asked for, and when that was.
+        self._seen = [(0.0, float("-inf"))] * len(Band)
         self._dispatched_at = [float("-inf")] * len(Band)
         # When each band last dispatched a late request, or had none, and how many others it has since.
         self._late_at = [float("-inf")] * len(Band)
@@ -57,6 +61,21 @@ class Overload:
         else:
             self._late_at[band], self._since_late[band] = now, 0
 
+    def refuses(self, request: PendingRequest) -> bool:
+        """Return whether it may come to a refusal of such a request."""
+        classification = request.classification
+        targeted = classification.begin_target_seconds is not None
+        return targeted and classification.service_class in REFUSED_CLASSES and not request.goes_on
+
+    def surely_in_time(self, request: PendingRequest, band: Band, fresh: int, usual_ttft: float, now: float) -> bool:
+        """Return True only where ``too_late`` returns False; it costs less, and is enough while the queue is short."""
+        target = request.classification.begin_target_seconds
+        rate, seen_at = self._seen[band]
+        if target is None or not 0.0 <= now - seen_at <= SEEN_SECONDS:
+            return False
+        # Within that time a rate falls by a fifth at most, where nothing is dispatched.
+        return fresh <= 0.5 * SURELY * rate * (target - usual_ttft)
+
     def too_late(
         self, request: PendingRequest, band: Band, fresh: int, late: int, turnover: float, usual_ttft: float, now: float
     ) -> bool:
@@ -71,7 +90,9 @@ class Overload:
         if target is None or not turnover or not self._knows(request, band, now):
             return False
         # Where few come there are few dispatches, which says nothing of how many there could be.
-        in_time = max(turnover, self._rates[band].per_second(now)) * max(0.0, target - usual_ttft)
+        rate = self._rates[band].per_second(now)
+        self._seen[band] = (rate, now)
+        in_time = max(turnover, rate) * max(0.0, target - usual_ttft)
         return fresh > SURELY * in_time and not self.has_room(request, band, late, turnover, now)
 
     def has_room(self, request: PendingRequest, band: Band, late: int, turnover: float, now: float) -> bool:
@@ -94,13 +115,12 @@ class Overload:
     def due_at(self, request: PendingRequest) -> float | None:
         """Return when a late request is refused; None for never."""
         target = request.classification.begin_target_seconds
-        if request.classification.service_class not in REFUSED_CLASSES or request.goes_on or target is None:
+        if target is None or not self.refuses(request):
             return None
         return request.arrived_at + self._multiple * target
 
     def _knows(self, request: PendingRequest, band: Band, now: float) -> bool:
-        refused = request.classification.service_class in REFUSED_CLASSES and not request.goes_on
-        return refused and now - self._dispatched_at[band] <= UNKNOWN_SECONDS
+        return self.refuses(request) and now - self._dispatched_at[band] <= UNKNOWN_SECONDS
 
     def _vain(self, key: tuple[Band, str], until: float, now: float) -> None:
         if len(self._vain_until) >= MOST_TENANTS:

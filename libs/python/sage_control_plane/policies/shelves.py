@@ -123,6 +123,8 @@ class Shelves:
         request, lane, _ = self._queued[request_id]
         if admits is None or admits(lane):
             return request, lane
+        if shelf.flows.lanes == 1:
+            return None
         # It rarely comes to that, and to pass lanes over costs more.
         request_id = shelf.flows.first(admits)
         return None if request_id is None else self._queued[request_id][:2]
@@ -131,8 +133,8 @@ class Shelves:
         """Allow requests of a lane."""
         if lane in self._closed:
             self._closed.discard(lane)
-            for shelf in self._in_order:
-                if shelf.flows:
+            if len(self._lanes) > 1:
+                for shelf in self._in_order:
                     shelf.flows.opened(lane)
 
     def close(self, lane: Lane) -> None:

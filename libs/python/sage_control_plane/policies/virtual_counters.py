@@ -78,12 +78,12 @@ class VirtualCounters:
         A small refund is deducted from the next charge instead, so that corrections, which come with every other
         request, do not reorder the queues.
         """
-        owed = engine_seconds + self._owed.pop(tenant, 0.0)
+        owed = engine_seconds + self._owed.pop(tenant, 0.0) if self._owed else engine_seconds
         if -SMALL_SECONDS < owed < 0.0:
             self._owed[tenant] = owed
             return False
         weight = self._weights.get(tenant, 1.0) if self._weights else 1.0
-        value = self.value(tenant) + owed / weight
+        value = self._counters.get(tenant, self._floor) + owed / weight
         self._counters[tenant] = value if value > 0.0 else 0.0
         if owed < 0.0 and tenant in self._queued:
             self._active.push(tenant, (self._counters[tenant], tenant))

@@ -71,8 +71,9 @@ class EngineEntry:
     @property
     def recoverable(self) -> bool:
         """Whether it takes work now or may do so again without an operator's order."""
-        away = self.state.given_up or self.state.phase in (EnginePhase.DRAINING, EnginePhase.STOPPED)
-        return not self.draining and not away
+        if self.draining or self.state.phase is EnginePhase.READY:
+            return not self.draining
+        return not self.state.given_up and self.state.phase not in (EnginePhase.DRAINING, EnginePhase.STOPPED)
 
     def serves(self, route: Route) -> bool:
         """Return whether it serves the route's model for the route's kind of work."""

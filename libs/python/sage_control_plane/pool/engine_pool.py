@@ -183,7 +183,9 @@ class EnginePool:
         entry.credits.take(attempt.tokens)
         forecast.running += 1
         self.load.outstanding += 1
-        self._reservation.take(entry, attempt, self._learning.hold_seconds(entry, attempt), now)
+        # How long it holds its seat matters where some are kept for others.
+        timed = self._reservation.group(entry).patience_seconds
+        self._reservation.take(entry, attempt, self._learning.hold_seconds(entry, attempt) if timed else None, now)
         if attempt.request is not None and not attempt.begun:
             self._expect(entry, attempt, attempt.request, now)
         entry.dispatched += 1
@@ -312,6 +314,7 @@ class EnginePool:
             attempt.counters_at_begin = entry.forecast.counters
 
     def _unqueue(self, entry: EngineEntry, attempt: DispatchedAttempt) -> None:
-        self.load.add_prompts(entry, -attempt.queued_tokens)
-        attempt.queued_tokens = 0
+        if attempt.queued_tokens:
+            self.load.add_prompts(entry, -attempt.queued_tokens)
+            attempt.queued_tokens = 0
         entry.prefill_pending.pop(attempt.request_id, None)

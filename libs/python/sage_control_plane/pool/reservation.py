@@ -262,13 +262,15 @@ class Reservation:
     def _route_group(self, route: Route) -> SeatGroup | None:
         if self._stale:
             self._regroup()
-        if route not in self._of_route:
+        try:
+            return self._of_route[route]
+        except KeyError:
             serving = next((entry for entry in self._entries.values() if entry.serves(route)), None)
             group = self._of_route[route] = None if serving is None else self._groups[serving.engine_id]
             if group is not None and route in self._demands:
                 for streams, stream in zip(group.demands, self._demands[route], strict=True):
                     streams.append(stream)
-        return self._of_route[route]
+            return group
 
     def _regroup(self) -> None:
         self._groups = {}

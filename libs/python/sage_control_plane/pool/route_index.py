@@ -46,7 +46,10 @@ class RouteEngines:
     @property
     def recoverable(self) -> bool:
         """Whether some engine serves the route or may do so again."""
-        return any(entry.recoverable for entry in self.serving.values())
+        for entry in self.serving.values():  # noqa: SIM110 - twice as fast, and asked for each request
+            if entry.recoverable:
+                return True
+        return False
 
     @property
     def failures(self) -> tuple[str, ...]:

@@ -47,9 +47,9 @@ class Saturation:
         if change:
             self._capacity += change
             self._reservation.resize(entry, change)
-        self.usable += bool(capacity) - bool(entry.capacity)
-        entry.capacity = capacity
-        self._share_prompts(entry)
+            self.usable += bool(capacity) - bool(entry.capacity)
+            entry.capacity = capacity
+            self._share_prompts(entry)
 
     def add_prompts(self, entry: EngineEntry, tokens: int) -> None:
         """Add ``tokens`` to the prompts queued on an engine; negative removes them.

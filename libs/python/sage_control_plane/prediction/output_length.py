@@ -46,7 +46,7 @@ class OutputLengths:
 
     def expected(self, tenant: str, classification: Classification) -> int:
         """Return the learned quantile, or the classifier's estimate until there is one; at most the caller's limit."""
-        if classification.kind not in GENERATES:
+        if not self._lengths or classification.kind not in GENERATES:
             return classification.output_tokens
         for key in _keys(tenant, classification):
             lengths = self._lengths.get(key)

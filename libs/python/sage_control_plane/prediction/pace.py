@@ -48,8 +48,10 @@ class DecayedRate:
     def add(self, work: float, now: float) -> None:
         """Add ``work`` done at ``now``."""
         if self._at is None:
-            self._at = self._since = now
-        self._sum = self._sum * self._kept(now) + work
+            self._since = now
+        elif now != self._at:
+            self._sum *= math.exp((self._at - now) / self._window)
+        self._sum += work
         self._at = now
 
     def per_second(self, now: float) -> float:
@@ -58,8 +60,4 @@ class DecayedRate:
             return 0.0
         # What was seen counts as the sum does: less the older it is. With a floor against division by almost nothing.
         seen = max(0.5, self._window * (1.0 - math.exp((self._since - now) / self._window)))
-        return self._sum * self._kept(now) / seen
-
-    def _kept(self, now: float) -> float:
-        elapsed = now - (self._at if self._at is not None else now)
-        return math.exp(-elapsed / self._window)
+        return self._sum * math.exp((self._at - now) / self._window) / seen

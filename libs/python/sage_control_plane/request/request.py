@@ -95,6 +95,8 @@ class Classification:
         generates: whether its answer is generated token by token.
         shows_beginning: whether the first byte of its answer shows when its prompt was computed. False where a
             generated answer comes in one piece: its first byte comes with its last token.
+        begin_target_seconds: target for the time from arrival to the beginning of the answer, or to its end where
+            nothing is streamed; None for none. The far deadline of bulk work counts as a target.
     """
 
     kind: RequestKind
@@ -117,6 +119,7 @@ class Classification:
     route: Route = field(init=False, repr=False, compare=False)
     generates: bool = field(init=False, repr=False, compare=False)
     shows_beginning: bool = field(init=False, repr=False, compare=False)
+    begin_target_seconds: float | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Compute the fields that follow from the others."""
@@ -125,15 +128,8 @@ class Classification:
         object.__setattr__(self, "route", Route(self.model, self.kind))
         object.__setattr__(self, "generates", generates)
         object.__setattr__(self, "shows_beginning", self.streaming or not generates)
-
-    @property
-    def begin_target_seconds(self) -> float | None:
-        """Target for the time from arrival to the beginning of the answer, or to its end where nothing is streamed.
-
-        None when there is no target. The far deadline of bulk work counts as a target.
-        """
         target_ms = self.slo.ttft_ms or self.slo.end_to_end_ms
-        return target_ms / 1000 if target_ms else None
+        object.__setattr__(self, "begin_target_seconds", target_ms / 1000 if target_ms else None)
 
 
 class Attempt(NamedTuple):

@@ -139,5 +139,5 @@ class AttemptReports:
         attempt.resumable = resumable
         self._interruption.on_candidate(attempt)
         if not entry.free:
-            self._table.refresh(entry)
+            self._table.refresh_begun(entry)
         self._log.began(tracked.request_id, attempt.engine_id, seconds, attempt.predicted_ttft, now)

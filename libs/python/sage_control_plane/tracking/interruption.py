@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from sage_common.errors import CancelledError
-from sage_control_plane.policies.laxity import latest_start
+from sage_control_plane.policies.laxity import FAR_OFF_SECONDS, deadline, latest_start
 from sage_control_plane.policies.policy import PoolView
 from sage_control_plane.policies.work_queue import WorkQueue
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
@@ -64,11 +64,12 @@ class _Look:
     """The last search for seats of a route. Until ``until`` another would find nothing else, unless more wait.
 
     Attributes:
-        waiting: requests that waited; infinite where there was no answer to interrupt for any of them.
+        waiting: requests that waited; infinite where more change nothing for now.
+        candidates: count of changes by which there may be another victim; None where none was looked for.
     """
 
     waiting: float
-    candidates: int
+    candidates: int | None
     until: float
 
 
@@ -135,7 +136,7 @@ class Interruption:
 
     def on_finished(self, attempt: DispatchedAttempt, used: TokensUsed, now: float) -> None:
         """Deposit the tokens of a complete answer."""
-        if attempt.request is not None and attempt.request.classification.generates:
+        if self._enabled and attempt.request is not None and attempt.request.classification.generates:
             output = attempt.output_tokens if used.output is None else used.output
             self.budget.deposit(attempt.uncached_tokens + output, now)
 
@@ -169,8 +170,17 @@ class Interruption:
             for attempt in list(self._crowded.values()) if self._crowded else ():
                 self._consider_crowded(attempt, now)
             for route, waiting in self._queue.before_bulk().items():
-                if waiting and not self._has_seat(route, next(iter(waiting.values()))):
+                if not waiting or self._has_looked(route, len(waiting), now):
+                    continue
+                if not self._has_seat(route, next(iter(waiting.values()))):
                     self._consider(route, waiting.values(), now)
+
+    def _has_looked(self, route: Route, waiting: int, now: float) -> bool:
+        """Return whether another search would find what the last one found."""
+        look = self._looks.get(route)
+        if look is None or look.candidates not in (None, self._candidates):
+            return False
+        return now < look.until and waiting <= look.waiting
 
     def _has_seat(self, route: Route, request: PendingRequest) -> bool:
         free = islice(self._engines.route(route).free.engines, MOST_ENGINES)
@@ -191,8 +201,15 @@ class Interruption:
             self._take(offer, None, request.classification.service_class, now, offer.running)
 
     def _consider(self, route: Route, waiting: Collection[PendingRequest], now: float) -> None:
-        look = self._looks.get(route)
-        if look and now < look.until and len(waiting) <= look.waiting and self._candidates == look.candidates:
+        first = list(islice(waiting, MOST_WAITING))
+        near = [request for request in first if deadline(request) - now <= FAR_OFF_SECONDS]
+        if not near:
+            # Seats come free many times until then. Of a long queue others come to the front.
+            due, known = min(map(deadline, first)) - FAR_OFF_SECONDS, float(len(waiting))
+            if known > len(first):
+                due, known = min(due, now + LOOK_AGAIN_SECONDS), _NEVER
+            self._looks[route] = _Look(known, None, due)
+            self._due.arm(route, due)
             return
         for request_id in [one for one, asked in self._asked.items() if not self._runs(asked.attempt)]:
             del self._asked[request_id]
@@ -203,7 +220,7 @@ class Interruption:
         under_way = sum(asked.route == route and asked.is_open(now) for asked in self._asked.values())
         soonest = now + LOOK_AGAIN_SECONDS
         full = [entry for entry in serving if entry.usable and not entry.credits.has_slot]
-        late, next_end = self._late(waiting, serving, under_way, now) if full else ([], _NEVER)
+        late, next_end = self._late(near, serving, under_way, now) if full else ([], _NEVER)
         asked = self._interrupt(route, late, full, now) if late else 0
         under_way += asked
         due = max(soonest, min(next_end, now + ANSWERED_WITHIN_SECONDS) if under_way else next_end)
@@ -224,10 +241,8 @@ class Interruption:
         Args:
             under_way: seats that are about to be given up; they serve the most urgent.
         """
-        timed = sorted(
-            ((latest_start(request, self._view), request) for request in islice(waiting, MOST_WAITING)),
-            key=lambda item: item[0],
-        )[under_way:]
+        starts = ((latest_start(request, self._view), request) for request in waiting)
+        timed = sorted(starts, key=lambda item: item[0])[under_way:]
         ends = sorted(chain.from_iterable(seats_at(entry, now) for entry in engines)) if timed else []
         late, matched = list[PendingRequest](), 0
         for latest, request in timed:

@@ -222,6 +222,12 @@ class RequestTable:
             self._engines.refresh(entry)
             self._queue.open(self._engines.routes_of(entry))
 
+    def refresh_begun(self, entry: EngineEntry) -> None:
+        """Refresh an engine that is not free, and on which an answer has begun: it may have room for prompts again."""
+        if entry.credits.has_slot or entry.credits.learned is not None:
+            self._engines.refresh(entry)
+        self._queue.open(self._engines.routes_of(entry))
+
     def adopt(self, running: RunningRequest, entry: EngineEntry, now: float) -> None:
         """Track a request that an engine runs for an earlier leader; if it waits here, take it out of the queue."""
         tracked = self._requests.get(running.request_id)

@@ -84,9 +84,13 @@ def offer_of(
     tpot = tpot_seconds(entry)
     victims, running, leaving = list[Victim](), 0.0, 0
     for attempt in entry.running.values():
+        request = attempt.request
+        if request is None or not request.classification.generates:
+            continue
         tokens = tokens_so_far(attempt, tpot, now)
-        if attempt.request is not None and attempt.request.classification.generates:
-            running += attempt.uncached_tokens + tokens
+        running += attempt.uncached_tokens + tokens
+        if not is_bulk(request):
+            continue
         stopping = is_leaving(attempt)
         leaving += bool(stopping)
         if stopping is None and attempt.dispatched_at <= dispatched_by and _may_stop(entry, attempt, now):
