@@ -137,7 +137,8 @@ def test_less_is_kept_from_work_that_gives_its_seat_back_soon() -> None:
     assert kept[20.0] >= 4
 
 
-def test_the_first_batch_does_not_take_what_is_kept_although_nothing_is_known_of_it() -> None:
+@pytest.mark.parametrize("every", [0.0, 0.05])
+def test_the_first_batch_does_not_take_what_is_kept_although_nothing_is_known_of_it(every: float) -> None:
     seats = Seats(engine("e", concurrency=16))
     seats.play(CHAT, 2.0, 2.0, seconds=40.0)
     seats.kept(Band.BULK)
@@ -147,6 +148,7 @@ def test_the_first_batch_does_not_take_what_is_kept_although_nothing_is_known_of
         seats.reservation.arrived(made, Band.BULK, 3600.0, seats.now)
         seats.take(made)
         taken += 1
+        seats.now += every
     # The chats hold 4 seats on average.
     assert 4 <= taken <= 12
 
@@ -265,6 +267,16 @@ def test_work_for_models_that_nobody_serves_is_not_held_up() -> None:
     assert seats.reservation.has_room(route, Band.BULK, 0.0, late=False)
     assert not seats.reservation.holds_seat(route, Band.BULK)
     assert seats.reservation.seats(route) == 0
+
+
+def test_the_turnover_is_what_all_seats_would_begin_once_it_is_known_how_long_they_are_held() -> None:
+    seats = Seats(engine("e", concurrency=16), engine("f", concurrency=16))
+    assert seats.reservation.turnover(seats.request(CHAT), seats.now) == 0.0
+    seats.play(CHAT, 4.0, 2.0, seconds=60.0)
+    assert seats.reservation.turnover(seats.request(CHAT), seats.now) == pytest.approx(16.0, rel=0.1)
+    # Of completions nothing is known, whatever the chats do.
+    assert seats.reservation.turnover(seats.request(GENERATE), seats.now) == 0.0
+    assert seats.reservation.turnover(seats.request(CHAT, "unknown"), seats.now) == 0.0
 
 
 def test_a_seat_that_counts_for_nothing_is_given_back_too() -> None:

@@ -122,3 +122,26 @@ def test_a_hold_is_at_least_the_time_of_an_answer_of_mean_length() -> None:
     for tokens in (100, 300):
         demand.answered(tokens)
     assert demand.hold_seconds(0.0, 0.02) == pytest.approx(4.0)
+
+
+def test_a_hold_is_known_once_enough_have_ended_lately() -> None:
+    demand, now = Demand(), 0.0
+    for count in range(10):
+        assert demand.is_known == (count >= 8), count
+        demand.took(now)
+        now += 0.05
+        demand.gave(now)
+    demand.took(now + 120.0)
+    assert not demand.is_known
+
+
+def test_at_present_a_burst_is_over_when_nothing_has_come_for_some_of_its_gaps() -> None:
+    demand = Demand()
+    for step in range(100):
+        demand.arrived(0.1 * step, 0.4, 50)
+    last = 9.9
+    assert demand.present_per_second(last + 0.1) == demand.per_second(last + 0.1) > 10.0
+    # The decayed rate has hardly fallen after two seconds; at most 1.5 a second come now.
+    assert demand.present_per_second(last + 2.0) == pytest.approx(1.5)
+    assert demand.per_second(last + 2.0) > 8.0
+    assert Demand().present_per_second(5.0) == 0.0

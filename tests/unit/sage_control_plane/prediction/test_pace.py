@@ -36,6 +36,15 @@ def test_the_rate_is_that_of_the_recent_past() -> None:
     assert rate.per_second(200.0) < 0.01
 
 
+@pytest.mark.parametrize("seconds", [1, 5, 10, 20, 100])
+def test_a_steady_rate_is_seen_at_its_height_from_the_beginning(seconds: int) -> None:
+    """What is seen of the first window is a part of it, and that part decays too."""
+    rate = DecayedRate(window_seconds=10)
+    for hundredth in range(1, 100 * seconds + 1):
+        rate.add(1, hundredth / 100)
+    assert rate.per_second(float(seconds)) == pytest.approx(100, rel=0.02)
+
+
 def test_a_short_past_is_not_taken_for_a_slow_one() -> None:
     rate = DecayedRate(window_seconds=10)
     for tenth in range(11):

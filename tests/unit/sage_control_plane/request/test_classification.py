@@ -131,6 +131,16 @@ def test_output_is_estimated_from_input_limit_and_cap() -> None:
     assert classify(Endpoint.EMBEDDINGS, input="x").output_tokens == 0
 
 
+def test_the_callers_limit_is_kept_for_all_choices_and_prompts() -> None:
+    assert classify().most_output_tokens == 0
+    assert classify(max_tokens=10).most_output_tokens == 10
+    assert classify(max_tokens=10_000).most_output_tokens == 10_000  # what is expected stays below the cap
+    assert classify(max_tokens=10, n=3).most_output_tokens == 30
+    assert classify(Endpoint.COMPLETIONS, prompt=["a", "b"], max_tokens=10).most_output_tokens == 20
+    assert classify(max_tokens=2**31 - 1, n=4).most_output_tokens == 2**31 - 1
+    assert classify(Endpoint.EMBEDDINGS, input="x", max_tokens=10).most_output_tokens == 0
+
+
 def test_a_longer_conversation_keeps_the_prefix_blocks_of_the_shorter_one() -> None:
     turns = [{"role": "user", "content": "tell me about queues " * 40}]
     shorter = classify(messages=turns).prefix_blocks

@@ -63,6 +63,7 @@ classifications = st.builds(
     items=uint32,
     reasons=st.lists(names, max_size=3).map(tuple),
     resumable=st.booleans(),
+    most_output_tokens=uint32,
 )
 CHAT = Classification(
     RequestKind.LLM_CHAT, "main", "m", ServiceClass.INTERACTIVE, Priority.NORMAL, ServiceLevel(), 1, 1
