@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from rich.console import Console
 
 from sage_cli.consoles import notes
+
+IN_PARENTHESES = re.compile(r" \([^()]*\)")
+
+
+class WaitLines:
+    """Says in a file what is waited for: a line for each thing, and none when only its figures have changed."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[str] = set()
+
+    def show(self, text: str) -> None:
+        """Say what is waited for, unless it was said before. Figures and progress are in parentheses."""
+        thing = IN_PARENTHESES.sub("", text)
+        if thing not in self._said:
+            self._said.add(thing)
+            self._console.print(text, markup=False)
 
 
 class WaitDisplay:
@@ -21,6 +39,7 @@ class WaitDisplay:
         self._console = console or notes()
         self._status = self._console.status(doing or "waiting")
         self._begins = bool(doing)
+        self._lines = WaitLines(self._console)
 
     def begin(self) -> None:
         """Start the spinner."""
@@ -33,7 +52,7 @@ class WaitDisplay:
             self._status.update(text)
             self._status.start()
         else:
-            self._console.print(text, markup=False)
+            self._lines.show(text)
 
     def end(self) -> None:
         """Take the spinner away. Idempotent."""

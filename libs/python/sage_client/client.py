@@ -33,7 +33,8 @@ from sage_common.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from sage_control_plane.request.request import Endpoint, Hints
+from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
+from sage_control_plane.request.request import Endpoint, Hints, RequestKind
 from sage_mesh.inference_request import InferenceRequest, check_correlation_id
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class AsyncUnifiedInferenceClient:
             "encoding_format": "base64",
         }
         request = self._request(Endpoint.EMBEDDINGS, body, options)
-        async with self._noticed(model):
+        async with self._noticed(request.endpoint, model):
             answer = await self._transport.fetch_vectors(request)
         metadata = answer.metadata
         return EmbeddingResult(
@@ -253,22 +254,22 @@ class AsyncUnifiedInferenceClient:
         body = {"stream_options": {"include_usage": True}, **body, "stream": True}
         async with contextlib.AsyncExitStack() as waiting:
             # Until the first piece is there, which may be long after the head of the answer.
-            await waiting.enter_async_context(self._noticed(body.get("model")))
+            await waiting.enter_async_context(self._noticed(endpoint, body.get("model")))
             async with self._transport.stream(self._request(endpoint, body, options)) as answer:
                 async for piece in text_pieces(answer):
                     await waiting.aclose()
                     yield piece
 
     async def _fetch(self, request: InferenceRequest, model: str | None) -> Answer:
-        async with self._noticed(model):
+        async with self._noticed(request.endpoint, model):
             return await self._transport.fetch(request)
 
-    def _noticed(self, model: str | None) -> AbstractAsyncContextManager[None]:
-        return notice_of(lambda: self._waited_for(model), self._on_wait)
+    def _noticed(self, endpoint: Endpoint, model: str | None) -> AbstractAsyncContextManager[None]:
+        return notice_of(lambda: self._waited_for(KIND_OF_ENDPOINT[endpoint], model), self._on_wait)
 
-    async def _waited_for(self, model: str | None) -> str | None:
+    async def _waited_for(self, kind: RequestKind, model: str | None) -> str | None:
         try:
-            text, ready = what_is_waited_for(await self._transport.engines(), model)
+            text, ready = what_is_waited_for(await self._transport.engines(), model, kind)
         except (NotFoundError, PermissionDeniedError, UnauthenticatedError, LookupError, TypeError):
             # Not a SAGE gateway, or one that does not show its engines to this caller.
             text, ready = f"an answer of {self._target}", True

@@ -10,6 +10,7 @@ from typing import Any
 
 from sage_common.errors import SageError
 from sage_common.tasks import end_tasks
+from sage_control_plane.request.request import RequestKind
 
 NOTICE_SECONDS = 2.0
 # How often what has changed is looked at after the first notice.
@@ -26,14 +27,16 @@ def log_wait(text: str) -> None:
     log.warning(text)
 
 
-def what_is_waited_for(engines: Engines, model: str | None) -> tuple[str, bool]:
+def what_is_waited_for(engines: Engines, model: str | None, kind: RequestKind) -> tuple[str, bool]:
     """Return what a request for ``model`` waits for, and whether an engine is ready for it.
 
     Args:
-        engines: as ``GET /v1/management/engines`` lists them.
-        model: as it was asked for; None for any.
+        engines: as ``GET /v1/management/engines`` lists them. An older mesh does not say their kinds and aliases; its
+            engines may be for any work.
+        model: as it was asked for, by its name or an alias; None for any.
+        kind: the work that the model has to do.
     """
-    able = [engine for engine in engines if model is None or model in engine["models"]]
+    able = [engine for engine in engines if _may_serve(engine, model, kind)]
     name = f"the model {model!r}" if model else "a model"
     if not able:
         return f"{name}, which no engine serves yet", False
@@ -76,6 +79,12 @@ async def _watch(describe: Callable[[], Awaitable[str | None]], on_wait: OnWait,
             said = text
             on_wait(f"waiting for {text}")
         await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _may_serve(engine: Mapping[str, Any], model: str | None, kind: RequestKind) -> bool:
+    kinds = engine.get("kinds")
+    names = (*engine["models"], *engine.get("aliases", ()))
+    return (not kinds or kind.name.lower() in kinds) and (model is None or model in names)
 
 
 def _called(engine: Mapping[str, Any]) -> str:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from sage_cli.mesh.engine_readiness import refuse_given_up, what_is_missing
+from sage_cli.mesh.engine_readiness import (
+    GENERATING_SECONDS,
+    refuse_given_up,
+    wait_for_engines,
+    what_is_missing,
+    what_still_loads,
+)
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState, ModelCard
 from sage_control_plane.request.request import RequestKind
 
+CHAT = frozenset({RequestKind.LLM_CHAT})
 BOTH = frozenset({RequestKind.LLM_CHAT, RequestKind.EMBEDDING})
 
 
@@ -58,3 +66,56 @@ def test_a_model_that_was_asked_for_is_not_made_up_for_by_another() -> None:
         refuse_given_up(engines, BOTH, of_settings=True)
     registered = replace(engines[0], spec=replace(engines[0].spec, labels=(("registered", "mine"),)))
     refuse_given_up([registered, engines[1]], BOTH, of_settings=True)
+
+
+def chatting(name: str, implementation: str, phase: EnginePhase, reason: str = "") -> EngineState:
+    one = engine(name, RequestKind.LLM_CHAT, phase, reason)
+    return replace(one, spec=replace(one.spec, implementation=implementation))
+
+
+QUOTING = chatting("sage-extractive", "extractive", EnginePhase.READY)
+LOADING = chatting("small", "llamacpp", EnginePhase.STARTING, "reading the model")
+
+
+def test_a_model_that_generates_and_loads_is_named_while_only_a_quoting_one_could_chat() -> None:
+    assert what_still_loads([QUOTING, LOADING]) == "small starting (reading the model)"
+    assert what_still_loads([QUOTING]) == ""
+    assert what_still_loads([QUOTING, LOADING, chatting("big", "openai", EnginePhase.READY)]) == ""
+    assert what_still_loads([QUOTING, replace(LOADING, phase=EnginePhase.UNHEALTHY)]) == ""
+
+
+def test_a_server_that_sage_does_not_start_is_not_waited_for() -> None:
+    assert what_still_loads([QUOTING, chatting("remote", "openai", EnginePhase.STARTING, "refused")]) == ""
+
+
+class ScriptedDirectory:
+    """Engines, and a time that passes while nothing of them is heard."""
+
+    def __init__(self, *engines: EngineState) -> None:
+        self.engines = {one.spec.engine_id: one for one in engines}
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    async def wait_until(self, complete: Callable[[ScriptedDirectory], bool], timeout_seconds: float) -> bool:
+        if complete(self):
+            return True
+        self.seconds += timeout_seconds
+        return False
+
+    async def ask(self) -> None:
+        """Nothing is heard."""
+
+
+async def test_the_mesh_is_up_without_a_model_that_loads_for_too_long() -> None:
+    directory, told = ScriptedDirectory(QUOTING, LOADING), list[str]()
+    assert await wait_for_engines(directory, CHAT, told.append, clock=directory) == [QUOTING, LOADING]  # type: ignore[arg-type]
+    assert told == ["small starting (reading the model)"]
+    assert GENERATING_SECONDS <= directory.seconds <= GENERATING_SECONDS + 2
+
+
+async def test_the_mesh_is_up_at_once_where_nothing_loads() -> None:
+    directory = ScriptedDirectory(QUOTING)
+    assert await wait_for_engines(directory, CHAT, lambda text: None, clock=directory) == [QUOTING]  # type: ignore[arg-type]
+    assert directory.seconds == 0

@@ -75,6 +75,7 @@ async def _ask(
     from sage_apps.rag import RagProgress, answer_question
     from sage_cli.consoles import notes
     from sage_cli.target import client_target
+    from sage_cli.waiting import WaitLines
     from sage_client.client import AsyncUnifiedInferenceClient
     from sage_common import paths
 
@@ -88,11 +89,13 @@ async def _ask(
             description = "answering" if state.answering else f"{state.documents} documents, embedding passages"
             progress.update(task, description=description, completed=state.embedded, total=state.chunks or None)
 
+        lines = WaitLines(progress.console)
+
         def show_wait(text: str) -> None:
             if progress.console.is_terminal:
                 progress.update(task, description=text)
             else:
-                progress.console.print(text, markup=False)
+                lines.show(text)
 
         async with await AsyncUnifiedInferenceClient.create(target, on_wait=show_wait) as client:
             return await answer_question(

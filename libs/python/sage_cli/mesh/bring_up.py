@@ -18,6 +18,7 @@ from sage_cli.consoles import notes, output, print_json
 from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_RUNNING
 from sage_cli.mesh.change_log import changed_processes
 from sage_cli.mesh.daemon import NAME, spawn
+from sage_cli.mesh.engine_readiness import QUOTING_ENGINE
 from sage_cli.mesh.inspection import inspect_mesh, local_state
 from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
 from sage_cli.mesh.shutdown import stop_mesh
@@ -41,7 +42,6 @@ POLL_SECONDS = 0.05
 # Between a supervisor's start and its first state: the imports of its modules on a cold disk.
 FIRST_STATE_SECONDS = 30.0
 SHOWN_LOG_LINES = 12
-QUOTING_ENGINE = "extractive"
 
 
 def foreground(plan: MeshPlan, *, as_json: bool = False) -> None:

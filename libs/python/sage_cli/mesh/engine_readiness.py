@@ -9,7 +9,7 @@ from collections.abc import Callable
 import orjson
 
 from sage_cli.mesh.started_engine import without_remedy
-from sage_common.clock import MonotonicClock
+from sage_common.clock import Clock, MonotonicClock
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import REGISTERED_LABEL, EnginePhase, EngineState
 from sage_control_plane.request.request import RequestKind
@@ -20,6 +20,11 @@ from sage_platform.ring import Ring
 POLL_SECONDS = 0.1
 ASK_AGAIN_SECONDS = 2.0
 HTTP_TIMEOUT_SECONDS = 2.0
+# How long a model that generates may still load once everything else is ready; a large one takes minutes.
+GENERATING_SECONDS = 30.0
+QUOTING_ENGINE = "extractive"
+# Its server is somebody else's, and may be away for good.
+ATTACHED_ENGINE = "openai"
 WORK = {RequestKind.LLM_CHAT: "chat", RequestKind.EMBEDDING: "embedding"}
 
 
@@ -39,6 +44,18 @@ def what_is_missing(engines: list[EngineState], kinds: frozenset[RequestKind]) -
         if engine.phase is not EnginePhase.READY
     ]
     return f"no engine for {' or '.join(missing)} yet" + (f": {'; '.join(waiting)}" if waiting else "")
+
+
+def what_still_loads(engines: list[EngineState]) -> str:
+    """Return which generating models of this machine still load while only what quotes could chat; empty when none."""
+    chats = [one for one in engines if any(RequestKind.LLM_CHAT in card.kinds for card in one.spec.models)]
+    generating = [one for one in chats if one.spec.implementation != QUOTING_ENGINE]
+    if any(one.phase is EnginePhase.READY for one in generating):
+        return ""
+    loading = [
+        one for one in generating if one.phase is EnginePhase.STARTING and one.spec.implementation != ATTACHED_ENGINE
+    ]
+    return "; ".join(f"{one.spec.name} starting" + (f" ({one.reason})" if one.reason else "") for one in loading)
 
 
 def refuse_given_up(engines: list[EngineState], kinds: frozenset[RequestKind], *, of_settings: bool) -> None:
@@ -64,8 +81,12 @@ async def wait_for_engines(
     tell: Callable[[str], None],
     *,
     of_settings: bool = False,
+    clock: Clock | None = None,
 ) -> list[EngineState]:
     """Return the engines once each kind of work has one that is ready; call ``tell`` with what is missing till then.
+
+    Where only an engine that quotes could chat, a model that generates and still loads is waited for a while longer:
+    the first chat is for it.
 
     Args:
         of_settings: wait for the engines that the settings name, not for those that operators added.
@@ -74,14 +95,20 @@ async def wait_for_engines(
         UnavailableError: what is waited for was given up.
     """
     reported = ""
+    time = clock or MonotonicClock()
+    complete_since: float | None = None
 
     def complete(current: EngineDirectory) -> bool:
-        nonlocal reported
+        nonlocal reported, complete_since
         engines = list(current.engines.values())
         refuse_given_up(engines, kinds, of_settings=of_settings)
         if of_settings:
             engines = [engine for engine in engines if REGISTERED_LABEL not in dict(engine.spec.labels)]
         missing = what_is_missing(engines, kinds)
+        if not missing and RequestKind.LLM_CHAT in kinds:
+            complete_since = time.now() if complete_since is None else complete_since
+            if time.now() - complete_since < GENERATING_SECONDS:
+                missing = what_still_loads(engines)
         if missing and missing != reported:
             reported = missing
             tell(missing)

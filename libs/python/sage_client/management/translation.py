@@ -41,6 +41,8 @@ def engine_view(state: EngineState, *, heartbeat_age_seconds: float = 0.0) -> En
         heartbeat_age_seconds=round(heartbeat_age_seconds, 3),
         name=spec.name,
         capacity_source=spec.capacity_source.name.lower(),
+        kinds=tuple(sorted({kind.name.lower() for card in spec.models for kind in card.kinds})),
+        aliases=tuple(alias for card in spec.models for alias in card.aliases),
     )
 
 

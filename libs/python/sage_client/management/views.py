@@ -29,6 +29,8 @@ class EngineView:
 
     Attributes:
         name: what people call it and every command takes; the id differs after each restart.
+        kinds: work that its models do, e.g. ``embedding``.
+        aliases: further names of its models.
         max_concurrency: requests that may be outstanding at once.
         capacity_source: who said so: ``told`` by its server, ``configured`` by an operator, or ``unknown``, where the
             number is a technical ceiling.
@@ -60,6 +62,8 @@ class EngineView:
     heartbeat_age_seconds: float = 0.0
     name: str = ""
     capacity_source: str = ""
+    kinds: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ log = get_logger(__name__)
 TIMEOUTS_UNTIL_UNHEALTHY = 3
 # Failures come in bursts; one check answers for all of them.
 BURST_SECONDS: Final = 0.05
+LOADING_STATUS: Final = 503
 
 Check = Callable[[int], Awaitable[None]]
 Sleep = Callable[[float], Awaitable[None]]
@@ -64,7 +65,7 @@ class HealthWatch:
         check: checks once, given how many checks in a row have passed; raises NotServingError where the server does
             not serve.
         check_seconds: between two checks.
-        silent_while_loading: whether a server of this kind does not answer at all while it loads: one that answers
+        silent_while_loading: whether a server of this kind answers nothing but 503 while it loads: one that answers
             wrongly will then not mend by itself, and counts as unhealthy though it has never served.
         sleep: waits for a number of seconds.
     """
@@ -154,7 +155,8 @@ class HealthWatch:
 
     def _failed(self, problem: NotServingError) -> None:
         self._passed = 0
-        self._answered = problem.status > 0
+        # 503 before the first success: llama.cpp and TGI listen while they load, and say so that they will be ready.
+        self._answered = problem.status not in (0, LOADING_STATUS)
         was_healthy = self._record.healthy
         if problem.timed_out:
             self._record.timed_out(problem.message)

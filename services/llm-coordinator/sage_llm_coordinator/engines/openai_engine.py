@@ -79,7 +79,7 @@ class OpenAiEngine:
         self._kinds = kinds
         self._load_watch = load_watch
         self._capacity = capacity
-        # vLLM and servers like it listen only once their model is loaded.
+        # vLLM and servers like it listen only once their model is loaded, or answer 503 till then.
         self._watch = HealthWatch(
             lambda: self._spec, upstream.root, self._check, check_seconds, silent_while_loading=True
         )

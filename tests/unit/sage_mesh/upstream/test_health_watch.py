@@ -15,6 +15,7 @@ from sage_mesh.upstream.upstream import NotServingError
 CHECK_SECONDS = 2.0
 REFUSED = NotServingError("the connection was refused")
 WRONG = NotServingError("/health answered 500", status=500)
+LOADING = NotServingError("/health answered 503", status=503)
 SLOW = NotServingError("not answered within 5 s", timed_out=True)
 
 
@@ -129,6 +130,17 @@ async def test_a_wrong_answer_before_the_first_right_one_will_not_mend_where_ser
     assert (watched.watch.phase, watched.watch.reason) == (phase, WRONG.message)
     await watched.next_look(REFUSED)
     assert watched.watch.phase is EnginePhase.STARTING
+    await watched.stop()
+
+
+async def test_503_before_the_first_right_answer_is_a_server_that_loads_and_later_an_unhealthy_one() -> None:
+    watched = Watched(LOADING, silent_while_loading=True)
+    await watched.looked()
+    assert (watched.watch.phase, watched.watch.reason) == (EnginePhase.STARTING, LOADING.message)
+    await watched.next_look(None)
+    assert watched.watch.phase is EnginePhase.READY
+    await watched.next_look(LOADING)
+    assert watched.watch.phase is EnginePhase.UNHEALTHY
     await watched.stop()
 
 
