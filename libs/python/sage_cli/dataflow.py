@@ -13,6 +13,7 @@ from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage_cli.mesh.inspection import local_state, nats_settings
 from sage_cli.mesh.registrations import Registrations, is_serving
 from sage_cli.mesh.token import operator_token
+from sage_cli.target import say_registry
 from sage_cli.waiting import waiting
 from sage_client.wait_notice import notice_of
 from sage_common.errors import InternalError, UnavailableError
@@ -114,7 +115,10 @@ def _translated(target: str) -> Iterator[None]:
 
 
 async def _find_worker() -> str:
-    registrations = Registrations(nats_settings(local_state()), "sage-job")
+    state = local_state()
+    settings = nats_settings(state)
+    say_registry(settings.url, runs_here=state is not None)
+    registrations = Registrations(settings, "sage-job")
     try:
         for instance in await registrations.instances():
             if instance.service == SERVICE and await is_serving(instance):

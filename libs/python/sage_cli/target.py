@@ -57,10 +57,7 @@ async def management() -> AsyncIterator[MeshManagement]:
 
     state = local_state()
     settings = nats_settings(state)
-    if state is None and "SAGE_NATS_URL" in os.environ:
-        _say_mesh(settings.url, "SAGE_NATS_URL")
-    elif port_offset():
-        _say_mesh(settings.url, f"port offset {port_offset()}")
+    say_registry(settings.url, runs_here=state is not None)
     registrations = Registrations(settings, "sage-operator")
     with waiting() as display:
         try:
@@ -68,6 +65,22 @@ async def management() -> AsyncIterator[MeshManagement]:
             yield MeshManagement(registrations.instances, operator_token(), on_wait=display.show)
         finally:
             await registrations.close()
+
+
+def say_registry(nats_url: str, *, runs_here: bool) -> None:
+    """Say on stderr whose registry is asked, where it is not that of this machine's first mesh."""
+    if not runs_here and "SAGE_NATS_URL" in os.environ:
+        _say_mesh(nats_url, "SAGE_NATS_URL")
+    elif port_offset():
+        _say_mesh(nats_url, f"port offset {port_offset()}")
+
+
+def say_local_mesh() -> None:
+    """Say on stderr which mesh of this machine a command is about, where it is not the first."""
+    if port_offset():
+        from sage_common import paths
+
+        _say_mesh(str(paths.state_dir()), f"port offset {port_offset()}")
 
 
 def _say_mesh(address: str, why: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sage_cli.app import app
 from sage_cli.mesh.environment import chosen_ports, service_environment
 from sage_cli.mesh.plan import MeshPlan
 from sage_cli.mesh.services import SERVICES, replica_counts
@@ -14,7 +16,7 @@ from sage_client.settings import ClientSettings
 from sage_common import paths
 from sage_common.config import load
 from sage_common.errors import ConfigurationError
-from sage_common.ports import SagePorts
+from sage_common.ports import SagePorts, free_port
 from sage_common.service_settings import NatsSettings
 
 PLAN = MeshPlan(replica_counts({}))
@@ -58,3 +60,19 @@ def test_the_clients_target_follows_the_gateways_port(tmp_path: Path, monkeypatc
     assert load(ClientSettings).target == "http://127.0.0.1:9000"
     monkeypatch.setenv("SAGE_GATEWAY_PORT", "9001")
     assert load(ClientSettings).target == "http://127.0.0.1:9001"
+
+
+@pytest.mark.parametrize("command", [["status"], ["logs"], ["down"], ["job", "list"]])
+def test_a_command_says_which_mesh_it_speaks_of_where_that_is_not_the_first(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGE_PORT_OFFSET", "0")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    offset = free_port() % 10_000 + 10
+    said = CliRunner().invoke(app, ["--port-offset", str(offset), *command]).stderr
+    assert f"(port offset {offset})" in said.replace("\n", " ")
+
+
+def test_of_the_first_mesh_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert CliRunner().invoke(app, ["down"]).stderr.strip() == "nothing is running"

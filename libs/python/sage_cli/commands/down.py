@@ -18,8 +18,10 @@ def down(as_json: AsJson = False) -> None:
 
     from sage_cli.consoles import notes, print_json
     from sage_cli.mesh.shutdown import stop_mesh
+    from sage_cli.target import say_local_mesh
     from sage_common import paths
 
+    say_local_mesh()
     console = notes()
     with console.status("stopping"):
         stopped = stop_mesh(paths.state_dir())

@@ -24,8 +24,10 @@ def logs(
     """Show what the processes wrote."""
     from sage_cli.log_reader import LogReader, chosen_logs
     from sage_cli.running import run
+    from sage_cli.target import say_local_mesh
     from sage_common import paths
 
+    say_local_mesh()
     reader = LogReader(chosen_logs(paths.log_dir(), service), raw=raw, as_json=as_json)
     for line in reader.last(lines):
         typer.echo(line)

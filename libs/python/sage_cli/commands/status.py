@@ -24,8 +24,10 @@ def status(
     from sage_cli.mesh.inspection import inspect_mesh
     from sage_cli.mesh.tables import mesh_tables
     from sage_cli.running import run
+    from sage_cli.target import say_local_mesh
     from sage_cli.waiting import waiting
 
+    say_local_mesh()
     with waiting("asking the registry, the services' health and the engines"):
         view = run(inspect_mesh())
     if as_json:
