@@ -57,3 +57,14 @@ def test_durations_have_two_units(seconds: float, text: str) -> None:
 
 def test_memory_has_a_decimal_only_where_it_matters() -> None:
     assert (megabytes(1_500_000), megabytes(92_400_000)) == ("1.5 MB", "92 MB")
+
+
+@pytest.mark.parametrize(("implementation", "well"), [("openai", False), ("openai-embedding", False), ("vllm", True)])
+def test_a_server_that_somebody_else_should_have_started_is_missed_and_one_that_loads_here_is_not(
+    implementation: str, well: bool
+) -> None:
+    reason = "GET http://gpu:8001/health failed: Connection refused"
+    starting = replace(ENGINE, name="far", phase="starting", implementation=implementation, reason=reason)
+    view = MeshView("ready", processes=(GATEWAY,), engines=(ENGINE, starting))
+    assert view.healthy is well
+    assert view.problems == (() if well else (f"engine far has not answered yet: {reason}",))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import orjson
 
 from sage_cli.mesh.started_engine import without_remedy
+from sage_cli.mesh.view import ATTACHED_ENGINES
 from sage_common.clock import Clock, MonotonicClock
 from sage_common.errors import UnavailableError
 from sage_control_plane.request.engine_state import REGISTERED_LABEL, EnginePhase, EngineState
@@ -23,8 +24,6 @@ HTTP_TIMEOUT_SECONDS = 2.0
 # How long a model that generates may still load once everything else is ready; a large one takes minutes.
 GENERATING_SECONDS = 30.0
 QUOTING_ENGINE = "extractive"
-# Its server is somebody else's, and may be away for good.
-ATTACHED_ENGINE = "openai"
 WORK = {RequestKind.LLM_CHAT: "chat", RequestKind.EMBEDDING: "embedding"}
 
 
@@ -52,9 +51,8 @@ def what_still_loads(engines: list[EngineState]) -> str:
     generating = [one for one in chats if one.spec.implementation != QUOTING_ENGINE]
     if any(one.phase is EnginePhase.READY for one in generating):
         return ""
-    loading = [
-        one for one in generating if one.phase is EnginePhase.STARTING and one.spec.implementation != ATTACHED_ENGINE
-    ]
+    ours = [one for one in generating if one.spec.implementation not in ATTACHED_ENGINES]
+    loading = [one for one in ours if one.phase is EnginePhase.STARTING]
     return "; ".join(f"{one.spec.name} starting" + (f" ({one.reason})" if one.reason else "") for one in loading)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# Their servers are somebody else's: one that has not answered may be away for good, and nobody here is starting it.
+ATTACHED_ENGINES = frozenset({"openai", "openai-embedding"})
+
 
 @dataclass(frozen=True)
 class ProcessView:
@@ -106,6 +109,8 @@ class MeshView:
             if engine.phase == "unhealthy":
                 reason = engine.reason.partition("\n")[0]
                 found.append(f"engine {engine.name or engine.engine_id} is unhealthy{': ' if reason else ''}{reason}")
+            elif engine.phase == "starting" and engine.implementation in ATTACHED_ENGINES:
+                found.append(f"engine {engine.name or engine.engine_id} has not answered yet: {engine.reason}")
         if not any(engine.phase == "ready" for engine in self.engines):
             found.append("no engine is ready")
         return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -231,7 +232,7 @@ class Upstream:
             problem = f"GET {url} was not answered within {self._timeouts.health:g} s"
             raise NotServingError(problem, timed_out=True) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NotServingError(f"GET {url} failed: {error or type(error).__name__}") from None
+            raise NotServingError(f"GET {url} failed: {_cause(error)}") from None
 
     def _url(self, path: str) -> str:
         return self._api + path[len(API_PATH) :] if path.startswith(f"{API_PATH}/") else self._root + path
@@ -253,3 +254,12 @@ def _is_list(body: bytes) -> bool:
         return bool(read_model_list(body))
     except ValueError:
         return False
+
+
+def _cause(error: aiohttp.ClientError | OSError) -> str:
+    """Return why a connection failed in the system's words; aiohttp's own name its settings instead."""
+    system = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+    if system is not None and system.errno is not None:
+        # Negative numbers are the resolver's, which has its own words.
+        return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)
+    return str(error) or type(error).__name__
