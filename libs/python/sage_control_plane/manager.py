@@ -311,8 +311,7 @@ class ControlPlaneManager:
             tracked = table.get(pick.request.request_id)
             assert tracked is not None
             if pick.shed:
-                table.unqueue(tracked)
-                table.refuse(tracked, queue.admission.contended(pick.shed, now), now)
+                self._recovery.on_shed(tracked, queue.admission.contended(pick.shed, now), now)
             elif table.place(tracked, pick, now):
                 self._hedging.on_dispatched(tracked, now)
                 self._interruption.on_dispatched(tracked)

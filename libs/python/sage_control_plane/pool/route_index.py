@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_control_plane.request.request import Route
 
 
@@ -56,6 +57,12 @@ class RouteEngines:
         """Why each engine of the route was given up; empty where there is none, or one that was not."""
         states = [entry.state for entry in self.serving.values()]
         return tuple(f"{s.spec.name}: {s.why}" for s in states) if all(s.given_up for s in states) else ()
+
+    @property
+    def not_ready(self) -> tuple[EngineState, ...]:
+        """The engines of the route where none of them is ready; empty where one is."""
+        states = tuple(entry.state for entry in self.serving.values())
+        return () if any(state.phase is EnginePhase.READY for state in states) else states
 
 
 class RouteIndex:

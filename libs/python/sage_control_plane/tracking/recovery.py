@@ -161,28 +161,36 @@ class Recovery:
             return
         self._table.unqueue(tracked)
         waited = tracked.waited_seconds + now - tracked.waiting_since
-        loading = self._loading(tracked)
+        absence = self._why_not_ready(tracked)
         error = DeadlineExceededError(
             f"the request waited {waited:.1f} s for an engine and its time-out passed; "
             + (
-                f"its model is still loading ({loading}): send it again when it is ready"
-                if loading
+                f"{absence}: send it again when it is ready"
+                if absence
                 else "send it again when there is less load, or with a longer time-out"
             ),
             code="expired_in_queue",
         )
         self._table.refuse(tracked, error, now)
 
-    def _loading(self, tracked: TrackedRequest) -> str:
-        """Return what the engines of a request's route are starting with; empty where one of them is ready."""
-        if tracked.lane is None:
-            return ""
-        states = [entry.state for entry in self._engines.route(tracked.lane.route).serving.values()]
-        if any(state.phase is EnginePhase.READY for state in states):
-            return ""
+    def on_shed(self, tracked: TrackedRequest, refusal: SageError, now: float) -> None:
+        """Refuse a queued request that the policy gives up; where no engine of its model is ready, with the reason."""
+        self._table.unqueue(tracked)
+        absence = self._why_not_ready(tracked)
+        if absence:
+            refusal = UnavailableError(
+                f"{absence}; send it again when it is ready", code="engine_not_ready", retry_after_seconds=1
+            )
+        self._table.refuse(tracked, refusal, now)
+
+    def _why_not_ready(self, tracked: TrackedRequest) -> str:
+        """Return what keeps the engines of a request's route from work; empty where one of them is ready."""
+        states = () if tracked.lane is None else self._engines.route(tracked.lane.route).not_ready
         starting = [state for state in states if state.phase is EnginePhase.STARTING]
-        reasons = [(state.spec.engine_id, state.reason.partition("\n")[0] or "loading") for state in starting]
-        return "; ".join(f"{engine_id}: {reason}" for engine_id, reason in sorted(reasons))
+        reasons = sorted(f"{state.spec.name}: {state.why or state.phase.name.lower()}" for state in starting or states)
+        if not reasons:
+            return ""
+        return f"its model is {'still loading' if starting else 'not served now'} ({'; '.join(reasons)})"
 
     def _on_backed_off(self, request_id: str, now: float) -> None:
         tracked = self._table.get(request_id)

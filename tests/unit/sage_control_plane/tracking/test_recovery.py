@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
-from sage_common.errors import EngineFailedError, InvalidRequestError, SageError, UnavailableError
+from sage_common.errors import EngineFailedError, ErrorKind, InvalidRequestError, SageError, UnavailableError
 from sage_control_plane.pool.breaker import BreakerSettings, BreakerState
 from sage_control_plane.request.engine_state import EnginePhase, RunningRequest
 from sage_control_plane.request.request import Attempt
@@ -336,3 +336,21 @@ def test_what_waited_for_an_engine_that_still_loads_is_refused_with_what_it_load
     (refusal,) = pool.refusals()
     assert refusal.error.code == "expired_in_queue"
     assert "its model is still loading (a: measuring backends)" in refusal.error.message
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"), [(EnginePhase.UNHEALTHY, "not served now"), (EnginePhase.STARTING, "still loading")]
+)
+def test_a_request_that_the_policy_sheds_while_no_engine_is_ready_is_refused_with_the_reason(
+    phase: EnginePhase, state: str
+) -> None:
+    lost = replace(engine("a", phase=phase), reason="Connection refused\nand more")
+    pool = Pool(lost, policy="hybrid")
+    pool.submit(request("r", pool.now, timeout=600))
+    for _ in range(60):
+        pool.advance(0.5)
+        pool.manager.engine_updated(lost, pool.now)
+        pool.decide()
+    (refusal,) = pool.refusals()
+    assert (refusal.error.kind, refusal.error.code) == (ErrorKind.UNAVAILABLE, "engine_not_ready")
+    assert refusal.error.message == f"its model is {state} (a: Connection refused); send it again when it is ready"
