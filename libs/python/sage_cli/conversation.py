@@ -10,6 +10,7 @@ from sage_cli.consoles import notes, print_json_line
 from sage_cli.waiting import WaitDisplay
 from sage_client.sync_client import UnifiedInferenceClient
 from sage_common.errors import SageError
+from sage_control_plane.request.request import RequestKind
 
 HELP = """\
 /model         list the models
@@ -99,7 +100,8 @@ class Conversation:
             notes().print(f"no command /{command}\n{HELP}", markup=False)
 
     def _model(self, name: str) -> None:
-        models = self._client.models()
+        # A server that is no SAGE does not say what its models can do.
+        models = [model for model in self._client.models() if RequestKind.LLM_CHAT in model.kinds or not model.kinds]
         names = [name for model in models for name in (model.id, *model.aliases)]
         if not name:
             for model in models:

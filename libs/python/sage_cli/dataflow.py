@@ -54,10 +54,12 @@ async def cancel(job_id: str, address: str | None) -> dataflow_pb2.Job:
         return answer.job
 
 
-async def watch(job_id: str, address: str | None, tell: Callable[[dataflow_pb2.Job], None]) -> dataflow_pb2.Job:
+async def watch(
+    job_id: str, address: str | None, tell: Callable[[dataflow_pb2.Job], None], *, says_mesh: bool = True
+) -> dataflow_pb2.Job:
     """Call ``tell`` with each state of a job; return the last one when the job has ended."""
     job: dataflow_pb2.Job | None = None
-    async with _worker(address, follows=True) as stub:
+    async with _worker(address, follows=True, says_mesh=says_mesh) as stub:
         async for answer in stub.WatchJob(dataflow_pb2.WatchJobRequest(job_id=job_id)):
             job = answer.job
             tell(job)
@@ -90,9 +92,9 @@ def failed(job: dataflow_pb2.Job) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _worker(address: str | None, *, follows: bool = False) -> AsyncIterator[Any]:
+async def _worker(address: str | None, *, follows: bool = False, says_mesh: bool = True) -> AsyncIterator[Any]:
     """Open a worker; one whose job is followed shows itself what is waited for."""
-    target = address or await _find_worker()
+    target = address or await _find_worker(says_mesh=says_mesh)
 
     async def worker() -> str:
         return f"the dataflow worker at {target}"
@@ -114,10 +116,11 @@ def _translated(target: str) -> Iterator[None]:
         raise error_from_status(error, "dataflow worker", target) from None
 
 
-async def _find_worker() -> str:
+async def _find_worker(*, says_mesh: bool) -> str:
     state = local_state()
     settings = nats_settings(state)
-    say_registry(settings.url, runs_here=state is not None)
+    if says_mesh:
+        say_registry(settings.url, runs_here=state is not None)
     registrations = Registrations(settings, "sage-job")
     try:
         for instance in await registrations.instances():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-MODELS = b'{"object":"list","data":[{"id":"small"},{"id":"large"}]}'
+MODELS = b'{"object":"list","data":[{"id":"small"},{"id":"large"},{"id":"vectors","kinds":["embedding"]}]}'
 PIECE = b'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
 
 
@@ -117,6 +117,8 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_it_leaves(server: EndlessServ
         terminal.until("> ")
         terminal.type("/model large\n")
         terminal.until("from now on: large")
+        terminal.type("/model vectors\n")
+        terminal.until("no model 'vectors'; there are small, large")
         terminal.type("/help\n")
         terminal.until("/clear")
         terminal.until("> ")

@@ -46,7 +46,7 @@ def submit(
     if watch:
         if not as_json:
             typer.echo(job.job_id)
-        _finish(run(dataflow.watch(job.job_id, address, _show_progress)), as_json)
+        _finish(run(dataflow.watch(job.job_id, address, _show_progress, says_mesh=False)), as_json)
     elif as_json:
         print_json(dataflow.to_json(job))
     else:
