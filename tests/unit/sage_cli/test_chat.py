@@ -118,7 +118,7 @@ def test_ctrl_c_stops_the_answer_and_at_the_prompt_it_leaves(server: EndlessServ
         terminal.type("/model large\n")
         terminal.until("from now on: large")
         terminal.type("/model vectors\n")
-        terminal.until("no model 'vectors'; there are small, large")
+        terminal.until("no model 'vectors'; there are large, small")
         terminal.type("/help\n")
         terminal.until("/clear")
         terminal.until("> ")
