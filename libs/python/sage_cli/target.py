@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sage_cli.consoles import notes
 from sage_common import paths
@@ -16,30 +16,40 @@ if TYPE_CHECKING:
     from sage_client.management.mesh_management import MeshManagement
 
 
-def client_target(url: str | None) -> str | None:
+class Target(NamedTuple):
+    """Where a command's requests go, and with which key; None leaves either to the client's settings."""
+
+    url: str | None
+    api_key: str | None = None
+
+
+def client_target(url: str | None) -> Target:
     """Return the client's target: the flag, what is configured, or the gateway that runs on this machine.
 
-    None leaves the choice to the client's own default. Says on stderr which mesh it is where that is not this
-    machine's first one.
+    The gateway of this user's own mesh gets the mesh token where no key is set. Says on stderr which mesh it is where
+    that is not this machine's first one.
     """
     if url:
-        return url
+        return Target(url)
     if given := os.environ.get("SAGE_CLIENT_TARGET"):
         _say_mesh(given, "SAGE_CLIENT_TARGET")
-        return None
+        return Target(None)
     config_file = paths.config_file()
     section = read_yaml(config_file).get("client") if config_file.exists() else None
     if isinstance(section, dict) and "target" in section:
         _say_mesh(str(section["target"]), f"client.target in {config_file}")
-        return None
+        return Target(None)
     from sage_cli.mesh.inspection import local_state
+    from sage_cli.mesh.token import operator_token
     from sage_client.settings import own_gateway
 
     state = local_state()
-    target = (state.facts.get("gateway_url") if state else None) or own_gateway()
+    own = state.facts.get("gateway_url") if state else None
+    target = own or own_gateway()
     if port_offset():
         _say_mesh(target, f"port offset {port_offset()}")
-    return target
+    # The token goes to no server but the one that this user's supervisor has started.
+    return Target(target, operator_token() if own else None)
 
 
 @contextlib.asynccontextmanager

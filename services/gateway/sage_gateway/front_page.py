@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sage_common.ports import port_offset
 from sage_gateway.credentials import Credentials
 from sage_gateway.readiness import Readiness
 from sage_mesh.directory import EngineDirectory
@@ -45,10 +46,10 @@ td { padding-right: 1.5rem; vertical-align: top; }
 <h2>Models</h2>
 $models
 <h2>Ask it</h2>
-<pre>curl $base/v1/chat/completions -H 'Content-Type: application/json' \\
+<pre>curl $base/v1/chat/completions -H 'Content-Type: application/json' \\$key
   -d '{"messages": [{"role": "user", "content": "Hello"}]}'</pre>
-<p>Any OpenAI client: base URL <code>$base/v1</code>. In a terminal: <code>sage chat</code>, <code>sage ask</code>,
-<code>sage status</code>.</p>
+<p>Any OpenAI client: base URL <code>$base/v1</code>. In a terminal: <code>$sage chat</code>,
+<code>$sage ask</code>, <code>$sage status</code>.</p>
 <h2>Where to go</h2>
 <table>$links</table>
 <p>The documentation of this API is in <code>$documentation</code> of the repository.</p>
@@ -117,6 +118,8 @@ def _html(shown: dict[str, Any], base: str) -> str:
         state=escape(state),
         models=f"<table>{rows}</table>" if rows else none,
         base=escape(base),
+        key="\n  -H 'Authorization: Bearer KEY' \\" if shown["needs_api_key"] else "",
+        sage=f"sage --port-offset {port_offset()}" if port_offset() else "sage",
         links=links,
         documentation=DOCUMENTATION,
     )

@@ -97,7 +97,8 @@ async def _ask(
             else:
                 lines.show(text)
 
-        async with await AsyncUnifiedInferenceClient.create(target, on_wait=show_wait) as client:
+        opening = AsyncUnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=show_wait)
+        async with await opening as client:
             return await answer_question(
                 question,
                 docs,

@@ -34,8 +34,9 @@ def chat(
 
     quiet_logs()
     display = WaitDisplay("waiting for the first words")
+    target = client_target(url)
     # The client's loop has a thread of its own: this one waits for the keyboard, and Ctrl-C comes to it.
-    with UnifiedInferenceClient.create(client_target(url), on_wait=display.show) as client:
+    with UnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=display.show) as client:
         conversation = Conversation(client, ChatAsk(model, system, max_tokens, as_json), display)
         if prompt is not None:
             conversation.ask(prompt)

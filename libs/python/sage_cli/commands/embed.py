@@ -43,7 +43,8 @@ async def _embed(texts: list[str], model: str | None, dimensions: int | None, as
             raise InvalidRequestError("the standard input has no line with text")
     target = client_target(url)
     with waiting() as display:
-        async with await AsyncUnifiedInferenceClient.create(target, on_wait=display.show) as client:
+        opening = AsyncUnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=display.show)
+        async with await opening as client:
             result = await client.embed(texts, model, dimensions)
     if as_json:
         for text, vector in zip(texts, result.vectors, strict=True):

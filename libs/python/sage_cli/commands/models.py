@@ -39,7 +39,8 @@ async def _models(as_json: bool, url: str | None) -> None:
 
     target = client_target(url)
     with waiting() as display:
-        async with await AsyncUnifiedInferenceClient.create(target, on_wait=display.show) as client:
+        opening = AsyncUnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=display.show)
+        async with await opening as client:
             found = await client.models()
     if as_json:
         listed = [model_to_json(model, int(time.time())) for model in found]

@@ -45,7 +45,8 @@ async def _rerank(
             raise InvalidRequestError("the standard input has no line with text")
     target = client_target(url)
     with waiting() as display:
-        async with await AsyncUnifiedInferenceClient.create(target, on_wait=display.show) as client:
+        opening = AsyncUnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=display.show)
+        async with await opening as client:
             result = await client.rerank(query, documents, model, top_n)
     if as_json:
         ranked = [
