@@ -100,6 +100,13 @@ def test_answers_in_one_piece_show_where_throughput_grows_no_more(seats: int) ->
     assert engine.highest <= max(4 * FIRST_LIMIT, 4 * seats)
 
 
+def test_chance_does_not_raise_the_limit_of_a_silent_engine_more_and_more() -> None:
+    engine = Engine(8).run(200.0)
+    found = engine.capacity.limit
+    engine.run(3000.0)
+    assert engine.capacity.limit <= 1.5 * found <= 24
+
+
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("reports", [False, True])
 def test_the_limit_never_exceeds_its_ceiling(reports: bool, streams: bool) -> None:
