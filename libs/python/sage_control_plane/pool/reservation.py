@@ -40,7 +40,7 @@ class ReservationSettings:
     """
 
     late_per_request: Annotated[float, Gt(0)] = 0.5
-    late_per_bulk_request: Annotated[float, Gt(0)] = 0.05
+    late_per_bulk_request: Annotated[float, Gt(0)] = 0.5
 
     @property
     def prices(self) -> tuple[float, ...]:
