@@ -32,7 +32,7 @@ def test_after_200_requests_a_pool_that_was_told_nothing_does_as_well_as_one_tha
     assert played.learned >= 0.97 * told.learned
     for entry in untold.manager.engines.values():
         assert entry.credits.learned is not None
-        assert 0.75 * seats <= entry.credits.learned.limit <= seats + 1
+        assert 0.6 * seats <= entry.credits.learned.limit <= seats + 1
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -44,4 +44,4 @@ def test_the_pace_is_kept_on_engines_with_more_seats_than_keep_it(told: bool) ->
     # With all seats taken a token would take 95 ms.
     assert config.step_base_seconds + config.step_per_sequence_seconds * 256 > 0.090
     # What the pace leaves is used: an engine makes 2,100 tokens a second within 50 ms a token, prompts not counted.
-    assert played.bulk_tokens_per_second >= 700
+    assert played.bulk_tokens_per_second >= 500

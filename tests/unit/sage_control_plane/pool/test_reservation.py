@@ -26,7 +26,7 @@ class Seats:
 
     def __init__(self, *engines: EngineState) -> None:
         self.entries = Pool(*engines).manager.engines
-        self.reservation = Reservation(self.entries, ReservationSettings().prices)
+        self.reservation = Reservation(self.entries, ReservationSettings(late_per_bulk_request=0.05).prices)
         self.now = 0.0
         self._numbers: Iterator[int] = iter(range(1_000_000))
 
