@@ -12,6 +12,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError as NoStream
 
 from sage_cli.mesh.inspection import local_state, nats_settings
+from sage_cli.target import say_registry
 from sage_common.errors import NotFoundError
 from sage_platform import subjects
 from sage_platform.nats_connection import connect
@@ -76,7 +77,10 @@ async def read_results(job_id: str, collection: str = "", limit: int = 0) -> Job
     """
     if not job_id.strip():
         raise _nothing(job_id)
-    connection = await connect(nats_settings(local_state()), name="sage-job")
+    state = local_state()
+    settings = nats_settings(state)
+    say_registry(settings.url, runs_here=state is not None)
+    connection = await connect(settings, name="sage-job")
     found = JobResults(job_id)
     try:
         js = connection.jetstream()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,14 @@ from sage_client.headers import hints_to_headers, metadata_from_headers
 from sage_client.models import ModelInfo, model_from_json
 from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_client.wait_notice import Engines
-from sage_common.errors import DeadlineExceededError, EngineFailedError, NotFoundError, SageError, UnavailableError
+from sage_common.errors import (
+    DeadlineExceededError,
+    EngineFailedError,
+    NotFoundError,
+    SageError,
+    UnavailableError,
+    describe,
+)
 from sage_mesh.inference_request import InferenceRequest
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -113,7 +121,9 @@ class HttpTransport:
                     raise error_from_response(response.status, await response.read(), response.headers)
                 yield response
         except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(error.os_error) from None
+            system = error.os_error
+            # asyncio's words for it are "Connect call failed" and an address that stands in the message already.
+            raise self._unreachable(OSError(os.strerror(system.errno)) if (system.errno or 0) > 0 else system) from None
         except aiohttp.ServerTimeoutError as error:
             raise self._unreachable(error) from None
         except asyncio.TimeoutError:
@@ -123,14 +133,14 @@ class HttpTransport:
         except aiohttp.ClientError as error:
             raise UnavailableError(
                 f"the connection to {self._root} broke before the answer was complete "
-                f"({error or type(error).__name__}); send the request again",
+                f"({describe(error)}); send the request again",
                 code="connection_lost",
                 retryable=True,
             ) from None
 
     def _unreachable(self, reason: Exception) -> SageError:
         return UnavailableError(
-            f"no gateway answers at {self._root} ({reason or type(reason).__name__}); `sage up` starts one, "
+            f"no gateway answers at {self._root} ({describe(reason)}); `sage up` starts one, "
             "or set SAGE_CLIENT_TARGET to yours",
             code="gateway_unreachable",
             retryable=True,

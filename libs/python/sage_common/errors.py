@@ -200,3 +200,8 @@ _BY_KIND: dict[ErrorKind, type[SageError]] = {
 def error_class(kind: ErrorKind) -> type[SageError]:
     """Return the class for a kind."""
     return _BY_KIND[kind]
+
+
+def describe(error: BaseException) -> str:
+    """Return what an exception says, or its kind where it says nothing, as time-outs do."""
+    return str(error) or type(error).__name__

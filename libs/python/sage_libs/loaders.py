@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
-from sage_common.errors import UnprocessableError
+from sage_common.errors import UnprocessableError, describe
 
 _BLOCK_TAGS = (
     "address", "article", "aside", "blockquote", "caption", "dd", "details", "div", "dl", "dt", "figcaption",
@@ -128,7 +128,7 @@ def load_pdf(data: bytes) -> LoadedText:
         raise
     # A damaged PDF makes pypdf raise nearly any error, so all of them mean that this one file cannot be read.
     except Exception as error:
-        raise UnreadableDocumentError(f"it is not a PDF that can be read: {error or type(error).__name__}") from error
+        raise UnreadableDocumentError(f"it is not a PDF that can be read: {describe(error)}") from error
     if not text.strip():
         raise UnreadableDocumentError("its pages hold no text (scanned pages need OCR first)")
     return LoadedText(text, title)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from sage_common.errors import InvalidRequestError, UnavailableError
+from sage_common.errors import InvalidRequestError, UnavailableError, describe
 from sage_dataflow_worker.job import Job, JobState, is_job_id
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
@@ -29,7 +29,7 @@ def _jetstream() -> Iterator[None]:
         yield
     except (NatsError, asyncio.TimeoutError) as error:
         raise UnavailableError(
-            f"JetStream does not answer ({error or type(error).__name__}); try again, and look at the NATS server",
+            f"JetStream does not answer ({describe(error)}); try again, and look at the NATS server",
             code="jetstream_unavailable",
             retryable=True,
         ) from None

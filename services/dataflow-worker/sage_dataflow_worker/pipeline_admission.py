@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from sage_common.errors import UnavailableError
+from sage_common.errors import UnavailableError, describe
 from sage_common.logging import get_logger
 from sage_dataflow_worker.validation_child import LENGTH
 from sage_kernel.file_access import FileAccess
@@ -107,7 +107,7 @@ class PipelineAdmission:
         except (OSError, EOFError, asyncio.TimeoutError) as error:
             await self._end_child()
             raise UnavailableError(
-                f"the process that reads pipelines did not start ({error or type(error).__name__}); try again",
+                f"the process that reads pipelines did not start ({describe(error)}); try again",
                 code="validation_unavailable",
                 retryable=True,
             ) from None

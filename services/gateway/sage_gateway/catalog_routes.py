@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from sage_client.edge_factory import OpenEdge
 from sage_client.models import ModelInfo, model_of_entry, model_to_json
-from sage_common.errors import NotFoundError
+from sage_common.errors import NotFoundError, describe
 from sage_common.name_list import shown_names
 from sage_control_plane.request.catalog import ModelCatalog
 from sage_gateway.credentials import Credentials
@@ -87,7 +87,7 @@ class CatalogRoutes:
         try:
             instances = await asyncio.wait_for(self._list_instances(), REGISTRY_TIMEOUT_SECONDS)
         except (NatsError, asyncio.TimeoutError) as error:
-            return [], f"the registry does not answer: {error or type(error).__name__}"
+            return [], f"the registry does not answer: {describe(error)}"
         return [asdict(instance) for instance in instances], ""
 
     def _model_json(self, model: ModelInfo) -> dict[str, Any]:

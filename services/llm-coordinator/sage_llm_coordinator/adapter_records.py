@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
+from sage_common.errors import describe
 from sage_common.logging import get_logger
 from sage_llm_coordinator.engines.wanted_adapters import Adapter
 from sage_llm_coordinator.origin import CONFIGURED
@@ -57,7 +58,7 @@ class AdapterRecords:
                 await self.forget(origin)
         except (NatsError, asyncio.TimeoutError) as error:
             log.error(
-                "adapters will not outlive this coordinator", origin=origin, error=str(error) or type(error).__name__
+                "adapters will not outlive this coordinator", origin=origin, error=describe(error)
             )
 
     async def forget(self, origin: str) -> None:

@@ -10,7 +10,7 @@ from nats.js.errors import BadRequestError, KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
-from sage_common.errors import UnavailableError
+from sage_common.errors import UnavailableError, describe
 from sage_common.logging import get_logger
 from sage_control_plane.policies.registry import POLICIES
 from sage_platform.kv import purge_until
@@ -132,7 +132,7 @@ class ControlBoard:
             await asyncio.wait_for(self._mirror.seen(key, revision), WRITE_SECONDS)
         except (NatsError, asyncio.TimeoutError) as error:
             raise UnavailableError(
-                f"the order could not be written to NATS ({error or type(error).__name__}); try again",
+                f"the order could not be written to NATS ({describe(error)}); try again",
                 code="nats_unreachable",
                 retry_after_seconds=1,
             ) from None

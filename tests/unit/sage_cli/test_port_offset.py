@@ -62,7 +62,7 @@ def test_the_clients_target_follows_the_gateways_port(tmp_path: Path, monkeypatc
     assert load(ClientSettings).target == "http://127.0.0.1:9001"
 
 
-@pytest.mark.parametrize("command", [["status"], ["logs"], ["down"], ["job", "list"]])
+@pytest.mark.parametrize("command", [["status"], ["logs"], ["down"], ["job", "list"], ["job", "results", "j"]])
 def test_a_command_says_which_mesh_it_speaks_of_where_that_is_not_the_first(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

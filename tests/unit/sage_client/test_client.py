@@ -102,7 +102,7 @@ async def test_a_key_for_the_ring_is_refused() -> None:
 async def test_a_gateway_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_CLIENT_TARGET", f"http://127.0.0.1:{closed_port()}")
     async with await AsyncUnifiedInferenceClient.create() as client:
-        with pytest.raises(UnavailableError, match="`sage up` starts one") as error:
+        with pytest.raises(UnavailableError, match=r"\(Connection refused\); `sage up` starts one") as error:
             await client.chat("x")
     assert error.value.code == "gateway_unreachable"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from sage.inference.v1 import frame_pb2
-from sage_common.errors import ErrorKind, SageError, error_class
+from sage_common.errors import ErrorKind, SageError, describe, error_class
 from sage_platform.grpc_server import GRPC_STATUS
 
 
@@ -33,3 +33,8 @@ def test_every_kind_has_a_grpc_status_and_none_is_ok() -> None:
 def test_every_class_has_a_machine_code() -> None:
     codes = [error_class(kind).default_code for kind in ErrorKind]
     assert len(set(codes)) == len(codes)
+
+
+def test_an_exception_that_says_nothing_is_described_by_its_kind() -> None:
+    # The exception itself is true whatever it says, so `error or ...` would say nothing.
+    assert (describe(TimeoutError()), describe(OSError("no room"))) == ("TimeoutError", "no room")

@@ -43,8 +43,9 @@ def up(
 ) -> None:
     """Bring the mesh up on this machine and wait until it is ready.
 
-    In the foreground it stays until Ctrl-C and then stops everything it started. A second mesh needs --port-offset, and
-    so does every command that speaks of it: `sage --port-offset N status`.
+    In the foreground it stays until Ctrl-C and then stops everything it started.
+
+    A second mesh needs --port-offset, and so does every command that speaks of it: `sage --port-offset N status`.
     """
     from sage_cli.mesh.bring_up import detached, foreground
     from sage_cli.mesh.plan import make_plan

@@ -16,7 +16,7 @@ from sage_cli.mesh.registrations import Registrations, why_not_serving
 from sage_cli.mesh.view import EngineView, MeshView, NatsView, ProcessView
 from sage_common import paths
 from sage_common.config import load
-from sage_common.errors import SageError
+from sage_common.errors import SageError, describe
 from sage_common.ports import port_is_free
 from sage_common.secret_text import without_credentials
 from sage_common.service_settings import NatsSettings
@@ -72,7 +72,7 @@ async def inspect_mesh() -> MeshView:
             engines = await _engines(connection, len(executors)) if executors else []
             nats = await _nats(connection)
     except (SageError, NatsError, asyncio.TimeoutError) as error:
-        trouble = f"NATS does not do its work: {str(error) or type(error).__name__}"
+        trouble = f"NATS does not do its work: {describe(error)}"
     finally:
         await registrations.close()
     health = {i.pid: fault for i, fault in zip(instances, faults, strict=False) if not _is_elsewhere(i)}

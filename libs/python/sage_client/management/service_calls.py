@@ -10,7 +10,7 @@ from grpc.aio import AioRpcError, Channel
 from nats.errors import Error as NatsError
 
 from sage_client.wait_notice import OnWait, notice_of
-from sage_common.errors import SageError, UnavailableError
+from sage_common.errors import SageError, UnavailableError, describe
 from sage_platform.grpc_server import channel
 from sage_platform.grpc_status import error_from_status, is_unanswered
 from sage_platform.registry import Instance
@@ -103,7 +103,7 @@ class ServiceCalls:
             return await asyncio.wait_for(self._list_instances(), REGISTRY_SECONDS)
         except (NatsError, asyncio.TimeoutError) as error:
             raise UnavailableError(
-                f"the registry does not answer ({error or type(error).__name__}); `sage status` shows if NATS runs",
+                f"the registry does not answer ({describe(error)}); `sage status` shows if NATS runs",
                 code="nats_unreachable",
             ) from None
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import aiohttp
 
+from sage_common.errors import describe
 from sage_control_plane.request.engine_state import ModelCard
 from sage_mesh.upstream.base_url import server_urls
 from sage_mesh.upstream.model_list import read_model_list
@@ -262,4 +263,4 @@ def _cause(error: aiohttp.ClientError | OSError) -> str:
     if system is not None and system.errno is not None:
         # Negative numbers are the resolver's, which has its own words.
         return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)
-    return str(error) or type(error).__name__
+    return describe(error)

@@ -19,7 +19,14 @@ from pydantic import AfterValidator, SecretStr
 
 from sage_client.embedding_body import read_embedding_body
 from sage_common.config import nearest
-from sage_common.errors import ConfigurationError, EngineFailedError, InvalidRequestError, NotFoundError, SageError
+from sage_common.errors import (
+    ConfigurationError,
+    EngineFailedError,
+    InvalidRequestError,
+    NotFoundError,
+    SageError,
+    describe,
+)
 from sage_common.setting_marks import Alias
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, ModelCard
@@ -188,7 +195,7 @@ class OpenAiEmbeddingEngine:
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as failure:
-            raise self._broken(f"broke off: {failure or type(failure).__name__}") from None
+            raise self._broken(f"broke off: {describe(failure)}") from None
         raise self._judged(error)
 
     def _judged(self, error: SageError) -> SageError:
@@ -222,7 +229,7 @@ class OpenAiEmbeddingEngine:
             async with self._upstream.post(Endpoint.EMBEDDINGS.path, body, {}) as response:
                 data = await response.read()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as failure:
-            raise NotServingError(f"{where} broke off: {failure or type(failure).__name__}") from None
+            raise NotServingError(f"{where} broke off: {describe(failure)}") from None
         if response.status != 200:
             raise NotServingError(
                 f"{where} answered {response.status} for model {card.name!r}: {data[:200].decode('utf-8', 'replace')}",

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import aiohttp
 
-from sage_common.errors import EngineFailedError, NotFoundError, SageError
+from sage_common.errors import EngineFailedError, NotFoundError, SageError, describe
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import ModelCard
 from sage_llm_coordinator.engines.answer_form import events_of, is_answer
@@ -104,7 +104,7 @@ class UpstreamProxy:
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._broken(f"broke off: {error or type(error).__name__}") from None
+            raise self._broken(f"broke off: {describe(error)}") from None
 
     async def _from_tokens(
         self,

@@ -106,8 +106,8 @@ class VllmProgram:
         if "No module named" not in log_tail or "vllm" not in log_tail.rsplit("No module named", 1)[1]:
             return None
         return (
-            "vLLM is not installed in the Python that should run it; `pip install vllm`, or set vllm_python to one "
-            "that has it"
+            "vLLM is not installed in the Python that should run it; `pip install vllm`, or set "
+            "SAGE_LLM_COORDINATOR_VLLM_PYTHON to one that has it before `sage up`"
         )
 
     def _on_gpus(self, gpus: Sequence[Gpu], options: VllmOptions, model: ModelFiles | None) -> ServerRoom:

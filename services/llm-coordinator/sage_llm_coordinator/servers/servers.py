@@ -14,7 +14,7 @@ from uuid import uuid4
 from nats.errors import Error as NatsError
 
 from sage_common import paths
-from sage_common.errors import ConflictError, SageError, UnavailableError
+from sage_common.errors import ConflictError, SageError, UnavailableError, describe
 from sage_common.logging import get_logger
 from sage_llm_coordinator.servers.ports import HOST, choose_port
 from sage_llm_coordinator.servers.program import OccupiedRoom, ServerProgram, ServerRoom
@@ -245,6 +245,6 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
 
 def _no_nats(error: BaseException) -> UnavailableError:
     return UnavailableError(
-        f"NATS does not answer ({error or type(error).__name__}), and a server without a record could not be adopted",
+        f"NATS does not answer ({describe(error)}), and a server without a record could not be adopted",
         code=NATS_UNREACHABLE,
     )
