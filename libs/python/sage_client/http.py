@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from sage_common.errors import (
     SageError,
     UnavailableError,
     describe,
+    why_unconnected,
 )
 from sage_mesh.inference_request import InferenceRequest
 
@@ -121,15 +121,13 @@ class HttpTransport:
                     raise error_from_response(response.status, await response.read(), response.headers)
                 yield response
         except aiohttp.ClientConnectorError as error:
-            system = error.os_error
-            # asyncio's words for it are "Connect call failed" and an address that stands in the message already.
-            raise self._unreachable(OSError(os.strerror(system.errno)) if (system.errno or 0) > 0 else system) from None
+            raise self._unreachable(why_unconnected(error.os_error)) from None
         except aiohttp.ServerTimeoutError as error:
-            raise self._unreachable(error) from None
+            raise self._unreachable(describe(error)) from None
         except asyncio.TimeoutError:
             raise DeadlineExceededError(f"{self._root} gave no complete answer within {timeout_seconds:g} s") from None
         except aiohttp.InvalidURL as error:
-            raise self._unreachable(error) from None
+            raise self._unreachable(describe(error)) from None
         except aiohttp.ClientError as error:
             raise UnavailableError(
                 f"the connection to {self._root} broke before the answer was complete "
@@ -138,9 +136,9 @@ class HttpTransport:
                 retryable=True,
             ) from None
 
-    def _unreachable(self, reason: Exception) -> SageError:
+    def _unreachable(self, reason: str) -> SageError:
         return UnavailableError(
-            f"no gateway answers at {self._root} ({describe(reason)}); `sage up` starts one, "
+            f"no gateway answers at {self._root} ({reason}); `sage up` starts one, "
             "or set SAGE_CLIENT_TARGET to yours",
             code="gateway_unreachable",
             retryable=True,

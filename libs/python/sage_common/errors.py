@@ -21,6 +21,7 @@ SageError
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from typing import ClassVar
 
@@ -205,3 +206,11 @@ def error_class(kind: ErrorKind) -> type[SageError]:
 def describe(error: BaseException) -> str:
     """Return what an exception says, or its kind where it says nothing, as time-outs do."""
     return str(error) or type(error).__name__
+
+
+def why_unconnected(error: OSError) -> str:
+    """Return why no connection could be made, in the system's words: asyncio's own repeat the address instead."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    # Negative numbers are the resolver's, which has its own words.
+    return error.strerror or describe(error)

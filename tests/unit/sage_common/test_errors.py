@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+
 import grpc
 
 from sage.inference.v1 import frame_pb2
-from sage_common.errors import ErrorKind, SageError, describe, error_class
+from sage_common.errors import ErrorKind, SageError, describe, error_class, why_unconnected
 from sage_platform.grpc_server import GRPC_STATUS
 
 
@@ -38,3 +42,10 @@ def test_every_class_has_a_machine_code() -> None:
 def test_an_exception_that_says_nothing_is_described_by_its_kind() -> None:
     # The exception itself is true whatever it says, so `error or ...` would say nothing.
     assert (describe(TimeoutError()), describe(OSError("no room"))) == ("TimeoutError", "no room")
+
+
+def test_a_connection_that_failed_is_explained_by_the_system_or_by_the_resolver() -> None:
+    refused = OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9)")
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert (why_unconnected(refused), why_unconnected(unknown)) == (os.strerror(errno.ECONNREFUSED), unknown.strerror)
+    assert why_unconnected(OSError("Multiple exceptions")) == "Multiple exceptions"

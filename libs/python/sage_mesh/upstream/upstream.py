@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 
-from sage_common.errors import describe
+from sage_common.errors import describe, why_unconnected
 from sage_control_plane.request.engine_state import ModelCard
 from sage_mesh.upstream.base_url import server_urls
 from sage_mesh.upstream.model_list import read_model_list
@@ -258,9 +257,4 @@ def _is_list(body: bytes) -> bool:
 
 
 def _cause(error: aiohttp.ClientError | OSError) -> str:
-    """Return why a connection failed in the system's words; aiohttp's own name its settings instead."""
-    system = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
-    if system is not None and system.errno is not None:
-        # Negative numbers are the resolver's, which has its own words.
-        return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)
-    return describe(error)
+    return why_unconnected(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else describe(error)
