@@ -6,15 +6,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sage_cli.fitted_tables import Column, fitted
 from sage_client.management.views import ClassificationView, DispatchView, Explanation
 
 # More candidates than this say little; they are ordered by what the picker looked at.
 MOST_CANDIDATES = 8
+DISPATCH_COLUMNS = (
+    Column("try"),
+    Column("at", right=True),
+    Column("engine"),
+    Column("first token", wrap=True),
+    Column("considered (score)", wrap=True),
+    Column("failed", wrap=True),
+)
 _STYLE = {"finished": "green", "running": "cyan", "queued": "cyan"}
 
 
-def explanation_text(explanation: Explanation) -> RenderableType:
-    """Render one scheduler's explanation: a headline, the facts, a line for each dispatch."""
+def explanation_text(explanation: Explanation, width: int) -> RenderableType:
+    """Render one scheduler's explanation in ``width`` columns: a headline, the facts, a line for each dispatch."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -22,7 +31,8 @@ def explanation_text(explanation: Explanation) -> RenderableType:
         facts.add_row(name, Text(value))
     parts: list[RenderableType] = [_headline(explanation), facts]
     if explanation.dispatches:
-        parts.append(_dispatches(explanation.dispatches))
+        shown = DISPATCH_COLUMNS if any(one.error_code for one in explanation.dispatches) else DISPATCH_COLUMNS[:-1]
+        parts += fitted(width, shown, [_dispatch_row(one)[: len(shown)] for one in explanation.dispatches])
     return Group(*parts)
 
 
@@ -78,23 +88,18 @@ def _request(tenant: str, request: ClassificationView) -> list[tuple[str, str]]:
     return facts
 
 
-def _dispatches(dispatches: tuple[DispatchView, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("try", "at", "engine", "first token", "considered (score)", "failed"):
-        table.add_column(name, overflow="fold", justify="right" if name == "at" else "left")
-    for dispatch in dispatches:
-        considered = [f"{c.engine_id} ({c.score:.3f})" for c in dispatch.candidates[:MOST_CANDIDATES]]
-        if len(dispatch.candidates) > MOST_CANDIDATES:
-            considered.append(f"and {len(dispatch.candidates) - MOST_CANDIDATES} more")
-        table.add_row(
-            f"{dispatch.tries} (hedge)" if dispatch.hedge else str(dispatch.tries),
-            _duration(dispatch.at_ms),
-            Text(dispatch.engine_id),
-            _prediction(dispatch.predicted_ttft_ms),
-            Text(", ".join(considered)),
-            Text(f"{dispatch.error_message} ({dispatch.error_code})" if dispatch.error_code else "", style="red"),
-        )
-    return table
+def _dispatch_row(dispatch: DispatchView) -> tuple[str | Text, ...]:
+    considered = [f"{c.engine_id} ({c.score:.3f})" for c in dispatch.candidates[:MOST_CANDIDATES]]
+    if len(dispatch.candidates) > MOST_CANDIDATES:
+        considered.append(f"and {len(dispatch.candidates) - MOST_CANDIDATES} more")
+    return (
+        f"{dispatch.tries} (hedge)" if dispatch.hedge else str(dispatch.tries),
+        _duration(dispatch.at_ms),
+        dispatch.engine_id,
+        _prediction(dispatch.predicted_ttft_ms),
+        ", ".join(considered),
+        Text(f"{dispatch.error_message} ({dispatch.error_code})" if dispatch.error_code else "", style="red"),
+    )
 
 
 def _prediction(milliseconds: float | None) -> str:

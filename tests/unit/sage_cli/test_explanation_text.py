@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from sage_cli.explanation_text import explanation_text
@@ -21,9 +22,9 @@ EXPLANATION = Explanation(
 )  # fmt: skip
 
 
-def rendered(explanation: Explanation) -> str:
-    console = Console(file=io.StringIO(), width=160)
-    console.print(explanation_text(explanation))
+def rendered(explanation: Explanation, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(explanation_text(explanation, width))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -86,3 +87,14 @@ def test_what_was_only_found_running_is_shown_without_its_request() -> None:
 def test_markup_in_what_callers_send_is_shown_as_it_is() -> None:
     assert "[bold]" in rendered(replace(EXPLANATION, request_id="[bold]"))
     assert "[red]x" in rendered(replace(EXPLANATION, error_code="c", error_message="[red]x"))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_no_engines_name_is_broken_and_no_failure_left_out_in_a_narrow_terminal(width: int) -> None:
+    name = "all-MiniLM-L6-v2-aa8b"
+    first, second = (replace(one, engine_id=name, candidates=(CandidateView(name, 0.5),)) for one in (FIRST, SECOND))
+    text = rendered(replace(EXPLANATION, dispatches=(first, second)), width)
+    assert text.count(name) == 4
+    assert "reset" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "failed" not in rendered(replace(EXPLANATION, dispatches=(second,)), width)

@@ -34,7 +34,7 @@ def explain(
     for number, decision in enumerate(decisions):
         if number:
             console.print()
-        console.print(explanation_text(decision))
+        console.print(explanation_text(decision, console.width))
 
 
 async def _explain(request_id: str) -> list[Explanation]:
