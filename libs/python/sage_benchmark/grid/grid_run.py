@@ -110,5 +110,9 @@ def _play_all(tasks: Sequence[_Task], processes: int) -> Iterator[tuple[int, lis
         # The largest engines take longest; begun first, they do not leave one process working at the end.
         order = sorted(range(len(tasks)), key=lambda number: -tasks[number].workload.seats)
         futures = {pool.submit(_Task.play, tasks[number]): number for number in order}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            # After Ctrl-C nothing more is begun; leaving the block waits for what is.
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -172,7 +172,10 @@ async def _restart(engine_id: str, drain: bool, timeout_seconds: float, wait: bo
 
 
 async def _until_ready(mesh: MeshManagement, engine: EngineView) -> EngineView:
-    """Show the engine's reasons until it is ready. Raises UnavailableError when it is given up, or gone."""
+    """Show the engine's reasons until it is ready. Raises UnavailableError when it is given up, or gone.
+
+    Cancelled, by Ctrl-C for one, it says that the engine goes on: the mesh has the order.
+    """
     import asyncio
     import time
 
@@ -182,17 +185,22 @@ async def _until_ready(mesh: MeshManagement, engine: EngineView) -> EngineView:
     console = notes()
     said = ""
     started = StartedEngine(engine)
-    with console.status(engine.reason or engine.phase) as status:
-        while True:
-            found = started.find(await mesh.engines(), time.monotonic())
-            if found is not None and found.phase == "ready":
-                return found
-            if found is not None and found.reason and found.reason != said:
-                said = found.reason
-                status.update(said.splitlines()[0])
-                if not console.is_terminal:
-                    console.print(said, markup=False)
-            await asyncio.sleep(POLL_SECONDS)
+    try:
+        with console.status(engine.reason or engine.phase) as status:
+            while True:
+                found = started.find(await mesh.engines(), time.monotonic())
+                if found is not None and found.phase == "ready":
+                    return found
+                if found is not None and found.reason and found.reason != said:
+                    said = found.reason
+                    status.update(said.splitlines()[0])
+                    if not console.is_terminal:
+                        console.print(said, markup=False)
+                await asyncio.sleep(POLL_SECONDS)
+    except asyncio.CancelledError:
+        name = engine.name or engine.engine_id
+        console.print(f"{name} goes on starting; `sage engine stop {name}` ends it", markup=False)
+        raise
 
 
 async def _stop(engine_id: str, drain: bool, timeout_seconds: float) -> EngineRemoval:
