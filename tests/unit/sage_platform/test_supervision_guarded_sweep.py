@@ -47,6 +47,10 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
+def is_there(path: str) -> bool:
+    return Path(path).exists()
+
+
 async def test_a_sweep_ends_the_guardians_of_one_mesh_and_leaves_those_of_another(tmp_path: Path) -> None:
     mine = await start(tmp_path / "mine", tmp_path / "1.log")
     other = await start(tmp_path / "other", tmp_path / "2.log")
@@ -65,6 +69,9 @@ async def test_what_a_killed_guardian_left_is_ended_by_its_owner(tmp_path: Path)
     assert len(processes) == 2
     guardian = psutil.Process(server.server_pid).parent()
     assert guardian is not None
+    socket = guardian.cmdline()[4]
+    assert is_there(socket)
     guardian.kill()
     assert (await server.wait()).status is None
     assert all(gone(process) for process in processes)
+    assert not is_there(socket)

@@ -47,12 +47,15 @@ def end_guarded(home: Path) -> list[EndedServer]:
 
 
 def kill_marked(socket: str, server_pid: int = 0) -> None:
-    """Kill everything that was started under the guardian at ``socket``. Blocks until it is gone.
+    """Kill everything that was started under the guardian at ``socket``, which has ended; blocks until it is gone.
+
+    Removes the socket: a guardian that was killed has left it.
 
     Args:
         server_pid: of the server that it started, whether that still runs or not, if it is known.
     """
     _kill(_marked(guardian.SOCKET_MARK, socket, {server_pid} - {0}))
+    Path(socket).unlink(missing_ok=True)
 
 
 def _marked(name: str, value: str, sessions: Collection[int] = ()) -> list[psutil.Process]:
