@@ -68,6 +68,8 @@ def test_a_command_says_which_mesh_it_speaks_of_where_that_is_not_the_first(
 ) -> None:
     monkeypatch.setenv("SAGE_PORT_OFFSET", "0")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    # The logging of this process is the other tests' too.
+    monkeypatch.setattr("sage_common.logging.configure_logging", lambda *_, **__: None)
     offset = free_port() % 10_000 + 10
     said = CliRunner().invoke(app, ["--port-offset", str(offset), *command]).stderr
     assert f"(port offset {offset})" in said.replace("\n", " ")

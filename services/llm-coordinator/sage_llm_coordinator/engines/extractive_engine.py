@@ -33,11 +33,11 @@ from sage_mesh.upstream.model_list import LLM_KINDS
 MODEL = "sage-extractive"
 DESCRIPTION = (
     "Quotes the sentences of the prompt's context that best answer its question; it extracts and does not generate. "
-    "Start SAGE with --llm for a generating model."
+    "`sage models` lists those that generate, and `sage up --llm` adds one."
 )
 NO_CONTEXT = (
     "I am sage-extractive: I can only quote from the context in the prompt, and there is none in yours. "
-    "Put the text to answer from into the prompt, or start SAGE with a generating model."
+    "Put the text to answer from into the prompt, or name a model that generates (`sage models`)."
 )
 NOTHING_RELATED = "The context holds nothing that relates to the question; I can only quote from the context given."
 # Beyond this the ranking would take seconds; the earliest sentences are kept.
