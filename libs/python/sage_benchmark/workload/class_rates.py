@@ -14,8 +14,8 @@ from sage_benchmark.workload.mixed_load import POISSON, arrival_times, equal_ten
 from sage_benchmark.workload.request_shapes import Lengths, RequestShape
 from sage_control_plane.request.request import RequestKind, ServiceClass
 
-CHAT_PROMPT = Lengths(60, 0.5, 24, 300)
-BULK_PROMPT = Lengths(80, 0.5, 24, 300)
+CHAT_PROMPT = Lengths(16, 0.4, 8, 64)
+BULK_PROMPT = Lengths(24, 0.4, 8, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ClassRates:
         """As settings of a report."""
         return {
             "workload": f"for each engine {self.chat_rate:g} chats/s with answers of {self.chat_tokens} tokens and "
-            f"{self.bulk_rate:g} bulk completions/s with answers of {self.bulk_tokens}; prompts of some 60 and 80 "
+            f"{self.bulk_rate:g} bulk completions/s with answers of {self.bulk_tokens}; prompts of some 16 and 24 "
             "tokens; all streamed",
             "cv": self.cv,
             "engines": self.engines,
