@@ -40,12 +40,20 @@ class LoopThread:
             tasks.append(self._loop.create_task(coroutine))
             tasks[0].add_done_callback(lambda _: ended.set_result(None))
 
-        self._loop.call_soon_threadsafe(begin)
+        def give_up() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:
+                # Ctrl-C came before it was begun.
+                coroutine.close()
+                ended.set_result(None)
+
         try:
+            # Ctrl-C may come at any line here, and whoever comes next must find nothing running.
+            self._loop.call_soon_threadsafe(begin)
             ended.result()
         except BaseException:
-            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-            # Whoever comes next, the end of a generator say, must find it at rest.
+            self._loop.call_soon_threadsafe(give_up)
             with contextlib.suppress(concurrent.futures.TimeoutError):
                 ended.result(CANCEL_SECONDS)
             raise
