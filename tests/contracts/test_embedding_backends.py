@@ -164,8 +164,8 @@ def test_memory_stays_flat_over_shapes_that_never_repeat(subject: Subject) -> No
         for texts, tokens in shapes[start : start + 60]:
             subject.backend.embed([np.full(tokens, 2000 + n, dtype=np.int32) for n in range(texts)])
         levels.append(_resident_mb())
-    # The first half fills what is kept, and what others have left may go meanwhile; a runtime that keeps every shape goes
-    # on by 15-30 MB a quarter.
+    # The first half fills what is kept, and what others have left may go meanwhile; a runtime that keeps every shape
+    # goes on by 15-30 MB a quarter.
     assert levels[-1] - max(levels[:2]) < 24, levels
 
 
