@@ -52,23 +52,25 @@ def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest)
 
 def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:
     """Translate a hedge to the frame that announces it to the edge."""
-    return frame_pb2.Frame(
-        request_id=decision.request_id,
-        attempt=attempt_to_wire(decision.attempt),
-        head=frame_pb2.FrameHead(engine_id=decision.engine_id, tries=decision.tries),
-        held=True,
-        beside=decision.hedge_of,
-    )
+    return _held_frame(decision, beside=decision.hedge_of)
 
 
 def interrupt_to_wire(decision: Interrupt) -> frame_pb2.Frame:
     """Translate an interruption to the frame that asks the edge for it."""
+    return _held_frame(decision, interrupt=True)
+
+
+def _held_frame(
+    decision: Dispatch | Interrupt, *, beside: int | None = None, interrupt: bool = False
+) -> frame_pb2.Frame:
+    """Return the scheduler's word to an edge about an attempt that an engine has."""
     return frame_pb2.Frame(
         request_id=decision.request_id,
         attempt=attempt_to_wire(decision.attempt),
         head=frame_pb2.FrameHead(engine_id=decision.engine_id, tries=decision.tries),
         held=True,
-        interrupt=True,
+        beside=beside,
+        interrupt=interrupt,
     )
 
 
