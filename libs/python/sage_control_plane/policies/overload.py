@@ -105,12 +105,12 @@ class Overload:
         vain = self._since_late[band] >= VAIN_DISPATCHES and now - self._late_at[band] >= VAIN_SECONDS
         if (until is None or now >= until) and late < self._multiple * target * turnover and not vain:
             return True
-        self._vain(key, now + RATE_SECONDS, now)
+        self._vain(key, now)
         return False
 
     def waited_in_vain(self, request: PendingRequest, band: Band, now: float) -> None:
         """Note that a late request is refused because it was due."""
-        self._vain((band, request.tenant), now + RATE_SECONDS, now)
+        self._vain((band, request.tenant), now)
 
     def due_at(self, request: PendingRequest) -> float | None:
         """Return when a late request is refused; None for never."""
@@ -122,7 +122,7 @@ class Overload:
     def _knows(self, request: PendingRequest, band: Band, now: float) -> bool:
         return self.refuses(request) and now - self._dispatched_at[band] <= UNKNOWN_SECONDS
 
-    def _vain(self, key: tuple[Band, str], until: float, now: float) -> None:
+    def _vain(self, key: tuple[Band, str], now: float) -> None:
         if len(self._vain_until) >= MOST_TENANTS:
             self._vain_until = {known: end for known, end in self._vain_until.items() if end > now}
-        self._vain_until[key] = max(until, self._vain_until.get(key, until))
+        self._vain_until[key] = now + RATE_SECONDS

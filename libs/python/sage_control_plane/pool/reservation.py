@@ -130,18 +130,15 @@ class SeatGroup:
             if before.load > LEAST_LOAD and not self.patience_seconds:
                 self.patience_seconds = before.patience_seconds
 
-    def _paced_streams(self, now: float) -> list[Demand]:
-        """Return the streams of late that have a target for the time between tokens."""
-        return [
-            stream
+    def tightest_tpot_ms(self, now: float) -> int | None:
+        """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
+        targets = (
+            stream.tpot_ms
             for streams in self.demands
             for stream in streams
             if stream.tpot_ms and stream.arrived_at is not None and now - stream.arrived_at < TPOT_SECONDS
-        ]
-
-    def tightest_tpot_ms(self, now: float) -> int | None:
-        """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
-        return min((stream.tpot_ms for stream in self._paced_streams(now)), default=None)
+        )
+        return min(targets, default=None)
 
     def _seconds_per_token_when_full(self) -> float:
         entries = self.entries[:ENGINES_ASKED]
