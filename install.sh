@@ -14,7 +14,7 @@ profile="${1:-run}"
 services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-worker)
 # Their versions are in constraints.txt.
 dev_tools=(
-  buf-bin grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout pytest-xdist
+  buf-bin duckdb grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout pytest-xdist
   ruff types-protobuf types-PyYAML
 )
 

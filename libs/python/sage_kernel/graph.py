@@ -12,7 +12,7 @@ def predecessors(nodes: Mapping[str, NodeSpec | None], node_id: str) -> tuple[st
     node = nodes.get(node_id)
     if node is None:
         return ()
-    names = (*node.inputs, *(name for _, name in node.needs()))
+    names = (*(producer.node for producer in node.producers), *(name for _, name in node.needs()))
     return tuple(dict.fromkeys(name for name in names if name in nodes))
 
 
@@ -71,7 +71,7 @@ def sharing_ancestors(nodes: Mapping[str, NodeSpec]) -> frozenset[str]:
         for _, name in nodes[node_id].needs():
             awaited |= above.get(name, 0)
         if awaited:
-            for name in nodes[node_id].inputs:
+            for name, _ in nodes[node_id].producers:
                 taken |= above.get(name, 0) | bits.get(name, 0)
         if awaited & taken:
             found.append(node_id)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 NODE_ID_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
 NodeId = Annotated[str, StringConstraints(pattern=NODE_ID_PATTERN)]
+# A node, or one of its further outputs: ``windows.late``, ``answers.errors``.
+InputRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}(\.[a-z_]{1,32})?$")]
+ERRORS_PORT = "errors"
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 
 
@@ -19,16 +25,33 @@ class FieldUse(NamedTuple):
     name: str
 
 
+class Producer(NamedTuple):
+    """A node and which of its outputs; ``port`` is empty for the main one."""
+
+    node: str
+    port: str
+
+
+def producer_of(reference: str) -> Producer:
+    """Return what an entry of ``in`` names."""
+    node, _, port = reference.partition(".")
+    return Producer(node, port)
+
+
 class NodeSpec(BaseModel):
     """Base of every operator's spec. Subclasses set ``op`` to one literal.
 
     Attributes:
-        inputs: ids of the nodes whose output comes in (``in`` in YAML); a single id may stand without a list.
-        on_error: what a record does that fails after its retries: ``fail`` the run, be left out (``skip``), or be
-            kept among the dead letters (``dlq``).
+        inputs: ids of the nodes whose output comes in (``in`` in YAML); a single id may stand without a list, and
+            ``node.port`` names a further output of a node, such as ``windows.late``.
+        on_error: what a record does that fails after its retries: ``fail`` the run, be left out (``skip``), be kept
+            among the dead letters (``dlq``), or leave by the node's output ``errors`` (``output``).
         retries: further attempts after an error that may pass.
         concurrency: most calls of the operator at once.
         ordered: emit records in the order in which they came in, rather than as they are done.
+        parallelism: most tasks that a job on the mesh runs this node in; None leaves it to the planner.
+        num_cpus, num_gpus, memory_mb: what a worker must have to run this node.
+        labels: labels that such a worker must carry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
@@ -39,13 +62,20 @@ class NodeSpec(BaseModel):
     gives_output: ClassVar[bool] = True
     # Whether it makes an index, which other nodes need; see RunContext.indexes.
     makes_index: ClassVar[bool] = False
+    # How many inputs it can have at most; None for any number.
+    most_inputs: ClassVar[int | None] = None
 
     op: str
-    inputs: tuple[NodeId, ...] = Field((), alias="in", max_length=64)
-    on_error: Literal["fail", "skip", "dlq"] = "fail"
+    inputs: tuple[InputRef, ...] = Field((), alias="in", max_length=64)
+    on_error: Literal["fail", "skip", "dlq", "output"] = "fail"
     retries: int = Field(0, ge=0, le=20)
     concurrency: int = Field(1, ge=1, le=1024)
     ordered: bool = False
+    parallelism: int | None = Field(None, ge=1, le=1024)
+    num_cpus: float = Field(0.0, ge=0, le=1024)
+    num_gpus: float = Field(0.0, ge=0, le=64)
+    memory_mb: int = Field(0, ge=0)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=32)
 
     @field_validator("inputs", mode="before")
     @classmethod
@@ -68,6 +98,22 @@ class NodeSpec(BaseModel):
         """Yield the record fields that this node reads."""
         return iter(())
 
-    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
-        """Return the fields of output records, from those of input records."""
-        return fields_in
+    @property
+    def producers(self) -> tuple[Producer, ...]:
+        """What comes in, in the order of ``in``."""
+        return tuple(producer_of(reference) for reference in self.inputs)
+
+    def ports(self) -> frozenset[str]:
+        """Return the names of further outputs; an operator with its own adds them."""
+        return frozenset((ERRORS_PORT,)) if self.on_error == "output" else frozenset()
+
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
+        """Return the type of the main output from those of the inputs, and report what is wrong with them.
+
+        That the fields of ``reads`` are there has been checked.
+        """
+        return union_of(inputs)
+
+    def port_type(self, port: str, inputs: Sequence[StreamType]) -> StreamType:
+        """Return the type of a further output: for ``errors`` the records as they came in, with why they failed."""
+        return union_of(inputs).with_fields({"error": pl.String()} if port == ERRORS_PORT else {})

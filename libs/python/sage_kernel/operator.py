@@ -1,21 +1,35 @@
-"""What the runtime asks of an operator, and what it offers to one."""
+"""What the runtime asks of an operator, and what it offers to one.
+
+Records travel as polars frames (Arrow batches). An operator is one of five things: a ``Source``, a ``Transform``
+(stateless), a ``StatefulOperator`` (keyed or timed state), an ``AsyncOperator`` (waits for models or the network), or a
+``Sink``. Only those that wait are asynchronous; the others are called inline, one call a batch.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+import polars as pl
+from pydantic import JsonValue
+
+from sage_common.clock import Clock, MonotonicClock
 from sage_kernel.file_access import FileAccess
+from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
+from sage_kernel.stream_type import StreamType
 
-# A record maps field names to JSON values or to NumPy vectors. Operators never change a record, they make a new one:
-# the same object may go down several branches.
+# A record maps field names to values; records are made of frames only for people, templates and user functions.
 Record = dict[str, Any]
-Batch = Sequence[Record]
+Position: TypeAlias = JsonValue
+"""Where to go on reading, as JSON; what it means is the source's own."""
+Split: TypeAlias = JsonValue
+"""A part of a source that can be read by itself, as JSON."""
+Sleep = Callable[[float], Awaitable[None]]
 
 S = TypeVar("S", bound=NodeSpec)
 
@@ -28,51 +42,105 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class DeadLetter(NamedTuple):
+    """A record that failed at a node with ``on_error: dlq``, and why."""
+
+    node: str
+    record: Record
+    error: str
+    attempts: int
+
+
+class Emission(NamedTuple):
+    """Records that an operator gives out: ``port`` is a named output such as ``late``, or empty for the main one."""
+
+    frame: pl.DataFrame
+    port: str = ""
+
+
 @dataclass(frozen=True)
-class RunContext:
-    """What operators of one run share.
+class State:
+    """What an operator needs in order to go on: JSON values, and frames by name. Frames never change, so a state is
+    taken in no time and written while the pipeline goes on."""
 
-    Attributes:
-        models: how to reach models.
-        files: which files may be read and written.
-        cache_dir: where vectors are kept between runs; None keeps nothing.
-        warn: takes a warning for people, with the node's id.
-        skip: takes what a source left out.
-        indexes: by id of an index node, the index when it is complete.
-        collections: by name, records given to collection sinks.
-    """
-
-    models: ModelPort
-    files: FileAccess
-    cache_dir: Path | None
-    warn: Callable[[str, str], None]
-    skip: Callable[[Skipped], None]
-    indexes: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
-    collections: dict[str, list[Record]] = field(default_factory=dict)
+    values: Mapping[str, JsonValue] = field(default_factory=dict)
+    frames: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
+class SourceBatch(NamedTuple):
+    """Records of a source, and where to go on after them. The frame may be empty where only the position moved."""
+
+    frame: pl.DataFrame
+    position: Position
+
+
+@runtime_checkable
 class Source(Protocol):
     """Where records come from."""
 
-    def batches(self) -> AsyncIterator[Batch]:
-        """Yield batches until the source ends; no faster than they are taken."""
+    async def splits(self) -> Sequence[Split]:
+        """Return the parts that can be read one by one, in order; a source that cannot be split has one, ``None``."""
+        ...
+
+    def batches(self, split: Split, position: Position) -> AsyncIterator[SourceBatch]:
+        """Yield the records of a split, no faster than they are taken, from ``position`` on (None: its beginning).
+
+        Raises:
+            PositionGoneError: what was to be read from ``position`` on is no longer there.
+        """
         ...
 
 
-class Operator(Protocol):
-    """A step over batches of records. ``process`` may run several times at once, up to the node's concurrency."""
+@runtime_checkable
+class Transform(Protocol):
+    """A step without state. It may fail as a whole: the runtime then finds the record that is to blame."""
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what ``frame`` becomes."""
+        ...
+
+
+@runtime_checkable
+class StatefulOperator(Protocol):
+    """A step with state. A call that raises leaves the state as it was."""
+
+    def on_batch(self, frame: pl.DataFrame, input_index: int) -> Sequence[Emission]:
+        """Take records of the input with this position in ``in``."""
+        ...
+
+    def on_watermark(self, time_us: int) -> Sequence[Emission]:
+        """Take the news that no record before ``time_us`` is expected any more; it never goes back."""
+        ...
+
+    def on_end(self) -> Sequence[Emission]:
+        """Give out the rest, after the last record. A last watermark at the end of time came before it."""
+        ...
+
+    def snapshot(self) -> State:
+        """Return the state as of now."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Take up ``state``, before anything else is called."""
+        ...
+
+
+@runtime_checkable
+class AsyncOperator(Protocol):
+    """A step that waits for others. ``process`` runs several times at once, up to the node's concurrency."""
 
     @property
     def batch_records(self) -> int:
-        """Most records that a call of ``process`` takes; it may get fewer, and never waits for more."""
+        """Most records that a call of ``process`` takes; it may get fewer."""
         ...
 
-    async def process(self, batch: Batch) -> Batch:
-        """Return what ``batch`` becomes. On an error nothing of the batch may have taken effect."""
+    @property
+    def linger_seconds(self) -> float:
+        """How long to wait for a call to be full; 0 takes what is there."""
         ...
 
-    async def finish(self) -> Batch:
-        """Return the last output, after the last input."""
+    async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what ``frame`` becomes. On an error nothing of it may have taken effect."""
         ...
 
     async def close(self) -> None:
@@ -80,20 +148,90 @@ class Operator(Protocol):
         ...
 
 
-class StatelessOperator:
-    """Base of operators with nothing to finish and nothing to release."""
+@runtime_checkable
+class Sink(Protocol):
+    """Where records end. What a checkpoint holds of it is enough to go on after it, without loss or repetition."""
+
+    async def write(self, frame: pl.DataFrame) -> None:
+        """Take records."""
+        ...
+
+    async def flush(self) -> State:
+        """Make everything written so far durable, and return what ``restore`` needs."""
+        ...
+
+    async def restore(self, state: State) -> None:
+        """Go on from ``state``: what was written after it is taken back, or left out when it comes again."""
+        ...
+
+    async def publish(self) -> None:
+        """Show the whole result, after the last record; called again where it was not known to have been done."""
+        ...
+
+    async def close(self) -> None:
+        """Release what is held. Called once, whether the run succeeded, failed or was cancelled."""
+        ...
+
+
+class StatelessAsyncOperator:
+    """Base of asynchronous operators that wait for no full batch and have nothing to release."""
 
     @property
     def batch_records(self) -> int:
         """Most records that a call of ``process`` takes."""
         return 256
 
-    async def finish(self) -> Batch:
-        """Return nothing."""
-        return ()
+    @property
+    def linger_seconds(self) -> float:
+        """Wait for nothing."""
+        return 0.0
 
     async def close(self) -> None:
         """Release nothing."""
+
+
+class CollectionSinks(Protocol):
+    """Makes the sinks behind ``collection:NAME``: in memory for a run in this process, else results of a job."""
+
+    def __call__(self, name: str, node_id: str, stream: StreamType) -> Sink:
+        """Return the sink of a collection."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What operators of one run share.
+
+    Attributes:
+        models: how to reach models.
+        files: which files may be read and written.
+        collections: makes the sinks of collections.
+        cache_dir: where vectors and answers are kept between runs; None keeps nothing.
+        warn: takes a warning for people, with the node's id.
+        skip: takes what a source left out.
+        dead_letter: keeps a record that failed.
+        run_id: names the run, the same after a restart from a checkpoint.
+        indexes: by id of an index node, the index when it is complete.
+        functions: the functions that ``ref:`` may name.
+        clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
+    """
+
+    models: ModelPort
+    files: FileAccess
+    collections: CollectionSinks
+    cache_dir: Path | None
+    warn: Callable[[str, str], None]
+    skip: Callable[[Skipped], None]
+    dead_letter: Callable[[DeadLetter], Awaitable[None]]
+    now_us: Callable[[], int]
+    run_id: str
+    indexes: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    functions: FunctionRegistry = NO_FUNCTIONS
+    clock: Clock = field(default_factory=MonotonicClock)
+    sleep: Sleep = asyncio.sleep
+
+
+AnyOperator: TypeAlias = "Source | Transform | StatefulOperator | AsyncOperator | Sink"
 
 
 @dataclass(frozen=True)
@@ -102,11 +240,11 @@ class OperatorType(Generic[S]):
 
     Attributes:
         spec: the Pydantic model of its nodes.
-        build: makes a Source (when the spec takes no input) or an Operator from node id, spec and context.
+        build: makes the operator from node id, spec, context and the types of its inputs, in the order of ``in``.
     """
 
     spec: type[S]
-    build: Callable[[str, S, RunContext], Source | Operator]
+    build: Callable[[str, S, RunContext, Sequence[StreamType]], AnyOperator]
 
     @property
     def op(self) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, StringConstraints
 
+from sage_kernel.durations import Duration
 from sage_kernel.nodes import NodeId
 from sage_kernel.operators.registry import AnyNode
 from sage_kernel.pipeline_text import to_yaml
@@ -29,6 +30,21 @@ class Metadata(BaseModel):
     version: int = Field(1, ge=1)
 
 
+class PipelineSettings(BaseModel):
+    """How a pipeline is run.
+
+    Attributes:
+        deadline: for a job from its submission to its end; split over its stages, it is the target of each request to
+            a model.
+        checkpoint_interval: between checkpoints of a run that keeps them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    deadline: Duration | None = Field(None, gt=0)
+    checkpoint_interval: Duration = Field(10_000_000, ge=10_000)
+
+
 class PipelineSpec(BaseModel):
     """A pipeline. It may still be wrong as a graph: ``sage_kernel.validation`` finds that."""
 
@@ -37,6 +53,7 @@ class PipelineSpec(BaseModel):
     api_version: Literal["sage/v1"] = Field(alias="apiVersion")
     kind: Literal["Pipeline"]
     metadata: Metadata
+    settings: PipelineSettings = PipelineSettings()
     nodes: dict[NodeId, SerializeAsAny[AnyNode]]
 
     def to_dict(self) -> dict[str, Any]:

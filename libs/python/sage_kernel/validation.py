@@ -18,7 +18,7 @@ from sage_kernel.nodes import NODE_ID_PATTERN, NodeSpec
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.pipeline_text import read_text
 from sage_kernel.problems import MAX_PROBLEMS, PipelineInvalidError, Problem, Suggestions
-from sage_kernel.spec import API_VERSION, Metadata, PipelineSpec
+from sage_kernel.spec import API_VERSION, Metadata, PipelineSettings, PipelineSpec
 
 # A pipeline may come from anyone on the network.
 MAX_NODES = 1000
@@ -103,7 +103,7 @@ def _path_problems(nodes: Mapping[str, NodeSpec | None], files: FileAccess) -> I
 
 
 def _envelope_problems(value: Mapping[Any, Any], suggestions: Suggestions) -> Iterator[Problem]:
-    expected = ("apiVersion", "kind", "metadata", "nodes")
+    expected = ("apiVersion", "kind", "metadata", "settings", "nodes")
     for key in value:
         if key not in expected:
             suggestion = suggestions.nearest(str(key), expected)
@@ -116,6 +116,10 @@ def _envelope_problems(value: Mapping[Any, Any], suggestions: Suggestions) -> It
         Metadata.model_validate(value.get("metadata") or {})
     except ValidationError as error:
         yield from _explained("", error, Metadata, suggestions, "metadata.")
+    try:
+        PipelineSettings.model_validate(value.get("settings") or {})
+    except ValidationError as error:
+        yield from _explained("", error, PipelineSettings, suggestions, "settings.")
 
 
 def _read_node(node_id: str, raw: object, suggestions: Suggestions) -> Generator[Problem, None, NodeSpec | None]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import polars as pl
 from pydantic import Field, model_validator
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import Batch, OperatorType, Record, RunContext, StatelessOperator
+from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_libs.chunking import DEFAULT_MAX_CHARACTERS, DEFAULT_OVERLAP_CHARACTERS, chunk_spans
 
-_PLACE = frozenset({"start", "end", "line", "end_line", "page"})
+_PLACE: dict[str, pl.DataType] = dict.fromkeys(("start", "end", "line", "end_line", "page"), pl.Int64())
 
 
 class ChunkNode(NodeSpec):
@@ -44,15 +46,15 @@ class ChunkNode(NodeSpec):
         """Yield the text."""
         yield FieldUse("text", self.text)
 
-    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the record's fields and the place of the chunk."""
-        return fields_in | _PLACE
+        return union_of(inputs).with_fields(_PLACE)
 
 
-class ChunkOperator(StatelessOperator):
+class ChunkOperator(StatelessAsyncOperator):
     """Cuts texts."""
 
-    def __init__(self, node_id: str, spec: ChunkNode, context: RunContext) -> None:
+    def __init__(self, node_id: str, spec: ChunkNode, context: RunContext, inputs: Sequence[StreamType]) -> None:
         self._spec = spec
 
     @property
@@ -60,13 +62,13 @@ class ChunkOperator(StatelessOperator):
         """One document at a time: it may become thousands of chunks."""
         return 1
 
-    async def process(self, batch: Batch) -> Batch:
+    async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the chunks of each record, in order. Raises UnprocessableError where the field is not text."""
         chunks: list[Record] = []
-        for record in batch:
+        for record in frame.iter_rows(named=True):
             # A whole book takes a second; nothing else on this event loop has to wait for it.
             chunks += await asyncio.to_thread(self._cut, record)
-        return chunks
+        return pl.DataFrame(chunks, schema={**frame.schema, **_PLACE})
 
     def _cut(self, record: Record) -> list[Record]:
         spec = self._spec
@@ -74,7 +76,7 @@ class ChunkOperator(StatelessOperator):
         if not isinstance(text, str):
             raise UnprocessableError(f"field {spec.text!r} is {type(text).__name__}, expected text")
         spans = chunk_spans(text, spec.max_characters, spec.overlap_characters)
-        first = record.get("first_line", 1)
+        first = record.get("first_line") or 1
         lines = _Counter(text, "\n")
         pages = _Counter(text, "\f")
         return [

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from pydantic import Field, field_validator
 
 from sage_common.errors import EngineFailedError
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
-from sage_kernel.operator import Batch, OperatorType, RunContext
+from sage_kernel.operator import OperatorType, RunContext
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 from sage_kernel.vector_cache import VectorCache, cache_path
 
 Vector = npt.NDArray[np.float32]
+VECTOR = pl.List(pl.Float32())
 
 
 class EmbedNode(NodeSpec):
@@ -51,15 +54,15 @@ class EmbedNode(NodeSpec):
         """Yield the template's fields."""
         return (FieldUse("text", name) for name in Template(self.text).fields)
 
-    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
-        """Return the record's fields and the vector."""
-        return fields_in | {self.into}
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
+        """Return the record's fields and the vector, whose length only an answer tells."""
+        return union_of(inputs).with_fields({self.into: VECTOR})
 
 
 class EmbedOperator:
     """Embeds the texts that the cache does not hold."""
 
-    def __init__(self, node_id: str, spec: EmbedNode, context: RunContext) -> None:
+    def __init__(self, node_id: str, spec: EmbedNode, context: RunContext, inputs: Sequence[StreamType]) -> None:
         self._node_id = node_id
         self._spec = spec
         self._context = context
@@ -72,15 +75,16 @@ class EmbedOperator:
         """Most texts in a call."""
         return self._spec.batch
 
-    async def process(self, batch: Batch) -> Batch:
-        """Return the records with their vectors, in order."""
-        texts = [self._template.render(record) for record in batch]
-        vectors = await self._vectors(texts)
-        return [{**record, self._spec.into: vector} for record, vector in zip(batch, vectors, strict=True)]
+    @property
+    def linger_seconds(self) -> float:
+        """Wait for nothing."""
+        return 0.0
 
-    async def finish(self) -> Batch:
-        """Return nothing."""
-        return ()
+    async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the records with their vectors, in order."""
+        texts = [self._template.render(record) for record in frame.iter_rows(named=True)]
+        vectors = await self._vectors(texts)
+        return frame.with_columns(pl.Series(self._spec.into, np.stack(vectors)).cast(VECTOR))
 
     async def close(self) -> None:
         """Save the vectors, also of a run that failed."""

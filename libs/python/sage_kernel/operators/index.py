@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
+import polars as pl
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import Batch, OperatorType, Record, RunContext
+from sage_kernel.operator import Emission, OperatorType, Record, RunContext, State
+from sage_kernel.stream_type import StreamType
 from sage_libs.vector_index import ExactVectorIndex
 
 
@@ -46,8 +47,11 @@ class Hit(NamedTuple):
 class RecordIndex:
     """Records by content hash, searchable by vector."""
 
-    def __init__(self, spec: IndexNode) -> None:
+    def __init__(self, spec: IndexNode, schema: Mapping[str, pl.DataType]) -> None:
         self._spec = spec
+        fields = {name: dtype for name, dtype in schema.items() if name != spec.vector}
+        # The type of a hit: the record without its vector, and its score.
+        self.hit_type = pl.Struct({**fields, "score": pl.Float64()})
         self._index: ExactVectorIndex[bytes] = ExactVectorIndex()
         self._records: dict[bytes, Record] = {}
 
@@ -69,41 +73,43 @@ class RecordIndex:
 class IndexOperator:
     """Collects records and offers the index when the last one is in."""
 
-    def __init__(self, node_id: str, spec: IndexNode, context: RunContext) -> None:
+    def __init__(self, node_id: str, spec: IndexNode, context: RunContext, inputs: Sequence[StreamType]) -> None:
         self._node_id = node_id
         self._spec = spec
         self._context = context
-        self._records: list[Record] = []
+        self._schema = inputs[0].fields
+        self._frames: list[pl.DataFrame] = []
 
-    @property
-    def batch_records(self) -> int:
-        """Takes what comes."""
-        return 256
-
-    async def process(self, batch: Batch) -> Batch:
+    def on_batch(self, frame: pl.DataFrame, input_index: int) -> Sequence[Emission]:
         """Collect the records. Raises UnprocessableError where a record has no usable vector."""
-        for record in batch:
-            vector = np.asarray(record.get(self._spec.vector))
-            if vector.ndim != 1 or vector.dtype.kind != "f" or self._spec.text not in record:
-                raise UnprocessableError(
-                    f"a record needs a vector in {self._spec.vector!r} and a text in {self._spec.text!r}; "
-                    f"got shape {vector.shape} of {vector.dtype}"
-                )
-        self._records.extend(batch)
+        vectors = frame.get_column(self._spec.vector)
+        dtype = vectors.dtype
+        if not isinstance(dtype, pl.List | pl.Array) or not dtype.inner.is_float() or vectors.null_count():
+            raise UnprocessableError(f"a record needs a vector in {self._spec.vector!r}; got {dtype}")
+        self._schema = frame.schema
+        self._frames.append(frame)
         return ()
 
-    async def finish(self) -> Batch:
+    def on_watermark(self, time_us: int) -> Sequence[Emission]:
+        """Nothing depends on time."""
+        return ()
+
+    def on_end(self) -> Sequence[Emission]:
         """Build the index. Records come in any order, so they are sorted: equal scores always rank the same."""
-        index = RecordIndex(self._spec)
-        for record in sorted(self._records, key=_place):
+        index = RecordIndex(self._spec, self._schema)
+        records = [record for frame in self._frames for record in frame.to_dicts()]
+        for record in sorted(records, key=_place):
             index.add(record)
-        self._records.clear()
         self._context.indexes[self._node_id].set_result(index)
         return ()
 
-    async def close(self) -> None:
-        """Drop what was collected."""
-        self._records.clear()
+    def snapshot(self) -> State:
+        """Return what was collected."""
+        return State(frames={f"{number:06}": frame for number, frame in enumerate(self._frames)})
+
+    def restore(self, state: State) -> None:
+        """Take up what was collected."""
+        self._frames = [state.frames[name] for name in sorted(state.frames)]
 
 
 def _place(record: Record) -> tuple[str, int]:

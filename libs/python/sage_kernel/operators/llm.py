@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import polars as pl
 from pydantic import Field, field_validator
 
+from sage_kernel.model_port import ChatText
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import Batch, OperatorType, Record, RunContext, StatelessOperator
+from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 
 
@@ -47,15 +50,15 @@ class LlmNode(NodeSpec):
         for parameter, text in (("prompt", self.prompt), ("system", self.system)):
             yield from (FieldUse(parameter, name) for name in Template(text).fields)
 
-    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the record's fields, the answer and its model."""
-        return fields_in | {self.into, f"{self.into}_model"}
+        return union_of(inputs).with_fields({self.into: pl.String(), f"{self.into}_model": pl.String()})
 
 
-class LlmOperator(StatelessOperator):
+class LlmOperator(StatelessAsyncOperator):
     """Asks once a record."""
 
-    def __init__(self, node_id: str, spec: LlmNode, context: RunContext) -> None:
+    def __init__(self, node_id: str, spec: LlmNode, context: RunContext, inputs: Sequence[StreamType]) -> None:
         self._spec = spec
         self._models = context.models
         self._prompt = Template(spec.prompt)
@@ -66,17 +69,21 @@ class LlmOperator(StatelessOperator):
         """One: a slow answer holds up no other record."""
         return 1
 
-    async def process(self, batch: Batch) -> Batch:
+    async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their answers."""
-        return [await self._ask(record) for record in batch]
+        answers = [await self._ask(record) for record in frame.iter_rows(named=True)]
+        into = self._spec.into
+        return frame.with_columns(
+            pl.Series(into, [answer.text for answer in answers], dtype=pl.String),
+            pl.Series(f"{into}_model", [answer.model for answer in answers], dtype=pl.String),
+        )
 
-    async def _ask(self, record: Record) -> Record:
+    async def _ask(self, record: Record) -> ChatText:
         spec = self._spec
         messages = [{"role": "user", "content": self._prompt.render(record)}]
         if spec.system:
             messages.insert(0, {"role": "system", "content": self._system.render(record)})
-        answer = await self._models.chat(messages, spec.model, spec.max_tokens, spec.temperature)
-        return {**record, spec.into: answer.text, f"{spec.into}_model": answer.model}
+        return await self._models.chat(messages, spec.model, spec.max_tokens, spec.temperature)
 
 
 LLM = OperatorType(LlmNode, LlmOperator)

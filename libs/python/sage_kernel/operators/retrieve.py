@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import polars as pl
 from pydantic import Field
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
-from sage_kernel.operator import Batch, OperatorType, Record, RunContext, StatelessOperator
+from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
 from sage_kernel.operators.index import RecordIndex
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 
 class RetrieveNode(NodeSpec):
@@ -42,23 +44,24 @@ class RetrieveNode(NodeSpec):
         """Yield the query's vector."""
         yield FieldUse("by", self.by)
 
-    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
-        """Return the record's fields and the hits."""
-        return fields_in | {self.into}
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
+        """Return the record's fields and the hits, whose fields are those of the index."""
+        return union_of(inputs).with_fields({self.into: pl.List(pl.Struct({"score": pl.Float64()}))})
 
 
-class RetrieveOperator(StatelessOperator):
+class RetrieveOperator(StatelessAsyncOperator):
     """Searches an index."""
 
-    def __init__(self, node_id: str, spec: RetrieveNode, context: RunContext) -> None:
+    def __init__(self, node_id: str, spec: RetrieveNode, context: RunContext, inputs: Sequence[StreamType]) -> None:
         self._spec = spec
         self._context = context
 
-    async def process(self, batch: Batch) -> Batch:
+    async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their hits. Raises UnprocessableError for a vector of the wrong shape."""
         # Shielded: the end of one waiting call must not take the index from the others.
         index: RecordIndex = await asyncio.shield(self._context.indexes[self._spec.index])
-        return [{**record, self._spec.into: self._hits(index, record)} for record in batch]
+        hits = [self._hits(index, record) for record in frame.iter_rows(named=True)]
+        return frame.with_columns(pl.Series(self._spec.into, hits, dtype=pl.List(index.hit_type)))
 
     def _hits(self, index: RecordIndex, record: Record) -> list[Record]:
         spec = self._spec

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
-import orjson
+import polars as pl
 from pydantic import Field, field_validator
 
-from sage_common.errors import UnprocessableError
+from sage_kernel.connectors.jsonl_sink import JsonLinesSink
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import Batch, Operator, OperatorType, Record, RunContext, StatelessOperator
+from sage_kernel.operator import OperatorType, RunContext, Sink, State
 from sage_kernel.operators.uri import parse_address
+from sage_kernel.stream_type import StreamType, union_of
 
 _SCHEMES = ("collection", "jsonl")
 
@@ -56,89 +54,42 @@ class SinkNode(NodeSpec):
         return (FieldUse("fields", name) for name in self.fields)
 
 
-class CollectionSink(StatelessOperator):
-    """Puts records into a collection of the run's result."""
+class ChosenFields:
+    """A sink that is given some fields of each record."""
 
-    def __init__(self, name: str, fields: tuple[str, ...], context: RunContext) -> None:
+    def __init__(self, sink: Sink, fields: tuple[str, ...]) -> None:
+        self._sink = sink
         self._fields = fields
-        self._records = context.collections.setdefault(name, [])
 
-    async def process(self, batch: Batch) -> Batch:
-        """Keep the records."""
-        self._records.extend([_only(record, self._fields) for record in batch])
-        return ()
+    async def write(self, frame: pl.DataFrame) -> None:
+        """Write the chosen fields."""
+        await self._sink.write(frame.select(self._fields))
 
+    async def flush(self) -> State:
+        """Make everything durable."""
+        return await self._sink.flush()
 
-class JsonLinesSink:
-    """Writes records to a file, one JSON object a line. The file appears when the run has succeeded, whole."""
+    async def restore(self, state: State) -> None:
+        """Go on from ``state``."""
+        await self._sink.restore(state)
 
-    def __init__(self, path: Path, fields: tuple[str, ...]) -> None:
-        self._path = path
-        self._fields = fields
-        self._file: IO[bytes] | None = None
-        self._temporary = ""
-
-    @property
-    def batch_records(self) -> int:
-        """Takes what comes."""
-        return 256
-
-    async def process(self, batch: Batch) -> Batch:
-        """Write the records. Raises UnprocessableError for one that JSON has no form for, OSError from the disk."""
-        try:
-            lines = b"".join(_json_line(_only(record, self._fields)) for record in batch)
-        except TypeError as error:
-            raise UnprocessableError(
-                f"a record cannot be written as JSON: {error}; choose others with 'fields'"
-            ) from None
-        await asyncio.to_thread(self._append, lines)
-        return ()
-
-    async def finish(self) -> Batch:
-        """Put the file in its place."""
-        await asyncio.to_thread(self._publish)
-        return ()
+    async def publish(self) -> None:
+        """Show the whole result."""
+        await self._sink.publish()
 
     async def close(self) -> None:
-        """Remove an unfinished file."""
-        if self._file is not None:
-            self._file.close()
-            os.unlink(self._temporary)
-            self._file = None
-
-    def _append(self, lines: bytes) -> None:
-        self._open().write(lines)
-
-    def _publish(self) -> None:
-        file = self._open()
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        os.replace(self._temporary, self._path)
-        self._file = None
-
-    def _open(self) -> IO[bytes]:
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, self._temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-            self._file = os.fdopen(descriptor, "wb")
-        return self._file
+        """Release what is held."""
+        await self._sink.close()
 
 
-def build(node_id: str, spec: SinkNode, context: RunContext) -> Operator:
+def build(node_id: str, spec: SinkNode, context: RunContext, inputs: Sequence[StreamType]) -> Sink:
     """Make the sink of a node. Raises PermissionDeniedError for a file that the pipeline may not write."""
     scheme, rest = parse_address(spec.uri, _SCHEMES)
     if scheme == "collection":
-        return CollectionSink(rest, spec.fields, context)
-    return JsonLinesSink(context.files.check(Path(rest)), spec.fields)
-
-
-def _only(record: Record, fields: tuple[str, ...]) -> Record:
-    return {name: record[name] for name in fields} if fields else record
-
-
-def _json_line(record: Record) -> bytes:
-    return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+        sink = context.collections(rest, node_id, union_of(inputs))
+    else:
+        sink = JsonLinesSink(context.files.check(Path(rest)), context.run_id)
+    return ChosenFields(sink, spec.fields) if spec.fields else sink
 
 
 SINK = OperatorType(SinkNode, build)

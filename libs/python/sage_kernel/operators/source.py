@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from sage_common.errors import UnprocessableError
-from sage_kernel.folder import list_documents, list_one
+from sage_kernel.connectors.folder_source import DOCUMENT_FIELDS, FolderSource
+from sage_kernel.connectors.records import RecordsSource, frame_of
+from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import Batch, OperatorType, Record, RunContext, Skipped, Source
+from sage_kernel.operator import OperatorType, Record, RunContext, Source
 from sage_kernel.operators.uri import parse_address
-from sage_libs.loaders import UnreadableDocumentError, first_line, format_of, load_text
-
-_BATCH_RECORDS = 256
-_DOCUMENT_FIELDS = frozenset({"id", "path", "text", "title", "bytes"})
+from sage_kernel.schema import TIMESTAMP, WrittenSchema, parse_schema, write_type
+from sage_kernel.stream_type import NodeProblems, StreamType
 
 
 class SourceNode(NodeSpec):
@@ -37,6 +36,11 @@ class SourceNode(NodeSpec):
     records: tuple[dict[FieldName, JsonValue], ...] | None = None
     max_file_bytes: int = Field(8 * 1024 * 1024, ge=1)
     max_files: int = Field(10_000, ge=1)
+    schema_: WrittenSchema | None = Field(None, alias="schema")
+    event_time: FieldName | None = None
+    lateness: Duration = Field(0, ge=0)
+    idle_after: Duration | None = Field(None, gt=0)
+    max_ahead: Duration = Field(86_400_000_000, ge=0)
 
     @field_validator("uri")
     @classmethod
@@ -65,95 +69,41 @@ class SourceNode(NodeSpec):
         if self.uri is not None:
             yield FieldUse("uri", parse_address(self.uri, ("folder",)).rest)
 
-    def fields_out(self, fields_in: frozenset[str]) -> frozenset[str]:
+    def frame(self) -> pl.DataFrame:
+        """Return the records of the pipeline. Raises ValueError where they have no common type."""
+        return frame_of(self.records or (), parse_schema(self.schema_) if self.schema_ else None)
+
+    def timing(self) -> tuple[int, int | None, int]:
+        """Return lateness, silence until idle and the furthest future, in microseconds."""
+        return self.lateness, self.idle_after, self.max_ahead
+
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the fields that every record has."""
-        if self.records is None:
-            return _DOCUMENT_FIELDS
-        names = [frozenset(record) for record in self.records]
-        return frozenset.intersection(*names) if names else frozenset()
-
-
-class RecordsSource:
-    """The records written in the pipeline."""
-
-    def __init__(self, records: tuple[Record, ...]) -> None:
-        self._records = records
-
-    async def batches(self) -> AsyncIterator[Batch]:
-        """Yield the records in order."""
-        for start in range(0, len(self._records), _BATCH_RECORDS):
-            yield self._records[start : start + _BATCH_RECORDS]
-
-
-class FolderSource:
-    """The documents of a folder, one a batch, so that a large one does not hold up the next node."""
-
-    def __init__(self, node_id: str, spec: SourceNode, folder: Path, context: RunContext) -> None:
-        self._node_id = node_id
-        self._spec = spec
-        self._folder = folder
-        self._context = context
-
-    async def batches(self) -> AsyncIterator[Batch]:
-        """Yield documents; files that cannot be read are reported as skipped.
-
-        Raises:
-            NotFoundError, TooLargeError: see ``list_documents``.
-            UnprocessableError: not one document could be read.
-        """
-        spec = self._spec
-        if self._folder.is_file():
-            listing = await asyncio.to_thread(list_one, self._folder, max_file_bytes=spec.max_file_bytes)
-            self._folder = self._folder.parent
-        else:
-            listing = await asyncio.to_thread(
-                list_documents, self._folder, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files
-            )
-        left_out = list(listing.skipped)
-        for item, reason in left_out:
-            self._context.skip(Skipped(self._node_id, item, reason))
-        read = 0
-        for path in listing.files:
+        fields: Mapping[str, pl.DataType] = DOCUMENT_FIELDS
+        if self.records is not None:
             try:
-                record = await asyncio.to_thread(self._read, path)
-            except (OSError, UnreadableDocumentError) as error:
-                reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-                self._context.skip(Skipped(self._node_id, str(path), reason))
-                left_out.append((str(path), reason))
-                continue
-            read += 1
-            yield [record]
-        if read == 0:
-            first = "; ".join(f"{item}: {reason}" for item, reason in left_out[:3])
-            why = f", first {first}" if first else ""
-            raise UnprocessableError(
-                f"{self._folder} holds no document that can be read ({len(left_out)} entries left out{why}); "
-                "put .md, .rst, .txt, .html or .pdf files there, or name another folder or document",
-                code="no_documents",
-            )
-
-    def _read(self, path: Path) -> Record:
-        absolute = self._folder / path
-        with absolute.open("rb") as file:
-            # The file may have grown since it was listed.
-            data = file.read(self._spec.max_file_bytes + 1)
-        if len(data) > self._spec.max_file_bytes:
-            raise UnreadableDocumentError(f"over the limit of {self._spec.max_file_bytes} bytes")
-        suffix = format_of(path.name) or path.suffix
-        loaded = load_text(data, suffix)
-        name = path.as_posix()
-        record = {"id": name, "path": name, "text": loaded.text, "title": loaded.title, "bytes": len(data)}
-        begins_at = first_line(data, suffix)
-        return record if begins_at == 1 else {**record, "first_line": begins_at}
+                fields = self.frame().schema
+            except ValueError as error:
+                problems.add("records", str(error), "give each field values of one type, or state a 'schema'")
+                return StreamType(is_open=True)
+        if self.event_time is not None and fields.get(self.event_time) != TIMESTAMP:
+            message = f"{self.event_time!r} is {write_type(fields.get(self.event_time, pl.Null()))!r}, not a timestamp"
+            problems.add("event_time", message, f"state it in 'schema', as {{{self.event_time}: timestamp}}")
+            return StreamType(fields)
+        return StreamType(fields, event_time=self.event_time)
 
 
-def build(node_id: str, spec: SourceNode, context: RunContext) -> Source:
+def build(
+    node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[StreamType]
+) -> Source:
     """Make the source of a node. Raises PermissionDeniedError for a folder that the pipeline may not read."""
     if spec.records is not None:
-        return RecordsSource(spec.records)
+        return RecordsSource(spec.frame())
     assert spec.uri is not None  # one of the two is set, see SourceNode
     folder = context.files.check(Path(parse_address(spec.uri, ("folder",)).rest))
-    return FolderSource(node_id, spec, folder, context)
+    return FolderSource(
+        node_id, folder, context, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files
+    )
 
 
 SOURCE = OperatorType(SourceNode, build)

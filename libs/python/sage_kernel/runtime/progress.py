@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from sage_kernel.operator import Record, Skipped
+from sage_kernel.operator import DeadLetter, Record, Skipped
 
 
 @dataclass
@@ -24,15 +23,6 @@ class NodeCounts:
     records_out: int = 0
     records_failed: int = 0
     busy_seconds: float = 0.0
-
-
-class DeadLetter(NamedTuple):
-    """A record that failed at a node with ``on_error: dlq``, and why."""
-
-    node: str
-    record: Record
-    error: str
-    attempts: int
 
 
 # Called with a node's id and its counts after each change; it must not block and must not keep the counts.

@@ -1,0 +1,1 @@
+"""What sources read and sinks write: one file a kind of place."""

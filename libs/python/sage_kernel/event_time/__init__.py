@@ -1,0 +1,1 @@
+"""Windows, watermarks and joins in event time."""

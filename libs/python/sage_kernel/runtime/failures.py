@@ -1,0 +1,63 @@
+"""What becomes of a record that a node cannot process, by the node's ``on_error``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import polars as pl
+
+from sage_common.errors import ContendedError, SageError, UnavailableError
+from sage_kernel.nodes import ERRORS_PORT, NodeSpec
+from sage_kernel.operator import DeadLetter
+from sage_kernel.problems import NodeFailedError
+from sage_kernel.runtime.outlet import Outlet
+from sage_kernel.runtime.progress import NodeCounts
+
+
+class FailedRecords:
+    """Fails the run, or puts single records aside.
+
+    Args:
+        dead_letter: keeps a record with ``on_error: dlq``.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        spec: NodeSpec,
+        outlet: Outlet,
+        counts: NodeCounts,
+        dead_letter: Callable[[DeadLetter], Awaitable[None]],
+    ) -> None:
+        self._node_id = node_id
+        self._spec = spec
+        self._outlet = outlet
+        self._counts = counts
+        self._dead_letter = dead_letter
+
+    def failed(self, error: Exception) -> NodeFailedError:
+        """Return ``error`` as the failure of this node."""
+        return error if isinstance(error, NodeFailedError) else NodeFailedError(self._node_id, self._spec.op, error)
+
+    @property
+    def are_fatal(self) -> bool:
+        """Whether one record that fails ends the run."""
+        return self._spec.on_error == "fail"
+
+    async def put_aside(self, frame: pl.DataFrame, error: Exception) -> None:
+        """Put the records of ``frame`` aside. Raises NodeFailedError where the node's ``on_error`` says so."""
+        if self.are_fatal:
+            raise self.failed(error) from error
+        self._counts.records_failed += frame.height
+        message = error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
+        if self._spec.on_error == "output":
+            await self._outlet.emit(frame.with_columns(pl.lit(message).alias("error")), ERRORS_PORT)
+        elif self._spec.on_error == "dlq":
+            attempts = 1 + (self._spec.retries if may_pass(error) else 0)
+            for record in frame.iter_rows(named=True):
+                await self._dead_letter(DeadLetter(self._node_id, record, message, attempts))
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether an attempt after this error may succeed."""
+    return isinstance(error, SageError) and (error.retryable or isinstance(error, UnavailableError | ContendedError))

@@ -1,0 +1,92 @@
+"""Runs a sink: writes what comes in, and makes it durable at every barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from sage_common.clock import Clock
+from sage_common.errors import SageError
+from sage_kernel.nodes import NodeSpec
+from sage_kernel.operator import Sink, Sleep
+from sage_kernel.runtime.checkpointing import Participant
+from sage_kernel.runtime.elements import Barrier, Element, End
+from sage_kernel.runtime.failures import FailedRecords, may_pass
+from sage_kernel.runtime.progress import NodeCounts
+
+_FIRST_RETRY_SECONDS = 0.2
+_LONGEST_RETRY_SECONDS = 5.0
+
+
+class SinkRunner:
+    """Writes batch after batch; a batch that cannot be written is halved until the record to blame is found."""
+
+    def __init__(
+        self,
+        spec: NodeSpec,
+        sink: Sink,
+        counts: NodeCounts,
+        failed: FailedRecords,
+        participant: Participant,
+        clock: Clock,
+        sleep: Sleep,
+        changed: Callable[[], None],
+    ) -> None:
+        self._spec = spec
+        self._sink = sink
+        self._counts = counts
+        self._failed = failed
+        self._participant = participant
+        self._clock = clock
+        self._sleep = sleep
+        self._changed = changed
+
+    async def accept(self, element: Element, input_index: int) -> None:
+        """Take an element. Raises NodeFailedError."""
+        if isinstance(element, pl.DataFrame):
+            self._counts.records_in += element.height
+            self._changed()
+            await self._write(element)
+            return
+        if not isinstance(element, Barrier | End):
+            return
+        try:
+            state = await self._sink.flush()
+        except Exception as error:
+            raise self._failed.failed(error) from error
+        if isinstance(element, Barrier):
+            await self._participant.acknowledge(element.checkpoint, state)
+        else:
+            await self._participant.finish(state)
+
+    async def _write(self, frame: pl.DataFrame) -> None:
+        try:
+            await self._attempt(frame)
+        except OSError as error:
+            # The disk or the network, not the records.
+            raise self._failed.failed(error) from error
+        except Exception as error:
+            if self._failed.are_fatal or frame.height == 1:
+                await self._failed.put_aside(frame, error)
+                self._changed()
+                return
+            half = frame.height // 2
+            await self._write(frame[:half])
+            await self._write(frame[half:])
+
+    async def _attempt(self, frame: pl.DataFrame) -> None:
+        attempt = 0
+        while True:
+            started = self._clock.now()
+            try:
+                await self._sink.write(frame)
+                return
+            except SageError as error:
+                if attempt >= self._spec.retries or not may_pass(error):
+                    raise
+                wait = error.retry_after_seconds or _FIRST_RETRY_SECONDS * 2**attempt
+                attempt += 1
+            finally:
+                self._counts.busy_seconds += self._clock.now() - started
+            await self._sleep(min(wait, _LONGEST_RETRY_SECONDS))

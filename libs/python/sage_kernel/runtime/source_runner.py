@@ -1,0 +1,139 @@
+"""Runs a source: its splits in order, watermarks behind its batches, barriers between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from sage_common.tasks import end_tasks
+from sage_kernel.event_time.watermarks import WatermarkGenerator
+from sage_kernel.operator import Position, Source, SourceBatch, Split, State
+from sage_kernel.runtime.checkpointing import Participant
+from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
+from sage_kernel.runtime.failures import FailedRecords
+from sage_kernel.runtime.outlet import Outlet
+
+
+class SourceRunner:
+    """Sends the records of a source, no faster than they are taken.
+
+    Args:
+        splits: what to read; None reads every split of the source.
+        watermarks: None where the records have no event time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        outlet: Outlet,
+        failed: FailedRecords,
+        participant: Participant,
+        watermarks: WatermarkGenerator | None,
+        splits: Sequence[Split] | None = None,
+    ) -> None:
+        self._source = source
+        self._outlet = outlet
+        self._failed = failed
+        self._participant = participant
+        self._watermarks = watermarks
+        self._splits = splits
+        self._split = 0
+        self._position: Position = None
+        self._barrier: int | None = None
+        self._asked = asyncio.Event()
+
+    def restore(self, state: State) -> None:
+        """Go on where a checkpoint says."""
+        self._split = int(str(state.values.get("split", 0)))
+        self._position = state.values.get("position")
+        if self._watermarks is not None:
+            self._watermarks.restore(state.values.get("watermark"))
+
+    def request_barrier(self, checkpoint: int) -> None:
+        """Send a barrier between two batches."""
+        self._barrier = checkpoint
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Send everything. Raises NodeFailedError."""
+        try:
+            splits = self._splits if self._splits is not None else await self._source.splits()
+            if self._watermarks is not None and (known := self._watermarks.current()) is not None:
+                await self._outlet.mark(known)
+            while self._split < len(splits):
+                await self._read(self._source.batches(splits[self._split], self._position))
+                self._split, self._position = self._split + 1, None
+        except Exception as error:
+            raise self._failed.failed(error) from error
+        await self._pass_barrier()
+        if self._watermarks is not None:
+            await self._outlet.mark(Watermark(END_OF_TIME_US))
+        await self._participant.finish(self._state())
+        await self._outlet.mark(End())
+
+    async def _read(self, batches: AsyncIterator[SourceBatch]) -> None:
+        reading: asyncio.Task[SourceBatch] | None = None
+        asked: asyncio.Task[bool] | None = None
+        try:
+            while True:
+                reading = reading or asyncio.ensure_future(_next(batches))
+                asked = asked or asyncio.ensure_future(self._asked.wait())
+                idle = self._watermarks.idle_seconds if self._watermarks is not None else None
+                await asyncio.wait({reading, asked}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
+                if asked.done():
+                    asked = None
+                    await self._pass_barrier()
+                elif not reading.done():
+                    assert self._watermarks is not None  # nothing else has a time-out
+                    await self._mark(self._watermarks.fall_idle)
+                if reading.done():
+                    try:
+                        batch = reading.result()
+                    except _EndOfSplitError:
+                        return
+                    reading = None
+                    await self._send(batch)
+        finally:
+            await end_tasks(*(task for task in (reading, asked) if task is not None))
+            close = getattr(batches, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _send(self, batch: SourceBatch) -> None:
+        frame = batch.frame
+        if self._watermarks is not None and frame.height:
+            frame, refused = self._watermarks.take(frame)
+            for records, error in refused:
+                await self._failed.put_aside(records, error)
+        await self._outlet.emit(frame)
+        self._position = batch.position
+        if self._watermarks is not None:
+            await self._mark(self._watermarks.advance)
+
+    async def _mark(self, next_mark: Callable[[], Watermark | None]) -> None:
+        mark = next_mark()
+        if mark is not None:
+            await self._outlet.mark(mark)
+
+    async def _pass_barrier(self) -> None:
+        if self._barrier is not None:
+            checkpoint, self._barrier = self._barrier, None
+            self._asked.clear()
+            await self._participant.acknowledge(checkpoint, self._state())
+            await self._outlet.mark(Barrier(checkpoint))
+
+    def _state(self) -> State:
+        watermark = self._watermarks.state() if self._watermarks is not None else None
+        return State({"split": self._split, "position": self._position, "watermark": watermark})
+
+
+async def _next(batches: AsyncIterator[SourceBatch]) -> SourceBatch:
+    # StopAsyncIteration cannot leave a coroutine.
+    with contextlib.suppress(StopAsyncIteration):
+        return await batches.__anext__()
+    raise _EndOfSplitError
+
+
+class _EndOfSplitError(Exception):
+    """A split has been read to its end."""

@@ -1,0 +1,103 @@
+"""What is known of the records on an edge of the graph before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from sage_kernel.event_time.windows import WindowSpec
+from sage_kernel.problems import Suggestions
+
+
+@dataclass(frozen=True)
+class StreamType:
+    """The records of a stream.
+
+    Attributes:
+        fields: types by name, in order.
+        is_open: records may have fields that are only known when the source is opened; then an unknown field is no
+            error before the run.
+        event_time: the field that says when a record happened, of type ``timestamp``; None where there is none.
+        key: fields by which the records are grouped, set by ``key_by``.
+        window: how the next ``aggregate`` or ``reduce`` groups them in time, set by ``window``.
+        is_bounded: whether the stream ends by itself.
+    """
+
+    fields: Mapping[str, pl.DataType] = field(default_factory=dict)
+    is_open: bool = False
+    event_time: str | None = None
+    key: tuple[str, ...] = ()
+    window: WindowSpec | None = None
+    is_bounded: bool = True
+
+    def with_fields(self, fields: Mapping[str, pl.DataType]) -> StreamType:
+        """Return this type with ``fields`` added; a field of the same name gets the new type."""
+        return replace(self, fields={**self.fields, **fields})
+
+    def only_fields(self, fields: Mapping[str, pl.DataType]) -> StreamType:
+        """Return this type with ``fields`` alone. Key and event time go where their fields are not among them."""
+        return replace(
+            self,
+            fields=dict(fields),
+            is_open=False,
+            event_time=self.event_time if self.event_time in fields else None,
+            key=self.key if set(self.key) <= set(fields) else (),
+        )
+
+    def empty(self) -> pl.DataFrame:
+        """Return a frame of this type without rows, on which expressions are typed."""
+        return pl.DataFrame(schema=dict(self.fields))
+
+
+class NodeProblems:
+    """Collects what is wrong with one node while types are followed through it."""
+
+    def __init__(self, node_id: str, suggestions: Suggestions) -> None:
+        self.node_id = node_id
+        self.suggestions = suggestions
+        self.found: list[tuple[str, str, str]] = []
+
+    def add(self, parameter: str, message: str, remedy: str) -> None:
+        """Report a problem of a parameter (empty where there is no single one), and what to do."""
+        self.found.append((parameter, message, remedy))
+
+    def missing(self, parameter: str, name: str, stream: StreamType) -> None:
+        """Report a field that the records of ``stream`` lack; nothing where they may have more than is known."""
+        if name not in stream.fields and not stream.is_open:
+            message = f"it reads field {name!r}, which not every record coming in has"
+            self.add(
+                parameter,
+                message + self.suggestions.nearest(name, stream.fields),
+                "correct the name or add the field before this node",
+            )
+
+
+def union_of(streams: Sequence[StreamType]) -> StreamType:
+    """Return the type of records that may come from any of ``streams``: the fields that all of them have.
+
+    A field whose types differ gets the one that holds both where there is one (int and float), else it is left out.
+    """
+    if len(streams) == 1:
+        return streams[0]
+    fields: dict[str, pl.DataType] = {}
+    for name, dtype in streams[0].fields.items():
+        others = [stream.fields.get(name) for stream in streams[1:]]
+        if all(other is not None for other in others):
+            common = dtype
+            for other in others:
+                assert other is not None
+                if common != other:
+                    common = pl.Float64() if common.is_numeric() and other.is_numeric() else pl.Null()
+            if common != pl.Null():
+                fields[name] = common
+    times = {stream.event_time for stream in streams}
+    keys = {stream.key for stream in streams}
+    return StreamType(
+        fields,
+        is_open=any(stream.is_open for stream in streams),
+        event_time=next(iter(times)) if len(times) == 1 else None,
+        key=next(iter(keys)) if len(keys) == 1 else (),
+        is_bounded=all(stream.is_bounded for stream in streams),
+    )
