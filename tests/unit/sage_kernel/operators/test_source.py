@@ -37,7 +37,8 @@ async def test_documents_come_in_the_order_of_their_paths_and_the_rest_is_report
     result = await read(models, docs, max_file_bytes=100)
     assert [record["path"] for record in result.collections["out"]] == ["a/x.txt", "a/y.HTML", "b.md"]
     assert result.collections["out"][2] == {
-        "id": "b.md", "path": "b.md", "text": "# Title\n\nSome <b>text</b>.", "title": "Title", "bytes": 26, "first_line": 1,
+        "id": "b.md", "path": "b.md", "text": "# Title\n\nSome <b>text</b>.", "title": "Title", "bytes": 26,
+        "first_line": 1,
     }  # fmt: skip
     reasons = {item: reason for _, item, reason in result.skipped}
     assert set(reasons) == {
