@@ -86,6 +86,14 @@ class NodeSpec(BaseModel):
         """Yield (parameter, node id) of nodes that must have finished before this one can work."""
         return iter(())
 
+    def held_inputs(self) -> frozenset[int]:
+        """Return the positions in ``in`` whose records are handed on only when the other inputs have ended.
+
+        They wait in a queue; where they share ancestors with the others, so that their source cannot be held back, it
+        goes on on the disk.
+        """
+        return frozenset()
+
     def results(self) -> Iterator[FieldUse]:
         """Yield (parameter, name) of what a run leaves behind: every pipeline has one, and no name has two nodes."""
         return iter(())

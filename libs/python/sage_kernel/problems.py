@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sage_common.config import nearest
-from sage_common.errors import InvalidRequestError, SageError
+from sage_common.errors import ConflictError, InvalidRequestError, SageError
 
 # More of them help nobody, and each takes time and room.
 MAX_PROBLEMS = 100
@@ -91,3 +91,17 @@ class NodeFailedError(SageError):
         super().__init__(f"node {node!r} ({op}) failed: {message}")
         self.node = node
         self.cause = cause
+
+
+class PositionGoneError(ConflictError):
+    """What a source was to read from a checkpoint's position on is no longer there. A run is never silent about it.
+
+    Args:
+        what: what is gone, with the position: ``the stream ORDERS begins at message 500, and message 120 was next``.
+        remedy: what to do, such as ``start the job again from what is there, without its checkpoint``.
+    """
+
+    default_code = "position_gone"
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
