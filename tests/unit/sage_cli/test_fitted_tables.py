@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +47,19 @@ def test_status_fits_its_terminal_and_breaks_no_word(width: int) -> None:
     words = set(text.split())
     assert {*NAMES, "http:48888", "grpc:45050", "metrics:49100", "all-MiniLM-L6-v2", "some-model"} <= words
     assert "…" not in text
+
+
+def test_a_hundred_columns_hold_every_column_of_the_engines() -> None:
+    backend = {"backend": "openvino 2026.4.0 bf16"}
+    engines = [
+        replace(engine, capacity_source=source, labels=labels)
+        for engine, source, labels in zip(VIEW.engines, ("told", "configured"), ({}, backend), strict=True)
+    ]
+    text = printed(100, lambda console: console.print(mesh_tables(replace(VIEW, engines=tuple(engines)), 100)))
+    assert max(len(line) for line in text.splitlines()) <= 100
+    headers = next(line for line in text.splitlines() if line.startswith("engine"))
+    assert headers.split() == ["engine", "state", "models", "work", "busy", "capacity", "runs", "on"]
+    assert {"configured", "told", "openvino", "2026.4.0", "bf16", "rerank"} <= set(text.split())
 
 
 @given(st.lists(ROW, min_size=1, max_size=5), st.integers(40, 120))

@@ -7,10 +7,12 @@ import pytest
 from rich.console import Console
 
 from sage_cli.mesh.tables import duration, megabytes, mesh_tables
-from sage_cli.mesh.view import EngineView, MeshView, ProcessView
+from sage_cli.mesh.view import LONG_START_SECONDS, EngineView, MeshView, ProcessView
+from sage_client.management.views import PoolView
 
 PORTS = {"http": 48888, "grpc": 45050, "metrics": 49100}
 GATEWAY = ProcessView("gateway", "gateway", "ready", "127.0.0.1", 123456, PORTS, True, 92_000_000, 5.0)
+POOL = PoolView("main", "hybrid", "scheduler-1", 31, 12, 4_096, 7, 5, 23, 900)
 ENGINE = EngineView("e-1", "openai", "ready", "main", "c-1", ("m",), ("llm_chat",), 2, 64, 0)
 
 
@@ -68,3 +70,30 @@ def test_a_server_that_somebody_else_should_have_started_is_missed_and_one_that_
     view = MeshView("ready", processes=(GATEWAY,), engines=(ENGINE, starting))
     assert view.healthy is well
     assert view.problems == (() if well else (f"engine far has not answered yet: {reason}",))
+
+
+def test_a_pool_shows_how_many_answers_were_interrupted() -> None:
+    view = MeshView("ready", processes=(GATEWAY,), engines=(ENGINE,), pools=(POOL,))
+    (shown,) = [line.split() for line in rendered(view, 80).splitlines() if line.startswith("main")]
+    assert (shown[1:4], shown[-1]) == (["hybrid", "31", "12"], "23")
+    (listed,) = view.to_json()["pools"]
+    assert (listed["interrupted"], listed["recomputed_tokens"]) == (23, 900)
+
+
+def test_a_pool_that_nobody_leads_has_no_counts() -> None:
+    view = MeshView("ready", pools=(PoolView("main", "hybrid", None),))
+    assert "nobody yet" in rendered(view, 100)
+    assert "None" not in rendered(view, 100)
+    assert view.to_json()["pools"][0]["interrupted"] is None
+
+
+@pytest.mark.parametrize(
+    ("implementation", "logs"), [("vllm", "sage engine logs big"), ("sentence-transformers", "sage logs")]
+)
+def test_an_engine_of_the_mesh_that_starts_and_starts_is_a_problem(implementation: str, logs: str) -> None:
+    loading = replace(ENGINE, name="big", phase="starting", implementation=implementation, reason="loading weights")
+    for seconds, well in ((None, True), (LONG_START_SECONDS - 1, True), (LONG_START_SECONDS + 1, False)):
+        view = MeshView("ready", processes=(GATEWAY,), engines=(ENGINE, replace(loading, phase_seconds=seconds)))
+        assert view.healthy is well
+    (problem,) = view.problems
+    assert problem == f"engine big has been starting for 901 s (loading weights); `{logs}` shows its last words"

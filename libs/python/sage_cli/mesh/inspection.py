@@ -13,7 +13,10 @@ from nats.errors import Error as NatsError
 
 from sage_cli.mesh.engine_readiness import open_directory
 from sage_cli.mesh.registrations import Registrations, why_not_serving
+from sage_cli.mesh.token import operator_token
 from sage_cli.mesh.view import EngineView, MeshView, NatsView, ProcessView
+from sage_client.management.mesh_management import MeshManagement
+from sage_client.management.views import PoolView
 from sage_common import paths
 from sage_common.config import load
 from sage_common.errors import SageError, describe
@@ -30,6 +33,8 @@ from sage_platform.supervision.state_file import SupervisorState, read_state
 CONNECT_SECONDS = 2.0
 # Executors answer a hello at once; one that has no engines has nothing to say.
 HEARTBEAT_SECONDS = 0.6
+# A scheduler whose health has just been asked answers at once.
+POOLS_SECONDS = 2.0
 EXECUTORS = ("llm-coordinator", "embed-executor")
 
 
@@ -59,6 +64,7 @@ async def inspect_mesh() -> MeshView:
     instances: list[Instance] = []
     faults: list[str | None] = []
     engines: list[EngineState] = []
+    pools: list[PoolView] = []
     nats: NatsView | None = None
     trouble = ""
     try:
@@ -68,8 +74,10 @@ async def inspect_mesh() -> MeshView:
             connection = await registrations.connection()
             instances = await registrations.instances()
             faults = list(await asyncio.gather(*(why_not_serving(instance.grpc_address) for instance in instances)))
-            executors = [i for i, fault in zip(instances, faults, strict=True) if not fault and i.service in EXECUTORS]
+            serving = [instance for instance, fault in zip(instances, faults, strict=True) if not fault]
+            executors = [instance for instance in serving if instance.service in EXECUTORS]
             engines = await _engines(connection, len(executors)) if executors else []
+            pools = await _pools(serving)
             nats = await _nats(connection)
     except (SageError, NatsError, asyncio.TimeoutError) as error:
         trouble = f"NATS does not do its work: {describe(error)}"
@@ -79,7 +87,7 @@ async def inspect_mesh() -> MeshView:
     if trouble and state is not None:
         # The registry is out of reach; the services of this machine can be asked where the supervisor found them.
         health |= await _local_health(state)
-    return _assembled(state, instances, faults, health, engines, nats, trouble)
+    return _assembled(state, instances, faults, health, engines, pools, nats, trouble)
 
 
 async def _local_health(state: SupervisorState) -> dict[int, str | None]:
@@ -98,6 +106,7 @@ def _assembled(
     faults: list[str | None],
     health: Mapping[int, str | None],
     engines: list[EngineState],
+    pools: list[PoolView],
     nats: NatsView | None,
     trouble: str = "",
 ) -> MeshView:
@@ -117,6 +126,7 @@ def _assembled(
         nats=nats,
         processes=tuple(processes),
         engines=tuple(engine_view(engine) for engine in engines),
+        pools=tuple(pools),
     )
 
 
@@ -138,6 +148,7 @@ def engine_view(engine: EngineState) -> EngineView:
         labels=dict(spec.labels),
         name=spec.name,
         capacity_source=spec.capacity_source.name.lower(),
+        phase_seconds=engine.phase_seconds,
     )
 
 
@@ -154,6 +165,18 @@ async def _engines(connection: Client, executors: int) -> list[EngineState]:
     finally:
         await directory.stop()
         await ring.close()
+
+
+async def _pools(serving: list[Instance]) -> list[PoolView]:
+    """Return the pools as their leaders count; none where no scheduler answers, or this user has no key for it."""
+
+    async def instances() -> list[Instance]:
+        return serving
+
+    try:
+        return await asyncio.wait_for(MeshManagement(instances, operator_token()).pools(), POOLS_SECONDS)
+    except (SageError, asyncio.TimeoutError):
+        return []
 
 
 async def _nats(connection: Client) -> NatsView:

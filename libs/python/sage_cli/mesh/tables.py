@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sage_cli.fitted_tables import Column, fitted
 from sage_cli.mesh.view import MeshView
+from sage_client.management.views import PoolView
 
 GOOD = frozenset({"ready", "registered", "external"})
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost"})
@@ -21,6 +22,8 @@ def mesh_tables(view: MeshView, width: int) -> RenderableType:
     parts = [*_processes(view, width), Text("")]
     if view.engines:
         parts += [*_engines(view, width), Text("")]
+    if view.pools:
+        parts += [*_pools(view, width), Text("")]
     if view.gateway_url:
         parts.append(Text.assemble("OpenAI API  ", (f"{view.gateway_url}/v1", "bold")))
     if view.nats:
@@ -63,10 +66,23 @@ ENGINE_COLUMNS = (
     Column("engine"),
     Column("state"),
     Column("models", wrap=True),
-    Column("work", drop=2),
+    Column("work", wrap=True, drop=2),
     Column("busy", right=True, drop=1),
     Column("capacity", drop=4),
-    Column("runs on", drop=3),
+    Column("runs on", wrap=True, drop=3),
+)
+
+# Counts are since the leader took the lead.
+POOL_COLUMNS = (
+    Column("pool"),
+    Column("policy"),
+    Column("queued", right=True),
+    Column("running", right=True),
+    Column("dispatched", right=True, drop=2),
+    Column("refused", right=True, drop=1),
+    Column("retried", right=True, drop=3),
+    Column("interrupted", right=True, drop=1),
+    Column("led by", drop=4),
 )
 
 
@@ -104,6 +120,23 @@ def _engines(view: MeshView, width: int) -> list[Table | Text]:
     ]
     reasons = [Text(f"{e.name or e.engine_id}: {e.reason}", style="dim") for e in view.engines if e.reason]
     return [*fitted(width, ENGINE_COLUMNS, rows), *reasons]
+
+
+def _pools(view: MeshView, width: int) -> list[Table | Text]:
+    rows = [
+        (
+            pool.pool,
+            pool.policy,
+            *("" if count is None else str(count) for count in _counts(pool)),
+            pool.leader or "nobody yet",
+        )
+        for pool in view.pools
+    ]
+    return fitted(width, POOL_COLUMNS, rows)
+
+
+def _counts(pool: PoolView) -> tuple[int | None, ...]:
+    return pool.queued, pool.outstanding, pool.dispatched, pool.refused, pool.retried, pool.interrupted
 
 
 def busy(outstanding: int, capacity: int, source: str) -> str:

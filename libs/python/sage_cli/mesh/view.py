@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sage_client.management.views import PoolView
+
 # Their servers are somebody else's: one that has not answered may be away for good, and nobody here is starting it.
 ATTACHED_ENGINES = frozenset({"openai", "openai-embedding"})
+# Their servers are processes of SAGE's own, each with a log of its own.
+OWN_SERVERS = frozenset({"vllm", "llamacpp"})
+# Weights of tens of gigabytes from a slow disk, and their compilation, are done by then; what is not may never be.
+LONG_START_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class EngineView:
             number is a technical ceiling.
         waiting: requests queued inside the engine itself.
         labels: what the engine says of how it runs, e.g. its backend.
+        phase_seconds: how long it has been in its phase; None where its executor does not tell.
     """
 
     engine_id: str
@@ -62,6 +69,15 @@ class EngineView:
     labels: dict[str, str] = field(default_factory=dict)
     name: str = ""
     capacity_source: str = ""
+    phase_seconds: float | None = None
+
+
+def _long_start(engine: EngineView) -> str:
+    name = engine.name or engine.engine_id
+    reason = f" ({engine.reason})" if engine.reason else ""
+    logs = f"sage engine logs {name}" if engine.implementation in OWN_SERVERS else "sage logs"
+    seconds = f"{engine.phase_seconds or 0.0:.0f} s"
+    return f"engine {name} has been starting for {seconds}{reason}; `{logs}` shows its last words"
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,7 @@ class MeshView:
     Attributes:
         phase: the supervisor's phase; ``stopped`` where none runs here,
             ``external`` where a mesh answers that no supervisor here runs.
+        pools: as the schedulers count; empty where none answers this user.
     """
 
     phase: str
@@ -90,6 +107,7 @@ class MeshView:
     nats: NatsView | None = None
     processes: tuple[ProcessView, ...] = ()
     engines: tuple[EngineView, ...] = ()
+    pools: tuple[PoolView, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -111,6 +129,8 @@ class MeshView:
                 found.append(f"engine {engine.name or engine.engine_id} is unhealthy{': ' if reason else ''}{reason}")
             elif engine.phase == "starting" and engine.implementation in ATTACHED_ENGINES:
                 found.append(f"engine {engine.name or engine.engine_id} has not answered yet: {engine.reason}")
+            elif engine.phase == "starting" and (engine.phase_seconds or 0.0) > LONG_START_SECONDS:
+                found.append(_long_start(engine))
         if not any(engine.phase == "ready" for engine in self.engines):
             found.append("no engine is ready")
         return tuple(found)

@@ -10,7 +10,7 @@ from grpc.aio import Channel
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_client.management.service_calls import ListInstances, ServiceCalls
-from sage_client.management.translation import engine_of_entry, engine_view, explanation
+from sage_client.management.translation import engine_of_entry, engine_view, explanation, pool_view
 from sage_client.management.views import (
     EngineRegistration,
     EngineRemoval,
@@ -20,6 +20,7 @@ from sage_client.management.views import (
     Explanation,
     PolicyChange,
     PolicyInForce,
+    PoolView,
 )
 from sage_client.wait_notice import OnWait
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError, UnprocessableError
@@ -73,6 +74,17 @@ class MeshManagement:
             SCHEDULER, lambda c: _scheduler(c).SetPolicy(request, timeout=CALL_SECONDS)
         )
         return PolicyChange(pool or None, answer.previous, answer.policy)
+
+    async def pools(self) -> list[PoolView]:
+        """Return every pool, by name, with the counts of the scheduler that leads it."""
+        answers: list[scheduler_pb2.GetStatusResponse] = await self._calls.every(
+            SCHEDULER, lambda c: _scheduler(c).GetStatus(scheduler_pb2.GetStatusRequest(), timeout=CALL_SECONDS)
+        )
+        views: dict[str, PoolView] = {}
+        for status in (pool for answer in answers for pool in answer.pools):
+            if status.leading or status.pool not in views:
+                views[status.pool] = pool_view(status)
+        return [views[name] for name in sorted(views)]
 
     async def engines(self) -> list[EngineView]:
         """Return every engine, by id, with the counts of the scheduler that leads its pool."""

@@ -12,6 +12,7 @@ from sage_client.management.views import (
     DispatchView,
     EngineView,
     Explanation,
+    PoolView,
 )
 from sage_control_plane.request.engine_state import NO_LOAD, EngineState
 from sage_mesh.wire.engines import state_from_wire
@@ -55,6 +56,23 @@ def engine_of_entry(entry: scheduler_pb2.EngineBook) -> EngineView:
         outstanding_tokens=entry.outstanding_tokens,
         draining=entry.draining,
         breaker=entry.breaker,
+    )
+
+
+def pool_view(message: scheduler_pb2.PoolStatus) -> PoolView:
+    """Return a pool; only its leader knows the counts."""
+    pool = PoolView(message.pool, message.policy, message.leader or None)
+    if not message.leading:
+        return pool
+    return replace(
+        pool,
+        queued=message.queued,
+        outstanding=message.outstanding,
+        dispatched=message.dispatched,
+        refused=message.refused,
+        retried=message.retried,
+        interrupted=message.interrupted,
+        recomputed_tokens=message.recomputed_tokens,
     )
 
 

@@ -24,6 +24,30 @@ class PolicyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolView:
+    """A pool of engines, as the scheduler that leads it counts since it took the lead; None where no leader answered.
+
+    Attributes:
+        leader: instance id of that scheduler; None while the pool has none.
+        queued: requests that wait now.
+        outstanding: requests that were dispatched and have not ended.
+        interrupted: bulk answers that were asked to give their seats to more urgent work.
+        recomputed_tokens: tokens that engines were given again after interruptions.
+    """
+
+    pool: str
+    policy: str
+    leader: str | None
+    queued: int | None = None
+    outstanding: int | None = None
+    dispatched: int | None = None
+    refused: int | None = None
+    retried: int | None = None
+    interrupted: int | None = None
+    recomputed_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineView:
     """An engine, with the counts of the scheduler that leads its pool, where there is one.
 

@@ -139,6 +139,7 @@ class EngineState:
 
     Attributes:
         load: its server's own measurements; None where there are no recent ones.
+        phase_seconds: how long it has been in its phase; None where its executor does not tell.
     """
 
     spec: EngineSpec
@@ -147,6 +148,7 @@ class EngineState:
     executor_id: str = ""
     running: tuple[RunningRequest, ...] = field(default=())
     load: EngineLoad | None = None
+    phase_seconds: float | None = None
 
     @property
     def given_up(self) -> bool:

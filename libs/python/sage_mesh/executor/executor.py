@@ -77,7 +77,7 @@ class Executor:
             load: read for each heartbeat.
         """
         engine_id = engine.spec.engine_id
-        hosted = HostedEngine(engine, load)
+        hosted = HostedEngine(engine, self._clock, load)
         hosted.subscription = await self._ring.subscribe(
             subjects.dispatch(engine_id), frame_pb2.DispatchBatch, self._on_dispatches
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from nats.aio.subscription import Subscription
 
 from sage.inference.v1 import frame_pb2
+from sage_common.clock import Clock
 from sage_common.errors import SageError
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineState, RunningRequest
 from sage_control_plane.request.request import Attempt
@@ -82,16 +83,19 @@ class HostedEngine:
         draining: whether it finishes what it has and gets nothing more.
         stopping: why it counts as stopped, while it stops and where it could not be stopped; None before.
         attempts: those that run, by request id.
+        phase: the phase that was last described, and since when, by the clock.
         removal: its last removal, shared by all who asked for one; results in the number of requests it aborted.
     """
 
     engine: Engine
+    clock: Clock
     load: ReadLoad = lambda: None
     subscription: Subscription | None = None
     starting: asyncio.Task[None] | None = None
     draining: bool = False
     stopping: str | None = None
     attempts: dict[str, RunningAttempt] = field(default_factory=dict)
+    phase: tuple[EnginePhase, float] | None = None
     removal: asyncio.Task[int] | None = None
 
     @property
@@ -117,6 +121,9 @@ class HostedEngine:
             phase, reason = EnginePhase.STOPPED, self.stopping
         elif self.draining and phase is EnginePhase.READY:
             phase, reason = EnginePhase.DRAINING, "draining"
+        now = self.clock.now()
+        if self.phase is None or self.phase[0] is not phase:
+            self.phase = phase, now
         return EngineState(
             spec=self.engine.spec,
             phase=phase,
@@ -134,4 +141,5 @@ class HostedEngine:
                 for request_id, attempt in self.attempts.items()
             ),
             load=self.load(),
+            phase_seconds=now - self.phase[1],
         )

@@ -85,6 +85,7 @@ def state_to_wire(state: EngineState, *, with_callers: bool = False) -> engine_p
         first_token_seconds=load.first_token_seconds,
         inter_token_seconds=load.inter_token_seconds,
         engine_queue_seconds=load.queue_seconds,
+        phase_seconds=state.phase_seconds,
     )
 
 
@@ -135,4 +136,5 @@ def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> Engine
             for r in message.running
         ),
         load=_load_from_wire(message) if message.load_known else None,
+        phase_seconds=message.phase_seconds if message.HasField("phase_seconds") else None,
     )

@@ -34,6 +34,11 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
         previous, self.policy = self.policy, check_policy(request.policy)
         return scheduler_pb2.SetPolicyResponse(previous=previous, policy=self.policy)
 
+    async def GetStatus(self, request, context):  # type: ignore[no-untyped-def]
+        pool = scheduler_pb2.PoolStatus(pool="main", policy="fifo", leader="leader", leading=self.leads)
+        pool.queued, pool.interrupted = (3, 2) if self.leads else (0, 0)
+        return scheduler_pb2.GetStatusResponse(pools=[pool])
+
     async def ListEngines(self, request, context):  # type: ignore[no-untyped-def]
         books = []
         for engine_id, owner in (("a", "embed-1"), ("b", "gone")):
@@ -83,6 +88,13 @@ async def test_what_an_instance_refuses_is_refused(instances: list[Instance]) ->
 async def test_engines_come_with_the_books_of_the_leader(instances: list[Instance]) -> None:
     engines = await management(instances).engines()
     assert [(e.engine_id, e.breaker, e.outstanding) for e in engines] == [("a", "closed", 7), ("b", "closed", 7)]
+
+
+async def test_a_pool_comes_with_the_counts_of_its_leader(instances: list[Instance]) -> None:
+    (pool,) = await management(instances).pools()
+    assert (pool.leader, pool.queued, pool.interrupted) == ("leader", 3, 2)
+    (unknown,) = await management(instances[:2]).pools()
+    assert (unknown.leader, unknown.queued, unknown.interrupted) == ("leader", None, None)
 
 
 async def test_when_nobody_answers_the_message_says_what_to_look_at(instances: list[Instance]) -> None:

@@ -100,7 +100,7 @@ def test_an_engines_state_survives_the_wire() -> None:
     spec = EngineSpec("e", "openai", (card,), "pool", 7, 9, "http://x", (("zone", "a"),), told)
     running = RunningRequest("r", Attempt(1, 2**40), True, 5, "ann", "her id")
     load = EngineLoad(4, 3, 0.5, 0.25, 0.125, 0.0625, 1.5)
-    state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), load)
+    state = EngineState(spec, EnginePhase.DRAINING, "why", "executor", (running,), load, 2.5)
     assert state_from_wire(state_to_wire(state, with_callers=True), "executor") == state
     without = replace(state, running=(replace(running, tenant=None, correlation_id=None),))
     assert state_from_wire(state_to_wire(state), "executor") == without
