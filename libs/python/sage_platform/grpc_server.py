@@ -15,6 +15,7 @@ from sage_common.errors import ErrorKind, SageError
 from sage_common.logging import get_logger
 from sage_common.ports import port_taken
 from sage_platform.grpc_access import AccessInterceptor, client_interceptors, orders_of, wrapped
+from sage_platform.port_wait import wait_for_port
 
 log = get_logger(__name__)
 
@@ -82,17 +83,30 @@ class GrpcServer:
 
         Returns:
             The port bound.
+
+        Raises:
+            ConfigurationError: another program listens there.
+            UnavailableError: a connection has held the port for a minute.
         """
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server)
         await self.set_serving(False)
-        try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError:
-            raise port_taken(port, host, setting) from None
+        bound = self._bind(host, port)
+        if bound is None:
+            await wait_for_port(host, port, setting, tell=log.warning)
+            bound = self._bind(host, port)
+        if bound is None:
+            raise port_taken(port, host, setting)
         await self._server.start()
         return bound
+
+    def _bind(self, host: str, port: int) -> int | None:
+        """Return the port bound; None where it is not free."""
+        try:
+            return self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError:
+            return None
 
     async def set_serving(self, serving: bool, reason: str | None = None) -> None:
         """Set the health of every service on this server; ``reason`` says why it is not serving."""

@@ -64,6 +64,19 @@ def test_a_taken_port_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch)
     assert "pid" in problems[0].detail
 
 
+def test_a_port_that_a_connection_holds_is_only_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with socket.create_connection(other.getsockname()) as client:
+            port = client.getsockname()[1]
+            monkeypatch.setenv("SAGE_CLASSIFIER_GRPC_PORT", str(port))
+            (finding,) = [finding for finding in mesh.ports() if finding.subject == f"port {port}"]
+    assert finding.level is Level.WARNING
+    assert f"pid {os.getpid()}" in finding.detail
+    assert "SAGE_CLASSIFIER_GRPC_PORT" in finding.remedy
+
+
 def test_missing_weights_are_a_problem_and_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_EMBED_EXECUTOR_MODEL", "nobody/no-such-model")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

@@ -20,6 +20,7 @@ from sage_common.errors import ConfigurationError
 from sage_common.ports import port_is_free
 from sage_common.service_settings import NatsSettings
 from sage_platform.nats_server import loopback_port
+from sage_platform.port_wait import connection_on
 
 
 def configuration() -> Iterator[Finding]:
@@ -48,7 +49,12 @@ def ports() -> Iterator[Finding]:
     ours = {port for status in (state.processes if state else ()) for port in status.ports.values()}
     taken = {port: variable for port, variable in wanted.items() if port not in ours and not port_is_free(port)}
     for port, variable in taken.items():
-        yield Finding(f"port {port}", Level.PROBLEM, f"in use by {_owner(port)}", f"stop it, or set {variable}")
+        connection = connection_on(port)
+        if connection is None:
+            yield Finding(f"port {port}", Level.PROBLEM, f"in use by {_owner(port)}", f"stop it, or set {variable}")
+        else:
+            remedy = f"`sage up` waits a minute for its end; or set {variable}"
+            yield Finding(f"port {port}", Level.WARNING, f"held by {connection}", remedy)
     if not wanted:
         yield Finding("ports", Level.GOOD, "all chosen by the system, as the settings ask")
     elif not taken:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sage_cli.mesh.engine_readiness import open_directory, wait_for_engines, wai
 from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
 from sage_cli.mesh.registrations import Registrations
 from sage_cli.mesh.services import NATS
-from sage_cli.mesh.specs import choose_nats, nats_spec, service_specs
+from sage_cli.mesh.specs import choose_nats, fixed_ports, nats_spec, service_specs
 from sage_cli.mesh.token import make_token, remove_token, token_variables
 from sage_common import paths
 from sage_common.clock import MonotonicClock
@@ -25,8 +25,9 @@ from sage_common.service_settings import LogSettings
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import RequestKind
 from sage_platform.background import SERVICE_HEALTH, ServiceHealth, keep_running
-from sage_platform.nats_server import NatsServer
+from sage_platform.nats_server import LOOPBACK, NatsServer
 from sage_platform.nats_storage import NatsStorageWatch
+from sage_platform.port_wait import wait_for_port
 from sage_platform.ring import Ring
 from sage_platform.supervision.guarded_sweep import end_guarded
 from sage_platform.supervision.process_log import LogLimits, LogRotation
@@ -116,7 +117,8 @@ class MeshRunner:
             if nats.server is None:
                 # A server that SAGE does not run: it must answer before anything is started.
                 await registrations.connection()
-            if await self._up_or_stopped(self._come_up(self._supervisor, registrations), stopping):
+            coming_up = self._come_up(self._supervisor, registrations, fixed_ports(specs))
+            if await self._up_or_stopped(coming_up, stopping):
                 self._change(phase=SupervisorPhase.READY, message=self._health.summary or "")
                 await stopping.wait()
         finally:
@@ -170,7 +172,11 @@ class MeshRunner:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
 
-    async def _come_up(self, supervisor: Supervisor, registrations: Registrations) -> None:
+    async def _come_up(
+        self, supervisor: Supervisor, registrations: Registrations, fixed_ports: Mapping[str, int]
+    ) -> None:
+        for setting, port in fixed_ports.items():
+            await wait_for_port(LOOPBACK, port, setting, tell=lambda text: self._change(message=text))
         await supervisor.start()
         kinds = frozenset(kind for name, kind in WORK_OF_SERVICE.items() if self._plan.replicas.get(name, 1) > 0)
         ring = Ring(await registrations.connection())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,13 +13,14 @@ from pydantic import SecretStr
 
 from sage_cli.mesh.environment import chosen_ports, service_environment
 from sage_cli.mesh.plan import MeshPlan
-from sage_cli.mesh.services import NATS, SERVICES, ServiceEntry
+from sage_cli.mesh.services import NATS, SERVICES, ServiceEntry, service
 from sage_common import paths
 from sage_common.config import load, read_yaml
 from sage_common.errors import ConfigurationError
 from sage_common.ports import SagePorts, free_port, port_is_free, port_taken
 from sage_common.service_settings import NatsSettings, secret_of
 from sage_platform.nats_server import LOOPBACK, NatsServer, NatsServerOptions, loopback_port
+from sage_platform.port_wait import connection_on
 from sage_platform.supervision.process_spec import ProcessSpec, ReadyCheck
 
 # Time for a service to load: an embedding model from a cold disk is the slowest.
@@ -111,9 +112,20 @@ def service_specs(
     return specs
 
 
+def fixed_ports(specs: Iterable[ProcessSpec], environ: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Return the ports that the services of ``specs`` are told to take, by the variable that sets each."""
+    return {
+        variable: port
+        for spec in specs
+        if spec.service != NATS
+        for variable, port in chosen_ports(service(spec.service), {**environ, **spec.environment}).items()
+    }
+
+
 def _refuse_taken_ports(entry: ServiceEntry, variables: Mapping[str, str]) -> None:
     """Find a taken port before anything is started; the service would only find it after its imports."""
     for variable, port in chosen_ports(entry, variables).items():
-        if not port_is_free(port):
+        # What only a connection holds is waited for.
+        if not port_is_free(port) and connection_on(port) is None:
             error: ConfigurationError = port_taken(port, LOOPBACK, variable)
             raise error
