@@ -17,6 +17,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from sage_common.clock import Clock, MonotonicClock
+from sage_common.errors import SageError
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
@@ -67,11 +68,27 @@ class State:
     frames: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
+class Refused(NamedTuple):
+    """Records that a source cannot give out, with the columns of ``REFUSED_FIELDS``, and why."""
+
+    frame: pl.DataFrame
+    error: SageError
+
+
+# What a source tells of a record that it refuses: its text, as far as it is kept, and where it stands.
+REFUSED_FIELDS: Mapping[str, pl.DataType] = {"raw": pl.String(), "place": pl.String()}
+
+
 class SourceBatch(NamedTuple):
-    """Records of a source, and where to go on after them. The frame may be empty where only the position moved."""
+    """Records of a source, and where to go on after them. The frame may be empty where only the position moved.
+
+    ``refused`` are records between this position and the one before that do not fit; the node's ``on_error`` says what
+    becomes of them.
+    """
 
     frame: pl.DataFrame
     position: Position
+    refused: Sequence[Refused] = ()
 
 
 @runtime_checkable
@@ -88,6 +105,15 @@ class Source(Protocol):
         Raises:
             PositionGoneError: what was to be read from ``position`` on is no longer there.
         """
+        ...
+
+
+@runtime_checkable
+class DiscoveringSource(Source, Protocol):
+    """A source whose fields are not stated: they are read off its first records, before anything runs."""
+
+    async def discover(self) -> Mapping[str, pl.DataType]:
+        """Return the fields that the records will have."""
         ...
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from sage_common.errors import ConflictError
 from sage_kernel.event_time.watermarks import WatermarkGenerator
 from sage_kernel.graph import topological_order
 from sage_kernel.nodes import NodeSpec, Producer
-from sage_kernel.operator import AsyncOperator, RunContext, Sink, Source, Split, StatefulOperator, Transform
+from sage_kernel.operator import (
+    AsyncOperator,
+    DiscoveringSource,
+    RunContext,
+    Sink,
+    Source,
+    Split,
+    StatefulOperator,
+    Transform,
+)
 from sage_kernel.operators.registry import OPERATORS
-from sage_kernel.problems import NodeFailedError
+from sage_kernel.problems import MAX_PROBLEMS, NodeFailedError, PipelineInvalidError, Problem
 from sage_kernel.runtime.async_runner import AsyncRunner
 from sage_kernel.runtime.checkpointing import Checkpointer, Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, End, Watermark
@@ -81,6 +90,7 @@ class Execution:
         self._runners: dict[str, Runner] = {}
         self._inlets: dict[str, Inlet] = {}
         self._sinks: dict[str, Sink] = {}
+        self._sources: dict[str, Source] = {}
         self._checkpointer = Checkpointer(
             options.checkpoints, spec_hash, {node_id: node.op for node_id, node in nodes.items()}
         )
@@ -95,11 +105,12 @@ class Execution:
 
         Raises:
             NodeFailedError: a node failed; the first failure ends the run.
+            PipelineInvalidError: the records of an opened source do not fit what reads them.
         """
         checkpoint = await self._options.checkpoints.latest()
         async with contextlib.AsyncExitStack() as closing:
             finished = {n for n, node in (checkpoint.nodes if checkpoint else {}).items() if node.is_finished}
-            self._build(closing, finished)
+            self._build(closing, finished, await self._types())
             if checkpoint is not None:
                 await self._restore(checkpoint)
             if checkpoint is None or not checkpoint.is_final:
@@ -145,8 +156,32 @@ class Execution:
         await self._outlets[node_id].mark(Watermark(END_OF_TIME_US))
         await self._outlets[node_id].mark(End())
 
-    def _build(self, closing: contextlib.AsyncExitStack, finished: set[str]) -> None:
+    async def _types(self) -> Mapping[Producer, StreamType]:
+        """Follow the types of records, those of sources without a stated schema as their first records show them."""
         types, _ = infer_types(self._nodes)
+        opened: dict[str, StreamType] = {}
+        for node_id, node in self._nodes.items():
+            stated = types[Producer(node_id, "")]
+            if node.takes_input or not stated.is_open:
+                continue
+            try:
+                source = OPERATORS[node.op].build(node_id, node, self._context, ())
+                if isinstance(source, DiscoveringSource):
+                    self._sources[node_id] = source
+                    opened[node_id] = replace(stated, fields=await source.discover(), is_open=False)
+            except Exception as error:
+                raise NodeFailedError(node_id, node.op, error) from error
+        if not opened:
+            return types
+        types, found = infer_types(self._nodes, opened)
+        problems = [Problem(name, *what) for name, node in found.items() for what in node.found]
+        if problems:
+            raise PipelineInvalidError(problems[:MAX_PROBLEMS])
+        return types
+
+    def _build(
+        self, closing: contextlib.AsyncExitStack, finished: set[str], types: Mapping[Producer, StreamType]
+    ) -> None:
         for node_id in topological_order(self._nodes):
             node = self._nodes[node_id]
             inputs = [types[producer] for producer in node.producers]
@@ -179,7 +214,7 @@ class Execution:
         context = self._context
         outlet, counts, changed = self._outlets[node_id], self._counts[node_id], self._changed(node_id)
         try:
-            operator = OPERATORS[node.op].build(node_id, node, context, inputs)
+            operator = self._sources.get(node_id) or OPERATORS[node.op].build(node_id, node, context, inputs)
         except Exception as error:
             raise NodeFailedError(node_id, node.op, error) from error
         failed = FailedRecords(node_id, node, outlet, counts, context.dead_letter)

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import orjson
+import polars as pl
+
 from sage_common.tasks import end_tasks
 from sage_kernel.event_time.watermarks import WatermarkGenerator
-from sage_kernel.operator import Position, Source, SourceBatch, Split, State
+from sage_kernel.operator import REFUSED_FIELDS, Position, Source, SourceBatch, Split, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
@@ -102,10 +105,12 @@ class SourceRunner:
 
     async def _send(self, batch: SourceBatch) -> None:
         frame = batch.frame
+        for records, error in batch.refused:
+            await self._failed.put_aside(records, error)
         if self._watermarks is not None and frame.height:
-            frame, refused = self._watermarks.take(frame)
-            for records, error in refused:
-                await self._failed.put_aside(records, error)
+            frame, untimely = self._watermarks.take(frame)
+            for records, error in untimely:
+                await self._failed.put_aside(_as_refused(records), error)
         await self._outlet.emit(frame)
         self._position = batch.position
         if self._watermarks is not None:
@@ -126,6 +131,11 @@ class SourceRunner:
     def _state(self) -> State:
         watermark = self._watermarks.state() if self._watermarks is not None else None
         return State({"split": self._split, "position": self._position, "watermark": watermark})
+
+
+def _as_refused(frame: pl.DataFrame) -> pl.DataFrame:
+    lines = [orjson.dumps(record, default=str).decode() for record in frame.iter_rows(named=True)]
+    return pl.DataFrame({"raw": lines, "place": [None] * len(lines)}, schema=dict(REFUSED_FIELDS))
 
 
 async def _next(batches: AsyncIterator[SourceBatch]) -> SourceBatch:
