@@ -94,6 +94,12 @@ class NodeSpec(BaseModel):
         """
         return frozenset()
 
+    @property
+    def is_splittable(self) -> bool:
+        """Whether several tasks, each with a part of the records, together give what one task gives. Operators that
+        bring records together (aggregates, joins of two streams, indexes) say False."""
+        return True
+
     def results(self) -> Iterator[FieldUse]:
         """Yield (parameter, name) of what a run leaves behind: every pipeline has one, and no name has two nodes."""
         return iter(())

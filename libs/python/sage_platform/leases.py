@@ -33,12 +33,13 @@ class Leadership:
     """Campaigns for one lease and reports when it is gained and lost.
 
     Args:
-        bucket: KV bucket whose TTL is TTL_SECONDS.
+        bucket: KV bucket whose TTL is ``ttl_seconds``.
         key: the lease.
         holder: id of this instance, written as the value.
         on_gained: called with the epoch.
         on_lost: called once for each gain that ends.
         may_campaign: asked before each attempt to take a free lease; sharing rules go here.
+        ttl_seconds: the bucket's TTL, where it is another.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Leadership:
         on_gained: Callable[[int], None],
         on_lost: Callable[[], None],
         may_campaign: Callable[[], bool] = lambda: True,
+        ttl_seconds: float = TTL_SECONDS,
     ) -> None:
+        self._longest_silence_seconds = ttl_seconds - SAFETY_SECONDS
         self._bucket = bucket
         self._key = key
         self._holder = holder
@@ -70,6 +73,12 @@ class Leadership:
     def leading(self) -> bool:
         """Whether this instance holds the lease, by its own clock."""
         return self._leading
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the lease is held and cannot have expired yet: a process that was stopped for a while learns from
+        this, before anything else has run, that it may be another's."""
+        return self._leading and not self._is_overdue()
 
     def start(self) -> None:
         """Begin to campaign."""
@@ -109,7 +118,7 @@ class Leadership:
         self.last_error = None
         try:
             attempt = self._renew() if self._leading else self._take()
-            await asyncio.wait_for(attempt, timeout=TTL_SECONDS - SAFETY_SECONDS)
+            await asyncio.wait_for(attempt, timeout=self._longest_silence_seconds)
         except KeyWrongLastSequenceError:
             if self._leading:
                 self._step_down("another instance holds it")
@@ -118,7 +127,7 @@ class Leadership:
             log.warning("lease attempt failed", key=self._key, error=self.last_error)
 
     def _is_overdue(self) -> bool:
-        return self._clock.now() - self._renewed_at > TTL_SECONDS - SAFETY_SECONDS
+        return self._clock.now() - self._renewed_at > self._longest_silence_seconds
 
     async def _take(self) -> None:
         if not self._may_campaign():

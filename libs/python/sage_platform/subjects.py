@@ -18,6 +18,8 @@ JOBS_SUBMIT = "sage.jobs.v1.submit"
 JOBS_CANCEL = "sage.jobs.v1.cancel"
 RESULTS_STREAM = "SAGE_RESULTS"
 RESULTS_ALL = "sage.results.*"
+# A task that takes up its lease writes here; what an earlier holder still publishes is then refused by the server.
+RESULT_FENCES_ALL = "sage.results.*.fence.*"
 DLQ_STREAM = "SAGE_DLQ"
 DLQ_ALL = "sage.dlq.*.*"
 
@@ -25,8 +27,13 @@ BUCKET_SERVICES = "services"
 BUCKET_LEASES = "leases"
 BUCKET_CONTROL = "control"
 BUCKET_JOBS = "jobs"
+BUCKET_PIPELINES = "pipelines"
+BUCKET_TASKS = "tasks"
+BUCKET_TASK_LEASES = "task-leases"
+BUCKET_CHECKPOINTS = "checkpoints"
+BUCKET_NODES = "nodes"
 # What is in them lives no longer than the processes that write it; see ``sage_platform.kv``.
-MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES})
+MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES, BUCKET_TASK_LEASES, BUCKET_NODES})
 
 
 def schedule(pool: str) -> str:
@@ -52,6 +59,16 @@ def report(pool: str) -> str:
 def results(job_id: str) -> str:
     """Where the results of a job go."""
     return f"sage.results.{token(job_id)}"
+
+
+def result_fence(job_id: str, task: int) -> str:
+    """Where a task of a job says that it publishes from now on."""
+    return f"sage.results.{token(job_id)}.fence.{task}"
+
+
+def task_key(job_id: str, task: int) -> str:
+    """Key of a task of a job, in every bucket that holds something of it."""
+    return f"{token(job_id)}.{task}"
 
 
 def dead_letters(job_id: str, node_id: str) -> str:
