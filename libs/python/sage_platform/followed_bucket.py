@@ -138,7 +138,8 @@ class FollowedBucket(Generic[T]):
                 watcher = await self._bucket.watchall()
                 await self._take_until_asked_again(watcher)
             except (NatsError, asyncio.TimeoutError) as error:
-                log.warning("bucket cannot be followed; trying again", bucket=self._name, error=str(error) or repr(error))
+                reason = str(error) or repr(error)
+                log.warning("bucket cannot be followed; trying again", bucket=self._name, error=reason)
                 await asyncio.sleep(_WATCH_AGAIN_SECONDS)
             finally:
                 if watcher is not None:

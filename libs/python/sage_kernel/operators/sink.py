@@ -39,6 +39,11 @@ class SinkNode(NodeSpec):
         parse_address(uri, _SCHEMES)
         return uri
 
+    @property
+    def is_splittable(self) -> bool:
+        """Whether several tasks may write: a single file has one writer."""
+        return parse_address(self.uri, _SCHEMES).scheme not in ("csv", "jsonl", "parquet")
+
     def results(self) -> Iterator[FieldUse]:
         """Yield the collection or file."""
         yield FieldUse("uri", self.uri)

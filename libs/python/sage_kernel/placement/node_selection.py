@@ -109,7 +109,10 @@ def select_worker(
     for node in nodes:
         refusal = excluded.get(node.worker_id) or _refusal(node, needs)
         candidates.append(Candidate(node.worker_id, refusal, 0.0 if refusal else round(score(node, needs), 4)))
-    candidates.sort(key=lambda c: (bool(c.refusal), -round(c.score, 1), c.worker_id != preferred, -c.score, c.worker_id))
+    # Scores that differ by less than a tenth are about equal.
+    candidates.sort(
+        key=lambda c: (bool(c.refusal), -round(c.score, 1), c.worker_id != preferred, -c.score, c.worker_id)
+    )
     shown = tuple(candidates[:MAX_CANDIDATES])
     if not candidates:
         return Placement(None, "no worker is registered; start one, as `sage up` does")

@@ -70,7 +70,11 @@ def plan_tasks(
         # Neighbours stay together: parts of one file share its pages.
         mine = units[number * len(units) // count : (number + 1) * len(units) // count]
         tasks.append(PlannedTask(number, {name: [s for source, s in mine if source == name] for name in splits}))
-    limit = "parallelism" if bounds and count == min(bounds) else "the workers' slots" if count == most_tasks else "splits"
+    limit = "splits"
+    if bounds and count == min(bounds):
+        limit = "parallelism"
+    elif count == most_tasks:
+        limit = "the workers' slots"
     return TaskPlan(tuple(tasks), f"{count} tasks over {len(units)} splits, bounded by {limit}")
 
 

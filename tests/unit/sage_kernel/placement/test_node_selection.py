@@ -7,8 +7,8 @@ from sage_kernel.placement.node_selection import STRATEGIES, WorkerNode, select_
 from sage_kernel.placement.resources import Resources, TaskNeeds
 
 
-def worker(name: str, *, tasks: int = 0, gpus: float = 0, slots: int = 4, load: float = 0.0, **labels: str) -> WorkerNode:
-    return WorkerNode(name, Resources(4, gpus, 8000), slots, tasks=tasks, load=load, labels=labels)
+def worker(name: str, *, tasks: int = 0, gpus: float = 0, load: float = 0.0, **labels: str) -> WorkerNode:
+    return WorkerNode(name, Resources(4, gpus, 8000), 4, tasks=tasks, load=load, labels=labels)
 
 
 def test_no_worker_is_said_with_the_remedy() -> None:
