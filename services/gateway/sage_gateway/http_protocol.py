@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sage_client.error_body import error_body
 from sage_common.errors import InvalidRequestError, SageError
 from sage_gateway.http_1_0 import end_with_connection
+from sage_gateway.joined_writes import JoinedWrites
 from sage_gateway.writing_watch import WritingWatch
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -54,6 +55,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._write_timeout_seconds = write_timeout_seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport = JoinedWrites(transport, self.loop)
         super().connection_made(transport)
         self._writing = WritingWatch(transport, self.loop, self._write_timeout_seconds)
         self._wait()
@@ -66,7 +68,8 @@ class HttpProtocol(HttpToolsProtocol):
         # the end of such a head and the body would be lost, so the offer is taken out before it sees it.
         if data.startswith(_METHODS) and (self.cycle is None or not self.cycle.more_body):
             head, separator, rest = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"", head) + separator + rest
+            if b"\r\nupgrade:" in head.lower():
+                data = _UPGRADE.sub(b"", head) + separator + rest
         self._outside_head = not self._in_head
         self._piece_bytes = len(data)
         super().data_received(data)
