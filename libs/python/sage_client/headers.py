@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.request import Hints, Priority, ServiceClass
-from sage_mesh.reply import EngineTime, TokenUsage
+from sage_mesh.reply import NO_TIME, EngineTime, TokenUsage
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class ResponseMetadata:
     queue_ms: float = 0.0
     attempts: int = 0
     truncated_inputs: int = 0
-    engine_time: EngineTime = EngineTime()
+    engine_time: EngineTime = NO_TIME
 
     def completed(self, usage: TokenUsage) -> TokenUsage:
         """Return the usage of a body with what no OpenAI body carries: truncation, and the engine's time."""
@@ -137,7 +137,7 @@ def usage_headers(usage: TokenUsage) -> list[tuple[str, str]]:
     """Write what an answer took besides tokens: truncation, and the engine's time; nothing where both are zero."""
     headers = []
     time = usage.engine_time
-    if time != EngineTime():
+    if time is not NO_TIME and time != NO_TIME:
         headers = [
             (ENGINE_QUEUE_US, str(time.queue_us)),
             (TOKENIZE_US, str(time.tokenize_us)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import Field, field_validator
 
@@ -14,9 +14,12 @@ from sage_control_plane.request.catalog import ModelCatalog
 from sage_control_plane.request.classification import ClassificationRules, RequestClassifier
 from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES
 from sage_control_plane.request.request import Endpoint, Priority
+from sage_mesh.wire.members import Members
 from sage_mesh.wire.requests import classification_to_wire, hints_from_wire, id_fields, tenant_from_wire
 
 log = get_logger(__name__)
+
+_ENDPOINTS: Final = Members(Endpoint)
 
 
 class ClassificationSettings(SectionSettings):
@@ -58,7 +61,7 @@ def classify_message(
             classifier failed.
     """
     try:
-        endpoint = Endpoint(message.endpoint)
+        endpoint = _ENDPOINTS[message.endpoint]
     except ValueError:
         raise InternalError(f"endpoint {message.endpoint} is not known to this version") from None
     try:

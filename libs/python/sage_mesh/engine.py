@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sage_common.value_type import value_type
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
-from sage_control_plane.request.request import Attempt, Classification, Endpoint, Hints
+from sage_control_plane.request.request import NO_HINTS, Attempt, Classification, Endpoint, Hints
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_mesh.reply import Media, TokenUsage
 
@@ -25,7 +26,7 @@ class DeliveredTokens:
     characters: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class EngineRequest:
     """One request for an engine to run.
 
@@ -43,7 +44,7 @@ class EngineRequest:
     body: bytes
     model: str
     tenant: str = DEFAULT_TENANT
-    hints: Hints = Hints()
+    hints: Hints = NO_HINTS
     classification: Classification | None = None
     attempt: Attempt = Attempt(1, 1)
     traceparent: str = ""

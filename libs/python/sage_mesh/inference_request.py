@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from sage_common.labels import MAX_LABEL_CHARACTERS, check_label, is_label
-from sage_control_plane.request.request import Endpoint, Hints
+from sage_common.value_type import value_type
+from sage_control_plane.request.request import NO_HINTS, Endpoint, Hints
 
 # The tenant of a caller who names none.
 DEFAULT_TENANT: Final = "default"
@@ -15,7 +15,7 @@ DEFAULT_TENANT: Final = "default"
 MAX_CORRELATION_ID_CHARACTERS: Final = MAX_LABEL_CHARACTERS
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class InferenceRequest:
     """One request. Like ``sage.inference.v1.InferenceRequest``, without what an edge adds to submit it.
 
@@ -33,7 +33,7 @@ class InferenceRequest:
     endpoint: Endpoint
     body: bytes
     tenant: str | None = None
-    hints: Hints = Hints()
+    hints: Hints = NO_HINTS
     timeout_seconds: float = 600.0
     traceparent: str = ""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
+from typing import Final
 
 from sage_common.errors import SageError
+from sage_common.value_type import value_type
 
 
 class Media(IntEnum):
@@ -20,7 +22,7 @@ class Media(IntEnum):
     VECTORS_BASE64 = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class ReplyHead:
     """What is known of an answer when it begins.
 
@@ -45,7 +47,7 @@ class ReplyHead:
     tells_tokens: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class EngineTime:
     """Where an engine's time went, in microseconds; zeros where it does not say.
 
@@ -60,7 +62,10 @@ class EngineTime:
     inference_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+NO_TIME: Final = EngineTime()
+
+
+@value_type
 class TokenUsage:
     """What an answer took, as the engine counted it; zeros where it did not.
 
@@ -76,12 +81,14 @@ class TokenUsage:
     completion_tokens: int = 0
     cached_tokens: int = 0
     truncated_inputs: int = 0
-    engine_time: EngineTime = field(default=EngineTime(), compare=False)
+    engine_time: EngineTime = field(default=NO_TIME, compare=False)
 
     def completed_by(self, engine: TokenUsage) -> TokenUsage:
         """Return these counts with the truncation and the time of ``engine``, which no OpenAI body carries."""
         return replace(self, truncated_inputs=engine.truncated_inputs, engine_time=engine.engine_time)
 
+
+NO_USAGE: Final = TokenUsage()
 
 # Pieces that have piled up are joined up to about this size.
 TAKEN_TOGETHER_BYTES = 512 * 1024
@@ -127,7 +134,7 @@ class Reply:
     def __init__(self, request_id: str, cancel: Callable[[str], None], correlation_id: str | None = None) -> None:
         self.request_id = request_id
         self.correlation_id = correlation_id
-        self.usage = TokenUsage()
+        self.usage = NO_USAGE
         self.delivered = False
         self.unread_bytes = 0
         self.on_low: Callable[[], None] | None = None

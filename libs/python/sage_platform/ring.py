@@ -234,10 +234,15 @@ def _frame(items: list[bytes]) -> bytes:
     """Encode ``repeated Item items = 1`` from serialised items (protobuf wire format: tag 0x0a, varint length)."""
     parts: list[bytes] = []
     for item in items:
-        parts.append(b"\x0a")
-        parts.append(_varint(len(item)))
-        parts.append(item)
+        parts += (_prefix(len(item)), item)
     return b"".join(parts)
+
+
+def _prefix(size: int) -> bytes:
+    if 0x7F < size <= 0x3FFF:
+        # Most are of such a size.
+        return b"\x0a%c%c" % (size & 0x7F | 0x80, size >> 7)
+    return b"\x0a" + _varint(size)
 
 
 def _varint(value: int) -> bytes:

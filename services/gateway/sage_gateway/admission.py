@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sage_client import headers as names
 from sage_client.headers import hints_from_headers, milliseconds
 from sage_common.errors import UnsupportedMediaTypeError
-from sage_control_plane.request.request import Hints
+from sage_common.value_type import value_type
+from sage_control_plane.request.request import NO_HINTS, Hints
 from sage_gateway.asgi import Scope
 from sage_gateway.credentials import Credentials
 from sage_mesh.inference_request import new_request_id, usable_correlation_id
 
-_NO_HINTS = Hints()
 _HINTS = frozenset(names.HINT_HEADERS)
 # Everything that the gateway looks at; the rest is not even decoded.
 _WANTED = {
@@ -34,7 +33,7 @@ _WANTED = {
 _TRACEPARENT_CHARACTERS = 55
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Admitted:
     """What the headers of a request say; ``timeout_seconds`` is None where the caller sets no limit."""
 
@@ -78,7 +77,7 @@ def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
     _check_encoding(headers.get("content-encoding"))
     return Admitted(
         tenant=tenant,
-        hints=_NO_HINTS if _HINTS.isdisjoint(headers) else hints_from_headers(headers),
+        hints=NO_HINTS if _HINTS.isdisjoint(headers) else hints_from_headers(headers),
         timeout_seconds=milliseconds(headers, names.TIMEOUT_MS) / 1000 or None,
         traceparent=traceparent_of(headers),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
+from sage_common.value_type import value_type
 from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.placement.filters import EngineFilter, RequestFilter
 from sage_control_plane.placement.pickers import Picker
@@ -13,7 +13,7 @@ from sage_control_plane.placement.scorers import Scorer
 from sage_control_plane.request.request import PendingRequest
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Placement:
     """The engine chosen for a request, and the candidates as (engine id, score), the chosen one first."""
 

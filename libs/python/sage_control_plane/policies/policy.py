@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from sage_common.value_type import value_type
 from sage_control_plane.policies.bands import Band
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.request.request import PendingRequest, Route
@@ -57,7 +58,7 @@ class PoolView(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Pick:
     """A policy's answer.
 

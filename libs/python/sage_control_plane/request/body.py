@@ -6,13 +6,13 @@ The body itself is forwarded unchanged; fields that SAGE does not know are left 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from sage_common.errors import InvalidRequestError
 from sage_common.labels import MAX_MODEL_CHARACTERS
+from sage_common.value_type import value_type
 from sage_control_plane.request.body_fields import (
     empty_field,
     json_type,
@@ -28,7 +28,7 @@ from sage_control_plane.request.request import Endpoint
 MAX_EMBEDDING_INPUTS = 2048
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class RequestBody:
     """The fields of a body that SAGE reads.
 

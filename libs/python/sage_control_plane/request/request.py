@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+from sage_common.value_type import value_type
 
 
 class RequestKind(IntEnum):
@@ -57,7 +59,7 @@ class Priority(IntEnum):
     BACKGROUND = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class ServiceLevel:
     """Targets in milliseconds; 0 means none."""
 
@@ -66,7 +68,7 @@ class ServiceLevel:
     end_to_end_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Hints:
     """Urgency asked for in request headers; None or 0 for what they do not name."""
 
@@ -77,6 +79,9 @@ class Hints:
     slo_deadline_ms: int = 0
 
 
+NO_HINTS: Final = Hints()
+
+
 class Route(NamedTuple):
     """What an engine must serve to take a request."""
 
@@ -84,7 +89,7 @@ class Route(NamedTuple):
     kind: RequestKind
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Classification:
     """The classifier's result for a request. See ``sage.inference.v1.Classification``.
 
@@ -123,13 +128,15 @@ class Classification:
 
     def __post_init__(self) -> None:
         """Compute the fields that follow from the others."""
-        generates = self.kind is RequestKind.LLM_CHAT or self.kind is RequestKind.LLM_GENERATE
-        object.__setattr__(self, "tokens", self.input_tokens + self.output_tokens)
-        object.__setattr__(self, "route", Route(self.model, self.kind))
-        object.__setattr__(self, "generates", generates)
-        object.__setattr__(self, "shows_beginning", self.streaming or not generates)
+        made: Any = self  # the one place in which fields are assigned
+        kind = self.kind
+        generates = kind is RequestKind.LLM_CHAT or kind is RequestKind.LLM_GENERATE
+        made.tokens = self.input_tokens + self.output_tokens
+        made.route = Route(self.model, kind)
+        made.generates = generates
+        made.shows_beginning = self.streaming or not generates
         target_ms = self.slo.ttft_ms or self.slo.end_to_end_ms
-        object.__setattr__(self, "begin_target_seconds", target_ms / 1000 if target_ms else None)
+        made.begin_target_seconds = target_ms / 1000 if target_ms else None
 
 
 class Attempt(NamedTuple):
@@ -149,7 +156,7 @@ class TokensUsed(NamedTuple):
 NOT_COUNTED = TokensUsed()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class PendingRequest:
     """A request as the scheduler queues it. Times are seconds of the scheduler's clock.
 

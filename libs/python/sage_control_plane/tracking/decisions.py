@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from sage_common.errors import SageError
+from sage_common.value_type import value_type
 from sage_control_plane.request.request import Attempt, PendingRequest
 
 
@@ -19,7 +19,7 @@ class Outcome(Enum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Dispatch:
     """Send the request to the engine.
 
@@ -54,7 +54,7 @@ class Dispatch:
         return self.request.request_id
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Refuse:
     """End the request with an error to its edge. ``attempt`` is above all earlier ones."""
 
@@ -63,7 +63,7 @@ class Refuse:
     error: SageError
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Abort:
     """Stop attempts at a request.
 
@@ -80,7 +80,7 @@ class Abort:
     unbegun: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Interrupt:
     """Ask the request's edge to stop the attempt and to submit what is left of the request again.
 
@@ -97,7 +97,7 @@ class Interrupt:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Ended:
     """The request is no longer tracked; its edge gets the answer or the error from the executor."""
 

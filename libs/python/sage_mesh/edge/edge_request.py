@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError, TooLargeError
@@ -15,7 +16,7 @@ from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
 from sage_mesh.edge.rest_of_answer import plan_rest
 from sage_mesh.edge.whole_answer import WholeAnswer
 from sage_mesh.engine import DeliveredTokens
-from sage_mesh.reply import LOW_WATER_BYTES, Media, Reply, ReplyHead, TokenUsage
+from sage_mesh.reply import LOW_WATER_BYTES, NO_USAGE, Media, Reply, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.frames import head_from_wire, usage_from_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields, set_delivered_tokens
@@ -25,6 +26,9 @@ MAX_SUBMISSIONS = 3
 # What may wait for a consumer that does not read, of a stream and of an answer in one piece.
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 MAX_WHOLE_BYTES = 320 * 1024 * 1024
+
+_NO_ATTEMPT: Final = Attempt(0, 0)
+_UNNAMED_FAILURE: Final = EngineFailedError("the attempt failed")
 
 
 @dataclass(slots=True)
@@ -57,7 +61,7 @@ class EdgeRequest:
     heard_at: float
     budget: RecordBudget = field(default_factory=RecordBudget)
     whole: WholeAnswer | None = None
-    attempt: Attempt = field(default_factory=lambda: Attempt(0, 0))
+    attempt: Attempt = _NO_ATTEMPT
     next_seq: int = 0
     engine_id: str | None = None
     asked_at: float | None = None
@@ -65,12 +69,12 @@ class EdgeRequest:
     missing_heartbeats: int = 0
     received_bytes: int = 0
     acknowledged_bytes: int = 0
-    failure: SageError = field(default_factory=lambda: EngineFailedError("the attempt failed"))
+    failure: SageError = _UNNAMED_FAILURE
     # As the caller sent it; that of ``sent`` is replaced by what a continuation asks for.
     _body: bytes = field(init=False)
     _stream: AnswerStream | None = None
     # What the engine had counted where the attempt broke off; zeros where it did not say.
-    _counted: TokenUsage = field(default_factory=TokenUsage)
+    _counted: TokenUsage = NO_USAGE
     _hedged: HedgedPair = field(default_factory=HedgedPair)
     _interruptions: int = 0
     # Dispatches of earlier submissions, and of this one so far as its edge has heard.
@@ -113,7 +117,7 @@ class EdgeRequest:
         if plan.events:
             self.reply.feed(plan.events)
         if not plan.body:
-            self.reply.end(delivered.usage or TokenUsage())
+            self.reply.end(delivered.usage or NO_USAGE)
             return True
         self._go_on(delivered, plan, plan.body)
         return False
@@ -174,7 +178,7 @@ class EdgeRequest:
         self._begin_attempt()
         self.engine_id = None
         self.missing_heartbeats = 0
-        self._counted = TokenUsage()
+        self._counted = NO_USAGE
         self._hedged = HedgedPair()
         self._restart()
 
@@ -274,7 +278,9 @@ class EdgeRequest:
         elif self._stream is not None:
             self._stream.record.begin_attempt(names_tokens=head.tells_tokens)
         self._tries = max(self._hedged.tries, head.tries)
-        head = replace(head, tries=self._tries_before + self._tries)
+        tries = self._tries_before + self._tries
+        if tries != head.tries:
+            head = replace(head, tries=tries)
         if self.whole is None or self._stream is None:
             self.reply.begin(head)
         else:

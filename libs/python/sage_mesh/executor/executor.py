@@ -19,7 +19,7 @@ from sage_mesh.executor.frame_writer import FrameWriter
 from sage_mesh.executor.hosted_engine import HostedEngine, ReadLoad, RunningAttempt
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, engine_request_from_wire, id_fields
+from sage_mesh.wire.requests import attempt_from_wire, engine_request_from_wire, id_fields
 from sage_platform import subjects
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
@@ -274,7 +274,7 @@ class Executor:
         report = engine_pb2.Report(
             request_id=attempt.request_id,
             engine_id=attempt.engine_id,
-            attempt=attempt_to_wire(attempt.number),
+            attempt=attempt.dispatch.attempt,
             event=event,
             usage=attempt.writer.usage_message,
             error=error_to_wire(error) if error else None,

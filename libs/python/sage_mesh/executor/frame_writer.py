@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
 from sage_mesh.executor.flow_window import FlowWindow
-from sage_mesh.reply import Media, ReplyHead, TokenUsage
-from sage_mesh.wire.frames import end_to_wire, head_to_wire, usage_to_wire
+from sage_mesh.reply import NO_USAGE, Media, ReplyHead, TokenUsage
+from sage_mesh.wire.errors import error_to_wire
+from sage_mesh.wire.frames import head_to_wire, usage_to_wire
 from sage_platform.ring import Ring
 
 # Larger answers travel as several frames, so that one answer does not hold up the others.
@@ -34,7 +35,8 @@ class FrameWriter:
         self._dispatch = dispatch
         self._seq = 0
         self._unsent: frame_pb2.Frame | None = None
-        self._usage = TokenUsage()
+        self._usage = NO_USAGE
+        self._usage_message: frame_pb2.Usage | None = None
         self._tokens: list[int] = []
         self.window = FlowWindow()
         self.on_head: Callable[[], None] | None = None
@@ -52,7 +54,9 @@ class FrameWriter:
     @property
     def usage_message(self) -> frame_pb2.Usage:
         """The usage so far, for reports."""
-        return usage_to_wire(self._usage)
+        if self._usage_message is None:
+            self._usage_message = usage_to_wire(self._usage)
+        return self._usage_message
 
     def head(
         self,
@@ -103,15 +107,15 @@ class FrameWriter:
             self._ring.send(self._subject, frame)
 
     def usage(self, usage: TokenUsage) -> None:
-        self._usage = usage
+        self._usage, self._usage_message = usage, None
 
     def finish(self) -> None:
         """Complete the answer."""
-        self._end(end_to_wire(self._usage))
+        self._end(frame_pb2.FrameEnd(usage=self.usage_message))
 
     def fail(self, error: SageError) -> None:
         """End the answer with an error."""
-        self._end(end_to_wire(self._usage, error))
+        self._end(frame_pb2.FrameEnd(usage=self.usage_message, error=error_to_wire(error)))
 
     def _end(self, end: frame_pb2.FrameEnd) -> None:
         if self.ended:

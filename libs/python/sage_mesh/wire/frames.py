@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
 from sage_control_plane.request.request import Attempt
-from sage_mesh.reply import EngineTime, Media, ReplyHead, TokenUsage
+from sage_mesh.reply import NO_TIME, EngineTime, Media, ReplyHead, TokenUsage
 from sage_mesh.wire.errors import error_to_wire
+from sage_mesh.wire.members import Members
 from sage_mesh.wire.requests import attempt_to_wire
 
-NO_TIME = EngineTime()
+_MEDIA: Final = Members(Media)
 
 
 def head_to_wire(head: ReplyHead) -> frame_pb2.FrameHead:
@@ -30,7 +33,7 @@ def head_to_wire(head: ReplyHead) -> frame_pb2.FrameHead:
 def head_from_wire(message: frame_pb2.FrameHead) -> ReplyHead:
     """Translate the head of an answer. Raises ValueError for media that this version does not know."""
     return ReplyHead(
-        media=Media(message.media or Media.JSON),
+        media=_MEDIA[message.media or Media.JSON],
         engine_id=message.engine_id,
         queue_ms=message.queue_us / 1000,
         tries=message.tries,
@@ -51,7 +54,7 @@ def usage_to_wire(usage: TokenUsage) -> frame_pb2.Usage:
         truncated_inputs=usage.truncated_inputs,
     )
     time = usage.engine_time
-    if time != NO_TIME:
+    if time is not NO_TIME and time != NO_TIME:
         message.engine_time.queue_us = time.queue_us
         message.engine_time.tokenize_us = time.tokenize_us
         message.engine_time.inference_us = time.inference_us

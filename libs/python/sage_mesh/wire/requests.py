@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.request import (
+    NO_HINTS,
     Attempt,
     Classification,
     Endpoint,
@@ -16,6 +19,12 @@ from sage_control_plane.request.request import (
 )
 from sage_mesh.engine import DeliveredTokens, EngineRequest
 from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest, check_correlation_id
+from sage_mesh.wire.members import Members
+
+_ENDPOINTS: Final = Members(Endpoint)
+_KINDS: Final = Members(RequestKind)
+_CLASSES: Final = Members(ServiceClass)
+_PRIORITIES: Final = Members(Priority)
 
 
 def attempt_to_wire(attempt: Attempt) -> frame_pb2.Attempt:
@@ -30,9 +39,11 @@ def attempt_from_wire(message: frame_pb2.Attempt) -> Attempt:
 
 def hints_from_wire(message: request_pb2.Hints) -> Hints:
     """Translate hints; unspecified becomes None."""
+    if not message.ByteSize():
+        return NO_HINTS
     return Hints(
-        priority=Priority(message.priority) if message.priority else None,
-        service_class=ServiceClass(message.service_class) if message.service_class else None,
+        priority=_PRIORITIES[message.priority] if message.priority else None,
+        service_class=_CLASSES[message.service_class] if message.service_class else None,
         slo_ttft_ms=message.slo_ttft_ms,
         slo_tpot_ms=message.slo_tpot_ms,
         slo_deadline_ms=message.slo_deadline_ms,
@@ -77,11 +88,11 @@ def classification_from_wire(message: request_pb2.Classification) -> Classificat
     """Translate a classification. Raises ValueError on an enumeration number that this version does not know."""
     slo = message.slo
     return Classification(
-        kind=RequestKind(message.kind),
+        kind=_KINDS[message.kind],
         pool=message.pool,
         model=message.model,
-        service_class=ServiceClass(message.service_class),
-        priority=Priority(message.priority),
+        service_class=_CLASSES[message.service_class],
+        priority=_PRIORITIES[message.priority],
         slo=ServiceLevel(slo.ttft_ms, slo.tpot_ms, slo.end_to_end_ms),
         input_tokens=message.input_tokens,
         output_tokens=message.output_tokens,
@@ -122,7 +133,7 @@ def inference_request_to_wire(
         tenant=request.tenant or DEFAULT_TENANT,
         reply_subject=reply_subject,
         submission=1,
-        hints=hints_to_wire(request.hints),
+        hints=None if request.hints is NO_HINTS else hints_to_wire(request.hints),
         timeout_ms=max(1, round(request.timeout_seconds * 1000)),
         traceparent=request.traceparent,
     )
@@ -168,7 +179,7 @@ def engine_request_from_wire(message: frame_pb2.Dispatch) -> EngineRequest:
     request = message.request
     return EngineRequest(
         request_id=request.request_id,
-        endpoint=Endpoint(request.endpoint),
+        endpoint=_ENDPOINTS[request.endpoint],
         body=request.body,
         model=message.classification.model,
         tenant=tenant_from_wire(request.tenant),

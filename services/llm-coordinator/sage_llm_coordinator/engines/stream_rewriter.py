@@ -6,14 +6,14 @@ kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from sage_common.value_type import value_type
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import TokenUsage
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class AnswerEdits:
     """How the caller's answer differs from the server's.
 

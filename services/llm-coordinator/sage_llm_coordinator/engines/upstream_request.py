@@ -5,9 +5,10 @@ A body is read only where it must be: with an alias for the model, or usage opti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sage_common.errors import InvalidRequestError
+from sage_common.value_type import value_type
 from sage_control_plane.request.catalog import ANY_MODEL
 from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.known_servers import CONTINUOUS_USAGE_SERVERS, TOKEN_SERVERS, USAGE_SERVERS
@@ -25,7 +26,7 @@ _WITHOUT_TOKENS = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class UpstreamRequest:
     """One request to a server.
 
