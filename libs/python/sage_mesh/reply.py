@@ -46,6 +46,10 @@ class ReplyHead:
     resumable: bool = False
     tells_tokens: bool = False
 
+    def with_tries(self, tries: int) -> ReplyHead:
+        """Return the same head with another number of dispatches."""
+        return self if tries == self.tries else replace(self, tries=tries)
+
 
 @value_type
 class EngineTime:

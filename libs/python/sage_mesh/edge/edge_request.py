@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError, TooLargeError
@@ -26,9 +25,6 @@ MAX_SUBMISSIONS = 3
 # What may wait for a consumer that does not read, of a stream and of an answer in one piece.
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 MAX_WHOLE_BYTES = 320 * 1024 * 1024
-
-_NO_ATTEMPT: Final = Attempt(0, 0)
-_UNNAMED_FAILURE: Final = EngineFailedError("the attempt failed")
 
 
 @dataclass(slots=True)
@@ -61,7 +57,7 @@ class EdgeRequest:
     heard_at: float
     budget: RecordBudget = field(default_factory=RecordBudget)
     whole: WholeAnswer | None = None
-    attempt: Attempt = _NO_ATTEMPT
+    attempt: Attempt = Attempt(0, 0)
     next_seq: int = 0
     engine_id: str | None = None
     asked_at: float | None = None
@@ -69,7 +65,7 @@ class EdgeRequest:
     missing_heartbeats: int = 0
     received_bytes: int = 0
     acknowledged_bytes: int = 0
-    failure: SageError = _UNNAMED_FAILURE
+    failure: SageError = EngineFailedError("the attempt failed")
     # As the caller sent it; that of ``sent`` is replaced by what a continuation asks for.
     _body: bytes = field(init=False)
     _stream: AnswerStream | None = None
@@ -278,9 +274,7 @@ class EdgeRequest:
         elif self._stream is not None:
             self._stream.record.begin_attempt(names_tokens=head.tells_tokens)
         self._tries = max(self._hedged.tries, head.tries)
-        tries = self._tries_before + self._tries
-        if tries != head.tries:
-            head = replace(head, tries=tries)
+        head = head.with_tries(self._tries_before + self._tries)
         if self.whole is None or self._stream is None:
             self.reply.begin(head)
         else:
