@@ -136,7 +136,7 @@ class SeatGroup:
             stream.tpot_ms
             for streams in self.demands
             for stream in streams
-            if stream.tpot_ms and stream.arrived_at is not None and now - stream.arrived_at < TPOT_SECONDS
+            if stream.tpot_ms and now - stream.tpot_at < TPOT_SECONDS
         )
         return min(targets, default=None)
 
@@ -204,7 +204,9 @@ class Reservation:
     def arrived(self, request: PendingRequest, band: Band, patience_seconds: float, now: float) -> None:
         """Count an arrival that can wait for ``patience_seconds``."""
         classification = request.classification
-        self._stream(classification.route, band).arrived(now, patience_seconds, classification.slo.tpot_ms)
+        # The caller of an answer in one piece sees no time between tokens, and no engine shows one by it.
+        tpot_ms = classification.slo.tpot_ms if classification.streaming else None
+        self._stream(classification.route, band).arrived(now, patience_seconds, tpot_ms)
 
     def answered(self, attempt: DispatchedAttempt, output_tokens: int) -> None:
         """Learn from a complete answer."""

@@ -29,7 +29,8 @@ class Demand:
     Attributes:
         patience_seconds: mean time that a request can wait for a seat.
         arrived_at: when the last one came; None before the first.
-        tpot_ms: target of the last one for the time between tokens; 0 for none.
+        tpot_ms: target of the last streamed one for the time between tokens; 0 for none.
+        tpot_at: when that came.
         running: requests that hold a seat.
         output_tokens: mean length of the answers; 0 while none has ended, or where nothing is generated.
     """
@@ -48,6 +49,7 @@ class Demand:
         "output_tokens",
         "patience_seconds",
         "running",
+        "tpot_at",
         "tpot_ms",
     )
 
@@ -64,12 +66,18 @@ class Demand:
         self.patience_seconds = 0.0
         self.arrived_at: float | None = None
         self.tpot_ms = 0
+        self.tpot_at = 0.0
         self.running = 0
         self.output_tokens = 0.0
 
-    def arrived(self, now: float, patience_seconds: float, tpot_ms: int) -> None:
-        """Count an arrival that can wait for ``patience_seconds`` and has this target between tokens, 0 for none."""
-        self.tpot_ms = tpot_ms
+    def arrived(self, now: float, patience_seconds: float, tpot_ms: int | None) -> None:
+        """Count an arrival that can wait for ``patience_seconds``.
+
+        Args:
+            tpot_ms: its target for the time between tokens, 0 for none; None where it is not streamed.
+        """
+        if tpot_ms is not None:
+            self.tpot_ms, self.tpot_at = tpot_ms, now
         self._rate.add(1.0, now)
         if self.arrived_at is None:
             self.patience_seconds = patience_seconds

@@ -86,3 +86,25 @@ def test_the_tightest_target_of_what_was_asked_for_lately_counts() -> None:
     pool.now += 300.0
     pool.manager.engine_updated(state, pool.now)
     assert pool.manager.engines["e"].credits.request_cap == 256
+
+
+def test_answers_in_one_piece_limit_no_batch_and_lift_no_limit() -> None:
+    state = engine("e", concurrency=256)
+    pool = Pool(state, policy="hybrid")
+    slo = ServiceLevel(ttft_ms=500, tpot_ms=50)
+
+    def serve(request_id: str, *, streaming: bool) -> None:
+        made = request(request_id, pool.now, model="m", tokens=20)
+        asked = replace(made.classification, slo=slo, streaming=streaming)
+        pool.submit(replace(made, classification=asked))
+        pool.finish(request_id)
+        pool.manager.engine_updated(state, pool.now)
+
+    serve("whole", streaming=False)
+    assert pool.manager.engines["e"].credits.request_cap == 256
+    serve("streamed", streaming=True)
+    serve("whole again", streaming=False)
+    assert pool.manager.engines["e"].credits.request_cap == FIRST_BATCH
+    pool.now += 300.0
+    serve("whole, later", streaming=False)
+    assert pool.manager.engines["e"].credits.request_cap == 256
