@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions
-from sage_kernel.model_port import ChatText, Embeddings
+from sage_kernel.model_port import ChatText, Embeddings, Ranking
 
 # It answers with sentences of its prompt only. A small model that generates invents where its context is long.
 QUOTING_MODEL = "sage-extractive"
@@ -26,10 +28,22 @@ class ClientModels:
         self._options = options
         self._quotes = quotes
 
-    async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
+    async def embed(
+        self, texts: Sequence[str], model: str | None = None, *, target_seconds: float | None = None
+    ) -> Embeddings:
         """Embed ``texts``."""
-        result = await self._client.embed(texts, model, options=self._options)
+        result = await self._client.embed(texts, model, options=self._within(target_seconds))
         return Embeddings(result.vectors, result.model)
+
+    async def rank(
+        self, query: str, documents: Sequence[str], model: str | None = None, *, target_seconds: float | None = None
+    ) -> Ranking:
+        """Rank ``documents``."""
+        result = await self._client.rerank(query, documents, model, options=self._within(target_seconds))
+        scores = [0.0] * len(documents)
+        for ranked in result.results:
+            scores[ranked.index] = ranked.relevance_score
+        return Ranking(tuple(scores), result.model)
 
     async def chat(
         self,
@@ -37,12 +51,20 @@ class ClientModels:
         model: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        *,
+        json_schema: Mapping[str, Any] | None = None,
+        target_seconds: float | None = None,
     ) -> ChatText:
         """Answer ``messages``."""
         if model is None and self._quotes and any(one.id == QUOTING_MODEL for one in await self._client.models()):
             model = QUOTING_MODEL
         result = await self._client.chat(
-            messages, model, options=self._options, max_tokens=max_tokens, temperature=temperature
+            messages,
+            model,
+            options=self._within(target_seconds),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            response_format=None if json_schema is None else _format_of(json_schema),
         )
         return ChatText(
             result.text,
@@ -51,3 +73,13 @@ class ClientModels:
             completion_tokens=result.usage.completion_tokens,
             finish_reason=result.finish_reason,
         )
+
+    def _within(self, target_seconds: float | None) -> CallOptions:
+        if target_seconds is None:
+            return self._options
+        hints = replace(self._options.hints, slo_deadline_ms=max(1, round(target_seconds * 1000)))
+        return replace(self._options, hints=hints)
+
+
+def _format_of(json_schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": json_schema, "strict": True}}

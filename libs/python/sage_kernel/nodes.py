@@ -62,6 +62,8 @@ class NodeSpec(BaseModel):
     gives_output: ClassVar[bool] = True
     # Whether it makes an index, which other nodes need; see RunContext.indexes.
     makes_index: ClassVar[bool] = False
+    # Whether each record waits for a model.
+    calls_model: ClassVar[bool] = False
     # How many inputs it can have at most; None for any number.
     most_inputs: ClassVar[int | None] = None
 

@@ -18,10 +18,12 @@ from pydantic import JsonValue
 
 from sage_common.clock import Clock, MonotonicClock
 from sage_common.errors import SageError
+from sage_kernel.answer_store import AnswerStore
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
+from sage_kernel.stage_targets import NO_TARGETS, StageTargets
 from sage_kernel.stream_type import StreamType
 
 # A record maps field names to values; records are made of frames only for people, templates and user functions.
@@ -237,6 +239,8 @@ class RunContext:
         skip: takes what a source left out.
         dead_letter: keeps a record that failed.
         run_id: names the run, the same after a restart from a checkpoint.
+        targets: within which time each node's requests to models are wanted.
+        answers: where answers of models are kept; None keeps none.
         indexes: by id of an index node, the index when it is complete.
         functions: the functions that ``ref:`` may name.
         clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
@@ -253,6 +257,8 @@ class RunContext:
     run_id: str
     indexes: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     functions: FunctionRegistry = NO_FUNCTIONS
+    targets: StageTargets = NO_TARGETS
+    answers: AnswerStore | None = None
     clock: Clock = field(default_factory=MonotonicClock)
     sleep: Sleep = asyncio.sleep
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ class WordModels:
         self.prompts: list[Sequence[Mapping[str, str]]] = []
         self._chat_error = chat_error
 
-    async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
+    async def embed(self, texts: Sequence[str], model: str | None = None, **options: Any) -> Embeddings:
         self.embedded.extend(texts)
         rows = [[float(word in text.lower()) for word in WORDS] for text in texts]
         return Embeddings(np.array(rows, dtype=np.float32), model or "words")
@@ -34,6 +35,7 @@ class WordModels:
         model: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        **options: Any,
     ) -> ChatText:
         if self._chat_error:
             raise self._chat_error

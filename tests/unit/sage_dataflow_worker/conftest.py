@@ -46,7 +46,7 @@ class GatedModels:
         self.cancelled = 0
         self.tenants: list[str] = []
 
-    async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
+    async def embed(self, texts: Sequence[str], model: str | None = None, **options: Any) -> Embeddings:
         return Embeddings(np.ones((len(texts), 2), dtype=np.float32), "ones")
 
     async def chat(
@@ -55,6 +55,7 @@ class GatedModels:
         model: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        **options: Any,
     ) -> ChatText:
         self.chats += 1
         self.asked.set()

@@ -130,13 +130,13 @@ async def test_files_outside_the_allowed_roots_are_refused_all_at_once(workplace
 async def test_records_that_failed_are_published_as_dead_letters(workplace: Any) -> None:
     worker = await workplace.worker("one")
     pipeline = Pipeline("p")
-    pipeline.source(records=[{"text": 5}, {"text": "ok"}]).chunk(on_error="dlq").sink("collection:out")
+    pipeline.source(records=[{"text": None}, {"text": "ok"}]).chunk(on_error="dlq").sink("collection:out")
     job = await worker.api.submit(pipeline.to_yaml(), "")
     await worker.until(job.job_id, "SUCCEEDED")
     js = worker.ring.connection.jetstream()
     letter = json.loads((await js.get_last_msg(subjects.DLQ_STREAM, subjects.dead_letters(job.job_id, "chunk"))).data)
-    assert letter["record"] == {"text": 5}
-    assert letter["error"] == "field 'text' is int, expected text"
+    assert letter["record"] == {"text": None}
+    assert letter["error"] == "field 'text' is NoneType, expected text"
     assert letter["spec_hash"] == job.spec_hash
     assert (await worker.results(job.job_id))[-1]["failed_records"] == 1
 

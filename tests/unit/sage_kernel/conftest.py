@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from sage_common.errors import SageError
-from sage_kernel.model_port import ChatText, Embeddings
+from sage_kernel.model_port import ChatText, Embeddings, Ranking
 
 
 class FakeModels:
@@ -21,10 +22,16 @@ class FakeModels:
         self.chats: list[list[Mapping[str, str]]] = []
         self.failures: dict[str, list[SageError]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.answers: dict[str, list[str]] = {}
+        self.targets: list[float | None] = []
+        self.schemas: list[Mapping[str, Any] | None] = []
         self.chats_now = 0
         self.most_chats = 0
 
-    async def embed(self, texts: Sequence[str], model: str | None = None) -> Embeddings:
+    async def embed(
+        self, texts: Sequence[str], model: str | None = None, *, target_seconds: float | None = None
+    ) -> Embeddings:
+        self.targets.append(target_seconds)
         self.embed_calls.append(len(texts))
         self.embedded.extend(texts)
         rows = [[float(text.lower().count(chr(97 + at))) + 0.01 for at in range(26)] for text in texts]
@@ -36,8 +43,13 @@ class FakeModels:
         model: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        *,
+        json_schema: Mapping[str, Any] | None = None,
+        target_seconds: float | None = None,
     ) -> ChatText:
         prompt = messages[-1]["content"]
+        self.targets.append(target_seconds)
+        self.schemas.append(json_schema)
         self.chats.append(list(messages))
         self.chats_now += 1
         self.most_chats = max(self.most_chats, self.chats_now)
@@ -50,7 +62,14 @@ class FakeModels:
                 raise self.failures[prompt].pop(0)
         finally:
             self.chats_now -= 1
-        return ChatText(prompt.splitlines()[-1].upper(), model or "parrot")
+        text = self.answers[prompt].pop(0) if self.answers.get(prompt) else prompt.splitlines()[-1].upper()
+        return ChatText(text, model or "parrot")
+
+    async def rank(
+        self, query: str, documents: Sequence[str], model: str | None = None, *, target_seconds: float | None = None
+    ) -> Ranking:
+        """Rank by the letters that query and document share."""
+        return Ranking(tuple(float(len(set(query) & set(text))) for text in documents), model or "letters")
 
 
 @pytest.fixture

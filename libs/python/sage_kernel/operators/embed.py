@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from sage_common.errors import EngineFailedError
+from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
 from sage_kernel.operator import OperatorType, RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
@@ -22,6 +23,9 @@ Vector = npt.NDArray[np.float32]
 VECTOR = pl.List(pl.Float32())
 
 
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+
+
 class EmbedNode(NodeSpec):
     """Adds the vector of a text, a float32 array of shape (d,).
 
@@ -29,17 +33,20 @@ class EmbedNode(NodeSpec):
         text: template of the text.
         into: field that gets the vector.
         model: embedding model; None takes the mesh's default.
-        batch: most texts in a call.
+        batch: most texts in a call; with a length of time, as ``[64, 10ms]``, a call waits that long to be full.
+        slo: within which time a call's answer is wanted.
         cache: keep vectors between runs under this name, so that an unchanged text is not embedded again.
     """
 
     positional = ("text",)
+    calls_model = True
 
     op: Literal["embed"]
     text: str = "{text}"
     into: FieldName = "vector"
     model: str | None = None
-    batch: int = Field(64, ge=1, le=4096)
+    batch: BatchSize | tuple[BatchSize, Duration] = 64
+    slo: Duration | None = Field(None, gt=0)
     cache: NodeId | None = None
     concurrency: int = Field(4, ge=1, le=1024)
     retries: int = Field(2, ge=0, le=20)
@@ -73,12 +80,14 @@ class EmbedOperator:
     @property
     def batch_records(self) -> int:
         """Most texts in a call."""
-        return self._spec.batch
+        batch = self._spec.batch
+        return batch if isinstance(batch, int) else batch[0]
 
     @property
     def linger_seconds(self) -> float:
-        """Wait for nothing."""
-        return 0.0
+        """How long a call waits to be full."""
+        batch = self._spec.batch
+        return 0.0 if isinstance(batch, int) else batch[1] / 1e6
 
     async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their vectors, in order."""
@@ -120,7 +129,9 @@ class EmbedOperator:
             return self._cache
 
     async def _embed(self, texts: list[str]) -> tuple[Vector, str]:
-        result = await self._context.models.embed(texts, self._spec.model)
+        own = self._spec.slo / 1e6 if self._spec.slo is not None else None
+        target = self._context.targets.target_seconds(self._node_id, own)
+        result = await self._context.models.embed(texts, self._spec.model, target_seconds=target)
         vectors = np.asarray(result.vectors, dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise EngineFailedError(

@@ -15,6 +15,7 @@ from sage_kernel.operators.chunk import CHUNK
 from sage_kernel.operators.embed import EMBED
 from sage_kernel.operators.index import INDEX
 from sage_kernel.operators.llm import LLM
+from sage_kernel.operators.rerank import RERANK
 from sage_kernel.operators.retrieve import RETRIEVE
 from sage_kernel.operators.sink import SINK
 from sage_kernel.operators.source import SOURCE

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sage_common.clock import Clock, MonotonicClock
+from sage_kernel.answer_store import FileAnswers
 from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.file_access import ANY_FILE, FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
@@ -18,6 +19,7 @@ from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.progress import MAX_DEAD_LETTERS, NodeCounts, OnProgress, RunResult
 from sage_kernel.spec import PipelineSpec
+from sage_kernel.stage_targets import StageTargets
 from sage_kernel.state.checkpoint import CheckpointStore, NoCheckpoints
 from sage_kernel.validation import problems_of
 
@@ -70,6 +72,8 @@ class LocalRunner:
             raise PipelineInvalidError(problems)
         result = RunResult({}, {node_id: NodeCounts() for node_id in spec.nodes})
         collections = MemoryCollections()
+        keeps_answers = checkpoints is not None or any(getattr(node, "cache", None) for node in spec.nodes.values())
+        answers = FileAnswers(self._cache_dir / "answers.sqlite") if self._cache_dir and keeps_answers else None
         loop = asyncio.get_running_loop()
 
         async def keep(letter: DeadLetter) -> None:
@@ -88,6 +92,8 @@ class LocalRunner:
             now_us=self._now_us,
             run_id=spec.spec_hash[:16] if checkpoints else secrets.token_hex(8),
             indexes={node_id: loop.create_future() for node_id, node in spec.nodes.items() if node.makes_index},
+            targets=StageTargets(spec.nodes, self._until(spec.settings.deadline)),
+            answers=answers,
             clock=self._clock,
             sleep=self._sleep,
         )
@@ -102,6 +108,8 @@ class LocalRunner:
         finally:
             for index in context.indexes.values():
                 index.cancel()
+            if answers is not None:
+                answers.close()
         return RunResult(
             collections.records(),
             result.counts,
@@ -110,3 +118,10 @@ class LocalRunner:
             result.warnings,
             self._clock.now() - started,
         )
+
+    def _until(self, deadline_us: int | None) -> Callable[[], float] | None:
+        """Return what tells the seconds that are left of a deadline that begins now."""
+        if deadline_us is None:
+            return None
+        end = self._clock.now() + deadline_us / 1e6
+        return lambda: end - self._clock.now()

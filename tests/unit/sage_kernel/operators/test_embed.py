@@ -63,7 +63,7 @@ async def test_nothing_is_kept_without_a_cache(models: Any, tmp_path: Path) -> N
     "vectors", [np.zeros((1, 3)), np.zeros(2), np.full((2, 3), np.nan)], ids=["too few", "flat", "nan"]
 )
 async def test_vectors_that_do_not_fit_are_an_engine_failure(models: Any, vectors: np.ndarray) -> None:
-    async def wrong(texts: Sequence[str], model: str | None = None) -> Embeddings:
+    async def wrong(texts: Sequence[str], model: str | None = None, **options: Any) -> Embeddings:
         await asyncio.sleep(0)
         return Embeddings(vectors, "bad")
 

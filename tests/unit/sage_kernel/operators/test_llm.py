@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sage_kernel.builder import Pipeline
 from sage_kernel.runtime.local import LocalRunner
@@ -21,3 +24,65 @@ async def test_retrieved_passages_are_asked_about_as_the_rag_prompt_says(models:
     source.llm(RAG_TEMPLATE, system=RAG_SYSTEM).sink("collection:out")
     await LocalRunner(models).run(pipeline.build())
     assert models.chats == [rag_messages("Which?", [Passage("Sky.", "a.md")])]
+
+
+async def test_an_answer_of_a_stated_form_becomes_fields(models: Any) -> None:
+    models.answers["hi"] = ['{"topic": "greeting", "urgency": 1}']
+    pipeline = Pipeline("p")
+    source = pipeline.source(records=[{"text": "hi"}])
+    source.llm("{text}", out={"topic": "string", "urgency": "int"}).sink("collection:out")
+    result = await LocalRunner(models).run(pipeline.build())
+    assert result.collections["out"] == [{"text": "hi", "topic": "greeting", "urgency": 1}]
+    assert models.schemas[0]["required"] == ["topic", "urgency"]
+    assert "JSON Schema" in models.chats[0][0]["content"]
+
+
+async def test_a_model_that_misses_the_form_is_told_why_and_asked_again_a_few_times(models: Any) -> None:
+    models.answers["hi"] = ["No.", '{"urgency": "high"}']
+    pipeline = Pipeline("p")
+    source = pipeline.source(records=[{"text": "hi"}])
+    source.llm("{text}", out={"urgency": "int"}, reasks=1, on_error="dlq").sink("collection:out")
+    models.answers[""] = []
+    told: list[str] = []
+    chat = models.chat
+
+    async def answer(messages: Any, *arguments: Any, **options: Any) -> Any:
+        told.append(messages[-1]["content"])
+        return await chat([{"role": "user", "content": "hi"}], *arguments, **options)
+
+    models.chat = answer
+    result = await LocalRunner(models).run(pipeline.build())
+    assert [letter.record for letter in result.dead_letters] == [{"text": "hi"}]
+    assert "none of 2 answers" in result.dead_letters[0].error
+    assert "not JSON" in told[1]
+
+
+async def test_an_answer_that_may_be_used_again_is_not_asked_for_again(models: Any, tmp_path: Path) -> None:
+    def pipeline(text: str = "hi", **parameters: Any) -> Any:
+        built = Pipeline("p")
+        source = built.source(records=[{"text": text, "n": n} for n in range(5)])
+        source.llm("{text}", **parameters).sink("collection:out")
+        return built.build()
+
+    runner = LocalRunner(models, cache_dir=tmp_path)
+    first = await runner.run(pipeline(cache="1h"))
+    assert len(models.chats) == 1
+    assert await runner.run(pipeline(cache="1h")) != first  # other times, the same records
+    assert len(models.chats) == 1
+    await runner.run(pipeline(cache="1h", temperature=0.5))
+    await runner.run(pipeline("other", cache="1h"))
+    assert len(models.chats) == 3
+    await runner.run(pipeline())
+    assert len(models.chats) == 8
+
+
+async def test_requests_carry_the_share_of_the_deadline_or_their_own_target(models: Any) -> None:
+    spec = Pipeline("p")
+    spec.source(records=[{"text": "hi"}]).embed().llm("{text}", slo="2s").sink("collection:out")
+    built = spec.build()
+    timed = built.model_copy(update={"settings": built.settings.model_copy(update={"deadline": 60_000_000})})
+    await LocalRunner(models).run(timed)
+    assert models.targets[0] == pytest.approx(30, abs=5)
+    assert models.targets[1] == 2.0
+    await LocalRunner(models).run(built)
+    assert models.targets[2:] == [None, 2.0]

@@ -209,9 +209,9 @@ async def test_time_spent_is_measured_with_the_given_clock(models: Any, tmp_path
     clock = ManualClock()
     chat = models.chat
 
-    async def timed(*arguments: Any) -> Any:
+    async def timed(*arguments: Any, **options: Any) -> Any:
         clock.advance(0.5)
-        return await chat(*arguments)
+        return await chat(*arguments, **options)
 
     models.chat = timed
     pipeline = Pipeline("p")
