@@ -14,6 +14,11 @@ from sage_common.errors import InvalidRequestError, PermissionDeniedError
 _REF = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
+def is_reference(text: str) -> bool:
+    """Say whether ``text`` has the form ``package.module:name``."""
+    return _REF.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class FunctionRegistry:
     """An allow-list.
@@ -33,7 +38,7 @@ class FunctionRegistry:
             InvalidRequestError: it is no reference.
             PermissionDeniedError: no pattern allows it.
         """
-        if not _REF.fullmatch(ref):
+        if not is_reference(ref):
             raise InvalidRequestError(f"{ref[:80]!r} names no function; write package.module:name")
         if not any(fnmatch.fnmatchcase(ref, pattern) for pattern in self.allowed):
             where = f"add it to {self.setting}" if self.setting else "allow it where the pipeline is run"

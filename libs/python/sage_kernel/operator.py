@@ -154,6 +154,15 @@ class StatefulOperator(Protocol):
 
 
 @runtime_checkable
+class DelayedOutput(Protocol):
+    """A stateful operator whose records may have happened before the watermark at which they are given out."""
+
+    def watermark_behind(self, time_us: int) -> int:
+        """Return the watermark of what is given out when that of the inputs is ``time_us``: at most as much."""
+        ...
+
+
+@runtime_checkable
 class AsyncOperator(Protocol):
     """A step that waits for others. ``process`` runs several times at once, up to the node's concurrency."""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 
+from sage_kernel.nodes import LATE_PORT
 from sage_kernel.operator import Emission
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.progress import NodeCounts
@@ -47,6 +48,8 @@ class Outlet:
                 await edge.receiver.accept(frame, edge.input_index)
         if not port:
             self._counts.records_out += frame.height
+        elif port == LATE_PORT:
+            self._counts.records_late += frame.height
         self._changed()
 
     async def emit_all(self, emissions: Iterable[Emission]) -> None:

@@ -15,12 +15,14 @@ class NodeCounts:
     Attributes:
         records_in: records taken in.
         records_out: records emitted.
+        records_late: records whose window had been given out; they leave by the output ``late`` where it is taken.
         records_failed: records left out or kept as dead letters, by the node's ``on_error``.
         busy_seconds: time spent in the operator, summed over its concurrent calls.
     """
 
     records_in: int = 0
     records_out: int = 0
+    records_late: int = 0
     records_failed: int = 0
     busy_seconds: float = 0.0
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from sage_common.clock import Clock
-from sage_kernel.operator import Emission, State, StatefulOperator, Transform
+from sage_kernel.operator import DelayedOutput, Emission, State, StatefulOperator, Transform
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
@@ -54,7 +54,7 @@ class SyncRunner:
         elif isinstance(element, Watermark):
             if not element.is_idle and isinstance(self._operator, StatefulOperator):
                 await self._outlet.emit_all(self._timed(self._operator.on_watermark, element.time_us))
-            await self._outlet.mark(element)
+            await self._outlet.mark(self._behind(element))
         elif isinstance(element, End):
             if isinstance(self._operator, StatefulOperator):
                 await self._outlet.emit_all(self._timed(self._operator.on_end))
@@ -87,6 +87,11 @@ class SyncRunner:
             return call(*arguments)
         finally:
             self._counts.busy_seconds += self._clock.now() - started
+
+    def _behind(self, watermark: Watermark) -> Watermark:
+        if isinstance(self._operator, DelayedOutput):
+            return watermark._replace(time_us=self._operator.watermark_behind(watermark.time_us))
+        return watermark
 
     def _snapshot(self) -> State:
         return self._operator.snapshot() if isinstance(self._operator, StatefulOperator) else State()
