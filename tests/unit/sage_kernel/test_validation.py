@@ -33,7 +33,7 @@ def test_a_good_pipeline_has_no_problems() -> None:
     ("nodes", "where", "message"),
     [
         ({"s": {**SOURCE, "op": "sauce"}, "out": SINK}, ("s", "op"), "did you mean 'source'"),
-        ({"s": {"records": []}, "out": SINK}, ("s", "op"), "known: chunk"),
+        ({"s": {"records": []}, "out": SINK}, ("s", "op"), "known: aggregate"),
         ({"s": {**SOURCE, "recrods": []}, "out": SINK}, ("s", "recrods"), "did you mean 'records'"),
         ({"s": {"op": "source"}, "out": SINK}, ("s", ""), "either 'uri' or 'records'"),
         ({"s": {"op": "source", "uri": "floder:x"}, "out": SINK}, ("s", "uri"), "did you mean 'folder'"),
