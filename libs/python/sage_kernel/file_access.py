@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sage_common.errors import InvalidRequestError, PermissionDeniedError
 
@@ -46,6 +49,40 @@ class FileAccess:
             f"add its folder to {self.setting} or move the files",
             code="path_not_allowed",
         )
+
+    def open(self, path: Path) -> IO[bytes]:
+        """Open a regular file to read it, and make sure that what was opened is what was allowed.
+
+        Between the check of a path and its opening a folder may have become a link: the opened file is looked at again.
+
+        Raises:
+            InvalidRequestError, PermissionDeniedError: as ``check``; it is no regular file.
+            OSError: it cannot be opened.
+        """
+        resolved = self.check(path)
+        # Without O_NONBLOCK the opening of a named pipe would wait for its writer.
+        descriptor = os.open(resolved, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InvalidRequestError(f"{resolved} is not a regular file; name one")
+            self._check_opened(descriptor, resolved)
+            return os.fdopen(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def _check_opened(self, descriptor: int, resolved: Path) -> None:
+        if self.roots is None:
+            return
+        link = Path(f"/proc/self/fd/{descriptor}")
+        # Where there is no /proc, the path is followed once more, and must lead to the same file.
+        opened = self.check(Path(os.readlink(link)) if link.parent.is_dir() else resolved)
+        there = os.stat(opened, follow_symlinks=False)
+        if not os.path.samestat(there, os.fstat(descriptor)):
+            raise PermissionDeniedError(
+                f"{resolved} was replaced while it was opened; let nothing else write there, and try again",
+                code="path_not_allowed",
+            )
 
 
 ANY_FILE = FileAccess(roots=None)

@@ -27,9 +27,7 @@ DOCUMENT_FIELDS: dict[str, pl.DataType] = {
 class FolderSource:
     """The documents of a folder, one a batch, so that a large one does not hold up the next node."""
 
-    def __init__(
-        self, node_id: str, folder: Path, context: RunContext, *, max_file_bytes: int, max_files: int
-    ) -> None:
+    def __init__(self, node_id: str, folder: Path, context: RunContext, *, max_file_bytes: int, max_files: int) -> None:
         self._node_id = node_id
         self._folder = folder
         self._context = context
@@ -93,5 +91,3 @@ class FolderSource:
         begins_at = first_line(data, suffix)
         values = (name, name, loaded.text, loaded.title, len(data), begins_at)
         return dict(zip(DOCUMENT_FIELDS, values, strict=True))
-
-

@@ -1,23 +1,31 @@
-"""``source``: records given in the pipeline itself, or the documents of a folder (``folder:docs``)."""
+"""``source``: records given in the pipeline itself, of files (``jsonl:``, ``csv:``, ``parquet:``), or the documents of
+a folder (``folder:docs``)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
+from sage_kernel.connectors.file_listing import plain_part
 from sage_kernel.connectors.folder_source import DOCUMENT_FIELDS, FolderSource
+from sage_kernel.connectors.parquet_source import ParquetSource
 from sage_kernel.connectors.records import RecordsSource, frame_of
+from sage_kernel.connectors.source_options import DEFAULT_RECORD_BYTES, SourceOptions
+from sage_kernel.connectors.text_file_source import TextFileSource
+from sage_kernel.connectors.text_formats import Csv, JsonLines
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import OperatorType, Record, RunContext, Source
+from sage_kernel.operator import REFUSED_FIELDS, OperatorType, Record, RunContext, Source
 from sage_kernel.operators.uri import parse_address
 from sage_kernel.schema import TIMESTAMP, WrittenSchema, parse_schema, write_type
 from sage_kernel.stream_type import NodeProblems, StreamType
+
+_SCHEMES = ("folder", "jsonl", "csv", "parquet")
 
 
 class SourceNode(NodeSpec):
@@ -26,6 +34,21 @@ class SourceNode(NodeSpec):
     A folder, or one document (``folder:docs/guide.md``), gives one record a document, in the order of their paths:
     ``id`` and ``path`` (relative to the folder), ``text``, ``title``, ``bytes``, and
     ``first_line`` where the text does not begin with the file.
+
+    Attributes:
+        uri: ``folder:DOCS``, or ``jsonl:``, ``csv:`` or ``parquet:`` with a path or a pattern such as ``logs/*.jsonl``.
+        records: the records themselves.
+        max_file_bytes: a larger document is left out.
+        max_files: a folder or pattern with more of them is an error.
+        schema_: fields and types that the records are cast to; without it, those of the first records of a file.
+        extra: what becomes of a field that the schema lacks: ``drop`` it, or ``fail`` the record.
+        epoch: the unit of timestamps that are numbers, counted from 1970-01-01 UTC.
+        delimiter: between two values of CSV.
+        max_record_bytes: a longer record is refused.
+        event_time: the field that says when a record happened.
+        lateness: how far records may come out of order.
+        idle_after: silence after which this source holds no other back.
+        max_ahead: how far in the future an event may lie.
     """
 
     positional = ("uri",)
@@ -37,6 +60,10 @@ class SourceNode(NodeSpec):
     max_file_bytes: int = Field(8 * 1024 * 1024, ge=1)
     max_files: int = Field(10_000, ge=1)
     schema_: WrittenSchema | None = Field(None, alias="schema")
+    extra: Literal["drop", "fail"] = "drop"
+    epoch: Literal["s", "ms", "us", "ns"] | None = None
+    delimiter: Annotated[str, StringConstraints(pattern=r"^[,;|\t:]$")] = ","
+    max_record_bytes: int = Field(DEFAULT_RECORD_BYTES, ge=1, le=64 * 1024 * 1024)
     event_time: FieldName | None = None
     lateness: Duration = Field(0, ge=0)
     idle_after: Duration | None = Field(None, gt=0)
@@ -46,7 +73,7 @@ class SourceNode(NodeSpec):
     @classmethod
     def _has_a_known_scheme(cls, uri: str | None) -> str | None:
         if uri is not None:
-            parse_address(uri, ("folder",))
+            parse_address(uri, _SCHEMES)
         return uri
 
     @field_validator("records")
@@ -65,9 +92,18 @@ class SourceNode(NodeSpec):
         return self
 
     def paths(self) -> Iterator[FieldUse]:
-        """Yield the folder."""
+        """Yield the folder, or the part of a pattern that is one."""
         if self.uri is not None:
-            yield FieldUse("uri", parse_address(self.uri, ("folder",)).rest)
+            yield FieldUse("uri", plain_part(parse_address(self.uri, _SCHEMES).rest))
+
+    def port_type(self, port: str, inputs: Sequence[StreamType]) -> StreamType:
+        """Return the type of refused records: their text, where they stand, and why."""
+        return StreamType({**REFUSED_FIELDS, "error": pl.String()})
+
+    def options(self) -> SourceOptions:
+        """Return how records are read."""
+        schema = parse_schema(self.schema_) if self.schema_ else None
+        return SourceOptions(schema, self.event_time, self.epoch, self.extra, self.max_record_bytes, self.max_files)
 
     def frame(self) -> pl.DataFrame:
         """Return the records of the pipeline. Raises ValueError where they have no common type."""
@@ -80,6 +116,11 @@ class SourceNode(NodeSpec):
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the fields that every record has."""
         fields: Mapping[str, pl.DataType] = DOCUMENT_FIELDS
+        if self.uri is not None and not self.uri.startswith("folder:"):
+            if self.schema_ is None:
+                known = {self.event_time: TIMESTAMP} if self.event_time else {}
+                return StreamType(known, is_open=True, event_time=self.event_time)
+            fields = parse_schema(self.schema_)
         if self.records is not None:
             try:
                 fields = self.frame().schema
@@ -93,17 +134,20 @@ class SourceNode(NodeSpec):
         return StreamType(fields, event_time=self.event_time)
 
 
-def build(
-    node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[StreamType]
-) -> Source:
+def build(node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[StreamType]) -> Source:
     """Make the source of a node. Raises PermissionDeniedError for a folder that the pipeline may not read."""
     if spec.records is not None:
         return RecordsSource(spec.frame())
     assert spec.uri is not None  # one of the two is set, see SourceNode
-    folder = context.files.check(Path(parse_address(spec.uri, ("folder",)).rest))
-    return FolderSource(
-        node_id, folder, context, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files
-    )
+    scheme, rest = parse_address(spec.uri, _SCHEMES)
+    if scheme == "jsonl":
+        return TextFileSource(rest, JsonLines(), spec.options(), context.files)
+    if scheme == "csv":
+        return TextFileSource(rest, Csv(spec.delimiter), spec.options(), context.files)
+    if scheme == "parquet":
+        return ParquetSource(rest, spec.options(), context.files)
+    folder = context.files.check(Path(rest))
+    return FolderSource(node_id, folder, context, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files)
 
 
 SOURCE = OperatorType(SourceNode, build)
