@@ -132,6 +132,10 @@ class NodeSpec(BaseModel):
         """
         return union_of(inputs)
 
+    def shuffle_keys(self, inputs: Sequence[StreamType]) -> list[tuple[str, ...]]:
+        """Return for each input the fields whose equal values must come together in one place; none for all."""
+        return [stream.key for stream in inputs]
+
     def port_type(self, port: str, inputs: Sequence[StreamType]) -> StreamType:
         """Return the type of a further output: for ``errors`` the records as they came in, with why they failed."""
         return union_of(inputs).with_fields({"error": pl.String()} if port == ERRORS_PORT else {})

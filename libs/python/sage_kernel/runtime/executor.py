@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sage_common.errors import ConflictError
@@ -14,7 +14,6 @@ from sage_kernel.graph import topological_order
 from sage_kernel.nodes import NodeSpec, Producer
 from sage_kernel.operator import (
     AsyncOperator,
-    DiscoveringSource,
     RunContext,
     Sink,
     Source,
@@ -29,6 +28,7 @@ from sage_kernel.runtime.checkpointing import Checkpointer, Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.inlet import Inlet
+from sage_kernel.runtime.opened_types import opened_types
 from sage_kernel.runtime.outlet import Outlet, Receiver
 from sage_kernel.runtime.progress import NodeCounts, OnProgress
 from sage_kernel.runtime.sink_runner import SinkRunner
@@ -158,21 +158,7 @@ class Execution:
 
     async def _types(self) -> Mapping[Producer, StreamType]:
         """Follow the types of records, those of sources without a stated schema as their first records show them."""
-        types, _ = infer_types(self._nodes)
-        opened: dict[str, StreamType] = {}
-        for node_id, node in self._nodes.items():
-            stated = types[Producer(node_id, "")]
-            if node.takes_input or not stated.is_open:
-                continue
-            try:
-                source = OPERATORS[node.op].build(node_id, node, self._context, ())
-                if isinstance(source, DiscoveringSource):
-                    self._sources[node_id] = source
-                    opened[node_id] = replace(stated, fields=await source.discover(), is_open=False)
-            except Exception as error:
-                raise NodeFailedError(node_id, node.op, error) from error
-        if not opened:
-            return types
+        opened, self._sources = await opened_types(self._nodes, self._context)
         types, found = infer_types(self._nodes, opened)
         problems = [Problem(name, *what) for name, node in found.items() for what in node.found]
         if problems:

@@ -1,0 +1,1 @@
+"""Pipelines on Ray Data: the same kernels, Ray's scheduling, shuffle and memory."""
