@@ -12,7 +12,7 @@ from sage_kernel.graph import find_cycles, topological_order
 from sage_kernel.nodes import ERRORS_PORT, NodeSpec, Producer, producer_of
 from sage_kernel.problems import Problem, Suggestions
 from sage_kernel.stream_type import NodeProblems, StreamType
-from sage_kernel.type_inference import infer_node
+from sage_kernel.type_inference import infer_node, needed_types
 
 # A node that could not be read is None: its id is known, nothing else is.
 Nodes = Mapping[str, NodeSpec | None]
@@ -119,7 +119,7 @@ def _types(nodes: Nodes, suggestions: Suggestions) -> Iterator[Problem]:
             continue
         if node.takes_input and not node.inputs:
             continue
-        problems = NodeProblems(node_id, suggestions)
+        problems = NodeProblems(node_id, suggestions, needed_types(node, types))
         inferred = infer_node(node, [types[producer] for producer in node.producers], problems)
         for parameter, message, remedy in problems.found:
             yield Problem(node_id, parameter, message, remedy)

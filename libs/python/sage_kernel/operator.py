@@ -23,6 +23,7 @@ from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
+from sage_kernel.search_index import SearchIndex
 from sage_kernel.stage_targets import NO_TARGETS, StageTargets
 from sage_kernel.stream_type import StreamType
 
@@ -264,7 +265,7 @@ class RunContext:
     dead_letter: Callable[[DeadLetter], Awaitable[None]]
     now_us: Callable[[], int]
     run_id: str
-    indexes: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    indexes: dict[str, asyncio.Future[SearchIndex]] = field(default_factory=dict)
     functions: FunctionRegistry = NO_FUNCTIONS
     targets: StageTargets = NO_TARGETS
     answers: AnswerStore | None = None

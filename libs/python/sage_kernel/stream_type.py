@@ -52,11 +52,18 @@ class StreamType:
 
 
 class NodeProblems:
-    """Collects what is wrong with one node while types are followed through it."""
+    """Collects what is wrong with one node while types are followed through it.
 
-    def __init__(self, node_id: str, suggestions: Suggestions) -> None:
+    Attributes:
+        needed: by node id, the types of what the node waits for, such as the hits of an index.
+    """
+
+    def __init__(
+        self, node_id: str, suggestions: Suggestions, needed: Mapping[str, StreamType] | None = None
+    ) -> None:
         self.node_id = node_id
         self.suggestions = suggestions
+        self.needed = needed or {}
         self.found: list[tuple[str, str, str]] = []
 
     def add(self, parameter: str, message: str, remedy: str) -> None:

@@ -28,6 +28,12 @@ def infer_node(node: NodeSpec, inputs: Sequence[StreamType], problems: NodeProbl
     return outputs
 
 
+def needed_types(node: NodeSpec, types: Mapping[Producer, StreamType]) -> dict[str, StreamType]:
+    """Return by node id the types of what ``node`` waits for, as far as they are known."""
+    needed = {name: types.get(Producer(name, "")) for _, name in node.needs()}
+    return {name: stream for name, stream in needed.items() if stream is not None}
+
+
 def infer_types(
     nodes: Mapping[str, NodeSpec], opened: Mapping[str, StreamType] | None = None
 ) -> tuple[dict[Producer, StreamType], dict[str, NodeProblems]]:
@@ -40,7 +46,7 @@ def infer_types(
     found: dict[str, NodeProblems] = {}
     for node_id in topological_order(nodes):
         node = nodes[node_id]
-        problems = found[node_id] = NodeProblems(node_id, Suggestions())
+        problems = found[node_id] = NodeProblems(node_id, Suggestions(), needed_types(node, types))
         outputs = infer_node(node, [types[producer] for producer in node.producers], problems)
         if opened and node_id in opened:
             outputs[""] = opened[node_id]

@@ -3,12 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage_kernel.builder import Pipeline
 from sage_kernel.file_access import FileAccess
+from sage_kernel.nodes import Producer
 from sage_kernel.problems import PipelineInvalidError, Problem
+from sage_kernel.type_inference import infer_types
 from sage_kernel.validation import from_dict, from_yaml
 
 
@@ -165,3 +169,13 @@ def test_paths_that_are_not_allowed_are_reported_with_the_other_errors(tmp_path:
     assert [(problem.node, problem.field) for problem in caught.value.problems] == [("c", "op"), ("s", "uri")]
     assert str(caught.value.problems[0]).endswith("did you mean 'chunk'? choose a known operator")
     assert "some.setting" in caught.value.problems[1].remedy
+
+
+def test_the_fields_of_hits_are_known_before_a_run() -> None:
+    pipeline = Pipeline("p")
+    pipeline.source(records=[{"text": "a", "id": "x"}], id="docs").embed().index("kb")
+    found = pipeline.source(records=[{"text": "a"}], id="asked").embed().retrieve("kb", into="hits")
+    found.sink("collection:out")
+    types, _ = infer_types(pipeline.build().nodes)
+    hits = types[Producer("retrieve", "")].fields["hits"]
+    assert hits == pl.List(pl.Struct({"text": pl.String, "id": pl.String, "score": pl.Float64}))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import polars as pl
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import Emission, OperatorType, Record, RunContext, State
-from sage_kernel.stream_type import StreamType
+from sage_kernel.search_index import Hit
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_libs.vector_index import ExactVectorIndex
 
 
@@ -36,12 +37,11 @@ class IndexNode(NodeSpec):
         yield FieldUse("vector", self.vector)
         yield FieldUse("text", self.text)
 
-
-class Hit(NamedTuple):
-    """A record found, without its vector, and its cosine similarity."""
-
-    record: Record
-    score: float
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
+        """Return the type of a hit: a record without its vector, and its score."""
+        stream = union_of(inputs)
+        fields = {name: dtype for name, dtype in stream.fields.items() if name != self.vector}
+        return stream.only_fields({**fields, "score": pl.Float64()})
 
 
 class RecordIndex:
@@ -50,7 +50,6 @@ class RecordIndex:
     def __init__(self, spec: IndexNode, schema: Mapping[str, pl.DataType]) -> None:
         self._spec = spec
         fields = {name: dtype for name, dtype in schema.items() if name != spec.vector}
-        # The type of a hit: the record without its vector, and its score.
         self.hit_type = pl.Struct({**fields, "score": pl.Float64()})
         self._index: ExactVectorIndex[bytes] = ExactVectorIndex()
         self._records: dict[bytes, Record] = {}

@@ -12,7 +12,7 @@ from pydantic import Field
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
 from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
-from sage_kernel.operators.index import RecordIndex
+from sage_kernel.search_index import SearchIndex
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 
@@ -46,7 +46,9 @@ class RetrieveNode(NodeSpec):
 
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the record's fields and the hits, whose fields are those of the index."""
-        return union_of(inputs).with_fields({self.into: pl.List(pl.Struct({"score": pl.Float64()}))})
+        hit = problems.needed.get(self.index)
+        fields = hit.fields if hit is not None else {"score": pl.Float64()}
+        return union_of(inputs).with_fields({self.into: pl.List(pl.Struct(fields))})
 
 
 class RetrieveOperator(StatelessAsyncOperator):
@@ -59,11 +61,11 @@ class RetrieveOperator(StatelessAsyncOperator):
     async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their hits. Raises UnprocessableError for a vector of the wrong shape."""
         # Shielded: the end of one waiting call must not take the index from the others.
-        index: RecordIndex = await asyncio.shield(self._context.indexes[self._spec.index])
+        index: SearchIndex = await asyncio.shield(self._context.indexes[self._spec.index])
         hits = [self._hits(index, record) for record in frame.iter_rows(named=True)]
         return frame.with_columns(pl.Series(self._spec.into, hits, dtype=pl.List(index.hit_type)))
 
-    def _hits(self, index: RecordIndex, record: Record) -> list[Record]:
+    def _hits(self, index: SearchIndex, record: Record) -> list[Record]:
         spec = self._spec
         try:
             hits = index.search(record[spec.by], spec.k)
