@@ -54,7 +54,8 @@ def find_cycles(nodes: Mapping[str, NodeSpec | None]) -> Iterator[tuple[str, ...
 
 
 def sharing_ancestors(nodes: Mapping[str, NodeSpec]) -> frozenset[str]:
-    """Return the nodes that take records from a node on which something that they wait for depends too.
+    """Return the nodes that take records from a node on which something that they wait for depends too: an index, or
+    the other inputs where some are held.
 
     ``nodes`` has no cycles. Sets of nodes are bits of one integer, so the time is about linear in nodes and edges.
     """
@@ -68,11 +69,15 @@ def sharing_ancestors(nodes: Mapping[str, NodeSpec]) -> frozenset[str]:
     found = []
     for node_id in order:
         awaited = taken = 0
+        held = nodes[node_id].held_inputs()
         for _, name in nodes[node_id].needs():
             awaited |= above.get(name, 0)
-        if awaited:
-            for name, _ in nodes[node_id].producers:
-                taken |= above.get(name, 0) | bits.get(name, 0)
+        for index, (name, _) in enumerate(nodes[node_id].producers):
+            reached = above.get(name, 0) | bits.get(name, 0)
+            if held and index not in held:
+                awaited |= reached
+            else:
+                taken |= reached
         if awaited & taken:
             found.append(node_id)
     return frozenset(found)

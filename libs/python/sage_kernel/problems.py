@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sage_common.config import nearest
 from sage_common.errors import ConflictError, InvalidRequestError, SageError
@@ -13,6 +14,7 @@ MAX_PROBLEMS = 100
 MAX_SUGGESTIONS = 10
 MAX_NAME_CHARACTERS = 80
 MAX_MESSAGE_CHARACTERS = 500
+MAX_RECORD_CHARACTERS = 300
 
 
 class Suggestions:
@@ -82,15 +84,22 @@ class PipelineInvalidError(InvalidRequestError):
 
 
 class NodeFailedError(SageError):
-    """A node failed while the pipeline ran. ``cause`` is what it raised."""
+    """A node failed while the pipeline ran.
+
+    Attributes:
+        cause: what it raised.
+        record: the record that is to blame, where there is one.
+    """
 
     default_code = "node_failed"
 
-    def __init__(self, node: str, op: str, cause: Exception) -> None:
+    def __init__(self, node: str, op: str, cause: Exception, record: Mapping[str, Any] | None = None) -> None:
         message = cause.message if isinstance(cause, SageError) else f"{type(cause).__name__}: {cause}"
-        super().__init__(f"node {node!r} ({op}) failed: {message}")
+        at = f"; at the record {_shown(str(dict(record)), MAX_RECORD_CHARACTERS)}" if record is not None else ""
+        super().__init__(f"node {node!r} ({op}) failed: {message}{at}")
         self.node = node
         self.cause = cause
+        self.record = record
 
 
 class PositionGoneError(ConflictError):

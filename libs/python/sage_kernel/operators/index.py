@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -99,7 +100,9 @@ class IndexOperator:
         records = [record for frame in self._frames for record in frame.to_dicts()]
         for record in sorted(records, key=_place):
             index.add(record)
-        self._context.indexes[self._node_id].set_result(index)
+        future = self._context.indexes[self._node_id]
+        # The runtime calls this in a thread, where it does not hold up the event loop.
+        future.get_loop().call_soon_threadsafe(_offer, future, index)
         return ()
 
     def snapshot(self) -> State:
@@ -109,6 +112,11 @@ class IndexOperator:
     def restore(self, state: State) -> None:
         """Take up what was collected."""
         self._frames = [state.frames[name] for name in sorted(state.frames)]
+
+
+def _offer(future: asyncio.Future[RecordIndex], index: RecordIndex) -> None:
+    if not future.done():
+        future.set_result(index)
 
 
 def _place(record: Record) -> tuple[str, int]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import polars as pl
-from pydantic import JsonValue
 
 from sage_common.clock import Clock
 from sage_common.errors import SageError
@@ -17,21 +14,13 @@ from sage_kernel.operator import AsyncOperator, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords, may_pass
+from sage_kernel.runtime.in_flight import Call, FailedSlice, InFlight, Outcome
+from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
+from sage_kernel.runtime.retries import retry_wait_seconds
+from sage_kernel.runtime.slice_buffer import SliceBuffer
 from sage_kernel.runtime.task_scope import TaskScope
-
-_FIRST_RETRY_SECONDS = 0.2
-_LONGEST_RETRY_SECONDS = 5.0
-
-
-@dataclass(eq=False)
-class _Call:
-    """Records on their way through the operator; ``result`` is there when they are done and wait for their turn."""
-
-    frame: pl.DataFrame
-    result: pl.DataFrame | None = None
-    emitted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class AsyncRunner:
@@ -39,8 +28,9 @@ class AsyncRunner:
 
     A watermark leaves when all records before it have left. A barrier leaves at once: the records that are still
     on their way belong to the checkpoint, and go in again after a restart (as Flink's asynchronous operator does).
+    No call begins while a node behind has no room.
 
-    Args:
+    Attributes:
         has_more: whether further records wait in the queue, so that a small slice is worth holding back.
     """
 
@@ -68,128 +58,135 @@ class AsyncRunner:
         self._clock = clock
         self._sleep = sleep
         self._changed = changed
-        self._slots = asyncio.Semaphore(spec.concurrency)
         # Held while something leaves, so that a barrier never comes between two halves of a result.
         self._leaving = asyncio.Lock()
-        self._pending: deque[_Call | Watermark] = deque()
-        self._buffered: list[pl.DataFrame] = []
+        self._in_flight = InFlight()
+        self._buffer = SliceBuffer(operator.batch_records)
         self._lingering: asyncio.Task[None] | None = None
-        self._drained = asyncio.Event()
-        self._restored: list[pl.DataFrame | Watermark] = []
+        self._is_draining = False
+        self._wake: Callable[[], None] = lambda: None
         self.has_more: Callable[[], bool] = lambda: False
 
-    def restore(self, state: State) -> None:
-        """Take up the records that were on their way; they go in before anything else."""
-        entries = state.values.get("pending")
-        self._restored = [
-            state.frames[entry] if isinstance(entry, str) else _watermark(entry)
-            for entry in (entries if isinstance(entries, list) else ())
-        ]
+    @property
+    def calls(self) -> int:
+        """How many calls have begun whose results have not left."""
+        return self._in_flight.calls
 
-    async def start(self) -> None:
-        """Send in what was on its way at the checkpoint."""
-        restored, self._restored = self._restored, []
-        for entry in restored:
-            await self.accept(entry, 0)
-        await self._call_buffered(whole_slices=False)
+    def can_take(self) -> bool:
+        """Return whether less than a slice waits, and a call for it could begin."""
+        return self._buffer.records < self._buffer.most and self._may_call()
+
+    def on_can_take(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called whenever a call has ended or a node behind may have room."""
+        self._wake = wake
+        self._outlet.on_room(self._go_on)
+
+    def begin_drain(self) -> None:
+        """Wait for full slices no more."""
+        self._is_draining = True
+        self._go_on()
+
+    def is_drained(self) -> bool:
+        """Return whether everything has left."""
+        return not len(self._in_flight) and not len(self._buffer)
 
     async def accept(self, element: Element, input_index: int) -> None:
-        """Take an element, waiting while every call is taken. Raises NodeFailedError."""
+        """Take an element."""
         if isinstance(element, pl.DataFrame):
             self._counts.records_in += element.height
             self._changed()
-            self._buffered.append(element)
-            await self._call_buffered(whole_slices=True)
-            if self._buffered and not self.has_more():
-                await self._linger_or_call()
-            return
-        if isinstance(element, Barrier):
-            async with self._leaving:
-                await self._participant.acknowledge(element.checkpoint, self._state())
-                await self._outlet.mark(element)
-            return
-        await self._call_buffered(whole_slices=False)
-        if isinstance(element, Watermark):
-            self._pending.append(element)
-            await self._release()
+            self._buffer.put(element)
+        elif isinstance(element, Watermark):
+            self._buffer.put(element)
         elif isinstance(element, End):
-            while self._pending:
-                self._drained.clear()
-                await self._drained.wait()
-            await self._participant.finish(State())
+            self._participant.finish(State())
             await self._outlet.mark(element)
+        self._call_slices()
 
-    async def _linger_or_call(self) -> None:
-        if self._operator.linger_seconds <= 0:
-            await self._call_buffered(whole_slices=False)
-        elif self._lingering is None or self._lingering.done():
+    async def on_barrier(self, barrier: Barrier) -> NodeCut:
+        """Send the barrier on, and return what is on its way."""
+        async with self._leaving:
+            in_flight = [*self._in_flight.elements(), *self._buffer.elements()]
+            await self._outlet.mark(barrier)
+        return NodeCut(State(), in_flight)
+
+    def _may_call(self) -> bool:
+        return self._in_flight.calls < self._spec.concurrency and self._outlet.has_room()
+
+    def _go_on(self) -> None:
+        self._call_slices()
+        self._wake()
+
+    def _call_slices(self, *, linger_is_over: bool = False) -> None:
+        while len(self._buffer) and self._may_call():
+            is_small = 0 < self._buffer.records < self._buffer.most
+            if is_small and not self._is_draining and not linger_is_over:
+                if self._operator.linger_seconds > 0:
+                    self._linger()
+                    return
+                if self.has_more():
+                    return
+            frame, watermark = self._buffer.take()
+            if frame is not None:
+                self._scope.spawn(self._run(self._in_flight.begin(frame)), "call")
+            if watermark is not None:
+                self._in_flight.add_watermark(watermark)
+                if self._in_flight.calls == 0:
+                    self._scope.spawn(self._release_watermark(), "watermark")
+
+    def _linger(self) -> None:
+        if self._lingering is None or self._lingering.done():
             self._lingering = self._scope.spawn(self._call_after_linger(), "linger")
 
     async def _call_after_linger(self) -> None:
         await self._sleep(self._operator.linger_seconds)
-        await self._call_buffered(whole_slices=False)
+        self._lingering = None
+        self._call_slices(linger_is_over=True)
+        self._wake()
 
-    async def _call_buffered(self, *, whole_slices: bool) -> None:
-        most = self._operator.batch_records
-        while self._buffered:
-            held = sum(frame.height for frame in self._buffered)
-            if held < most and whole_slices:
-                return
-            frame = self._buffered[0] if len(self._buffered) == 1 else pl.concat(self._buffered, how="vertical")
-            piece, rest = frame[:most], frame[most:]
-            self._buffered = [rest] if rest.height else []
-            # In the books before anything is awaited: a barrier meanwhile must find the records somewhere.
-            call = _Call(piece)
-            self._pending.append(call)
-            await self._slots.acquire()
-            self._scope.spawn(self._run(call), "call")
-
-    async def _run(self, call: _Call) -> None:
-        # The slot is held until the output is taken: a slow node behind slows this one.
-        try:
-            result = await self._process(call.frame)
-            if not self._spec.ordered:
-                async with self._leaving:
-                    await self._outlet.emit(result)
-                    call.emitted.set()
-            else:
-                call.result = result
-            await self._release()
-            await call.emitted.wait()
-        finally:
-            self._slots.release()
-
-    async def _release(self) -> None:
-        """Let out what is at the front and done: in order where asked, and watermarks behind their records."""
+    async def _run(self, call: Call) -> None:
+        outcome = await self._process(call.frame)
         async with self._leaving:
-            while self._pending:
-                first = self._pending[0]
-                if isinstance(first, Watermark):
-                    self._pending.popleft()
-                    await self._outlet.mark(first)
-                    continue
-                if not first.emitted.is_set():
-                    if first.result is None:
-                        break
-                    await self._outlet.emit(first.result)
-                    first.emitted.set()
-                self._pending.popleft()
-            if not self._pending:
-                self._drained.set()
+            call.outcome = outcome
+            # The slot is free when the result has left: a slow node behind, or the first in order, slows this one.
+            leaving = call if not self._spec.ordered else self._in_flight.first_done()
+            while leaving is not None:
+                await self._let_out(leaving)
+                leaving = self._in_flight.first_done() if self._spec.ordered else None
+        self._go_on()
 
-    async def _process(self, frame: pl.DataFrame) -> pl.DataFrame:
+    async def _let_out(self, call: Call) -> None:
+        assert call.outcome is not None
+        for frame, error in call.outcome.failed:
+            await self._failed.put_aside(frame, error)
+        await self._outlet.emit(call.outcome.result)
+        self._changed()
+        self._in_flight.finish(call)
+        await self._mark_front()
+
+    async def _release_watermark(self) -> None:
+        async with self._leaving:
+            await self._mark_front()
+        self._go_on()
+
+    async def _mark_front(self) -> None:
+        while (watermark := self._in_flight.next_watermark()) is not None:
+            await self._outlet.mark(watermark)
+
+    async def _process(self, frame: pl.DataFrame) -> Outcome:
         try:
-            return await self._attempt(frame)
+            return Outcome(await self._attempt(frame))
         except Exception as error:
-            if self._failed.are_fatal or frame.height == 1:
-                await self._failed.put_aside(frame, error)
-                self._changed()
-                return frame.clear()
+            if self._failed.are_fatal:
+                raise self._failed.failed(error, frame) from error
+            if frame.height == 1:
+                return Outcome(frame.clear(), (FailedSlice(frame, error),))
         # One bad record must not take the others of its batch along.
         half = frame.height // 2
-        kept = [await self._process(piece) for piece in (frame[:half], frame[half:])]
-        kept = [piece for piece in kept if piece.height]
-        return pl.concat(kept, how="vertical") if kept else frame.clear()
+        first, second = await self._process(frame[:half]), await self._process(frame[half:])
+        kept = [outcome.result for outcome in (first, second) if outcome.result.height]
+        result = pl.concat(kept, how="vertical") if kept else frame.clear()
+        return Outcome(result, (*first.failed, *second.failed))
 
     async def _attempt(self, frame: pl.DataFrame) -> pl.DataFrame:
         attempt = 0
@@ -200,26 +197,8 @@ class AsyncRunner:
             except SageError as error:
                 if attempt >= self._spec.retries or not may_pass(error):
                     raise
-                wait = error.retry_after_seconds or _FIRST_RETRY_SECONDS * 2**attempt
+                wait = retry_wait_seconds(error, attempt)
                 attempt += 1
             finally:
                 self._counts.busy_seconds += self._clock.now() - started
-            await self._sleep(min(wait, _LONGEST_RETRY_SECONDS))
-
-    def _state(self) -> State:
-        entries: list[JsonValue] = []
-        frames: dict[str, pl.DataFrame] = {}
-        waiting: list[_Call | Watermark] = [*self._pending, *(_Call(frame) for frame in self._buffered)]
-        for entry in waiting:
-            if isinstance(entry, Watermark):
-                entries.append([entry.time_us, entry.is_idle])
-            elif not entry.emitted.is_set():
-                name = f"pending-{len(frames)}"
-                frames[name] = entry.frame
-                entries.append(name)
-        return State({"pending": entries}, frames)
-
-
-def _watermark(entry: JsonValue) -> Watermark:
-    assert isinstance(entry, list)
-    return Watermark(int(str(entry[0])), bool(entry[1]))
+            await self._sleep(wait)

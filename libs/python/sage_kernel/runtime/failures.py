@@ -35,9 +35,12 @@ class FailedRecords:
         self._counts = counts
         self._dead_letter = dead_letter
 
-    def failed(self, error: Exception) -> NodeFailedError:
-        """Return ``error`` as the failure of this node."""
-        return error if isinstance(error, NodeFailedError) else NodeFailedError(self._node_id, self._spec.op, error)
+    def failed(self, error: Exception, frame: pl.DataFrame | None = None) -> NodeFailedError:
+        """Return ``error`` as the failure of this node, with the record to blame where ``frame`` is a single one."""
+        if isinstance(error, NodeFailedError):
+            return error
+        record = frame.row(0, named=True) if frame is not None and frame.height == 1 else None
+        return NodeFailedError(self._node_id, self._spec.op, error, record)
 
     @property
     def are_fatal(self) -> bool:
@@ -47,7 +50,7 @@ class FailedRecords:
     async def put_aside(self, frame: pl.DataFrame, error: Exception) -> None:
         """Put the records of ``frame`` aside. Raises NodeFailedError where the node's ``on_error`` says so."""
         if self.are_fatal:
-            raise self.failed(error) from error
+            raise self.failed(error, frame) from error
         self._counts.records_failed += frame.height
         message = error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
         if self._spec.on_error == "output":

@@ -14,10 +14,22 @@ from sage_kernel.runtime.progress import NodeCounts
 
 
 class Receiver(Protocol):
-    """What takes the elements of an edge."""
+    """What takes the elements of an edge.
+
+    It takes whatever it is given without waiting for room, so that a barrier never stands behind records that wait.
+    Senders begin nothing new while it has no room.
+    """
 
     async def accept(self, element: Element, input_index: int) -> None:
-        """Take an element of the input with this position, waiting while there is no room."""
+        """Take an element of the input with this position."""
+        ...
+
+    def has_room(self, input_index: int) -> bool:
+        """Return whether the sender may go on."""
+        ...
+
+    def on_room(self, input_index: int, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called whenever there may be room again."""
         ...
 
 
@@ -39,17 +51,29 @@ class Outlet:
         """Add a follower."""
         self._edges.append(_Edge(port, receiver, input_index))
 
+    def has_room(self) -> bool:
+        """Return whether all nodes behind have room."""
+        return all(edge.receiver.has_room(edge.input_index) for edge in self._edges)
+
+    def on_room(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called whenever a node behind may have room again."""
+        for edge in self._edges:
+            edge.receiver.on_room(edge.input_index, wake)
+
     async def emit(self, frame: pl.DataFrame, port: str = "") -> None:
-        """Send records, waiting for the slowest of the nodes behind. Nothing is sent where there are none."""
+        """Send records. Nothing is sent where there are none."""
         if frame.height == 0:
             return
+        taken = False
         for edge in self._edges:
             if edge.port == port:
+                taken = True
                 await edge.receiver.accept(frame, edge.input_index)
         if not port:
             self._counts.records_out += frame.height
         elif port == LATE_PORT:
             self._counts.records_late += frame.height
+            self._counts.records_dropped += 0 if taken else frame.height
         self._changed()
 
     async def emit_all(self, emissions: Iterable[Emission]) -> None:
@@ -59,5 +83,7 @@ class Outlet:
 
     async def mark(self, mark: Watermark | Barrier | End) -> None:
         """Send a mark along every edge."""
+        if isinstance(mark, Watermark):
+            self._counts.watermark_us = mark.time_us
         for edge in self._edges:
             await edge.receiver.accept(mark, edge.input_index)

@@ -17,6 +17,10 @@ class NodeCounts:
         records_out: records emitted.
         records_late: records whose window had been given out; they leave by the output ``late`` where it is taken.
         records_failed: records left out or kept as dead letters, by the node's ``on_error``.
+        records_dropped: those of them that nobody takes, since nothing is connected to the output ``late``.
+        records_queued: records that wait in front of the node now.
+        watermark_us: the last watermark that it sent, in microseconds since 1970-01-01 UTC; None before the first.
+        state_bytes: the size of its state in the last checkpoint.
         busy_seconds: time spent in the operator, summed over its concurrent calls.
     """
 
@@ -24,6 +28,10 @@ class NodeCounts:
     records_out: int = 0
     records_late: int = 0
     records_failed: int = 0
+    records_dropped: int = 0
+    records_queued: int = 0
+    watermark_us: int | None = None
+    state_bytes: int = 0
     busy_seconds: float = 0.0
 
 

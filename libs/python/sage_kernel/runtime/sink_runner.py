@@ -9,14 +9,13 @@ import polars as pl
 from sage_common.clock import Clock
 from sage_common.errors import SageError
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import Sink, Sleep
+from sage_kernel.operator import Sink, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End
 from sage_kernel.runtime.failures import FailedRecords, may_pass
+from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.progress import NodeCounts
-
-_FIRST_RETRY_SECONDS = 0.2
-_LONGEST_RETRY_SECONDS = 5.0
+from sage_kernel.runtime.retries import retry_wait_seconds
 
 
 class SinkRunner:
@@ -42,23 +41,38 @@ class SinkRunner:
         self._sleep = sleep
         self._changed = changed
 
+    def can_take(self) -> bool:
+        """Return True: a slow sink holds up its inlet by itself."""
+        return True
+
+    def on_can_take(self, wake: Callable[[], None]) -> None:
+        """It can at any time."""
+
+    def begin_drain(self) -> None:
+        """Nothing is held back."""
+
+    def is_drained(self) -> bool:
+        """Nothing is held back."""
+        return True
+
     async def accept(self, element: Element, input_index: int) -> None:
         """Take an element. Raises NodeFailedError."""
         if isinstance(element, pl.DataFrame):
             self._counts.records_in += element.height
             self._changed()
             await self._write(element)
-            return
-        if not isinstance(element, Barrier | End):
-            return
+        elif isinstance(element, End):
+            self._participant.finish(await self._flush())
+
+    async def on_barrier(self, barrier: Barrier) -> NodeCut:
+        """Make everything written so far durable. Raises NodeFailedError."""
+        return NodeCut(await self._flush())
+
+    async def _flush(self) -> State:
         try:
-            state = await self._sink.flush()
+            return await self._sink.flush()
         except Exception as error:
             raise self._failed.failed(error) from error
-        if isinstance(element, Barrier):
-            await self._participant.acknowledge(element.checkpoint, state)
-        else:
-            await self._participant.finish(state)
 
     async def _write(self, frame: pl.DataFrame) -> None:
         try:
@@ -67,7 +81,9 @@ class SinkRunner:
             # The disk or the network, not the records.
             raise self._failed.failed(error) from error
         except Exception as error:
-            if self._failed.are_fatal or frame.height == 1:
+            if self._failed.are_fatal:
+                raise self._failed.failed(error, frame) from error
+            if frame.height == 1:
                 await self._failed.put_aside(frame, error)
                 self._changed()
                 return
@@ -85,8 +101,8 @@ class SinkRunner:
             except SageError as error:
                 if attempt >= self._spec.retries or not may_pass(error):
                     raise
-                wait = error.retry_after_seconds or _FIRST_RETRY_SECONDS * 2**attempt
+                wait = retry_wait_seconds(error, attempt)
                 attempt += 1
             finally:
                 self._counts.busy_seconds += self._clock.now() - started
-            await self._sleep(min(wait, _LONGEST_RETRY_SECONDS))
+            await self._sleep(wait)

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import orjson
 import polars as pl
 
+from sage_common.clock import Clock
 from sage_common.tasks import end_tasks
 from sage_kernel.event_time.watermarks import WatermarkGenerator
-from sage_kernel.operator import REFUSED_FIELDS, Position, Source, SourceBatch, Split, State
+from sage_kernel.operator import REFUSED_FIELDS, Position, Sleep, Source, SourceBatch, Split, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
@@ -22,8 +23,9 @@ class SourceRunner:
     """Sends the records of a source, no faster than they are taken.
 
     Args:
-        splits: what to read; None reads every split of the source.
         watermarks: None where the records have no event time.
+        clock, sleep: time, for sources that fall idle.
+        splits: what to read; None reads every split of the source.
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class SourceRunner:
         failed: FailedRecords,
         participant: Participant,
         watermarks: WatermarkGenerator | None,
+        clock: Clock,
+        sleep: Sleep,
         splits: Sequence[Split] | None = None,
     ) -> None:
         self._source = source
@@ -40,11 +44,23 @@ class SourceRunner:
         self._failed = failed
         self._participant = participant
         self._watermarks = watermarks
+        self._clock = clock
+        self._sleep = sleep
         self._splits = splits
         self._split = 0
         self._position: Position = None
         self._barrier: int | None = None
-        self._asked = asyncio.Event()
+        self._is_paused = False
+        self._is_idle_due = False
+        self._heard_at = 0.0
+        self._reading: asyncio.Task[SourceBatch] | None = None
+        self._changed = asyncio.Event()
+        self._is_waiting = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is nothing to send."""
+        return self._is_waiting and not self._changed.is_set()
 
     def restore(self, state: State) -> None:
         """Go on where a checkpoint says."""
@@ -56,10 +72,21 @@ class SourceRunner:
     def request_barrier(self, checkpoint: int) -> None:
         """Send a barrier between two batches."""
         self._barrier = checkpoint
-        self._asked.set()
+        self._changed.set()
+
+    def pause(self) -> None:
+        """Read nothing more for now; barriers go on."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Read on."""
+        self._is_paused = False
+        self._heard_at = self._clock.now()
+        self._changed.set()
 
     async def run(self) -> None:
         """Send everything. Raises NodeFailedError."""
+        self._outlet.on_room(self._changed.set)
         try:
             splits = self._splits if self._splits is not None else await self._source.splits()
             if self._watermarks is not None and (known := self._watermarks.current()) is not None:
@@ -72,36 +99,65 @@ class SourceRunner:
         await self._pass_barrier()
         if self._watermarks is not None:
             await self._outlet.mark(Watermark(END_OF_TIME_US))
-        await self._participant.finish(self._state())
+        self._participant.finish(self._state())
         await self._outlet.mark(End())
 
     async def _read(self, batches: AsyncIterator[SourceBatch]) -> None:
-        reading: asyncio.Task[SourceBatch] | None = None
-        asked: asyncio.Task[bool] | None = None
+        self._heard_at = self._clock.now()
+        watching = asyncio.ensure_future(self._watch_idle()) if self._idle_seconds is not None else None
         try:
             while True:
-                reading = reading or asyncio.ensure_future(_next(batches))
-                asked = asked or asyncio.ensure_future(self._asked.wait())
-                idle = self._watermarks.idle_seconds if self._watermarks is not None else None
-                await asyncio.wait({reading, asked}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
-                if asked.done():
-                    asked = None
-                    await self._pass_barrier()
-                elif not reading.done():
-                    assert self._watermarks is not None  # nothing else has a time-out
+                await self._pass_barrier()
+                if self._is_idle_due:
+                    self._is_idle_due = False
+                    assert self._watermarks is not None  # else there is nothing to wait for
                     await self._mark(self._watermarks.fall_idle)
-                if reading.done():
-                    try:
-                        batch = reading.result()
-                    except _EndOfSplitError:
-                        return
-                    reading = None
-                    await self._send(batch)
+                if self._reading is None and not self._is_paused and self._outlet.has_room():
+                    self._reading = asyncio.ensure_future(_next(batches))
+                    self._reading.add_done_callback(self._wake)
+                if self._reading is None or not self._reading.done():
+                    await self._wait()
+                    continue
+                reading, self._reading = self._reading, None
+                self._heard_at = self._clock.now()
+                self._is_idle_due = False
+                try:
+                    batch = reading.result()
+                except _EndOfSplitError:
+                    return
+                await self._send(batch)
         finally:
-            await end_tasks(*(task for task in (reading, asked) if task is not None))
+            await end_tasks(*(task for task in (self._reading, watching) if task is not None))
+            self._reading = None
             close = getattr(batches, "aclose", None)
             if close is not None:
                 await close()
+
+    async def _wait(self) -> None:
+        self._is_waiting = True
+        self._changed.clear()
+        await self._changed.wait()
+        self._is_waiting = False
+
+    def _wake(self, _: asyncio.Task[SourceBatch]) -> None:
+        self._changed.set()
+
+    @property
+    def _idle_seconds(self) -> float | None:
+        return self._watermarks.idle_seconds if self._watermarks is not None else None
+
+    async def _watch_idle(self) -> None:
+        """Report when the source has been silent for too long. One that is held back is not silent."""
+        assert self._idle_seconds is not None
+        while True:
+            silent = self._clock.now() - self._heard_at
+            if self._reading is None or self._reading.done():
+                self._heard_at, silent = self._clock.now(), 0.0
+            elif silent >= self._idle_seconds:
+                self._is_idle_due = True
+                self._changed.set()
+                silent = 0.0
+            await self._sleep(self._idle_seconds - silent)
 
     async def _send(self, batch: SourceBatch) -> None:
         frame = batch.frame
@@ -113,7 +169,7 @@ class SourceRunner:
                 await self._failed.put_aside(_as_refused(records), error)
         await self._outlet.emit(frame)
         self._position = batch.position
-        if self._watermarks is not None:
+        if self._watermarks is not None and batch.frame.height:
             await self._mark(self._watermarks.advance)
 
     async def _mark(self, next_mark: Callable[[], Watermark | None]) -> None:
@@ -124,8 +180,7 @@ class SourceRunner:
     async def _pass_barrier(self) -> None:
         if self._barrier is not None:
             checkpoint, self._barrier = self._barrier, None
-            self._asked.clear()
-            await self._participant.acknowledge(checkpoint, self._state())
+            self._participant.acknowledge(checkpoint, self._state())
             await self._outlet.mark(Barrier(checkpoint))
 
     def _state(self) -> State:

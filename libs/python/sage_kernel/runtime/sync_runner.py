@@ -9,15 +9,20 @@ import polars as pl
 from sage_common.clock import Clock
 from sage_kernel.operator import DelayedOutput, Emission, State, StatefulOperator, Transform
 from sage_kernel.runtime.checkpointing import Participant
-from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
+from sage_kernel.runtime.elements import START_OF_TIME_US, Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
+from sage_kernel.runtime.inlet import NodeCut
+from sage_kernel.runtime.off_loop import OffLoop
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
 
+# What a call at the end works on: there is one only, and it may be long.
+_MANY = 1_000_000
+
 
 class SyncRunner:
-    """Calls the operator for every batch and mark, and sends on what it gives out. The operator's first failure in a
-    batch is found by halving the batch."""
+    """Calls the operator for every batch and mark, and sends on what it gives out. A record that makes a batch fail is
+    found by halving the batch."""
 
     def __init__(
         self,
@@ -29,18 +34,43 @@ class SyncRunner:
         clock: Clock,
         changed: Callable[[], None],
     ) -> None:
-        self._operator = operator
+        self._stateful = operator if isinstance(operator, StatefulOperator) else None
+        self._transform = operator if isinstance(operator, Transform) else None
         self._outlet = outlet
         self._counts = counts
         self._failed = failed
         self._participant = participant
-        self._clock = clock
         self._changed = changed
+        self._off_loop = OffLoop(clock, self._spent)
+        self._time_us = START_OF_TIME_US
 
     def restore(self, state: State) -> None:
         """Take up the state of a checkpoint."""
-        if isinstance(self._operator, StatefulOperator):
-            self._operator.restore(state)
+        if self._stateful is not None:
+            self._stateful.restore(state)
+
+    def can_take(self) -> bool:
+        """Return whether the nodes behind have room."""
+        return self._outlet.has_room()
+
+    def on_can_take(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when they may have."""
+        self._outlet.on_room(wake)
+
+    def has_room(self, input_index: int) -> bool:
+        """Return whether the nodes behind have room: nothing waits in here."""
+        return self._outlet.has_room()
+
+    def on_room(self, input_index: int, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when they may have."""
+        self._outlet.on_room(wake)
+
+    def begin_drain(self) -> None:
+        """Nothing is held back."""
+
+    def is_drained(self) -> bool:
+        """Nothing is held back."""
+        return True
 
     async def accept(self, element: Element, input_index: int) -> None:
         """Process an element. Raises NodeFailedError."""
@@ -49,23 +79,48 @@ class SyncRunner:
             self._changed()
             await self._process(element, input_index)
         elif isinstance(element, Barrier):
-            await self._participant.acknowledge(element.checkpoint, self._snapshot())
-            await self._outlet.mark(element)
+            cut = await self.on_barrier(element)
+            self._participant.acknowledge(element.checkpoint, cut.state)
         elif isinstance(element, Watermark):
-            if not element.is_idle and isinstance(self._operator, StatefulOperator):
-                await self._outlet.emit_all(self._timed(self._operator.on_watermark, element.time_us))
+            # An idle mark may bring news of time too: where all inputs have fallen idle.
+            if self._stateful is not None and element.time_us > self._time_us:
+                self._time_us = element.time_us
+                time_us = element.time_us
+                stateful = self._stateful
+                await self._call_timed("watermark", 1, lambda: stateful.on_watermark(time_us))
             await self._outlet.mark(self._behind(element))
         elif isinstance(element, End):
-            if isinstance(self._operator, StatefulOperator):
-                await self._outlet.emit_all(self._timed(self._operator.on_end))
-            await self._participant.finish(self._snapshot())
+            if self._stateful is not None:
+                await self._call_timed("end", _MANY, self._stateful.on_end)
+            self._participant.finish(self._snapshot())
             await self._outlet.mark(element)
+
+    async def on_barrier(self, barrier: Barrier) -> NodeCut:
+        """Take the state and send the barrier on."""
+        cut = NodeCut(self._snapshot())
+        await self._outlet.mark(barrier)
+        return cut
+
+    async def end_again(self, state: State) -> None:
+        """Do again what the end of a finished operator did for others, such as offering its index; emit nothing."""
+        if self._stateful is not None:
+            self._stateful.restore(state)
+            await self._off_loop.call("end", _MANY, self._stateful.on_end)
+
+    async def _call_timed(self, kind: str, records: int, call: Callable[[], Sequence[Emission]]) -> None:
+        try:
+            emissions = await self._off_loop.call(kind, records, call)
+        except Exception as error:
+            raise self._failed.failed(error) from error
+        await self._outlet.emit_all(emissions)
 
     async def _process(self, frame: pl.DataFrame, input_index: int) -> None:
         try:
-            emissions = self._timed(self._call, frame, input_index)
+            emissions = await self._off_loop.call("batch", frame.height, lambda: self._call(frame, input_index))
         except Exception as error:
-            if self._failed.are_fatal or frame.height == 1:
+            if self._failed.are_fatal:
+                raise self._failed.failed(error, self._to_blame(frame, input_index)) from error
+            if frame.height == 1:
                 await self._failed.put_aside(frame, error)
                 self._changed()
                 return
@@ -76,22 +131,37 @@ class SyncRunner:
             return
         await self._outlet.emit_all(emissions)
 
-    def _call(self, frame: pl.DataFrame, input_index: int) -> Sequence[Emission]:
-        if isinstance(self._operator, StatefulOperator):
-            return self._operator.on_batch(frame, input_index)
-        return (Emission(self._operator.apply(frame)),)
+    def _to_blame(self, frame: pl.DataFrame, input_index: int) -> pl.DataFrame | None:
+        """Return the first record that fails by itself. The state is of no more use: the run ends."""
+        while frame.height > 1:
+            half = frame.height // 2
+            for piece in (frame[:half], frame[half:]):
+                try:
+                    self._call(piece, input_index)
+                except Exception:  # the error that is reported is the first one
+                    frame = piece
+                    break
+            else:
+                return None
+        return frame
 
-    def _timed(self, call: Callable[..., Sequence[Emission]], *arguments: object) -> Sequence[Emission]:
-        started = self._clock.now()
-        try:
-            return call(*arguments)
-        finally:
-            self._counts.busy_seconds += self._clock.now() - started
+    def _call(self, frame: pl.DataFrame, input_index: int) -> Sequence[Emission]:
+        if self._stateful is not None:
+            return self._stateful.on_batch(frame, input_index)
+        assert self._transform is not None
+        return (Emission(self._transform.apply(frame)),)
+
+    def _spent(self, seconds: float) -> None:
+        self._counts.busy_seconds += seconds
 
     def _behind(self, watermark: Watermark) -> Watermark:
-        if isinstance(self._operator, DelayedOutput):
-            return watermark._replace(time_us=self._operator.watermark_behind(watermark.time_us))
+        if isinstance(self._stateful, DelayedOutput):
+            return watermark._replace(time_us=self._stateful.watermark_behind(watermark.time_us))
         return watermark
 
     def _snapshot(self) -> State:
-        return self._operator.snapshot() if isinstance(self._operator, StatefulOperator) else State()
+        if self._stateful is None:
+            return State()
+        state = self._stateful.snapshot()
+        self._counts.state_bytes = sum(int(frame.estimated_size()) for frame in state.frames.values())
+        return state

@@ -17,11 +17,13 @@ class NodeCheckpoint:
         op: the node's operator: a state is never given to another kind.
         state: its state; that of a source is its position.
         is_finished: it has given out everything and will not run again.
+        inbox: what it had been sent but not let out yet; see ``sage_kernel.runtime.inbox``.
     """
 
     op: str
     state: State = field(default_factory=State)
     is_finished: bool = False
+    inbox: State = field(default_factory=State)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class CheckpointStore(Protocol):
         """Return the last one that was saved."""
         ...
 
+    async def discard(self) -> None:
+        """Drop all of them: the run has succeeded and its results are where they belong."""
+        ...
+
 
 class NoCheckpoints:
     """Keeps nothing."""
@@ -62,3 +68,6 @@ class NoCheckpoints:
     async def latest(self) -> Checkpoint | None:
         """Return None."""
         return None
+
+    async def discard(self) -> None:
+        """There is none."""
