@@ -106,7 +106,9 @@ async def test_a_node_that_fails_fails_the_job_with_its_name(workplace: Any) -> 
     pipeline.source(records=[{"text": 5}]).chunk().sink("collection:out")
     job = await worker.api.submit(pipeline.to_yaml(), "")
     failed = await worker.until(job.job_id, "FAILED")
-    assert failed.errors == ("node 'chunk' (chunk) failed: field 'text' is int, expected text",)
+    assert failed.errors == (
+        "node 'chunk' (chunk) failed: field 'text' is int, expected text; at the record {'text': 5}",
+    )
     assert await worker.results(job.job_id) == []
 
 

@@ -14,7 +14,7 @@ from sage_kernel.operator import AsyncOperator, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords, may_pass
-from sage_kernel.runtime.in_flight import Call, FailedSlice, InFlight, Outcome
+from sage_kernel.runtime.in_flight import Call, FailedSlice, InFlight, CallOutcome
 from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
@@ -173,20 +173,20 @@ class AsyncRunner:
         while (watermark := self._in_flight.next_watermark()) is not None:
             await self._outlet.mark(watermark)
 
-    async def _process(self, frame: pl.DataFrame) -> Outcome:
+    async def _process(self, frame: pl.DataFrame) -> CallOutcome:
         try:
-            return Outcome(await self._attempt(frame))
+            return CallOutcome(await self._attempt(frame))
         except Exception as error:
             if self._failed.are_fatal:
                 raise self._failed.failed(error, frame) from error
             if frame.height == 1:
-                return Outcome(frame.clear(), (FailedSlice(frame, error),))
+                return CallOutcome(frame.clear(), (FailedSlice(frame, error),))
         # One bad record must not take the others of its batch along.
         half = frame.height // 2
         first, second = await self._process(frame[:half]), await self._process(frame[half:])
         kept = [outcome.result for outcome in (first, second) if outcome.result.height]
         result = pl.concat(kept, how="vertical") if kept else frame.clear()
-        return Outcome(result, (*first.failed, *second.failed))
+        return CallOutcome(result, (*first.failed, *second.failed))
 
     async def _attempt(self, frame: pl.DataFrame) -> pl.DataFrame:
         attempt = 0

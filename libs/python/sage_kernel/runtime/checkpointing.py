@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 
 class BarrierSource(Protocol):
-    """Where a barrier may begin: a source sends it between two batches, an inlet takes it where its senders have ended."""
+    """Where a barrier begins: a source sends it between two batches, an inlet takes it where its senders have ended."""
 
     def request_barrier(self, checkpoint: int) -> None:
         """Begin the barrier of this checkpoint as soon as possible; nothing happens where the node has ended."""

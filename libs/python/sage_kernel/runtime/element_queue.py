@@ -9,6 +9,7 @@ from typing import Protocol
 import polars as pl
 
 from sage_kernel.runtime.elements import Element, Watermark
+from sage_kernel.runtime.spilled_frame import SpilledFrame
 
 # A queue is full at the first of these three limits: a batch of small records holds many, one of documents many bytes.
 MAX_QUEUED_RECORDS = 131_072
@@ -40,8 +41,8 @@ class ElementQueue(Protocol):
         """Take the first one out. Raises IndexError where there is none."""
         ...
 
-    def waiting(self) -> Iterator[Element]:
-        """Yield everything that waits, in order, without taking it out."""
+    def waiting(self) -> Iterator[Element | SpilledFrame]:
+        """Yield everything that waits, in order, without taking it out; what is on the disk stays there."""
         ...
 
     def close(self) -> None:
@@ -66,9 +67,7 @@ class MemoryQueue:
     @property
     def is_full(self) -> bool:
         """Whether one of the limits is reached."""
-        return (
-            self._batches >= self._capacity or self._records >= MAX_QUEUED_RECORDS or self._bytes >= MAX_QUEUED_BYTES
-        )
+        return self._batches >= self._capacity or self._records >= MAX_QUEUED_RECORDS or self._bytes >= MAX_QUEUED_BYTES
 
     @property
     def records(self) -> int:

@@ -250,9 +250,8 @@ class Execution:
         runner, sink = self._parts.runners[node_id], self._parts.sinks.get(node_id)
         if sink is not None:
             await sink.restore(saved.state)
-        elif not saved.is_finished:
-            if not isinstance(runner, SinkRunner | AsyncRunner):
-                runner.restore(saved.state)
+        elif not saved.is_finished and not isinstance(runner, SinkRunner | AsyncRunner):
+            runner.restore(saved.state)
         inlet = self._parts.inlets.get(node_id)
         if inlet is not None:
             await inlet.restore(Inbox(saved.inbox))

@@ -19,7 +19,7 @@ class FailedSlice(NamedTuple):
     error: Exception
 
 
-class Outcome(NamedTuple):
+class CallOutcome(NamedTuple):
     """What became of a call's records."""
 
     result: pl.DataFrame
@@ -31,7 +31,7 @@ class Call:
     """Records on their way; ``outcome`` is there when they are done and wait for their turn."""
 
     frame: pl.DataFrame
-    outcome: Outcome | None = field(default=None)
+    outcome: CallOutcome | None = field(default=None)
 
 
 class InFlight:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from sage_kernel.operator import State
 from sage_kernel.runtime.elements import Element, Watermark
-from sage_kernel.runtime.spilling_queue import SpilledFrame
+from sage_kernel.runtime.spilled_frame import SpilledFrame
 
 # In place of an input's position: inside the operator, on their way to a model for example.
 IN_OPERATOR = -1

@@ -52,7 +52,7 @@ class Target(Protocol):
         ...
 
 
-class _Cut:
+class _OpenCut:
     def __init__(self, number: int, entries: list[InboxEntry], watermarks: InputWatermarks) -> None:
         self.number = number
         self.entries = entries
@@ -91,7 +91,7 @@ class Inlet:
         self._ended = [False] * len(queues)
         self._wake_senders: list[list[Callable[[], None]]] = [[] for _ in queues]
         self._changed = asyncio.Event()
-        self._cut: _Cut | None = None
+        self._cut: _OpenCut | None = None
         self._asked_for = 0
         self._last_cut = 0
         self._last_served = 0
@@ -223,8 +223,8 @@ class Inlet:
         if number <= self._last_cut:
             return
         self._last_cut = number
-        waiting = [InboxEntry(index, element) for index, queue in enumerate(self._queues) for element in queue.waiting()]
-        self._cut = _Cut(number, waiting, self._watermarks)
+        waiting = [InboxEntry(index, item) for index, queue in enumerate(self._queues) for item in queue.waiting()]
+        self._cut = _OpenCut(number, waiting, self._watermarks)
 
     async def _pass_barrier(self) -> bool:
         cut = self._cut

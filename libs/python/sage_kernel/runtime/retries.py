@@ -9,6 +9,6 @@ _LONGEST_RETRY_SECONDS = 5.0
 
 
 def retry_wait_seconds(error: SageError, attempt: int) -> float:
-    """Return the wait after ``attempt`` (from 0) failed with ``error``: what it asks for, else twice as long each time."""
+    """Return the wait after ``attempt`` (from 0) failed: what ``error`` asks for, else twice as long each time."""
     wait = error.retry_after_seconds or _FIRST_RETRY_SECONDS * 2.0 ** min(attempt, 30)
     return min(wait, _LONGEST_RETRY_SECONDS)
