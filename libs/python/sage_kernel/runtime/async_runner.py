@@ -14,7 +14,7 @@ from sage_kernel.operator import AsyncOperator, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords, may_pass
-from sage_kernel.runtime.in_flight import Call, FailedSlice, InFlight, CallOutcome
+from sage_kernel.runtime.in_flight import Call, CallOutcome, FailedSlice, InFlight
 from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
