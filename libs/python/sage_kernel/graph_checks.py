@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from sage_kernel.graph import find_cycles, topological_order
 from sage_kernel.nodes import ERRORS_PORT, NodeSpec, Producer, producer_of
-from sage_kernel.problems import Problem, Suggestions
+from sage_kernel.problems import Effort, Problem, Suggestions
 from sage_kernel.stream_type import NodeProblems, StreamType
 from sage_kernel.type_inference import infer_node, needed_types
 
@@ -113,13 +113,14 @@ def _sinks(nodes: Nodes) -> Iterator[Problem]:
 def _types(nodes: Nodes, suggestions: Suggestions) -> Iterator[Problem]:
     """Follow the types of records from the sources; nodes behind one that is wrong are left out."""
     types: dict[Producer, StreamType] = {}
+    effort = Effort()
     for node_id in topological_order(nodes):
         node = nodes[node_id]
         if node is None or any(producer not in types for producer in node.producers):
             continue
         if node.takes_input and not node.inputs:
             continue
-        problems = NodeProblems(node_id, suggestions, needed_types(node, types))
+        problems = NodeProblems(node_id, suggestions, needed_types(node, types), effort)
         inferred = infer_node(node, [types[producer] for producer in node.producers], problems)
         for parameter, message, remedy in problems.found:
             yield Problem(node_id, parameter, message, remedy)

@@ -27,6 +27,13 @@ class FieldUse(NamedTuple):
     name: str
 
 
+class FunctionUse(NamedTuple):
+    """A function that a node calls, ``package.module:name`` or callable, and the parameter that says so."""
+
+    parameter: str
+    function: Any
+
+
 class Producer(NamedTuple):
     """A node and which of its outputs; ``port`` is empty for the main one."""
 
@@ -110,6 +117,10 @@ class NodeSpec(BaseModel):
 
     def paths(self) -> Iterator[FieldUse]:
         """Yield (parameter, path) of files and folders that this node reads or writes."""
+        return iter(())
+
+    def user_functions(self) -> Iterator[FunctionUse]:
+        """Yield the functions that this node calls."""
         return iter(())
 
     def reads(self) -> Iterator[FieldUse]:

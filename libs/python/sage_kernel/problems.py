@@ -12,6 +12,7 @@ from sage_common.errors import ConflictError, InvalidRequestError, SageError
 # More of them help nobody, and each takes time and room.
 MAX_PROBLEMS = 100
 MAX_SUGGESTIONS = 10
+MAX_EFFORT = 500_000
 MAX_NAME_CHARACTERS = 80
 MAX_MESSAGE_CHARACTERS = 500
 MAX_RECORD_CHARACTERS = 300
@@ -29,6 +30,22 @@ class Suggestions:
             return ""
         self._left -= 1
         return nearest(name, known)
+
+
+class Effort:
+    """How much work the expressions of one pipeline may be, in about microseconds: it may come from anyone."""
+
+    def __init__(self, limit: int = MAX_EFFORT) -> None:
+        self._left = limit
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more is looked at."""
+        return self._left <= 0
+
+    def spend(self, cost: int) -> None:
+        """Take note of work."""
+        self._left -= cost
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, StringConstraints
 
+from sage_common.errors import InvalidRequestError
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import NodeId
 from sage_kernel.operators.registry import AnyNode
@@ -57,8 +58,16 @@ class PipelineSpec(BaseModel):
     nodes: dict[NodeId, SerializeAsAny[AnyNode]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values, without what is left at its default."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        """Return JSON values, without what is left at its default.
+
+        Raises:
+            InvalidRequestError: a node holds a function of this process, which no text can carry.
+        """
+        for node_id, node in self.nodes.items():
+            for parameter, function in node.user_functions():
+                if callable(function):
+                    raise _not_exportable(node_id, parameter, function)
+        return self._values()
 
     def to_yaml(self) -> str:
         """Return YAML that reads back as an equal pipeline."""
@@ -66,12 +75,32 @@ class PipelineSpec(BaseModel):
 
     def canonical_json(self) -> str:
         """Return the one JSON text of this pipeline: sorted keys, no spaces, ASCII, no defaults."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _canonical(self.to_dict())
 
     @property
     def spec_hash(self) -> str:
-        """SHA-256 of the canonical JSON, in hexadecimal: equal pipelines have equal hashes on every machine."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+        """SHA-256 of the canonical JSON, in hexadecimal: equal pipelines have equal hashes on every machine.
+
+        A function of this process counts by its name and its code.
+        """
+        return hashlib.sha256(_canonical(self._values()).encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _canonical(value: dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _not_exportable(node_id: str, parameter: str, function: Any) -> InvalidRequestError:
+    name = getattr(function, "__name__", type(function).__name__)
+    module = getattr(function, "__module__", "package.module")
+    return InvalidRequestError(
+        f"node {node_id!r}, field {parameter!r}: {name!r} is a function of this process, which runs 'local' and on "
+        f"'ray' only; put it into a module and write {parameter}=\"{module}:name\", which the worker has to allow",
+        code="not_exportable",
+    )
 
 
 def json_schema() -> dict[str, Any]:

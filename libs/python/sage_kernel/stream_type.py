@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from sage_kernel.event_time.windows import WindowSpec
-from sage_kernel.problems import Suggestions
+from sage_kernel.problems import Effort, Suggestions
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,15 @@ class StreamType:
             key=self.key if set(self.key) <= set(fields) else (),
         )
 
+    def replacing(self, names: Iterable[str]) -> StreamType:
+        """Return this type without key and event time that rest on ``names``: their values are others from here on."""
+        changed = set(names)
+        return replace(
+            self,
+            event_time=None if self.event_time in changed else self.event_time,
+            key=() if changed & set(self.key) else self.key,
+        )
+
     def empty(self) -> pl.DataFrame:
         """Return a frame of this type without rows, on which expressions are typed."""
         return pl.DataFrame(schema=dict(self.fields))
@@ -56,19 +65,34 @@ class NodeProblems:
 
     Attributes:
         needed: by node id, the types of what the node waits for, such as the hits of an index.
+        effort: how much work the expressions of the pipeline may still be.
     """
 
     def __init__(
-        self, node_id: str, suggestions: Suggestions, needed: Mapping[str, StreamType] | None = None
+        self,
+        node_id: str,
+        suggestions: Suggestions,
+        needed: Mapping[str, StreamType] | None = None,
+        effort: Effort | None = None,
     ) -> None:
         self.node_id = node_id
         self.suggestions = suggestions
         self.needed = needed or {}
+        self.effort = effort or Effort()
         self.found: list[tuple[str, str, str]] = []
 
     def add(self, parameter: str, message: str, remedy: str) -> None:
         """Report a problem of a parameter (empty where there is no single one), and what to do."""
         self.found.append((parameter, message, remedy))
+
+    def afford(self, cost: int, parameter: str) -> bool:
+        """Take note of work, and report where it becomes too much for one pipeline."""
+        was_spent = self.effort.is_spent
+        self.effort.spend(cost)
+        if self.effort.is_spent and not was_spent:
+            message = "the expressions of this pipeline are too long together, from this one on"
+            self.add(parameter, message, "use fewer or shorter ones")
+        return not self.effort.is_spent
 
     def missing(self, parameter: str, name: str, stream: StreamType) -> None:
         """Report a field that the records of ``stream`` lack; nothing where they may have more than is known."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sage_kernel.graph import topological_order
 from sage_kernel.nodes import NodeSpec, Producer
-from sage_kernel.problems import Suggestions
+from sage_kernel.problems import Effort, Suggestions
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 
@@ -44,9 +44,10 @@ def infer_types(
     """
     types: dict[Producer, StreamType] = {}
     found: dict[str, NodeProblems] = {}
+    effort = Effort()
     for node_id in topological_order(nodes):
         node = nodes[node_id]
-        problems = found[node_id] = NodeProblems(node_id, Suggestions(), needed_types(node, types))
+        problems = found[node_id] = NodeProblems(node_id, Suggestions(), needed_types(node, types), effort)
         outputs = infer_node(node, [types[producer] for producer in node.producers], problems)
         if opened and node_id in opened:
             outputs[""] = opened[node_id]

@@ -14,13 +14,18 @@ from sage_kernel.operator import OperatorType
 from sage_kernel.operators.aggregate import AGGREGATE
 from sage_kernel.operators.chunk import CHUNK
 from sage_kernel.operators.embed import EMBED
+from sage_kernel.operators.filter import FILTER
+from sage_kernel.operators.flat_map import FLAT_MAP
 from sage_kernel.operators.index import INDEX
+from sage_kernel.operators.key_by import KEY_BY
 from sage_kernel.operators.llm import LLM
+from sage_kernel.operators.map import MAP
 from sage_kernel.operators.reduce import REDUCE
 from sage_kernel.operators.rerank import RERANK
 from sage_kernel.operators.retrieve import RETRIEVE
 from sage_kernel.operators.sink import SINK
 from sage_kernel.operators.source import SOURCE
+from sage_kernel.operators.union import UNION
 from sage_kernel.operators.window import WINDOW
 
 OPERATORS: Mapping[str, OperatorType[Any]] = MappingProxyType(
