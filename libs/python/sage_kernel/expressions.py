@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import polars as pl
 
+from sage_common.errors import UnprocessableError
 from sage_kernel.schema import TIMESTAMP
 from sage_kernel.sql_text import ExpressionError, checked
 from sage_kernel.stream_type import NodeProblems, StreamType
@@ -16,6 +18,10 @@ MAX_SIZE = 100_000
 # What has no place in a scalar. Polars writes these as keys of the expression's JSON form, where no text of a user has
 # unescaped quotes.
 _NOT_SCALAR = ('"SubPlan":', '"Agg":', '"Explode":', '"Over":', '"Selector":', '"Filter":', '"Gather":', '"Len"')
+
+
+# A panic in polars' Rust is no Exception of Python's.
+_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 class Expression(NamedTuple):
@@ -35,7 +41,7 @@ def parse(sql: str) -> Expression:
     text = checked(sql)
     try:
         expr = pl.sql_expr(text)
-    except (pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
+    except (*_ERRORS, OSError, ValueError, TypeError) as error:
         raise ExpressionError(f"it is no SQL scalar: {_first_line(error)}", "correct it") from None
     if not isinstance(expr, pl.Expr):
         raise ExpressionError("it is more than one expression", "write one scalar")
@@ -63,7 +69,7 @@ def type_of(expression: Expression, fields: Mapping[str, pl.DataType]) -> pl.Dat
         raise ExpressionError(
             f"there is no {_first_line(error)!r} in the record that it looks into", "correct it"
         ) from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except _ERRORS as error:
         raise ExpressionError(f"its types do not fit: {_first_line(error)}", "correct it, or CAST a field") from None
     return _whole(dtype)
 
@@ -94,6 +100,15 @@ def evaluated(sql: str, dtype: pl.DataType | None) -> pl.Expr:
     """Return the expression of a text without problems, cast to the type that inference has given it."""
     expr = parse(sql).expr
     return expr if dtype is None else expr.cast(dtype)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what polars raises about values into a short UnprocessableError."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise UnprocessableError(_first_line(error)) from None
 
 
 def _cost(size: int) -> int:

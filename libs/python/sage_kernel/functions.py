@@ -15,11 +15,6 @@ REF_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.]{0,254}:[A-Za-z_][A-Za-z0-9_]{0,127}$"
 _REF = re.compile(REF_PATTERN)
 
 
-def is_ref(text: str) -> bool:
-    """Whether ``text`` has the form ``package.module:name``."""
-    return _REF.fullmatch(text) is not None
-
-
 def is_reference(text: str) -> bool:
     """Say whether ``text`` has the form ``package.module:name``."""
     return _REF.fullmatch(text) is not None

@@ -11,14 +11,14 @@ import polars as pl
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from sage_common.errors import UnprocessableError
-from sage_kernel.functions import REF_PATTERN, FunctionRegistry, is_ref
+from sage_kernel.functions import REF_PATTERN, FunctionRegistry, is_reference
 
 # Of a call: a function may make many records of one.
 BATCH_RECORDS = 1024
 
 
 def _read(value: Any) -> Any:
-    if callable(value) or (isinstance(value, str) and is_ref(value)):
+    if callable(value) or (isinstance(value, str) and is_reference(value)):
         return value
     raise ValueError(f"{str(value)[:80]!r} names no function; write package.module:name")
 

@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 from pydantic import model_validator
 
-from sage_kernel.expressions import evaluated, expression_type
+from sage_kernel.expressions import evaluated, explained, expression_type
 from sage_kernel.nodes import FunctionUse, NodeSpec
 from sage_kernel.operator import AsyncOperator, OperatorType, RunContext, Transform
 from sage_kernel.operators.map import SqlScalar
@@ -62,7 +62,8 @@ class SqlFilter:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records that stay."""
-        return frame.filter(self._condition)
+        with explained():
+            return frame.filter(self._condition)
 
 
 class FunctionFilter(BatchFunction):

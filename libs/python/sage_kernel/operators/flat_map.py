@@ -108,7 +108,7 @@ class FunctionFlatMap(BatchFunction):
         if not self._keep:
             return results
         kept = frame.select(name for name in frame.columns if name not in self._schema)
-        return pl.concat([kept[origins], results], how="horizontal", strict=True) if made else kept[:0].hstack(results)
+        return pl.concat([kept[origins], results], how="horizontal") if made else kept[:0].hstack(results)
 
 
 def build(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import AfterValidator, Field, model_validator
 
-from sage_kernel.expressions import evaluated, expression_type
+from sage_kernel.expressions import evaluated, explained, expression_type
 from sage_kernel.nodes import FieldName, FieldUse, FunctionUse, NodeSpec
 from sage_kernel.operator import AsyncOperator, OperatorType, RunContext, Transform
 from sage_kernel.problems import Suggestions
@@ -106,7 +106,8 @@ class SqlMap:
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their computed fields."""
         # A constant alone would be one row, so it is put beside the others first.
-        computed = frame.with_columns(self._computed)
+        with explained():
+            computed = frame.with_columns(self._computed)
         if self._keep:
             return computed.drop(self._drop) if self._drop else computed
         return computed.select(self._names)
@@ -130,7 +131,7 @@ class FunctionMap(BatchFunction):
             return made
         gone = {*self._schema, *self._spec.drop}
         kept = frame.select(name for name in frame.columns if name not in gone)
-        return pl.concat([kept, made], how="horizontal", strict=True)
+        return pl.concat([kept, made], how="horizontal")
 
 
 def build(node_id: str, spec: MapNode, context: RunContext, inputs: Sequence[StreamType]) -> Transform | AsyncOperator:
