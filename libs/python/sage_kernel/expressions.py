@@ -96,6 +96,11 @@ def expression_type(sql: str, parameter: str, stream: StreamType, problems: Node
         return None
 
 
+def scalar(sql: str) -> pl.Expr:
+    """Return the expression of a text. Raises ExpressionError where it is no scalar of one record."""
+    return parse(sql).expr
+
+
 def evaluated(sql: str, dtype: pl.DataType | None) -> pl.Expr:
     """Return the expression of a text without problems, cast to the type that inference has given it."""
     expr = parse(sql).expr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
@@ -52,7 +53,7 @@ def load(function: Any, functions: FunctionRegistry) -> Callable[..., Any]:
     return given
 
 
-class BatchFunction:
+class BatchFunction(ABC):
     """Base of asynchronous operators that call a user's function in a thread, once a batch."""
 
     def __init__(self, function: Callable[..., Any], batch_records: int = BATCH_RECORDS) -> None:
@@ -73,9 +74,9 @@ class BatchFunction:
         """Return what the function makes of the records."""
         return await asyncio.to_thread(self.call, frame)
 
+    @abstractmethod
     def call(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Call the function. Runs in a thread."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """Release nothing."""

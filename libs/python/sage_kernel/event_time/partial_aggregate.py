@@ -8,6 +8,7 @@ import polars as pl
 
 from sage_kernel.aggregates import ARGUMENTS, AggregateCall, parse_aggregate
 from sage_kernel.event_time.aggregate_functions import FUNCTIONS, AggregateFunction
+from sage_kernel.expressions import scalar
 
 # A field's name has no colon, so these columns meet none of the record's.
 _TIME = ":time"
@@ -29,7 +30,7 @@ class PartialAggregate:
         self,
         aggregates: Mapping[str, str],
         time: pl.Expr | None,
-        scalar: Callable[[str], pl.Expr] = pl.sql_expr,
+        scalar: Callable[[str], pl.Expr] = scalar,
     ) -> None:
         self._calls = {name: parse_aggregate(text) for name, text in aggregates.items()}
         self._functions: dict[str, AggregateFunction] = {

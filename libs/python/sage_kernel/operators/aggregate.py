@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from sage_kernel.aggregates import parse_aggregate
 from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.event_time.partial_aggregate import PartialAggregate
+from sage_kernel.expressions import expression_type
 from sage_kernel.nodes import FieldName
 from sage_kernel.operator import OperatorType, RunContext, StatefulOperator
 from sage_kernel.operators.grouping import GroupingNode, check_grouping, grouped_type, grouping, input_type
@@ -50,6 +51,12 @@ class AggregateNode(GroupingNode):
 
 
 def _types(aggs: Mapping[str, str], stream: StreamType, problems: NodeProblems) -> dict[str, pl.DataType]:
+    known = len(problems.found)
+    for name, text in aggs.items():
+        for sql in parse_aggregate(text).arguments:
+            expression_type(sql, f"aggs.{name}", stream, problems)
+    if len(problems.found) > known or problems.effort.is_spent:
+        return dict.fromkeys(aggs, pl.Null())
     try:
         return PartialAggregate(aggs, event_time_us(stream)).schema(stream.fields)
     except pl.exceptions.PolarsError:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import field_validator
-
 from sage_kernel.event_time.event_times import WINDOW
 from sage_kernel.event_time.reduction import Reduction
-from sage_kernel.functions import is_reference
+from sage_kernel.nodes import FunctionUse
 from sage_kernel.operator import OperatorType, RunContext, StatefulOperator
 from sage_kernel.operators.grouping import GroupingNode, check_grouping, grouped_type, grouping, input_type
 from sage_kernel.stream_type import NodeProblems, StreamType
+from sage_kernel.user_functions import FunctionRef, load
 
 
 class ReduceNode(GroupingNode):
@@ -27,14 +26,11 @@ class ReduceNode(GroupingNode):
     positional = ("ref",)
 
     op: Literal["reduce"]
-    ref: str
+    ref: FunctionRef
 
-    @field_validator("ref")
-    @classmethod
-    def _names_a_function(cls, ref: str) -> str:
-        if not is_reference(ref):
-            raise ValueError(f"{ref[:80]!r} names no function; write package.module:name")
-        return ref
+    def user_functions(self) -> Iterator[FunctionUse]:
+        """Yield the function."""
+        yield FunctionUse("ref", self.ref)
 
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the record's fields, the key first, and the window."""
@@ -49,7 +45,7 @@ def build(node_id: str, spec: ReduceNode, context: RunContext, inputs: Sequence[
     """Make the operator of a node. Raises PermissionDeniedError for a function that is not allowed."""
     stream = input_type(inputs)
     fields = {name: dtype for name, dtype in stream.fields.items() if name != WINDOW or stream.window is None}
-    return grouping(stream, Reduction(context.functions.load(spec.ref), fields, stream.key))
+    return grouping(stream, Reduction(load(spec.ref, context.functions), fields, stream.key))
 
 
 REDUCE = OperatorType(ReduceNode, build)
