@@ -176,9 +176,10 @@ class Execution:
         problems = [Problem(name, *what) for name, node in found.items() for what in node.found]
         if problems:
             raise PipelineInvalidError(problems[:MAX_PROBLEMS])
+        replaced = {**sources, **options.replaced}
         self._parts = Assembler(
             self._nodes, types, self._context, self._counts, self._checkpointer, self._scope, closing,
-            options.queue_batches, options.spill_dir, options.splits, {**sources, **options.replaced}, self._on_progress,
+            options.queue_batches, options.spill_dir, options.splits, replaced, self._on_progress,
         ).assemble(finished)  # fmt: skip
         if self._is_paused:
             self.pause()
