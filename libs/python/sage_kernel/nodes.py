@@ -15,7 +15,7 @@ NodeId = Annotated[str, StringConstraints(pattern=NODE_ID_PATTERN)]
 # A node, or one of its further outputs: ``windows.late``, ``answers.errors``.
 InputRef = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}(\.[a-z_]{1,32})?$")]
 ERRORS_PORT = "errors"
-# Records that came when their window had been given out.
+# Records that came when their window had been given out; of a join, ``late_left`` and ``late_right``.
 LATE_PORT = "late"
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 

@@ -26,6 +26,11 @@ class GroupingNode(NodeSpec):
 
     most_inputs = 1
 
+    @property
+    def is_splittable(self) -> bool:
+        """The records of a group meet in one place."""
+        return False
+
     def ports(self) -> frozenset[str]:
         """Return ``late`` beside those of every node."""
         return super().ports() | {LATE_PORT}

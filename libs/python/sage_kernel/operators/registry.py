@@ -17,6 +17,7 @@ from sage_kernel.operators.embed import EMBED
 from sage_kernel.operators.filter import FILTER
 from sage_kernel.operators.flat_map import FLAT_MAP
 from sage_kernel.operators.index import INDEX
+from sage_kernel.operators.join import JOIN
 from sage_kernel.operators.key_by import KEY_BY
 from sage_kernel.operators.llm import LLM
 from sage_kernel.operators.map import MAP

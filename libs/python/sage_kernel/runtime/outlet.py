@@ -71,7 +71,7 @@ class Outlet:
                 await edge.receiver.accept(frame, edge.input_index)
         if not port:
             self._counts.records_out += frame.height
-        elif port == LATE_PORT:
+        elif port.startswith(LATE_PORT):
             self._counts.records_late += frame.height
             self._counts.records_dropped += 0 if taken else frame.height
         self._changed()
