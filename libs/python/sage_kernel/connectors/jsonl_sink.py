@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
 import orjson
 import polars as pl
 
-from sage_common.errors import UnprocessableError
+from sage_common.errors import CancelledError, UnprocessableError
 from sage_kernel.operator import State
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class JsonLinesSink:
@@ -28,6 +33,10 @@ class JsonLinesSink:
         self._unfinished = path.with_name(f".{path.name}.{run_id}")
         self._file: IO[bytes] | None = None
         self._is_kept = False
+        # A run that is cancelled leaves its thread at work: it must have ended before the file is closed, and open
+        # nothing afterwards.
+        self._in_thread = threading.Lock()
+        self._is_closed = False
 
     async def write(self, frame: pl.DataFrame) -> None:
         """Write records. Raises UnprocessableError for one that JSON has no form for, OSError from the disk."""
@@ -36,27 +45,41 @@ class JsonLinesSink:
         except TypeError as error:
             message = f"a record cannot be written as JSON: {error}; choose others with 'fields'"
             raise UnprocessableError(message) from None
-        await asyncio.to_thread(self._append, lines)
+        await self._call(self._append, lines)
 
     async def flush(self) -> State:
         """Bring everything to the disk."""
-        return State({"bytes": await asyncio.to_thread(self._sync)})
+        return State({"bytes": await self._call(self._sync)})
 
     async def restore(self, state: State) -> None:
         """Cut the file to its length at the checkpoint."""
-        await asyncio.to_thread(self._cut, int(str(state.values["bytes"])))
+        await self._call(self._cut, int(str(state.values["bytes"])))
 
     async def publish(self) -> None:
         """Put the file in its place."""
-        await asyncio.to_thread(self._move)
+        await self._call(self._move)
 
     async def close(self) -> None:
         """Close the file; one that no checkpoint knows of is removed."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            if not self._is_kept:
-                self._unfinished.unlink(missing_ok=True)
+        await asyncio.to_thread(self._close)
+
+    async def _call(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        def locked() -> T:
+            with self._in_thread:
+                if self._is_closed:
+                    raise CancelledError("the run has ended")
+                return function(*arguments, **keywords)
+
+        return await asyncio.to_thread(locked)
+
+    def _close(self) -> None:
+        with self._in_thread:
+            self._is_closed = True
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+                if not self._is_kept:
+                    self._unfinished.unlink(missing_ok=True)
 
     def _append(self, lines: bytes) -> None:
         self._open().write(lines)

@@ -90,6 +90,11 @@ class Execution:
         return self._checkpointer
 
     @property
+    def counts(self) -> Mapping[str, NodeCounts]:
+        """The counts of every node, as they are now."""
+        return self._counts
+
+    @property
     def parts(self) -> Assembly:
         """The running parts."""
         return self._parts

@@ -58,9 +58,16 @@ class LocalRunner:
         self._now_us = now_us
 
     async def run(
-        self, spec: PipelineSpec, on_progress: OnProgress | None = None, checkpoints: CheckpointStore | None = None
+        self,
+        spec: PipelineSpec,
+        on_progress: OnProgress | None = None,
+        checkpoints: CheckpointStore | None = None,
+        on_start: Callable[[Execution], None] = lambda execution: None,
     ) -> RunResult:
         """Run ``spec`` to its end, from the last of ``checkpoints`` if there is one. Cancel the task to stop it.
+
+        Args:
+            on_start: gets the execution, which can be paused, resumed and stopped with a savepoint.
 
         Raises:
             PipelineInvalidError: the graph is wrong.
@@ -104,7 +111,9 @@ class LocalRunner:
         )
         started = self._clock.now()
         try:
-            await Execution(spec.nodes, spec.spec_hash, context, result.counts, options, on_progress).run()
+            execution = Execution(spec.nodes, spec.spec_hash, context, result.counts, options, on_progress)
+            on_start(execution)
+            is_complete = await execution.run()
         finally:
             for index in context.indexes.values():
                 index.cancel()
@@ -117,6 +126,7 @@ class LocalRunner:
             result.skipped,
             result.warnings,
             self._clock.now() - started,
+            is_stopped=not is_complete,
         )
 
     def _until(self, deadline_us: int | None) -> Callable[[], float] | None:

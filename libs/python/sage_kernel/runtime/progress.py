@@ -50,6 +50,7 @@ class RunResult:
         skipped: what sources left out.
         warnings: node and message.
         seconds: how long the run took.
+        is_stopped: it was stopped with a savepoint before its end.
     """
 
     collections: dict[str, list[Record]]
@@ -58,6 +59,7 @@ class RunResult:
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    is_stopped: bool = False
 
 
 MAX_DEAD_LETTERS = 1000
