@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sage_control_plane.pool.breaker import Breaker
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.prediction.forecast import Forecast
 from sage_control_plane.request.engine_state import EngineState
@@ -29,13 +28,8 @@ class EngineView(Protocol):
         ...
 
     @property
-    def breaker(self) -> Breaker:
-        """Its circuit breaker."""
-        ...
-
-    @property
-    def draining(self) -> bool:
-        """Whether an operator drains it."""
+    def usable(self) -> bool:
+        """Whether it takes work, apart from its credits."""
         ...
 
     @property

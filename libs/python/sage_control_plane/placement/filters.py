@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from sage_control_plane.placement.engine_view import EngineView
-from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import PendingRequest
 
 # Share of a target for the time between tokens that may be planned for.
@@ -37,31 +36,13 @@ class RequestFilter(Protocol):
         ...
 
 
-class Ready:
-    """The engine accepts work."""
+class Usable:
+    """The engine is ready, no operator drains it, and its breaker is closed, or half open without a probe under way."""
 
-    name = "ready"
-
-    def admits(self, engine: EngineView) -> bool:
-        return engine.state.phase is EnginePhase.READY
-
-
-class NotDraining:
-    """No operator drains the engine."""
-
-    name = "not_draining"
+    name = "usable"
 
     def admits(self, engine: EngineView) -> bool:
-        return not engine.draining
-
-
-class BreakerAdmits:
-    """The engine's breaker is closed, or half open without a probe under way."""
-
-    name = "breaker"
-
-    def admits(self, engine: EngineView) -> bool:
-        return engine.breaker.admits
+        return engine.usable
 
 
 class HasSlot:
@@ -120,7 +101,7 @@ class TokensFit:
 
 def engine_filters(prompt_seconds: float) -> list[EngineFilter]:
     """Return the filters on engines, cheapest first. ``prompt_seconds``: see ``PrefillBudget``."""
-    return [Ready(), NotDraining(), BreakerAdmits(), HasSlot(), PrefillBudget(prompt_seconds)]
+    return [Usable(), HasSlot(), PrefillBudget(prompt_seconds)]
 
 
 def request_filters() -> list[RequestFilter]:

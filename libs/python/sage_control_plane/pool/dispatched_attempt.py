@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sage_control_plane.policies.bands import Band
+from sage_control_plane.prediction.demand import Demand
 from sage_control_plane.prediction.forecast import UsageCounters
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.request.engine_state import RunningRequest
@@ -38,6 +39,7 @@ class DispatchedAttempt:
         counters_at_begin: the engine's counters when its decoding began.
         decoding: whether its engine counts it among those that decode.
         tpot_target_ms: target for the time between its tokens, as counted in its engine's entry; None for none.
+        stream: the stream of requests whose seats its own counts among; None where it holds none.
         band: the band as which it holds its seat.
         late: whether it was dispatched after its target had passed.
         seat: what its seat counts among those that less urgent work holds; None while it holds none.
@@ -63,6 +65,7 @@ class DispatchedAttempt:
     counters_at_begin: UsageCounters = _NOT_BEGUN
     decoding: bool = False
     tpot_target_ms: int | None = None
+    stream: Demand | None = None
     band: Band = Band.URGENT
     late: bool = False
     seat: float | None = None

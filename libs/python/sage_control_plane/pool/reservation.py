@@ -188,16 +188,17 @@ class Reservation:
         patience = group.patience_seconds
         attempt.seat = 1.0 if hold_seconds is None or not patience else exp(-patience / max(hold_seconds, 1e-3))
         group.add(attempt)
-        self._stream(attempt.request.classification.route, attempt.band).took(now)
+        attempt.stream = self._stream(attempt.request.classification.route, attempt.band)
+        attempt.stream.took(now)
 
     def give(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
         """Undo ``take``; without effect for an attempt that took no seat."""
-        if attempt.request is None or attempt.seat is None:
+        if attempt.stream is None or attempt.seat is None:
             return
         if not self._stale:
             self._groups[entry.engine_id].remove(attempt)
         attempt.seat = None
-        self._stream(attempt.request.classification.route, attempt.band).gave(now)
+        attempt.stream.gave(now)
 
     # Requests
 
@@ -210,8 +211,8 @@ class Reservation:
 
     def answered(self, attempt: DispatchedAttempt, output_tokens: int) -> None:
         """Learn from a complete answer."""
-        if attempt.request is not None:
-            self._stream(attempt.request.classification.route, attempt.band).answered(output_tokens)
+        if attempt.stream is not None:
+            attempt.stream.answered(output_tokens)
 
     def has_room(self, route: Route, band: Band, now: float, *, late: bool) -> bool:
         """Return whether a request may take a seat and leave enough to more urgent work."""

@@ -69,7 +69,7 @@ class Saturation:
 
     def _share_prompts(self, entry: EngineEntry) -> None:
         """Update an engine's part in the mean share of prompts; 0 while it is not usable."""
-        prompts = entry.forecast.queued_tokens * self._fits.seconds_per_input_token(True)
+        prompts = entry.forecast.queued_tokens * self._fits.generating_price
         share = min(1.0, prompts / self._prompt_seconds) if entry.capacity else 0.0
         self._prompt_shares += share - entry.prompt_share
         entry.prompt_share = share

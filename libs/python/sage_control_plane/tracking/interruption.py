@@ -18,7 +18,7 @@ from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox
 from sage_control_plane.tracking.recompute_budget import RecomputeBudget
 from sage_control_plane.tracking.request_table import RequestTable
-from sage_control_plane.tracking.seat_offers import SeatOffer, is_bulk, natural_ends, offer_of, seats_at
+from sage_control_plane.tracking.seat_offers import SeatOffer, natural_ends, offer_of, seats_at
 from sage_control_plane.tracking.settings import InterruptionSettings
 from sage_control_plane.tracking.tenant_charges import TenantCharges
 from sage_control_plane.tracking.timers import Timer
@@ -132,7 +132,9 @@ class Interruption:
 
     def on_candidate(self, attempt: DispatchedAttempt) -> None:
         """Take in that an attempt was dispatched or has begun, so that it may be interrupted."""
-        self._candidates += attempt.request is not None and is_bulk(attempt.request)
+        request = attempt.request
+        if request is not None and request.classification.service_class is ServiceClass.BULK:
+            self._candidates += 1
 
     def on_finished(self, attempt: DispatchedAttempt, used: TokensUsed, now: float) -> None:
         """Deposit the tokens of a complete answer."""

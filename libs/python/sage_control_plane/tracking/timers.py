@@ -20,14 +20,16 @@ class Timer(Generic[S]):
     """Subjects of one kind, each due at one time.
 
     Attributes:
+        disarm: removes a subject if it is set.
         on_due: called with a due subject and the present time.
     """
 
-    __slots__ = ("_heap", "_sequence", "on_due")
+    __slots__ = ("_heap", "_sequence", "disarm", "on_due")
 
     def __init__(self, sequence: count[int]) -> None:
         self._heap: RemovableHeap[S] = RemovableHeap()
         self._sequence = sequence
+        self.disarm: Callable[[S], object] = self._heap.remove
         self.on_due: Callable[[S, float], None] = _nothing
 
     def __contains__(self, subject: S) -> bool:
@@ -41,10 +43,6 @@ class Timer(Generic[S]):
         """Make ``subject`` due at ``at`` unless it is due already."""
         if subject not in self._heap:
             self.arm(subject, at)
-
-    def disarm(self, subject: S) -> None:
-        """Remove ``subject`` if it is set."""
-        self._heap.remove(subject)
 
     def first(self) -> tuple[float, int] | None:
         """Return when the first subject is due, with a number that orders equal times; None when none is set."""

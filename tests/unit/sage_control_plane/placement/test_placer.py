@@ -58,13 +58,20 @@ def test_each_filter_is_named_when_it_refuses() -> None:
     assert refused_by(busy, item) == "tokens_fit"
     busy.credits.take(1)
     assert refused_by(busy, item) == "has_slot"
-    busy.breaker.open()
-    assert refused_by(busy, item) == "breaker"
-    busy.draining = True
-    assert refused_by(busy, item) == "not_draining"
-    busy.state = engine("e", phase=EnginePhase.STARTING)
-    assert refused_by(busy, item) == "ready"
     assert not cases.admits(busy)
+
+
+@pytest.mark.parametrize("change", ["breaker open", "draining", "starting"])
+def test_an_engine_that_takes_no_work_is_refused_whatever_its_credits(change: str) -> None:
+    idle = entry()
+    if change == "breaker open":
+        idle.breaker.open()
+    elif change == "draining":
+        idle.draining = True
+    else:
+        idle.state = engine("e", phase=EnginePhase.STARTING)
+    assert refused_by(idle, request("r")) == "usable"
+    assert not placer().admits(idle)
 
 
 def test_least_work_counts_tokens_and_speed() -> None:
