@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sage_cli.bench_dataflow import dataflow
 from sage_cli.bench_embed import embed
 from sage_cli.bench_gateway import gateway
 from sage_cli.bench_grid import grid
@@ -14,6 +15,7 @@ from sage_cli.bench_load import compare, policies, simulate
 
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
 app.command()(embed)
+app.command()(dataflow)
 app.command()(gateway)
 app.command()(policies)
 app.command()(compare)

@@ -1,0 +1,19 @@
+"""Every measurement there is. A new one is a function of a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sage_benchmark.dataflow.checkpoints import checkpoints
+from sage_benchmark.dataflow.event_time import interval_join, session, sliding, stateless, tumbling, tumbling_jsonl
+from sage_benchmark.dataflow.measurement import Measurement
+
+MEASUREMENTS: Mapping[str, Measurement] = {
+    "tumbling": tumbling,
+    "sliding": sliding,
+    "session": session,
+    "interval-join": interval_join,
+    "tumbling-jsonl": tumbling_jsonl,
+    "stateless": stateless,
+    "checkpoints": checkpoints,
+}
