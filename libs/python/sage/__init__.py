@@ -25,7 +25,30 @@ _EXPORTS = {
     "Hints": "sage_control_plane.request.request",
     "Priority": "sage_control_plane.request.request",
     "ServiceClass": "sage_control_plane.request.request",
-    "Pipeline": "sage_kernel.builder",
+    "Pipeline": "sage_apps.pipelines",
+    "Tumbling": "sage_kernel.window_kinds",
+    "Sliding": "sage_kernel.window_kinds",
+    "Session": "sage_kernel.window_kinds",
+    # Aggregates; those that Python has a word for end in an underscore.
+    **dict.fromkeys(
+        (
+            "any_value",
+            "count",
+            "first",
+            "last",
+            "list_",
+            "max_",
+            "max_by",
+            "mean",
+            "min_",
+            "min_by",
+            "n_unique",
+            "std",
+            "sum_",
+            "var",
+        ),
+        "sage_kernel.aggregates",
+    ),
     "SagePorts": "sage_common.ports",
     **dict.fromkeys(
         (

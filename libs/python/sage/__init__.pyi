@@ -1,4 +1,5 @@
 # What __getattr__ of __init__.py imports when it is first used: type checkers read it here.
+from sage_apps.pipelines import Pipeline as Pipeline
 from sage_client.client import AsyncUnifiedInferenceClient as AsyncUnifiedInferenceClient
 from sage_client.client import CallOptions as CallOptions
 from sage_client.models import ModelInfo as ModelInfo
@@ -30,7 +31,23 @@ from sage_common.ports import SagePorts as SagePorts
 from sage_control_plane.request.request import Hints as Hints
 from sage_control_plane.request.request import Priority as Priority
 from sage_control_plane.request.request import ServiceClass as ServiceClass
-from sage_kernel.builder import Pipeline as Pipeline
+from sage_kernel.aggregates import any_value as any_value
+from sage_kernel.aggregates import count as count
+from sage_kernel.aggregates import first as first
+from sage_kernel.aggregates import last as last
+from sage_kernel.aggregates import list_ as list_
+from sage_kernel.aggregates import max_ as max_
+from sage_kernel.aggregates import max_by as max_by
+from sage_kernel.aggregates import mean as mean
+from sage_kernel.aggregates import min_ as min_
+from sage_kernel.aggregates import min_by as min_by
+from sage_kernel.aggregates import n_unique as n_unique
+from sage_kernel.aggregates import std as std
+from sage_kernel.aggregates import sum_ as sum_
+from sage_kernel.aggregates import var as var
+from sage_kernel.window_kinds import Session as Session
+from sage_kernel.window_kinds import Sliding as Sliding
+from sage_kernel.window_kinds import Tumbling as Tumbling
 from sage_mesh.reply import TokenUsage as TokenUsage
 
 __version__: str

@@ -6,11 +6,14 @@ arguments the parameters of each operator's spec, so a misspelt one is refused w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError
+from sage_kernel.node_parameters import NodeParameters
+from sage_kernel.nodes import ERRORS_PORT
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import PipelineInvalidError, Problem
 from sage_kernel.spec import API_VERSION, PipelineSpec
@@ -22,12 +25,26 @@ class Stream:
     """The output of one node. Each operator is a method that adds a node behind it and returns that node's output.
 
     Attributes:
-        id: the node's id.
+        id: the node's id, with the name of the output where it is a further one, as ``windows.late``.
     """
 
     def __init__(self, pipeline: Pipeline, node_id: str) -> None:
         self._pipeline = pipeline
         self.id = node_id
+
+    @property
+    def errors(self) -> Stream:
+        """The records that failed at this node, with ``on_error="output"``."""
+        return self.output(ERRORS_PORT)
+
+    @property
+    def late(self) -> Stream:
+        """The records that came too late for a window or a join."""
+        return self.output("late")
+
+    def output(self, port: str) -> Stream:
+        """Return a further output of this node by its name."""
+        return Stream(self._pipeline, f"{self.id.partition('.')[0]}.{port}")
 
     def __getattr__(self, op: str) -> Callable[..., Stream]:
         if op.startswith("_") or op not in OPERATORS or not OPERATORS[op].spec.takes_input:
@@ -45,27 +62,29 @@ class Stream:
 
 
 class Pipeline:
-    """A pipeline under construction.
+    """A pipeline under construction. Two are equal when they are the same pipeline as data.
 
     Args:
         name: letters, digits, ``.``, ``_`` and ``-``.
         version: counts the changes that its owner makes.
+        settings: of the pipeline as a whole, such as ``deadline="10m"``.
     """
 
-    def __init__(self, name: str, version: int = 1) -> None:
+    def __init__(self, name: str, version: int = 1, **settings: Any) -> None:
         self._metadata = {"name": name, "version": version}
+        self._settings = settings
         self._nodes: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def from_yaml(cls, text: str) -> Pipeline:
         """Read YAML or JSON. Raises PipelineInvalidError with all of its errors."""
         value = spec_from_yaml(text).to_dict()
-        pipeline = cls(value["metadata"]["name"], value["metadata"].get("version", 1))
+        pipeline = cls(value["metadata"]["name"], value["metadata"].get("version", 1), **value.get("settings", {}))
         pipeline._nodes = value["nodes"]
         return pipeline
 
     def source(
-        self, uri: str | None = None, *, records: Iterable[dict[str, Any]] | None = None, **parameters: Any
+        self, uri: str | None = None, *, records: Iterable[Mapping[str, Any]] | None = None, **parameters: Any
     ) -> Stream:
         """Add a source: ``uri`` such as ``folder:docs``, or the ``records`` themselves."""
         if uri is not None:
@@ -74,47 +93,52 @@ class Pipeline:
             parameters["records"] = list(records)
         return self.add("source", **parameters)
 
-    def add(
-        self, op: str, *values: Any, inputs: Iterable[Stream] = (), id: str | None = None, **parameters: Any
-    ) -> Stream:
-        """Add a node of any operator, with several ``inputs`` if need be.
+    def union(self, *streams: Stream, **parameters: Any) -> Stream:
+        """Add a union of several streams."""
+        return self.add("union", inputs=streams, **parameters)
+
+    def add(self, op: str, *values: Any, inputs: Iterable[Stream] = (), **parameters: Any) -> Stream:
+        """Add a node of any operator.
 
         Args:
-            values: the parameters that the operator takes by position.
-            id: node id; the operator's name, numbered from the second on, when not given.
+            values: further inputs, and the parameters that the operator takes by position.
+            inputs: what comes in.
+            parameters: by name. ``id`` is the node's id, by default the operator's name, numbered from the second
+                on; ``node_id`` is too, for operators with an ``id`` of their own.
 
         Raises:
             InvalidRequestError: unknown operator, too many values, an id taken, an input of another pipeline.
         """
         if op not in OPERATORS:
             raise InvalidRequestError(f"there is no operator {op!r}{nearest(op, list(OPERATORS))}")
-        positional = OPERATORS[op].spec.positional
-        if len(values) > len(positional):
-            raise InvalidRequestError(
-                f"{op} takes {len(positional)} values by position, got {len(values)}; name the others"
-            )
-        for name, value in zip(positional, values, strict=False):
-            if name in parameters or (name == "id" and id is not None):
-                raise InvalidRequestError(f"{op} got {name!r} by position and by name; give it once")
-            if name == "id":
-                id = value
-            else:
-                parameters[name] = value
-        node_id = id or self._free_id(op)
-        if node_id in self._nodes:
-            raise InvalidRequestError(f"there is a node {node_id!r} already; choose another id for this {op}")
-        sources = list(inputs)
-        for stream in sources:
+        streams = [*inputs, *(value for value in values if isinstance(value, Stream))]
+        for stream in (*streams, *(value for value in parameters.values() if isinstance(value, Stream))):
             if stream._pipeline is not self:
                 raise InvalidRequestError(f"node {stream.id!r} belongs to another pipeline; build both in one")
-        wiring = {"in": [stream.id for stream in sources]} if sources else {}
-        self._nodes[node_id] = {"op": op, **wiring, **parameters}
+        read = NodeParameters(op, OPERATORS[op].spec)
+        for value in values:
+            if not isinstance(value, Stream):
+                read.take(value)
+        for name, value in parameters.items():
+            read.set(name, value.id if isinstance(value, Stream) else value)
+        node_id = read.node_id or self._free_id(op)
+        if node_id in self._nodes:
+            raise InvalidRequestError(f"there is a node {node_id!r} already; choose another id for this {op}")
+        wiring = {"in": [stream.id for stream in streams]} if streams else {}
+        self._nodes[node_id] = {"op": op, **wiring, **read.parameters}
         return Stream(self, node_id)
 
     def build(self) -> PipelineSpec:
         """Return the pipeline as data. Raises PipelineInvalidError with all of its errors."""
+        settings = {"settings": self._settings} if self._settings else {}
         return from_dict(
-            {"apiVersion": API_VERSION, "kind": "Pipeline", "metadata": self._metadata, "nodes": self._nodes}
+            {
+                "apiVersion": API_VERSION,
+                "kind": "Pipeline",
+                "metadata": self._metadata,
+                **settings,
+                "nodes": self._nodes,
+            }
         )
 
     def validate(self) -> list[Problem]:
@@ -126,8 +150,31 @@ class Pipeline:
         return []
 
     def to_yaml(self) -> str:
-        """Return the YAML. Raises PipelineInvalidError with all of its errors."""
+        """Return the YAML.
+
+        Raises:
+            PipelineInvalidError: with all of its errors.
+            InvalidRequestError: a node holds a function of this process, which has to be named for that.
+        """
         return self.build().to_yaml()
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw the graph into a file, ``.svg`` or ``.mmd`` (Mermaid), and return its path.
+
+        Raises:
+            PipelineInvalidError: with all of its errors.
+            InvalidRequestError: the file's name says neither.
+        """
+        from sage_kernel.plot.drawing import draw
+
+        target = Path(path)
+        target.write_text(draw(self.build(), target.suffix), encoding="utf-8")
+        return target
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pipeline) and self.build() == other.build()
+
+    __hash__ = None  # type: ignore[assignment]
 
     def _free_id(self, op: str) -> str:
         number = 1

@@ -67,6 +67,10 @@ class NodeSpec(BaseModel):
 
     # Parameters that the builder takes by position; "id" is the node's id.
     positional: ClassVar[tuple[str, ...]] = ()
+    # Whether the last of them takes all further values, as in key_by("shop", "day").
+    takes_many: ClassVar[bool] = False
+    # The parameter, a mapping, that gets the keywords which name no parameter, as in aggregate(n=count()).
+    keywords_into: ClassVar[str | None] = None
     takes_input: ClassVar[bool] = True
     gives_output: ClassVar[bool] = True
     # Whether it makes an index, which other nodes need; see RunContext.indexes.

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.functions import REF_PATTERN, FunctionRegistry, is_reference
+from sage_kernel.operator import StatelessAsyncOperator
 
 # Of a call: a function may make many records of one.
 BATCH_RECORDS = 1024
@@ -53,7 +54,7 @@ def load(function: Any, functions: FunctionRegistry) -> Callable[..., Any]:
     return given
 
 
-class BatchFunction(ABC):
+class BatchFunction(StatelessAsyncOperator, ABC):
     """Base of asynchronous operators that call a user's function in a thread, once a batch."""
 
     def __init__(self, function: Callable[..., Any], batch_records: int = BATCH_RECORDS) -> None:
@@ -65,11 +66,6 @@ class BatchFunction(ABC):
         """Most records that a call takes."""
         return self._batch_records
 
-    @property
-    def linger_seconds(self) -> float:
-        """Wait for nothing."""
-        return 0.0
-
     async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return what the function makes of the records."""
         return await asyncio.to_thread(self.call, frame)
@@ -77,9 +73,6 @@ class BatchFunction(ABC):
     @abstractmethod
     def call(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Call the function. Runs in a thread."""
-
-    async def close(self) -> None:
-        """Release nothing."""
 
 
 def frame_of_results(results: Sequence[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

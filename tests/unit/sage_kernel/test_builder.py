@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
+from pydantic import BaseModel
 
 from sage_common.errors import InvalidRequestError
+from sage_kernel.aggregates import count, max_
 from sage_kernel.builder import Pipeline
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.validation import from_yaml
+from sage_kernel.window_kinds import Sliding
 
 YAML = """\
 apiVersion: sage/v1
@@ -81,3 +86,61 @@ def test_mistakes_of_wiring_are_refused_where_they_are_made() -> None:
         source.chunk(100)
     with pytest.raises(InvalidRequestError, match="did you mean 'sink'"):
         pipeline.add("sinc")
+
+
+class Ticket(BaseModel):
+    ts: datetime
+    text: str
+    topic: str | None
+
+
+class Answer(BaseModel):
+    reply: str
+
+
+def test_classes_windows_and_aggregates_are_written_as_the_yaml_writes_them() -> None:
+    pipeline = Pipeline("triage", version=3, deadline="10m")
+    tickets = pipeline.source(records=[], schema=Ticket, event_time="ts", lateness="30s")
+    answers = tickets.filter("LENGTH(text) > 20").embed(batch=(64, "10ms")).llm("{text}", out=Answer, slo="2s")
+    counted = answers.key_by("topic", "reply").window(Sliding("10m", "1m", lateness="5s"))
+    counted.aggregate(n=count(), longest=max_("LENGTH(text)"), node_id="stats").sink("collection:stats")
+    counted.late.sink("collection:late")
+    written = pipeline.build().to_dict()
+    assert written["settings"] == {"deadline": "10m"}
+    nodes = written["nodes"]
+    assert nodes["source"]["schema"] == {"ts": "timestamp", "text": "string", "topic": "string"}
+    assert nodes["filter"]["where"] == "LENGTH(text) > 20"
+    assert nodes["llm"]["out"] == {"reply": "string"}
+    assert nodes["key_by"]["fields"] == ["topic", "reply"]
+    assert nodes["window"] == {"op": "window", "in": ["key_by"], "sliding": ["10m", "1m"], "lateness": "5s"}
+    assert nodes["stats"]["aggs"] == {"n": "count()", "longest": "max(LENGTH(text))"}
+
+
+def test_streams_are_inputs_by_position_and_indexes_by_name() -> None:
+    pipeline = Pipeline("p")
+    one = pipeline.source(records=[{"text": "a"}])
+    two = pipeline.source(records=[{"text": "b"}])
+    assert pipeline.union(one, two).id == "union"
+    assert one.union(two).id == "union_2"
+    kb = one.embed().index("kb")
+    two.embed().retrieve(index=kb).sink("collection:x")
+    nodes = pipeline._nodes
+    assert nodes["union"]["in"] == nodes["union_2"]["in"] == ["source", "source_2"]
+    assert nodes["retrieve"]["index"] == "kb"
+
+
+def test_a_function_goes_where_a_function_belongs_and_has_no_yaml() -> None:
+    pipeline = Pipeline("p")
+    numbers = pipeline.source(records=[{"n": 1}])
+    numbers.filter(lambda record: record["n"] > 0).map({"m": "n + 1"}).sink("collection:out")
+    assert pipeline.validate() == []
+    with pytest.raises(InvalidRequestError, match="node 'filter', field 'ref'"):
+        pipeline.to_yaml()
+
+
+def test_two_pipelines_are_equal_as_data() -> None:
+    assert triage() == triage()
+    assert Pipeline.from_yaml(triage().to_yaml()) == triage()
+    other = triage()
+    other.source(records=[{"a": 1}]).sink("collection:more")
+    assert other != triage()

@@ -30,6 +30,8 @@ class AggregateNode(GroupingNode):
             ``max_by(name, price)``.
     """
 
+    keywords_into = "aggs"
+
     op: Literal["aggregate"]
     aggs: dict[FieldName, str] = Field(min_length=1, max_length=MOST_AGGREGATES)
 

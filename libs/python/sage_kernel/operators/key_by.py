@@ -23,6 +23,7 @@ class KeyByNode(NodeSpec):
     """
 
     positional = ("fields",)
+    takes_many = True
     most_inputs = 1
 
     op: Literal["key_by"]
