@@ -111,7 +111,7 @@ class Pipeline:
         """
         if op not in OPERATORS:
             raise InvalidRequestError(f"there is no operator {op!r}{nearest(op, list(OPERATORS))}")
-        streams = [*inputs, *(value for value in values if isinstance(value, Stream))]
+        streams = [*inputs, *(value for value in values if isinstance(value, Stream) and self._gives_output(value))]
         for stream in (*streams, *(value for value in parameters.values() if isinstance(value, Stream))):
             if stream._pipeline is not self:
                 raise InvalidRequestError(f"node {stream.id!r} belongs to another pipeline; build both in one")
@@ -119,6 +119,8 @@ class Pipeline:
         for value in values:
             if not isinstance(value, Stream):
                 read.take(value)
+            elif not self._gives_output(value):
+                read.take(value.id)
         for name, value in parameters.items():
             read.set(name, value.id if isinstance(value, Stream) else value)
         node_id = read.node_id or self._free_id(op)
@@ -175,6 +177,11 @@ class Pipeline:
         return isinstance(other, Pipeline) and self.build() == other.build()
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _gives_output(self, stream: Stream) -> bool:
+        """Whether a stream carries records; that of an index is a name for ``retrieve``."""
+        node = self._nodes.get(stream.id)
+        return node is None or OPERATORS[node["op"]].spec.gives_output
 
     def _free_id(self, op: str) -> str:
         number = 1

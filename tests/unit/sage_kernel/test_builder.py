@@ -102,9 +102,10 @@ def test_classes_windows_and_aggregates_are_written_as_the_yaml_writes_them() ->
     pipeline = Pipeline("triage", version=3, deadline="10m")
     tickets = pipeline.source(records=[], schema=Ticket, event_time="ts", lateness="30s")
     answers = tickets.filter("LENGTH(text) > 20").embed(batch=(64, "10ms")).llm("{text}", out=Answer, slo="2s")
-    counted = answers.key_by("topic", "reply").window(Sliding("10m", "1m", lateness="5s"))
-    counted.aggregate(n=count(), longest=max_("LENGTH(text)"), node_id="stats").sink("collection:stats")
-    counted.late.sink("collection:late")
+    windows = answers.key_by("topic", "reply").window(Sliding("10m", "1m", lateness="5s"))
+    stats = windows.aggregate(n=count(), longest=max_("LENGTH(text)"), node_id="stats")
+    stats.sink("collection:stats")
+    stats.late.sink("collection:late")
     written = pipeline.build().to_dict()
     assert written["settings"] == {"deadline": "10m"}
     nodes = written["nodes"]
