@@ -22,6 +22,7 @@ from sage_kernel.answer_store import AnswerStore
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
+from sage_kernel.nats_access import NatsAccess, NoNats
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.search_index import SearchIndex
 from sage_kernel.stage_targets import NO_TARGETS, StageTargets
@@ -253,6 +254,7 @@ class RunContext:
         answers: where answers of models are kept; None keeps none.
         indexes: by id of an index node, the index when it is complete.
         functions: the functions that ``ref:`` may name.
+        nats: how to reach NATS.
         clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
     """
 
@@ -267,6 +269,7 @@ class RunContext:
     run_id: str
     indexes: dict[str, asyncio.Future[SearchIndex]] = field(default_factory=dict)
     functions: FunctionRegistry = NO_FUNCTIONS
+    nats: NatsAccess = field(default_factory=NoNats)
     targets: StageTargets = NO_TARGETS
     answers: AnswerStore | None = None
     clock: Clock = field(default_factory=MonotonicClock)

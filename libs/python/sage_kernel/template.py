@@ -5,6 +5,7 @@ A path only ever looks up keys of mappings, so a template from the network can r
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Mapping
@@ -75,6 +76,8 @@ def _as_text(value: Any) -> str:
         return value
     if value is None:
         return ""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
     if isinstance(value, list | tuple) and all(isinstance(item, Mapping) and "text" in item for item in value):
         return render_context([Passage(str(item["text"]), _label(item)) for item in value])
     return json.dumps(value, ensure_ascii=False, default=str)

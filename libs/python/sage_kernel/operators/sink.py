@@ -1,29 +1,47 @@
-"""``sink``: where records end: a named collection of the result (``collection:answers``) or ``jsonl:out.jsonl``."""
+"""``sink``: where records end: a named collection of the result (``collection:answers``), a file, NATS, HTTP, or the
+terminal (``print:``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from sage_kernel.connectors.jsonl_sink import JsonLinesSink
+from sage_kernel.connectors.folder_sink import FolderSink
+from sage_kernel.connectors.nats_sink import NatsSink, NatsTarget
+from sage_kernel.connectors.parquet_sink import ParquetSink
+from sage_kernel.connectors.patience import DEFAULT_PATIENCE_US, Patience
+from sage_kernel.connectors.print_sink import PrintSink
+from sage_kernel.connectors.text_file_sink import TextFileSink, csv_encoder, encode_json
+from sage_kernel.connectors.unfinished_file import UnfinishedFile
+from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import OperatorType, RunContext, Sink, State
-from sage_kernel.operators.uri import parse_address
+from sage_kernel.operators.uri import Address, parse_address
 from sage_kernel.stream_type import StreamType, union_of
+from sage_kernel.template import Template
 
-_SCHEMES = ("collection", "jsonl")
+_SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print")
+_FILES = ("jsonl", "csv", "parquet", "folder")
+MAX_TEMPLATE_CHARACTERS = 1024
 
 
 class SinkNode(NodeSpec):
     """Where records end.
 
     Attributes:
-        uri: ``collection:NAME`` or ``jsonl:FILE``.
-        fields: keep only these; empty keeps all.
+        uri: ``collection:NAME``; ``jsonl:FILE``, ``csv:FILE``, ``parquet:FILE`` (``parquet:FOLDER/`` for a folder of
+            parts); ``folder:FOLDER`` for a text file a record; ``nats://SUBJECT``, which may have fields of the record,
+            as ``nats://stats.{topic}``; ``print:``.
+        fields: keep only these; empty keeps all. For ``folder:`` the one with the text.
+        id: template of what a record is known by: the path of its file in a folder, or the id by which NATS publishes
+            it once only.
+        format: of messages: ``json`` for one record each, ``arrow`` for many.
+        delimiter: between two values of CSV.
+        patience: how long to wait for a full disk or a server that is gone.
     """
 
     positional = ("uri",)
@@ -32,31 +50,65 @@ class SinkNode(NodeSpec):
     op: Literal["sink"]
     uri: str
     fields: tuple[FieldName, ...] = Field((), max_length=1024)
+    id: str | None = Field(None, min_length=1, max_length=MAX_TEMPLATE_CHARACTERS)
+    format: Literal["json", "arrow"] = "json"
+    delimiter: Annotated[str, StringConstraints(pattern=r"^[,;|\t:]$")] = ","
+    patience: Duration = Field(DEFAULT_PATIENCE_US, ge=0)
 
     @field_validator("uri")
     @classmethod
     def _has_a_known_scheme(cls, uri: str) -> str:
-        parse_address(uri, _SCHEMES)
+        scheme, rest = parse_address(uri, _SCHEMES, bare=("print",))
+        if scheme == "nats":
+            if len(rest) > MAX_TEMPLATE_CHARACTERS or any(c.isspace() for c in rest):
+                raise ValueError(f"{uri[:80]!r} is no subject of NATS; write words joined by dots")
+            Template(rest)
         return uri
 
+    @field_validator("id")
+    @classmethod
+    def _is_a_template(cls, identity: str | None) -> str | None:
+        if identity is not None:
+            Template(identity)
+        return identity
+
+    @model_validator(mode="after")
+    def _fits_its_place(self) -> SinkNode:
+        scheme, rest = self.address
+        if self.format == "arrow" and (scheme != "nats" or self.id is not None or Template(rest).fields):
+            raise ValueError("'format: arrow' is for nats:// with one subject, and without an 'id' of single records")
+        if scheme == "folder" and len(self.fields) > 1:
+            raise ValueError("a folder takes one field, with the text; name one in 'fields'")
+        return self
+
     @property
-    def is_splittable(self) -> bool:
-        """Whether several tasks may write: a single file has one writer."""
-        return parse_address(self.uri, _SCHEMES).scheme not in ("csv", "jsonl", "parquet")
+    def address(self) -> Address:
+        """The parts of ``uri``."""
+        return parse_address(self.uri, _SCHEMES, bare=("print",))
 
     def results(self) -> Iterator[FieldUse]:
-        """Yield the collection or file."""
+        """Yield the collection, file or subject."""
         yield FieldUse("uri", self.uri)
 
     def paths(self) -> Iterator[FieldUse]:
         """Yield the file."""
-        scheme, rest = parse_address(self.uri, _SCHEMES)
-        if scheme == "jsonl":
+        scheme, rest = self.address
+        if scheme in _FILES:
             yield FieldUse("uri", rest)
 
     def reads(self) -> Iterator[FieldUse]:
-        """Yield the fields to keep."""
-        return (FieldUse("fields", name) for name in self.fields)
+        """Yield the fields to keep, and those of the templates."""
+        yield from (FieldUse("fields", name) for name in self.fields)
+        scheme, rest = self.address
+        if scheme == "nats":
+            yield from (FieldUse("uri", name) for name in Template(rest).fields)
+        if self.id is not None:
+            yield from (FieldUse("id", name) for name in Template(self.id).fields)
+        if scheme == "folder":
+            if not self.fields:
+                yield FieldUse("fields", "text")
+            if self.id is None:
+                yield FieldUse("id", "id")
 
 
 class ChosenFields:
@@ -89,11 +141,30 @@ class ChosenFields:
 
 def build(node_id: str, spec: SinkNode, context: RunContext, inputs: Sequence[StreamType]) -> Sink:
     """Make the sink of a node. Raises PermissionDeniedError for a file that the pipeline may not write."""
-    scheme, rest = parse_address(spec.uri, _SCHEMES)
+    scheme, rest = spec.address
+    if scheme == "nats":
+        patience = Patience(context, node_id, "NATS", spec.patience)
+        return NatsSink(NatsTarget(rest, spec.id, spec.fields, spec.format), context.nats, patience)
+    if scheme in _FILES:
+        path = context.files.check(Path(rest))
+        patience = Patience(context, node_id, f"room on the disk of {path.parent}", spec.patience)
+        if scheme == "folder":
+            text = spec.fields[0] if spec.fields else "text"
+            return FolderSink(path, Template(spec.id or "{id}"), text, context.run_id, patience)
+    stream = union_of(inputs)
     if scheme == "collection":
-        sink = context.collections(rest, node_id, union_of(inputs))
+        sink: Sink = context.collections(rest, node_id, stream)
+    elif scheme == "print":
+        sink = PrintSink(rest)
+    elif scheme == "parquet":
+        fields = {name: stream.fields[name] for name in spec.fields or stream.fields if name in stream.fields}
+        sink = ParquetSink(path, rest.endswith("/"), context.run_id, fields, patience)
     else:
-        sink = JsonLinesSink(context.files.check(Path(rest)), context.run_id)
+        file = UnfinishedFile(path, context.run_id)
+        names = list(spec.fields or stream.fields)
+        header = csv_encoder(spec.delimiter)(pl.DataFrame(schema=names), True) if names else b""
+        encode = encode_json if scheme == "jsonl" else csv_encoder(spec.delimiter)
+        sink = TextFileSink(file, encode, patience, header if scheme == "csv" else b"")
     return ChosenFields(sink, spec.fields) if spec.fields else sink
 
 

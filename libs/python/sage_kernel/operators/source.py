@@ -13,7 +13,9 @@ from pydantic import Field, JsonValue, StringConstraints, field_validator, model
 
 from sage_kernel.connectors.file_listing import plain_part
 from sage_kernel.connectors.folder_source import DOCUMENT_FIELDS, FolderSource
+from sage_kernel.connectors.nats_source import NatsSource, NatsSubject
 from sage_kernel.connectors.parquet_source import ParquetSource
+from sage_kernel.connectors.patience import DEFAULT_PATIENCE_US, Patience
 from sage_kernel.connectors.records import RecordsSource, frame_of
 from sage_kernel.connectors.source_options import DEFAULT_RECORD_BYTES, SourceOptions
 from sage_kernel.connectors.text_file_source import TextFileSource
@@ -25,7 +27,8 @@ from sage_kernel.operators.uri import parse_address
 from sage_kernel.schema import TIMESTAMP, WrittenSchema, parse_schema, write_type
 from sage_kernel.stream_type import NodeProblems, StreamType
 
-_SCHEMES = ("folder", "jsonl", "csv", "parquet")
+_SCHEMES = ("folder", "jsonl", "csv", "parquet", "nats")
+_FILES = ("folder", "jsonl", "csv", "parquet")
 
 
 class SourceNode(NodeSpec):
@@ -36,7 +39,8 @@ class SourceNode(NodeSpec):
     ``first_line`` where the text does not begin with the file.
 
     Attributes:
-        uri: ``folder:DOCS``, or ``jsonl:``, ``csv:`` or ``parquet:`` with a path or a pattern such as ``logs/*.jsonl``.
+        uri: ``folder:DOCS``; ``jsonl:``, ``csv:`` or ``parquet:`` with a path or a pattern such as ``logs/*.jsonl``; or
+            ``nats://SUBJECT``, stored by a stream of JetStream: an object or an array of JSON, or Arrow batches, each.
         records: the records themselves.
         max_file_bytes: a larger document is left out.
         max_files: a folder or pattern with more of them is an error.
@@ -45,6 +49,10 @@ class SourceNode(NodeSpec):
         epoch: the unit of timestamps that are numbers, counted from 1970-01-01 UTC.
         delimiter: between two values of CSV.
         max_record_bytes: a longer record is refused.
+        stream: of JetStream, where several store the subject.
+        start: where a run without a checkpoint begins to read a stream: with its ``first`` message, or a ``new`` one.
+        bounded: end with the last message that a stream has at the start.
+        patience: how long to wait for a server that is gone.
         event_time: the field that says when a record happened.
         lateness: how far records may come out of order.
         idle_after: silence after which this source holds no other back.
@@ -64,6 +72,10 @@ class SourceNode(NodeSpec):
     epoch: Literal["s", "ms", "us", "ns"] | None = None
     delimiter: Annotated[str, StringConstraints(pattern=r"^[,;|\t:]$")] = ","
     max_record_bytes: int = Field(DEFAULT_RECORD_BYTES, ge=1, le=64 * 1024 * 1024)
+    stream: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")] | None = None
+    start: Literal["first", "new"] = "first"
+    bounded: bool = False
+    patience: Duration = Field(DEFAULT_PATIENCE_US, ge=0)
     event_time: FieldName | None = None
     lateness: Duration = Field(0, ge=0)
     idle_after: Duration | None = Field(None, gt=0)
@@ -94,7 +106,9 @@ class SourceNode(NodeSpec):
     def paths(self) -> Iterator[FieldUse]:
         """Yield the folder, or the part of a pattern that is one."""
         if self.uri is not None:
-            yield FieldUse("uri", plain_part(parse_address(self.uri, _SCHEMES).rest))
+            scheme, rest = parse_address(self.uri, _SCHEMES)
+            if scheme in _FILES:
+                yield FieldUse("uri", plain_part(rest))
 
     def port_type(self, port: str, inputs: Sequence[StreamType]) -> StreamType:
         """Return the type of refused records: their text, where they stand, and why."""
@@ -116,7 +130,13 @@ class SourceNode(NodeSpec):
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the fields that every record has."""
         fields: Mapping[str, pl.DataType] = DOCUMENT_FIELDS
-        if self.uri is not None and not self.uri.startswith("folder:"):
+        scheme = parse_address(self.uri, _SCHEMES).scheme if self.uri is not None else ""
+        is_bounded = scheme != "nats" or self.bounded
+        if scheme not in ("", "folder"):
+            if self.schema_ is None and scheme == "nats":
+                message = "nothing is known of its messages before it runs"
+                problems.add("schema", message, "state their fields, as 'schema: {id: int, text: string}'")
+                return StreamType(is_open=True, event_time=self.event_time, is_bounded=is_bounded)
             if self.schema_ is None:
                 known = {self.event_time: TIMESTAMP} if self.event_time else {}
                 return StreamType(known, is_open=True, event_time=self.event_time)
@@ -130,8 +150,8 @@ class SourceNode(NodeSpec):
         if self.event_time is not None and fields.get(self.event_time) != TIMESTAMP:
             message = f"{self.event_time!r} is {write_type(fields.get(self.event_time, pl.Null()))!r}, not a timestamp"
             problems.add("event_time", message, f"state it in 'schema', as {{{self.event_time}: timestamp}}")
-            return StreamType(fields)
-        return StreamType(fields, event_time=self.event_time)
+            return StreamType(fields, is_bounded=is_bounded)
+        return StreamType(fields, event_time=self.event_time, is_bounded=is_bounded)
 
 
 def build(node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[StreamType]) -> Source:
@@ -146,6 +166,9 @@ def build(node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[
         return TextFileSource(rest, Csv(spec.delimiter), spec.options(), context.files)
     if scheme == "parquet":
         return ParquetSource(rest, spec.options(), context.files)
+    if scheme == "nats":
+        wanted = NatsSubject(rest, spec.stream, spec.start, spec.bounded)
+        return NatsSource(wanted, spec.options(), context.nats, Patience(context, node_id, "NATS", spec.patience))
     folder = context.files.check(Path(rest))
     return FolderSource(node_id, folder, context, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files)
 

@@ -14,8 +14,8 @@ class Address(NamedTuple):
     rest: str
 
 
-def parse_address(uri: str, schemes: tuple[str, ...]) -> Address:
-    """Parse ``uri``; two slashes after the scheme may be left out.
+def parse_address(uri: str, schemes: tuple[str, ...], bare: tuple[str, ...] = ()) -> Address:
+    """Parse ``uri``; two slashes after the scheme may be left out. Schemes in ``bare`` need nothing after them.
 
     Raises:
         ValueError: no scheme, one that is not in ``schemes``, nothing after it, or a character that no name has.
@@ -28,6 +28,6 @@ def parse_address(uri: str, schemes: tuple[str, ...]) -> Address:
     if scheme not in schemes:
         raise ValueError(f"{uri[:80]!r} has the unknown scheme {scheme[:80]!r}{nearest(scheme, schemes)}")
     rest = rest.removeprefix("//")
-    if not rest:
+    if not rest and scheme not in bare:
         raise ValueError(f"{uri!r} names nothing after {scheme!r}:")
     return Address(scheme, rest)

@@ -14,6 +14,7 @@ from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.file_access import ANY_FILE, FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
+from sage_kernel.nats_access import LazyNats, NatsAccess
 from sage_kernel.operator import DeadLetter, RunContext, Sleep
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
@@ -31,6 +32,7 @@ class LocalRunner:
         models: how nodes reach models.
         files: which files pipelines may touch.
         functions: which functions pipelines may name.
+        nats: how nodes reach NATS; None connects by this machine's settings when a node asks.
         cache_dir: where vectors and answers are kept between runs; None keeps nothing.
         queue_batches: most batches waiting before each node that waits; memory is bounded by it.
         clock, sleep, now_us: time, for tests; ``now_us`` counts microseconds since 1970-01-01 UTC.
@@ -42,6 +44,7 @@ class LocalRunner:
         *,
         files: FileAccess = ANY_FILE,
         functions: FunctionRegistry = NO_FUNCTIONS,
+        nats: NatsAccess | None = None,
         cache_dir: Path | None = None,
         queue_batches: int = 4,
         clock: Clock | None = None,
@@ -51,6 +54,7 @@ class LocalRunner:
         self._models = models
         self._files = files
         self._functions = functions
+        self._nats = nats
         self._cache_dir = cache_dir
         self._queue_batches = queue_batches
         self._clock = clock or MonotonicClock()
@@ -82,6 +86,7 @@ class LocalRunner:
         keeps_answers = checkpoints is not None or any(getattr(node, "cache", None) for node in spec.nodes.values())
         answers = FileAnswers(self._cache_dir / "answers.sqlite") if self._cache_dir and keeps_answers else None
         loop = asyncio.get_running_loop()
+        own_nats = LazyNats()
 
         async def keep(letter: DeadLetter) -> None:
             if len(result.dead_letters) < MAX_DEAD_LETTERS:
@@ -91,6 +96,7 @@ class LocalRunner:
             models=self._models,
             files=self._files,
             functions=self._functions,
+            nats=self._nats or own_nats,
             collections=collections,
             cache_dir=self._cache_dir,
             warn=lambda node, message: result.warnings.append((node, message)),
@@ -117,6 +123,7 @@ class LocalRunner:
         finally:
             for index in context.indexes.values():
                 index.cancel()
+            await own_nats.close()
             if answers is not None:
                 answers.close()
         return RunResult(

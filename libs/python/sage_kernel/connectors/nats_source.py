@@ -1,0 +1,189 @@
+"""Records of a stream of JetStream, in its order, from any sequence number on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+from nats.aio.client import Client
+
+from sage_common.errors import NotFoundError, SageError, UnprocessableError
+from sage_kernel.connectors.isolation import refused
+from sage_kernel.connectors.jetstream import StreamState, stream_of, stream_state
+from sage_kernel.connectors.message_decoder import MessageDecoder
+from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.source_options import SourceOptions
+from sage_kernel.connectors.stream_reader import ConsumerLostError, StreamMessage, StreamReader
+from sage_kernel.nats_access import NatsAccess
+from sage_kernel.operator import Position, SourceBatch, Split
+from sage_kernel.problems import PositionGoneError
+
+# Silence after which the reader looks whether it has missed anything.
+_LOOK_SECONDS = 2.0
+_FROM_THERE = "start again from what is there, without the checkpoint; keep messages longer with the stream's limits"
+
+
+@dataclass(frozen=True)
+class NatsSubject:
+    """What is read.
+
+    Attributes:
+        subject: the subject, with wildcards or without.
+        stream: the stream that stores it; None finds it.
+        start: where a run without a checkpoint begins: with the ``first`` message there is, or the next ``new`` one.
+        is_bounded: end with the last message that is there at the start.
+    """
+
+    subject: str
+    stream: str | None = None
+    start: Literal["first", "new"] = "first"
+    is_bounded: bool = False
+
+
+@dataclass
+class _Place:
+    """Where reading stands: after this sequence number of the stream made then, and where it ends."""
+
+    after: int
+    created: str
+    until: int | None
+    # The stream's last message at the last look.
+    seen: int = 0
+
+    def to_json(self) -> Position:
+        return {"after": self.after, "created": self.created, "until": self.until}
+
+
+class NatsSource:
+    """Reads messages without acknowledging them: its position is a sequence number, and replay is exact."""
+
+    def __init__(self, wanted: NatsSubject, options: SourceOptions, nats: NatsAccess, patience: Patience) -> None:
+        self._wanted = wanted
+        self._options = options
+        self._nats = nats
+        self._patience = patience
+
+    async def splits(self) -> Sequence[Split]:
+        """The subject is one split; a server that partitions it gives a subject a partition."""
+        return (None,)
+
+    async def batches(self, split: Split, position: Position) -> AsyncIterator[SourceBatch]:
+        """Yield records behind ``position``.
+
+        Raises:
+            PositionGoneError: the stream has lost the messages behind it, or is another one by the same name.
+            NotFoundError: no stream stores the subject.
+        """
+        if self._options.schema is None:
+            raise UnprocessableError("a NATS source needs a 'schema'; state the fields of its messages")
+        decoder = MessageDecoder(self._options.conformer(self._options.schema))
+        client = await self._patience.attempt(self._nats.client)
+        name = self._wanted.stream or await self._patience.attempt(lambda: stream_of(client, self._wanted.subject))
+        state = await self._patience.attempt(lambda: stream_state(client, name))
+        place = self._place(position, state)
+        empty = pl.DataFrame(schema=dict(self._options.schema))
+        if position is None:
+            yield SourceBatch(empty, place.to_json())
+        while place.until is None or place.after < place.until:
+            reader = await self._patience.attempt(lambda: self._open(client, name, place))
+            if reader is None:
+                break
+            try:
+                while place.until is None or place.after < place.until:
+                    messages = await reader.fetch(_LOOK_SECONDS)
+                    if messages:
+                        yield await self._batch(decoder, messages, place, name)
+                        has_all = place.until is not None and messages[-1].pending == 0
+                    else:
+                        has_all = await self._look(client, name, reader, place)
+                        yield SourceBatch(empty, place.to_json())
+                    if has_all and place.until is not None:
+                        return
+            except ConsumerLostError:
+                continue
+            finally:
+                await reader.close()
+
+    async def _open(self, client: Client, name: str, place: _Place) -> StreamReader | None:
+        """Return a reader behind ``place``, or None where a bounded source has nothing left to read."""
+        _check(await stream_state(client, name), place)
+        reader = StreamReader(client, name, self._wanted.subject, place.after + 1)
+        try:
+            pending = await reader.open()
+        except NotFoundError as error:
+            await reader.close()
+            raise _deleted(name) from error
+        except SageError:
+            await reader.close()
+            raise
+        if not pending and place.until is not None:
+            await reader.close()
+            return None
+        return reader
+
+    async def _batch(
+        self, decoder: MessageDecoder, messages: list[StreamMessage], place: _Place, name: str
+    ) -> SourceBatch:
+        if place.until is not None and messages[-1].sequence > place.until:
+            place_end = next(at for at, message in enumerate(messages) if message.sequence > place.until)
+            messages = messages[:place_end]
+            place.after = place.until
+        else:
+            place.after = messages[-1].sequence
+        decoded = await asyncio.to_thread(decoder.decode, messages)
+        return SourceBatch(
+            decoded.frame,
+            place.to_json(),
+            refused(decoded.bad, lambda index: f"message {messages[index].sequence} of {name}"),
+        )
+
+    async def _look(self, client: Client, name: str, reader: StreamReader, place: _Place) -> bool:
+        """Make sure that a silence is one, and move on past the messages of other subjects."""
+        try:
+            state = await stream_state(client, name)
+            _check(state, place)
+            if await reader.has_caught_up():
+                # As far as the look before: the server may count a message before its consumers know of it.
+                place.after = max(place.after, min(place.seen, state.last))
+                place.seen = state.last
+                return True
+        except NotFoundError as error:
+            raise _deleted(name) from error
+        except PositionGoneError:
+            raise
+        except SageError:
+            pass  # no answer now; the reader goes on, or loses its consumer
+        return False
+
+    def _place(self, position: Position, state: StreamState) -> _Place:
+        if isinstance(position, dict):
+            until = position.get("until")
+            place = _Place(
+                int(str(position["after"])), str(position["created"]), None if until is None else int(str(until))
+            )
+            _check(state, place)
+            return place
+        after = state.last if self._wanted.start == "new" else state.first - 1
+        return _Place(after, state.created, state.last if self._wanted.is_bounded else None)
+
+
+def _check(state: StreamState, place: _Place) -> None:
+    if state.created != place.created:
+        raise PositionGoneError(
+            f"the stream {state.name} was made again at {state.created}: it is not the one that was read up to message "
+            f"{place.after}",
+            _FROM_THERE,
+        )
+    if state.first > place.after + 1:
+        raise PositionGoneError(
+            f"the stream {state.name} begins with message {state.first}, and message {place.after + 1} was next: those "
+            "between were purged or have expired",
+            _FROM_THERE,
+        )
+
+
+def _deleted(name: str) -> PositionGoneError:
+    return PositionGoneError(f"the stream {name} was deleted while it was read", "make it again, and start again")

@@ -1,0 +1,146 @@
+"""Writing records to Parquet: parts while the pipeline runs, one file or a folder of them at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from sage_common.errors import UnprocessableError
+from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.thread_lane import ThreadLane
+from sage_kernel.connectors.unfinished_file import sync_folder
+from sage_kernel.operator import State
+
+# What makes a part before a checkpoint does.
+_PART_RECORDS = 262_144
+_PART_BYTES = 64 * 1024 * 1024
+
+
+class ParquetSink:
+    """Writes numbered parts into a folder beside the wanted place.
+
+    A checkpoint holds how many parts there were. At the end they are merged into one file; a path that ends with ``/``
+    gets the folder of parts as it is.
+
+    Args:
+        path: of the file, or of the folder.
+        schema: of the file where no record ever comes.
+    """
+
+    def __init__(
+        self, path: Path, as_folder: bool, run_id: str, schema: dict[str, pl.DataType], patience: Patience
+    ) -> None:
+        self._path = path
+        self._as_folder = as_folder
+        self._schema = schema
+        self._patience = patience
+        self._parts_folder = path.with_name(f".{path.name}.{run_id}")
+        self._parts = 0
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_records = self._waiting_bytes = 0
+        self._is_kept = False
+        self._lane = ThreadLane()
+
+    async def write(self, frame: pl.DataFrame) -> None:
+        """Take records; a part is written when there are enough. Raises OSError from the disk."""
+        if any(column.dtype == pl.Object for column in frame.get_columns()):
+            raise UnprocessableError("a field holds Python objects, which Parquet has no form for; choose 'fields'")
+        self._waiting.append(frame)
+        self._waiting_records += frame.height
+        self._waiting_bytes += int(frame.estimated_size())
+        if self._waiting_records >= _PART_RECORDS or self._waiting_bytes >= _PART_BYTES:
+            await self._patience.attempt(lambda: self._lane.call(self._write_part))
+
+    async def flush(self) -> State:
+        """Write what waits as a part."""
+        await self._patience.attempt(lambda: self._lane.call(self._write_part))
+        self._is_kept = True
+        return State({"parts": self._parts})
+
+    async def restore(self, state: State) -> None:
+        """Remove the parts behind the checkpoint."""
+        await self._lane.call(self._cut, int(str(state.values["parts"])))
+
+    async def publish(self) -> None:
+        """Put the file or folder in its place."""
+        await self._patience.attempt(lambda: self._lane.call(self._publish))
+
+    async def close(self) -> None:
+        """Remove parts that no checkpoint knows of."""
+        await self._lane.close(self._remove_unknown)
+
+    def _remove_unknown(self) -> None:
+        if not self._is_kept:
+            shutil.rmtree(self._parts_folder, ignore_errors=True)
+
+    def _part(self, number: int) -> Path:
+        return self._parts_folder / f"part-{number:05}.parquet"
+
+    def _write_part(self) -> None:
+        if not self._waiting:
+            return
+        self._parts_folder.mkdir(parents=True, exist_ok=True)
+        frame = pl.concat(self._waiting, how="vertical") if len(self._waiting) > 1 else self._waiting[0]
+        _write_synced(frame, self._part(self._parts))
+        self._parts += 1
+        self._waiting.clear()
+        self._waiting_records = self._waiting_bytes = 0
+
+    def _cut(self, parts: int) -> None:
+        self._parts = parts
+        self._is_kept = True
+        if not self._parts_folder.exists():
+            if parts and not self._path.exists():
+                raise FileNotFoundError(f"the unfinished parts in {self._parts_folder} are gone")
+            return
+        known = {self._part(number).name for number in range(parts)}
+        for entry in self._parts_folder.iterdir():
+            if entry.name not in known:
+                entry.unlink()
+
+    def _publish(self) -> None:
+        if not self._parts_folder.exists():
+            if self._parts and self._path.exists():
+                return  # it was published before the run ended
+            self._parts_folder.mkdir(parents=True, exist_ok=True)
+        if not self._parts:
+            _write_synced(pl.DataFrame(schema=self._schema), self._part(0))
+            self._parts = 1
+        if self._as_folder:
+            old = self._path.with_name(f"{self._parts_folder.name}.old")
+            if self._path.exists():
+                os.replace(self._path, old)
+            os.replace(self._parts_folder, self._path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            whole = self._parts_folder / "whole"
+            if self._parts == 1:
+                os.replace(self._part(0), whole)
+            else:
+                parts = [self._part(number) for number in range(self._parts)]
+                pl.scan_parquet(parts, glob=False).sink_parquet(whole, row_group_size=_PART_RECORDS)
+                _sync(whole)
+            os.replace(whole, self._path)
+            shutil.rmtree(self._parts_folder, ignore_errors=True)
+        sync_folder(self._path.parent)
+
+
+def _write_synced(frame: pl.DataFrame, path: Path) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        frame.write_parquet(unfinished, row_group_size=_PART_RECORDS)
+    except pl.exceptions.PolarsError as error:
+        raise UnprocessableError(f"it cannot be written as Parquet: {' '.join(str(error).split())[:200]}") from None
+    _sync(unfinished)
+    os.replace(unfinished, path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
