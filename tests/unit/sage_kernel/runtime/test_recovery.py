@@ -251,17 +251,17 @@ async def test_nothing_is_published_without_the_last_checkpoint(models: Any, tmp
 async def test_what_could_not_be_published_is_published_by_the_next_run(
     models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sage_kernel.connectors.jsonl_sink as sink
+    import sage_kernel.connectors.text_file_sink as sink
 
-    publish, failures = sink.JsonLinesSink.publish, [1]
+    publish, failures = sink.TextFileSink.publish, [1]
 
-    async def failing(self: sink.JsonLinesSink) -> None:
+    async def failing(self: sink.TextFileSink) -> None:
         if "answers" in str(self._path) and failures:
             failures.pop()
             raise OSError(5, "Input/output error")
         await publish(self)
 
-    monkeypatch.setattr(sink.JsonLinesSink, "publish", failing)
+    monkeypatch.setattr(sink.TextFileSink, "publish", failing)
     store = BytesCheckpoints()
     spec = windows(tmp_path)
     with pytest.raises(NodeFailedError, match="Input/output"):
