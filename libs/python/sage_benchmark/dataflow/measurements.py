@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sage_benchmark.dataflow.checkpoints import checkpoints
 from sage_benchmark.dataflow.event_time import interval_join, session, sliding, stateless, tumbling, tumbling_jsonl
+from sage_benchmark.dataflow.kills import kills
 from sage_benchmark.dataflow.measurement import Measurement
 
 MEASUREMENTS: Mapping[str, Measurement] = {
@@ -16,4 +17,5 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "tumbling-jsonl": tumbling_jsonl,
     "stateless": stateless,
     "checkpoints": checkpoints,
+    "kills": kills,
 }
