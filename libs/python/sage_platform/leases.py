@@ -155,5 +155,5 @@ class Leadership:
 
     def _step_down(self, reason: str) -> None:
         self._leading = False
-        log.warning("lease lost", key=self._key, reason=reason)
+        (log.info if reason == "stopping" else log.warning)("lease lost", key=self._key, reason=reason)
         self._on_lost()

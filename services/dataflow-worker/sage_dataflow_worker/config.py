@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,9 +16,20 @@ class DataflowWorkerSettings(ServiceSettings):
     section: ClassVar[str] = "dataflow_worker"
 
     max_jobs: int = Field(2, ge=1, description="jobs that this worker runs at once")
-    max_attempts: int = Field(3, ge=1, description="starts after which a job that never ends is failed")
+    max_tasks: int = Field(4, ge=1, description="tasks of jobs that this worker runs at once")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="labels of this worker, for nodes that ask for them, as JSON"
+    )
+    placement: Literal["balanced", "pack", "spread"] = Field(
+        "balanced", description="how the workers for a job's tasks are chosen"
+    )
+    checkpoint_dir: Path | None = Field(
+        None,
+        description="folder of checkpoints, one for all workers of the mesh; by default below the data of this machine",
+    )
+    max_attempts: int = Field(3, ge=1, description="starts without a checkpoint between after which a job fails")
     ack_wait_seconds: float = Field(
-        30.0, ge=0.5, description="silence after which a worker's job goes to another; the same on every worker"
+        3.0, ge=0.5, description="silence after which a worker's job goes to another; the same on every worker"
     )
     progress_interval_seconds: float = Field(0.5, gt=0, description="between writes of a job's progress")
     job_retention_days: float = Field(7.0, gt=0, description="how long the state and results of a job are kept")

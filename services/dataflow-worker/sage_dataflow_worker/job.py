@@ -21,6 +21,8 @@ class JobState(Enum):
     SUCCEEDED = 3
     FAILED = 4
     CANCELLED = 5
+    # Its tasks have stopped, or are about to, each behind a checkpoint; it goes on when it is resumed.
+    PAUSED = 6
 
     @property
     def ended(self) -> bool:
@@ -30,10 +32,11 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class NodeProgress:
-    """Records that went into and out of a node so far."""
+    """Records that went into and out of a node so far, and those that it could not process."""
 
     records_in: int
     records_out: int
+    records_failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Job:
         attempts: how often a worker has started it.
         message: stream sequence of the message that carries it; 0 when none does.
         tenant: whose job it is.
+        waiting: why it does not go on, where it does not: no worker can take a task of it, for one.
+        tasks: how many it has; 0 while it is not planned.
+        plan: why it has as many.
+        resumes: how often it was resumed after a pause or a failure.
+        savepoint: counts the savepoints that were asked for.
     """
 
     job_id: str
@@ -66,6 +74,11 @@ class Job:
     attempts: int = 0
     message: int = 0
     tenant: str = DEFAULT_TENANT
+    waiting: str = ""
+    tasks: int = 0
+    plan: str = ""
+    resumes: int = 0
+    savepoint: int = 0
 
     def to_json(self) -> bytes:
         """Return the stored form."""
@@ -78,12 +91,21 @@ class Job:
         values = {name: value for name, value in orjson.loads(data).items() if name in known}
         values["state"] = JobState[values["state"]]
         values["errors"] = tuple(values["errors"])
-        values["progress"] = {node: NodeProgress(**counts) for node, counts in values["progress"].items()}
+        values["progress"] = progress_from(values["progress"])
         return cls(**values)
 
     def ended_as(self, state: JobState, now_ms: int, errors: tuple[str, ...] = ()) -> Job:
         """Return this job, ended."""
-        return replace(self, state=state, errors=errors, updated_unix_ms=now_ms)
+        return replace(self, state=state, errors=errors, updated_unix_ms=now_ms, waiting="")
+
+
+def progress_from(stored: dict[str, dict[str, int]]) -> dict[str, NodeProgress]:
+    """Read the stored form of progress by node; keys of a newer version are ignored."""
+    known = {item.name for item in fields(NodeProgress)}
+    return {
+        node: NodeProgress(**{name: count for name, count in counts.items() if name in known})
+        for node, counts in stored.items()
+    }
 
 
 class Claim(Enum):
@@ -105,9 +127,10 @@ def claim(stored: Job | None, message: int, max_attempts: int) -> Claim:
     """
     if stored is None:
         return Claim.RUN
-    if stored.state.ended or stored.message not in (0, message):
+    if stored.state.ended or stored.state is JobState.PAUSED or stored.message not in (0, message):
         return Claim.DROP
-    return Claim.GIVE_UP if stored.attempts >= max_attempts else Claim.RUN
+    # Once it is planned the starts of its tasks are what counts: they go on while coordinators come and go.
+    return Claim.GIVE_UP if stored.attempts >= max_attempts and not stored.tasks else Claim.RUN
 
 
 def is_job_id(text: str) -> bool:

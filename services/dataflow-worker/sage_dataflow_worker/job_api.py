@@ -14,7 +14,8 @@ from sage_common.errors import InvalidRequestError, UnavailableError, describe
 from sage_dataflow_worker.job import Job, JobState, is_job_id
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
-from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_dataflow_worker.pipeline_texts import PipelineTexts
+from sage_dataflow_worker.task_store import TaskStore
 from sage_kernel.problems import PipelineInvalidError
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
@@ -43,21 +44,23 @@ class JobApi:
         connection: Client,
         streams: JobStreams,
         store: JobStore,
-        admission: PipelineAdmission,
+        tasks: TaskStore,
+        texts: PipelineTexts,
         now_ms: Callable[[], int],
         retention_ms: int,
     ) -> None:
         self._connection = connection
         self._streams = streams
         self._store = store
-        self._admission = admission
+        self._tasks = tasks
+        self._texts = texts
         self._now_ms = now_ms
         self._retention_ms = retention_ms
 
-    async def validate(self, pipeline: str) -> tuple[list[str], str]:
+    async def validate(self, pipeline: str, tenant: str = DEFAULT_TENANT) -> tuple[list[str], str]:
         """Return all errors of a pipeline, and its spec hash when there are none."""
         try:
-            return [], (await self._admission.admit(pipeline)).spec_hash
+            return [], (await self._texts.admit(_encoded(pipeline), tenant)).spec_hash
         except PipelineInvalidError as error:
             return [str(problem) for problem in error.problems], ""
 
@@ -120,7 +123,7 @@ class JobApi:
         now_ms = self._now_ms()
         job = Job(job_id, "", JobState.PENDING, now_ms, now_ms, tenant=tenant)
         try:
-            admitted = await self._admission.admit(pipeline)
+            admitted = await self._texts.admit(_encoded(pipeline), tenant)
         except PipelineInvalidError as error:
             job = job.ended_as(JobState.FAILED, now_ms, tuple(str(problem) for problem in error.problems))
         else:
@@ -138,3 +141,7 @@ class JobApi:
         stored = await self._store.write(job, 0)
         # A worker may have taken the job before its state was written; then that state is the later one.
         return stored.job if stored else (await self._store.require(job_id)).job
+
+
+def _encoded(pipeline: str) -> bytes:
+    return pipeline.encode("utf-8", "surrogatepass")

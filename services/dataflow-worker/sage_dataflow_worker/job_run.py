@@ -1,4 +1,4 @@
-"""One job on this worker: runs it, keeps its message and progress up to date, and stops when another owns it."""
+"""One job that this worker coordinates: keeps its message and progress up to date, and stops when another owns it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sage_common.clock import Clock
 from sage_common.errors import SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
-from sage_dataflow_worker.job import Job, JobState, NodeProgress
+from sage_dataflow_worker.coordination import Coordination, CoordinationTools, TaskFailedError
+from sage_dataflow_worker.dead_letters import DeadLetters
+from sage_dataflow_worker.job import Job, JobState
 from sage_dataflow_worker.job_store import JobStore, StoredJob
-from sage_dataflow_worker.results import ResultPublisher
-from sage_kernel.runtime.local import LocalRunner
-from sage_kernel.runtime.progress import NodeCounts
+from sage_dataflow_worker.results import JobEnd
 from sage_kernel.spec import PipelineSpec
 from sage_platform.background import keep_running
 
@@ -37,6 +37,8 @@ class Outcome(Enum):
     LOST = "lost"
     # This worker stops and gives it back.
     HANDED_OVER = "handed over"
+    # Its message is dealt with; another one takes it up again.
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,25 @@ class RunTools:
     """What every run of a worker uses.
 
     Attributes:
-        runner_for: returns what runs a tenant's pipelines; its models' work is that tenant's.
+        ended: called when a job has ended for good.
         ack_wait_seconds: silence after which the message goes to another worker.
         interval_seconds: between readings of the job's stored state.
         now_ms: milliseconds since 1970-01-01 UTC.
     """
 
-    runner_for: Callable[[str], LocalRunner]
     store: JobStore
-    publisher: ResultPublisher
+    coordination: CoordinationTools
+    dead_letters: DeadLetters
+    job_end: JobEnd
     ack_wait_seconds: float
     interval_seconds: float
     clock: Clock
     now_ms: Callable[[], int]
+    ended: Callable[[str], None] = lambda job_id: None
 
 
 class JobRun:
-    """Runs a claimed job.
+    """Coordinates a claimed job.
 
     Args:
         message: the delivery that carries the job.
@@ -70,9 +74,10 @@ class JobRun:
     def __init__(self, message: Msg, stored: StoredJob, spec: PipelineSpec, tools: RunTools) -> None:
         self._message = message
         self._stored = stored
-        self._spec = spec
         self._tools = tools
-        self._progress: dict[str, NodeProgress] = {}
+        self._coordination = Coordination(stored.job, spec, tools.coordination)
+        self._is_planned = False
+        self._planned = asyncio.Event()
         self._reconcile_due = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._stopped_as: Outcome | None = None
@@ -104,16 +109,25 @@ class JobRun:
         error = self._work.exception()
         if error is None:
             return await self._end(JobState.SUCCEEDED, (), Outcome.SUCCEEDED)
-        if not isinstance(error, SageError):
+        errors = error.errors if isinstance(error, TaskFailedError) else (str(error) or repr(error),)
+        if isinstance(error, TaskFailedError) and error.gave_up:
+            job = self._stored.job
+            await self._tools.dead_letters.job(job.job_id, self._message.data, errors[0], job.attempts)
+        elif not isinstance(error, SageError):
             log.error("job failed unexpectedly", job=self._stored.job.job_id, exc_info=error)
-        return await self._end(JobState.FAILED, (str(error) or repr(error),), Outcome.FAILED)
+        return await self._end(JobState.FAILED, errors, Outcome.FAILED)
 
     async def _run_and_publish(self) -> None:
-        result = await self._tools.runner_for(self._stored.job.tenant).run(self._spec, self._count)
-        await self._tools.publisher.publish(self._stored.job.job_id, self._stored.job.spec_hash, result)
-
-    def _count(self, node: str, counts: NodeCounts) -> None:
-        self._progress[node] = NodeProgress(counts.records_in, counts.records_out)
+        await self._coordination.prepare()
+        self._is_planned = True
+        self._reconcile_due.set()
+        while not self._stored.job.tasks:
+            # What keeps the message alive writes the job's state, and stops this where it cannot.
+            self._planned.clear()
+            await self._planned.wait()
+        tasks = await self._coordination.run()
+        job = self._stored.job
+        await self._tools.job_end.publish(job.job_id, job.spec_hash, tasks)
 
     def _stop(self, outcome: Outcome) -> None:
         if self._stopped_as is None:
@@ -142,16 +156,18 @@ class JobRun:
     async def _refresh(self) -> None:
         stored = await self._tools.store.get(self._stored.job.job_id)
         if stored is None or not self._is_ours(stored.job):
-            self._stop(Outcome.CANCELLED if stored is None or stored.job.state.ended else Outcome.LOST)
+            self._stop(_outcome_of(stored.job if stored else None))
             return
         # The revision alone says nothing: an own write may have been stored without its answer reaching us.
         self._stored = stored
-        if self._progress != stored.job.progress:
-            written = await self._tools.store.write(self._with_progress(stored.job), stored.revision)
+        current = self._with_progress(stored.job)
+        if current != replace(stored.job, updated_unix_ms=current.updated_unix_ms):
+            written = await self._tools.store.write(current, stored.revision)
             if written is None:
                 self._reconcile_due.set()
             else:
                 self._stored = written
+                self._planned.set()
 
     def _is_ours(self, job: Job) -> bool:
         """Whether this run owns ``job``. Others write it only to end it or to take it over."""
@@ -159,20 +175,33 @@ class JobRun:
         return (job.worker_id, job.attempts, job.state) == (own.worker_id, own.attempts, JobState.RUNNING)
 
     def _with_progress(self, job: Job) -> Job:
-        return replace(job, progress=dict(self._progress), updated_unix_ms=self._tools.now_ms())
+        if not self._is_planned:
+            return replace(job, updated_unix_ms=self._tools.now_ms())
+        coordination = self._coordination
+        return replace(
+            job,
+            progress=coordination.progress(),
+            waiting=coordination.waiting(),
+            tasks=len(coordination.tasks),
+            plan=coordination.plan_reason,
+            updated_unix_ms=self._tools.now_ms(),
+        )
 
     async def _end(self, state: JobState, errors: tuple[str, ...], outcome: Outcome) -> Outcome:
         ended = self._with_progress(self._stored.job).ended_as(state, self._tools.now_ms(), errors)
         stored = await self._write_with_retries(ended)
         if stored is not None and stored.job == ended:
             await self._message.ack_sync()
+            if state is JobState.SUCCEEDED:
+                self._tools.ended(ended.job_id)
             return outcome
-        cancelled = stored is None or stored.job.state.ended
-        return await self._after_stop(Outcome.CANCELLED if cancelled else Outcome.LOST)
+        return await self._after_stop(_outcome_of(stored.job if stored else None))
 
     async def _after_stop(self, outcome: Outcome) -> Outcome:
-        if outcome is Outcome.CANCELLED:
+        if outcome is Outcome.CANCELLED or outcome is Outcome.PAUSED:
             await self._message.ack_sync()
+            if outcome is Outcome.CANCELLED:
+                self._tools.ended(self._stored.job.job_id)
         elif outcome is Outcome.HANDED_OVER:
             waiting = replace(self._with_progress(self._stored.job), state=JobState.PENDING, worker_id="")
             stored = await self._write_with_retries(waiting)
@@ -201,3 +230,10 @@ class JobRun:
                 return stored
             # An own write was stored whose answer was cut off: by NATS going away, or by the run's end.
             self._stored = stored
+
+
+def _outcome_of(job: Job | None) -> Outcome:
+    """Say what has become of a job that is this worker's no more."""
+    if job is None or job.state.ended:
+        return Outcome.CANCELLED
+    return Outcome.PAUSED if job.state is JobState.PAUSED else Outcome.LOST

@@ -55,14 +55,15 @@ class JobStreams:
                 duplicate_window=DUPLICATE_WINDOW_SECONDS,
             )
         )
-        for name, subject, age in (
-            (subjects.RESULTS_STREAM, subjects.RESULTS_ALL, retention),
-            (subjects.DLQ_STREAM, subjects.DLQ_ALL, _DLQ_DAYS * _DAY_SECONDS),
+        results = [subjects.RESULTS_ALL, subjects.RESULT_FENCES_ALL]
+        for name, stream_subjects, age in (
+            (subjects.RESULTS_STREAM, results, retention),
+            (subjects.DLQ_STREAM, [subjects.DLQ_ALL], _DLQ_DAYS * _DAY_SECONDS),
         ):
             await self._ensure_stream(
                 StreamConfig(
                     name=name,
-                    subjects=[subject],
+                    subjects=stream_subjects,
                     retention=RetentionPolicy.LIMITS,
                     storage=StorageType.FILE,
                     max_age=age,
@@ -85,14 +86,20 @@ class JobStreams:
         """Return the subscription that workers fetch from."""
         return await self._js.pull_subscribe_bind(consumer=CONSUMER, stream=subjects.JOBS_STREAM)
 
-    async def submit(self, job_id: str, pipeline: str, tenant: str = DEFAULT_TENANT) -> Submission:
-        """Publish a job. Raises ContendedError when too many wait."""
+    async def submit(
+        self, job_id: str, pipeline: str, tenant: str = DEFAULT_TENANT, message_id: str = ""
+    ) -> Submission:
+        """Publish a job. Raises ContendedError when too many wait.
+
+        Args:
+            message_id: another than the job's id for one that goes on after a pause.
+        """
         try:
             ack = await self._js.publish(
                 subjects.JOBS_SUBMIT,
                 pipeline.encode(),
                 stream=subjects.JOBS_STREAM,
-                headers={JOB_ID_HEADER: job_id, TENANT_HEADER: tenant, Header.MSG_ID.value: job_id},
+                headers={JOB_ID_HEADER: job_id, TENANT_HEADER: tenant, Header.MSG_ID.value: message_id or job_id},
             )
         except APIError as error:
             raise ContendedError(f"the job was not taken: {error.description}; submit it again later") from None
@@ -101,7 +108,11 @@ class JobStreams:
     async def _ensure_stream(self, config: StreamConfig) -> None:
         name = str(config.name)
         try:
-            await self._js.stream_info(name)
+            existing = (await self._js.stream_info(name)).config
+            missing = set(config.subjects or ()) - set(existing.subjects or ())
+            if missing:
+                # An earlier version made it. Everything else stays as its operator wants it.
+                await self._js.update_stream(existing.evolve(subjects=[*(existing.subjects or ()), *sorted(missing)]))
         except NotFoundError:
             try:
                 await self._js.add_stream(config)

@@ -59,7 +59,7 @@ class PipelineAdmission:
         async with self._turn:
             await self._end_child()
 
-    async def admit(self, text: str | bytes) -> AdmittedPipeline:
+    async def admit(self, text: str | bytes, tenant: str = "") -> AdmittedPipeline:
         """Return the pipeline.
 
         Raises:

@@ -20,7 +20,9 @@ from sage_dataflow_worker.job import Claim, Job, JobState, claim, is_job_id
 from sage_dataflow_worker.job_run import JobRun, RunTools
 from sage_dataflow_worker.job_store import StoredJob
 from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, JobStreams
-from sage_dataflow_worker.pipeline_admission import AdmittedPipeline, PipelineAdmission
+from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
+from sage_dataflow_worker.pipeline_texts import PipelineTexts
+from sage_dataflow_worker.task_worker import TaskWorker
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.spec import PipelineSpec
 from sage_mesh.inference_request import DEFAULT_TENANT
@@ -41,7 +43,8 @@ class JobWorker:
         self,
         ring: Ring,
         streams: JobStreams,
-        admission: PipelineAdmission,
+        texts: PipelineTexts,
+        task_worker: TaskWorker,
         tools: RunTools,
         settings: DataflowWorkerSettings,
         worker_id: str,
@@ -50,7 +53,8 @@ class JobWorker:
     ) -> None:
         self._ring = ring
         self._streams = streams
-        self._admission = admission
+        self._texts = texts
+        self._task_worker = task_worker
         self._tools = tools
         self._settings = settings
         self._worker_id = worker_id
@@ -73,8 +77,10 @@ class JobWorker:
         if self._puller is not None:
             await end_tasks(self._puller)
         await self._stop_pulling()
+        drain_until = asyncio.get_running_loop().time() + self._settings.drain_timeout_seconds
         if self._deliveries:
             await asyncio.wait(set(self._deliveries), timeout=self._settings.drain_timeout_seconds)
+        await self._task_worker.stop(max(0.0, drain_until - asyncio.get_running_loop().time()))
         for run in list(self._runs.values()):
             run.hand_over()
         if self._deliveries:
@@ -86,6 +92,7 @@ class JobWorker:
         run = self._runs.get(message.data.decode("utf-8", "replace"))
         if run is not None:
             run.reconcile()
+        self._task_worker.reconcile()
 
     async def _pull_forever(self) -> None:
         while True:
@@ -147,16 +154,16 @@ class JobWorker:
         revision = stored.revision if stored else 0
         if decision is Claim.GIVE_UP:
             error = f"it was started {job.attempts} times and never ended; look at the workers' logs"
-            await self._tools.publisher.dead_letter(job_id, message.data, error, job.attempts)
+            await self._tools.dead_letters.job(job_id, message.data, error, job.attempts)
             return await self._refuse(message, job, revision, [error])
         # Counted before anything is done with the pipeline: the reading of it too may end this worker.
-        started = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1, progress={})
+        started = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1)
         claimed = await self._tools.store.write(started, revision)
         if claimed is None:
             return False
         errors = [id_error] if id_error else []
         try:
-            admitted = await self._admitted(message)
+            admitted = await self._admitted(message, job.tenant)
         except PipelineInvalidError as error:
             errors += [str(problem) for problem in error.problems]
         if errors:
@@ -168,12 +175,13 @@ class JobWorker:
             if written is None:
                 return False  # it was cancelled, or another has it
             claimed = written
+        await self._texts.keep(job_id, message.data)
         await self._run(message, claimed, admitted.spec)
         return True
 
-    async def _admitted(self, message: Msg) -> AdmittedPipeline:
+    async def _admitted(self, message: Msg, tenant: str) -> AdmittedPipeline:
         """Have the pipeline read, and the message stay with this worker meanwhile. Raises PipelineInvalidError."""
-        reading = asyncio.create_task(self._admission.admit(message.data), name="job-admission")
+        reading = asyncio.create_task(self._texts.admit(message.data, tenant), name="job-admission")
         try:
             while not reading.done():
                 await message.in_progress()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,24 +13,16 @@ import pytest
 from fixtures.nats import NatsProcess, start_nats
 from hypothesis import settings
 from nats.js.errors import NotFoundError as NoMessageError
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
-from sage_common.clock import MonotonicClock
 from sage_common.errors import NotFoundError, UnavailableError
 from sage_common.service_settings import NatsSettings
+from sage_dataflow_worker.assembly import Assembly, assemble
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_dataflow_worker.job_api import JobApi
-from sage_dataflow_worker.job_run import RunTools
 from sage_dataflow_worker.job_store import JobStore
-from sage_dataflow_worker.job_streams import JobStreams
-from sage_dataflow_worker.pipeline_admission import PipelineAdmission
-from sage_dataflow_worker.results import ResultPublisher
-from sage_dataflow_worker.worker import JobWorker
-from sage_kernel.file_access import FileAccess
 from sage_kernel.model_port import ChatText, Embeddings
-from sage_kernel.runtime.local import LocalRunner
 from sage_platform import subjects
-from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
 from sage_platform.ring import Ring
 
@@ -69,13 +60,22 @@ class GatedModels:
 
 @dataclass
 class WorkerUnderTest:
-    worker: JobWorker
-    api: JobApi
-    store: JobStore
+    assembly: Assembly
     models: GatedModels
     ring: Ring
-    ended: Counter
     stopped: bool = False
+
+    @property
+    def api(self) -> JobApi:
+        return self.assembly.api
+
+    @property
+    def store(self) -> JobStore:
+        return self.assembly.jobs
+
+    @property
+    def ended(self) -> Counter:
+        return self.assembly.worker._ended
 
     async def until(self, job_id: str, *states: str) -> Any:
         """Wait until a job is in one of ``states`` and return it."""
@@ -109,9 +109,7 @@ class WorkerUnderTest:
         if self.stopped:
             return
         self.stopped = True
-        await asyncio.wait_for(self.worker.stop(), 10)
-        await self.store.stop()
-        await self.api._admission.stop()
+        await asyncio.wait_for(self.assembly.stop(), 15)
         await self.ring.close()
         await self.ring.connection.close()
 
@@ -120,11 +118,11 @@ class WorkerUnderTest:
         self.stopped = True
         await self.ring.close()
         await self.ring.connection.close()
-        for task in [self.worker._puller, *self.worker._deliveries]:
+        worker = self.assembly.worker
+        for task in [worker._puller, *worker._deliveries, *self.assembly.tasks._tasks, self.assembly.nodes._beating]:
             if task is not None:
                 task.cancel()
-        await self.store.stop()
-        await self.api._admission.stop()
+        await self.assembly.stop_following()
 
 
 async def messages(ring: Ring, stream: str, subject: str) -> list[dict[str, Any]]:
@@ -146,52 +144,44 @@ class Workplace:
     """A NATS server of its own and the workers on it."""
 
     url: str
+    checkpoint_dir: Path
     exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def worker(self, name: str, models: GatedModels | None = None, **options: Any) -> WorkerUnderTest:
         settings = DataflowWorkerSettings(
-            **{"ack_wait_seconds": 1.0, "progress_interval_seconds": 0.1, "drain_timeout_seconds": 0.0, **options}
+            **{
+                "ack_wait_seconds": 1.0,
+                "progress_interval_seconds": 0.1,
+                "drain_timeout_seconds": 0.0,
+                "checkpoint_dir": self.checkpoint_dir,
+                "keep_vectors": False,
+                **options,
+            }
         )
         models = models or GatedModels()
-        stores: list[JobStore] = []
+        assemblies: list[Assembly] = []
 
         async def reconnected() -> None:
-            for store in stores:
-                store.reconnected()
+            for assembly in assemblies:
+                assembly.reconnected()
 
         connection = await connect(NatsSettings(url=self.url), name=name, on_reconnect=reconnected)
         ring = Ring(connection)
         await ring.start()
         js = connection.jetstream(timeout=2)
-        streams = JobStreams(js, settings)
-        await streams.ensure()
-        store = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, history=8))
-        files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
-        admission = PipelineAdmission(files)
 
-        def runner_for(tenant: str) -> LocalRunner:
+        def models_for(tenant: str) -> GatedModels:
             models.tenants.append(tenant)
-            return LocalRunner(models, files=files)
+            return models
 
-        tools = RunTools(
-            runner_for, store, ResultPublisher(js), settings.ack_wait_seconds,
-            settings.progress_interval_seconds, MonotonicClock(), now_ms,
-        )  # fmt: skip
-        registry = CollectorRegistry()
-        ended = Counter("jobs", "Jobs.", ["outcome"], registry=registry)
-        running = Gauge("running", "Jobs.", registry=registry)
-        worker = JobWorker(ring, streams, admission, tools, settings, name, ended, running)
-        api = JobApi(connection, streams, store, admission, now_ms, 10**9)
-        stores.append(store)
-        await store.start()
-        await worker.start()
-        made = WorkerUnderTest(worker, api, store, models, ring, ended)
+        assembly = await assemble(ring, js, settings, name, models_for, registry=CollectorRegistry())
+        await assembly.streams.ensure()
+        assemblies.append(assembly)
+        await assembly.start()
+        made = WorkerUnderTest(assembly, models, ring)
         self.exits.push_async_callback(made.stop)
         return made
 
-
-def now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 @pytest.fixture
@@ -202,8 +192,8 @@ def own_nats(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-async def workplace(own_nats: NatsProcess) -> AsyncIterator[Workplace]:
-    place = Workplace(own_nats.url)
+async def workplace(own_nats: NatsProcess, tmp_path: Path) -> AsyncIterator[Workplace]:
+    place = Workplace(own_nats.url, tmp_path / "checkpoints")
     async with place.exits:
         yield place
 

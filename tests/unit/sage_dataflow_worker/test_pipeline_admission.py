@@ -114,13 +114,13 @@ async def test_one_that_kills_its_reader_is_an_error_and_the_next_is_read(admiss
 async def test_a_job_that_kills_its_worker_while_it_is_read_ends_in_the_dead_letters(workplace: Any) -> None:
     asked = asyncio.Event()
 
-    async def never(_data: bytes) -> None:
+    async def never(_data: bytes, _tenant: str) -> None:
         asked.set()
         await asyncio.Event().wait()
 
     for number in range(2):
         worker = await workplace.worker(f"victim-{number}", max_attempts=2)
-        worker.worker._admission.admit = never
+        worker.assembly.admission.admit = never
         if number == 0:
             await worker.publish(SMALL, {"Sage-Job-Id": "poison"})
         await asyncio.wait_for(asked.wait(), 10)

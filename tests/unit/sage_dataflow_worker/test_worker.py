@@ -65,7 +65,7 @@ async def test_a_jobs_work_is_its_tenants_whoever_takes_it_up(workplace: Any) ->
     assert (await worker.until("rivals", "SUCCEEDED")).tenant == "rival"
     sequence = await worker.publish(shouting("hi"), {"Sage-Tenant": "x" * 1000})
     assert (await worker.until(f"job-{sequence}", "SUCCEEDED")).tenant == "default"
-    assert worker.models.tenants == ["acme", "rival", "default"]
+    assert list(dict.fromkeys(worker.models.tenants)) == ["acme", "rival", "default"]
 
 
 @pytest.mark.parametrize("body", [b"nodes: {a: {op: sourse}}", b"\xff\xfe", b"", b"{", b"[1]"])

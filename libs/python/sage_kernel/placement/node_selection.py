@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Placement:
+class TaskPlacement:
     """A decision. ``worker_id`` is None where no worker can take the task; ``reason`` says why either way."""
 
     worker_id: str | None
@@ -96,7 +96,7 @@ def select_worker(
     *,
     preferred: str = "",
     excluded: Mapping[str, str] = MappingProxyType({}),
-) -> Placement:
+) -> TaskPlacement:
     """Decide where a task runs.
 
     Args:
@@ -115,14 +115,14 @@ def select_worker(
     )
     shown = tuple(candidates[:MAX_CANDIDATES])
     if not candidates:
-        return Placement(None, "no worker is registered; start one, as `sage up` does")
+        return TaskPlacement(None, "no worker is registered; start one, as `sage up` does")
     best = candidates[0]
     if best.refusal:
         said = "; ".join(f"{c.worker_id}: {c.refusal}" for c in shown)
-        return Placement(None, f"no worker can take it: {said}", shown)
+        return TaskPlacement(None, f"no worker can take it: {said}", shown)
     fitting = sum(not candidate.refusal for candidate in candidates)
     reason = f"{strategy}: score {best.score:g}, best of {fitting} that can take it ({len(candidates)} registered)"
-    return Placement(best.worker_id, reason, shown)
+    return TaskPlacement(best.worker_id, reason, shown)
 
 
 def _refusal(node: WorkerNode, needs: TaskNeeds) -> str:

@@ -65,6 +65,41 @@ class DataflowServiceStub:
                 request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/sage.dataflow.v1.DataflowService/PauseJob',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/sage.dataflow.v1.DataflowService/ResumeJob',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
+        self.SavepointJob = channel.unary_unary(
+                '/sage.dataflow.v1.DataflowService/SavepointJob',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.SavepointJobRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.SavepointJobResponse.FromString,
+                _registered_method=True)
+        self.ExplainJob = channel.unary_unary(
+                '/sage.dataflow.v1.DataflowService/ExplainJob',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ExplainJobResponse.FromString,
+                _registered_method=True)
+        self.ReadResults = channel.unary_stream(
+                '/sage.dataflow.v1.DataflowService/ReadResults',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadResultsRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadResultsResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/sage.dataflow.v1.DataflowService/ListDeadLetters',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/sage.dataflow.v1.DataflowService/ReplayDeadLetters',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class DataflowServiceServicer:
@@ -113,6 +148,55 @@ class DataflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """PauseJob stops a job's tasks, each behind a checkpoint. FAILED_PRECONDITION when the job does not run or wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """ResumeJob lets a paused, failed or cancelled job go on from its checkpoints, or says what of them would be kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SavepointJob(self, request, context):
+        """SavepointJob has every task of a running job take a checkpoint now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainJob(self, request, context):
+        """ExplainJob says what tasks a job has, where each runs, and why there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadResults(self, request, context):
+        """ReadResults streams the records of a job's collections, and with follow those to come until it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """ListDeadLetters lists the records of a job that failed, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """ReplayDeadLetters submits the records that failed at a node as a new job of what follows from that node on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DataflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +229,41 @@ def add_DataflowServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobRequest.FromString,
                     response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.PauseJobRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ResumeJobRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ResumeJobResponse.SerializeToString,
+            ),
+            'SavepointJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.SavepointJob,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.SavepointJobRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.SavepointJobResponse.SerializeToString,
+            ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ExplainJobRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ExplainJobResponse.SerializeToString,
+            ),
+            'ReadResults': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadResults,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadResultsRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadResultsResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReplayDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +429,195 @@ class DataflowService:
             '/sage.dataflow.v1.DataflowService/CancelJob',
             sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobRequest.SerializeToString,
             sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/PauseJob',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.PauseJobRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/ResumeJob',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ResumeJobRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ResumeJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SavepointJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/SavepointJob',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.SavepointJobRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.SavepointJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/ExplainJob',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ExplainJobRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ExplainJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/ReadResults',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadResultsRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/ListDeadLetters',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ListDeadLettersRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/ReplayDeadLetters',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReplayDeadLettersRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReplayDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

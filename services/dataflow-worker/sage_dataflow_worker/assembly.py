@@ -1,0 +1,191 @@
+"""Makes the parts of a worker and connects them: for the service, and for tests of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nats.js.client import JetStreamContext
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+from sage_common import paths
+from sage_common.clock import MonotonicClock
+from sage_dataflow_worker.config import DataflowWorkerSettings
+from sage_dataflow_worker.coordination import CoordinationTools
+from sage_dataflow_worker.dead_letters import DeadLetters
+from sage_dataflow_worker.job import Job
+from sage_dataflow_worker.job_api import JobApi
+from sage_dataflow_worker.job_run import RunTools
+from sage_dataflow_worker.job_store import JobStore
+from sage_dataflow_worker.job_streams import JobStreams
+from sage_dataflow_worker.node_directory import TTL_SECONDS, NodeDirectory
+from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_dataflow_worker.pipeline_texts import PipelineTexts
+from sage_dataflow_worker.results import JobEnd
+from sage_dataflow_worker.source_splits import source_splits
+from sage_dataflow_worker.task_checkpoints import remove_checkpoints, remove_older_than
+from sage_dataflow_worker.task_store import TaskStore
+from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
+from sage_dataflow_worker.task_worker import TaskWorker
+from sage_dataflow_worker.worker import JobWorker
+from sage_kernel.file_access import FileAccess
+from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.model_port import ModelPort
+from sage_kernel.operator import Split
+from sage_kernel.spec import PipelineSpec
+from sage_platform import subjects
+from sage_platform.kv import open_bucket
+from sage_platform.ring import Ring
+
+# A request that was on its way when NATS went down is lost; it must not take long to find out.
+JETSTREAM_TIMEOUT_SECONDS = 2.0
+_DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A worker's parts. ``start`` and ``stop`` go through them in order."""
+
+    worker: JobWorker
+    tasks: TaskWorker
+    api: JobApi
+    jobs: JobStore
+    task_store: TaskStore
+    nodes: NodeDirectory
+    admission: PipelineAdmission
+    streams: JobStreams
+    checkpoint_dir: Path
+    retention_seconds: float
+
+    async def start(self) -> None:
+        """Begin to take jobs and tasks."""
+        await asyncio.to_thread(remove_older_than, self.checkpoint_dir, self.retention_seconds)
+        await self.admission.start()
+        await self.jobs.start()
+        await self.task_store.start()
+        await self.nodes.start()
+        await self.worker.start()
+
+    async def stop(self) -> None:
+        """Hand over what runs."""
+        await self.nodes.withdraw()
+        await self.worker.stop()
+        await self.stop_following()
+
+    async def stop_following(self) -> None:
+        """End what reads from NATS, and the child that reads pipelines."""
+        await self.nodes.stop()
+        await self.task_store.stop()
+        await self.jobs.stop()
+        await self.admission.stop()
+
+    def reconnected(self) -> None:
+        """Follow what is in NATS anew."""
+        for follower in (self.jobs, self.task_store, self.nodes):
+            follower.reconnected()
+
+
+async def assemble(
+    ring: Ring,
+    js: JetStreamContext,
+    settings: DataflowWorkerSettings,
+    worker_id: str,
+    models_for: Callable[[str], ModelPort],
+    *,
+    functions: FunctionRegistry = NO_FUNCTIONS,
+    registry: CollectorRegistry = REGISTRY,
+) -> Assembly:
+    """Return a worker that has not been started.
+
+    Args:
+        models_for: returns how a tenant's pipelines reach models.
+        registry: of the metrics.
+
+    Raises:
+        nats.errors.Error, asyncio.TimeoutError: a bucket could not be opened.
+    """
+    clock = MonotonicClock()
+    files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
+    retention = settings.job_retention_days * _DAY_SECONDS
+    jobs = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention, history=8))
+    tasks = TaskStore(await open_bucket(js, subjects.BUCKET_TASKS, ttl_seconds=retention))
+    leases = await open_bucket(js, subjects.BUCKET_TASK_LEASES, ttl_seconds=LEASE_TTL_SECONDS)
+    pipelines = await open_bucket(js, subjects.BUCKET_PIPELINES, ttl_seconds=retention)
+    checkpoints = await open_bucket(js, subjects.BUCKET_CHECKPOINTS, ttl_seconds=retention)
+    node_bucket = await open_bucket(js, subjects.BUCKET_NODES, ttl_seconds=TTL_SECONDS)
+    nodes = NodeDirectory(node_bucket, worker_id, settings.max_tasks, settings.labels, clock)
+    checkpoint_dir = settings.checkpoint_dir or paths.data_dir() / "checkpoints"
+    admission = PipelineAdmission(files)
+    texts = PipelineTexts(pipelines, admission)
+    dead_letters = DeadLetters(js)
+    task_tools = TaskTools(
+        js=js,
+        jobs=jobs,
+        tasks=tasks,
+        texts=texts,
+        leases=leases,
+        checkpoints=checkpoints,
+        checkpoint_dir=checkpoint_dir,
+        dead_letters=dead_letters,
+        models_for=models_for,
+        files=files,
+        cache_dir=paths.cache_dir() if settings.keep_vectors else None,
+        worker_id=worker_id,
+        interval_seconds=settings.progress_interval_seconds,
+        clock=clock,
+        functions=functions,
+    )
+    task_worker = TaskWorker(
+        task_tools,
+        settings.max_tasks,
+        Counter("sage_dataflow_tasks", "Tasks that left this worker.", ["outcome"], registry=registry),
+        Gauge("sage_dataflow_tasks_running", "Tasks that run now.", registry=registry),
+    )
+
+    async def splits_of(spec: PipelineSpec, job: Job) -> Mapping[str, Sequence[Split]]:
+        return await source_splits(spec, models_for(job.tenant), files, functions)
+
+    coordination = CoordinationTools(
+        jobs=jobs,
+        tasks=tasks,
+        nodes=nodes,
+        leases=leases,
+        splits_of=splits_of,
+        strategy=settings.placement,
+        max_attempts=settings.max_attempts,
+        worker_id=worker_id,
+        clock=clock,
+    )
+    run_tools = RunTools(
+        store=jobs,
+        coordination=coordination,
+        dead_letters=dead_letters,
+        job_end=JobEnd(js),
+        ack_wait_seconds=settings.ack_wait_seconds,
+        interval_seconds=settings.progress_interval_seconds,
+        clock=clock,
+        now_ms=now_ms,
+        ended=lambda job_id: remove_checkpoints(checkpoint_dir, job_id),
+    )
+    streams = JobStreams(js, settings)
+    worker = JobWorker(
+        ring,
+        streams,
+        texts,
+        task_worker,
+        run_tools,
+        settings,
+        worker_id,
+        Counter("sage_dataflow_jobs", "Jobs that left this worker.", ["outcome"], registry=registry),
+        Gauge("sage_dataflow_jobs_running", "Jobs that run now.", registry=registry),
+    )
+    api = JobApi(ring.connection, streams, jobs, tasks, texts, now_ms, int(retention * 1000))
+    return Assembly(worker, task_worker, api, jobs, tasks, nodes, admission, streams, checkpoint_dir, retention)
+
+
+def now_ms() -> int:
+    """Return milliseconds since 1970-01-01 UTC."""
+    return int(time.time() * 1000)

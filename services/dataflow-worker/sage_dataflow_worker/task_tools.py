@@ -1,0 +1,49 @@
+"""What the runs of tasks on one worker share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nats.js.client import JetStreamContext
+from nats.js.kv import KeyValue
+
+from sage_common.clock import Clock
+from sage_dataflow_worker.dead_letters import DeadLetters
+from sage_dataflow_worker.job_store import JobStore
+from sage_dataflow_worker.pipeline_texts import PipelineTexts
+from sage_dataflow_worker.task_store import TaskStore
+from sage_kernel.file_access import FileAccess
+from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.model_port import ModelPort
+
+LEASE_TTL_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class TaskTools:
+    """What every run of a task uses.
+
+    Attributes:
+        models_for: returns how a tenant's pipelines reach models.
+        leases: the bucket of leases, with a TTL of ``LEASE_TTL_SECONDS``.
+        checkpoint_dir: where the files of checkpoints are; one folder for all workers.
+        interval_seconds: between writes of a task's progress.
+    """
+
+    js: JetStreamContext
+    jobs: JobStore
+    tasks: TaskStore
+    texts: PipelineTexts
+    leases: KeyValue
+    checkpoints: KeyValue
+    checkpoint_dir: Path
+    dead_letters: DeadLetters
+    models_for: Callable[[str], ModelPort]
+    files: FileAccess
+    cache_dir: Path | None
+    worker_id: str
+    interval_seconds: float
+    clock: Clock
+    functions: FunctionRegistry = NO_FUNCTIONS
