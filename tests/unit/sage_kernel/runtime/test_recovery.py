@@ -256,7 +256,7 @@ async def test_what_could_not_be_published_is_published_by_the_next_run(
     publish, failures = sink.TextFileSink.publish, [1]
 
     async def failing(self: sink.TextFileSink) -> None:
-        if "answers" in str(self._path) and failures:
+        if "answers" in str(self._file.path) and failures:
             failures.pop()
             raise OSError(5, "Input/output error")
         await publish(self)
