@@ -7,19 +7,37 @@ from typing import Any
 
 import polars as pl
 
+from sage_common.errors import UnprocessableError
+from sage_kernel.connectors.conform import Conformer
 from sage_kernel.operator import Position, SourceBatch, Split
 
 BATCH_RECORDS = 256
 
 
-def frame_of(records: Sequence[dict[str, Any]], schema: dict[str, pl.DataType] | None = None) -> pl.DataFrame:
+# JSON kinds that one column holds together.
+_KIND = {bool: "bool", int: "number", float: "number", str: "string", list: "list", tuple: "list", dict: "record"}
+
+
+def frame_of(records: Sequence[dict[str, Any]], conformer: Conformer | None = None) -> pl.DataFrame:
     """Return JSON records as a frame; a field that a record lacks is null there.
 
+    Args:
+        conformer: casts them to a stated schema.
+
     Raises:
-        ValueError: a field has values of types that no one type holds.
+        ValueError: a field has values of types that no one type holds, or that are not of the schema.
     """
+    kinds: dict[str, str] = {}
+    for record in records:
+        for name, value in record.items():
+            kind = _KIND.get(type(value))
+            if kind is not None and kinds.setdefault(name, kind) != kind:
+                raise ValueError(f"field {name!r} is a {kinds[name]} in one record and a {kind} in another")
     try:
-        return pl.DataFrame(records, schema=schema, infer_schema_length=None, strict=True, orient="row")
+        frame = pl.DataFrame(records, infer_schema_length=None, strict=True, orient="row")
+        return frame if conformer is None else conformer.conform(frame)
+    except UnprocessableError as error:
+        raise ValueError(error.message) from None
     except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
         raise ValueError(f"the records have no common type: {' '.join(str(error).split())[:300]}") from None
 

@@ -75,6 +75,10 @@ class JoinNode(NodeSpec):
         distance = self.within or 0
         return -distance, distance
 
+    def shuffle_keys(self, inputs: Sequence[StreamType]) -> list[tuple[str, ...]]:
+        """Return the keys of either side."""
+        return [self.on or self.left_on, self.on or self.right_on]
+
     def held_inputs(self) -> frozenset[int]:
         """Return the stream of a lookup: it waits for the table."""
         return frozenset((0,)) if self.lookup else frozenset()

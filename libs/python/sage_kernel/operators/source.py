@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
+from sage_kernel.connectors.conform import Conformer
 from sage_kernel.connectors.file_listing import plain_part
 from sage_kernel.connectors.folder_source import DOCUMENT_FIELDS, FolderSource
 from sage_kernel.connectors.nats_source import NatsSource, NatsSubject
@@ -121,7 +122,8 @@ class SourceNode(NodeSpec):
 
     def frame(self) -> pl.DataFrame:
         """Return the records of the pipeline. Raises ValueError where they have no common type."""
-        return frame_of(self.records or (), parse_schema(self.schema_) if self.schema_ else None)
+        conformer = Conformer(parse_schema(self.schema_), self.epoch, self.extra) if self.schema_ else None
+        return frame_of(self.records or (), conformer)
 
     def timing(self) -> tuple[int, int | None, int]:
         """Return lateness, silence until idle and the furthest future, in microseconds."""

@@ -170,7 +170,7 @@ class _Run:
                 **_resources(node),
             )
         elif isinstance(operator, StatefulOperator):
-            made = self._shuffled(node, inputs, sources, arguments)
+            made = await asyncio.to_thread(self._shuffled, node, inputs, sources, arguments)
         else:
             made = _united(sources).map_batches(
                 TransformStep(*arguments),
@@ -192,12 +192,25 @@ class _Run:
         self, node: NodeSpec, inputs: list[StreamType], sources: list[Dataset], arguments: tuple[Any, ...]
     ) -> Dataset:
         keys = node.shuffle_keys(inputs)
+        if len(keys) < len(sources):
+            sources = [_united(sources)]
+        numbers = frozenset(
+            number
+            for side, names in enumerate(keys)
+            for number, name in enumerate(names)
+            if inputs[side].fields[name].is_float()
+        )
         tagged = [
-            source.map_batches(Tagged(side, keys[side]), batch_format="pyarrow", batch_size=_KERNEL_RECORDS)
+            source.map_batches(Tagged(side, keys[side], numbers), batch_format="pyarrow", batch_size=_KERNEL_RECORDS)
             for side, source in enumerate(sources)
         ]
         step = StatefulStep(*arguments)
-        return _united(tagged).groupby(KEY).map_groups(step, batch_format="pyarrow")
+        made = _united(tagged).groupby(KEY).map_groups(step, batch_format="pyarrow")
+        if any(keys):
+            return made
+        # Without a key there is one group, also where there are no records: a count of them is 0.
+        made = made.materialize()
+        return made if made.count() else ray.data.from_arrow(step.of_nothing())
 
     def _index(self, node_id: str, operator: Any, source: Dataset) -> None:
         future: Any = _Answer()

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from sage_common.errors import SageError
 from sage_kernel.answer_store import FileAnswers
+from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import FunctionRegistry
 from sage_kernel.model_port import ModelPort
@@ -106,6 +107,8 @@ class NodeStep:
         self.spec = spec
         self.inputs = inputs
         self.setting = setting
+        # What Ray calls it in its messages.
+        self.__name__ = f"{spec.op}:{node_id}"
 
     def __getstate__(self) -> dict[str, Any]:
         # What was made in this process stays in it.
@@ -250,18 +253,26 @@ class StatefulStep(NodeStep):
         frame = to_frame(table)
         operator: StatefulOperator = self.build()
         emissions: list[Emission] = []
-        for index, stream in enumerate(self.inputs):
+        held = self.spec.held_inputs()
+        for index in sorted(range(len(self.inputs)), key=lambda at: at in held):
+            stream = self.inputs[index]
             if f"{RECORD}{index}" not in frame.columns:
                 continue
             mine = frame.filter(pl.col(SIDE) == index).select(f"{RECORD}{index}").unnest(f"{RECORD}{index}")
-            if stream.event_time is not None:
-                mine = mine.sort(stream.event_time, maintain_order=True)
+            if (time_us := event_time_us(stream)) is not None:
+                mine = mine.sort(time_us, maintain_order=True)
             self._take(operator, mine, index, emissions)
         emissions += operator.on_watermark(END_OF_TIME_US)
         emissions += operator.on_end()
         result = concatenated([emission.frame for emission in emissions if not emission.port])
         self.count(frame.height, result.height)
         return to_table(result)
+
+    def of_nothing(self) -> pa.Table:
+        """Return what the operator gives out where there are no records."""
+        operator: StatefulOperator = self.build()
+        emissions = [*operator.on_watermark(END_OF_TIME_US), *operator.on_end()]
+        return to_table(concatenated([emission.frame for emission in emissions if not emission.port]))
 
     def _take(
         self, operator: StatefulOperator, frame: pl.DataFrame, index: int, emissions: list[Emission]
@@ -277,20 +288,29 @@ class StatefulStep(NodeStep):
 
 @dataclass(frozen=True)
 class Tagged:
-    """Prepares an input for a shuffle: its side, its key as text (null is a key like others), and the record."""
+    """Prepares an input for a shuffle: its side, its key as text (null is a key like others), and the record.
+
+    Attributes:
+        numbers: positions in the key that are compared as numbers.
+    """
 
     side: int
     key: tuple[str, ...]
+    numbers: frozenset[int]
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return the table of these columns."""
         frame = to_frame(table)
         if not frame.height:
             return table.select([])
-        parts = [pl.col(name).alias(f"k{number}") for number, name in enumerate(self.key)]
+        parts = [self._part(number, name).alias(f"k{number}") for number, name in enumerate(self.key)]
         key = pl.struct(parts).struct.json_encode() if parts else pl.lit("")
         side = pl.lit(self.side, dtype=pl.Int8).alias(SIDE)
         return to_table(frame.select(key.alias(KEY), side, pl.struct(pl.all()).alias(f"{RECORD}{self.side}")))
+
+    def _part(self, number: int, name: str) -> pl.Expr:
+        # Two sides may count in different types, and -0.0 equals 0.0.
+        return pl.col(name).cast(pl.Float64) + 0.0 if number in self.numbers else pl.col(name)
 
 
 def _no_collections(name: str, node_id: str, stream: StreamType) -> Any:

@@ -53,7 +53,7 @@ async def on_both(port: Any, spec: PipelineSpec, **options: Any) -> tuple[RunRes
 
 
 def rows(result: RunResult, name: str = "out") -> list[str]:
-    return sorted(json.dumps(record, sort_keys=True) for record in result.collections[name])
+    return sorted(json.dumps(record, sort_keys=True, default=str) for record in result.collections[name])
 
 
 @pytest.mark.timeout(240)
@@ -102,3 +102,27 @@ async def test_a_record_that_fails_is_a_dead_letter_or_ends_the_run_with_its_nod
     assert result.counts["llm"].records_failed == 1
     with pytest.raises(NodeFailedError, match=r"node 'llm' \(llm\) failed: no model 'x'"):
         await runner.run(pipeline("fail"))
+
+
+@pytest.mark.timeout(240)
+async def test_windows_joins_and_functions_give_the_same_records_too(port: Any) -> None:
+    pipeline = Pipeline("p")
+    schema = {"at": "timestamp", "shop": "string", "price": "float"}
+    orders = [
+        {"at": f"2024-05-01T10:{n // 60:02}:{n % 60:02}Z", "shop": [None, "a", "b"][n % 3], "price": float(n % 10)}
+        for n in range(600)
+    ]
+    source = pipeline.source(records=orders, schema=schema, event_time="at")
+    wanted = source.filter("price > 0").map(fields={"twice": "price * 2"})
+    windowed = wanted.key_by("shop").window(tumbling="1m")
+    windowed.aggregate(aggs={"n": "count()", "total": "sum(twice)"}).sink("collection:minutes")
+    wanted.key_by("shop").window(session="3s").aggregate(aggs={"n": "count()"}).sink("collection:sessions")
+    wanted.aggregate(aggs={"n": "count()"}).sink("collection:all")
+    shops = pipeline.source(records=[{"id": "a", "town": "Ulm"}, {"id": "c", "town": "Bonn"}], id="shops")
+    pipeline.add(
+        "join", inputs=[wanted, shops], left_on=["shop"], right_on=["id"], lookup=True, how="left", id="with_town"
+    ).sink("collection:towns")
+    local, on_ray = await on_both(port, pipeline.build())
+    assert rows(local, "all") == ['{"n": 540}']
+    for name in ("minutes", "sessions", "all", "towns"):
+        assert rows(on_ray, name) == rows(local, name), name
