@@ -117,8 +117,8 @@ def explained() -> Iterator[None]:
 
 
 def _cost(size: int) -> int:
-    """Return about how many microseconds it takes to type an expression of this size."""
-    return 100 + size * size // 250_000
+    """Return about how many microseconds it takes to read and type an expression of this size, at most."""
+    return 200 + size // 10 + size * size // 100_000
 
 
 def _whole(dtype: pl.DataType) -> pl.DataType:

@@ -77,6 +77,8 @@ class NodeSpec(BaseModel):
     makes_index: ClassVar[bool] = False
     # Whether each record waits for a model.
     calls_model: ClassVar[bool] = False
+    # Where it can run.
+    runners: ClassVar[frozenset[str]] = frozenset(("local", "mesh", "ray"))
     # How many inputs it can have at most; None for any number.
     most_inputs: ClassVar[int | None] = None
 
@@ -128,7 +130,7 @@ class NodeSpec(BaseModel):
         return iter(())
 
     def reads(self) -> Iterator[FieldUse]:
-        """Yield the record fields that this node reads."""
+        """Yield the record fields that this node reads, those within a record by their path, as ``window.start``."""
         return iter(())
 
     @property

@@ -33,7 +33,7 @@ class Suggestions:
 
 
 class Effort:
-    """How much work the expressions of one pipeline may be, in about microseconds: it may come from anyone."""
+    """How much work it may be to follow types through one pipeline, in about microseconds: it may come from anyone."""
 
     def __init__(self, limit: int = MAX_EFFORT) -> None:
         self._left = limit

@@ -90,8 +90,8 @@ class NodeProblems:
         was_spent = self.effort.is_spent
         self.effort.spend(cost)
         if self.effort.is_spent and not was_spent:
-            message = "the expressions of this pipeline are too long together, from this one on"
-            self.add(parameter, message, "use fewer or shorter ones")
+            message = "fields and expressions of this pipeline are too many together, from here on"
+            self.add(parameter, message, "use fewer or shorter ones, or several pipelines")
         return not self.effort.is_spent
 
     def missing(self, parameter: str, name: str, stream: StreamType) -> None:
@@ -103,6 +103,18 @@ class NodeProblems:
                 message + self.suggestions.nearest(name, stream.fields),
                 "correct the name or add the field before this node",
             )
+
+    def missing_within(self, parameter: str, path: str, stream: StreamType) -> None:
+        """Report a path that leads nowhere within a field that is there."""
+        name, *rest = path.split(".")
+        dtype = stream.fields[name]
+        for step in rest:
+            inner = {field.name: field.dtype for field in dtype.fields} if isinstance(dtype, pl.Struct) else {}
+            if step not in inner:
+                what = f"has no {step!r}{self.suggestions.nearest(step, inner)}" if inner else "is not a record"
+                self.add(parameter, f"it reads {path!r}, but {name!r} {what}", "correct the path")
+                return
+            name, dtype = step, inner[step]  # type: ignore[assignment]
 
 
 def union_of(streams: Sequence[StreamType]) -> StreamType:

@@ -22,7 +22,7 @@ class Template:
     """A parsed template.
 
     Attributes:
-        fields: names of the record fields that it reads, without repeats, in order.
+        paths: what it reads of a record, as ``window.start``, without repeats, in order.
 
     Raises:
         ValueError: a brace without its partner, or a path that is not names joined by dots.
@@ -48,7 +48,7 @@ class Template:
             self._parts += ["".join(literal), match[1]]
             literal.clear()
         self._parts.append("".join(literal) + text[position:])
-        self.fields = tuple(dict.fromkeys(path.split(".")[0] for path in self._parts[1::2]))
+        self.paths = tuple(dict.fromkeys(self._parts[1::2]))
 
     def render(self, record: Mapping[str, Any]) -> str:
         """Fill the template.

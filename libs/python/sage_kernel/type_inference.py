@@ -16,11 +16,18 @@ def infer_node(node: NodeSpec, inputs: Sequence[StreamType], problems: NodeProbl
 
     A field that is missing counts as reported once and is taken for there afterwards.
     """
+    if len(inputs) > 1 and not problems.afford(sum(len(stream.fields) for stream in inputs), "in"):
+        return {port: StreamType(is_open=True) for port in ("", *node.ports())}
     known = union_of(inputs) if inputs else StreamType()
-    missing = [use for use in node.reads() if use.name not in known.fields and not known.is_open]
-    for parameter, name in missing:
-        problems.missing(parameter, name, known)
-    if missing:
+    is_missing = False
+    for parameter, path in node.reads():
+        name, _, rest = path.partition(".")
+        if name not in known.fields:
+            problems.missing(parameter, name, known)
+            is_missing = is_missing or not known.is_open
+        elif rest:
+            problems.missing_within(parameter, path, known)
+    if is_missing:
         # What the node makes of fields that it lacks is anyone's guess: nothing behind it is blamed for that.
         inputs = [replace(stream, is_open=True) for stream in inputs]
     outputs = {"": node.infer(inputs, problems)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
@@ -18,6 +18,7 @@ from sage_kernel.nodes import NODE_ID_PATTERN, NodeSpec
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.pipeline_text import read_text
 from sage_kernel.problems import MAX_PROBLEMS, PipelineInvalidError, Problem, Suggestions
+from sage_kernel.run_target import ANY_TARGET, RunTarget, target_problems, unbounded_sources
 from sage_kernel.spec import API_VERSION, Metadata, PipelineSettings, PipelineSpec
 
 # A pipeline may come from anyone on the network.
@@ -27,27 +28,34 @@ MAX_EDGES = 10_000
 _NODE_ID = re.compile(NODE_ID_PATTERN)
 
 
-def from_yaml(text: str, files: FileAccess = ANY_FILE) -> PipelineSpec:
+def from_yaml(text: str, files: FileAccess = ANY_FILE, target: RunTarget = ANY_TARGET) -> PipelineSpec:
     """Read a pipeline from YAML or JSON.
 
     Args:
         files: which paths the pipeline may name; whether anything is there is not looked at.
+        target: where it is to run.
 
     Raises:
         PipelineInvalidError: with all of its errors.
     """
-    return from_dict(read_text(text), files)
+    return from_dict(read_text(text), files, target)
 
 
-def from_dict(value: object, files: FileAccess = ANY_FILE) -> PipelineSpec:
+def from_dict(value: object, files: FileAccess = ANY_FILE, target: RunTarget = ANY_TARGET) -> PipelineSpec:
     """Read a pipeline from JSON values. Raises PipelineInvalidError with all of its errors."""
     if not isinstance(value, Mapping):
         message = f"it is {_kind(value)}, expected a mapping"
         raise PipelineInvalidError([Problem("", "", message, "start with apiVersion, kind, metadata, nodes")])
-    found = list(islice(_problems(value, files), MAX_PROBLEMS + 1))
+    nodes: dict[str, NodeSpec | None] = {}
+    found = list(islice(_problems(value, nodes, files, target), MAX_PROBLEMS + 1))
     if not found:
         try:
-            return PipelineSpec.model_validate(value)
+            # What has been read already is not read a second time, unless a key is no text.
+            read = nodes if nodes.keys() == value["nodes"].keys() else value["nodes"]
+            spec = PipelineSpec.model_validate({**value, "nodes": read})
+            found = unbounded_sources(spec.nodes) if target.runner == "ray" else []
+            if not found:
+                return spec
         except ValidationError as error:  # keys that are not text, which only the whole model sees
             found = list(_explained("", error, PipelineSpec, Suggestions()))
     if len(found) > MAX_PROBLEMS:
@@ -56,17 +64,23 @@ def from_dict(value: object, files: FileAccess = ANY_FILE) -> PipelineSpec:
     raise PipelineInvalidError(found)
 
 
-def problems_of(spec: PipelineSpec) -> list[Problem]:
+def problems_of(spec: PipelineSpec, target: RunTarget = ANY_TARGET) -> list[Problem]:
     """Return what is wrong with the graph of a pipeline built in code; empty when it can run."""
-    return list(islice(graph_problems(spec.nodes, Suggestions()), MAX_PROBLEMS))
+    suggestions = Suggestions()
+    found = chain(graph_problems(spec.nodes, suggestions), target_problems(spec.nodes, target, suggestions))
+    problems = list(islice(found, MAX_PROBLEMS))
+    if target.runner == "ray" and not problems:
+        return unbounded_sources(spec.nodes)
+    return problems
 
 
-def _problems(value: Mapping[Any, Any], files: FileAccess) -> Iterator[Problem]:
-    """Yield what is wrong, one thing at a time: whoever has seen enough stops."""
+def _problems(
+    value: Mapping[Any, Any], nodes: dict[str, NodeSpec | None], files: FileAccess, target: RunTarget
+) -> Iterator[Problem]:
+    """Yield what is wrong, one thing at a time: whoever has seen enough stops. Fills ``nodes``."""
     suggestions = Suggestions()
     yield from _envelope_problems(value, suggestions)
     raw_nodes = value.get("nodes")
-    nodes: dict[str, NodeSpec | None] = {}
     if isinstance(raw_nodes, Mapping) and raw_nodes:
         too_large = _size_problem(raw_nodes)
         if too_large is not None:
@@ -80,6 +94,7 @@ def _problems(value: Mapping[Any, Any], files: FileAccess) -> Iterator[Problem]:
         yield Problem("", "nodes", f"it is {_kind(raw_nodes)}", "list nodes by id, as 'answers: {op: llm, …}'")
     yield from graph_problems(nodes, suggestions)
     yield from _path_problems(nodes, files)
+    yield from target_problems(nodes, target, suggestions)
 
 
 def _size_problem(raw_nodes: Mapping[Any, Any]) -> Problem | None:

@@ -184,7 +184,7 @@ def test_a_pipeline_has_so_much_and_no_more() -> None:
     for _ in range(100):
         expression_type("n + 1", "where", STREAM, problems)
     assert len(problems.found) == 1
-    assert "too long together" in problems.found[0][1]
+    assert "too many together" in problems.found[0][1]
 
 
 @settings(deadline=None, max_examples=300, derandomize=True)

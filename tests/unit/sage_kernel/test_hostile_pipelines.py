@@ -14,8 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage_kernel.file_access import FileAccess
+from sage_kernel.functions import NO_FUNCTIONS
 from sage_kernel.graph import sharing_ancestors, topological_order
+from sage_kernel.pipeline_text import MAX_TEXT_BYTES
 from sage_kernel.problems import MAX_PROBLEMS, PipelineInvalidError
+from sage_kernel.run_target import RunTarget
 from sage_kernel.spec import PipelineSpec
 from sage_kernel.validation import MAX_EDGES, MAX_NODES, from_yaml
 
@@ -54,6 +57,13 @@ def _fields(name: str, count: int) -> dict[str, int]:
     return {f"{name}{number}": 1 for number in range(count)}
 
 
+def _behind(node: dict[str, Any], count: int = 1, **record: Any) -> dict[str, Any]:
+    """A chain of the same node."""
+    nodes: dict[str, Any] = {"n0": _source(text="a", n=1, **record)}
+    nodes |= {f"n{number}": {"in": f"n{number - 1}", **node} for number in range(1, count + 1)}
+    return {**nodes, "out": {"op": "sink", "in": f"n{count}", "uri": "collection:out"}}
+
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DEEP_RECORD = json.loads("[" * 70 + "]" * 70)
 
@@ -89,6 +99,10 @@ HOSTILE = {
     "a binary": "nodes: !!binary " + "A" * BYTES,
     "a python object": "nodes: !!python/object/apply:os.system [id]",
     "braces": _json({"s": _source(a=1), "l": {"op": "llm", "in": "s", "prompt": "{" * 100_001}}),
+    "ten megabytes": HEAD + "nodes:\n" + "  # ten megabytes of it\n" * 450_000,
+    "a subquery": _json(_behind({"op": "filter", "where": "n IN (SELECT * FROM read_csv('/etc/passwd'))"})),
+    "a table function": _json(_behind({"op": "map", "fields": {"x": "read_csv('/etc/passwd')"}})),
+    "a function to import": _json(_behind({"op": "map", "ref": "os:system", "out": {"x": "int"}})),
     "half a surrogate pair": '{"metadata": {"name": "\\ud800"}, "nodes": {"\\ud800": {"op": "\\udfff"}}}',
     "half a surrogate pair in yaml": 'nodes: {"\\ud800": 1}',
 }  # fmt: skip
@@ -98,12 +112,49 @@ HOSTILE = {
 def test_a_hostile_pipeline_is_refused_with_a_clear_error_and_at_once(name: str) -> None:
     began = time.process_time()
     with pytest.raises(PipelineInvalidError) as refusal:
-        from_yaml(HOSTILE[name], FileAccess(()))
+        from_yaml(HOSTILE[name], FileAccess(()), RunTarget("mesh", NO_FUNCTIONS, ["minilm"]))
     seconds = time.process_time() - began
     assert seconds < SECONDS
     text = str(refusal.value)
     assert len(text.encode()) < 150_000
     assert 1 <= len(refusal.value.problems) <= MAX_PROBLEMS + 1
+
+
+_WIDE = _fields("f", 985)
+# Pipelines that may be valid: typing them is what takes time.
+LARGE = {
+    "scalars": _behind({"op": "map", "fields": {"x": "n + 1"}}, 998),
+    "scalars over many fields": _behind({"op": "map", "fields": {"x": "n + 1"}}, 998, **_WIDE),
+    "conditions": _behind({"op": "filter", "where": " AND ".join(["n > 1"] * 74)}, 998),
+    "sums": _behind({"op": "filter", "where": " + ".join(["n"] * 149) + " > 1"}, 998),
+    "texts put together": _behind({"op": "map", "fields": {"x": " || ".join(["text"] * 149)}}, 800),
+    "copied operands": _behind({"op": "filter", "where": "n BETWEEN 1 AND 2" + " BETWEEN 1 AND 'a'" * 7}, 998),
+    "nested operands": _behind({"op": "map", "fields": {"x": "LEFT(text, " * 8 + "n" + ")" * 8}}, 998),
+    "many scalars": _behind({"op": "map", "fields": {f"x{number}": "n" for number in range(256)}}, 250),
+    "aggregates": _behind({"op": "aggregate", "aggs": {"n": "sum(n)"}}, 998),
+    "aggregates of many fields": {
+        "s": _source(**_WIDE, n=1),
+        **{f"a{n}": {"op": "aggregate", "in": "s", "aggs": {"x": "sum(n)"}} for n in range(490)},
+        **{f"o{n}": {"op": "sink", "in": f"a{n}", "uri": f"collection:c{n}"} for n in range(490)},
+    },
+    "unions of many fields": {
+        **{f"s{n}": _source(**_WIDE) for n in range(60)},
+        **{f"u{n}": {"op": "union", "in": [f"s{m}" for m in range(60)]} for n in range(150)},
+        **{f"o{n}": {"op": "sink", "in": f"u{n}", "uri": f"collection:c{n}"} for n in range(150)},
+    },
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_types_of_a_large_pipeline_are_followed_at_once_or_not_to_the_end(name: str) -> None:
+    text = _json(LARGE[name])
+    assert len(text) <= MAX_TEXT_BYTES
+    began = time.process_time()
+    try:
+        from_yaml(text, FileAccess(()))
+    except PipelineInvalidError as refusal:
+        assert len(refusal.problems) <= MAX_PROBLEMS + 1
+    assert time.process_time() - began < 2 * SECONDS
 
 
 @pytest.mark.parametrize(

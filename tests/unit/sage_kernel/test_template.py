@@ -12,13 +12,13 @@ from sage_libs.prompts import Passage, render_context
 @given(st.text())
 def test_any_text_with_doubled_braces_comes_out_as_it_was(text: str) -> None:
     template = Template(text.replace("{", "{{").replace("}", "}}"))
-    assert template.fields == ()
+    assert template.paths == ()
     assert template.render({}) == text
 
 
 def test_fields_are_filled_and_reported_once_in_order() -> None:
     template = Template("{b}: {a.x} {{literal}} {b}{n}")
-    assert template.fields == ("b", "a", "n")
+    assert template.paths == ("b", "a.x", "n")
     assert template.render({"a": {"x": 1.5}, "b": "{a}", "n": None}) == "{a}: 1.5 {literal} {a}"
 
 

@@ -59,7 +59,7 @@ class EmbedNode(NodeSpec):
 
     def reads(self) -> Iterator[FieldUse]:
         """Yield the template's fields."""
-        return (FieldUse("text", name) for name in Template(self.text).fields)
+        return (FieldUse("text", name) for name in Template(self.text).paths)
 
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the record's fields and the vector, whose length only an answer tells."""

@@ -65,7 +65,7 @@ class LlmNode(NodeSpec):
     def reads(self) -> Iterator[FieldUse]:
         """Yield the templates' fields."""
         for parameter, text in (("prompt", self.prompt), ("system", self.system)):
-            yield from (FieldUse(parameter, name) for name in Template(text).fields)
+            yield from (FieldUse(parameter, name) for name in Template(text).paths)
 
     def added_fields(self) -> dict[str, pl.DataType]:
         """Return what an answer adds to a record."""

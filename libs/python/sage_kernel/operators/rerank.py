@@ -49,7 +49,7 @@ class RerankNode(NodeSpec):
 
     def reads(self) -> Iterator[FieldUse]:
         """Yield the query's fields and the passages."""
-        yield from (FieldUse("query", name) for name in Template(self.query).fields)
+        yield from (FieldUse("query", name) for name in Template(self.query).paths)
         yield FieldUse("passages", self.passages)
 
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:

@@ -42,6 +42,7 @@ from sage_kernel.ray_runtime.steps import (
     Tagged,
     TransformStep,
 )
+from sage_kernel.run_target import RunTarget
 from sage_kernel.runtime.opened_types import opened_types
 from sage_kernel.runtime.progress import NodeCounts, RunResult
 from sage_kernel.spec import PipelineSpec
@@ -82,7 +83,7 @@ class RayRunner:
             PipelineInvalidError: the graph is wrong, or a source of it never ends.
             NodeFailedError: a node failed.
         """
-        problems = [*problems_of(spec), *_unbounded(spec.nodes)]
+        problems = problems_of(spec, RunTarget("ray"))
         if problems:
             raise PipelineInvalidError(problems)
         if not ray.is_initialized():
@@ -264,15 +265,6 @@ def _resources(node: NodeSpec) -> dict[str, Any]:
     if node.memory_mb:
         wanted["memory"] = node.memory_mb << 20
     return wanted
-
-
-def _unbounded(nodes: Mapping[str, NodeSpec]) -> list[Problem]:
-    types, _ = infer_types(nodes)
-    return [
-        Problem(node_id, "uri", "the source never ends, and Ray runs to an end", "use the runner 'local' or 'mesh'")
-        for node_id, node in nodes.items()
-        if not node.takes_input and not types[Producer(node_id, "")].is_bounded
-    ]
 
 
 async def _batches(data: Dataset) -> AsyncIterator[Any]:
