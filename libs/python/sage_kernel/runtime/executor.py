@@ -78,6 +78,7 @@ class Execution:
         self._on_progress = on_progress
         self._scope = TaskScope()
         self._parts = Assembly(())
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._is_paused = False
         self._stopping: asyncio.Future[None] | None = None
         self._running = asyncio.Event()
@@ -103,6 +104,23 @@ class Execution:
     def is_paused(self) -> bool:
         """Whether its sources read nothing for now."""
         return self._is_paused
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every node has ended; the last checkpoint and the publishing of results may still be under way."""
+        return bool(self._tasks) and all(task.done() for task in self._tasks.values())
+
+    @property
+    def busy_parts(self) -> int:
+        """How many things are at work or wait for others: nodes with elements to hand on, and calls of models.
+
+        At 0 nothing happens any more until a source gives something out.
+        """
+        busy = 0 if self._tasks else 1  # still being built
+        for node_id, task in self._tasks.items():
+            part = self._parts.inlets.get(node_id) or self._parts.sources.get(node_id)
+            busy += not task.done() and not (part is not None and part.is_waiting)
+        return busy + sum(r.calls for r in self._parts.runners.values() if isinstance(r, AsyncRunner))
 
     def pause(self) -> None:
         """Have the sources read nothing more for now; what they have sent is processed, and checkpoints go on."""
@@ -195,13 +213,13 @@ class Execution:
             runner = parts.runners[node_id]
             saved = checkpoint.nodes.get(node_id) if checkpoint else None
             if saved is not None and saved.is_finished:
-                self._scope.spawn(self._stay_finished(node_id, saved), node_id)
+                self._tasks[node_id] = self._scope.spawn(self._stay_finished(node_id, saved), node_id)
             elif isinstance(runner, SourceRunner):
                 self._checkpointer.add_origin(runner)
-                self._scope.spawn(runner.run(), node_id)
+                self._tasks[node_id] = self._scope.spawn(runner.run(), node_id)
             elif node_id in parts.inlets:
                 self._checkpointer.add_origin(parts.inlets[node_id])
-                self._scope.spawn(parts.inlets[node_id].run(), node_id)
+                self._tasks[node_id] = self._scope.spawn(parts.inlets[node_id].run(), node_id)
         assert self._stopping is not None
         nodes = asyncio.create_task(self._scope.join(), name="nodes")
         interval, taking = self._options.checkpoint_seconds, None

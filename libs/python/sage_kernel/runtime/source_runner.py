@@ -104,7 +104,7 @@ class SourceRunner:
 
     async def _read(self, batches: AsyncIterator[SourceBatch]) -> None:
         self._heard_at = self._clock.now()
-        watching = asyncio.ensure_future(self._watch_idle()) if self._idle_seconds is not None else None
+        watching = asyncio.create_task(self._watch_idle(), name="idle") if self._idle_seconds is not None else None
         try:
             while True:
                 await self._pass_barrier()
