@@ -27,6 +27,7 @@ from sage_cli.commands import (
 )
 from sage_cli.port_offset import use_port_offset
 from sage_common.errors import SageError
+from sage_common.load_on_use import load_on_use
 
 app = typer.Typer(
     name="sage",
@@ -72,6 +73,8 @@ def main() -> None:
     """Run the command line. A SageError ends as its message on stderr and an exit code by its kind."""
     from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_OS_ERROR, exit_code, explain_os_error
 
+    # Every command that reaches NATS would load it.
+    load_on_use("aiohttp")
     try:
         app()
     except SageError as error:

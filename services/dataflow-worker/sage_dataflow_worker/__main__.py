@@ -1,5 +1,9 @@
 """``python -m sage_dataflow_worker``."""
 
-from sage_dataflow_worker.main import main
+from sage_common.load_on_use import load_on_use
+
+load_on_use("aiohttp")
+
+from sage_dataflow_worker.main import main  # noqa: E402 - what it imports must not load aiohttp
 
 main()

@@ -1,5 +1,9 @@
 """``python -m sage_gateway``."""
 
-from sage_gateway.main import main
+from sage_common.load_on_use import load_on_use
+
+load_on_use("aiohttp")
+
+from sage_gateway.main import main  # noqa: E402 - what it imports must not load aiohttp
 
 main()
