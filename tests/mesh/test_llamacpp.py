@@ -24,7 +24,7 @@ from fixtures.llamacpp_mesh import (
     running_requests,
     servers,
 )
-from fixtures.process_mesh import all_ready, engines_of, sage, static_mesh, until_engines
+from fixtures.process_mesh import all_ready, engines_of, listed_engines, sage, static_mesh, until_engines
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_benchmark.live.capacities import UNTOLD
@@ -212,7 +212,7 @@ def test_an_engine_is_started_from_a_file_and_stopped(mesh: IsolatedMesh, tmp_pa
 
 def test_a_stream_whose_server_is_killed_is_continued_by_the_other(tmp_path: Path) -> None:
     with llamacpp_mesh(tmp_path / "mesh", engines=2) as mesh:
-        ports = {one["engine_id"]: int(one["url"].rpartition(":")[2].partition("/")[0]) for one in _engines(mesh)}
+        ports = {one["engine_id"]: int(one["url"].rpartition(":")[2].partition("/")[0]) for one in listed_engines(mesh)}
         expected, _ = asyncio.run(_streamed(mesh, chat(60)))
         text, began = asyncio.run(_streamed(mesh, chat(60), kill=lambda engine: servers(mesh)[ports[engine]].kill()))
         # Both have the same weights and choose the likeliest token; the joint is by text, which may be cut into other
@@ -227,7 +227,7 @@ def test_a_second_coordinator_adopts_the_server_of_a_killed_one(tmp_path: Path) 
     with static_mesh(tmp_path / "mesh", replicas={"llm-coordinator": 2}, settings={SERVER_PORTS: "0-0"}) as mesh:
         engine = sage(mesh, "engine", "start", MODEL, "--max-concurrency", "2", "--arg=--threads=1")
         before = {port: process.pid for port, process in servers(mesh).items()}
-        (started,) = [one for one in _engines(mesh) if one["engine_id"] == engine]
+        (started,) = [one for one in listed_engines(mesh) if one["engine_id"] == engine]
         owner = started["executor_id"]
         expected, _ = asyncio.run(_streamed(mesh, chat(60)))
         coordinator = mesh.process(replica_of(mesh, owner))
@@ -294,11 +294,6 @@ async def _through_an_interruption(mesh: IsolatedMesh) -> None:
         assert len(text) > HELD
     first, second = (text for text, _, _ in answers)
     assert first[:40] == second[:40]
-
-
-def _engines(mesh: IsolatedMesh) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = json.loads(sage(mesh, "engine", "list", "--json"))
-    return listed
 
 
 async def _streamed(mesh: IsolatedMesh, body: dict[str, Any], kill: Any = None) -> tuple[str, str]:
