@@ -21,8 +21,6 @@ from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_kernel.builder import Pipeline
 
-pytestmark = pytest.mark.alone
-
 BODY = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
 # Six seconds after the disk had become full every request was refused, before leases were kept in memory.
 FULL_SECONDS = 8.0

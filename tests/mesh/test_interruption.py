@@ -29,9 +29,9 @@ from sage_control_plane.request.request import Endpoint
 MODELS = SimulatedModels()
 SEATS = 2
 STEP_SECONDS = 0.03
-BULK_TOKENS = 300
+BULK_TOKENS = 180
 CHAT_TOKENS = 10
-# Far below what is left of a bulk answer, 9 s long; what is above two steps and a prompt is for a busy machine.
+# Far below what is left of a bulk answer, 5 s long; what is above two steps and a prompt is for a busy machine.
 BEGINS_WITHIN_SECONDS = 1.5
 BULK = {"X-Request-Priority": "background"}
 

@@ -14,8 +14,6 @@ from fixtures.process_mesh import static_mesh
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 
-pytestmark = pytest.mark.alone
-
 IN_FLIGHT = 50
 DEADLINE_SECONDS = 20.0
 BODY = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}

@@ -33,7 +33,7 @@ from sage_benchmark.live.llamacpp_pool import LlamacppServers, llamacpp_pool
 from sage_benchmark.live.policy_benchmark import PolicyOptions, run_policies
 from sage_benchmark.workload.class_rates import ClassRates
 
-pytestmark = [needs_llamacpp, pytest.mark.timeout(240), pytest.mark.alone]
+pytestmark = [needs_llamacpp, pytest.mark.timeout(240)]
 
 QUESTION = [{"role": "user", "content": "Tell me a story about a fox and a river."}]
 SERVER_PORTS = "SAGE_LLM_COORDINATOR_SERVERS_PORTS"

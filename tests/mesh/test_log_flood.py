@@ -11,14 +11,11 @@ from pathlib import Path
 
 import nats
 import orjson
-import pytest
 
 from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_platform import subjects
-
-pytestmark = pytest.mark.alone
 
 MESSAGES = 100_000
 LINES = 200

@@ -24,8 +24,6 @@ from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.sse import SseParser
 
-pytestmark = pytest.mark.alone
-
 STREAMS = 20
 TOKENS = 120
 

@@ -78,7 +78,7 @@ def quick_plan(plan: EmbedPlan) -> EmbedPlan:
         texts=96,
         repetitions=1,
         idle_requests=20,
-        interactive_requests=40,
+        interactive_requests=20,
         bulk_texts=6_000,
         memory_minutes=0.05,
         sts_pairs=64,
