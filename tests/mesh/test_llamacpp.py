@@ -140,6 +140,9 @@ def test_a_prompt_beyond_the_context_is_the_caller_s_error(client: openai.OpenAI
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "fox " * 6000}], max_tokens=1)
 
 
+# Of the two tests that have the machine to themselves the first says in what time a slot is free again, and the second
+# needs both to be.
+@pytest.mark.alone
 async def test_its_load_is_the_mesh_s_and_a_caller_that_leaves_frees_its_slot(mesh: IsolatedMesh) -> None:
     (port,) = servers(mesh)
     async with aiohttp.ClientSession() as session:
@@ -158,6 +161,7 @@ async def test_its_load_is_the_mesh_s_and_a_caller_that_leaves_frees_its_slot(me
             await eventually(lambda: reported(0))
 
 
+@pytest.mark.alone
 async def test_no_more_requests_compute_than_it_has_slots(mesh: IsolatedMesh) -> None:
     (port,) = servers(mesh)
     async with aiohttp.ClientSession() as session:
