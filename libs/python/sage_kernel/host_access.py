@@ -88,3 +88,4 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 ANY_HOST = HostAccess(hosts=None)
+NO_HOST = HostAccess(hosts=())

@@ -28,6 +28,17 @@ class NoNats:
         raise UnavailableError("this run has no connection to NATS; run it where there is one, or read and write files")
 
 
+class GivenNats:
+    """The connection of the process that the run is part of."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def client(self) -> Client:
+        """Return it."""
+        return self._client
+
+
 class LazyNats:
     """Connects when it is first asked.
 

@@ -21,6 +21,7 @@ from sage_common.errors import SageError
 from sage_kernel.answer_store import AnswerStore
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.host_access import NO_HOST, HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import NatsAccess, NoNats
 from sage_kernel.nodes import NodeSpec
@@ -255,6 +256,7 @@ class RunContext:
         indexes: by id of an index node, the index when it is complete.
         functions: the functions that ``ref:`` may name.
         nats: how to reach NATS.
+        hosts: which hosts may be talked to over HTTP.
         clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
     """
 
@@ -270,6 +272,7 @@ class RunContext:
     indexes: dict[str, asyncio.Future[SearchIndex]] = field(default_factory=dict)
     functions: FunctionRegistry = NO_FUNCTIONS
     nats: NatsAccess = field(default_factory=NoNats)
+    hosts: HostAccess = NO_HOST
     targets: StageTargets = NO_TARGETS
     answers: AnswerStore | None = None
     clock: Clock = field(default_factory=MonotonicClock)

@@ -33,7 +33,9 @@ from sage_dataflow_worker.task_worker import TaskWorker
 from sage_dataflow_worker.worker import JobWorker
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
+from sage_kernel.nats_access import GivenNats
 from sage_kernel.operator import Split
 from sage_kernel.spec import PipelineSpec
 from sage_platform import subjects
@@ -109,6 +111,7 @@ async def assemble(
     """
     clock = MonotonicClock()
     files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
+    hosts = HostAccess(settings.allowed_hosts, setting="dataflow_worker.allowed_hosts")
     retention = settings.job_retention_days * _DAY_SECONDS
     jobs = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention, history=8))
     tasks = TaskStore(await open_bucket(js, subjects.BUCKET_TASKS, ttl_seconds=retention))
@@ -132,6 +135,8 @@ async def assemble(
         dead_letters=dead_letters,
         models_for=models_for,
         files=files,
+        hosts=hosts,
+        nats=GivenNats(ring.connection),
         cache_dir=paths.cache_dir() if settings.keep_vectors else None,
         worker_id=worker_id,
         interval_seconds=settings.progress_interval_seconds,
@@ -146,7 +151,7 @@ async def assemble(
     )
 
     async def splits_of(spec: PipelineSpec, job: Job) -> Mapping[str, Sequence[Split]]:
-        return await source_splits(spec, models_for(job.tenant), files, functions)
+        return await source_splits(spec, models_for(job.tenant), files, hosts, functions)
 
     coordination = CoordinationTools(
         jobs=jobs,

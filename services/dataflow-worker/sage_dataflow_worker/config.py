@@ -37,4 +37,9 @@ class DataflowWorkerSettings(ServiceSettings):
     allowed_roots: tuple[Path, ...] = Field(
         (), description="folders that jobs may read and write; none by default, because jobs come from the network"
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="hosts that jobs may talk to over HTTP: names, *.names, addresses and networks; none by default, "
+        "and private addresses only where they are listed as such",
+    )
     keep_vectors: bool = Field(True, description="keep vectors between jobs where a pipeline asks for it")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import FunctionRegistry
+from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.operator import DeadLetter, RunContext, Source, Split
 from sage_kernel.operators.registry import OPERATORS
@@ -17,7 +18,7 @@ from sage_kernel.spec import PipelineSpec
 
 
 async def source_splits(
-    spec: PipelineSpec, models: ModelPort, files: FileAccess, functions: FunctionRegistry
+    spec: PipelineSpec, models: ModelPort, files: FileAccess, hosts: HostAccess, functions: FunctionRegistry
 ) -> Mapping[str, Sequence[Split]]:
     """Return the splits of the sources that may be partitioned; empty where one of them cannot be split.
 
@@ -28,6 +29,7 @@ async def source_splits(
     context = RunContext(
         models=models,
         files=files,
+        hosts=hosts,
         functions=functions,
         collections=MemoryCollections(),
         cache_dir=None,

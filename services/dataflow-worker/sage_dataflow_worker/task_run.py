@@ -153,6 +153,8 @@ class TaskRun:
         context = RunContext(
             models=tools.models_for(job.tenant),
             files=tools.files,
+            hosts=tools.hosts,
+            nats=tools.nats,
             functions=tools.functions,
             collections=results,
             cache_dir=tools.cache_dir,

@@ -16,7 +16,9 @@ from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_store import TaskStore
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
+from sage_kernel.nats_access import NatsAccess
 
 LEASE_TTL_SECONDS = 3.0
 
@@ -42,6 +44,8 @@ class TaskTools:
     dead_letters: DeadLetters
     models_for: Callable[[str], ModelPort]
     files: FileAccess
+    hosts: HostAccess
+    nats: NatsAccess
     cache_dir: Path | None
     worker_id: str
     interval_seconds: float

@@ -25,6 +25,7 @@ class SourceOptions:
         extra: what becomes of a field that the schema lacks.
         max_record_bytes: a longer record is refused.
         max_files: a pattern that matches more is an error.
+        delimiter: between two values of CSV.
     """
 
     schema: Mapping[str, pl.DataType] | None = None
@@ -33,6 +34,7 @@ class SourceOptions:
     extra: Extra = "drop"
     max_record_bytes: int = DEFAULT_RECORD_BYTES
     max_files: int = 10_000
+    delimiter: str = ","
 
     def conformer(self, fields: Mapping[str, pl.DataType]) -> Conformer:
         """Return what makes records fit ``fields``."""

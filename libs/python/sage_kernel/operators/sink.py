@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from sage_kernel.connectors.folder_sink import FolderSink
+from sage_kernel.connectors.http_sink import HttpSink
 from sage_kernel.connectors.nats_sink import NatsSink, NatsTarget
 from sage_kernel.connectors.parquet_sink import ParquetSink
 from sage_kernel.connectors.patience import DEFAULT_PATIENCE_US, Patience
@@ -20,11 +21,11 @@ from sage_kernel.connectors.unfinished_file import UnfinishedFile
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import OperatorType, RunContext, Sink, State
-from sage_kernel.operators.uri import Address, parse_address
+from sage_kernel.operators.uri import Address, check_subject, parse_address
 from sage_kernel.stream_type import StreamType, union_of
 from sage_kernel.template import Template
 
-_SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print")
+_SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print", "http", "https")
 _FILES = ("jsonl", "csv", "parquet", "folder")
 MAX_TEMPLATE_CHARACTERS = 1024
 
@@ -35,10 +36,10 @@ class SinkNode(NodeSpec):
     Attributes:
         uri: ``collection:NAME``; ``jsonl:FILE``, ``csv:FILE``, ``parquet:FILE`` (``parquet:FOLDER/`` for a folder of
             parts); ``folder:FOLDER`` for a text file a record; ``nats://SUBJECT``, which may have fields of the record,
-            as ``nats://stats.{topic}``; ``print:``.
+            as ``nats://stats.{topic}``; ``http://`` or ``https://`` to post each to; ``print:``.
         fields: keep only these; empty keeps all. For ``folder:`` the one with the text.
-        id: template of what a record is known by: the path of its file in a folder, or the id by which NATS publishes
-            it once only.
+        id: template of what a record is known by: the path of its file in a folder, the id by which NATS stores it once
+            only, or the Idempotency-Key of an HTTP request.
         format: of messages: ``json`` for one record each, ``arrow`` for many.
         delimiter: between two values of CSV.
         patience: how long to wait for a full disk or a server that is gone.
@@ -60,9 +61,10 @@ class SinkNode(NodeSpec):
     def _has_a_known_scheme(cls, uri: str) -> str:
         scheme, rest = parse_address(uri, _SCHEMES, bare=("print",))
         if scheme == "nats":
-            if len(rest) > MAX_TEMPLATE_CHARACTERS or any(c.isspace() for c in rest):
-                raise ValueError(f"{uri[:80]!r} is no subject of NATS; write words joined by dots")
             Template(rest)
+            check_subject(rest)
+            if any(token in ("*", ">") for token in rest.split(".")):
+                raise ValueError(f"{uri[:80]!r} has a wildcard, and records go to one subject; name one")
         return uri
 
     @field_validator("id")
@@ -145,6 +147,10 @@ def build(node_id: str, spec: SinkNode, context: RunContext, inputs: Sequence[St
     if scheme == "nats":
         patience = Patience(context, node_id, "NATS", spec.patience)
         return NatsSink(NatsTarget(rest, spec.id, spec.fields, spec.format), context.nats, patience)
+    if scheme in ("http", "https"):
+        patience = Patience(context, node_id, rest[:80], spec.patience)
+        key = Template(spec.id) if spec.id is not None else None
+        return HttpSink(spec.uri, key, spec.fields, spec.concurrency, context.hosts, patience)
     if scheme in _FILES:
         path = context.files.check(Path(rest))
         patience = Patience(context, node_id, f"room on the disk of {path.parent}", spec.patience)

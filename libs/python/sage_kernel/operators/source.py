@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, StringConstraints, field_validator, model
 from sage_kernel.connectors.conform import Conformer
 from sage_kernel.connectors.file_listing import plain_part
 from sage_kernel.connectors.folder_source import DOCUMENT_FIELDS, FolderSource
+from sage_kernel.connectors.http_source import HttpPages, HttpSource
 from sage_kernel.connectors.nats_source import NatsSource, NatsSubject
 from sage_kernel.connectors.parquet_source import ParquetSource
 from sage_kernel.connectors.patience import DEFAULT_PATIENCE_US, Patience
@@ -24,11 +25,12 @@ from sage_kernel.connectors.text_formats import Csv, JsonLines
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import REFUSED_FIELDS, OperatorType, Record, RunContext, Source
-from sage_kernel.operators.uri import parse_address
+from sage_kernel.operators.uri import check_subject, parse_address
 from sage_kernel.schema import TIMESTAMP, WrittenSchema, parse_schema, write_type
 from sage_kernel.stream_type import NodeProblems, StreamType
 
-_SCHEMES = ("folder", "jsonl", "csv", "parquet", "nats")
+_SCHEMES = ("folder", "jsonl", "csv", "parquet", "nats", "http", "https")
+_PATH = r"^[^.\s]{1,64}(\.[^.\s]{1,64}){0,15}$"
 _FILES = ("folder", "jsonl", "csv", "parquet")
 
 
@@ -41,9 +43,10 @@ class SourceNode(NodeSpec):
 
     Attributes:
         uri: ``folder:DOCS``; ``jsonl:``, ``csv:`` or ``parquet:`` with a path or a pattern such as ``logs/*.jsonl``; or
-            ``nats://SUBJECT``, stored by a stream of JetStream: an object or an array of JSON, or Arrow batches, each.
+            ``nats://SUBJECT``, stored by a stream of JetStream: an object or an array of JSON, or Arrow batches, each;
+            or ``http://`` or ``https://``: pages of JSON, JSON Lines or CSV.
         records: the records themselves.
-        max_file_bytes: a larger document is left out.
+        max_file_bytes: a larger document is left out, and a larger page of HTTP an error.
         max_files: a folder or pattern with more of them is an error.
         schema_: fields and types that the records are cast to; without it, those of the first records of a file.
         extra: what becomes of a field that the schema lacks: ``drop`` it, or ``fail`` the record.
@@ -52,6 +55,9 @@ class SourceNode(NodeSpec):
         max_record_bytes: a longer record is refused.
         stream: of JetStream, where several store the subject.
         start: where a run without a checkpoint begins to read a stream: with its ``first`` message, or a ``new`` one.
+        format: of a page of HTTP; without it by its Content-Type.
+        items: path to the list of records in a page of JSON, as ``data.items``.
+        next: path to the next page's address in a page of JSON; a header ``Link`` with ``rel="next"`` counts too.
         bounded: end with the last message that a stream has at the start.
         patience: how long to wait for a server that is gone.
         event_time: the field that says when a record happened.
@@ -76,6 +82,9 @@ class SourceNode(NodeSpec):
     stream: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")] | None = None
     start: Literal["first", "new"] = "first"
     bounded: bool = False
+    format: Literal["json", "jsonl", "csv"] | None = None
+    items: Annotated[str, StringConstraints(pattern=_PATH)] | None = None
+    next: Annotated[str, StringConstraints(pattern=_PATH)] | None = None
     patience: Duration = Field(DEFAULT_PATIENCE_US, ge=0)
     event_time: FieldName | None = None
     lateness: Duration = Field(0, ge=0)
@@ -86,7 +95,9 @@ class SourceNode(NodeSpec):
     @classmethod
     def _has_a_known_scheme(cls, uri: str | None) -> str | None:
         if uri is not None:
-            parse_address(uri, _SCHEMES)
+            scheme, rest = parse_address(uri, _SCHEMES)
+            if scheme == "nats":
+                check_subject(rest)
         return uri
 
     @field_validator("records")
@@ -118,7 +129,9 @@ class SourceNode(NodeSpec):
     def options(self) -> SourceOptions:
         """Return how records are read."""
         schema = parse_schema(self.schema_) if self.schema_ else None
-        return SourceOptions(schema, self.event_time, self.epoch, self.extra, self.max_record_bytes, self.max_files)
+        return SourceOptions(
+            schema, self.event_time, self.epoch, self.extra, self.max_record_bytes, self.max_files, self.delimiter
+        )
 
     def frame(self) -> pl.DataFrame:
         """Return the records of the pipeline. Raises ValueError where they have no common type."""
@@ -171,6 +184,10 @@ def build(node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[
     if scheme == "nats":
         wanted = NatsSubject(rest, spec.stream, spec.start, spec.bounded)
         return NatsSource(wanted, spec.options(), context.nats, Patience(context, node_id, "NATS", spec.patience))
+    if scheme in ("http", "https"):
+        context.hosts.check(spec.uri)
+        pages = HttpPages(spec.uri, spec.format, spec.items, spec.next, spec.max_file_bytes)
+        return HttpSource(pages, spec.options(), context.hosts, Patience(context, node_id, rest[:80], spec.patience))
     folder = context.files.check(Path(rest))
     return FolderSource(node_id, folder, context, max_file_bytes=spec.max_file_bytes, max_files=spec.max_files)
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from sage_common.config import nearest
 
+MAX_SUBJECT_CHARACTERS = 1024
+
 
 class Address(NamedTuple):
     """A parsed address; ``rest`` has no leading double slash."""
@@ -31,3 +33,20 @@ def parse_address(uri: str, schemes: tuple[str, ...], bare: tuple[str, ...] = ()
     if not rest and scheme not in bare:
         raise ValueError(f"{uri!r} names nothing after {scheme!r}:")
     return Address(scheme, rest)
+
+
+def check_subject(subject: str) -> None:
+    """Say whether pipelines may use a subject of NATS, which may have wildcards and fields in braces.
+
+    Raises:
+        ValueError: it is none, or it may be one of the mesh's or the server's own.
+    """
+    tokens = subject.split(".")
+    if len(subject) > MAX_SUBJECT_CHARACTERS or any(not token or any(c.isspace() for c in token) for token in tokens):
+        raise ValueError(f"{subject[:80]!r} is no subject of NATS; write words joined by dots")
+    first = tokens[0]
+    if first in ("sage", "_INBOX") or first.startswith("$") or any(character in first for character in "*>{"):
+        raise ValueError(
+            f"{subject[:80]!r} may name subjects of the mesh or the server; begin with a word of your own, as "
+            "'tickets.>'"
+        )

@@ -13,6 +13,7 @@ from sage_kernel.answer_store import FileAnswers
 from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.file_access import ANY_FILE, FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.host_access import ANY_HOST, HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import LazyNats, NatsAccess
 from sage_kernel.operator import DeadLetter, RunContext, Sleep
@@ -32,6 +33,7 @@ class LocalRunner:
         models: how nodes reach models.
         files: which files pipelines may touch.
         functions: which functions pipelines may name.
+        hosts: which hosts pipelines may talk to over HTTP.
         nats: how nodes reach NATS; None connects by this machine's settings when a node asks.
         cache_dir: where vectors and answers are kept between runs; None keeps nothing.
         queue_batches: most batches waiting before each node that waits; memory is bounded by it.
@@ -44,6 +46,7 @@ class LocalRunner:
         *,
         files: FileAccess = ANY_FILE,
         functions: FunctionRegistry = NO_FUNCTIONS,
+        hosts: HostAccess = ANY_HOST,
         nats: NatsAccess | None = None,
         cache_dir: Path | None = None,
         queue_batches: int = 4,
@@ -54,6 +57,7 @@ class LocalRunner:
         self._models = models
         self._files = files
         self._functions = functions
+        self._hosts = hosts
         self._nats = nats
         self._cache_dir = cache_dir
         self._queue_batches = queue_batches
@@ -96,6 +100,7 @@ class LocalRunner:
             models=self._models,
             files=self._files,
             functions=self._functions,
+            hosts=self._hosts,
             nats=self._nats or own_nats,
             collections=collections,
             cache_dir=self._cache_dir,
