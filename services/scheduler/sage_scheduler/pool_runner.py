@@ -243,7 +243,7 @@ class PoolRunner:
             # Sent before the dispatch, so that the edge knows of both attempts when the first bytes come.
             self._ring.send(reply_subject, hedge_to_wire(decision))
         try:
-            self._ring.send(subject, dispatch_to_wire(decision, payload))
+            self._ring.send_item(subject, dispatch_to_wire(decision, payload))
         except TooLargeError as error:
             # The request itself fitted; with the fields that a dispatch adds it does not.
             if not decision.hedge:

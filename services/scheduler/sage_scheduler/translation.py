@@ -37,17 +37,20 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
     )
 
 
-def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest) -> frame_pb2.Dispatch:
-    """Translate a dispatch; the request is forwarded unchanged."""
-    return frame_pb2.Dispatch(
-        request=payload.request,
-        classification=payload.classification,
+def dispatch_to_wire(decision: Dispatch, payload: request_pb2.ClassifiedRequest) -> bytes:
+    """Translate a dispatch to a serialised ``Dispatch``; the request is forwarded unchanged.
+
+    A ``ClassifiedRequest`` has the fields that it shares with a ``Dispatch`` under the same numbers, and messages that
+    are joined as bytes are merged: neither the body nor the classification is copied into another message first.
+    """
+    added = frame_pb2.Dispatch(
         engine_id=decision.engine_id,
         attempt=attempt_to_wire(decision.attempt),
         tries=decision.tries,
         queue_us=min(decision.queue_us, 0xFFFFFFFF),
         beside=decision.hedge_of,
     )
+    return payload.SerializeToString() + added.SerializeToString()
 
 
 def hedge_to_wire(decision: Dispatch) -> frame_pb2.Frame:

@@ -83,7 +83,7 @@ def test_a_kind_that_this_version_does_not_know_is_an_error() -> None:
 def test_a_dispatch_carries_the_request_as_it_came() -> None:
     payload = item(body=b'{"x": 1}')
     decision = Dispatch(pending_from_wire(payload, 0.0), "e", Attempt(2, 77), 3, 2**40)
-    message = dispatch_to_wire(decision, payload)
+    message = frame_pb2.Dispatch.FromString(dispatch_to_wire(decision, payload))
     assert message.request == payload.request
     assert message.classification == payload.classification
     assert (message.engine_id, message.tries, message.queue_us) == ("e", 3, 2**32 - 1)
@@ -104,7 +104,7 @@ def test_an_abort_names_the_last_attempt_that_it_means() -> None:
 
 def test_a_hedge_says_beside_which_attempt_it_runs_to_its_engine_and_to_the_edge() -> None:
     decision = Dispatch(pending_from_wire(item(), 0.0), "e", Attempt(2, 78), 2, 0, hedge_of=77)
-    assert dispatch_to_wire(decision, item()).beside == 77
+    assert frame_pb2.Dispatch.FromString(dispatch_to_wire(decision, item())).beside == 77
     frame = hedge_to_wire(decision)
     assert (frame.request_id, frame.held, frame.beside, frame.attempt.dispatch) == ("r", True, 77, 78)
     assert (frame.head.engine_id, frame.head.tries) == ("e", 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from typing import Annotated, ClassVar
 
@@ -26,7 +27,7 @@ OVERLOADED = "requests of its class arrive faster than they can be begun in time
 
 _BEFORE_BULK = tuple(band for band in Band if band < Band.BULK)
 # Whether a shelf's requests of a lane may be dispatched.
-_Rule = Callable[[PoolView, Lane, Shelf], bool]
+_Rule = Callable[[PoolView, Shelf, Lane], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ class HybridSchedulingPolicy:
         Args:
             rule: which lanes' requests may be dispatched; None for all.
         """
-        admits = None if rule is None else lambda lane: rule(view, lane, shelf)
+        admits = None if rule is None else partial(rule, view, shelf)
         while (first := self._shelves.first(shelf, admits)) is not None:
             request, lane = first
             if shelf.late or self._feasible(request, now, view):
@@ -260,12 +261,12 @@ class HybridSchedulingPolicy:
         return self._change_at
 
 
-def _has_room(view: PoolView, lane: Lane, shelf: Shelf) -> bool:
+def _has_room(view: PoolView, shelf: Shelf, lane: Lane) -> bool:
     """Return whether a lane's requests may take a seat beside what more urgent work needs."""
     return view.has_room(lane.route, shelf.band, late=shelf.late)
 
 
-def _starves(view: PoolView, lane: Lane, shelf: Shelf) -> bool:
+def _starves(view: PoolView, shelf: Shelf, lane: Lane) -> bool:
     """Return whether the band holds no seat where the lane's requests may get one."""
     return not view.holds_seat(lane.route, shelf.band)
 
