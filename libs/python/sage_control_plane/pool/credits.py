@@ -55,8 +55,12 @@ class Credits:
         self._waited = 0
         self.resize(spec, headroom)
 
-    def resize(self, spec: EngineSpec, headroom: float) -> None:
-        """Take the caps from a spec. Outstanding requests stay, so they may exceed a cap that was lowered."""
+    def resize(self, spec: EngineSpec, headroom: float, *, replaced: bool = False) -> None:
+        """Take the caps from a spec. Outstanding requests stay, so they may exceed a cap that was lowered.
+
+        Args:
+            replaced: whether another server has taken the engine's place, of which nothing is known.
+        """
         self._full_cap = max(1, int(spec.max_concurrency * (1 + headroom)))
         self._waiting_allowed = max(0, self._full_cap - spec.max_concurrency)
         self.token_cap = spec.max_outstanding_tokens
@@ -66,6 +70,8 @@ class Credits:
             self.learned = LearnedCapacity(spec.max_concurrency)
         else:
             self.learned.resize(spec.max_concurrency)
+            if replaced:
+                self.learned.forget()
         self._queue_cap = None
         self._recap()
 

@@ -94,7 +94,7 @@ class EnginePool:
         else:
             old, entry.state = entry.state, state
             if old.spec != spec:
-                entry.credits.resize(spec, self._headroom)
+                entry.credits.resize(spec, self._headroom, replaced=spec.url != old.spec.url)
                 self._routes.leave(entry)
                 self._routes.join(entry)
                 self._reservation.regroup()

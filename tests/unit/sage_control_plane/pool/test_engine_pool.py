@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fixtures.control_plane import Pool, engine, request
 
+from sage_control_plane.pool.capacity import FIRST_LIMIT
+from sage_control_plane.request.engine_state import CapacitySource
 from sage_control_plane.settings import ControlSettings
 
 
@@ -39,3 +43,19 @@ def test_the_prompts_of_an_engine_that_is_gone_fill_nothing() -> None:
     pool.submit(request("x", pool.now, tokens=4000))
     pool.manager.engine_lost(pool.running["x"].engine_id, "it has died", pool.now)
     assert pool.manager.saturation < 0.02
+
+
+def test_what_was_learned_of_a_server_is_forgotten_when_another_takes_its_place() -> None:
+    state = engine("e", concurrency=64)
+    spec = replace(state.spec, capacity_source=CapacitySource.UNKNOWN, url="http://one")
+    pool = Pool(replace(state, spec=spec))
+    credits = pool.manager.engines["e"].credits
+    assert credits.learned is not None
+    for _ in range(4):
+        credits.learned.began(credits.learned.limit)
+    learned = credits.learned.limit
+    assert learned > FIRST_LIMIT
+    pool.manager.engine_updated(replace(state, spec=replace(spec, labels=(("zone", "b"),))), pool.now)
+    assert credits.learned.limit == learned
+    pool.manager.engine_updated(replace(state, spec=replace(spec, url="http://other")), pool.now)
+    assert (credits.learned.limit, credits.request_cap) == (FIRST_LIMIT, FIRST_LIMIT)
