@@ -82,8 +82,8 @@ class ControlPlaneManager:
             entries, placer.admits, learning, prefixes, load, reservation, settings.breaker, settings.headroom
         )
         admission = Admission(settings.admission)
-        self._view = EnginePoolView(engines, learning, admission, reservation)
-        self._queue = queue = WorkQueue(make_policy(policy, settings.policies), admission, self._view)
+        self._view = view = EnginePoolView(engines, learning, admission, reservation)
+        self._queue = queue = WorkQueue(make_policy(policy, settings.policies), admission, view)
         self._timers = timers = Timers()
         lengths = OutputLengths(settings.prediction)
         self._outbox = outbox = DecisionOutbox(queue, log, epoch)
@@ -94,7 +94,7 @@ class ControlPlaneManager:
         self._hedging = Hedging(table, outbox, engines, learning, timers.hedge, log, settings.hedging, max_tries)
         self._recovery = Recovery(table, outbox, engines, queue, timers, self._hedging, log, settings.retries, random)
         self._interruption = stops = Interruption(
-            table, engines, queue, self._view, outbox, charges, timers.interruption, log, settings.interruption
+            table, engines, prefixes.kept, queue, view, outbox, charges, timers.interruption, log, settings.interruption
         )
         reservation.absorbs = stops.per_second
         self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, stops, timers, log)
@@ -214,15 +214,16 @@ class ControlPlaneManager:
     # Reports of executors; a report about an attempt that does not run is late and changes nothing
 
     def first_token(
-        self, request_id: str, attempt: Attempt, now: float, ttft_seconds: float | None = None, resumable: bool = False
+        self,
+        request_id: str,
+        attempt: Attempt,
+        now: float,
+        ttft_seconds: float | None = None,
+        resumable: bool = False,
+        used: TokensUsed = NOT_COUNTED,
     ) -> None:
-        """Note the first byte of an answer.
-
-        Args:
-            ttft_seconds: time from the engine's receipt of the request; None when it is not reported.
-            resumable: whether another attempt could continue the answer, were this one stopped.
-        """
-        self._reports.on_first_token(request_id, attempt, now, ttft_seconds, resumable=resumable)
+        """Note the first byte of an answer, which another attempt could continue if ``resumable``; see ``finished``."""
+        self._reports.on_first_token(request_id, attempt, now, used, ttft_seconds, resumable=resumable)
 
     def finished(
         self,
@@ -232,7 +233,7 @@ class ControlPlaneManager:
         used: TokensUsed = NOT_COUNTED,
         ttft_seconds: float | None = None,
     ) -> None:
-        """End a request whose answer is complete; ``ttft_seconds`` as for ``first_token``."""
+        """End a request whose answer is complete; ``ttft_seconds``: from the engine's receipt, None if not reported."""
         self._reports.on_finished(request_id, attempt, now, used, ttft_seconds)
 
     def failed(

@@ -180,11 +180,10 @@ class PoolRunner:
             # The wire has 0 for what is not reported.
             ttft_seconds = report.ttft_us / 1_000_000 or None
             if event == engine_pb2.REPORT_EVENT_FINISHED:
-                usage = report.usage
-                used = TokensUsed(usage.prompt_tokens or None, usage.completion_tokens or None)
-                manager.finished(request_id, attempt, now, used, ttft_seconds)
+                manager.finished(request_id, attempt, now, _used(report), ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
-                manager.first_token(request_id, attempt, now, ttft_seconds, resumable=report.resumable)
+                used, resumable = _used(report), report.resumable
+                manager.first_token(request_id, attempt, now, ttft_seconds, resumable=resumable, used=used)
             elif event == engine_pb2.REPORT_EVENT_FAILED:
                 error = error_from_wire(report.error)
                 manager.failed(request_id, attempt, error, now, started_replying=report.started_replying)
@@ -284,3 +283,8 @@ class PoolRunner:
         executors = {state.executor_id for state in self._directory.engines.values()}
         age = self._clock.now() - since
         return bool(executors) and all(self._directory.heartbeat_age_seconds(e) <= age for e in executors)
+
+
+def _used(report: engine_pb2.Report) -> TokensUsed:
+    usage = report.usage
+    return TokensUsed(usage.prompt_tokens or None, usage.completion_tokens or None, usage.cached_tokens)

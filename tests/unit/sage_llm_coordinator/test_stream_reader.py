@@ -488,3 +488,32 @@ def test_one_choice_has_its_last_usage() -> None:
     reader = begun(LAST_HIDDEN)
     taken(reader, last(3) + last(5) + DONE)
     assert reader.usage() == TokenUsage(9, 5, 4)
+
+
+PROGRESS = (
+    b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"created":17,'
+    b'"id":"chatcmpl-9","model":"m","object":"chat.completion.chunk",'
+    b'"prompt_progress":{"total":57,"cache":56,"processed":57,"time_ms":12}}\n\n'
+)
+
+
+def test_what_llamacpp_says_of_its_cache_before_an_answer_is_known_with_the_first_token_and_hidden() -> None:
+    reader = StreamReader(AnswerEdits("m", hides_progress=True))
+    assert reader.take(PROGRESS) in ([], [b""])
+    assert reader.prompt_usage() == TokenUsage(prompt_tokens=57, cached_tokens=56)
+    sent = b"".join(reader.take(role() + token("a") + token("b", finish="length") + DONE))
+    assert sent == role() + token("a") + token("b", finish="length") + DONE
+
+
+@pytest.mark.parametrize("progress", ["null", "7", '{"total":1}', '{"total":1,"cache":2}', '{"total":1,"cache":"1"}'])
+def test_a_progress_that_says_nothing_is_no_usage(progress: str) -> None:
+    reader = StreamReader(AnswerEdits("m", hides_progress=True))
+    reader.take(HEAD + b'{"index":0,"delta":{}}],"prompt_progress":' + progress.encode() + b"}\n\n")
+    assert reader.prompt_usage() == TokenUsage()
+
+
+def test_a_caller_who_asked_for_the_progress_gets_it() -> None:
+    reader = StreamReader(AnswerEdits("m"))
+    sent = b"".join(reader.take(PROGRESS + token("a", finish="length") + DONE))
+    assert sent == PROGRESS + token("a", finish="length") + DONE
+    assert reader.prompt_usage() == TokenUsage()

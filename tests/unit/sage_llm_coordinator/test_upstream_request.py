@@ -10,7 +10,7 @@ import pytest
 
 from sage_common.errors import InvalidRequestError
 from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
-from sage_llm_coordinator.engines.upstream_request import with_token_ids, with_usage
+from sage_llm_coordinator.engines.upstream_request import with_progress, with_token_ids, with_usage
 
 EDITS = AnswerEdits("m", "best")
 BOTH = {"include_usage": True, "continuous_usage_stats": True}
@@ -78,3 +78,11 @@ def test_tokens_are_asked_for_at_the_bodys_end() -> None:
     asked, edits = with_token_ids(b'{"model":"m" }\n', EDITS)
     assert asked == b'{"model":"m","return_token_ids":true}'
     assert edits == AnswerEdits("m", "best", hides_tokens=True)
+
+
+def test_the_progress_of_a_prompt_is_asked_for_and_hidden_unless_the_caller_asks_too() -> None:
+    asked, edits = with_progress(b'{"model":"m","stream":true}', EDITS)
+    assert orjson.loads(asked) == {"model": "m", "stream": True, "return_progress": True}
+    assert edits == AnswerEdits("m", "best", hides_progress=True)
+    own = b'{"model":"m","stream":true,"return_progress":true}'
+    assert with_progress(own, EDITS) == (own, EDITS)

@@ -22,10 +22,12 @@ class AnswerStream:
     Args:
         request_id: as the client gave it.
         created: Unix seconds.
+        cached: tokens of its prompt that were in the prefix cache.
     """
 
-    def __init__(self, request: SimulatedRequest, request_id: str, created: int) -> None:
+    def __init__(self, request: SimulatedRequest, request_id: str, created: int, cached: int = 0) -> None:
         self._request = request
+        self._cached = cached
         self._chat = request.endpoint is Endpoint.CHAT_COMPLETIONS
         self._id = f"{'chatcmpl' if self._chat else 'cmpl'}-{request_id}"
         self._created = created
@@ -44,7 +46,7 @@ class AnswerStream:
         text_now, finish_reason = token_text(request.name, index), request.finish_reason if last else None
         chunk = render_event(self._chunk(text_now, finish_reason, role=index == request.first))
         if index == request.first:
-            chunk = STREAM_HEAD + chunk
+            chunk = STREAM_HEAD + self._progress() + chunk
         return chunk + self._end() if last else chunk
 
     def nothing(self) -> bytes:
@@ -73,6 +75,18 @@ class AnswerStream:
         choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
         return orjson.dumps({**self._common(self._kind), "choices": [choice]})
 
+    def _progress(self) -> bytes:
+        """How much of the prompt was cached, as llama.cpp says it, for those that ask."""
+        if not self._request.return_progress:
+            return b""
+        total = self._request.input_tokens
+        progress = {"total": total, "cache": self._cached, "processed": total, "time_ms": 0}
+        content: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+        choice = {"index": 0, **content, "finish_reason": None}
+        return render_event(
+            orjson.dumps({**self._common(self._kind), "choices": [choice], "prompt_progress": progress})
+        )
+
     @property
     def _kind(self) -> str:
         return "chat.completion.chunk" if self._chat else "text_completion"
@@ -80,9 +94,10 @@ class AnswerStream:
     def _common(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._request.model}
 
-    def _usage(self) -> dict[str, int]:
+    def _usage(self) -> dict[str, Any]:
         prompt, completion = self._request.input_tokens, self._request.until - self._request.first
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        return {**usage, "prompt_tokens_details": {"cached_tokens": self._cached}} if self._cached else usage
 
 
 DEFAULT_DIMENSIONS = 384

@@ -203,12 +203,13 @@ class SimulatedEngine:
         now = self._clock.now
         entry = self.record.begin(request.name, request_id, request.kind.name, request.first, now)
         key = str(entry.number)
-        answer = AnswerStream(request, request_id, int(time.time()))
-        self._requests[key] = ServedRequest(request, connection, answer, entry)
-        connection.on_disconnect = lambda: self._on_disconnect(key)
         # An answer with nothing left still takes a step: the engine has to find its end.
         tokens = max(1, request.until - request.first)
         work = EngineWork(key, request.kind, request.input_tokens, tokens, request.prefix_blocks)
+        cached = request.input_tokens - self._clock.model.uncached_tokens(work)
+        answer = AnswerStream(request, request_id, int(time.time()), cached)
+        self._requests[key] = ServedRequest(request, connection, answer, entry)
+        connection.on_disconnect = lambda: self._on_disconnect(key)
         try:
             self._clock.submit(work)
         except ValueError as error:
@@ -218,7 +219,10 @@ class SimulatedEngine:
             self._cut_off(key)
 
     def _on_disconnect(self, key: str) -> None:
-        self._clock.cancel(key)
+        generated = self._clock.cancel(key)
+        if generated:
+            request = self._requests[key].request
+            self._clock.model.keep(self._reader.blocks(request, request.first + generated))
         self._metrics.counts.aborted += 1
         self._end(key, CANCELLED)
 

@@ -39,11 +39,13 @@ class EngineClock:
         self.model.submit(self.now, work)
         self._arm()
 
-    def cancel(self, key: str) -> None:
-        """Take a request back, if it is still there."""
-        if self.model.holds(key):
-            self.model.cancel(self.now, key)
-            self._arm()
+    def cancel(self, key: str) -> int:
+        """Take a request back, if it is still there; return the tokens that it had."""
+        if not self.model.holds(key):
+            return 0
+        generated = self.model.cancel(self.now, key)
+        self._arm()
+        return generated
 
     def pause(self, seconds: float) -> None:
         """Make the engine progress no further for ``seconds``."""

@@ -106,6 +106,13 @@ class EngineModel:
         matched = self._cache.match(work.prefix_blocks) * self.config.block_tokens
         return max(min(1, work.input_tokens), work.input_tokens - matched)
 
+    def keep(self, blocks: tuple[int, ...]) -> None:
+        """Enter what was computed of a cancelled request into the prefix cache: chained hashes of prompt and answer."""
+        if self.config.prefix_cache:
+            self._cache.match(blocks)
+            self._cache.add(blocks)
+            self._trim_cache()
+
     def kv_usage(self, now: float) -> float:
         """Share of the KV cache in use, 0 to 1; unused cached blocks are free, as vLLM counts them."""
         at = self._roll(now)
@@ -301,9 +308,11 @@ class EngineModel:
             return 0
         matched = self._cache.match(work.prefix_blocks)
         self._cache.add(work.prefix_blocks)
-        block = self.config.block_tokens
-        self._cache.trim((self.config.kv_tokens - self._kv_reserved) // block)
-        return max(0, min(work.input_tokens - 1, matched * block))
+        self._trim_cache()
+        return max(0, min(work.input_tokens - 1, matched * self.config.block_tokens))
+
+    def _trim_cache(self) -> None:
+        self._cache.trim((self.config.kv_tokens - self._kv_reserved) // self.config.block_tokens)
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -33,7 +33,9 @@ class SimulatedRequest:
         first: first token to send; above 0 where an answer is continued.
         until: one past the last token to send; equal to ``first`` where the answer was complete already.
         finish_reason: ``length`` where ``max_tokens`` ends the answer, ``stop`` otherwise.
+        prompt: its texts, without what is said already of an answer that is continued.
         texts: what to embed.
+        return_progress: whether it is told how much of its prompt is cached, before the answer.
     """
 
     endpoint: Endpoint
@@ -46,7 +48,9 @@ class SimulatedRequest:
     finish_reason: str = "stop"
     streaming: bool = False
     include_usage: bool = False
+    prompt: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    return_progress: bool = False
     base64: bool = False
     dimensions: int | None = None
 
@@ -97,9 +101,10 @@ class RequestReader:
             raise InvalidRequestError("the simulated engine gives one answer to one prompt", param="n")
         identity, said = _chat(value) if endpoint is Endpoint.CHAT_COMPLETIONS else _completion(value)
         name, marked = identity
+        asked = content.segments
         if said:
             # What the engine said is as many tokens in a prompt as it was when it was said, whatever an estimate says.
-            asked = _without(answer_text(name, 0, said), content.segments)
+            asked = _without(answer_text(name, 0, said), asked)
             input_tokens = max(1, self._extract(asked, DEFAULT_BLOCK_BYTES)[0] + content.given_tokens) + said
         wanted = _wanted(headers, value, marked)
         limit = content.max_tokens
@@ -125,7 +130,17 @@ class RequestReader:
             finish_reason=finish_reason,
             streaming=content.streaming,
             include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+            prompt=asked,
+            return_progress=value.get("return_progress") is True,
         )
+
+    def blocks(self, request: SimulatedRequest, until: int) -> tuple[int, ...]:
+        """Return the prefix blocks of a request's prompt and its answer up to a token, as its continuation has them."""
+        said = answer_text(request.name, 0, until)
+        *before, last = request.prompt
+        chat = request.endpoint is Endpoint.CHAT_COMPLETIONS
+        texts = (*request.prompt, "assistant", said) if chat else (*before, last + said)
+        return tuple(self._extract(texts, DEFAULT_BLOCK_BYTES)[1])
 
 
 def _without(said: str, segments: tuple[str, ...]) -> tuple[str, ...]:

@@ -44,5 +44,9 @@ def _blocks(arrival: Arrival, block_tokens: int) -> tuple[int, ...]:
     shared = prefix_blocks(arrival, block_tokens)
     if not shared:
         return ()
-    own = arrival.input_tokens // block_tokens - len(shared)
-    return shared + tuple(-(arrival.index * 65_536 + number) - 1 for number in range(own))
+    return shared + own_blocks(arrival.index, len(shared), arrival.input_tokens // block_tokens)
+
+
+def own_blocks(index: int, start: int, stop: int) -> tuple[int, ...]:
+    """Return block hashes, from one place to another, that no other request has."""
+    return tuple(-(index * 65_536 + number) - 1 for number in range(start, stop))

@@ -10,7 +10,7 @@ from random import Random
 from sage_benchmark.report.metrics import RunMetrics
 from sage_benchmark.report.outcome import OK, RequestOutcome
 from sage_benchmark.simulated_engine.engine_work import Emission, EngineWork
-from sage_benchmark.simulator.classified_arrival import EMBEDDING_MODEL, POOL, TEXT_MODEL, pending
+from sage_benchmark.simulator.classified_arrival import EMBEDDING_MODEL, POOL, TEXT_MODEL, own_blocks, pending
 from sage_benchmark.simulator.simulated_engines import SimulatedEngines
 from sage_benchmark.simulator.simulation_plan import SimulationPlan
 from sage_benchmark.workload.arrival import Arrival
@@ -40,13 +40,14 @@ class _Flight:
     Attributes:
         prefix_blocks: what engines know it by, whether the control plane sees it or not.
         generated: tokens that it has from engines that have died, or from before it was interrupted.
-        key: names it on its engine.
+        cached: tokens of its prompt that its engine had cached when it got it.
     """
 
     arrival: Arrival
     request: PendingRequest
     prefix_blocks: tuple[int, ...]
     generated: int = 0
+    cached: int = 0
     first_token_at: float | None = None
     engine: int = -1
     queue_ms: float = 0.0
@@ -149,12 +150,13 @@ class Simulation:
             flight.first_token_at = at
         if emission.first == 0 and emission.until and flight.request.classification.streaming:
             flight.engine = index
-            manager.first_token(request_id, attempt, at, resumable=True)
+            used = TokensUsed(flight.request.classification.input_tokens, None, flight.cached)
+            manager.first_token(request_id, attempt, at, resumable=True, used=used)
         if emission.finished:
             flight.engine = index
             del self._on_engine[emission.key]
             tokens = flight.generated + emission.until
-            used = TokensUsed(flight.request.classification.input_tokens, emission.until or None)
+            used = TokensUsed(flight.request.classification.input_tokens, emission.until or None, flight.cached)
             manager.finished(request_id, attempt, at, used)
             self._end(request_id, flight, at, OK, "", tokens)
 
@@ -216,8 +218,10 @@ class Simulation:
         if index in self._engines.dead:
             del self._on_engine[key]
         else:
+            uncached = self._engines.models[index].uncached_tokens(work)
+            flight.cached = work.input_tokens - uncached
             if flight.request.interrupted:
-                self._recomputed_tokens += self._engines.models[index].uncached_tokens(work)
+                self._recomputed_tokens += uncached
             self._engines.submit(index, now, work)
 
     def _interrupt(self, decision: Interrupt, now: float) -> None:
@@ -230,8 +234,17 @@ class Simulation:
         del self._on_engine[key]
         self._interruptions += 1
         flight.generated += generated
+        if generated:
+            flight.prefix_blocks = self._computed_blocks(flight)
+            self._engines.models[index].keep(flight.prefix_blocks)
         self.manager.cancel(decision.request_id, decision.attempt, now, decision.engine_id)
         self._resume(flight, now, interrupted=True)
+
+    def _computed_blocks(self, flight: _Flight) -> tuple[int, ...]:
+        """Return the blocks of prompt and answer so far; those beyond the prompt's known ones are the request's own."""
+        known, index = flight.prefix_blocks, flight.arrival.index
+        count = (flight.arrival.input_tokens + flight.generated) // self.plan.engine.block_tokens
+        return known + own_blocks(index, len(known), count)
 
     def _resume(self, flight: _Flight, now: float, *, interrupted: bool = False) -> None:
         """The edge submits what is left of an answer: the text so far becomes part of the prompt."""

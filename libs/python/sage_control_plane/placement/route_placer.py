@@ -30,7 +30,7 @@ class RoutePlacer:
                 return None
             free = untried or free
         favourite = None
-        if len(free) > SMALL_POOL and request.classification.prefix_blocks:
+        if len(free) > SMALL_POOL:
             latest = route.serving.get(self._prefixes.latest(request) or "")
             if latest is not None and latest.free and latest.engine_id not in avoided:
                 favourite = latest

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.demand import Demand
 
 # Share of a target for the time between tokens that is planned for.
 PACE_MARGIN = 0.9
+# Standard deviations of the time that prompts take, which less urgent work leaves to them beside the usual time.
+DEVIATIONS = 2.0
 # The batch of an engine with such a target while nothing is known of its pace.
 FIRST_BATCH = 16
 # No batch is larger.
 MOST_BATCH = 1_000_000
 
 
-def limit_batch(entry: EngineEntry, target_ms: int | None) -> None:
-    """Cap an engine's credits at the batch that keeps the tightest target; None for no target.
+def limit_batch(entry: EngineEntry, tightest: Demand | None) -> None:
+    """Cap an engine's credits at the batch that keeps the tightest target.
+
+    Bulk work may fill the engine at any time, so what it fills has to be within the target also for an answer beside
+    which more prompts are computed than usual.
 
     While nothing is known of how the engine slows down it begins small, and may go on with what it runs already, with
     half as much again where it reports a pace within the target. A target that no batch keeps limits nothing.
 
+    Args:
+        tightest: the stream of requests with the smallest target between tokens; None where none has one.
+
     Requires the forecast's ``advance`` before.
     """
     forecast, credits = entry.forecast, entry.credits
-    seconds = None if target_ms is None else PACE_MARGIN * target_ms / 1000
+    seconds = None if tightest is None else PACE_MARGIN * tightest.tpot_ms / 1000
     batch = None if seconds is None else forecast.batch_within(seconds)
     entry.pace_known = batch is not None
+    entry.steady = None
+    if batch is not None and tightest is not None and 1.0 <= batch <= MOST_BATCH:
+        target = tightest.tpot_ms / 1000
+        steady = forecast.batch_within(target, DEVIATIONS, max(1.0, tightest.output_tokens) * target)
+        entry.steady = 1 if steady is None else max(1, int(min(steady, batch)))
     if batch is not None:
         credits.limit_batch(int(batch) if 1.0 <= batch <= MOST_BATCH else None)
     elif seconds is None:

@@ -11,6 +11,9 @@ from sage_control_plane.prediction.latency import Load
 from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Attempt, PendingRequest
 
+# What has less time left until its time-out is not interrupted: it might not get another seat before.
+TIME_TO_GO_ON_SECONDS = 60.0
+
 _IDLE = Load()
 _NOT_BEGUN = UsageCounters()
 
@@ -43,6 +46,7 @@ class DispatchedAttempt:
         band: the band as which it holds its seat.
         late: whether it was dispatched after its target had passed.
         seat: what its seat counts among those that less urgent work holds; None while it holds none.
+        keeps_seat: whether it was clear then that it could not be interrupted and go on.
     """
 
     request_id: str
@@ -69,6 +73,7 @@ class DispatchedAttempt:
     band: Band = Band.URGENT
     late: bool = False
     seat: float | None = None
+    keeps_seat: bool = False
 
     @classmethod
     def adopted_from(
@@ -87,3 +92,9 @@ class DispatchedAttempt:
             begun=running.started_replying,
             begun_at=now,
         )
+
+
+def may_go_on(request: PendingRequest, now: float) -> bool:
+    """Return whether a request's answer, stopped at ``now``, can be continued and has time for that."""
+    classification = request.classification
+    return classification.resumable and request.expires_at - now >= TIME_TO_GO_ON_SECONDS

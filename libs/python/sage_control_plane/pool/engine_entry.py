@@ -27,6 +27,8 @@ class EngineEntry:
         prompt_share: its queued prompts as a share of the most with which it still gets work; at most 1.
         free: whether every engine filter admits it.
         capacity: requests that it adds to the pool's capacity: its seats while it is usable, 0 otherwise.
+        steady: requests with which it keeps the targets for the time between tokens even where more prompts come than
+            usual; None where no target limits it.
         pace_known: whether its batch is limited by what keeps the targets for the time between tokens.
         tightest_ms: smallest target for the time between tokens among the attempts outstanding; None without any.
     """
@@ -45,6 +47,7 @@ class EngineEntry:
     prompt_share: float = 0.0
     free: bool = False
     capacity: int = 0
+    steady: int | None = None
     pace_known: bool = False
     tightest_ms: int | None = None
     _tpot_targets: dict[int, int] = field(default_factory=dict)

@@ -105,7 +105,7 @@ class EnginePool:
         else:
             entry.credits.correct(load.running, load.waiting, load.kv_cache_usage)
         entry.forecast.advance(now)
-        limit_batch(entry, self._reservation.tightest_tpot_ms(entry, now))
+        limit_batch(entry, self._reservation.tightest(entry, now))
         self.refresh(entry)
         return entry
 

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from sage_control_plane.pool.kept_answers import KeptAnswers
 from sage_control_plane.request.request import PendingRequest
 
 
 class PrefixIndex:
-    """Prompt blocks by engine, and for each block the engine that it was last dispatched to.
+    """Prompt blocks by engine, and for each block the engine that it was last dispatched to; and stopped answers.
 
     Block hashes cover everything before them, so a match of one implies a match of all before it.
 
     Args:
         blocks_per_engine: blocks remembered of an engine; 8,192 of 64 tokens are 524,288 tokens of KV cache.
+
+    Attributes:
+        kept: answers that were stopped, and how much of one an engine computes again.
     """
 
     def __init__(self, blocks_per_engine: int = 8_192) -> None:
+        self.kept = KeptAnswers()
         self._most = blocks_per_engine
         self._blocks: dict[str, OrderedDict[int, None]] = {}
         self._latest: dict[int, str] = {}
 
     def matched(self, engine_id: str, request: PendingRequest) -> float:
         """Return the share of the request's prompt, 0 to 1, that the engine should have cached."""
-        blocks = request.classification.prefix_blocks
+        classification = request.classification
+        if request.interrupted:
+            kept = self.kept.get(request.request_id)
+            if kept is not None and kept.engine_id == engine_id:
+                return 1.0 - self.kept.recomputed_share(engine_id, classification.model)
+        blocks = classification.prefix_blocks
         if not blocks:
             return 0.0
         cached = self._blocks.get(engine_id)
@@ -37,7 +47,12 @@ class PrefixIndex:
         return matched / len(blocks)
 
     def latest(self, request: PendingRequest) -> str | None:
-        """Return the engine that last got the longest known prefix of the prompt; None without one. O(blocks)."""
+        """Return the engine that last got the longest known prefix of the prompt; None without one. O(blocks).
+
+        Of an answer that was stopped, it is the one that has computed it.
+        """
+        if request.interrupted and (kept := self.kept.get(request.request_id)) is not None:
+            return kept.engine_id
         for block in reversed(request.classification.prefix_blocks):
             engine_id = self._latest.get(block)
             if engine_id is not None:
@@ -62,6 +77,7 @@ class PrefixIndex:
 
     def remove(self, engine_id: str) -> None:
         """Remove an engine with its cache."""
+        self.kept.remove(engine_id)
         for block in self._blocks.pop(engine_id, ()):
             if self._latest.get(block) == engine_id:
                 del self._latest[block]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Annotated
@@ -10,24 +10,11 @@ from typing import Annotated
 from annotated_types import Gt
 
 from sage_control_plane.policies.bands import Band, band_of
-from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt, may_go_on
 from sage_control_plane.pool.engine_entry import EngineEntry
-from sage_control_plane.pool.offered_load import OfferedLoad
-from sage_control_plane.prediction.demand import LEAST_LOAD, Demand
-from sage_control_plane.prediction.erlang import seats_worth_keeping
+from sage_control_plane.pool.seat_group import Absorbs, SeatGroup
+from sage_control_plane.prediction.demand import Demand
 from sage_control_plane.request.request import PendingRequest, Route
-
-# How long a computed reservation holds.
-FRESH_SECONDS = 0.25
-# For how long after the last request with a target between tokens batches are kept small enough for another.
-TPOT_SECONDS = 120.0
-# Seats of each engine that bulk work may hold before the pace of its engines is known.
-FEW_PER_ENGINE = 1
-# Engines of a group that are asked for their pace: enough for a mean.
-ENGINES_ASKED = 16
-
-# Each band has two levels: its requests that can meet their target, and those that are late.
-_LEVELS = 2 * len(Band)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,103 +36,6 @@ class ReservationSettings:
         return tuple(price for price in prices for _ in range(2))
 
 
-class SeatGroup:
-    """Engines that share work, directly or through others, and the seats on them.
-
-    Attributes:
-        entries: the engines.
-        capacity: seats of those that are usable.
-        held: seats held, by level; one that is given back within the patience of more urgent work counts in part.
-        holders: attempts that hold one, by level.
-        demands: the streams of requests to it, by band.
-    """
-
-    __slots__ = ("_computed_at", "_reserved", "capacity", "demands", "entries", "held", "holders", "patience_seconds")
-
-    def __init__(self, entries: Sequence[EngineEntry]) -> None:
-        self.entries = entries
-        self.capacity = 0
-        self.held = [0.0] * _LEVELS
-        self.holders = [0] * _LEVELS
-        self.demands: list[list[Demand]] = [[] for _ in Band]
-        self.patience_seconds = 0.0
-        self._reserved = [0] * _LEVELS
-        self._computed_at = float("-inf")
-
-    def add(self, attempt: DispatchedAttempt) -> None:
-        """Count an attempt's seat."""
-        level = 2 * attempt.band + attempt.late
-        self.holders[level] += 1
-        self.held[level] += attempt.seat or 0.0
-
-    def remove(self, attempt: DispatchedAttempt) -> None:
-        """Undo ``add``."""
-        level = 2 * attempt.band + attempt.late
-        self.holders[level] -= 1
-        # Parts of seats do not add up exactly, so what is left of them ends with the last holder.
-        self.held[level] = max(0.0, self.held[level] - (attempt.seat or 0.0)) if self.holders[level] else 0.0
-
-    def reserved(self, level: int, now: float, prices: Sequence[float], absorbs: Callable[[float], float]) -> int:
-        """Return the seats that are left to the levels before ``level``."""
-        if not 0.0 <= now - self._computed_at < FRESH_SECONDS:
-            self._compute(now, prices, absorbs(now))
-            self._computed_at = now
-        return self._reserved[level]
-
-    def _compute(self, now: float, prices: Sequence[float], absorbed: float) -> None:
-        # Answers take longest when all seats are taken, and then the reservation counts.
-        seconds_per_token = self._seconds_per_token_when_full()
-        usable = [entry for entry in self.entries if entry.capacity]
-        learning = not all(entry.pace_known for entry in usable) and self.tightest_tpot_ms(now) is not None
-        self.patience_seconds = 0.0
-        before = OfferedLoad()
-        held = 0.0
-        for band, streams in enumerate(self.demands):
-            own, present = OfferedLoad(), OfferedLoad()
-            for stream in streams:
-                hold = stream.hold_seconds(now, seconds_per_token)
-                own.add(stream, stream.per_second(now), hold)
-                present.add(stream, stream.present_per_second(now), hold)
-            # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too.
-            for level, offered in ((2 * band, before), (2 * band + 1, before + present)):
-                self._reserved[level] = 0
-                if offered.load > LEAST_LOAD:
-                    # Of a band that is new, nothing is known yet: it is taken to hold seats as long as the others do.
-                    hold = own.load / own.rate if own.load else offered.hold_seconds
-                    self._reserved[level] = seats_worth_keeping(
-                        offered.during(hold, held),
-                        offered.hold_seconds,
-                        offered.patience_seconds,
-                        self.capacity,
-                        offered.peakedness,
-                        prices[level] / hold,
-                        absorbed if band == Band.BULK else 0.0,
-                    )
-                held += self.held[level]
-            before += own
-            if learning and band == Band.BULK:
-                # Until it is known how the pace falls with the batch, bulk work shows it, and no more.
-                few = self.capacity - FEW_PER_ENGINE * len(usable)
-                self._reserved[2 * band] = max(self._reserved[2 * band], few)
-            if before.load > LEAST_LOAD and not self.patience_seconds:
-                self.patience_seconds = before.patience_seconds
-
-    def tightest_tpot_ms(self, now: float) -> int | None:
-        """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
-        targets = (
-            stream.tpot_ms
-            for streams in self.demands
-            for stream in streams
-            if stream.tpot_ms and now - stream.tpot_at < TPOT_SECONDS
-        )
-        return min(targets, default=None)
-
-    def _seconds_per_token_when_full(self) -> float:
-        entries = self.entries[:ENGINES_ASKED]
-        steps = [entry.forecast.pace_seconds(entry.credits.request_cap) or 0.0 for entry in entries]
-        return sum(steps) / len(steps) if steps else 0.0
-
-
 class Reservation:
     """The seat groups of a pool, and whether work of a band may take a seat now.
 
@@ -154,13 +44,14 @@ class Reservation:
         prices: by level, how many more urgent requests one of its requests may make late.
 
     Attributes:
-        absorbs: returns how many urgent requests a second bulk answers can give up their seats for.
+        absorbs: returns how many urgent requests a second bulk answers can give up their seats for, over the time for
+            which one of them holds its seat.
     """
 
     def __init__(self, entries: Mapping[str, EngineEntry], prices: Sequence[float]) -> None:
         self._entries = entries
         self._prices = prices
-        self.absorbs: Callable[[float], float] = lambda now: 0.0
+        self.absorbs: Absorbs = lambda now, hold_seconds: 0.0
         self._demands: dict[Route, list[Demand]] = {}
         self._groups: dict[str, SeatGroup] = {}
         self._of_route: dict[Route, SeatGroup | None] = {}
@@ -187,6 +78,7 @@ class Reservation:
         group = self.group(entry)
         patience = group.patience_seconds
         attempt.seat = 1.0 if hold_seconds is None or not patience else exp(-patience / max(hold_seconds, 1e-3))
+        attempt.keeps_seat = not may_go_on(attempt.request, now + (hold_seconds or 0.0))
         group.add(attempt)
         attempt.stream = self._stream(attempt.request.classification.route, attempt.band)
         attempt.stream.took(now)
@@ -221,7 +113,11 @@ class Reservation:
             return True
         level = 2 * band + late
         reserved = group.reserved(level, now, self._prices, self.absorbs)
-        return not reserved or sum(group.held[level:]) + 1.0 <= group.capacity - reserved + 1e-6
+        if band == Band.BULK and group.steady is not None and sum(group.holders) >= group.steady:
+            return False
+        # What bulk work holds because it gives it back is as good as free for others.
+        lent = 0.0 if band == Band.BULK else group.lent_and_held
+        return not reserved or sum(group.held[level:]) - lent + 1.0 <= group.capacity - reserved + 1e-6
 
     def seats(self, route: Route) -> int:
         """Return the seats of the engines among which the route's are."""
@@ -240,9 +136,9 @@ class Reservation:
         group = self._route_group(route)
         return group is not None and group.holders[2 * band] + group.holders[2 * band + 1] > 0
 
-    def tightest_tpot_ms(self, entry: EngineEntry, now: float) -> int | None:
-        """Return the smallest target for the time between tokens of what was asked for lately; None without any."""
-        return self.group(entry).tightest_tpot_ms(now)
+    def tightest(self, entry: EngineEntry, now: float) -> Demand | None:
+        """Return the stream with the smallest target for the time between tokens of those of late; None without any."""
+        return self.group(entry).tightest(now)
 
     # Groups
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, sqrt
 from typing import NamedTuple
 
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
@@ -237,13 +237,15 @@ class Forecast:
         fit = self._trusted_tpot()
         return None if fit is None else fit.step_seconds(decoding, self.kv_usage)
 
-    def batch_within(self, tpot_seconds: float) -> float | None:
+    def batch_within(self, tpot_seconds: float, deviations: float = 0.0, over_seconds: float = 1.0) -> float | None:
         """Return with how many answers the time between tokens is met, beside prompts as there were lately.
 
-        None without a trusted fit. Below 1 it is not met by any.
+        None without a trusted fit. Below 1 it is not met by any. Prompts may take ``deviations`` standard deviations
+        more over an answer of ``over_seconds``: a compound Poisson process has a variance of ``share*t*E[s²]/E[s]``.
         """
-        fit = self._trusted_tpot()
-        step = tpot_seconds * (1.0 - self.usual_prompt_share)
+        fit, share = self._trusted_tpot(), self.usual_prompt_share
+        more = deviations * sqrt(share * 2.0 * self.half_a_prompt_seconds / over_seconds)
+        step = tpot_seconds * (1.0 - min(MOST_PROMPTS, share + more))
         return None if fit is None else fit.most_decoding(step, self.kv_usage)
 
     def _trusted_tpot(self) -> TpotFit | None:

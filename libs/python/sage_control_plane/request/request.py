@@ -147,10 +147,20 @@ class Attempt(NamedTuple):
 
 
 class TokensUsed(NamedTuple):
-    """Tokens that an answer has used, as its engine counts them; None for what it does not report."""
+    """Tokens that an answer has used, as its engine counts them; None for what it does not report.
+
+    Attributes:
+        cached: tokens of the input that were in its prefix cache; 0 also where it does not report them.
+    """
 
     input: int | None = None
     output: int | None = None
+    cached: int = 0
+
+    @property
+    def recomputed(self) -> int | None:
+        """Input tokens that were computed."""
+        return None if self.input is None else max(0, self.input - self.cached)
 
 
 NOT_COUNTED = TokensUsed()

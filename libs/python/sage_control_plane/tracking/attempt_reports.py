@@ -46,14 +46,21 @@ class AttemptReports:
         self._log = log
 
     def on_first_token(
-        self, request_id: str, number: Attempt, now: float, ttft_seconds: float | None, *, resumable: bool
+        self,
+        request_id: str,
+        number: Attempt,
+        now: float,
+        used: TokensUsed,
+        ttft_seconds: float | None,
+        *,
+        resumable: bool,
     ) -> None:
         """Note the first byte of an answer, ``ttft_seconds`` after the engine got the request; None when unknown."""
         found = self._table.find(request_id, number)
         if found is None:
             self._hedging.on_losing_attempt_began(request_id, number, now, ttft_seconds)
         else:
-            self._begin(*found, now, ttft_seconds, resumable=resumable)
+            self._begin(*found, now, used, ttft_seconds, resumable=resumable)
 
     def on_listed_as_begun(self, attempt: DispatchedAttempt, now: float) -> None:
         """Note the beginning of an answer that only a heartbeat shows; its time to first token is not known."""
@@ -74,7 +81,7 @@ class AttemptReports:
             if found is None:
                 return
         tracked, attempt = found
-        self._begin(tracked, attempt, now, ttft_seconds)
+        self._begin(tracked, attempt, now, used, ttft_seconds)
         self._engines.finished(attempt, now, used.output)
         self._table.release(attempt, Verdict.SUCCEEDED, now)
         self._table.settle(tracked, attempt, used)
@@ -127,6 +134,7 @@ class AttemptReports:
         tracked: TrackedRequest,
         attempt: DispatchedAttempt,
         now: float,
+        used: TokensUsed,
         ttft_seconds: float | None,
         *,
         resumable: bool = False,
@@ -137,7 +145,7 @@ class AttemptReports:
         seconds = now - attempt.dispatched_at if ttft_seconds is None else ttft_seconds
         entry = self._engines.begin(attempt, now, seconds)
         attempt.resumable = resumable
-        self._interruption.on_candidate(attempt)
+        self._interruption.on_begun(attempt, used, now)
         if not entry.free:
             self._table.refresh_begun(entry)
         self._log.began(tracked.request_id, attempt.engine_id, seconds, attempt.predicted_ttft, now)

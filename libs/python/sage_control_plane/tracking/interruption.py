@@ -13,10 +13,11 @@ from sage_control_plane.policies.work_queue import WorkQueue
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
+from sage_control_plane.pool.kept_answers import KeptAnswers
 from sage_control_plane.request.request import PendingRequest, Route, ServiceClass, TokensUsed
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox
-from sage_control_plane.tracking.recompute_budget import RecomputeBudget
+from sage_control_plane.tracking.recompute_account import RecomputeAccount
 from sage_control_plane.tracking.request_table import RequestTable
 from sage_control_plane.tracking.seat_offers import SeatOffer, natural_ends, offer_of, seats_at
 from sage_control_plane.tracking.settings import InterruptionSettings
@@ -32,9 +33,6 @@ MOST_ENGINES = 16
 # A search that found too little is not repeated for so long unless something has changed.
 LOOK_AGAIN_SECONDS = 0.05
 
-# Share of the interruptions that the budget pays for which others may plan with.
-PLANNED = 0.25
-
 _NEVER = float("inf")
 _REASON = "its seat was needed for {} work that would have missed its target"
 
@@ -46,12 +44,14 @@ class _Asked:
     Attributes:
         route: of the requests for one of which its seat is freed; None where the engine's own queue gets it.
         tokens: of its answer then, as estimated.
+        charged: tokens that were paid for as computed again.
     """
 
     attempt: DispatchedAttempt
     route: Route | None
     at: float
     tokens: int
+    charged: float
     reason: str
 
     def is_open(self, now: float) -> bool:
@@ -78,11 +78,13 @@ class Interruption:
 
     A seat is freed for a request that the policy puts before bulk work, where no engine has one for it and the next
     natural end is expected too late for its target. The victim is of the bulk class, can be continued or has not begun,
-    did not end its last run by an interruption too, and is the one of which least is recomputed. Recomputed tokens are
-    paid from a budget that is a share of all tokens. Only its edge can say whether the answer can be continued, so the
-    edge is asked; it stops the attempt and submits the rest (see ``EdgeRequest.interrupt``).
+    has come further since its last interruption than another would set it back, and is the one of which least is
+    recomputed. Recomputed tokens are paid from a budget that is a share of all tokens. Only its edge can say whether
+    the answer can be continued, so the edge is asked; it stops the attempt and submits the rest (see
+    ``EdgeRequest.interrupt``).
 
     Args:
+        kept: what engines keep of stopped answers.
         due: a timer by route; when it is due there has to be a decision.
     """
 
@@ -90,6 +92,7 @@ class Interruption:
         self,
         table: RequestTable,
         engines: EnginePool,
+        kept: KeptAnswers,
         queue: WorkQueue,
         view: PoolView,
         outbox: DecisionOutbox,
@@ -107,7 +110,7 @@ class Interruption:
         self._due = due
         self._log = log
         self._enabled = settings.ratio > 0
-        self.budget = RecomputeBudget(settings.ratio, settings.window_seconds, settings.floor_tokens)
+        self.account = RecomputeAccount(kept, outbox.totals, settings)
         self._asked: dict[str, _Asked] = {}
         self._looks: dict[Route, _Look] = {}
         # Counts changes by which there may be another victim.
@@ -119,7 +122,7 @@ class Interruption:
     # Events
 
     def on_dispatched(self, tracked: TrackedRequest) -> None:
-        """Take in that a request was dispatched; count what a continuation makes its engine recompute."""
+        """Take in that a request was dispatched."""
         request, attempt = tracked.request, tracked.attempt
         if request is None or attempt is None:
             return
@@ -127,8 +130,12 @@ class Interruption:
         entry = self._engines.entries[attempt.engine_id]
         if entry.credits.requests > entry.state.spec.max_concurrency and self._queue.policy.ranks_before_bulk(request):
             self._crowded[request.request_id] = attempt
-        if request.interrupted:
-            self._outbox.totals.recomputed_tokens += round(attempt.uncached_tokens)
+
+    def on_begun(self, attempt: DispatchedAttempt, used: TokensUsed, now: float) -> None:
+        """Take in that an attempt has begun, and what its prompt made its engine compute, if that is known by then."""
+        self.on_candidate(attempt)
+        if used.recomputed is not None:
+            self.account.went_on(attempt, used, now)
 
     def on_candidate(self, attempt: DispatchedAttempt) -> None:
         """Take in that an attempt was dispatched or has begun, so that it may be interrupted."""
@@ -138,9 +145,10 @@ class Interruption:
 
     def on_finished(self, attempt: DispatchedAttempt, used: TokensUsed, now: float) -> None:
         """Deposit the tokens of a complete answer."""
+        self.account.went_on(attempt, used, now)
         if self._enabled and attempt.request is not None and attempt.request.classification.generates:
             output = attempt.output_tokens if used.output is None else used.output
-            self.budget.deposit(attempt.uncached_tokens + output, now)
+            self.account.budget.deposit(attempt.uncached_tokens + output, now)
 
     def on_stopped(self, tracked: TrackedRequest, attempt: DispatchedAttempt, now: float) -> bool:
         """Take in that an attempt was stopped; return whether its edge did so because it was asked to.
@@ -154,17 +162,18 @@ class Interruption:
         self._candidates += 1
         self._log.interrupted(attempt.request_id, attempt.number, CancelledError(asked.reason, code="interrupted"))
         if attempt.begun:
+            self.account.kept.stopped(attempt.request_id, attempt.engine_id, asked.charged)
             self._charges.settle_part(tracked.request, attempt, asked.tokens, tracked.charged_seconds)
-            self.budget.deposit(attempt.uncached_tokens + asked.tokens, now)
+            self.account.budget.deposit(attempt.uncached_tokens + asked.tokens, now)
         else:
             self._charges.refund(tracked.request, tracked.charged_seconds)
         return True
 
     # Decisions
 
-    def per_second(self, now: float) -> float:
-        """Return for how many seats a second others may plan; the rest of the budget is for what no plan foresees."""
-        return PLANNED * self.budget.per_second(now) if self._enabled else 0.0
+    def per_second(self, now: float, hold_seconds: float) -> float:
+        """Return for how many seats a second others may plan over a time; see ``RecomputeAccount.per_second``."""
+        return self.account.per_second(now, hold_seconds) if self._enabled else 0.0
 
     def consider(self, now: float) -> None:
         """Interrupt as many answers as have to give up their seats now."""
@@ -273,7 +282,7 @@ class Interruption:
             asked = self._asked.get(attempt.request_id)
             return None if asked is None else asked.is_open(now)
 
-        return offer_of(entry, dispatched_by, is_leaving, now)
+        return offer_of(entry, self.account.kept, dispatched_by, is_leaving, now)
 
     def _take(self, offer: SeatOffer, route: Route | None, urgent: ServiceClass, now: float, running: float) -> bool:
         """Have the edges stop what an engine offers for one seat; return whether there is one and the budget allows it.
@@ -282,12 +291,13 @@ class Interruption:
             route: of the request that the seat is for; None for one that waits in the engine's queue.
             running: tokens so far of the answers that run.
         """
-        if offer.cost == _NEVER or not self.budget.withdraw(offer.tokens, now, running):
+        if offer.cost == _NEVER or not self.account.budget.withdraw(offer.tokens, now, running, offer.size):
             return False
         reason = _REASON.format(urgent.name.lower())
         for victim in offer.take():
             attempt = victim.attempt
-            self._asked[attempt.request_id] = _Asked(attempt, route, now, round(victim.tokens), reason)
+            tokens = round(victim.tokens)
+            self._asked[attempt.request_id] = _Asked(attempt, route, now, tokens, victim.at_risk, reason)
             tracked = self._table.get(attempt.request_id)
             self._outbox.interrupt(attempt, 1 if tracked is None else tracked.tries, reason)
             # The others' seats are for the engine's own queue.

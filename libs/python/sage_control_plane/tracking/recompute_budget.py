@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import exp
 
-# Tokens that an interruption is expected to cost before there was one; interruptions of which the mean is taken.
-FIRST_COST = 500.0
-COSTS_REMEMBERED = 20.0
+# Tokens of an answer that is interrupted, before there was one; interruptions of which the mean is taken.
+FIRST_SIZE = 500.0
+SIZES_REMEMBERED = 20.0
 
 
 class RecomputeBudget:
@@ -21,7 +21,17 @@ class RecomputeBudget:
             started, or finishes nothing for a long time, can interrupt at all.
     """
 
-    __slots__ = ("_at", "_cost", "_floor", "_processed", "_ratio", "_since", "_spent", "_window_seconds")
+    __slots__ = (
+        "_at",
+        "_floor",
+        "_interrupted",
+        "_processed",
+        "_ratio",
+        "_since",
+        "_size",
+        "_spent",
+        "_window_seconds",
+    )
 
     def __init__(self, ratio: float = 0.05, window_seconds: float = 300.0, floor: float = 1000.0) -> None:
         self._ratio = ratio
@@ -29,34 +39,41 @@ class RecomputeBudget:
         self._floor = floor
         self._processed = 0.0
         self._spent = 0.0
-        self._cost = FIRST_COST
+        self._size = FIRST_SIZE
+        self._interrupted = 0.0
         self._at: float | None = None
-        self._since = 0.0
 
     def deposit(self, tokens: float, now: float) -> None:
         """Count processed tokens of prompt and answer; ``now`` is in seconds."""
         self._fade(now)
         self._processed += tokens
 
-    def withdraw(self, tokens: float, now: float, running: float = 0.0) -> bool:
+    def withdraw(self, tokens: float, now: float, running: float = 0.0, size: float | None = None) -> bool:
         """Pay for recomputing ``tokens``; return whether the budget allows it.
 
         Args:
             running: tokens processed so far of answers that run and are not deposited yet.
+            size: tokens of prompt and answer that are stopped; None where they are all computed again.
         """
         if tokens > self.left(now, running):
             return False
         self._spent += tokens
-        self._cost += (tokens - self._cost) / COSTS_REMEMBERED
+        self._interrupted = min(self._interrupted + 1.0, SIZES_REMEMBERED)
+        self._size += ((tokens if size is None else size) - self._size) / self._interrupted
         return True
 
-    def per_second(self, now: float, running: float = 0.0) -> float:
-        """Return how many interruptions a second it pays for; ``running`` as for ``withdraw``."""
-        left = self.left(now, running)
-        if left < self._cost or not self._processed:
-            return 0.0
-        seen = max(1.0, self._window_seconds * (1.0 - exp((self._since - now) / self._window_seconds)))
-        return self._ratio * self._processed / (seen * self._cost)
+    def correct(self, charged: float, recomputed: float, now: float) -> None:
+        """Replace what was withdrawn for an interruption by what turned out to be computed again."""
+        self._fade(now)
+        self._spent = max(0.0, self._spent + recomputed - charged)
+
+    def interruptions_left(self, now: float, recomputed_share: float) -> float:
+        """Return how many interruptions the tokens that are left now pay for.
+
+        Args:
+            recomputed_share: share of an interrupted answer that is expected to be computed again.
+        """
+        return max(0.0, self.left(now)) / max(1.0, recomputed_share * self._size)
 
     def left(self, now: float, running: float = 0.0) -> float:
         """Return the tokens that may still be recomputed now; negative where more was than the share allows now."""
@@ -64,9 +81,7 @@ class RecomputeBudget:
         return self._ratio * (self._processed + running) + self._floor - self._spent
 
     def _fade(self, now: float) -> None:
-        if self._at is None:
-            self._since = now
-        elif now > self._at:
+        if self._at is not None and now > self._at:
             kept = exp((self._at - now) / self._window_seconds)
             self._processed *= kept
             self._spent *= kept

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.dispatched_attempt import TIME_TO_GO_ON_SECONDS, DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.kept_answers import KeptAnswers
 from sage_control_plane.request.request import PendingRequest, ServiceClass
 
 # Time between tokens while there is no prediction: that of a fast engine, so that rather too much is charged.
 UNPREDICTED_TPOT_SECONDS = 0.01
-
-# What has less time left until its time-out is not interrupted: it might not get another seat before.
-TIME_TO_GO_ON_SECONDS = 60.0
 
 _NEVER = float("inf")
 
@@ -24,12 +22,23 @@ class Victim:
 
     Attributes:
         tokens: of its answer so far, as estimated.
-        cost: tokens that are computed again.
+        at_risk: tokens that may be computed again.
+        cost: tokens that are expected to be: none of an answer that has not begun.
     """
 
     attempt: DispatchedAttempt
     tokens: float
-    cost: float
+    at_risk: float
+
+    @property
+    def cost(self) -> float:
+        return self.at_risk if self.attempt.begun else 0.0
+
+    @property
+    def size(self) -> float:
+        """Tokens of prompt and answer so far."""
+        request = self.attempt.request
+        return self.tokens + (0 if request is None else request.classification.input_tokens)
 
     @property
     def order(self) -> tuple[float, int]:
@@ -61,7 +70,12 @@ class SeatOffer:
     @property
     def tokens(self) -> float:
         """The most tokens that may turn out to be computed again: prompts that have not begun may be under way."""
-        return sum(victim.attempt.uncached_tokens + victim.tokens for victim in self.victims[-self.needed :])
+        return sum(victim.at_risk for victim in self.victims[-self.needed :])
+
+    @property
+    def size(self) -> float:
+        """Tokens of prompts and answers that are stopped."""
+        return sum(victim.size for victim in self.victims[-self.needed :])
 
     def take(self) -> list[Victim]:
         """Remove and return what has to go for one more seat. Another costs one more."""
@@ -71,7 +85,11 @@ class SeatOffer:
 
 
 def offer_of(
-    entry: EngineEntry, dispatched_by: float, is_leaving: Callable[[DispatchedAttempt], bool | None], now: float
+    entry: EngineEntry,
+    kept: KeptAnswers,
+    dispatched_by: float,
+    is_leaving: Callable[[DispatchedAttempt], bool | None],
+    now: float,
 ) -> SeatOffer:
     """Return what an engine could stop for one more seat.
 
@@ -93,16 +111,30 @@ def offer_of(
             continue
         stopping = is_leaving(attempt)
         leaving += bool(stopping)
-        if stopping is None and attempt.dispatched_at <= dispatched_by and _may_stop(entry, attempt, now):
-            victims.append(Victim(attempt, tokens, attempt.uncached_tokens + tokens if attempt.begun else 0.0))
+        if stopping is not None or attempt.dispatched_at > dispatched_by:
+            continue
+        victim = Victim(attempt, tokens, _at_risk(entry, kept, attempt, request, tokens))
+        if _may_stop(entry, victim, now):
+            victims.append(victim)
     victims.sort(key=lambda victim: victim.order, reverse=True)
     seats = min(entry.credits.request_cap, entry.state.spec.max_concurrency)
     return SeatOffer(victims, max(1, entry.credits.requests - leaving - seats + 1), running)
 
 
-def _may_stop(entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> bool:
-    request = attempt.request
-    if request is None or attempt.adopted or request.interrupted or not is_bulk(request):
+def _at_risk(
+    entry: EngineEntry, kept: KeptAnswers, attempt: DispatchedAttempt, request: PendingRequest, tokens: float
+) -> float:
+    """Return the tokens of prompt and answer that the engine may compute again, as far as it loses what it has."""
+    classification = request.classification
+    share = kept.recomputed_share(entry.engine_id, classification.model)
+    return min(attempt.uncached_tokens + tokens, share * (classification.input_tokens + tokens))
+
+
+def _may_stop(entry: EngineEntry, victim: Victim, now: float) -> bool:
+    attempt, request = victim.attempt, victim.attempt.request
+    if request is None or attempt.adopted or not is_bulk(request):
+        return False
+    if request.interrupted and victim.tokens <= victim.at_risk:
         return False
     if request.expires_at - now < TIME_TO_GO_ON_SECONDS:
         return False

@@ -114,6 +114,10 @@ class StreamReader:
         """Return the ids of the text's tokens since the last call, where the edits hide them."""
         return self._rewriter.ids()
 
+    def prompt_usage(self) -> TokenUsage:
+        """Return the prompt's tokens, and those cached, as the server said before the answer; zeros if it did not."""
+        return self._rewriter.prompt_usage()
+
     def usage(self) -> TokenUsage:
         """Return the usage as far as the server has sent it; zeros where it sent none."""
         self._settle()

@@ -23,6 +23,7 @@ class AnswerEdits:
         hides_last_usage: the event at the end that has the usage and no choices was not asked for by the caller.
         hides_each_usage: the usage in every other event was not.
         hides_tokens: nor were the tokens' ids.
+        hides_progress: nor were the events that say how far the prompt is computed.
         as_chat: the server streams a completion and the caller gets a chat.
     """
 
@@ -31,6 +32,7 @@ class AnswerEdits:
     hides_last_usage: bool = False
     hides_each_usage: bool = False
     hides_tokens: bool = False
+    hides_progress: bool = False
     as_chat: bool = False
 
     @property
@@ -63,6 +65,8 @@ class StreamRewriter:
         self._as_chat = edits.as_chat
         self._hides_last_usage = edits.hides_last_usage
         self._hides_each_usage = edits.hides_each_usage
+        self._hides_progress = edits.hides_progress
+        self._prompt = TokenUsage()
         self._choices = choices
         self._closing_usages: list[object] = []
         self._usages: dict[int | None, object] = {}
@@ -75,6 +79,10 @@ class StreamRewriter:
             return []
         ids, self._ids = self._ids, []
         return ids
+
+    def prompt_usage(self) -> TokenUsage:
+        """Return the prompt's tokens, and those cached, as the server said before the answer; zeros if it did not."""
+        return self._prompt
 
     def usage(self) -> TokenUsage:
         """Return the usage as far as the server has sent it; zeros where it sent none."""
@@ -91,6 +99,9 @@ class StreamRewriter:
 
     def edit(self, chunk: dict[str, Any]) -> bool | None:
         """Edit an event's object; return whether it changed, None where nothing of it is for the caller."""
+        if self._hides_progress and (progress := chunk.get("prompt_progress")) is not None:
+            self._prompt = _read_progress(progress) or self._prompt
+            return None
         changed = self._renames and self._edits.rename(chunk)
         if self._as_chat and chunk.get("object") == "text_completion":
             _make_chat(chunk)
@@ -142,6 +153,16 @@ class StreamRewriter:
             elif delta == {} and part.get("finish_reason") is None:
                 return None
         return had_ids
+
+
+def _read_progress(progress: object) -> TokenUsage | None:
+    """Read llama.cpp's ``prompt_progress``; None where it says nothing."""
+    if not isinstance(progress, dict):
+        return None
+    total, cached = progress.get("total"), progress.get("cache")
+    if not isinstance(total, int) or not isinstance(cached, int) or not 0 <= cached <= total:
+        return None
+    return TokenUsage(prompt_tokens=total, cached_tokens=cached)
 
 
 def _make_chat(chunk: dict[str, Any]) -> None:

@@ -244,6 +244,7 @@ class UpstreamProxy:
                         continue
                     if not begun:
                         begun = True
+                        reply.usage(reader.prompt_usage())  # for the report of the first token
                         begin()
                     if tells_tokens:
                         reply.tokens(reader.ids())

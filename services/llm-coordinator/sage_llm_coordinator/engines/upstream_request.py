@@ -11,13 +11,19 @@ from sage_common.errors import InvalidRequestError
 from sage_common.value_type import value_type
 from sage_control_plane.request.catalog import ANY_MODEL
 from sage_control_plane.request.request import Endpoint
-from sage_llm_coordinator.engines.known_servers import CONTINUOUS_USAGE_SERVERS, TOKEN_SERVERS, USAGE_SERVERS
+from sage_llm_coordinator.engines.known_servers import (
+    CONTINUOUS_USAGE_SERVERS,
+    PROGRESS_SERVERS,
+    TOKEN_SERVERS,
+    USAGE_SERVERS,
+)
 from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
 from sage_mesh import exact_json
 from sage_mesh.engine import EngineRequest
 from sage_mesh.upstream.model_field import rename_model
 
 _OPTIONS_KEY = b'"stream_options"'
+_PROGRESS_KEY = b'"return_progress"'
 # In an answer whose text runs behind its tokens, or holds the prompt, the two cannot be matched; and a caller who asks
 # for the tokens is to see them.
 _WITHOUT_TOKENS = tuple(
@@ -63,6 +69,9 @@ def plan_upstream_request(request: EngineRequest, owner: str) -> UpstreamRequest
             body, edits = with_usage(body, edits, continuous=owner in CONTINUOUS_USAGE_SERVERS)
         if owner in TOKEN_SERVERS and classification.resumable:
             body, edits = with_token_ids(body, edits)
+        # What goes on: how much of it has to be computed again decides on what may be stopped.
+        if owner in PROGRESS_SERVERS and request.attempt.submission > 1:
+            body, edits = with_progress(body, edits)
     return UpstreamRequest(request.endpoint.path, body, edits)
 
 
@@ -104,6 +113,13 @@ def with_token_ids(body: bytes, edits: AnswerEdits) -> tuple[bytes, AnswerEdits]
     if any(field in body for field in _WITHOUT_TOKENS):
         return body, edits
     return _with_last_field(body, b'"return_token_ids"', b"true"), replace(edits, hides_tokens=True)
+
+
+def with_progress(body: bytes, edits: AnswerEdits) -> tuple[bytes, AnswerEdits]:
+    """Return the body that asks for the progress of the prompt, and the edits that hide it; as given if it asks too."""
+    if _PROGRESS_KEY in body:
+        return body, edits
+    return _with_last_field(body, _PROGRESS_KEY, b"true"), replace(edits, hides_progress=True)
 
 
 def _with_last_field(body: bytes, key: bytes, value: bytes) -> bytes:

@@ -93,6 +93,8 @@ class VllmProgram:
             # One line for each health check would push everything else out of the log.
             "--uvicorn-log-level",
             "warning",
+            # What of a prompt was cached decides on which answers may be interrupted.
+            "--enable-prompt-tokens-details",
             *room.arguments,
         ]
 

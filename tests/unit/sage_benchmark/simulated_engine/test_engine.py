@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from fixtures.eventually import eventually
 
@@ -175,6 +176,26 @@ async def test_a_client_that_leaves_frees_its_sequence(engine: SimulatedEngine, 
     await eventually(lambda: engine.record.entries[-1].state == "cancelled")
     async with http.get("/metrics") as response:
         assert 'vllm:num_requests_running{engine="0",model_name="llm"} 0.0' in await response.text()
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_what_was_computed_of_an_answer_whose_client_left_is_cached_for_its_continuation(
+    engine: SimulatedEngine, http: aiohttp.ClientSession, path: str
+) -> None:
+    text = marker("abc", 100_000)
+    async with http.post(path, json=body_of(path, text)) as response:
+        await response.content.readany()
+        await eventually(lambda: engine.record.entries[-1].until >= 200)
+        response.close()
+    await eventually(lambda: engine.record.entries[-1].state == "cancelled")
+    said = answer_text("abc", 0, 150)
+    body = body_of(path, text, said, max_tokens=2, return_progress=True)
+    async with http.post(path, json=body) as response:
+        events = [event.data for event in SseParser().feed(await response.read())]
+    progress = orjson.loads(events[0])["prompt_progress"]
+    usage = orjson.loads(events[-2])["usage"]
+    assert progress["total"] == usage["prompt_tokens"] > 150
+    assert progress["cache"] == usage["prompt_tokens_details"]["cached_tokens"] >= 128
 
 
 async def test_the_record_over_http_and_the_journal_are_what_clients_got(

@@ -80,6 +80,17 @@ def test_a_shared_prefix_is_computed_once_and_the_last_token_always() -> None:
     assert model.prompt_tokens == (1920, 639 + 320)
 
 
+def test_what_was_computed_of_a_cancelled_request_may_be_kept_for_its_continuation() -> None:
+    model = EngineModel(EngineModelConfig())
+    model.submit(0.0, chat("a", 640, 1000))
+    drain_until = 0.08 + 640.5 * 0.00635
+    assert model.cancel(drain_until, "a") == 641
+    blocks = tuple(range(20))
+    model.keep(blocks)
+    model.submit(10.0, chat("a", 1281, 1, blocks))
+    assert drain(model)[-1].at - 10.0 == pytest.approx(1 / 8000)
+
+
 def test_a_full_engine_queues_in_order_of_arrival_and_a_cancelled_request_frees_its_seat() -> None:
     model = EngineModel(EngineModelConfig(max_num_seqs=1))
     for key in "abc":

@@ -10,6 +10,7 @@ from fixtures.control_plane import Pool, engine, request
 
 from sage_control_plane.pool.batch_limit import FIRST_BATCH, PACE_MARGIN, limit_batch
 from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.prediction.demand import Demand
 from sage_control_plane.request.engine_state import EngineLoad
 from sage_control_plane.request.request import ServiceLevel
 
@@ -30,43 +31,71 @@ def entry(*, base: float = BASE_SECONDS, known: bool = True, load: EngineLoad | 
     return made
 
 
+def asked(tpot_ms: int, output_tokens: int = 100) -> Demand:
+    """A stream of requests with this target."""
+    stream = Demand()
+    stream.arrived(0.0, 0.5, tpot_ms)
+    stream.answered(output_tokens)
+    return stream
+
+
 def test_the_batch_keeps_the_target_with_a_margin() -> None:
     made = entry()
-    limit_batch(made, 50)
+    limit_batch(made, asked(50))
     exact = (PACE_MARGIN * 0.050 - BASE_SECONDS) / SECONDS_PER_ANSWER
     assert made.credits.request_cap == pytest.approx(exact, abs=2.0)
     assert made.pace_known
-    limit_batch(made, 20)
+    limit_batch(made, asked(20))
     assert made.credits.request_cap == pytest.approx((PACE_MARGIN * 0.020 - BASE_SECONDS) / SECONDS_PER_ANSWER, abs=2.0)
+
+
+def test_bulk_work_leaves_room_for_more_prompts_than_usual_the_more_the_shorter_the_answers_are() -> None:
+    made = entry()
+    limit_batch(made, asked(50))
+    assert made.steady == made.credits.request_cap
+    forecast = made.forecast
+    # A fifth of the time goes to prompts of 40 ms.
+    forecast._fits.generating_price = 0.0001
+    for _ in range(200):
+        forecast.advance(forecast.counters.at + 0.2)
+        forecast.computed(True, 400)
+    limit_batch(made, asked(50, output_tokens=1000))
+    long, cap = made.steady, made.credits.request_cap
+    limit_batch(made, asked(50, output_tokens=20))
+    assert made.steady is not None
+    assert long is not None
+    assert made.steady < long <= cap
+    limit_batch(made, None)
+    assert made.steady is None
 
 
 def test_without_a_target_all_seats_are_used() -> None:
     made = entry()
-    limit_batch(made, 50)
+    limit_batch(made, asked(50))
     limit_batch(made, None)
     assert made.credits.request_cap == 256
 
 
 def test_a_target_that_no_batch_keeps_limits_nothing() -> None:
     slow = entry(base=0.2)
-    limit_batch(slow, 50)
+    limit_batch(slow, asked(50))
     assert slow.credits.request_cap == 256
 
 
 def test_an_engine_of_which_nothing_is_known_begins_small_and_grows_while_it_says_that_it_keeps_the_target() -> None:
     silent = entry(known=False)
-    limit_batch(silent, 50)
+    limit_batch(silent, asked(50))
     assert silent.credits.request_cap == FIRST_BATCH
     assert not silent.pace_known
     quick = entry(known=False, load=EngineLoad(inter_token_seconds=0.02))
     for _ in range(40):
         quick.credits.take(1)
-    limit_batch(quick, 50)
+    limit_batch(quick, asked(50))
     assert quick.credits.request_cap == 60
     slow = entry(known=False, load=EngineLoad(inter_token_seconds=0.06))
     for _ in range(40):
         slow.credits.take(1)
-    limit_batch(slow, 50)
+    limit_batch(slow, asked(50))
     # What it runs already goes on, and no more comes.
     assert slow.credits.request_cap == 40
 
@@ -81,7 +110,9 @@ def test_the_tightest_target_of_what_was_asked_for_lately_counts() -> None:
         pool.finish(request_id)
         pool.manager.engine_updated(state, pool.now)
     group = pool.manager._reservation.group(pool.manager.engines["e"])
-    assert group.tightest_tpot_ms(pool.now) == 50
+    tightest = group.tightest(pool.now)
+    assert tightest is not None
+    assert tightest.tpot_ms == 50
     assert pool.manager.engines["e"].credits.request_cap == FIRST_BATCH
     pool.now += 300.0
     pool.manager.engine_updated(state, pool.now)

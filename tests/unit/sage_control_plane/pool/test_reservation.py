@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import exp
 from random import Random
 
@@ -12,7 +13,8 @@ from fixtures.seat_counts import assert_seats_balance, seats_left_over
 
 from sage_control_plane.policies.bands import Band
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
-from sage_control_plane.pool.reservation import FRESH_SECONDS, Reservation, ReservationSettings
+from sage_control_plane.pool.reservation import Reservation, ReservationSettings
+from sage_control_plane.pool.seat_group import FRESH_SECONDS
 from sage_control_plane.request.engine_state import EngineState
 from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass
 
@@ -33,6 +35,11 @@ class Seats:
     def request(self, service_class: ServiceClass, model: str = "m", arrived_at: float | None = None) -> PendingRequest:
         at = self.now if arrived_at is None else arrived_at
         return request(f"r{next(self._numbers)}", at, model=model, service_class=service_class)
+
+    def resumable(self, timeout: float = 1e6) -> PendingRequest:
+        """A bulk request whose answer can go on when it was stopped."""
+        made = request(f"r{next(self._numbers)}", self.now, service_class=BULK, timeout=timeout)
+        return replace(made, classification=replace(made.classification, resumable=True))
 
     def take(self, made: PendingRequest, hold_seconds: float | None = None, engine_id: str = "e") -> DispatchedAttempt:
         attempt = DispatchedAttempt(made.request_id, engine_id, Attempt(1, 1), 1, 1, self.now, made)
@@ -80,7 +87,7 @@ class Seats:
             self.now, attempt = ends.pop(0)
             self.give(attempt)
 
-    def kept(self, band: Band, *, late: bool = False, model: str = "m") -> int:
+    def kept(self, band: Band, *, late: bool = False, model: str = "m") -> float:
         """Seats that a request of the band must leave."""
         route = self.request(CHAT, model).classification.route
         group = self.reservation._route_group(route)
@@ -241,9 +248,32 @@ def test_what_interruptions_can_free_is_not_kept_from_bulk_work_and_still_from_o
     seats.play(GENERATE, 0.5, 10.0, seconds=20.0)
     seats.play(CHAT, 2.0, 2.0, seconds=20.0, seed=2)
     bulk, generate = seats.kept(Band.BULK), seats.kept(Band.DEFAULT)
-    seats.reservation.absorbs = lambda now: 100.0
+    seats.reservation.absorbs = lambda now, hold_seconds: 100.0
     assert seats.kept(Band.BULK) == 0 < bulk
     assert seats.kept(Band.DEFAULT) == pytest.approx(generate, abs=1)
+
+
+def test_seats_that_bulk_work_gives_back_are_as_good_as_free_for_more_urgent_work() -> None:
+    seats = Seats(engine("e", concurrency=8))
+    seats.play(CHAT, 1.0, 2.0, seconds=40.0)
+    seats.reservation.absorbs = lambda now, hold_seconds: 100.0
+    for _ in range(8):
+        assert seats.has_room(Band.BULK)
+        seats.take(seats.resumable())
+    assert seats.has_room(Band.DEFAULT)
+    seats.now += FRESH_SECONDS
+    seats.reservation.absorbs = lambda now, hold_seconds: 0.0
+    assert not seats.has_room(Band.DEFAULT)
+
+
+def test_what_could_not_go_on_is_lent_no_seat() -> None:
+    seats = Seats(engine("e", concurrency=8))
+    seats.play(CHAT, 1.0, 2.0, seconds=40.0)
+    seats.reservation.absorbs = lambda now, hold_seconds: 100.0
+    assert seats.kept(Band.BULK) == 0
+    # Its time-out comes before another seat may.
+    seats.take(seats.resumable(timeout=20.0))
+    assert seats.kept(Band.BULK) > 0
 
 
 def test_until_the_pace_is_known_bulk_work_only_shows_it() -> None:

@@ -132,6 +132,47 @@ def test_a_request_is_never_interrupted_twice_in_a_row() -> None:
     assert interrupted(pool) == ["one", "one"]
 
 
+def goes_on(pool: Pool, request_id: str, cached: int) -> None:
+    """An interrupted answer begins again, and its engine says how much of it was in its cache."""
+    dispatch = pool.running[request_id]
+    used = TokensUsed(dispatch.request.classification.input_tokens, None, cached)
+    pool.manager.first_token(request_id, dispatch.attempt, pool.now, TTFT, resumable=True, used=used)
+    pool.decide()
+
+
+def test_where_the_cache_keeps_an_answer_it_is_interrupted_again_once_it_has_come_further_than_that_costs() -> None:
+    pool = held_by_bulk("one", seats=1)
+    for number in range(4):
+        pool.submit(request(f"chat{number}", pool.now))
+        assert interrupted(pool) == ["one"] * (number + 1)
+        carry_out(pool, "one")
+        begin(pool, f"chat{number}")
+        pool.finish(f"chat{number}")
+        pool.advance(PAUSE)
+        size = pool.running["one"].request.classification.input_tokens
+        goes_on(pool, "one", cached=size - 1)
+        # It begins, and has no more than the next interruption would cost.
+        pool.submit(request(f"soon{number}", pool.now))
+        assert interrupted(pool) == ["one"] * (number + 1)
+        pool.manager.cancel(f"soon{number}", None, pool.now)
+        pool.advance(5.0)
+    assert pool.manager.totals.recomputed_tokens == 4
+
+
+def test_what_was_not_computed_again_is_given_back_to_the_budget() -> None:
+    pool = held_by_bulk("one", seats=1)
+    budget = pool.manager._interruption.account.budget
+    before = budget.left(pool.now)
+    pool.submit(request("chat", pool.now))
+    assert budget.left(pool.now) < before - 100
+    carry_out(pool, "one")
+    begin(pool, "chat")
+    pool.finish("chat")
+    pool.advance(PAUSE)
+    goes_on(pool, "one", cached=pool.running["one"].request.classification.input_tokens - 1)
+    assert budget.left(pool.now) > before - 2
+
+
 def test_no_more_seats_are_freed_than_requests_wait() -> None:
     pool = held_by_bulk("a", "b", "c", "d", seats=4)
     pool.submit(request("chat1", pool.now))
@@ -393,6 +434,22 @@ def _charges(pool: Pool, request_id: str, monkeypatch: pytest.MonkeyPatch) -> li
 
 
 class TestBudget:
+    def test_what_turned_out_to_be_computed_again_takes_the_place_of_what_was_expected(self) -> None:
+        budget = RecomputeBudget(0.05, 1e9, floor=200.0)
+        assert budget.withdraw(150, 0.0)
+        assert not budget.withdraw(100, 0.0)
+        budget.correct(150, 1, 0.0)
+        assert budget.left(0.0) == pytest.approx(199)
+
+    def test_cheaper_interruptions_are_more_for_the_same_tokens(self) -> None:
+        budget = RecomputeBudget(0.05, 1e9, floor=1000.0)
+        assert budget.interruptions_left(0.0, 1.0) == 2.0
+        budget.withdraw(10, 0.0, size=100.0)
+        assert budget.interruptions_left(0.0, 1.0) == pytest.approx(9.9)
+        assert budget.interruptions_left(0.0, 0.1) == pytest.approx(99.0)
+        # One costs a token at least.
+        assert budget.interruptions_left(0.0, 0.0) == pytest.approx(990.0)
+
     def test_a_share_of_the_processed_tokens_may_be_spent(self) -> None:
         budget = RecomputeBudget(0.05, 1e9, floor=0.0)
         assert not budget.withdraw(1, 0.0)

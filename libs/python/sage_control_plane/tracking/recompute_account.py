@@ -1,0 +1,47 @@
+"""The account of interruptions: what engines compute again for them, and for how many the budget is planned."""
+
+from __future__ import annotations
+
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.kept_answers import KeptAnswers
+from sage_control_plane.request.request import TokensUsed
+from sage_control_plane.tracking.decision_outbox import Totals
+from sage_control_plane.tracking.recompute_budget import RecomputeBudget
+from sage_control_plane.tracking.settings import InterruptionSettings
+
+# Share of what is left of the budget that may be planned with, while it is not known what an interruption costs.
+PLANNED = 0.25
+
+
+class RecomputeAccount:
+    """Pays interruptions from the budget, and corrects what was paid when an answer has gone on.
+
+    Args:
+        kept: what engines keep of stopped answers.
+        totals: where recomputed tokens are counted.
+    """
+
+    def __init__(self, kept: KeptAnswers, totals: Totals, settings: InterruptionSettings) -> None:
+        self.budget = RecomputeBudget(settings.ratio, settings.window_seconds, settings.floor_tokens)
+        self.kept = kept
+        self._totals = totals
+        self._window_seconds = settings.window_seconds
+
+    def went_on(self, attempt: DispatchedAttempt, used: TokensUsed, now: float) -> None:
+        """Count, once, what an answer that was stopped made its engine compute again, and learn from it."""
+        if attempt.request is None or (kept := self.kept.pop(attempt.request_id)) is None:
+            return
+        recomputed = attempt.uncached_tokens if used.recomputed is None else used.recomputed
+        self._totals.recomputed_tokens += round(recomputed)
+        self.budget.correct(kept.charged_tokens, recomputed, now)
+        if used.input and used.recomputed is not None and attempt.engine_id == kept.engine_id:
+            model = attempt.request.classification.model
+            self.kept.learn(attempt.engine_id, model, used.recomputed / used.input)
+
+    def per_second(self, now: float, hold_seconds: float) -> float:
+        """Return for how many seats a second others may plan over a time; the rest is for what no plan foresees.
+
+        While it is not known what engines keep of a stopped answer, the budget's tokens are there to find out.
+        """
+        left = self.budget.interruptions_left(now, self.kept.usual_share)
+        return left / self._window_seconds if self.kept.is_known else PLANNED * left / hold_seconds
