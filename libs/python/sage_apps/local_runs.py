@@ -27,6 +27,7 @@ async def run(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[str], None] | None = None,
     cache_dir: Path | None = None,
+    keeps_nothing: bool = False,
     functions: Sequence[str] = (),
 ) -> RunResult:
     """Run a pipeline to its end.
@@ -37,6 +38,7 @@ async def run(
         on_progress: called with a node and its counts after each change; it must not block.
         on_wait: called with for whom and why, when a call of a model waits long.
         cache_dir: where vectors and answers are kept between runs; None takes the user's cache.
+        keeps_nothing: whether vectors and answers are kept nowhere.
         functions: patterns of the functions that ``ref`` may name, such as ``shop.rules:*``; functions given in Python
             themselves need none.
 
@@ -45,7 +47,8 @@ async def run(
         NodeFailedError: a node failed.
     """
     async with _models(spec, models, target, api_key, on_wait) as port:
-        runner = LocalRunner(port, functions=allow(functions), cache_dir=cache_dir or paths.cache_dir())
+        kept = None if keeps_nothing else cache_dir or paths.private_dir(paths.cache_dir() / "pipelines")
+        runner = LocalRunner(port, functions=allow(functions), cache_dir=kept)
         return await runner.run(spec, on_progress)
 
 

@@ -44,9 +44,14 @@ class Pipeline(builder.Pipeline):
 
     async def run_async(self, runner: str = "local", **options: Any) -> RunResult:
         """Run to the end and return the result. Cancel the task to stop it. Raises as ``run`` does."""
-        if runner not in RUNNERS:
-            raise InvalidRequestError(f"there is no runner {runner!r}{nearest(runner, list(RUNNERS))}")
-        return await _runs(runner)(self.build(), **options)
+        return await run_spec(self.build(), runner, **options)
+
+
+async def run_spec(spec: PipelineSpec, runner: str = "local", **options: Any) -> RunResult:
+    """Run a pipeline that is data already. Raises as ``Pipeline.run`` does."""
+    if runner not in RUNNERS:
+        raise InvalidRequestError(f"there is no runner {runner!r}{nearest(runner, list(RUNNERS))}")
+    return await _runs(runner)(spec, **options)
 
 
 def _runs(runner: str) -> Callable[..., Awaitable[RunResult]]:

@@ -20,6 +20,7 @@ from sage_cli.commands import (
     job,
     logs,
     models,
+    pipeline,
     policy,
     rerank,
     status,
@@ -64,6 +65,7 @@ for command in (up, status, logs, down, chat, embed, rerank, ask, models, explai
     command.register(app)
 app.add_typer(engine.app, name="engine")
 app.add_typer(policy.app, name="policy")
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(job.app, name="job")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")

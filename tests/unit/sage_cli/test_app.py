@@ -19,13 +19,14 @@ COMMANDS = (
     "models",
     "doctor",
     "job",
+    "pipeline",
     "config",
     "bench",
     "policy",
     "engine",
     "explain",
 )
-HEAVY = ("grpc", "nats", "numpy", "aiohttp", "torch", "pydantic", "uvloop", "psutil")
+HEAVY = ("grpc", "nats", "numpy", "aiohttp", "torch", "pydantic", "uvloop", "psutil", "polars")
 
 
 def sage(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:

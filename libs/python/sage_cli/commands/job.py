@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sage_cli.consoles import AsJson
+from sage_cli.pipeline_file import PipelineFile, read_pipeline
 
 if TYPE_CHECKING:
     from sage.dataflow.v1 import dataflow_pb2
@@ -21,7 +21,7 @@ JobId = Annotated[str, typer.Argument(help="Id of the job.")]
 
 @app.command()
 def submit(
-    pipeline: Annotated[Path, typer.Argument(help="Pipeline file, YAML or JSON; `-` reads the standard input.")],
+    pipeline: PipelineFile,
     job_id: Annotated[str, typer.Option("--id", help="Id of the job; submitting an id twice runs it once.")] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
     address: Address = None,
@@ -31,16 +31,8 @@ def submit(
     from sage_cli import dataflow
     from sage_cli.consoles import print_json
     from sage_cli.running import run
-    from sage_common.errors import NotFoundError
 
-    if str(pipeline) == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = pipeline.read_text(encoding="utf-8")
-        except OSError as error:
-            raise NotFoundError(f"cannot read the pipeline {pipeline}: {error.strerror}") from None
-    job = run(dataflow.submit(text, job_id, address))
+    job = run(dataflow.submit(read_pipeline(pipeline), job_id, address))
     if dataflow.failed(job):
         _finish(job, as_json)
     if watch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from sage_kernel.nodes import NodeSpec
 
 MAX_CHARACTERS = 34
@@ -14,12 +12,16 @@ def caption(node: NodeSpec) -> tuple[str, ...]:
     values = node.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     for name in (*node.positional, "tumbling", "sliding", "session", "aggs", "ref", "model"):
         if name in values and name != "id":
-            value = values[name]
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            return (node.op, shortened(text))
+            return (node.op, shortened(_text(values[name])))
     if "records" in values:
         return (node.op, f"{len(values['records'])} records")
     return (node.op,)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def shortened(text: str) -> str:
