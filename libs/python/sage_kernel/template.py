@@ -23,6 +23,7 @@ class Template:
 
     Attributes:
         paths: what it reads of a record, as ``window.start``, without repeats, in order.
+        fields: the fields that these paths begin with.
 
     Raises:
         ValueError: a brace without its partner, or a path that is not names joined by dots.
@@ -49,6 +50,7 @@ class Template:
             literal.clear()
         self._parts.append("".join(literal) + text[position:])
         self.paths = tuple(dict.fromkeys(self._parts[1::2]))
+        self.fields = tuple(dict.fromkeys(path.split(".")[0] for path in self.paths))
 
     def render(self, record: Mapping[str, Any]) -> str:
         """Fill the template.

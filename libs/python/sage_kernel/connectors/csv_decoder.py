@@ -45,7 +45,7 @@ class CsvDecoder:
         self._types = {name: _flat(conformer.text_types.get(name, pl.String())) for name in columns}
 
     def decode_block(self, block: bytes) -> Decoded:
-        """Decode whole rows. Blank rows are no records, but count as rows in the indexes of bad ones."""
+        """Decode whole rows. Blank rows are no records, but count as rows in the numbers of bad ones."""
         if not has_long_line(block, self._max_record_bytes) and b"\0" not in block and not _has_blank_line(block):
             try:
                 return Decoded(self._decode(block))
@@ -54,7 +54,7 @@ class CsvDecoder:
         rows = split_rows(block)
         numbers = [number for number, row in enumerate(rows) if row.strip()]
         decoded = isolate([rows[number] for number in numbers], self._checked, self._reason)
-        return Decoded(decoded.frame, [bad._replace(index=numbers[bad.index]) for bad in decoded.bad])
+        return Decoded(decoded.frame, [bad._replace(number=numbers[bad.number]) for bad in decoded.bad])
 
     def _checked(self, rows: Sequence[bytes]) -> pl.DataFrame:
         for row in rows:

@@ -49,7 +49,7 @@ class FolderSink:
     async def flush(self) -> State:
         """Bring the names to the disk too."""
         changed, self._changed = self._changed, set()
-        await self._lane.call(lambda: [sync_folder(folder) for folder in changed])
+        await self._lane.call(lambda: _sync_all(changed))
         return State()
 
     async def restore(self, state: State) -> None:
@@ -90,3 +90,8 @@ class FolderSink:
                 unfinished.unlink(missing_ok=True)
                 raise
             self._changed.add(path.parent)
+
+
+def _sync_all(folders: set[Path]) -> None:
+    for folder in folders:
+        sync_folder(folder)

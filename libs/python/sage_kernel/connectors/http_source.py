@@ -120,7 +120,7 @@ class HttpSource:
                     if at <= taken:
                         continue  # a piece that was taken before; pieces of the same page are the same
                     place = {"url": url, "taken": at, "version": version}
-                    yield SourceBatch(decoded.frame, place, refused(decoded.bad, _place_of(url, first)))  # type: ignore[arg-type]
+                    yield SourceBatch(decoded.frame, place, refused(decoded.bad, _place_of(url, first)))
                 yield SourceBatch(
                     pl.DataFrame(schema=conformer.schema), {"url": page.next_url, "taken": 0, "version": None}
                 )
@@ -147,7 +147,7 @@ class HttpSource:
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
                 raise UnavailableError(f"{url[:200]} broke off after {len(body)} bytes ({describe(error)})") from None
             kind = self._pages.format or _format_of(response.content_type)
-            link = response.links.get("next", {}).get("url")
+            link = response.links["next"].get("url") if "next" in response.links else None
             version = response.headers.get("ETag") or response.headers.get("Last-Modified")
         following = str(link) if link is not None else None
         if following is None and self._pages.next is not None and kind == "json":

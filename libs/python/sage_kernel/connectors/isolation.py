@@ -13,7 +13,7 @@ from sage_kernel.operator import REFUSED_FIELDS, Refused
 
 # Of a record that does not fit: enough to see what it is, and for most to be sent again.
 KEPT_BYTES = 64 * 1024
-# How many records with the same reason are put aside at once.
+# So few records are tried one by one.
 _SINGLES = 8
 
 T = TypeVar("T", bytes, pl.DataFrame)
@@ -23,12 +23,12 @@ class BadRecord(NamedTuple):
     """A record that does not fit.
 
     Attributes:
-        index: which record of its batch it is.
+        number: which record of its batch it is, from 0.
         raw: its text.
         reason: what is wrong with it, and what to do.
     """
 
-    index: int
+    number: int
     raw: bytes
     reason: str
 
@@ -73,10 +73,10 @@ def isolate(
 
 
 def refused(bad: Sequence[BadRecord], place: Callable[[int], str]) -> list[Refused]:
-    """Return records that do not fit as what a source refuses; ``place`` names where the record of an index stands."""
+    """Return records that do not fit as what a source refuses; ``place`` names where the record of a number stands."""
     found: list[Refused] = []
-    for index, raw, reason in bad:
-        where = place(index)
+    for number, raw, reason in bad:
+        where = place(number)
         text = raw[:KEPT_BYTES].decode("utf-8", "backslashreplace")
         frame = pl.DataFrame({"raw": [text], "place": [where]}, schema=dict(REFUSED_FIELDS))
         found.append(Refused(frame, UnprocessableError(f"{where}: {reason}", code="record_refused")))

@@ -42,12 +42,12 @@ async def ask(client: Client, verb: str, request: dict[str, Any] | None = None) 
     except (nats.errors.Error, OSError) as error:
         raise UnavailableError(f"JetStream does not answer ({describe(error)})") from None
     answer: dict[str, Any] = json.loads(message.data)
-    error = answer.get("error")
-    if error:
-        text = f"{error.get('description', 'no reason')} (JetStream's error {error.get('err_code', 0)})"
-        if error.get("code") == _NOT_FOUND:
+    refusal = answer.get("error")
+    if refusal:
+        text = f"{refusal.get('description', 'no reason')} (JetStream's error {refusal.get('err_code', 0)})"
+        if refusal.get("code") == _NOT_FOUND:
             raise NotFoundError(text)
-        if error.get("code") in (500, 503):
+        if refusal.get("code") in (500, 503):
             raise UnavailableError(text)
         raise UnprocessableError(text)
     return answer

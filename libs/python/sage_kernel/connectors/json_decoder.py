@@ -29,7 +29,7 @@ class JsonDecoder:
         self._known = frozenset(conformer.schema)
 
     def decode_block(self, block: bytes) -> Decoded:
-        """Decode whole lines. Blank lines are no records, but count as lines in the indexes of bad ones."""
+        """Decode whole lines. Blank lines are no records, but count as lines in the numbers of bad ones."""
         if not has_long_line(block, self._max_record_bytes):
             try:
                 return Decoded(self._decode(block))
@@ -56,7 +56,7 @@ class JsonDecoder:
     def _one_by_one(self, lines: Sequence[bytes], *, blank_is_record: bool) -> Decoded:
         numbers = [number for number, line in enumerate(lines) if blank_is_record or line.strip()]
         decoded = isolate([lines[number] for number in numbers], self._checked, self._reason)
-        return Decoded(decoded.frame, [bad._replace(index=numbers[bad.index]) for bad in decoded.bad])
+        return Decoded(decoded.frame, [bad._replace(number=numbers[bad.number]) for bad in decoded.bad])
 
     def _checked(self, lines: Sequence[bytes]) -> pl.DataFrame:
         longest = max(map(len, lines), default=0)

@@ -32,7 +32,7 @@ class MessageDecoder:
         self._empty = pl.DataFrame(schema=conformer.schema)
 
     def decode(self, messages: Sequence[StreamMessage]) -> Decoded:
-        """Return the records in their order. The index of a bad one is that of its message."""
+        """Return the records in their order. The number of a bad one is that of its message."""
         frames: list[pl.DataFrame] = []
         bad: list[BadRecord] = []
         for first, kind, run in _runs(messages):
@@ -40,7 +40,7 @@ class MessageDecoder:
                 decoded = self._json.decode_records([message.data for message in run])
             else:
                 decoded = self._arrays(run) if kind == "array" else self._arrow(run)
-            bad += [record._replace(index=first + record.index) for record in decoded.bad]
+            bad += [record._replace(number=first + record.number) for record in decoded.bad]
             if decoded.frame.height:
                 frames.append(decoded.frame)
         if len(frames) == 1:
@@ -62,7 +62,9 @@ class MessageDecoder:
         if not lines:
             return Decoded(self._empty, bad)
         decoded = self._json.decode_records(lines)
-        return Decoded(decoded.frame, [*bad, *(record._replace(index=owners[record.index]) for record in decoded.bad)])
+        return Decoded(
+            decoded.frame, [*bad, *(record._replace(number=owners[record.number]) for record in decoded.bad)]
+        )
 
     def _arrow(self, messages: Sequence[StreamMessage]) -> Decoded:
         frames: list[pl.DataFrame] = []
@@ -89,8 +91,8 @@ class MessageDecoder:
             for piece in pieces:
                 ends.append(ends[-1] + piece.height)
             for record in decoded.bad:
-                at = next(number for number, end in enumerate(ends[1:]) if record.index < end)
-                bad.append(record._replace(index=owners[at]))
+                at = next(number for number, end in enumerate(ends[1:]) if record.number < end)
+                bad.append(record._replace(number=owners[at]))
             frames.append(decoded.frame)
         return Decoded(pl.concat(frames, how="vertical") if frames else self._empty, bad)
 

@@ -23,6 +23,9 @@ from sage_kernel.problems import PositionGoneError
 
 # Silence after which the reader looks whether it has missed anything.
 _LOOK_SECONDS = 2.0
+MAX_BATCH_RECORDS = 65_536
+# Of a batch, before it is known how many records a message holds.
+_FIRST_MESSAGES = 64
 _FROM_THERE = "start again from what is there, without the checkpoint; keep messages longer with the stream's limits"
 
 
@@ -65,6 +68,7 @@ class NatsSource:
         self._options = options
         self._nats = nats
         self._patience = patience
+        self._most_messages = _FIRST_MESSAGES
 
     async def splits(self) -> Sequence[Split]:
         """The subject is one split; a server that partitions it gives a subject a partition."""
@@ -81,7 +85,8 @@ class NatsSource:
             raise UnprocessableError("a NATS source needs a 'schema'; state the fields of its messages")
         decoder = MessageDecoder(self._options.conformer(self._options.schema))
         client = await self._patience.attempt(self._nats.client)
-        name = self._wanted.stream or await self._patience.attempt(lambda: stream_of(client, self._wanted.subject))
+        wanted = self._wanted
+        name: str = wanted.stream or await self._patience.attempt(lambda: stream_of(client, wanted.subject))
         state = await self._patience.attempt(lambda: stream_state(client, name))
         place = self._place(position, state)
         empty = pl.DataFrame(schema=dict(self._options.schema))
@@ -93,7 +98,7 @@ class NatsSource:
                 break
             try:
                 while place.until is None or place.after < place.until:
-                    messages = await reader.fetch(_LOOK_SECONDS)
+                    messages = await reader.fetch(_LOOK_SECONDS, self._most_messages)
                     if messages:
                         yield await self._batch(decoder, messages, place, name)
                         has_all = place.until is not None and messages[-1].pending == 0
@@ -134,6 +139,9 @@ class NatsSource:
         else:
             place.after = messages[-1].sequence
         decoded = await asyncio.to_thread(decoder.decode, messages)
+        # As many messages as make a batch, from what these held.
+        held = max(1, decoded.frame.height // max(1, len(messages)))
+        self._most_messages = max(1, MAX_BATCH_RECORDS // held)
         return SourceBatch(
             decoded.frame,
             place.to_json(),

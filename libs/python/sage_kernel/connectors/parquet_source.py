@@ -74,7 +74,7 @@ class ParquetSource:
                     refused(decoded.bad, _row_of(path, first)),
                 )
                 # Rows may hold whole documents.
-                row_bytes = max(1, rows.estimated_size() // max(1, rows.height))
+                row_bytes = max(1, int(rows.estimated_size()) // max(1, rows.height))
                 count = max(1, min(MAX_BATCH_RECORDS, _BATCH_BYTES // row_bytes))
 
     def _splits(self) -> list[Split]:

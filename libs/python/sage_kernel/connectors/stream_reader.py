@@ -98,8 +98,8 @@ class StreamReader:
         await self._pull()
         return int(answer["num_pending"])
 
-    async def fetch(self, timeout_seconds: float) -> list[StreamMessage]:
-        """Return the messages that have come, in order; empty where none came in time.
+    async def fetch(self, timeout_seconds: float, most: int = _PULL_MESSAGES) -> list[StreamMessage]:
+        """Return the messages that have come, in order and ``most`` at most; empty where none came in time.
 
         Raises:
             ConsumerLostError: a message may have been missed.
@@ -110,7 +110,8 @@ class StreamReader:
                 await asyncio.wait_for(self._news.wait(), timeout_seconds)
         if self._client.stats["reconnects"] != self._reconnects:
             raise ConsumerLostError("the connection was lost")
-        arrived, self._arrived, self._arrived_bytes = self._arrived, [], 0
+        arrived, self._arrived = self._arrived[:most], self._arrived[most:]
+        self._arrived_bytes -= sum(len(message.data) for message in arrived)
         if self._lost and not arrived:
             raise ConsumerLostError(self._lost)
         if self._pull_left <= 0 and not self._lost:

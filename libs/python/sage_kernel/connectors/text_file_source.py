@@ -35,7 +35,7 @@ class BlockDecoder(Protocol):
     """Decodes whole records of a file."""
 
     def decode_block(self, block: bytes) -> Decoded:
-        """Return records, and those that do not fit by their index."""
+        """Return records, and those that do not fit by their number."""
         ...
 
 

@@ -103,9 +103,9 @@ class SinkNode(NodeSpec):
         yield from (FieldUse("fields", name) for name in self.fields)
         scheme, rest = self.address
         if scheme == "nats":
-            yield from (FieldUse("uri", name) for name in Template(rest).fields)
+            yield from (FieldUse("uri", name) for name in Template(rest).paths)
         if self.id is not None:
-            yield from (FieldUse("id", name) for name in Template(self.id).fields)
+            yield from (FieldUse("id", name) for name in Template(self.id).paths)
         if scheme == "folder":
             if not self.fields:
                 yield FieldUse("fields", "text")
