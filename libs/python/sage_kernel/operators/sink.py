@@ -77,7 +77,7 @@ class SinkNode(NodeSpec):
     @model_validator(mode="after")
     def _fits_its_place(self) -> SinkNode:
         scheme, rest = self.address
-        if self.format == "arrow" and (scheme != "nats" or self.id is not None or Template(rest).fields):
+        if self.format == "arrow" and (scheme != "nats" or self.id is not None or Template(rest).paths):
             raise ValueError("'format: arrow' is for nats:// with one subject, and without an 'id' of single records")
         if scheme == "folder" and len(self.fields) > 1:
             raise ValueError("a folder takes one field, with the text; name one in 'fields'")
