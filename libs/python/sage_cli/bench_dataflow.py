@@ -48,11 +48,11 @@ def dataflow(
 def _print(result: DataflowResult) -> None:
     from rich.table import Table
 
-    from sage_benchmark.dataflow.dataflow_report import rows
+    from sage_benchmark.dataflow.dataflow_report import COLUMNS, rows
     from sage_cli.consoles import output
 
     table = Table(title="Pipelines", title_justify="left", box=None, header_style="bold")
-    for name in ("figure", "measured", "bar", ""):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("figure", "") else "right")
     for row in rows(result):
         table.add_row(*row)

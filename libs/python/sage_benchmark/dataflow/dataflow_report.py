@@ -12,15 +12,19 @@ from sage_benchmark.dataflow.measurement import Figure
 _VERDICTS = {True: "reached", False: "MISSED", None: ""}
 
 
-def rows(result: DataflowResult) -> list[tuple[str, str, str, str]]:
-    """Return figure, what was measured, its bar, and whether it is reached, as they are shown."""
+COLUMNS = ("figure", "measured", "a CPU second", "bar", "")
+
+
+def rows(result: DataflowResult) -> list[tuple[str, str, str, str, str]]:
+    """Return the cells of ``COLUMNS`` as they are shown."""
     return [_row(figure) for figures in result.figures.values() for figure in figures]
 
 
-def _row(figure: Figure) -> tuple[str, str, str, str]:
+def _row(figure: Figure) -> tuple[str, str, str, str, str]:
     unit = f" {figure.unit}" if figure.unit else ""
     bar = "" if figure.bar is None else f"{'≤' if figure.at_most else '≥'} {_number(figure.bar)}{unit}"
-    return figure.name, f"{_number(figure.value)}{unit}", bar, _VERDICTS[figure.is_reached]
+    by_cpu = "" if figure.by_cpu is None else _number(figure.by_cpu)
+    return figure.name, f"{_number(figure.value)}{unit}", by_cpu, bar, _VERDICTS[figure.is_reached]
 
 
 def _number(value: float) -> str:
@@ -38,7 +42,7 @@ def write_report(result: DataflowResult, folder: Path) -> None:
 def render_markdown(result: DataflowResult) -> str:
     """Render the table."""
     lines = ["# Pipelines", "", f"{result.plan.events:,} events, best of {result.plan.repetitions}, one core.", ""]
-    lines += ["| figure | measured | bar | |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows(result)]
     lines += ["", *(f"Failed: {reason}" for reason in result.failed.values())]
     return "\n".join(lines) + "\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Figure:
         bar: what it has to reach; None for a figure beside others.
         at_most: whether it has to stay below the bar.
         runs: what each repetition gave.
+        by_cpu: the same rate by the processor time of the measured process: what other load does not change.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Figure:
     bar: float | None = None
     at_most: bool = False
     runs: tuple[float, ...] = ()
+    by_cpu: float | None = None
 
     @property
     def is_reached(self) -> bool | None:
@@ -56,7 +58,15 @@ Measurement: TypeAlias = Callable[[DataflowPlan, Path], list[Figure]]
 """Measures in a process of its own, on one core; the folder is empty and goes away."""
 
 
-def rate(name: str, events: int, seconds: list[float], bar: float | None = None) -> Figure:
+class Spent(NamedTuple):
+    """How long a run took, and the processor time of its process."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def rate(name: str, events: int, spent: Sequence[Spent], bar: float | None = None) -> Figure:
     """Return events a second: the best of several runs."""
-    runs = tuple(events / each for each in seconds)
-    return Figure(name, max(runs), bar=bar, runs=runs)
+    runs = tuple(events / each.seconds for each in spent)
+    by_cpu = max(events / each.cpu_seconds for each in spent)
+    return Figure(name, max(runs), bar=bar, runs=runs, by_cpu=by_cpu)

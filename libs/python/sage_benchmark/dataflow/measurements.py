@@ -8,6 +8,7 @@ from sage_benchmark.dataflow.checkpoints import checkpoints
 from sage_benchmark.dataflow.event_time import interval_join, session, sliding, stateless, tumbling, tumbling_jsonl
 from sage_benchmark.dataflow.kills import kills
 from sage_benchmark.dataflow.measurement import Measurement
+from sage_benchmark.dataflow.nexmark_rates import nexmark
 
 MEASUREMENTS: Mapping[str, Measurement] = {
     "tumbling": tumbling,
@@ -17,5 +18,6 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "tumbling-jsonl": tumbling_jsonl,
     "stateless": stateless,
     "checkpoints": checkpoints,
+    "nexmark": nexmark,
     "kills": kills,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from sage_benchmark.dataflow.measurement import Spent
 from sage_kernel.model_port import ModelPort
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import OnProgress
@@ -22,8 +24,8 @@ def run(
     checkpoints: CheckpointStore | None = None,
     settings: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
-) -> float:
-    """Run a pipeline that ends in one record of the collection ``out``, and return how long it took, in seconds.
+) -> Spent:
+    """Run a pipeline that ends in one record of the collection ``out``, and return what it took.
 
     Raises:
         RuntimeError: the record has other values than ``expected``.
@@ -38,11 +40,13 @@ def run(
         }
     )
     gc.collect()
+    cpu = time.process_time()
     result = asyncio.run(LocalRunner(NO_MODELS).run(spec, on_progress, checkpoints))
+    cpu = time.process_time() - cpu
     (record,) = result.collections["out"]
     if any(record[name] != value for name, value in expected.items()):
         raise RuntimeError(f"the pipeline gave {record}, expected {dict(expected)}")
-    return result.seconds
+    return Spent(result.seconds, cpu)
 
 
 def counted(behind: str, **aggregates: str) -> dict[str, Any]:
