@@ -103,6 +103,17 @@ class PanedWindows:
         """Return the watermark of what is given out: a window comes up to its lateness after its end."""
         return time_us if time_us >= END_OF_TIME_US else time_us - self._window.lateness_us
 
+    def partials(self) -> pl.DataFrame | None:
+        """Return the panes, each once."""
+        return self._panes.merged() if self._panes.rows else None
+
+    def absorb(self, partials: pl.DataFrame) -> None:
+        """Take the panes of another operator."""
+        self._panes.add(partials)
+        earliest = partials.get_column(_PANE).min()
+        if isinstance(earliest, int):
+            self._next_close = min(self._next_close, self._window.first_close_of(earliest))
+
     def snapshot(self) -> State:
         """Return the panes and the watermark."""
         panes = self._panes.all()

@@ -93,6 +93,17 @@ class SessionWindows:
         """Return the watermark of what is given out: a session comes when its end and the lateness have passed."""
         return time_us if time_us >= END_OF_TIME_US else time_us - self._delay
 
+    def partials(self) -> pl.DataFrame | None:
+        """Return the sessions, each once."""
+        return self._sessions.merged() if self._sessions.rows else None
+
+    def absorb(self, partials: pl.DataFrame) -> None:
+        """Take the sessions of another operator."""
+        self._sessions.add(partials)
+        earliest = partials.get_column(_LAST).min()
+        if isinstance(earliest, int):
+            self._earliest_last = min(self._earliest_last, earliest)
+
     def snapshot(self) -> State:
         """Return the sessions and the watermark."""
         sessions = self._sessions.all()

@@ -49,6 +49,14 @@ class WholeStream:
             return (Emission(in_order(groups, self._by).select(*self._key, *self._combiner.finish())),)
         return ()
 
+    def partials(self) -> pl.DataFrame | None:
+        """Return the groups, each once."""
+        return self._groups.merged() if self._groups.rows else None
+
+    def absorb(self, partials: pl.DataFrame) -> None:
+        """Take the groups of another operator."""
+        self._groups.add(partials)
+
     def snapshot(self) -> State:
         """Return the groups."""
         groups = self._groups.all()

@@ -10,10 +10,10 @@ from sage_kernel.event_time.combiner import Combiner
 from sage_kernel.event_time.event_times import WINDOW, event_time_us
 from sage_kernel.event_time.paned_windows import PanedWindows
 from sage_kernel.event_time.session_windows import SessionWindows
+from sage_kernel.event_time.split_grouping import Grouping
 from sage_kernel.event_time.whole_stream import WholeStream
 from sage_kernel.event_time.window_output import WINDOW_TYPE
 from sage_kernel.nodes import LATE_PORT, NodeSpec
-from sage_kernel.operator import StatefulOperator
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 
@@ -67,7 +67,7 @@ def grouped_type(
     )
 
 
-def grouping(stream: StreamType, combiner: Combiner) -> StatefulOperator:
+def grouping(stream: StreamType, combiner: Combiner) -> Grouping:
     """Return the operator that groups the records of ``stream``."""
     if stream.window is None:
         return WholeStream(combiner, stream.key)

@@ -26,7 +26,9 @@ NODES: dict[str, dict[str, Any]] = {
 
 def spec(nodes: dict[str, dict[str, Any]]) -> PipelineSpec:
     # Not every graph in here is one that runs: what is planned is what becomes of each node.
-    return PipelineSpec.model_validate({"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "nodes": nodes})
+    return PipelineSpec.model_validate(
+        {"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "nodes": nodes}
+    )
 
 
 FRAME = pl.DataFrame({"n": [1], "text": ["a"]})
