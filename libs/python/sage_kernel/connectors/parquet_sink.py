@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -42,6 +43,7 @@ class ParquetSink:
         self._waiting: list[pl.DataFrame] = []
         self._waiting_records = self._waiting_bytes = 0
         self._is_kept = False
+        self._is_published = False
         self._lane = ThreadLane()
 
     async def write(self, frame: pl.DataFrame) -> None:
@@ -82,6 +84,8 @@ class ParquetSink:
     def _write_part(self) -> None:
         if not self._waiting:
             return
+        if self._is_published and self._parts:
+            raise self._gone()
         self._parts_folder.mkdir(parents=True, exist_ok=True)
         frame = pl.concat(self._waiting, how="vertical") if len(self._waiting) > 1 else self._waiting[0]
         _write_synced(frame, self._part(self._parts))
@@ -94,7 +98,9 @@ class ParquetSink:
         self._is_kept = True
         if not self._parts_folder.exists():
             if parts and not self._path.exists():
-                raise FileNotFoundError(f"the unfinished parts in {self._parts_folder} are gone")
+                raise self._gone()
+            # They were published before the run ended, or somebody took them away: then the next record finds out.
+            self._is_published = self._path.exists()
             return
         known = {self._part(number).name for number in range(parts)}
         for entry in self._parts_folder.iterdir():
@@ -102,30 +108,39 @@ class ParquetSink:
                 entry.unlink()
 
     def _publish(self) -> None:
-        if not self._parts_folder.exists():
-            if self._parts and self._path.exists():
-                return  # it was published before the run ended
-            self._parts_folder.mkdir(parents=True, exist_ok=True)
+        if self._is_published:
+            return
+        self._parts_folder.mkdir(parents=True, exist_ok=True)
         if not self._parts:
             _write_synced(pl.DataFrame(schema=self._schema), self._part(0))
             self._parts = 1
         if self._as_folder:
-            old = self._path.with_name(f"{self._parts_folder.name}.old")
-            if self._path.exists():
-                os.replace(self._path, old)
-            os.replace(self._parts_folder, self._path)
-            shutil.rmtree(old, ignore_errors=True)
+            self._show_folder()
         else:
             whole = self._parts_folder / "whole"
-            if self._parts == 1:
-                os.replace(self._part(0), whole)
+            parts = [self._part(number) for number in range(self._parts)]
+            # The parts stay until the file is in its place: the next run may have to do this again.
+            whole.unlink(missing_ok=True)
+            if len(parts) == 1:
+                os.link(parts[0], whole)
             else:
-                parts = [self._part(number) for number in range(self._parts)]
                 pl.scan_parquet(parts, glob=False).sink_parquet(whole, row_group_size=_PART_RECORDS)
                 _sync(whole)
             os.replace(whole, self._path)
             shutil.rmtree(self._parts_folder, ignore_errors=True)
         sync_folder(self._path.parent)
+        self._is_published = True
+
+    def _show_folder(self) -> None:
+        old = self._path.with_name(f"{self._parts_folder.name}.old")
+        if self._path.exists():
+            _remove(old)
+            os.replace(self._path, old)
+        os.replace(self._parts_folder, self._path)
+        _remove(old)
+
+    def _gone(self) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, f"the parts in {self._parts_folder} are gone; start again")
 
 
 def _write_synced(frame: pl.DataFrame, path: Path) -> None:
@@ -136,6 +151,13 @@ def _write_synced(frame: pl.DataFrame, path: Path) -> None:
         raise UnprocessableError(f"it cannot be written as Parquet: {' '.join(str(error).split())[:200]}") from None
     _sync(unfinished)
     os.replace(unfinished, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

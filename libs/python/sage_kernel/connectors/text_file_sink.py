@@ -49,7 +49,7 @@ class TextFileSink:
 
     async def publish(self) -> None:
         """Put the file in its place."""
-        if self._beginning and not self._file.length:
+        if self._beginning and not self._file.length and not self._file.is_published:
             await self._patience.attempt(lambda: self._lane.call(self._file.append, self._beginning))
         await self._patience.attempt(lambda: self._lane.call(self._file.publish))
 

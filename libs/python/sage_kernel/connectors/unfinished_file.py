@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,12 @@ class UnfinishedFile:
         self._file: IO[bytes] | None = None
         self._length = 0
         self._is_kept = False
+        self._is_published = False
+
+    @property
+    def is_published(self) -> bool:
+        """Whether a run before this one has put the file in its place."""
+        return self._is_published
 
     @property
     def length(self) -> int:
@@ -40,6 +47,8 @@ class UnfinishedFile:
 
     def sync(self) -> int:
         """Bring everything to the disk, and return the length. Raises OSError."""
+        if self._is_published:
+            return self._length
         os.fsync(self._opened().fileno())
         self._is_kept = True
         return self._length
@@ -47,19 +56,22 @@ class UnfinishedFile:
     def restore(self, length: int) -> None:
         """Cut the file to its length at a checkpoint. Raises OSError where it is gone."""
         if not self._unfinished.exists() and self.path.exists():
-            return  # it was published before the run ended
+            # It was published before the run ended, or somebody took it away: then the next record finds out.
+            self._is_published = True
+            return
         self._cut(self._opened(must_exist=True), length)
         self._length = length
         self._is_kept = True
 
     def publish(self) -> None:
         """Put the file in its place, whole. Raises OSError."""
-        if self._file is None and not self._unfinished.exists() and self.path.exists():
+        if self._is_published:
             return
         self.sync()
         self._opened().close()
         self._file = None
         os.replace(self._unfinished, self.path)
+        self._is_published = True
         sync_folder(self.path.parent)
 
     def close(self) -> None:
@@ -71,6 +83,10 @@ class UnfinishedFile:
                 self._unfinished.unlink(missing_ok=True)
 
     def _opened(self, *, must_exist: bool = False) -> IO[bytes]:
+        if self._is_published:
+            raise FileNotFoundError(
+                errno.ENOENT, f"{self._unfinished}, which the run was writing, is gone; start again"
+            )
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if must_exist else os.O_CREAT | os.O_TRUNC)
