@@ -53,6 +53,7 @@ from sage_kernel.validation import problems_of
 # Records in one call of a kernel.
 _KERNEL_RECORDS = 65_536
 _SINK_RECORDS = 8_192
+_PARTITIONS_A_CPU = 2
 
 
 class RayRunner:
@@ -206,7 +207,9 @@ class _Run:
             for side, source in enumerate(sources)
         ]
         step = StatefulStep(*arguments)
-        made = _united(tagged).groupby(KEY).map_groups(step, batch_format="pyarrow")
+        # Ray's own 200 partitions are for clusters: each costs some milliseconds.
+        partitions = max(1, _PARTITIONS_A_CPU * int(ray.cluster_resources().get("CPU", 1)))
+        made = _united(tagged).groupby(KEY, num_partitions=partitions).map_groups(step, batch_format="pyarrow")
         if any(keys):
             return made
         # Without a key there is one group, also where there are no records: a count of them is 0.

@@ -49,14 +49,14 @@ def port(models: Any) -> Any:
 
 async def on_both(port: Any, spec: PipelineSpec, **options: Any) -> tuple[RunResult, RunResult]:
     local = await LocalRunner(port(), **options).run(spec)
-    return local, await asyncio.wait_for(RayRunner(port, **options).run(spec), 100)
+    return local, await asyncio.wait_for(RayRunner(port, **options).run(spec), 220)
 
 
 def rows(result: RunResult, name: str = "out") -> list[str]:
     return sorted(json.dumps(record, sort_keys=True, default=str) for record in result.collections[name])
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_a_pipeline_gives_the_same_records_as_the_local_runner(port: Any, tmp_path: Path) -> None:
     pipeline = Pipeline("p")
     documents = [{"n": n, "text": f"text {'abcdefg'[n % 7]}"} for n in range(700)]
@@ -104,7 +104,7 @@ async def test_a_record_that_fails_is_a_dead_letter_or_ends_the_run_with_its_nod
         await runner.run(pipeline("fail"))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_windows_joins_and_functions_give_the_same_records_too(port: Any) -> None:
     pipeline = Pipeline("p")
     schema = {"at": "timestamp", "shop": "string", "price": "float"}
