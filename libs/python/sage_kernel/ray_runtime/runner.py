@@ -32,13 +32,13 @@ from sage_kernel.operator import AsyncOperator, RunContext, Sink, Source, Statef
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import NodeFailedError, PipelineInvalidError, Problem
 from sage_kernel.ray_runtime.arrow import to_frame
-from sage_kernel.ray_runtime.outcome import Failure, Outcome
+from sage_kernel.ray_runtime.node_step import StepSetting
+from sage_kernel.ray_runtime.run_report import Failure, RunReport
 from sage_kernel.ray_runtime.steps import (
     KEY,
     AsyncStep,
     ReadStep,
     StatefulStep,
-    StepSetting,
     Tagged,
     TransformStep,
 )
@@ -89,11 +89,11 @@ class RayRunner:
             raise PipelineInvalidError(problems)
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False)
-        # Progress is the outcome's counts; Ray's own goes to a file of its session.
+        # Progress is the report's counts; Ray's own goes to a file of its session.
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         DataContext.get_current().enable_progress_bars = False
         started = time.monotonic()
-        outcome: Any = ray.remote(num_cpus=0)(Outcome).remote()
+        report: Any = ray.remote(num_cpus=0)(RunReport).remote()
         collections = MemoryCollections()
         deadline = spec.settings.deadline
         setting = StepSetting(
@@ -102,7 +102,7 @@ class RayRunner:
             self._functions,
             self._cache_dir,
             secrets.token_hex(8),
-            outcome,
+            report,
             spec.nodes,
             time.time() + deadline / 1e6 if deadline is not None else None,
         )
@@ -110,12 +110,12 @@ class RayRunner:
         try:
             await run.to_the_end()
         except Exception as error:
-            told: Failure | None = (await outcome.read.remote())["failure"]
+            told: Failure | None = (await report.read.remote())["failure"]
             if told is None or isinstance(error, PipelineInvalidError | NodeFailedError):
                 raise
             raise NodeFailedError(told.node, told.op, InternalError(told.message)) from None
-        told_all = await outcome.read.remote()
-        counts = {node_id: NodeCounts(*told_all["counts"].get(node_id, ())) for node_id in spec.nodes}
+        told_all = await report.read.remote()
+        counts = {node_id: NodeCounts(**told_all["counts"].get(node_id, {})) for node_id in spec.nodes}
         return RunResult(
             collections.records(),
             counts,
@@ -208,7 +208,8 @@ class _Run:
         ]
         step = StatefulStep(*arguments)
         # Ray's own 200 partitions are for clusters: each costs some milliseconds.
-        partitions = max(1, _PARTITIONS_A_CPU * int(ray.cluster_resources().get("CPU", 1)))
+        processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        partitions = max(1, _PARTITIONS_A_CPU * processors)
         made = _united(tagged).groupby(KEY, num_partitions=partitions).map_groups(step, batch_format="pyarrow")
         if any(keys):
             return made
@@ -239,7 +240,7 @@ class _Run:
             raise NodeFailedError(node_id, node.op, error) from error
         finally:
             await sink.close()
-            self._setting.outcome.count.remote(node_id, records, 0, 0)
+            self._setting.report.count.remote(node_id, records, 0, 0)
 
 
 class _Answer:

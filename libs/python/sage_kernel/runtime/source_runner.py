@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import orjson
@@ -16,6 +15,7 @@ from sage_kernel.operator import REFUSED_FIELDS, Position, Sleep, Source, Source
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
+from sage_kernel.runtime.next_batch import next_batch
 from sage_kernel.runtime.outlet import Outlet
 
 
@@ -53,7 +53,7 @@ class SourceRunner:
         self._is_paused = False
         self._is_idle_due = False
         self._heard_at = 0.0
-        self._reading: asyncio.Task[SourceBatch] | None = None
+        self._reading: asyncio.Task[SourceBatch | None] | None = None
         self._changed = asyncio.Event()
         self._is_waiting = False
 
@@ -113,7 +113,7 @@ class SourceRunner:
                     assert self._watermarks is not None  # else there is nothing to wait for
                     await self._mark(self._watermarks.fall_idle)
                 if self._reading is None and not self._is_paused and self._outlet.has_room():
-                    self._reading = asyncio.ensure_future(_next(batches))
+                    self._reading = asyncio.ensure_future(next_batch(batches))
                     self._reading.add_done_callback(self._wake)
                 if self._reading is None or not self._reading.done():
                     await self._wait()
@@ -121,9 +121,8 @@ class SourceRunner:
                 reading, self._reading = self._reading, None
                 self._heard_at = self._clock.now()
                 self._is_idle_due = False
-                try:
-                    batch = reading.result()
-                except _EndOfSplitError:
+                batch = reading.result()
+                if batch is None:
                     return
                 await self._send(batch)
         finally:
@@ -139,7 +138,7 @@ class SourceRunner:
         await self._changed.wait()
         self._is_waiting = False
 
-    def _wake(self, _: asyncio.Task[SourceBatch]) -> None:
+    def _wake(self, _: asyncio.Task[SourceBatch | None]) -> None:
         self._changed.set()
 
     @property
@@ -191,14 +190,3 @@ class SourceRunner:
 def _as_refused(frame: pl.DataFrame) -> pl.DataFrame:
     lines = [orjson.dumps(record, default=str).decode() for record in frame.iter_rows(named=True)]
     return pl.DataFrame({"raw": lines, "place": [None] * len(lines)}, schema=dict(REFUSED_FIELDS))
-
-
-async def _next(batches: AsyncIterator[SourceBatch]) -> SourceBatch:
-    # StopAsyncIteration cannot leave a coroutine.
-    with contextlib.suppress(StopAsyncIteration):
-        return await batches.__anext__()
-    raise _EndOfSplitError
-
-
-class _EndOfSplitError(Exception):
-    """A split has been read to its end."""

@@ -139,7 +139,7 @@ async def test_a_record_that_fails_is_skipped_or_kept_as_a_dead_letter(models: A
 
 async def test_one_bad_record_does_not_take_its_batch_along(models: Any) -> None:
     pipeline = Pipeline("p")
-    source = pipeline.source(records=[{"text": "good", "n": 1}, {"text": 5, "n": 2}, {"text": "fine", "n": 3}])
+    source = pipeline.source(records=[{"text": "good", "n": 1}, {"text": "bad", "n": 2}, {"text": "fine", "n": 3}])
     source.embed("{text}").retrieve("kb", on_error="dlq", by="n").sink("collection:out")
     pipeline.source(records=[{"text": "x"}]).embed().index("kb")
     result = await run(models, pipeline)

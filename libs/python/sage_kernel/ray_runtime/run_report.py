@@ -16,11 +16,11 @@ class Failure(NamedTuple):
     message: str
 
 
-class Outcome:
+class RunReport:
     """Lives in a Ray actor of its own; every step of a run sends to it."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, tuple[int, int, int]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
         self._letters: list[DeadLetter] = []
         self._skipped: list[Skipped] = []
         self._warnings: list[tuple[str, str]] = []
@@ -28,8 +28,9 @@ class Outcome:
 
     def count(self, node: str, records_in: int, records_out: int, failed: int) -> None:
         """Add to a node's counts."""
-        before = self._counts.get(node, (0, 0, 0))
-        self._counts[node] = (before[0] + records_in, before[1] + records_out, before[2] + failed)
+        counts = self._counts.setdefault(node, {"records_in": 0, "records_out": 0, "records_failed": 0})
+        for name, number in zip(counts, (records_in, records_out, failed), strict=True):
+            counts[name] += number
 
     def dead_letters(self, letters: list[DeadLetter]) -> None:
         """Keep records that failed."""

@@ -1,0 +1,15 @@
+"""Taking a source's batches one by one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from sage_kernel.operator import SourceBatch
+
+
+async def next_batch(batches: AsyncIterator[SourceBatch]) -> SourceBatch | None:
+    """Return the next batch, or None when the split has been read to its end."""
+    try:
+        return await batches.__anext__()
+    except StopAsyncIteration:
+        return None
