@@ -69,6 +69,8 @@ def run(plan: DataflowPlan, names: Sequence[str], on_step: Callable[[str], None]
         on_step(f"measuring {name}")
         try:
             figures[name] = measure(name, plan)
+            for figure in figures[name]:
+                on_step(f"  {figure.name}: {figure.value:,.4g} {figure.unit}")
         except UnavailableError as error:
             failed[name] = error.message
     return DataflowResult(plan, figures, failed)

@@ -9,6 +9,8 @@ from sage_kernel.stream_type import StreamType
 
 # The field that an aggregate over windows adds: {start, end}. It is the event time of what the window has become.
 WINDOW = "window"
+# Beyond it, the limits of a window would not fit into 64 bits.
+_FURTHEST_US = 2**61
 
 
 def event_time_us(stream: StreamType) -> pl.Expr | None:
@@ -30,4 +32,7 @@ def checked_times(frame: pl.DataFrame, time: pl.Expr, field: str) -> pl.Series:
     times = frame.select(time.alias(field)).to_series()
     if times.null_count():
         raise UnprocessableError(f"a record has no event time (field {field!r} is null)")
+    least, greatest = times.min(), times.max()
+    if isinstance(least, int) and isinstance(greatest, int) and not -_FURTHEST_US < least <= greatest < _FURTHEST_US:
+        raise UnprocessableError(f"a record's event time is more than 70,000 years from 1970 (field {field!r})")
     return times

@@ -21,6 +21,8 @@ _LAST = ":last"
 _SESSION = ":session"
 _ROW = ":row"
 _STALE = ":stale"
+# Where at least so many sessions are held for each that may have to be given out, only those of its key are merged.
+_STALE_SHARE = 4
 
 
 class SessionWindows:
@@ -72,10 +74,12 @@ class SessionWindows:
         self._watermark = max(time_us, self._watermark)
         if self._earliest_last + self._patience >= self._watermark or not self._sessions.rows:
             return ()
-        sessions = self._sessions.merged()
+        sessions, others = self._merged_where_stale()
         is_closed = pl.col(_LAST) + self._patience < self._watermark
         closed, rest = sessions.filter(is_closed), sessions.filter(~is_closed)
-        self._sessions.replace(rest, is_merged=True)
+        if others is not None:
+            rest = pl.concat([others, rest], how="vertical")
+        self._sessions.replace(rest, is_merged=others is None)
         earliest = rest.get_column(_LAST).min()
         self._earliest_last = earliest if isinstance(earliest, int) else END_OF_TIME_US
         if not closed.height:
@@ -131,6 +135,18 @@ class SessionWindows:
         reach = pl.col(_LAST).cum_max().over(_SESSION)
         begins = (pl.col(_SESSION).diff() != 0) | (pl.col(_FIRST) - reach.shift(1) > self._gap)
         return ordered.with_columns(begins.fill_null(True).cum_sum().alias(_SESSION))
+
+    def _merged_where_stale(self) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """Return the merged sessions of the keys where one may have to be given out, and those of other keys as they
+        are: small batches must not merge a large state again and again. None where everything was merged."""
+        held = self._sessions.all()
+        assert held is not None
+        stale = held.filter(pl.col(_LAST) + self._patience < self._watermark)
+        if not self._key or held.height < _STALE_SHARE * stale.height:
+            return self._sessions.merged(), None
+        keys = stale.select(self._key).unique()
+        touched = held.join(keys, on=self._key, how="semi", nulls_equal=True)
+        return self._merge(touched), held.join(keys, on=self._key, how="anti", nulls_equal=True)
 
     def _merge(self, sessions: pl.DataFrame) -> pl.DataFrame:
         carry = [pl.col(self._key).first(), pl.col(_FIRST).min(), pl.col(_LAST).max()]

@@ -190,11 +190,22 @@ def test_without_a_key_all_records_are_one_group() -> None:
     assert frame.columns == ["window", "n", "total", "least", "values"]
 
 
-def test_a_record_without_event_time_is_refused() -> None:
-    frame = frame_of([(1, "a", 1)]).with_columns(ts=pl.lit(None, FIELDS["ts"]))
+def test_a_record_without_a_sound_event_time_is_refused() -> None:
+    none = frame_of([(1, "a", 1)]).with_columns(ts=pl.lit(None, FIELDS["ts"]))
     for window in (WindowSpec("tumbling", 10, 10), WindowSpec("session", gap_us=1)):
         with pytest.raises(UnprocessableError, match="no event time"):
-            operator(window).on_batch(frame, 0)
+            operator(window).on_batch(none, 0)
+        for far in (-(2**63), 2**63 - 1):
+            with pytest.raises(UnprocessableError, match="70,000 years"):
+                operator(window).on_batch(frame_of([(far, "a", 1)]), 0)
+
+
+def test_sessions_of_many_keys_go_on_while_those_of_a_few_are_given_out() -> None:
+    window = WindowSpec("session", gap_us=10)
+    rows = [(0, "early", 1), *((20, f"k{n}", 1) for n in range(50)), (25, "k0", 2)]
+    batches = [Batch(frame_of(rows), 15), Batch(frame_of([(30, "k1", 3)]), 31), Batch(frame_of([(33, "k1", 1)]), 36)]
+    got = rows_of(drive(lambda: operator(window), batches, restart_after=2)[""])
+    assert got == sessions_by_duckdb(whole(batches), 10)
 
 
 def test_a_window_of_the_same_size_behind_holds_the_result_of_a_window() -> None:
