@@ -46,9 +46,21 @@ def schema_of(record_class: type, depth: int = 0) -> dict[str, Any]:
         raise InvalidRequestError(f"{record_class.__name__} holds itself; a record has no type without an end")
     return {
         name: _written(hint, f"{record_class.__name__}.{name}", depth)
-        for name, hint in get_type_hints(record_class, include_extras=True).items()
-        if not name.startswith("_") and name != "model_config" and "ClassVar" not in str(hint)
+        for name, hint in _hints(record_class).items()
+        if not name.startswith("_") and "ClassVar" not in str(hint)
     }
+
+
+def _hints(record_class: type) -> Mapping[str, Any]:
+    if issubclass(record_class, BaseModel):
+        # Pydantic has looked names up where the class was made.
+        return {name: field.annotation for name, field in record_class.model_fields.items()}
+    try:
+        return get_type_hints(record_class, include_extras=True)
+    except NameError as error:
+        raise InvalidRequestError(
+            f"a type of {record_class.__name__} cannot be looked up ({error}); define the class at the top of a module"
+        ) from None
 
 
 def _written(hint: Any, where: str, depth: int) -> Any:

@@ -22,7 +22,7 @@ from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import OperatorType, RunContext, Sink, State
 from sage_kernel.operators.uri import Address, check_subject, parse_address
-from sage_kernel.stream_type import StreamType, union_of
+from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 
 _SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print", "http", "https")
@@ -111,6 +111,14 @@ class SinkNode(NodeSpec):
                 yield FieldUse("fields", "text")
             if self.id is None:
                 yield FieldUse("id", "id")
+
+    def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
+        """Return the records as they came, and report where a restart would store some of them twice."""
+        scheme, _ = self.address
+        if scheme in ("nats", "http", "https") and self.id is None and self.format == "json":
+            message = f"{scheme}:// is given records again after a restart, and without an 'id' it takes them twice"
+            problems.add("id", message, "say what identifies a record, as 'id: \"{id}\"' or '{topic}/{window.start}'")
+        return union_of(inputs)
 
 
 class ChosenFields:
