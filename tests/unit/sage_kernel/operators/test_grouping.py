@@ -30,7 +30,7 @@ def broken(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
 
 def events(*rows: tuple[float, str | None, int | None], **source: Any) -> dict[str, Any]:
     records = [{"ts": START_US + round(at * 1e6), "k": key, "x": value} for at, key, value in rows]
-    return {"op": "source", "records": records, "schema": SCHEMA, "event_time": "ts", **source}
+    return {"op": "source", "records": records, "schema": SCHEMA, "event_time": "ts", "epoch": "us", **source}
 
 
 def pipeline(**nodes: Any) -> dict[str, Any]:

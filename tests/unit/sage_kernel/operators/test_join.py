@@ -15,7 +15,7 @@ START_US = 1_767_225_600_000_000
 def stream(*rows: tuple[float, Any, int], key: str = "string") -> dict[str, Any]:
     schema = {"ts": "timestamp", "k": key, "x": "int"}
     records = [{"ts": START_US + round(at * 1e6), "k": k, "x": x} for at, k, x in rows]
-    return {"op": "source", "records": records, "schema": schema, "event_time": "ts"}
+    return {"op": "source", "records": records, "schema": schema, "event_time": "ts", "epoch": "us"}
 
 
 def pipeline(left: dict[str, Any], right: dict[str, Any], **join: Any) -> dict[str, Any]:
