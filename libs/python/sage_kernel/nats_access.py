@@ -7,6 +7,7 @@ from typing import Protocol
 
 from nats.aio.client import Client
 
+from sage_common.config import load
 from sage_common.errors import UnavailableError
 from sage_common.service_settings import NatsSettings
 from sage_platform.nats_connection import connect
@@ -56,7 +57,7 @@ class LazyNats:
         """Return the client. Raises UnavailableError where no server answers, UnauthenticatedError where it refuses."""
         async with self._one_at_a_time:
             if self._client is None or self._client.is_closed:
-                self._client = await connect(self._settings or NatsSettings(), name=self._name)
+                self._client = await connect(self._settings or load(NatsSettings), name=self._name)
             return self._client
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from sage_benchmark.dataflow.checkpoints import checkpoints
 from sage_benchmark.dataflow.event_time import interval_join, session, sliding, stateless, tumbling, tumbling_jsonl
 from sage_benchmark.dataflow.kills import kills
 from sage_benchmark.dataflow.measurement import Measurement
+from sage_benchmark.dataflow.nats_rates import nats_source
 from sage_benchmark.dataflow.nexmark_rates import nexmark
 
 MEASUREMENTS: Mapping[str, Measurement] = {
@@ -18,6 +19,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "tumbling-jsonl": tumbling_jsonl,
     "stateless": stateless,
     "checkpoints": checkpoints,
+    "nats-source": nats_source,
     "nexmark": nexmark,
     "kills": kills,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from sage_common.errors import UnprocessableError
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.thread_lane import ThreadLane
 from sage_kernel.connectors.unfinished_file import sync_folder
 from sage_kernel.operator import State
@@ -27,7 +27,7 @@ class FolderSink:
         run_id: tells the unfinished files of different runs apart.
     """
 
-    def __init__(self, folder: Path, name: Template, text: str, run_id: str, patience: Patience) -> None:
+    def __init__(self, folder: Path, name: Template, text: str, run_id: str, patience: Attempts) -> None:
         self._folder = folder
         self._name = name
         self._text = text

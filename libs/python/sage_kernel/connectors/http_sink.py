@@ -9,7 +9,7 @@ import polars as pl
 
 from sage_kernel.connectors.http_client import HttpClient
 from sage_kernel.connectors.json_encoder import to_json_records
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.host_access import HostAccess
 from sage_kernel.operator import State
 from sage_kernel.template import Template
@@ -37,7 +37,7 @@ class HttpSink:
         fields: tuple[str, ...],
         concurrency: int,
         hosts: HostAccess,
-        patience: Patience,
+        patience: Attempts,
     ) -> None:
         hosts.check(url)
         self._url = url

@@ -17,7 +17,7 @@ from sage_kernel.connectors.csv_decoder import CsvDecoder, read_header
 from sage_kernel.connectors.http_client import HttpClient
 from sage_kernel.connectors.isolation import Decoded, refused
 from sage_kernel.connectors.json_decoder import JsonDecoder, infer_json
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.source_options import SourceOptions
 from sage_kernel.connectors.text_formats import Csv
 from sage_kernel.host_access import HostAccess
@@ -60,7 +60,7 @@ class _Page:
 class HttpSource:
     """Fetches page after page. Its position is a page and how many records of it were taken."""
 
-    def __init__(self, pages: HttpPages, options: SourceOptions, hosts: HostAccess, patience: Patience) -> None:
+    def __init__(self, pages: HttpPages, options: SourceOptions, hosts: HostAccess, patience: Attempts) -> None:
         self._pages = pages
         self._options = options
         self._hosts = hosts

@@ -15,7 +15,7 @@ from sage_kernel.connectors.ack_window import Ack, AckWindow, Publication, too_l
 from sage_kernel.connectors.jetstream import stream_state, streams_of
 from sage_kernel.connectors.json_encoder import to_json_records
 from sage_kernel.connectors.message_decoder import ARROW_STREAM, CONTENT_TYPE
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.published_ids import MESSAGE_ID, published_since
 from sage_kernel.nats_access import NatsAccess
 from sage_kernel.operator import State
@@ -47,7 +47,7 @@ class NatsSink:
     """Publishes and awaits every acknowledgement. The checkpoint holds the last sequence number of each stream; the ids
     behind it are read back when the run goes on, and left out when they come again."""
 
-    def __init__(self, target: NatsTarget, nats: NatsAccess, patience: Patience) -> None:
+    def __init__(self, target: NatsTarget, nats: NatsAccess, patience: Attempts) -> None:
         self._target = target
         self._nats = nats
         self._patience = patience

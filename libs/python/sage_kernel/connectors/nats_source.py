@@ -14,7 +14,7 @@ from sage_common.errors import NotFoundError, SageError, UnprocessableError
 from sage_kernel.connectors.isolation import refused
 from sage_kernel.connectors.jetstream import StreamState, stream_of, stream_state
 from sage_kernel.connectors.message_decoder import MessageDecoder
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.source_options import SourceOptions
 from sage_kernel.connectors.stream_reader import ConsumerLostError, StreamMessage, StreamReader
 from sage_kernel.nats_access import NatsAccess
@@ -63,7 +63,7 @@ class _Place:
 class NatsSource:
     """Reads messages without acknowledging them: its position is a sequence number, and replay is exact."""
 
-    def __init__(self, wanted: NatsSubject, options: SourceOptions, nats: NatsAccess, patience: Patience) -> None:
+    def __init__(self, wanted: NatsSubject, options: SourceOptions, nats: NatsAccess, patience: Attempts) -> None:
         self._wanted = wanted
         self._options = options
         self._nats = nats

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sage_common.errors import UnprocessableError
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.thread_lane import ThreadLane
 from sage_kernel.connectors.unfinished_file import sync_folder
 from sage_kernel.operator import State
@@ -32,7 +32,7 @@ class ParquetSink:
     """
 
     def __init__(
-        self, path: Path, as_folder: bool, run_id: str, schema: dict[str, pl.DataType], patience: Patience
+        self, path: Path, as_folder: bool, run_id: str, schema: dict[str, pl.DataType], patience: Attempts
     ) -> None:
         self._path = path
         self._as_folder = as_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sage_common.errors import ContendedError, SageError, UnavailableError, describe
 from sage_kernel.operator import RunContext
@@ -17,6 +17,22 @@ _WORTH_A_WARNING_SECONDS = 2.0
 _MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ESTALE})
 
 T = TypeVar("T")
+
+
+class Attempts(Protocol):
+    """How often something is tried."""
+
+    async def attempt(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``call`` returns, or raise its error."""
+        ...
+
+
+class Once:
+    """Tries once."""
+
+    async def attempt(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``call`` returns, or raise its error."""
+        return await call()
 
 
 class Patience:

@@ -9,7 +9,7 @@ import polars as pl
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.connectors.json_encoder import to_json_lines
-from sage_kernel.connectors.patience import Patience
+from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.thread_lane import ThreadLane
 from sage_kernel.connectors.unfinished_file import UnfinishedFile
 from sage_kernel.operator import State
@@ -27,7 +27,7 @@ class TextFileSink:
         beginning: what the file begins with where no record ever comes.
     """
 
-    def __init__(self, file: UnfinishedFile, encode: Encoder, patience: Patience, beginning: bytes = b"") -> None:
+    def __init__(self, file: UnfinishedFile, encode: Encoder, patience: Attempts, beginning: bytes = b"") -> None:
         self._file = file
         self._encode = encode
         self._patience = patience
