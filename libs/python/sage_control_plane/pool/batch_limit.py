@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import erfc, sqrt
+
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.prediction.demand import Demand
+from sage_control_plane.prediction.forecast import Forecast
 
 # Share of a target for the time between tokens that is planned for.
 PACE_MARGIN = 0.9
@@ -36,7 +39,9 @@ def limit_batch(entry: EngineEntry, tightest: Demand | None) -> None:
     entry.steady = None
     if batch is not None and tightest is not None and 1.0 <= batch <= MOST_BATCH:
         target = tightest.tpot_ms / 1000
-        steady = forecast.batch_within(target, DEVIATIONS, max(1.0, tightest.output_tokens) * target)
+        deviation = forecast.prompt_share_deviation(max(1.0, tightest.output_tokens) * target)
+        batch = most_in_time(forecast, target, deviation, int(batch))
+        steady = forecast.batch_within(target, DEVIATIONS * deviation)
         entry.steady = 1 if steady is None else max(1, int(min(steady, batch)))
     if batch is not None:
         credits.limit_batch(int(batch) if 1.0 <= batch <= MOST_BATCH else None)
@@ -46,3 +51,26 @@ def limit_batch(entry: EngineEntry, tightest: Demand | None) -> None:
         reported = forecast.reported_tpot_seconds
         more = credits.requests // 2 if reported is not None and reported <= seconds else 0
         credits.limit_batch(max(FIRST_BATCH, credits.requests + more))
+
+
+def most_in_time(forecast: Forecast, target_seconds: float, deviation: float, most: int) -> int:
+    """Return the batch, of up to ``most``, of which the most answers are expected to keep their time between tokens.
+
+    A larger batch serves more, and each of them is less likely to keep its target. The number of those that do is
+    log-concave in the batch, so its maximum is where it no longer rises.
+
+    Args:
+        deviation: standard deviation of the share of the time of an answer that prompts take.
+    """
+
+    def in_time(batch: int) -> float:
+        step = forecast.step_seconds(batch)
+        if step is None or not deviation:
+            return float(batch)
+        left = 1.0 - step / target_seconds - forecast.usual_prompt_share
+        return batch * 0.5 * erfc(-left / (deviation * sqrt(2.0)))
+
+    best, found = most, in_time(most)
+    while best > 1 and (fewer := in_time(best - 1)) > found:
+        best, found = best - 1, fewer
+    return best

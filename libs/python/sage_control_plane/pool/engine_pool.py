@@ -177,12 +177,13 @@ class EnginePool:
 
     def take(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
         """Put an attempt on an engine."""
-        forecast = entry.forecast
-        forecast.advance(now)
+        entry.forecast.advance(now)
         entry.running[attempt.request_id] = attempt
         entry.credits.take(attempt.tokens)
-        forecast.running += 1
+        entry.forecast.running += 1
         self.load.outstanding += 1
+        if attempt.request is not None and not attempt.begun:
+            attempt.uncached_tokens = self.uncached_tokens(entry, attempt.request)
         # How long it holds its seat matters where some are kept for others.
         timed = self._reservation.group(entry).patience_seconds
         self._reservation.take(entry, attempt, self._learning.hold_seconds(entry, attempt) if timed else None, now)
@@ -199,7 +200,6 @@ class EnginePool:
             attempt.tpot_target_ms = classification.slo.tpot_ms
             entry.add_tpot_target(attempt.tpot_target_ms)
         attempt.load_at_dispatch = forecast.load
-        attempt.uncached_tokens = self.uncached_tokens(entry, request)
         expected = forecast.ttft_seconds(classification.generates, attempt.uncached_tokens)
         if classification.shows_beginning:
             attempt.predicted_ttft = expected

@@ -230,22 +230,21 @@ class Forecast:
         return None if fit is None else fit.seconds(uncached_tokens, self.load)
 
     def step_seconds(self, decoding: int) -> float | None:
-        """Return the expected time between tokens of ``decoding`` answers while no prompt is computed.
-
-        None without a trusted fit.
-        """
+        """Return the time between tokens of ``decoding`` answers without prompts; None without a trusted fit."""
         fit = self._trusted_tpot()
         return None if fit is None else fit.step_seconds(decoding, self.kv_usage)
 
-    def batch_within(self, tpot_seconds: float, deviations: float = 0.0, over_seconds: float = 1.0) -> float | None:
+    def prompt_share_deviation(self, over_seconds: float) -> float:
+        """Return the standard deviation of the share of a time that prompts take: a compound Poisson process."""
+        return sqrt(self.usual_prompt_share * 2.0 * self.half_a_prompt_seconds / over_seconds)
+
+    def batch_within(self, tpot_seconds: float, more_prompts: float = 0.0) -> float | None:
         """Return with how many answers the time between tokens is met, beside prompts as there were lately.
 
-        None without a trusted fit. Below 1 it is not met by any. Prompts may take ``deviations`` standard deviations
-        more over an answer of ``over_seconds``: a compound Poisson process has a variance of ``share*t*E[s²]/E[s]``.
+        None without a trusted fit. Below 1 it is not met by any. ``more_prompts``: share of the time beyond the usual.
         """
-        fit, share = self._trusted_tpot(), self.usual_prompt_share
-        more = deviations * sqrt(share * 2.0 * self.half_a_prompt_seconds / over_seconds)
-        step = tpot_seconds * (1.0 - min(MOST_PROMPTS, share + more))
+        fit = self._trusted_tpot()
+        step = tpot_seconds * (1.0 - min(MOST_PROMPTS, self.usual_prompt_share + more_prompts))
         return None if fit is None else fit.most_decoding(step, self.kv_usage)
 
     def _trusted_tpot(self) -> TpotFit | None:

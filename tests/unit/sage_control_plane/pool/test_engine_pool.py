@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from fixtures.control_plane import Pool, engine, request
 
 from sage_control_plane.pool.capacity import FIRST_LIMIT
+from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
+from sage_control_plane.pool.engine_entry import EngineEntry
+from sage_control_plane.pool.learning import PoolLearning
 from sage_control_plane.request.engine_state import CapacitySource
 from sage_control_plane.settings import ControlSettings
 
@@ -59,3 +63,21 @@ def test_what_was_learned_of_a_server_is_forgotten_when_another_takes_its_place(
     assert credits.learned.limit == learned
     pool.manager.engine_updated(replace(state, spec=replace(spec, url="http://other")), pool.now)
     assert (credits.learned.limit, credits.request_cap) == (FIRST_LIMIT, FIRST_LIMIT)
+
+
+def test_the_time_for_which_a_seat_is_held_is_judged_with_the_prompt_that_is_not_cached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[float] = []
+
+    def hold_seconds(self: PoolLearning, entry: EngineEntry, attempt: DispatchedAttempt) -> float:
+        seen.append(attempt.uncached_tokens)
+        return 1.0
+
+    monkeypatch.setattr(PoolLearning, "hold_seconds", hold_seconds)
+    pool = Pool(engine("e"), policy="hybrid")
+    for number in range(3):
+        pool.submit(request(f"r{number}", pool.now, tokens=300))
+        pool.advance(0.3)
+    assert seen
+    assert set(seen) == {150.0}
