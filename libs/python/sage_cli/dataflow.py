@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
+import orjson
 from google.protobuf.json_format import MessageToDict
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
@@ -52,6 +53,68 @@ async def cancel(job_id: str, address: str | None) -> dataflow_pb2.Job:
         request = dataflow_pb2.CancelJobRequest(job_id=job_id)
         answer: dataflow_pb2.CancelJobResponse = await stub.CancelJob(request, timeout=CALL_SECONDS)
         return answer.job
+
+
+async def pause(job_id: str, address: str | None) -> dataflow_pb2.Job:
+    """Pause a job behind checkpoints."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.PauseJobRequest(job_id=job_id)
+        return cast(dataflow_pb2.Job, (await stub.PauseJob(request, timeout=CALL_SECONDS)).job)
+
+
+async def savepoint(job_id: str, address: str | None) -> dataflow_pb2.Job:
+    """Have every task of a job take a checkpoint."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.SavepointJobRequest(job_id=job_id)
+        return cast(dataflow_pb2.Job, (await stub.SavepointJob(request, timeout=CALL_SECONDS)).job)
+
+
+async def resume(
+    job_id: str, pipeline: str, address: str | None, *, only_plan: bool
+) -> dataflow_pb2.ResumeJobResponse:
+    """Let a job go on from its checkpoints, or say what of them would be kept."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.ResumeJobRequest(job_id=job_id, pipeline=pipeline, only_plan=only_plan)
+        return cast(dataflow_pb2.ResumeJobResponse, await stub.ResumeJob(request, timeout=CALL_SECONDS))
+
+
+async def explain(job_id: str, address: str | None) -> dataflow_pb2.ExplainJobResponse:
+    """Return where the tasks of a job are, and why."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.ExplainJobRequest(job_id=job_id)
+        return cast(dataflow_pb2.ExplainJobResponse, await stub.ExplainJob(request, timeout=CALL_SECONDS))
+
+
+async def dead_letters(
+    job_id: str, node: str, limit: int, address: str | None
+) -> dataflow_pb2.ListDeadLettersResponse:
+    """Return the records of a job that failed, oldest first."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.ListDeadLettersRequest(job_id=job_id, node_id=node, limit=limit)
+        return cast(dataflow_pb2.ListDeadLettersResponse, await stub.ListDeadLetters(request, timeout=CALL_SECONDS))
+
+
+async def replay(
+    job_id: str, node: str, new_job_id: str, address: str | None
+) -> dataflow_pb2.ReplayDeadLettersResponse:
+    """Submit the records that failed at a node as a new job."""
+    async with _worker(address) as stub:
+        request = dataflow_pb2.ReplayDeadLettersRequest(job_id=job_id, node_id=node, new_job_id=new_job_id)
+        answer = await stub.ReplayDeadLetters(request, timeout=CALL_SECONDS)
+        return cast(dataflow_pb2.ReplayDeadLettersResponse, answer)
+
+
+async def follow_results(
+    job_id: str, collection: str, address: str | None, tell: Callable[[str, list[Any]], None]
+) -> dict[str, Any] | None:
+    """Call ``tell`` with the records of a job as they are published; return its last message, None if it failed."""
+    async with _worker(address, follows=True) as stub:
+        request = dataflow_pb2.ReadResultsRequest(job_id=job_id, collection=collection, follow=True)
+        async for piece in stub.ReadResults(request):
+            if not piece.collection:
+                return cast(dict[str, Any], orjson.loads(piece.json))
+            tell(piece.collection, orjson.loads(piece.json))
+    return None
 
 
 async def watch(

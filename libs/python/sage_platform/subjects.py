@@ -76,6 +76,11 @@ def dead_letters(job_id: str, node_id: str) -> str:
     return f"sage.dlq.{token(job_id)}.{token(node_id)}"
 
 
+def all_dead_letters(job_id: str) -> str:
+    """Matches the subjects of all dead letters of a job."""
+    return f"sage.dlq.{token(job_id)}.*"
+
+
 def token(name: str) -> str:
     """Make ``name`` one subject token: characters that NATS gives a meaning become ``_xx`` (hexadecimal)."""
     return "".join(c if c.isascii() and (c.isalnum() or c == "-") else f"_{ord(c):02x}" for c in name)

@@ -18,6 +18,8 @@ from sage_dataflow_worker.coordination import CoordinationTools
 from sage_dataflow_worker.dead_letters import DeadLetters
 from sage_dataflow_worker.job import Job
 from sage_dataflow_worker.job_api import JobApi
+from sage_dataflow_worker.job_control import JobControl
+from sage_dataflow_worker.job_records import JobRecords
 from sage_dataflow_worker.job_run import RunTools
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
@@ -54,6 +56,8 @@ class Assembly:
     worker: JobWorker
     tasks: TaskWorker
     api: JobApi
+    control: JobControl
+    records: JobRecords
     jobs: JobStore
     task_store: TaskStore
     nodes: NodeDirectory
@@ -188,7 +192,11 @@ async def assemble(
         Gauge("sage_dataflow_jobs_running", "Jobs that run now.", registry=registry),
     )
     api = JobApi(ring.connection, streams, jobs, tasks, texts, now_ms, int(retention * 1000))
-    return Assembly(worker, task_worker, api, jobs, tasks, nodes, admission, streams, checkpoint_dir, retention)
+    control = JobControl(ring.connection, streams, jobs, tasks, texts, checkpoints, checkpoint_dir, now_ms)
+    records = JobRecords(js, jobs, texts, api)
+    return Assembly(
+        worker, task_worker, api, control, records, jobs, tasks, nodes, admission, streams, checkpoint_dir, retention
+    )
 
 
 def now_ms() -> int:

@@ -24,7 +24,7 @@ DEFAULT_LIST_LIMIT = 100
 
 
 @contextmanager
-def _jetstream() -> Iterator[None]:
+def reaching_jetstream() -> Iterator[None]:
     """Turn the absence of JetStream into an error for callers."""
     try:
         yield
@@ -79,12 +79,12 @@ class JobApi:
             raise InvalidRequestError(
                 f"{job_id[:64]!r} cannot name a job; use letters, digits, '.', '_' and '-', at most 128", param="job_id"
             )
-        with _jetstream():
+        with reaching_jetstream():
             return await self._submit(pipeline, job_id, tenant)
 
     async def get(self, job_id: str) -> Job:
         """Return a job. Raises NotFoundError."""
-        with _jetstream():
+        with reaching_jetstream():
             return (await self._store.require(job_id)).job
 
     def newest(self, limit: int, is_wanted: Callable[[Job], bool] = lambda _: True) -> list[Job]:
@@ -94,7 +94,7 @@ class JobApi:
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """Yield a job now and after each change until it has ended. Raises NotFoundError."""
-        with _jetstream():
+        with reaching_jetstream():
             stored = await self._store.require(job_id)
         yield stored.job
         while not stored.job.state.ended:
@@ -103,7 +103,7 @@ class JobApi:
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job. One that has ended stays as it is. Raises NotFoundError."""
-        with _jetstream():
+        with reaching_jetstream():
             while True:
                 stored = await self._store.require(job_id)
                 if stored.job.state.ended:

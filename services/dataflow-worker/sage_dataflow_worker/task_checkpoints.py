@@ -88,7 +88,7 @@ class TaskCheckpoints:
     async def open(self) -> None:
         """Shut earlier holders out, and find the newest checkpoint. Raises LeaseLostError."""
         while True:
-            known, revision = await self._read()
+            known, revision = await read_pointer(self._bucket, self._key)
             if known.epoch > self._epoch:
                 raise LeaseLostError("another worker has taken this task over")
             pointer = CheckpointPointer(**{**vars(known), "epoch": self._epoch})
@@ -133,7 +133,7 @@ class TaskCheckpoints:
         try:
             self._revision = await self._bucket.update(self._key, _json(pointer), last=self._revision)
         except KeyWrongLastSequenceError:
-            stored, revision = await self._read()
+            stored, revision = await read_pointer(self._bucket, self._key)
             if stored.epoch != self._epoch:
                 await self._blobs.delete(file)
                 raise LeaseLostError("another worker has taken this task over") from None
@@ -143,15 +143,17 @@ class TaskCheckpoints:
         if before.file and before.file != pointer.file:
             await self._blobs.delete(before.file)
 
-    async def _read(self) -> tuple[CheckpointPointer, int]:
-        try:
-            entry = await self._bucket.get(self._key)
-        except (KeyNotFoundError, KeyDeletedError):
-            return CheckpointPointer(0), 0
-        try:
-            return CheckpointPointer.from_json(entry.value or b""), int(entry.revision or 0)
-        except (orjson.JSONDecodeError, TypeError, KeyError) as error:
-            raise UnprocessableError(f"the pointer to the checkpoint of {self._key} cannot be read: {error}") from None
+
+async def read_pointer(bucket: KeyValue, key: str) -> tuple[CheckpointPointer, int]:
+    """Return which checkpoint a task has, and the revision under which that is stored; 0 where nothing is."""
+    try:
+        entry = await bucket.get(key)
+    except (KeyNotFoundError, KeyDeletedError):
+        return CheckpointPointer(0), 0
+    try:
+        return CheckpointPointer.from_json(entry.value or b""), int(entry.revision or 0)
+    except (orjson.JSONDecodeError, TypeError, KeyError) as error:
+        raise UnprocessableError(f"the pointer to the checkpoint of {key} cannot be read: {error}") from None
 
 
 def remove_checkpoints(folder: Path, job_id: str) -> None:

@@ -156,7 +156,7 @@ class DataflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeJob(self, request, context):
-        """ResumeJob lets a paused, failed or cancelled job go on from its checkpoints, or says what of them would be kept.
+        """ResumeJob lets a paused or failed job go on from its checkpoints, or says what of them would be kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

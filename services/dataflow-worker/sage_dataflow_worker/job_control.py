@@ -1,0 +1,173 @@
+"""Pausing, resuming and saving jobs, and saying where their tasks are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
+
+from sage_common.errors import ConflictError
+from sage_dataflow_worker.job import Job, JobState
+from sage_dataflow_worker.job_store import JobStore
+from sage_dataflow_worker.job_streams import JobStreams
+from sage_dataflow_worker.job_task import JobTask
+from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
+from sage_dataflow_worker.pipeline_texts import PipelineTexts
+from sage_dataflow_worker.task_checkpoints import TaskCheckpoints, read_pointer
+from sage_dataflow_worker.task_store import TaskStore
+from sage_kernel.placement.tasks import partitioned_sources
+from sage_kernel.state.resume_plan import plan_resume
+from sage_platform import subjects
+
+
+class JobControl:
+    """Changes what is to become of a job, through the shared state: any worker does it for every job.
+
+    Args:
+        checkpoints: the bucket ``checkpoints``.
+        checkpoint_dir: where their files are.
+    """
+
+    def __init__(
+        self,
+        connection: Client,
+        streams: JobStreams,
+        jobs: JobStore,
+        tasks: TaskStore,
+        texts: PipelineTexts,
+        checkpoints: KeyValue,
+        checkpoint_dir: Path,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._connection = connection
+        self._streams = streams
+        self._jobs = jobs
+        self._tasks = tasks
+        self._texts = texts
+        self._checkpoints = checkpoints
+        self._checkpoint_dir = checkpoint_dir
+        self._now_ms = now_ms
+
+    async def pause(self, job_id: str) -> Job:
+        """Have the tasks of a job stop, each behind a checkpoint. Raises NotFoundError, ConflictError."""
+
+        def paused(job: Job) -> Job:
+            if job.state not in (JobState.PENDING, JobState.RUNNING, JobState.PAUSED):
+                raise ConflictError(f"job {job_id!r} is {job.state.name.lower()}; only one that runs can be paused")
+            return replace(job, state=JobState.PAUSED, waiting="", updated_unix_ms=self._now_ms())
+
+        job = await self._change(job_id, paused)
+        # The state alone stops them at their next reading; this makes them read now.
+        await self._connection.publish(subjects.JOBS_CANCEL, job_id.encode())
+        return job
+
+    async def savepoint(self, job_id: str) -> Job:
+        """Have every task of a job take a checkpoint now. Raises NotFoundError, ConflictError."""
+
+        def asked(job: Job) -> Job:
+            if job.state is not JobState.RUNNING:
+                raise ConflictError(f"job {job_id!r} is {job.state.name.lower()}; a savepoint is of one that runs")
+            return replace(job, savepoint=job.savepoint + 1, updated_unix_ms=self._now_ms())
+
+        return await self._change(job_id, asked)
+
+    async def resume(self, job_id: str, pipeline: str = "", *, only_plan: bool = False) -> tuple[Job, list[str]]:
+        """Let a paused or failed job go on, and return it with what becomes of its checkpoints, one node a line.
+
+        Args:
+            pipeline: what goes on in place of the job's own; empty for that.
+            only_plan: change nothing.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it is in a state that cannot go on, or the new pipeline cannot go on from its checkpoints.
+            PipelineInvalidError: the new pipeline is wrong.
+        """
+        job = (await self._jobs.require(job_id)).job
+        if not only_plan and job.state not in (JobState.PAUSED, JobState.FAILED):
+            raise ConflictError(
+                f"job {job_id!r} is {job.state.name.lower()}; one that is paused or has failed can be resumed"
+            )
+        text = await self._texts.text(job_id)
+        old = await self._texts.admit(text, job.tenant)
+        new = await self._texts.admit(pipeline.encode("utf-8", "surrogatepass"), job.tenant) if pipeline else old
+        lines = await self._carry_over(job, old, new, only_plan=only_plan)
+        if only_plan:
+            return job, lines
+        if pipeline:
+            text = pipeline.encode("utf-8", "surrogatepass")
+            await self._texts.keep(job_id, text)
+
+        def waiting(current: Job) -> Job:
+            return replace(
+                current,
+                state=JobState.PENDING,
+                # Whichever message carries it next: it is published only when the state says that it may be taken.
+                message=0,
+                resumes=job.resumes + 1,
+                errors=(),
+                attempts=0,
+                spec_hash=new.spec_hash,
+                updated_unix_ms=self._now_ms(),
+            )
+
+        resumed = await self._change(job_id, waiting)
+        message_id = f"{job_id}:resume:{resumed.resumes}"
+        try:
+            await self._streams.submit(job_id, text.decode("utf-8", "replace"), job.tenant, message_id)
+        except Exception:
+            await self._change(job_id, lambda current: replace(current, state=job.state, errors=job.errors))
+            raise
+        return resumed, lines
+
+    async def explain(self, job_id: str) -> tuple[Job, list[JobTask]]:
+        """Return a job and its tasks, each with why it is where it is. Raises NotFoundError."""
+        job = (await self._jobs.require(job_id)).job
+        return job, self._tasks.of_job(job_id)
+
+    async def _carry_over(
+        self, job: Job, old: AdmittedPipeline, new: AdmittedPipeline, *, only_plan: bool
+    ) -> list[str]:
+        """Say what becomes of the checkpoints; unless it is only a plan, write them for the new pipeline."""
+        tasks = self._tasks.of_job(job.job_id)
+        names, reason = partitioned_sources(new.spec.nodes)
+        for task in tasks:
+            if task.splits and set(task.splits) != names:
+                raise ConflictError(
+                    f"the job's tasks share out the sources {sorted(task.splits)}, the new pipeline would share out "
+                    f"{sorted(names) or f'none ({reason})'}; submit it as a new job"
+                )
+        lines = []
+        for task in tasks:
+            prefix = f"task {task.number}: " if len(tasks) > 1 else ""
+            pointer, _ = await read_pointer(self._checkpoints, subjects.task_key(job.job_id, task.number))
+            kept = TaskCheckpoints(
+                self._checkpoints,
+                self._checkpoint_dir,
+                job.job_id,
+                task.number,
+                pointer.epoch,
+                partial(dict, pointer.progress),
+            )
+            await kept.open()
+            checkpoint = await kept.latest()
+            if checkpoint is None:
+                lines.append(f"{prefix}it has no checkpoint, and begins at its beginning")
+                continue
+            plan = plan_resume(checkpoint, old.spec, new.spec)
+            lines += [f"{prefix}{node.node}: {node.fate.value}: {node.reason}" for node in plan.nodes]
+            applied = checkpoint if only_plan else plan.apply(checkpoint, new.spec_hash)
+            if applied.spec_hash != checkpoint.spec_hash:
+                await kept.save(replace(applied, number=checkpoint.number + 1))
+        return lines
+
+    async def _change(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        while True:
+            stored = await self._jobs.require(job_id)
+            written = await self._jobs.write(change(stored.job), stored.revision)
+            if written is not None:
+                return written.job

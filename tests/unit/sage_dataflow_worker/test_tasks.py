@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from fixtures.eventually import eventually
+
+from sage_common.errors import ConflictError
+from sage_kernel.builder import Pipeline
+
+
+def shouting(*texts: str, **llm: Any) -> str:
+    pipeline = Pipeline("shouting")
+    source = pipeline.source(records=[{"text": text} for text in texts])
+    source.llm("{text}", ordered=True, **llm).sink("collection:out")
+    return pipeline.to_yaml()
+
+
+def files_of(folder: Path, files: int, rows: int) -> str:
+    folder.mkdir()
+    for number in range(files):
+        frame = pl.DataFrame({"n": range(number * rows, (number + 1) * rows)})
+        frame.write_parquet(folder / f"part-{number}.parquet")
+    value = {
+        "apiVersion": "sage/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": "squares"},
+        "nodes": {
+            "numbers": {"op": "source", "uri": f"parquet:{folder}/*.parquet", "schema": {"n": "int"}},
+            "squares": {"op": "map", "in": ["numbers"], "fields": {"square": "n * n"}},
+            "out": {"op": "sink", "in": ["squares"], "uri": "collection:out"},
+        },
+    }
+    return json.dumps(value)
+
+
+def squares_of(messages: list[dict[str, Any]]) -> list[int]:
+    return sorted(record["square"] for message in messages if "records" in message for record in message["records"])
+
+
+async def test_files_are_shared_out_over_the_tasks_of_two_workers(workplace: Any, tmp_path: Path) -> None:
+    pipeline = files_of(tmp_path / "in", 6, 100)
+    options = {"max_tasks": 2, "allowed_roots": (tmp_path,), "placement": "spread"}
+    workers = [await workplace.worker(name, **options) for name in ("a", "b")]
+    await eventually(lambda: all(w.assembly.nodes.total_slots() == 4 for w in workers))
+    job = await workers[0].api.submit(pipeline, "squares")
+    done = await workers[0].until(job.job_id, "SUCCEEDED")
+    assert (done.tasks, done.plan) == (4, "4 tasks over 6 splits, bounded by the workers' slots")
+    _, tasks = await workers[0].assembly.control.explain("squares")
+    assert {task.worker_id for task in tasks} == {"a", "b"}
+    assert all(task.placement.reason.startswith("spread: score") for task in tasks)
+    messages = await workers[0].results("squares")
+    assert squares_of(messages) == [n * n for n in range(600)]
+    assert messages[-1]["collections"] == {"out": 600}
+    assert done.progress["squares"].records_in == 600
+
+
+async def test_a_job_that_no_worker_can_take_waits_and_says_why(workplace: Any) -> None:
+    worker = await workplace.worker("one")
+    value = json.loads(json.dumps(Pipeline.from_yaml(shouting("hi")).build().to_dict()))
+    value["nodes"]["llm"]["num_gpus"] = 2
+    job = await worker.api.submit(json.dumps(value), "greedy")
+
+    async def says_why() -> bool:
+        return bool((await worker.api.get(job.job_id)).waiting)
+
+    await eventually(says_why)
+    why = (await worker.api.get(job.job_id)).waiting
+    assert why == "task 0: no worker can take it: one: has 0 of 0 GPUs free, needed 2"
+    assert (await worker.api.cancel(job.job_id)).state.name == "CANCELLED"
+
+
+async def test_a_paused_job_goes_on_where_it_was(workplace: Any) -> None:
+    worker = await workplace.worker("one")
+    job = await worker.api.submit(shouting("hi", "there"), "mine")
+    await asyncio.wait_for(worker.models.asked.wait(), 20)
+    paused = await worker.assembly.control.pause(job.job_id)
+    assert paused.state.name == "PAUSED"
+
+    async def stopped() -> bool:
+        _, (task,) = await worker.assembly.control.explain("mine")
+        return bool(task.state.value == "paused")
+
+    await eventually(stopped)
+    chats = worker.models.chats
+    worker.models.gate.set()
+    _, plan = await worker.assembly.control.resume("mine", only_plan=True)
+    assert [line.partition(":")[0] for line in plan] == ["source", "llm", "sink"]
+    resumed, _ = await worker.assembly.control.resume("mine")
+    assert resumed.state.name in ("PENDING", "RUNNING")
+    await worker.until("mine", "SUCCEEDED")
+    assert worker.models.chats == chats + 2
+    records = [r["answer"] for m in await worker.results("mine") if "records" in m for r in m["records"]]
+    assert sorted(records) == ["HI", "THERE"]
+    with pytest.raises(ConflictError, match="is succeeded"):
+        await worker.assembly.control.pause("mine")
+
+
+async def test_every_failure_is_a_letter_and_letters_can_be_replayed(workplace: Any) -> None:
+    worker = await workplace.worker("one")
+    pipeline = Pipeline("p")
+    rows = [{"text": None if n % 2 else f"text {n}", "n": n} for n in range(6000)]
+    pipeline.source(records=rows).chunk(on_error="dlq").sink("collection:out")
+    job = await worker.api.submit(pipeline.to_yaml(), "letters")
+    await worker.until(job.job_id, "SUCCEEDED")
+    letters, total = await worker.assembly.records.letters("letters", limit=5)
+    assert (total, len(letters)) == (3000, 5)
+    assert letters[0].record == {"text": None, "n": 1}
+    again, records = await worker.assembly.records.replay("letters", "chunk", "again")
+    assert records == 3000
+    done = await worker.until(again.job_id, "SUCCEEDED")
+    assert done.progress["chunk"].records_failed == 3000
+
+
+async def test_results_are_there_while_the_job_runs(workplace: Any) -> None:
+    worker = await workplace.worker("one")
+    pipeline = Pipeline("p")
+    source = pipeline.source(records=[{"text": "hi"}])
+    source.sink("collection:early")
+    source.llm("{text}").sink("collection:late")
+    job = await worker.api.submit(pipeline.to_yaml(), "mine")
+    pieces = worker.assembly.records.results(job.job_id, follow=True) if await _running(worker, "mine") else None
+    assert pieces is not None
+    first = await asyncio.wait_for(anext(pieces), 20)
+    assert (first.collection, first.records) == ("early", [{"text": "hi"}])
+    assert (await worker.api.get("mine")).state.name == "RUNNING"
+    worker.models.gate.set()
+    rest = [piece async for piece in pieces]
+    assert [piece.collection for piece in rest] == ["late", ""]
+    assert rest[-1].end is not None
+    assert rest[-1].end["collections"] == {"early": 1, "late": 1}
+
+
+async def _running(worker: Any, job_id: str) -> bool:
+    return bool(await worker.until(job_id, "RUNNING"))
