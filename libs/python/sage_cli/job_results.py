@@ -57,8 +57,6 @@ class JobResults:
             self.skipped, self.warnings = body["skipped"], body["warnings"]
         elif (not collection or body["collection"] == collection) and not (limit and body["first"] >= limit):
             kept = self.collections.setdefault(body["collection"], [])
-            # A job that ran again publishes its messages again; their places say where they belong.
-            del kept[body["first"] :]
             kept += body["records"]
             if limit:
                 del kept[limit:]

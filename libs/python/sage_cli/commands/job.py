@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sage_cli.commands import job_dlq
 from sage_cli.consoles import AsJson
 from sage_cli.pipeline_file import PipelineFile, read_pipeline
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from sage.dataflow.v1 import dataflow_pb2
 
 app = typer.Typer(help="Run declarative pipelines as jobs.", no_args_is_help=True)
+app.add_typer(job_dlq.app, name="dlq")
 
 Address = Annotated[str | None, typer.Option(help="host:port of a dataflow worker; left out, one of the mesh's.")]
 JobId = Annotated[str, typer.Argument(help="Id of the job.")]
@@ -117,10 +120,76 @@ def cancel(job_id: JobId, address: Address = None, as_json: AsJson = False) -> N
 
 
 @app.command()
+def pause(job_id: JobId, address: Address = None, as_json: AsJson = False) -> None:
+    """Stop a job's tasks, each behind a checkpoint; `sage job resume` lets it go on."""
+    from sage_cli import dataflow
+    from sage_cli.running import run
+
+    _say_state(run(dataflow.pause(job_id, address)), as_json)
+
+
+@app.command()
+def savepoint(job_id: JobId, address: Address = None, as_json: AsJson = False) -> None:
+    """Have every task of a running job take a checkpoint now."""
+    from sage_cli import dataflow
+    from sage_cli.running import run
+
+    _say_state(run(dataflow.savepoint(job_id, address)), as_json)
+
+
+@app.command()
+def resume(
+    job_id: JobId,
+    pipeline: Annotated[Path | None, typer.Argument(help="Changed pipeline that goes on in its place.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Only show what of its checkpoints would be kept.")] = False,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a paused or failed job go on from its checkpoints, and show what of them is kept."""
+    from sage_cli import dataflow
+    from sage_cli.consoles import print_json
+    from sage_cli.running import run
+
+    text = read_pipeline(pipeline) if pipeline is not None else ""
+    answer = run(dataflow.resume(job_id, text, address, only_plan=diff))
+    if as_json:
+        print_json({"job": dataflow.to_json(answer.job), "plan": list(answer.plan)})
+        return
+    for line in answer.plan:
+        typer.echo(line)
+    if not diff:
+        typer.echo(f"{answer.job.job_id} {dataflow.state_name(answer.job)}")
+
+
+@app.command()
+def explain(job_id: JobId, address: Address = None, as_json: AsJson = False) -> None:
+    """Show a job's tasks: where each runs, why there, and which other workers were considered."""
+    from google.protobuf.json_format import MessageToDict
+
+    from sage_cli import dataflow
+    from sage_cli.consoles import print_json
+    from sage_cli.running import run
+
+    answer = run(dataflow.explain(job_id, address))
+    if as_json:
+        print_json(MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+        return
+    typer.echo(f"{answer.job.job_id} {dataflow.state_name(answer.job)}: {answer.job.plan or 'not planned yet'}")
+    for task in answer.tasks:
+        typer.echo(f"task {task.number} {task.state} on {task.worker_id or '-'}: {task.reason}")
+        for candidate in task.candidates:
+            typer.echo(f"  {candidate.worker_id}: {candidate.refusal or f'score {candidate.score:g}'}")
+        for error in task.errors:
+            typer.echo(f"  {error}")
+
+
+@app.command()
 def results(
     job_id: JobId,
     collection: Annotated[str, typer.Option(help="Only this collection.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Most records to print; 0: all.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print records as they come, to its end.")] = False,
+    address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and not a record a line.")] = False,
 ) -> None:
     """Print the records of a job's collections, one JSON object a line, and what was left out to stderr."""
@@ -128,6 +197,9 @@ def results(
     from sage_cli.job_results import read_results
     from sage_cli.running import run
 
+    if follow:
+        _follow_results(job_id, collection, address)
+        return
     found = run(read_results(job_id, collection, limit))
     if as_json:
         print_json(found.to_json())
@@ -138,6 +210,31 @@ def results(
         notes().print(f"{job_id} has not ended; `sage job watch {job_id}` follows it", markup=False)
     if found.failed_records:
         notes().print(f"{found.failed_records} records failed; `sage job show {job_id}` has the errors", markup=False)
+
+
+def _follow_results(job_id: str, collection: str, address: str | None) -> None:
+    from sage_cli import dataflow
+    from sage_cli.consoles import notes, print_json_line
+    from sage_cli.running import run
+
+    def tell(name: str, records: list[Any]) -> None:
+        for record in records:
+            print_json_line(record if collection else {"collection": name, **record})
+
+    end = run(dataflow.follow_results(job_id, collection, address, tell))
+    if end is None:
+        notes().print(f"{job_id} has not succeeded; `sage job show {job_id}` has the reasons", markup=False)
+        raise typer.Exit(1)
+
+
+def _say_state(job: dataflow_pb2.Job, as_json: bool) -> None:
+    from sage_cli import dataflow
+    from sage_cli.consoles import print_json
+
+    if as_json:
+        print_json(dataflow.to_json(job))
+    else:
+        typer.echo(f"{job.job_id} {dataflow.state_name(job)}")
 
 
 def _show(job: dataflow_pb2.Job, as_json: bool) -> None:
@@ -153,12 +250,14 @@ def _show(job: dataflow_pb2.Job, as_json: bool) -> None:
     headline = f"{job.job_id}  {job.pipeline}  {dataflow.state_name(job)}  worker {job.worker_id or '-'}"
     console.print(headline, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("node", "in", "out"):
+    for name in ("node", "in", "out", "failed"):
         table.add_column(name, justify="left" if name == "node" else "right")
     for node in job.progress:
-        table.add_row(node.node_id, str(node.records_in), str(node.records_out))
+        table.add_row(node.node_id, str(node.records_in), str(node.records_out), str(node.records_failed or ""))
     if job.progress:
         console.print(table)
+    if job.waiting:
+        console.print(f"waiting: {job.waiting}", markup=False, style="yellow")
     for error in job.errors:
         console.print(error, markup=False, style="red")
 
@@ -167,7 +266,8 @@ def _show_progress(job: dataflow_pb2.Job) -> None:
     from sage_cli import dataflow
 
     counts = " ".join(f"{node.node_id}:{node.records_out}" for node in job.progress)
-    sys.stderr.write(f"{dataflow.state_name(job):<10} {counts}\n")
+    why = f" waiting: {job.waiting}" if job.waiting else ""
+    sys.stderr.write(f"{dataflow.state_name(job):<10} {counts}{why}\n")
 
 
 def _finish(job: dataflow_pb2.Job, as_json: bool) -> None:

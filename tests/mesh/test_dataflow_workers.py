@@ -1,0 +1,107 @@
+"""A job over the files of a folder on real workers: whoever is killed or stopped, every record comes out once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from fixtures.nats import start_nats
+from fixtures.worker_processes import WorkerProcesses, until, worker_processes
+
+from sage.dataflow.v1 import dataflow_pb2 as pb
+from sage_kernel.runtime.local import LocalRunner
+from sage_kernel.validation import from_yaml
+
+FILES, ROWS = 8, 60_000
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
+    nats = start_nats(tmp_path)
+    try:
+        async with worker_processes(nats.url, tmp_path) as made:
+            yield made
+    finally:
+        nats.stop()
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> str:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(FILES):
+        frame = pl.DataFrame({"n": range(number * ROWS, (number + 1) * ROWS)})
+        frame.write_parquet(folder / f"part-{number}.parquet", row_group_size=4000)
+    return json.dumps(
+        {
+            "apiVersion": "sage/v1",
+            "kind": "Pipeline",
+            "metadata": {"name": "squares"},
+            "settings": {"checkpoint_interval": "200ms"},
+            "nodes": {
+                "numbers": {"op": "source", "uri": f"parquet:{folder}/*.parquet", "schema": {"n": "int"}},
+                "squares": {"op": "map", "in": ["numbers"], "fields": {"square": "n * n"}},
+                "out": {"op": "sink", "in": ["squares"], "uri": "collection:out"},
+            },
+        }
+    )
+
+
+async def collected(stub: Any, job_id: str) -> list[int]:
+    numbers = []
+    async for piece in stub.ReadResults(pb.ReadResultsRequest(job_id=job_id)):
+        if piece.collection:
+            numbers += [record["n"] for record in json.loads(piece.json)]
+    return sorted(numbers)
+
+
+async def busy_tasks(stub: Any, job_id: str, worker: str) -> None:
+    """Wait until a worker runs a task that has a checkpoint."""
+    while True:
+        answer = await stub.ExplainJob(pb.ExplainJobRequest(job_id=job_id))
+        if any(t.worker_id == worker and t.state == "running" and t.checkpoint for t in answer.tasks):
+            return
+        assert answer.job.state in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING), answer.job
+        await asyncio.sleep(0.02)
+
+
+OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.1"}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_workers_tasks_go_on_elsewhere_from_their_checkpoints(
+    workers: WorkerProcesses, pipeline: str, tmp_path: Path, how: signal.Signals
+) -> None:
+    roots = json.dumps([str(tmp_path)])
+    processes = {name: await workers.worker(name, allowed_roots=roots, **OPTIONS) for name in ("a", "b", "c")}
+    async with workers.stub(processes["c"][1]) as stub:
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="squares"))
+        await asyncio.wait_for(busy_tasks(stub, "squares", "a"), 30)
+        process = processes["a"][0]
+        process.send_signal(how)
+        done = await until(stub, "squares", "SUCCEEDED")
+        if how is signal.SIGSTOP:
+            process.send_signal(signal.SIGCONT)
+            # It has found out that it lost its tasks when it answers for all jobs again.
+            async with workers.stub(processes["a"][1]) as revived:
+                assert (await revived.GetJob(pb.GetJobRequest(job_id="squares"))).job.state == pb.JOB_STATE_SUCCEEDED
+        assert await collected(stub, "squares") == list(range(FILES * ROWS))
+        assert done.tasks == 6
+
+
+async def test_the_mesh_gives_what_a_local_run_gives(
+    workers: WorkerProcesses, pipeline: str, tmp_path: Path
+) -> None:
+    _, instance = await workers.worker("a", allowed_roots=json.dumps([str(tmp_path)]), **OPTIONS)
+    async with workers.stub(instance) as stub:
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="squares"))
+        await until(stub, "squares", "SUCCEEDED")
+        found = await collected(stub, "squares")
+    local = await LocalRunner(None).run(from_yaml(pipeline))  # type: ignore[arg-type]
+    assert found == sorted(record["n"] for record in local.collections["out"])
