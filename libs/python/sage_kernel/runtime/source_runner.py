@@ -11,12 +11,13 @@ import polars as pl
 from sage_common.clock import Clock
 from sage_common.tasks import end_tasks
 from sage_kernel.event_time.watermarks import WatermarkGenerator
-from sage_kernel.operator import REFUSED_FIELDS, Position, Sleep, Source, SourceBatch, Split, State
+from sage_kernel.operator import REFUSED_FIELDS, Sleep, Source, SourceBatch, Split, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.next_batch import next_batch
 from sage_kernel.runtime.outlet import Outlet
+from sage_kernel.runtime.split_progress import SplitProgress
 
 
 class SourceRunner:
@@ -47,8 +48,7 @@ class SourceRunner:
         self._clock = clock
         self._sleep = sleep
         self._splits = splits
-        self._split = 0
-        self._position: Position = None
+        self._left = SplitProgress()
         self._barrier: int | None = None
         self._is_paused = False
         self._is_idle_due = False
@@ -64,8 +64,7 @@ class SourceRunner:
 
     def restore(self, state: State) -> None:
         """Go on where a checkpoint says."""
-        self._split = int(str(state.values.get("split", 0)))
-        self._position = state.values.get("position")
+        self._left.restore(state.values)
         if self._watermarks is not None:
             self._watermarks.restore(state.values.get("watermark"))
 
@@ -91,9 +90,9 @@ class SourceRunner:
             splits = self._splits if self._splits is not None else await self._source.splits()
             if self._watermarks is not None and (known := self._watermarks.current()) is not None:
                 await self._outlet.mark(known)
-            while self._split < len(splits):
-                await self._read(self._source.batches(splits[self._split], self._position))
-                self._split, self._position = self._split + 1, None
+            for split in self._left.begin(splits):
+                await self._read(self._source.batches(split, self._left.position))
+                self._left.finish(split)
         except Exception as error:
             raise self._failed.failed(error) from error
         await self._pass_barrier()
@@ -167,7 +166,7 @@ class SourceRunner:
             for records, error in untimely:
                 await self._failed.put_aside(_as_refused(records), error)
         await self._outlet.emit(frame)
-        self._position = batch.position
+        self._left.position = batch.position
         if self._watermarks is not None and batch.frame.height:
             await self._mark(self._watermarks.advance)
 
@@ -184,7 +183,7 @@ class SourceRunner:
 
     def _state(self) -> State:
         watermark = self._watermarks.state() if self._watermarks is not None else None
-        return State({"split": self._split, "position": self._position, "watermark": watermark})
+        return State({**self._left.snapshot(), "watermark": watermark})
 
 
 def _as_refused(frame: pl.DataFrame) -> pl.DataFrame:
