@@ -14,6 +14,10 @@ from sage_kernel.runtime.spilled_frame import SpilledFrame
 # A queue is full at the first of these three limits: a batch of small records holds many, one of documents many bytes.
 MAX_QUEUED_RECORDS = 131_072
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
+# A batch counts as one from this size on. Models give out single records: a few of them are no full queue, and they are
+# taken out together.
+SMALL_BATCH_RECORDS = 256
+_MOST_TOGETHER = 4096
 
 
 class ElementQueue(Protocol):
@@ -54,7 +58,7 @@ class MemoryQueue:
     """Keeps everything in memory.
 
     Args:
-        capacity_batches: most batches before it is full.
+        capacity_batches: most batches before it is full; small ones count together.
     """
 
     def __init__(self, capacity_batches: int) -> None:
@@ -67,7 +71,8 @@ class MemoryQueue:
     @property
     def is_full(self) -> bool:
         """Whether one of the limits is reached."""
-        return self._batches >= self._capacity or self._records >= MAX_QUEUED_RECORDS or self._bytes >= MAX_QUEUED_BYTES
+        has_batches = self._batches >= self._capacity and self._records >= self._capacity * SMALL_BATCH_RECORDS
+        return has_batches or self._records >= MAX_QUEUED_RECORDS or self._bytes >= MAX_QUEUED_BYTES
 
     @property
     def records(self) -> int:
@@ -89,11 +94,23 @@ class MemoryQueue:
         self._elements.append((element, size))
 
     def get(self) -> Element:
-        """Take the first one out."""
-        element, size = self._elements.popleft()
-        if isinstance(element, pl.DataFrame):
-            self._count(-1, -element.height, -size)
-        return element
+        """Take the first one out, small batches that follow each other as one."""
+        element = self._pop()
+        if not isinstance(element, pl.DataFrame) or element.height >= SMALL_BATCH_RECORDS:
+            return element
+        pieces, records = [element], element.height
+        while self._elements:
+            following = self._elements[0][0]
+            if (
+                not isinstance(following, pl.DataFrame)
+                or records + following.height > _MOST_TOGETHER
+                or following.schema != element.schema
+            ):
+                break
+            self._pop()
+            pieces.append(following)
+            records += following.height
+        return element if len(pieces) == 1 else pl.concat(pieces, how="vertical")
 
     def waiting(self) -> Iterator[Element]:
         """Yield everything that waits."""
@@ -103,6 +120,12 @@ class MemoryQueue:
         """Let everything go."""
         self._elements.clear()
         self._batches = self._records = self._bytes = 0
+
+    def _pop(self) -> Element:
+        element, size = self._elements.popleft()
+        if isinstance(element, pl.DataFrame):
+            self._count(-1, -element.height, -size)
+        return element
 
     def _count(self, batches: int, records: int, size: int) -> None:
         self._batches += batches

@@ -16,6 +16,9 @@ from sage_kernel.runtime.spilled_frame import SpilledFrame, SpillSegment
 
 # Files are given back whole, so a queue that is read while it is written does not keep what it has read.
 SEGMENT_BYTES = 64 * 1024 * 1024
+# What is written at once: a file of single records would be slow to read.
+SPILLED_RECORDS = 1024
+SPILLED_BYTES = 1024 * 1024
 
 
 class SpillingQueue:
@@ -30,6 +33,9 @@ class SpillingQueue:
         self._memory = MemoryQueue(capacity_batches)
         self._folder = folder
         self._spilled: deque[Element | SpilledFrame] = deque()
+        # Small batches that follow each other, on their way to the disk as one.
+        self._tail: list[pl.DataFrame] = []
+        self._tail_records = 0
         self._spilled_records = 0
         self._segment: SpillSegment | None = None
 
@@ -44,24 +50,37 @@ class SpillingQueue:
         return self._memory.records + self._spilled_records
 
     def __len__(self) -> int:
-        return len(self._memory) + len(self._spilled)
+        return len(self._memory) + len(self._spilled) + bool(self._tail)
 
     def put(self, element: Element) -> None:
         """Add an element. Raises UnavailableError where the disk takes no more."""
-        if not self._spilled and not self._memory.is_full:
+        if not self._spilled and not self._tail and not self._memory.is_full:
             self._memory.put(element)
         elif isinstance(element, pl.DataFrame):
-            self._spilled.append(self._spill(element))
+            if self._tail and self._tail[0].schema != element.schema:
+                self._spill_tail()
+            self._tail.append(element)
+            self._tail_records += element.height
             self._spilled_records += element.height
+            if self._tail_records >= SPILLED_RECORDS or element.estimated_size() >= SPILLED_BYTES:
+                self._spill_tail()
         else:
-            if isinstance(element, Watermark) and isinstance(self._spilled[-1] if self._spilled else None, Watermark):
+            self._spill_tail()
+            last = self._spilled[-1] if self._spilled else None
+            if isinstance(element, Watermark) and isinstance(last, Watermark):
                 self._spilled.pop()
             self._spilled.append(element)
 
     def get(self) -> Element:
         """Take the first one out. Raises OSError where it cannot be read back."""
         element = self._memory.get()
-        while self._spilled and not self._memory.is_full:
+        while (self._spilled or self._tail) and not self._memory.is_full:
+            if not self._spilled:
+                for frame in self._tail:
+                    self._memory.put(frame)
+                self._spilled_records -= self._tail_records
+                self._tail, self._tail_records = [], 0
+                break
             first = self._spilled[0]
             if isinstance(first, SpilledFrame):
                 self._memory.put(first.read())
@@ -77,13 +96,21 @@ class SpillingQueue:
         """Yield everything that waits; what is on the disk stays there."""
         yield from self._memory.waiting()
         yield from self._spilled
+        yield from self._tail
 
     def close(self) -> None:
         """Let everything go, the files too."""
         self._memory.close()
         self._spilled.clear()
+        self._tail, self._tail_records = [], 0
         self._spilled_records = 0
         self._segment = None
+
+    def _spill_tail(self) -> None:
+        if self._tail:
+            frame = self._tail[0] if len(self._tail) == 1 else pl.concat(self._tail, how="vertical")
+            self._spilled.append(self._spill(frame))
+            self._tail, self._tail_records = [], 0
 
     def _spill(self, frame: pl.DataFrame) -> SpilledFrame:
         try:

@@ -29,12 +29,12 @@ def numbers_of(elements: list[Element]) -> list[int]:
 
 def test_a_queue_is_full_by_batches_records_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = MemoryQueue(2)
-    queue.put(frame(1))
+    queue.put(frame(*range(300)))
     queue.put(Watermark(3))
     assert not queue.is_full
-    queue.put(frame(2))
+    queue.put(frame(*range(300)))
     assert queue.is_full
-    assert queue.records == 2
+    assert queue.records == 600
     queue.get()
     assert not queue.is_full
     many = MemoryQueue(100)
@@ -52,7 +52,7 @@ def test_a_spilling_queue_keeps_order_and_is_never_full(
 ) -> None:
     folder = tmp_path_factory.mktemp("spill")
     queue = SpillingQueue(1, folder)
-    put: list[Element] = [frame(*entry) if isinstance(entry, list) else Watermark(entry) for entry in entries]
+    put: list[Element] = [frame(*entry * 90) if isinstance(entry, list) else Watermark(entry) for entry in entries]
     taken: list[Element] = []
     for step, element in enumerate(put):
         queue.put(element)
@@ -61,10 +61,28 @@ def test_a_spilling_queue_keeps_order_and_is_never_full(
             taken.append(queue.get())
     assert queue.records == len(numbers_of(put)) - len(numbers_of(taken))
     seen = [item.read() if isinstance(item, SpilledFrame) else item for item in queue.waiting()]
-    rest = [queue.get() for _ in range(len(queue))]
+    rest = []
+    while len(queue):
+        rest.append(queue.get())
+    assert queue.records == 0
     assert numbers_of(seen) == numbers_of(rest)
     assert numbers_of([*taken, *rest]) == numbers_of(put)
     assert not list(folder.iterdir())
+
+
+def test_single_records_fill_no_queue_and_are_taken_out_together() -> None:
+    queue = MemoryQueue(1)
+    for n in range(200):
+        queue.put(frame(n))
+    assert not queue.is_full
+    queue.put(Watermark(1))
+    for n in range(200, 300):
+        queue.put(frame(n))
+    assert queue.is_full
+    assert numbers_of([queue.get()]) == list(range(200))
+    assert queue.get() == Watermark(1)
+    assert numbers_of([queue.get()]) == list(range(200, 300))
+    assert queue.records == len(queue) == 0
 
 
 def test_only_the_last_of_several_watermarks_in_a_row_is_kept(tmp_path: Path) -> None:
@@ -73,8 +91,8 @@ def test_only_the_last_of_several_watermarks_in_a_row_is_kept(tmp_path: Path) ->
         for time in range(1000):
             queue.put(Watermark(time))
         assert len(queue) == 1
-        queue.put(frame(1))
-        queue.put(frame(2))
+        queue.put(frame(*range(300)))
+        queue.put(frame(*range(300)))
         for time in range(1000):
             queue.put(Watermark(time))
         assert len(queue) == 4
@@ -82,26 +100,26 @@ def test_only_the_last_of_several_watermarks_in_a_row_is_kept(tmp_path: Path) ->
 
 def test_a_full_disk_is_said_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = SpillingQueue(1, tmp_path)
-    queue.put(frame(1))
+    queue.put(frame(*range(2000)))
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(spilled_frame.os, "pwrite", full)
     with pytest.raises(UnavailableError, match=f"has no room left; free space in {tmp_path}"):
-        queue.put(frame(2))
+        queue.put(frame(*range(2000)))
 
 
 def test_what_a_checkpoint_refers_to_stays_readable(tmp_path: Path) -> None:
     queue = SpillingQueue(1, tmp_path)
     for n in range(3):
-        queue.put(frame(n))
+        queue.put(frame(*[n] * 2000))
     waiting = list(queue.waiting())
     queue.get()
     queue.close()
     last = waiting[-1]
     assert isinstance(last, SpilledFrame)
-    assert_frame_equal(last.read(), frame(2))
+    assert_frame_equal(last.read(), frame(*[2] * 2000))
 
 
 marks = st.tuples(st.integers(0, 2), st.integers(-50, 50), st.sampled_from(["mark", "idle", "end"]))

@@ -56,7 +56,7 @@ class BytesCheckpoints:
 def timed(pipeline: Pipeline, name: str = "source", count: int = RECORDS, seed: int = 1) -> Stream:
     chance = random.Random(seed)
     records = [
-        {"n": n, "text": f"text {n % 7}", "at": 1_700_000_000_000_000 + n * 60_000_000}
+        {"n": n, "text": f"text {n % 7}", "at": f"2026-01-01T{n // 60:02}:{n % 60:02}:00Z"}
         for n in (max(0, n - chance.randrange(3)) for n in range(count))
     ]
     schema = {"n": "int", "text": "string", "at": "timestamp"}
@@ -96,7 +96,16 @@ def own_index(folder: Path) -> PipelineSpec:
     return pipeline.build()
 
 
-PIPELINES: list[Build] = [windows, ordered, two_sources, own_index]
+def own_lookup(folder: Path) -> PipelineSpec:
+    pipeline = Pipeline("lookup")
+    answers = timed(pipeline).llm("{text}", concurrency=8)
+    table = answers.filter("n < 200").key_by("n").window(tumbling="1000h").aggregate(aggs={"seen": "count()"})
+    pairs = pipeline.add("join", inputs=[answers, table], lookup=True, on=["n"])
+    pairs.sink(f"jsonl:{folder / 'out.jsonl'}", fields=["n", "text", "seen"])
+    return pipeline.build()
+
+
+PIPELINES: list[Build] = [windows, ordered, two_sources, own_index, own_lookup]
 
 
 def lines(folder: Path) -> dict[str, Counter[str]]:
