@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,10 @@ async def test_a_run_killed_at_any_moment_loses_and_repeats_nothing(
             await asyncio.sleep(0)
         if not running.done():
             # kill -9: no sink gets to tidy up what it has written.
-            kept = {path: path.read_bytes() for path in await asyncio.to_thread(_all_files, broken)}
+            kept = await asyncio.to_thread(_snapshot, broken)
             running.cancel()
             await asyncio.wait({running})
-            await asyncio.to_thread(_put_back, kept)
+            await asyncio.to_thread(_put_back, broken, kept)
     await asyncio.wait_for(new_run(models).run(spec, checkpoints=store), 60)
     assert lines(broken) == lines(whole)
     assert not store.saved
@@ -154,7 +155,16 @@ def _all_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()] if folder.exists() else []
 
 
-def _put_back(kept: dict[Path, bytes]) -> None:
+def _snapshot(folder: Path) -> dict[Path, bytes]:
+    while True:
+        # The run goes on meanwhile: a file that is being renamed is looked at again.
+        with suppress(FileNotFoundError):
+            return {path: path.read_bytes() for path in _all_files(folder)}
+
+
+def _put_back(folder: Path, kept: dict[Path, bytes]) -> None:
+    for path in _all_files(folder):
+        path.unlink()
     for path, data in kept.items():
         path.write_bytes(data)
 
@@ -167,7 +177,7 @@ async def test_it_goes_on_from_every_single_checkpoint(build: Build, models: Any
     spec = build(folder)
     first = BytesCheckpoints()
     files: list[dict[Path, bytes]] = []
-    first.on_save = lambda _: files.append({path: path.read_bytes() for path in _all_files(folder)})
+    first.on_save = lambda _: files.append(_snapshot(folder))
     saved: list[bytes] = []
     discard = first.discard
 
@@ -181,9 +191,7 @@ async def test_it_goes_on_from_every_single_checkpoint(build: Build, models: Any
     chance = random.Random(5)
     picked = [*chance.sample(range(len(saved) - 1), min(4, len(saved) - 1)), len(saved) - 1]
     for number in picked:
-        for path in await asyncio.to_thread(_all_files, folder):
-            path.unlink()
-        await asyncio.to_thread(_put_back, files[number])
+        await asyncio.to_thread(_put_back, folder, files[number])
         store = BytesCheckpoints()
         store.saved = [saved[number]]
         await asyncio.wait_for(new_run(models).run(spec, checkpoints=store), 60)
