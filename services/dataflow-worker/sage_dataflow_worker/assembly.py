@@ -125,7 +125,7 @@ async def assemble(
     node_bucket = await open_bucket(js, subjects.BUCKET_NODES, ttl_seconds=TTL_SECONDS)
     nodes = NodeDirectory(node_bucket, worker_id, settings.max_tasks, settings.labels, clock)
     checkpoint_dir = settings.checkpoint_dir or paths.data_dir() / "checkpoints"
-    admission = PipelineAdmission(files)
+    admission = PipelineAdmission(files, functions)
     texts = PipelineTexts(pipelines, admission)
     dead_letters = DeadLetters(js)
     task_tools = TaskTools(

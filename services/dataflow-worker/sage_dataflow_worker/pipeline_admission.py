@@ -14,6 +14,7 @@ from sage_common.errors import UnavailableError, describe
 from sage_common.logging import get_logger
 from sage_dataflow_worker.validation_child import LENGTH
 from sage_kernel.file_access import FileAccess
+from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.pipeline_text import MAX_TEXT_BYTES
 from sage_kernel.problems import PipelineInvalidError, Problem
 from sage_kernel.spec import PipelineSpec
@@ -40,11 +41,19 @@ class PipelineAdmission:
 
     Args:
         files: what jobs may touch.
+        functions: what they may name.
         time_limit_seconds: longest time for one pipeline.
     """
 
-    def __init__(self, files: FileAccess, time_limit_seconds: float = TIME_LIMIT_SECONDS) -> None:
+    def __init__(
+        self,
+        files: FileAccess,
+        functions: FunctionRegistry = NO_FUNCTIONS,
+        *,
+        time_limit_seconds: float = TIME_LIMIT_SECONDS,
+    ) -> None:
         self._files = files
+        self._functions = functions
         self._time_limit_seconds = time_limit_seconds
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
@@ -97,7 +106,13 @@ class PipelineAdmission:
         if self._child is not None and self._child.returncode is None:
             return self._child
         roots = None if self._files.roots is None else [str(root) for root in self._files.roots]
-        setting = orjson.dumps({"roots": roots, "setting": self._files.setting}).decode()
+        given = {
+            "roots": roots,
+            "setting": self._files.setting,
+            "functions": self._functions.allowed,
+            "functions_setting": self._functions.setting,
+        }
+        setting = orjson.dumps(given).decode()
         program = [sys.executable, "-m", "sage_dataflow_worker.validation_child", setting]
         try:
             self._child = await asyncio.create_subprocess_exec(

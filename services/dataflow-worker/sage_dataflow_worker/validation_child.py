@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
+import polars as pl
 import psutil
 
+from sage_kernel.expressions import parse, type_of
 from sage_kernel.file_access import FileAccess
+from sage_kernel.functions import FunctionRegistry
 from sage_kernel.problems import PipelineInvalidError, Problem
+from sage_kernel.run_target import ANY_TARGET, RunTarget
 from sage_kernel.validation import from_yaml
 
 LENGTH = struct.Struct(">I")
@@ -26,7 +30,7 @@ LENGTH = struct.Struct(">I")
 MEMORY_BYTES = 1024 * 1024 * 1024
 
 
-def read_pipeline(data: bytes, files: FileAccess) -> dict[str, Any]:
+def read_pipeline(data: bytes, files: FileAccess, target: RunTarget = ANY_TARGET) -> dict[str, Any]:
     """Return a pipeline as a message.
 
     It is ``{"problems": [[node, field, message, remedy], …]}``, or ``{"spec": …, "records": {node: […]}, "hash": …}``
@@ -38,7 +42,7 @@ def read_pipeline(data: bytes, files: FileAccess) -> dict[str, Any]:
         except UnicodeDecodeError as error:
             problem = Problem("", "", f"it is not UTF-8 text (byte {error.start})", "publish YAML or JSON as UTF-8")
             raise PipelineInvalidError([problem]) from None
-        spec = from_yaml(text, files)
+        spec = from_yaml(text, files, target)
     except PipelineInvalidError as error:
         return {"problems": [[p.node, p.field, p.message, p.remedy] for p in map(Problem.shortened, error.problems)]}
     value = spec.to_dict()
@@ -53,13 +57,16 @@ def main() -> None:
     given = orjson.loads(sys.argv[1])
     roots = given["roots"]
     files = FileAccess(None if roots is None else tuple(map(Path, roots)), setting=given["setting"])
+    target = RunTarget("mesh", FunctionRegistry(tuple(given["functions"]), given["functions_setting"]))
+    # Polars starts its threads at the first expression: what they take is not the pipeline's.
+    type_of(parse("a + 1"), {"a": pl.Int64()})
     with contextlib.suppress(ValueError, OSError):
         used = psutil.Process().memory_info().vms
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, resource.RLIM_INFINITY))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     _send(answers, {})
     while header := requests.read(LENGTH.size):
-        _send(answers, read_pipeline(requests.read(*LENGTH.unpack(header)), files))
+        _send(answers, read_pipeline(requests.read(*LENGTH.unpack(header)), files, target))
 
 
 def _send(answers: IO[bytes], message: dict[str, Any]) -> None:

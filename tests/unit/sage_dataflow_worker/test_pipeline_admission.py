@@ -74,6 +74,16 @@ async def test_errors_are_those_that_it_has_here(admission: PipelineAdmission) -
     assert there.value.problems == here.value.problems
 
 
+async def test_functions_and_expressions_are_checked_before_a_job_starts(admission: PipelineAdmission) -> None:
+    head = "apiVersion: sage/v1\nkind: Pipeline\nmetadata: {name: p}\nnodes:\n  s: {op: source, records: [{n: 1}]}\n"
+    tail = "  o: {op: sink, in: f, uri: 'collection:o'}\n"
+    assert (await admission.admit(head + "  f: {op: filter, in: s, where: 'n > 1'}\n" + tail)).spec_hash
+    with pytest.raises(PipelineInvalidError, match="'os:getenv' is not allowed"):
+        await admission.admit(head + "  f: {op: filter, in: s, ref: 'os:getenv'}\n" + tail)
+    with pytest.raises(PipelineInvalidError, match="starts a subquery"):
+        await admission.admit(head + "  f: {op: filter, in: s, where: 'n IN (SELECT 1)'}\n" + tail)
+
+
 @pytest.mark.parametrize(
     "text",
     [
