@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from sage_kernel.builder import Pipeline
+import sage
 
-pipeline = Pipeline("summaries", version=1)
+pipeline = sage.Pipeline("summaries", version=1)
 notes = pipeline.source(
     records=[{"id": "ring", "text": "A request travels one way round a ring. Nobody waits."}], id="notes"
 )
