@@ -18,7 +18,7 @@ from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.validation import from_yaml
 
-FILES, ROWS = 8, 60_000
+FILES, ROWS = 8, 120_000
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def busy_tasks(stub: Any, job_id: str, worker: str) -> None:
         await asyncio.sleep(0.02)
 
 
-OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.1"}
+OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.1", "ack_wait_seconds": "3"}
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -37,6 +37,7 @@ _FENCE = "Nats-Expected-Last-Subject-Sequence"
 _FENCE_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _DIGEST_BYTES = 12
+_RECORDS_AT_ONCE = 2000
 
 
 class LeaseLostError(ConflictError):
@@ -147,6 +148,12 @@ class ResultSink:
 
     async def write(self, frame: pl.DataFrame) -> None:
         """Take records. Raises TooLargeError for one over ``MAX_RECORD_BYTES``."""
+        for piece in frame.iter_slices(_RECORDS_AT_ONCE):
+            await self._write(piece)
+            # Leases and the message's life are kept up on this loop too.
+            await asyncio.sleep(0)
+
+    async def _write(self, frame: pl.DataFrame) -> None:
         async with self._one_at_a_time:
             known = await self._known_records()
             encoded = [_json(record) for record in frame.iter_rows(named=True)]
