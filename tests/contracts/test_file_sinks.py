@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -19,6 +19,7 @@ from sage_common.errors import UnprocessableError
 from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.connectors.unfinished_file import UnfinishedFile
 from sage_kernel.file_access import ANY_FILE
+from sage_kernel.model_port import ModelPort
 from sage_kernel.operator import RunContext, Sink, State
 from sage_kernel.operators.sink import SINK, SinkNode
 from sage_kernel.problems import NodeFailedError
@@ -53,10 +54,10 @@ def context(clock: ManualClock | None = None, warnings: list[tuple[str, str]] | 
         raise AssertionError(letter)
 
     return RunContext(
-        models=None, files=ANY_FILE, collections=MemoryCollections(), cache_dir=None,
+        models=cast(ModelPort, None), files=ANY_FILE, collections=MemoryCollections(), cache_dir=None,
         warn=lambda node, message: said.append((node, message)), skip=lambda skipped: None, dead_letter=dead_letter,
         now_us=lambda: 0, run_id="run", clock=time, sleep=sleep,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def make(kind: str, folder: Path, where: RunContext | None = None, **options: Any) -> Sink:

@@ -87,7 +87,8 @@ async def test_json_json_lines_and_csv_are_told_apart_by_their_content_type(serv
     server.pages["/lines"] = text('{"n": 1}\n{"n": 2}\n', "application/x-ndjson")
     server.pages["/csv"] = text("n\n1\n2\n", "text/csv")
     server.pages["/named"] = text('{"n": 1}\n{"n": 2}\n', "text/plain")
-    for path, options in (("json", {}), ("lines", {}), ("csv", {}), ("named", {"format": "jsonl"})):
+    cases: dict[str, dict[str, Any]] = {"json": {}, "lines": {}, "csv": {}, "named": {"format": "jsonl"}}
+    for path, options in cases.items():
         assert numbers(await read(f"{server.url}/{path}", **options)) == [1, 2]
 
 
@@ -152,15 +153,16 @@ async def test_what_cannot_be_fetched_says_why(server: Server) -> None:
     server.pages["/large"] = text("[" + "1," * 5000 + "1]", "application/json")
     server.pages["/round"] = web.Response(status=302, headers={"Location": "/round"})
     server.pages["/down"] = web.Response(status=503, text="down")
-    for path, options, kind, words in (
+    cases: tuple[tuple[str, dict[str, Any], type[Exception], str], ...] = (
         ("none", {}, NotFoundError, "answers 404 Not Found: no such page"),
         ("text", {}, UnprocessableError, "state its 'format'"),
         ("large", {"max_file_bytes": 1000}, TooLargeError, "over the limit of 1000"),
         ("round", {}, UnprocessableError, "redirects more than 5 times"),
         ("down", {"patience": 0, "schema": {"n": "int"}}, UnavailableError, "answers 503"),
-    ):
+    )
+    for path, options, kind, words in cases:
         with pytest.raises(NodeFailedError, match=words) as caught:
-            await read(f"{server.url}/{path}", **options)  # type: ignore[arg-type]
+            await read(f"{server.url}/{path}", **options)
         assert isinstance(caught.value.cause, kind)
 
 

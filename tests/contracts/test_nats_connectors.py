@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nats
 import polars as pl
@@ -26,6 +26,7 @@ from sage_kernel.connectors.nats_source import NatsSource, NatsSubject
 from sage_kernel.connectors.patience import Patience
 from sage_kernel.connectors.source_options import SourceOptions
 from sage_kernel.file_access import ANY_FILE
+from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import LazyNats
 from sage_kernel.operator import Position, RunContext, SourceBatch
 from sage_kernel.problems import PositionGoneError
@@ -65,10 +66,10 @@ def context(access: LazyNats, warnings: list[tuple[str, str]] | None = None) -> 
 
     said = warnings if warnings is not None else []
     return RunContext(
-        models=None, files=ANY_FILE, collections=MemoryCollections(), cache_dir=None,
+        models=cast(ModelPort, None), files=ANY_FILE, collections=MemoryCollections(), cache_dir=None,
         warn=lambda node, message: said.append((node, message)), skip=lambda skipped: None, dead_letter=dead_letter,
         now_us=lambda: 0, run_id="run", nats=access,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def source(access: LazyNats, options: SourceOptions = OPTIONS, **wanted: Any) -> NatsSource:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,8 +81,6 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), texts), min_size=1, max_size=60))
 def test_any_position_goes_on_as_one_pass_does(kind: str, rows: Rows, tmp_path_factory: Any) -> None:
-    import asyncio
-
     async def check() -> None:
         write, make = KINDS[kind]
         path = tmp_path_factory.mktemp("files") / f"a.{kind}"
@@ -152,3 +153,60 @@ async def test_a_quote_without_its_partner_takes_one_row_along(tmp_path: Path) -
     batches = [batch for split in await source.splits() for batch in await read_split(source, split)]
     assert [n for n, _ in rows_of(batches)] == [1, *range(3, 2000)]
     assert [refused.frame["place"][0] for refused in refusals(batches)] == ["a.csv:3"]
+
+
+READ_ALL = """
+import asyncio, sys
+from sage_kernel.connectors.source_options import SourceOptions
+from sage_kernel.connectors.text_file_source import TextFileSource
+from sage_kernel.connectors.text_formats import JsonLines
+from sage_kernel.file_access import ANY_FILE
+from sage_kernel.schema import parse_schema
+
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 // 2**20
+
+async def read(path):
+    source = TextFileSource(path, JsonLines(), SourceOptions(parse_schema({"n": "int", "text": "string"})), ANY_FILE)
+    early, count, refused, number = 0, 0, 0, 0
+    for split in await source.splits():
+        async for batch in source.batches(split, None):
+            count, refused, number = count + batch.frame.height, refused + len(batch.refused), number + 1
+            early = resident_mb() if number == 20 else early
+    print(count, refused, early, resident_mb())
+
+asyncio.run(read(sys.argv[1]))
+"""
+
+
+def read_in_child(path: Path) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, str(path)], capture_output=True, text=True, timeout=600, check=True
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_a_line_of_a_hundred_megabytes_takes_no_such_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"n": 1}\n{"text": "')
+        for _ in range(100):
+            file.write(b"x" * 1_000_000)
+        file.write(b'"}\n{"n": 2}\n')
+    count, refused, _, at_end = read_in_child(path)
+    assert (count, refused) == (2, 1)
+    assert at_end < 250
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_memory_stays_flat_over_a_gigabyte(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = b"".join(b'{"n": %d, "text": "some text of record %d"}\n' % (n, n) for n in range(200_000))
+    repeats = 1_000_000_000 // len(lines)
+    with path.open("wb") as file:
+        for _ in range(repeats):
+            file.write(lines)
+    count, refused, early, at_end = read_in_child(path)
+    assert (count, refused) == (repeats * 200_000, 0)
+    assert at_end < early + 64

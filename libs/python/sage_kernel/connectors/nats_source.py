@@ -86,24 +86,27 @@ class NatsSource:
         decoder = MessageDecoder(self._options.conformer(self._options.schema))
         client = await self._patience.attempt(self._nats.client)
         wanted = self._wanted
-        name: str = wanted.stream or await self._patience.attempt(lambda: stream_of(client, wanted.subject))
-        state = await self._patience.attempt(lambda: stream_state(client, name))
+        name = wanted.stream
+        if name is None:
+            name = await self._patience.attempt(lambda: stream_of(client, wanted.subject))
+        stream = name
+        state = await self._patience.attempt(lambda: stream_state(client, stream))
         place = self._place(position, state)
         empty = pl.DataFrame(schema=dict(self._options.schema))
         if position is None:
             yield SourceBatch(empty, place.to_json())
         while place.until is None or place.after < place.until:
-            reader = await self._patience.attempt(lambda: self._open(client, name, place))
+            reader = await self._patience.attempt(lambda: self._open(client, stream, place))
             if reader is None:
                 break
             try:
                 while place.until is None or place.after < place.until:
                     messages = await reader.fetch(_LOOK_SECONDS, self._most_messages)
                     if messages:
-                        yield await self._batch(decoder, messages, place, name)
+                        yield await self._batch(decoder, messages, place, stream)
                         has_all = place.until is not None and messages[-1].pending == 0
                     else:
-                        has_all = await self._look(client, name, reader, place)
+                        has_all = await self._look(client, stream, reader, place)
                         yield SourceBatch(empty, place.to_json())
                     if has_all and place.until is not None:
                         return
