@@ -119,7 +119,7 @@ class HttpSource:
                     first, at = at, at + records
                     if at <= taken:
                         continue  # a piece that was taken before; pieces of the same page are the same
-                    place: Position = {"url": url, "taken": at, "version": version}  # type: ignore[dict-item]
+                    place: Position = {"url": url, "taken": at, "version": version}
                     yield SourceBatch(decoded.frame, place, refused(decoded.bad, _place_of(url, first)))
                 yield SourceBatch(
                     pl.DataFrame(schema=conformer.schema), {"url": page.next_url, "taken": 0, "version": None}
