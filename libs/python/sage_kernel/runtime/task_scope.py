@@ -33,6 +33,8 @@ class TaskScope:
         finally:
             while self._tasks:
                 await end_tasks(*self._tasks)
+                # Tasks that had all ended were not waited for: the loop must run what takes them out of the scope.
+                await asyncio.sleep(0)
         if self._failure is not None:
             raise self._failure
 
