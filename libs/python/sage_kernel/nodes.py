@@ -21,7 +21,7 @@ FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,
 
 
 class FieldUse(NamedTuple):
-    """Something that a node uses (a record field, a node, a path), and the parameter that says so."""
+    """Something that a node uses (a record field, a node, a path, a URL), and the parameter that says so."""
 
     parameter: str
     name: str
@@ -123,6 +123,10 @@ class NodeSpec(BaseModel):
 
     def paths(self) -> Iterator[FieldUse]:
         """Yield (parameter, path) of files and folders that this node reads or writes."""
+        return iter(())
+
+    def urls(self) -> Iterator[FieldUse]:
+        """Yield (parameter, URL) of what this node reads from or writes to over HTTP."""
         return iter(())
 
     def user_functions(self) -> Iterator[FunctionUse]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from sage_common.errors import InvalidRequestError, PermissionDeniedError
 from sage_kernel.functions import FunctionRegistry
+from sage_kernel.host_access import ANY_HOST, HostAccess
 from sage_kernel.nodes import NodeSpec, Producer
 from sage_kernel.problems import Problem, Suggestions
 from sage_kernel.stream_type import StreamType
@@ -25,11 +26,13 @@ class RunTarget:
         runner: which runner it is.
         functions: the functions that a pipeline may name.
         models: the models that are served.
+        hosts: which hosts a pipeline may talk to over HTTP; no name is resolved.
     """
 
     runner: RunnerName | None = None
     functions: FunctionRegistry | None = None
     models: Collection[str] | None = None
+    hosts: HostAccess = ANY_HOST
 
 
 ANY_TARGET = RunTarget()
@@ -46,6 +49,7 @@ def target_problems(
             message = f"the runner {target.runner!r} cannot run a {node.op}"
             yield Problem(node_id, "op", message, f"use {' or '.join(sorted(node.runners))}")
         yield from _functions(node_id, node, target)
+        yield from _hosts(node_id, node, target.hosts)
         model = getattr(node, "model", None)
         if node.calls_model and isinstance(model, str) and target.models is not None and model not in target.models:
             message = f"no engine serves the model {model!r}{suggestions.nearest(model, target.models)}"
@@ -74,3 +78,12 @@ def _functions(node_id: str, node: NodeSpec, target: RunTarget) -> Iterator[Prob
             except (InvalidRequestError, PermissionDeniedError) as error:
                 message, _, remedy = error.message.rpartition("; ")
                 yield Problem(node_id, parameter, message, remedy)
+
+
+def _hosts(node_id: str, node: NodeSpec, hosts: HostAccess) -> Iterator[Problem]:
+    for parameter, url in node.urls():
+        try:
+            hosts.check(url)
+        except (InvalidRequestError, PermissionDeniedError) as error:
+            message, _, remedy = error.message.rpartition("; ")
+            yield Problem(node_id, parameter, message, remedy)

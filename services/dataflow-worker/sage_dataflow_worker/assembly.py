@@ -34,7 +34,7 @@ from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
 from sage_dataflow_worker.task_worker import TaskWorker
 from sage_dataflow_worker.worker import JobWorker
 from sage_kernel.file_access import FileAccess
-from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.functions import FunctionRegistry
 from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import GivenNats
@@ -101,7 +101,6 @@ async def assemble(
     worker_id: str,
     models_for: Callable[[str], ModelPort],
     *,
-    functions: FunctionRegistry = NO_FUNCTIONS,
     registry: CollectorRegistry = REGISTRY,
 ) -> Assembly:
     """Return a worker that has not been started.
@@ -116,6 +115,7 @@ async def assemble(
     clock = MonotonicClock()
     files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
     hosts = HostAccess(settings.allowed_hosts, setting="dataflow_worker.allowed_hosts")
+    functions = FunctionRegistry(settings.functions, setting="dataflow_worker.functions")
     retention = settings.job_retention_days * _DAY_SECONDS
     jobs = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention, history=8))
     tasks = TaskStore(await open_bucket(js, subjects.BUCKET_TASKS, ttl_seconds=retention))
@@ -125,7 +125,7 @@ async def assemble(
     node_bucket = await open_bucket(js, subjects.BUCKET_NODES, ttl_seconds=TTL_SECONDS)
     nodes = NodeDirectory(node_bucket, worker_id, settings.max_tasks, settings.labels, clock)
     checkpoint_dir = settings.checkpoint_dir or paths.data_dir() / "checkpoints"
-    admission = PipelineAdmission(files, functions)
+    admission = PipelineAdmission(files, functions, hosts)
     texts = PipelineTexts(pipelines, admission)
     dead_letters = DeadLetters(js)
     task_tools = TaskTools(

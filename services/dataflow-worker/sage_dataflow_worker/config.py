@@ -42,4 +42,9 @@ class DataflowWorkerSettings(ServiceSettings):
         description="hosts that jobs may talk to over HTTP: names, *.names, addresses and networks; none by default, "
         "and private addresses only where they are listed as such",
     )
+    functions: tuple[str, ...] = Field(
+        (),
+        description="functions of Python that jobs may name as `ref`, installed where this worker runs: patterns such "
+        "as shop.rules:price or shop.rules:*; none by default, because jobs come from the network",
+    )
     keep_vectors: bool = Field(True, description="keep vectors between jobs where a pipeline asks for it")

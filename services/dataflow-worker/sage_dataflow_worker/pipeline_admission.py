@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from sage_common.logging import get_logger
 from sage_dataflow_worker.validation_child import LENGTH
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
+from sage_kernel.host_access import NO_HOST, HostAccess
 from sage_kernel.pipeline_text import MAX_TEXT_BYTES
 from sage_kernel.problems import PipelineInvalidError, Problem
 from sage_kernel.spec import PipelineSpec
@@ -22,8 +24,11 @@ from sage_platform.supervision import bound_to_parent
 
 log = get_logger(__name__)
 
-# An honest pipeline takes milliseconds, one of a megabyte half a second.
-TIME_LIMIT_SECONDS = 2.0
+# An honest pipeline takes milliseconds, one of a megabyte half a second. Processor time, because a busy machine makes
+# an honest one slow by the clock.
+PROCESSOR_SECONDS = 2.0
+# For one that uses no processor: its reader is stopped, or the machine is.
+WALL_SECONDS = 60.0
 # For the child's imports, on a machine under load.
 START_SECONDS = 60.0
 
@@ -37,24 +42,27 @@ class AdmittedPipeline:
 
 
 class PipelineAdmission:
-    """Has pipelines read by a child process, one at a time, and kills it when one takes too long.
+    """Has pipelines read by a child process, one at a time; one that takes too long costs that process its life.
 
     Args:
         files: what jobs may touch.
         functions: what they may name.
-        time_limit_seconds: longest time for one pipeline.
+        hosts: what they may talk to over HTTP.
+        processor_seconds: most processor time for one pipeline.
     """
 
     def __init__(
         self,
         files: FileAccess,
         functions: FunctionRegistry = NO_FUNCTIONS,
+        hosts: HostAccess = NO_HOST,
         *,
-        time_limit_seconds: float = TIME_LIMIT_SECONDS,
+        processor_seconds: float = PROCESSOR_SECONDS,
     ) -> None:
         self._files = files
         self._functions = functions
-        self._time_limit_seconds = time_limit_seconds
+        self._hosts = hosts
+        self._processor_seconds = processor_seconds
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
@@ -90,11 +98,13 @@ class PipelineAdmission:
         assert child.stdin is not None
         try:
             child.stdin.write(LENGTH.pack(len(data)) + data)
-            return await asyncio.wait_for(_receive(child), self._time_limit_seconds)
+            return await asyncio.wait_for(_receive(child), WALL_SECONDS)
         except asyncio.TimeoutError:
-            message = f"it could not be read within {self._time_limit_seconds:g} s"
+            message = f"it could not be read within {WALL_SECONDS:g} s"
         except (OSError, EOFError):
             message = "what read it ended, for want of memory or by a fault"
+            if await child.wait() == -signal.SIGPROF:
+                message = f"it could not be read within {self._processor_seconds:g} s of processor time"
         except asyncio.CancelledError:
             await self._end_child()
             raise
@@ -111,6 +121,9 @@ class PipelineAdmission:
             "setting": self._files.setting,
             "functions": self._functions.allowed,
             "functions_setting": self._functions.setting,
+            "hosts": self._hosts.hosts,
+            "hosts_setting": self._hosts.setting,
+            "processor_seconds": self._processor_seconds,
         }
         setting = orjson.dumps(given).decode()
         program = [sys.executable, "-m", "sage_dataflow_worker.validation_child", setting]

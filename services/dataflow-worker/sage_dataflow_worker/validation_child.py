@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ import psutil
 from sage_kernel.expressions import parse, type_of
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import FunctionRegistry
+from sage_kernel.host_access import HostAccess
 from sage_kernel.problems import PipelineInvalidError, Problem
 from sage_kernel.run_target import ANY_TARGET, RunTarget
 from sage_kernel.validation import from_yaml
@@ -57,7 +59,9 @@ def main() -> None:
     given = orjson.loads(sys.argv[1])
     roots = given["roots"]
     files = FileAccess(None if roots is None else tuple(map(Path, roots)), setting=given["setting"])
-    target = RunTarget("mesh", FunctionRegistry(tuple(given["functions"]), given["functions_setting"]))
+    functions = FunctionRegistry(tuple(given["functions"]), given["functions_setting"])
+    hosts = HostAccess(None if given["hosts"] is None else tuple(given["hosts"]), given["hosts_setting"])
+    target = RunTarget("mesh", functions, hosts=hosts)
     # Polars starts its threads at the first expression: what they take is not the pipeline's.
     type_of(parse("a + 1"), {"a": pl.Int64()})
     with contextlib.suppress(ValueError, OSError):
@@ -66,7 +70,12 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     _send(answers, {})
     while header := requests.read(LENGTH.size):
-        _send(answers, read_pipeline(requests.read(*LENGTH.unpack(header)), files, target))
+        data = requests.read(*LENGTH.unpack(header))
+        # SIGPROF ends this process when it has used so much processor time, in Rust and C as in Python.
+        signal.setitimer(signal.ITIMER_PROF, given["processor_seconds"])
+        answer = read_pipeline(data, files, target)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _send(answers, answer)
 
 
 def _send(answers: IO[bytes], message: dict[str, Any]) -> None:

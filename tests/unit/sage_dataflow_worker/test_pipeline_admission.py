@@ -14,6 +14,7 @@ import pytest
 
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_kernel.file_access import FileAccess
+from sage_kernel.host_access import HostAccess
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.validation import from_yaml
 from sage_platform import subjects
@@ -101,11 +102,40 @@ async def test_the_loop_is_never_away_for_long(admission: PipelineAdmission, tex
 
 
 async def test_one_that_takes_too_long_is_given_up_and_the_next_is_read() -> None:
-    admission = PipelineAdmission(FileAccess(()), time_limit_seconds=0.5)
+    admission = PipelineAdmission(FileAccess(()), processor_seconds=0.5)
     endless = "nodes:\n" + "".join(f"  n{n}: {{op: sink, in: m{n}, uri: 'collection:c{n}'}}\n" for n in range(17_000))
-    with pytest.raises(PipelineInvalidError, match=r"could not be read within 0\.5 s"):
+    with pytest.raises(PipelineInvalidError, match=r"could not be read within 0\.5 s of processor time"):
         await admission.admit(endless)
     assert (await admission.admit(SMALL)).spec.metadata.name == "p"
+    await admission.stop()
+
+
+async def test_an_honest_one_may_wait_for_a_busy_machine() -> None:
+    admission = PipelineAdmission(FileAccess(()), processor_seconds=0.5)
+    await admission.start()
+    child = admission._child
+    assert child is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    reading = asyncio.ensure_future(admission.admit(SMALL))
+    # Longer by the clock than it may use the processor.
+    done, _ = await asyncio.wait({reading}, timeout=0.6)
+    assert not done
+    os.kill(child.pid, signal.SIGCONT)
+    assert (await reading).spec.metadata.name == "p"
+    await admission.stop()
+
+
+async def test_hosts_are_checked_before_a_job_starts() -> None:
+    hosts = HostAccess(("*.example.com",), setting="dataflow_worker.allowed_hosts")
+    admission = PipelineAdmission(FileAccess(()), hosts=hosts)
+    source = {"op": "source", "uri": "https://api.example.com/a", "schema": {"n": "int"}}
+    sink = {"op": "sink", "in": "s", "uri": "http://169.254.169.254/latest", "id": "{n}"}
+    with pytest.raises(PipelineInvalidError) as refusal:
+        await admission.admit(json.dumps({**ENVELOPE, "nodes": {"s": source, "out": sink}}))
+    (problem,) = refusal.value.problems
+    assert (problem.node, problem.field) == ("out", "uri")
+    assert "169.254.169.254 is not a host that pipelines may use (allowed: *.example.com)" in problem.message
+    assert problem.remedy == "add it to dataflow_worker.allowed_hosts"
     await admission.stop()
 
 

@@ -129,6 +129,21 @@ async def test_files_outside_the_allowed_roots_are_refused_all_at_once(workplace
     assert json.loads((allowed / "out.jsonl").read_text())["text"] == "hello"
 
 
+async def test_a_job_calls_the_functions_that_the_worker_allows_and_no_others(workplace: Any) -> None:
+    def calling(ref: str) -> str:
+        pipeline = Pipeline("copies")
+        pipeline.source(records=[{"n": 1}]).map(ref=ref, out={"n": "int"}).sink("collection:out")
+        return pipeline.to_yaml()
+
+    worker = await workplace.worker("one", functions=("copy:copy",))
+    job = await worker.api.submit(calling("copy:copy"), "allowed")
+    assert (await worker.until(job.job_id, "SUCCEEDED")).errors == ()
+    assert (await worker.results("allowed"))[0]["records"] == [{"n": 1}]
+    (error,) = (await worker.api.submit(calling("copy:deepcopy"), "refused")).errors
+    assert "the function 'copy:deepcopy' is not allowed (allowed: copy:copy)" in error
+    assert error.endswith("; add it to dataflow_worker.functions")
+
+
 async def test_records_that_failed_are_published_as_dead_letters(workplace: Any) -> None:
     worker = await workplace.worker("one")
     pipeline = Pipeline("p")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sage_kernel.functions import NO_FUNCTIONS, allow
+from sage_kernel.host_access import HostAccess
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.run_target import RunTarget
 from sage_kernel.validation import from_dict, problems_of
@@ -40,6 +41,23 @@ def test_a_function_has_to_be_allowed_where_that_is_known() -> None:
     assert said(FUNCTION, RunTarget(functions=allow(["shop.*:*"]))) == []
     (problem,) = said(FUNCTION, RunTarget(functions=NO_FUNCTIONS))
     assert "node 'n', field 'ref': the function 'shop.rules:price' is not allowed (allowed: none); allow it" in problem
+
+
+def test_a_host_has_to_be_allowed_where_that_is_known() -> None:
+    def posted(uri: str, target: RunTarget) -> list[str]:
+        value = pipeline({"op": "filter", "where": "true"})
+        value["nodes"]["post"] = {"op": "sink", "in": "n", "uri": uri, "id": "{text}"}
+        try:
+            return [str(problem) for problem in problems_of(from_dict(value), target)]
+        except PipelineInvalidError as error:
+            return [str(problem) for problem in error.problems]
+
+    inside = "https://inside.example/x"
+    assert posted(inside, RunTarget()) == posted(inside, RunTarget(hosts=HostAccess(("inside.example",)))) == []
+    (problem,) = posted(inside, RunTarget(hosts=HostAccess((), "allowed_hosts")))
+    assert "node 'post', field 'uri': inside.example is not a host that pipelines may use (allowed: none)" in problem
+    assert problem.endswith("; add it to allowed_hosts")
+    assert "is no URL" in posted("http://a b/", RunTarget())[0]
 
 
 def test_a_function_of_this_process_does_not_go_to_the_mesh() -> None:

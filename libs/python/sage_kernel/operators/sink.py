@@ -98,6 +98,11 @@ class SinkNode(NodeSpec):
         if scheme in _FILES:
             yield FieldUse("uri", rest)
 
+    def urls(self) -> Iterator[FieldUse]:
+        """Yield where records are posted to."""
+        if self.address.scheme in ("http", "https"):
+            yield FieldUse("uri", self.uri)
+
     def reads(self) -> Iterator[FieldUse]:
         """Yield the fields to keep, and those of the templates."""
         yield from (FieldUse("fields", name) for name in self.fields)

@@ -122,6 +122,11 @@ class SourceNode(NodeSpec):
             if scheme in _FILES:
                 yield FieldUse("uri", plain_part(rest))
 
+    def urls(self) -> Iterator[FieldUse]:
+        """Yield the first page's address."""
+        if self.uri is not None and parse_address(self.uri, _SCHEMES).scheme in ("http", "https"):
+            yield FieldUse("uri", self.uri)
+
     def port_type(self, port: str, inputs: Sequence[StreamType]) -> StreamType:
         """Return the type of refused records: their text, where they stand, and why."""
         return StreamType({**REFUSED_FIELDS, "error": pl.String()})
