@@ -9,6 +9,7 @@ this program has seen the counts and cancels it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from datetime import datetime, timedelta, timezone
@@ -17,6 +18,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.js.client import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from sage_common.service_settings import NatsSettings
 from sage_platform import subjects
@@ -39,8 +41,10 @@ async def main(settings: NatsSettings) -> None:
     client = await connect(settings, name="triage example")
     js = client.jetstream()
     for stream, stored in (("TICKETS", "tickets.>"), ("TICKET_STATS", "ticket-stats")):
+        # Made anew: a stream keeps in mind for two minutes which counts it has.
+        with contextlib.suppress(NotFoundError):
+            await js.delete_stream(stream)
         await js.add_stream(name=stream, subjects=[stored])
-        await js.purge_stream(stream)
     stats = await js.subscribe("ticket-stats", ordered_consumer=True)
     job_id = f"triage-{datetime.now():%H%M%S}"
     headers = {"Sage-Job-Id": job_id}

@@ -1,7 +1,7 @@
 """The types of record fields as a pipeline writes them, and as polars knows them.
 
 ``string`` ``int`` ``float`` ``float32`` ``bool`` ``timestamp`` ``date`` ``duration`` ``bytes``, ``[type]`` for a list,
-``float32[384]`` for a vector of that length, and a mapping of fields for a record within the record.
+``float32[384]`` for a vector of that length, ``delivery|payment|other`` for one of these texts, and a mapping of fields for a record within the record.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _NAMED: Mapping[str, pl.DataType] = {
 }
 _NAME_OF = {dtype: name for name, dtype in _NAMED.items()}
 _VECTOR = re.compile(r"(float32|float|int)\[(\d{1,6})\]")
+_ONE_OF = re.compile(r"[^|\x00-\x1f]{1,100}(\|[^|\x00-\x1f]{1,100}){1,99}")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 MAX_VECTOR = 65_536
 MAX_DEPTH = 16
@@ -52,13 +53,15 @@ def parse_type(value: TypeText, depth: int = 0) -> pl.DataType:
         vector = _VECTOR.fullmatch(value)
         if vector and 1 <= int(vector[2]) <= MAX_VECTOR:
             return pl.Array(_NAMED[vector[1]], int(vector[2]))
+        if _ONE_OF.fullmatch(value) and len(choices := [one.strip() for one in value.split("|")]) == len(set(choices)):
+            return pl.Enum(choices)
     elif isinstance(value, list | tuple) and len(value) == 1:
         return pl.List(parse_type(value[0], depth + 1))
     elif isinstance(value, Mapping) and value:
         return pl.Struct(parse_schema(value, depth + 1))
     raise ValueError(
         f"{str(value)[:80]!r} is no type; known: {', '.join(_NAMED)}, a list as [string], a vector as float32[384], "
-        "a record as {name: type}"
+        "one of some texts as a|b|c, a record as {name: type}"
     )
 
 
@@ -75,6 +78,8 @@ def write_type(dtype: pl.DataType) -> TypeText:
     if isinstance(dtype, pl.Array):
         inner = _NAME_OF.get(dtype.inner, "float32")  # type: ignore[arg-type]
         return f"{inner}[{dtype.size}]"
+    if isinstance(dtype, pl.Enum):
+        return "|".join(dtype.categories)
     if isinstance(dtype, pl.List):
         return [write_type(dtype.inner)]  # type: ignore[arg-type]
     if isinstance(dtype, pl.Struct):

@@ -29,6 +29,8 @@ def _schema(dtype: pl.DataType) -> dict[str, Any]:
         return {"type": "array", "items": _schema(dtype.inner)}  # type: ignore[arg-type]
     if isinstance(dtype, pl.Struct):
         return json_schema_of({field.name: field.dtype for field in dtype.fields})  # type: ignore[misc]
+    if isinstance(dtype, pl.Enum):
+        return {"type": "string", "enum": dtype.categories.to_list()}
     if dtype.is_integer():
         return {"type": "integer"}
     if dtype.is_numeric():

@@ -46,3 +46,12 @@ def test_times_become_times() -> None:
         column_of("at", dtype, ["yesterday"])
     with pytest.raises(UnprocessableError, match="'n'"):
         column_of("n", pl.Int64(), [2**70])
+
+
+def test_one_of_some_texts_is_an_enumeration() -> None:
+    fields = parse_schema({"topic": "delivery|payment"})
+    form = AnswerForm(fields)
+    assert form.schema["properties"]["topic"] == {"type": "string", "enum": ["delivery", "payment"]}
+    with pytest.raises(UnprocessableError, match="topic"):
+        form.read('{"topic": "weather"}')
+    assert column_of("topic", fields["topic"], ["payment", None]).to_list() == ["payment", None]
