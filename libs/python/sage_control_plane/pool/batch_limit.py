@@ -42,7 +42,8 @@ def limit_batch(entry: EngineEntry, tightest: Demand | None) -> None:
         deviation = forecast.prompt_share_deviation(max(1.0, tightest.output_tokens) * target)
         batch = most_in_time(forecast, target, deviation, int(batch))
         steady = forecast.batch_within(target, DEVIATIONS * deviation)
-        entry.steady = 1 if steady is None else max(1, int(min(steady, batch)))
+        # Fewer than two leave nothing beside a chat: that would not spare chats, but keep bulk work out altogether.
+        entry.steady = None if steady is None or steady < 2.0 else int(min(steady, batch))
     if batch is not None:
         credits.limit_batch(int(batch) if 1.0 <= batch <= MOST_BATCH else None)
     elif seconds is None:
