@@ -1,0 +1,108 @@
+"""What a collection holds, and what is found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A document's file as it was read.
+
+    Attributes:
+        folder: absolute path of the folder that was ingested.
+        path: of the file, relative to the folder.
+        size: bytes.
+        mtime_ns: time of its last change, nanoseconds since 1970.
+        sha256: of its bytes.
+    """
+
+    folder: str
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk to be stored.
+
+    Attributes:
+        heading: the headings above it, the title first, joined by `` > ``.
+        kind: a ``SectionKind``.
+        start, end: characters in the document's text.
+        line, end_line: lines in the file, from 1.
+        page: from 1; None where the document has no pages.
+    """
+
+    heading: str
+    text: str
+    kind: str
+    tokens: int
+    start: int
+    end: int
+    line: int
+    end_line: int
+    page: int | None
+
+    @property
+    def embedded_text(self) -> str:
+        """What its vector is made of."""
+        return f"{self.heading}\n{self.text}" if self.heading else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document of a collection."""
+
+    id: int
+    file: FileState
+    title: str
+    chunks: int
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk that was found, or several in a row.
+
+    Attributes:
+        chunk_id: of its first chunk.
+        position, end_position: of its first and last chunk in the document.
+        score: cosine similarity to the question; None where only words were searched.
+        fused: reciprocal rank fusion; what passages are ordered by.
+        vector_rank, word_rank: its place in each list, from 1; None where it was not in the list.
+    """
+
+    chunk_id: int
+    document_id: int
+    folder: str
+    path: str
+    title: str
+    heading: str
+    text: str
+    kind: str
+    tokens: int
+    position: int
+    end_position: int
+    start: int
+    end: int
+    line: int
+    end_line: int
+    page: int | None
+    metadata: Mapping[str, Any]
+    score: float | None = None
+    fused: float = 0.0
+    vector_rank: int | None = None
+    word_rank: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where to look: the document with the page, or the lines."""
+        if self.page is not None:
+            return f"{self.path}, page {self.page}"
+        lines = f"{self.line}" if self.line == self.end_line else f"{self.line}-{self.end_line}"
+        return f"{self.path}:{lines}"
