@@ -18,6 +18,7 @@ from sage_cli.commands import (
     engine,
     explain,
     job,
+    kb,
     logs,
     models,
     pipeline,
@@ -67,6 +68,7 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(policy.app, name="policy")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(job.app, name="job")
+app.add_typer(kb.app, name="kb")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 

@@ -89,9 +89,7 @@ def grid(
     if sensitivity:
         found = run_sensitivity(plan, command_line(), notes().print, processes or None)
         typer.echo(
-            orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2).decode()
-            if as_json
-            else render_sensitivity(found)
+            orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2).decode() if as_json else render_sensitivity(found)
         )
         notes().print(f"written to {write_sensitivity(output_directory, timestamp, found)}")
         return

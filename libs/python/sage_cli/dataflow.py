@@ -69,9 +69,7 @@ async def savepoint(job_id: str, address: str | None) -> dataflow_pb2.Job:
         return cast(dataflow_pb2.Job, (await stub.SavepointJob(request, timeout=CALL_SECONDS)).job)
 
 
-async def resume(
-    job_id: str, pipeline: str, address: str | None, *, only_plan: bool
-) -> dataflow_pb2.ResumeJobResponse:
+async def resume(job_id: str, pipeline: str, address: str | None, *, only_plan: bool) -> dataflow_pb2.ResumeJobResponse:
     """Let a job go on from its checkpoints, or say what of them would be kept."""
     async with _worker(address) as stub:
         request = dataflow_pb2.ResumeJobRequest(job_id=job_id, pipeline=pipeline, only_plan=only_plan)
@@ -85,9 +83,7 @@ async def explain(job_id: str, address: str | None) -> dataflow_pb2.ExplainJobRe
         return cast(dataflow_pb2.ExplainJobResponse, await stub.ExplainJob(request, timeout=CALL_SECONDS))
 
 
-async def dead_letters(
-    job_id: str, node: str, limit: int, address: str | None
-) -> dataflow_pb2.ListDeadLettersResponse:
+async def dead_letters(job_id: str, node: str, limit: int, address: str | None) -> dataflow_pb2.ListDeadLettersResponse:
     """Return the records of a job that failed, oldest first."""
     async with _worker(address) as stub:
         request = dataflow_pb2.ListDeadLettersRequest(job_id=job_id, node_id=node, limit=limit)

@@ -44,9 +44,9 @@ class LiveOptions(BenchOptions):
         float, typer.Option(min=0, help="llamacpp: bulk completions a second for each server, at load 1.")
     ] = 0.45
     bulk_tokens: Annotated[int, typer.Option(min=1, help="llamacpp: tokens of a bulk completion's answer.")] = 220
-    within: Annotated[
-        float, typer.Option(min=0.001, help="Seconds in which first tokens are counted as in time.")
-    ] = 1.0
+    within: Annotated[float, typer.Option(min=0.001, help="Seconds in which first tokens are counted as in time.")] = (
+        1.0
+    )
     capacity: Annotated[
         str,
         typer.Option(

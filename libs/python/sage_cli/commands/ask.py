@@ -10,7 +10,9 @@ import typer
 from sage_cli.consoles import AsJson
 
 if TYPE_CHECKING:
-    from sage_apps.rag import RagAnswer
+    from sage_apps.knowledge_answers import KnowledgeAnswer
+    from sage_middleware.knowledge.collection import Collection
+    from sage_middleware.knowledge.library import Library
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +22,11 @@ def register(app: typer.Typer) -> None:
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    docs: Annotated[Path, typer.Option(help="Folder of md, rst, txt, html and pdf documents, or one document.")],
+    docs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of documents, or one document; what is read of it is kept between questions."),
+    ] = None,
+    kb: Annotated[str | None, typer.Option(metavar="NAME", help="Knowledge base; see `sage kb`.")] = None,
     passages: Annotated[int, typer.Option("--passages", "-k", min=1, max=100, help="Passages given to the model.")] = 4,
     model: Annotated[
         str | None,
@@ -29,91 +35,91 @@ def ask(
             "invents when its context is long."
         ),
     ] = None,
-    embed_model: Annotated[str | None, typer.Option(help="Embedding model.")] = None,
+    embed_model: Annotated[str | None, typer.Option(help="Embedding model, with --docs.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
+    context_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of all passages.")] = 1000,
     min_score: Annotated[
         float, typer.Option(min=-1.0, max=1.0, help="Where no passage is as similar, nothing relevant was found.")
     ] = 0.2,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Embed every document again.")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Let a model order the first passages.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="With --docs: embed every document again.")] = False,
     as_json: AsJson = False,
     url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
 ) -> None:
-    """Answer a question from a folder of documents, with the passages that the answer rests on."""
+    """Answer a question from documents, with the passages that the answer rests on."""
+    from sage_apps.knowledge_answers import answer_from_knowledge, with_ingest
+    from sage_cli.consoles import print_json
+    from sage_cli.knowledge import ingest_with_progress, with_models
     from sage_cli.running import run
+    from sage_common.errors import InvalidRequestError
+    from sage_middleware.knowledge.library import Library
 
-    answer = run(_ask(question, docs, passages, model, embed_model, max_tokens, min_score, fresh, url))
+    if (docs is None) == (kb is None):
+        raise InvalidRequestError("name what to answer from: either --docs FOLDER or --kb NAME")
+
+    async def answered(collection: Collection) -> KnowledgeAnswer:
+        report = await ingest_with_progress(collection, docs, url, {}) if docs is not None else None
+        if docs is not None and report is not None:
+            _require_documents(collection, docs, report.left_out)
+        async with with_models(url) as models:
+            answer = await answer_from_knowledge(
+                collection,
+                question,
+                models,
+                passages,
+                chat_model=model,
+                max_tokens=max_tokens,
+                context_tokens=context_tokens,
+                min_score=min_score,
+                rerank=rerank,
+            )
+        return answer if report is None else with_ingest(answer, report.seconds, report.left_out)
+
+    library = Library()
+    if kb is not None:
+        opened = library.open(kb, read_only=True)
+    else:
+        assert docs is not None
+        opened = _of_folder(library, docs, embed_model, fresh=fresh)
+    with opened as collection:
+        answer = run(answered(collection))
     if as_json:
-        typer.echo(_as_json(answer))
+        print_json(answer)
     else:
         _show(answer)
 
 
-def _as_json(answer: RagAnswer) -> str:
-    from dataclasses import asdict
+def _of_folder(library: Library, docs: Path, embed_model: str | None, *, fresh: bool) -> Collection:
+    from sage_common.errors import NotFoundError
+    from sage_middleware.knowledge.library import name_for_folder
 
-    import orjson
-
-    # orjson takes no named tuples.
-    skipped = [left_out._asdict() for left_out in answer.skipped]
-    return orjson.dumps({**asdict(answer), "skipped": skipped}, option=orjson.OPT_INDENT_2).decode()
-
-
-async def _ask(
-    question: str,
-    docs: Path,
-    passages: int,
-    model: str | None,
-    embed_model: str | None,
-    max_tokens: int,
-    min_score: float,
-    fresh: bool,
-    url: str | None,
-) -> RagAnswer:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from sage_apps.client_models import ClientModels
-    from sage_apps.rag import RagProgress, answer_question
-    from sage_cli.consoles import notes
-    from sage_cli.target import client_target
-    from sage_cli.waiting import WaitLines
-    from sage_client.client import AsyncUnifiedInferenceClient
-    from sage_common import paths
-
-    target = client_target(url)
-    doing = TextColumn("{task.description}")
-    columns = (SpinnerColumn(), doing, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=notes(), transient=True) as progress:
-        task = progress.add_task("reading", total=None)
-
-        def show(state: RagProgress) -> None:
-            description = "answering" if state.answering else f"{state.documents} documents, embedding passages"
-            progress.update(task, description=description, completed=state.embedded, total=state.chunks or None)
-
-        lines = WaitLines(progress.console)
-
-        def show_wait(text: str) -> None:
-            if progress.console.is_terminal:
-                progress.update(task, description=text)
-            else:
-                lines.show(text)
-
-        opening = AsyncUnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=show_wait)
-        async with await opening as client:
-            return await answer_question(
-                question,
-                docs,
-                ClientModels(client, quotes=True),
-                passages,
-                show,
-                chat_model=model,
-                embedding_model=embed_model,
-                max_tokens=max_tokens,
-                min_score=min_score,
-                cache_dir=None if fresh else paths.private_dir(paths.cache_dir() / "vectors"),
-            )
+    if not docs.exists():
+        raise NotFoundError(f"{docs} is not there; name a document or a folder of them")
+    name = name_for_folder(docs)
+    if name in library.names():
+        with library.open(name, read_only=True) as kept:
+            is_other = embed_model is not None and embed_model not in (kept.model, kept.requested_model)
+        # It can be made again from the folder at any time.
+        if fresh or is_other:
+            library.drop(name)
+    return library.open(name) if name in library.names() else library.create(name, model=embed_model)
 
 
-def _show(answer: RagAnswer) -> None:
+def _require_documents(collection: Collection, docs: Path, left_out: list[tuple[str, str]]) -> None:
+    from sage_common.errors import UnprocessableError
+
+    if collection.counts()[0]:
+        return
+    first = "; ".join(f"{item}: {reason}" for item, reason in left_out[:3])
+    why = f", first {first}" if first else ""
+    raise UnprocessableError(
+        f"{docs} holds no document that can be read ({len(left_out)} entries left out{why}); "
+        "put .md, .rst, .txt, .html or .pdf files there, or name another folder or document",
+        code="no_documents",
+    )
+
+
+def _show(answer: KnowledgeAnswer) -> None:
     from collections import Counter
 
     from rich.padding import Padding
@@ -125,17 +131,15 @@ def _show(answer: RagAnswer) -> None:
     console.print(answer.text, markup=False)
     console.print()
     for source in answer.sources:
-        title = f"  {source.title}" if source.title else ""
-        headline = Text.assemble(
-            (f"[{source.number}] ", "bold"), f"{source.score:.3f}  ", (source.place, "cyan"), title
-        )
+        score = f"{source.score:.3f}" if source.score is not None else "words"
+        headline = Text.assemble((f"[{source.number}] ", "bold"), f"{score}  ", (source.place, "cyan"))
+        if source.heading:
+            headline.append(f"  {source.heading}")
         console.print(headline)
         console.print(Padding(Text(source.excerpt, style="dim"), (0, 0, 0, 4), expand=False))
     total = answer.timings.get("total", 0.0)
     notes().print(f"{answer.model or 'no model was asked'}, {total:.1f} s", markup=False, style="dim")
-    reasons = Counter(skipped.reason for skipped in answer.skipped)
+    reasons = Counter(reason for _, reason in answer.left_out)
     if reasons:
         listed = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))
         notes().print(f"left out: {listed} (--json lists them)", markup=False, style="dim")
-    for warning in answer.warnings:
-        notes().print(warning, markup=False, style="yellow")

@@ -242,6 +242,10 @@ class Collection:
         )
         return [_passage(row) for row in rows]
 
+    def vectors_of(self, chunk_ids: Sequence[int]) -> Floats:
+        """Return the vectors of chunks, float32 (n, d), of length 1."""
+        return self._originals(chunk_ids)
+
     def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a question in SQL."""
         return self._rows(sql, values)
@@ -326,8 +330,7 @@ class Collection:
 
 
 def _passage(row: tuple[Any, ...]) -> Passage:
-    *fields, metadata = row
-    return Passage(*fields, metadata=orjson.loads(metadata))
+    return Passage(*row[:-1], orjson.loads(row[-1]))  # type: ignore[call-arg]
 
 
 def content_hash(embedded_text: str) -> bytes:
