@@ -269,31 +269,6 @@ class Collection:
                 self._scan_version = version
             return self._scan, self._scan_ids
 
-    def problems(self) -> list[str]:
-        """Return where the tables do not agree; a sound collection has none. Reads everything."""
-        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
-        for what, sql in (
-            ("chunks without vectors", "SELECT count(*) FROM chunks WHERE id NOT IN (SELECT chunk_id FROM vectors)"),
-            ("vectors without chunks", "SELECT count(*) FROM vectors WHERE chunk_id NOT IN (SELECT id FROM chunks)"),
-            (
-                "chunks without documents",
-                "SELECT count(*) FROM chunks WHERE document_id NOT IN (SELECT id FROM documents)",
-            ),
-            (
-                "documents without chunks",
-                "SELECT count(*) FROM documents WHERE id NOT IN (SELECT document_id FROM chunks)",
-            ),
-        ):
-            ((count,),) = self._rows(sql)
-            if count:
-                found.append(f"{count} {what}")
-        try:
-            with self._lock:
-                self._connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
-        except sqlite3.DatabaseError as error:
-            found.append(f"the index of words does not agree with the chunks: {error}")
-        return found
-
     def _originals(self, chunk_ids: Any) -> Floats:
         dimension = self.dimension or 1
         vectors = np.zeros((len(chunk_ids), dimension), dtype=np.float32)
