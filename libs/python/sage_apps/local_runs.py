@@ -16,6 +16,8 @@ from sage_kernel.model_port import ChatText, Embeddings, ModelPort, Ranking
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import OnProgress, RunResult
 from sage_kernel.spec import PipelineSpec
+from sage_middleware.knowledge.library import Library
+from sage_middleware.knowledge.pipeline_index import LibraryAccess
 
 
 async def run(
@@ -48,8 +50,12 @@ async def run(
     """
     async with _models(spec, models, target, api_key, on_wait) as port:
         kept = None if keeps_nothing else cache_dir or paths.private_dir(paths.cache_dir() / "pipelines")
-        runner = LocalRunner(port, functions=allow(functions), cache_dir=kept)
-        return await runner.run(spec, on_progress)
+        knowledge = LibraryAccess(Library())
+        try:
+            runner = LocalRunner(port, functions=allow(functions), knowledge=knowledge, cache_dir=kept)
+            return await runner.run(spec, on_progress)
+        finally:
+            await knowledge.close()
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ from sage_kernel.host_access import NO_HOST, HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import NatsAccess, NoNats
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.search_index import SearchIndex
+from sage_kernel.search_index import KnowledgeAccess, NoKnowledge, SearchIndex
 from sage_kernel.stage_targets import NO_TARGETS, StageTargets
 from sage_kernel.stream_type import StreamType
 
@@ -257,6 +257,7 @@ class RunContext:
         functions: the functions that ``ref:`` may name.
         nats: how to reach NATS.
         hosts: which hosts may be talked to over HTTP.
+        knowledge: the knowledge bases that may be searched.
         clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
     """
 
@@ -273,6 +274,7 @@ class RunContext:
     functions: FunctionRegistry = NO_FUNCTIONS
     nats: NatsAccess = field(default_factory=NoNats)
     hosts: HostAccess = NO_HOST
+    knowledge: KnowledgeAccess = field(default_factory=NoKnowledge)
     targets: StageTargets = NO_TARGETS
     answers: AnswerStore | None = None
     clock: Clock = field(default_factory=MonotonicClock)

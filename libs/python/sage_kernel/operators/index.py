@@ -65,8 +65,8 @@ class RecordIndex:
             self._index.add(key, record[self._spec.vector])
             self._records[key] = {name: value for name, value in record.items() if name != self._spec.vector}
 
-    def search(self, vector: Any, k: int) -> list[Hit]:
-        """Return the ``k`` nearest records, best first."""
+    def search(self, vector: Any, k: int, words: str = "") -> list[Hit]:
+        """Return the ``k`` nearest records, best first; words are not compared."""
         return [Hit(self._records[found.key], found.score) for found in self._index.search(vector, k)]
 
 

@@ -20,6 +20,7 @@ from sage_kernel.operator import DeadLetter, RunContext, Sleep
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.progress import MAX_DEAD_LETTERS, NodeCounts, OnProgress, RunResult
+from sage_kernel.search_index import KnowledgeAccess, NoKnowledge
 from sage_kernel.spec import PipelineSpec
 from sage_kernel.stage_targets import StageTargets
 from sage_kernel.state.checkpoint import CheckpointStore, NoCheckpoints
@@ -34,6 +35,7 @@ class LocalRunner:
         files: which files pipelines may touch.
         functions: which functions pipelines may name.
         hosts: which hosts pipelines may talk to over HTTP.
+        knowledge: the knowledge bases that pipelines may search; None allows none.
         nats: how nodes reach NATS; None connects by this machine's settings when a node asks.
         cache_dir: where vectors and answers are kept between runs; None keeps nothing.
         queue_batches: most batches waiting before each node that waits; memory is bounded by it.
@@ -47,6 +49,7 @@ class LocalRunner:
         files: FileAccess = ANY_FILE,
         functions: FunctionRegistry = NO_FUNCTIONS,
         hosts: HostAccess = ANY_HOST,
+        knowledge: KnowledgeAccess | None = None,
         nats: NatsAccess | None = None,
         cache_dir: Path | None = None,
         queue_batches: int = 4,
@@ -58,6 +61,7 @@ class LocalRunner:
         self._files = files
         self._functions = functions
         self._hosts = hosts
+        self._knowledge = knowledge or NoKnowledge()
         self._nats = nats
         self._cache_dir = cache_dir
         self._queue_batches = queue_batches
@@ -101,6 +105,7 @@ class LocalRunner:
             files=self._files,
             functions=self._functions,
             hosts=self._hosts,
+            knowledge=self._knowledge,
             nats=self._nats or own_nats,
             collections=collections,
             cache_dir=self._cache_dir,
