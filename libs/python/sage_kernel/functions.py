@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sage_common.errors import InvalidRequestError, PermissionDeniedError
+from sage_kernel.foreign_errors import contained
 
 REF_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.]{0,254}:[A-Za-z_][A-Za-z0-9_]{0,127}$"
 _REF = re.compile(REF_PATTERN)
@@ -53,9 +54,10 @@ class FunctionRegistry:
         self.check(ref)
         module_name, _, name = ref.partition(":")
         try:
-            function = getattr(importlib.import_module(module_name), name)
-        except (ImportError, AttributeError) as error:
-            raise InvalidRequestError(f"the function {ref!r} cannot be loaded: {error}") from None
+            function = getattr(contained(lambda: importlib.import_module(module_name)), name)
+        except Exception as error:  # a module may raise anything while it is imported
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InvalidRequestError(f"the function {ref!r} cannot be loaded: {reason}") from None
         if not callable(function):
             raise InvalidRequestError(f"{ref!r} is not a function but {type(function).__name__}")
         loaded: Callable[..., Any] = function

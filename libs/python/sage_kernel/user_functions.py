@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from sage_common.errors import UnprocessableError
+from sage_kernel.foreign_errors import contained
 from sage_kernel.functions import REF_PATTERN, FunctionRegistry, is_reference
 from sage_kernel.operator import StatelessAsyncOperator
 
@@ -68,7 +69,7 @@ class BatchFunction(StatelessAsyncOperator, ABC):
 
     async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return what the function makes of the records."""
-        return await asyncio.to_thread(self.call, frame)
+        return await asyncio.to_thread(contained, lambda: self.call(frame))
 
     @abstractmethod
     def call(self, frame: pl.DataFrame) -> pl.DataFrame:

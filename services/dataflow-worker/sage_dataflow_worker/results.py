@@ -147,23 +147,26 @@ class ResultSink:
         self._lingering: asyncio.Task[None] | None = None
 
     async def write(self, frame: pl.DataFrame) -> None:
-        """Take records. Raises TooLargeError for one over ``MAX_RECORD_BYTES``."""
+        """Take records. Raises TooLargeError for one over ``MAX_RECORD_BYTES``, before any of them is taken."""
+        encoded: list[bytes] = []
         for piece in frame.iter_slices(_RECORDS_AT_ONCE):
-            await self._write(piece)
+            encoded += [_json(record) for record in piece.iter_rows(named=True)]
             # Leases and the message's life are kept up on this loop too.
             await asyncio.sleep(0)
+        for position, record in enumerate(encoded):
+            if len(record) > MAX_RECORD_BYTES:
+                raise TooLargeError(
+                    f"record {self.published + len(self._waiting) + position} of collection {self._collection!r} has "
+                    f"{len(record)} bytes, over the limit of {MAX_RECORD_BYTES} for a message; keep fewer 'fields' in "
+                    "the sink or use a jsonl sink"
+                )
+        for first in range(0, len(encoded), _RECORDS_AT_ONCE):
+            await self._take(encoded[first : first + _RECORDS_AT_ONCE])
+            await asyncio.sleep(0)
 
-    async def _write(self, frame: pl.DataFrame) -> None:
+    async def _take(self, encoded: Sequence[bytes]) -> None:
         async with self._one_at_a_time:
             known = await self._known_records()
-            encoded = [_json(record) for record in frame.iter_rows(named=True)]
-            for position, record in enumerate(encoded):
-                if len(record) > MAX_RECORD_BYTES:
-                    raise TooLargeError(
-                        f"record {self.published + len(self._waiting) + position} of collection {self._collection!r} "
-                        f"has {len(record)} bytes, over the limit of {MAX_RECORD_BYTES} for a message; keep fewer "
-                        "'fields' in the sink or use a jsonl sink"
-                    )
             for record in encoded:
                 if known and known[digest := _digest(record)] > 0:
                     known[digest] -= 1

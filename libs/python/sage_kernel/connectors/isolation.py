@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import polars as pl
 
 from sage_common.errors import UnprocessableError
+from sage_kernel.foreign_errors import contained
 from sage_kernel.operator import REFUSED_FIELDS, Refused
 
 # Of a record that does not fit: enough to see what it is, and for most to be sent again.
@@ -58,7 +60,7 @@ def isolate(
     while waiting:
         first, end = waiting.pop()
         try:
-            kept.append(decode(records[first:end]))
+            kept.append(contained(partial(decode, records[first:end])))
         except (UnprocessableError, pl.exceptions.PolarsError, ValueError) as error:
             if end - first == 1:
                 bad.append(BadRecord(first, records[first], reason(records[first], error)))

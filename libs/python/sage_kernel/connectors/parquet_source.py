@@ -99,7 +99,11 @@ class ParquetSource:
             rows = pl.scan_parquet(_name_of(file), glob=False)
             if self._options.extra == "drop" and self._fields is not None:
                 there = rows.collect_schema()
-                rows = rows.select([name for name in self._fields if name in there])
+                wanted = [name for name in self._fields if name in there]
+                if not wanted:
+                    # A frame without columns has no rows either, and the part would never be read to its end.
+                    return pl.DataFrame({"": pl.Series([None] * count, dtype=pl.Null)})
+                rows = rows.select(wanted)
             return rows.slice(start, count).collect()
 
         return _polars_errors_named(path, read)

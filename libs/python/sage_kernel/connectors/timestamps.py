@@ -14,6 +14,7 @@ EpochUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
 _PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # The years 1 to 9999, which every calendar and every JSON of ours has a form for.
 _LEAST_US, _MOST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+_LEAST_DAY, _MOST_DAY = -719_162, 2_932_896
 # The most common form first: polars has a path of its own for it. The second takes fractions and offsets.
 _FASTEST = "%Y-%m-%dT%H:%M:%SZ"
 _FORMATS = (
@@ -58,11 +59,13 @@ def parse_epoch(counts: pl.Series, unit: EpochUnit) -> pl.Series:
 
 
 def in_range(times: pl.Series) -> pl.Series:
-    """Return ``times``. Raises UnprocessableError for one outside the years 1 to 9999."""
+    """Return ``times``, timestamps or dates. Raises UnprocessableError for one outside the years 1 to 9999."""
+    is_date = times.dtype == pl.Date
+    first, last = (_LEAST_DAY, _MOST_DAY) if is_date else (_LEAST_US, _MOST_US)
     counts = times.to_physical()
     least, most = counts.min(), counts.max()
-    if isinstance(least, int) and isinstance(most, int) and (least < _LEAST_US or most > _MOST_US):
-        raise UnprocessableError(_outside(least if least < _LEAST_US else most, " us"))
+    if isinstance(least, int) and isinstance(most, int) and (least < first or most > last):
+        raise UnprocessableError(_outside(least if least < first else most, " days" if is_date else " us"))
     return times
 
 

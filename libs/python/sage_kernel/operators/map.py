@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import AfterValidator, Field, model_validator
 
+from sage_common.errors import UnprocessableError
+from sage_kernel.connectors.timestamps import in_range
 from sage_kernel.expressions import evaluated, explained, expression_type
 from sage_kernel.nodes import FieldName, FieldUse, FunctionUse, NodeSpec
 from sage_kernel.operator import AsyncOperator, OperatorType, RunContext, Transform
@@ -100,6 +102,7 @@ class SqlMap:
         types = computed_types(spec, stream, NodeProblems("", Suggestions()))
         self._computed = [evaluated(sql, types[name]).alias(name) for name, sql in spec.fields.items()]
         self._names = list(types)
+        self._times = [name for name, dtype in types.items() if isinstance(dtype, pl.Datetime | pl.Date)]
         self._keep = spec.keep
         self._drop = spec.drop
 
@@ -108,6 +111,11 @@ class SqlMap:
         # A constant alone would be one row, so it is put beside the others first.
         with explained():
             computed = frame.with_columns(self._computed)
+        for name in self._times:
+            try:
+                in_range(computed.get_column(name))
+            except UnprocessableError as error:
+                raise UnprocessableError(f"field {name!r}: {error.message}") from None
         if self._keep:
             return computed.drop(self._drop) if self._drop else computed
         return computed.select(self._names)

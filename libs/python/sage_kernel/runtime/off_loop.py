@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sage_common.clock import Clock
+from sage_kernel.foreign_errors import contained
 
 T = TypeVar("T")
 # Others on the loop, heartbeats and streamed answers among them, wait no longer than about twice this.
@@ -48,13 +49,16 @@ class OffLoop:
         self._expected: dict[str, ExpectedDuration] = {}
 
     async def call(self, kind: str, records: int, function: Callable[[], T]) -> T:
-        """Return what ``function`` returns. Calls of one ``kind`` tell how long the next one of it takes."""
+        """Return what ``function`` returns, or raise as ``contained`` does.
+
+        Calls of one ``kind`` tell how long the next one of it takes.
+        """
         expected = self._expected.setdefault(kind, ExpectedDuration())
         started = self._clock.now()
         try:
             if expected.is_long(records):
-                return await asyncio.to_thread(function)
-            return function()
+                return await asyncio.to_thread(contained, function)
+            return contained(function)
         finally:
             seconds = self._clock.now() - started
             self._spent(seconds)

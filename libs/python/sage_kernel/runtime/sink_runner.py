@@ -8,6 +8,7 @@ import polars as pl
 
 from sage_common.clock import Clock
 from sage_common.errors import SageError
+from sage_kernel.foreign_errors import foreign
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import Sink, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
@@ -98,6 +99,8 @@ class SinkRunner:
             try:
                 await self._sink.write(frame)
                 return
+            except pl.exceptions.PanicException as error:
+                raise foreign(error) from error
             except SageError as error:
                 if attempt >= self._spec.retries or not may_pass(error):
                     raise

@@ -1,0 +1,297 @@
+"""Jobs that no document allows, and data that fits no schema: each is a failed job with its reasons, or a dead letter
+with its record, and the worker that took them goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+import orjson
+import polars as pl
+import pytest
+from fixtures.nats import NatsProcess, start_nats
+from nats.js.errors import NotFoundError as NoMessageError
+
+from sage.dataflow.v1 import dataflow_pb2 as pb
+from sage.dataflow.v1 import dataflow_pb2_grpc
+from sage_common.service_settings import NatsSettings
+from sage_platform import subjects
+from sage_platform.grpc_server import channel
+from sage_platform.kv import open_bucket
+from sage_platform.nats_connection import connect
+from sage_platform.registry import TTL_SECONDS, list_instances
+
+ENVELOPE = {"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "bad"}}
+THREE = {"op": "source", "records": [{"n": 0, "t": "a"}, {"n": 1, "t": "b"}, {"n": 2, "t": "c"}]}
+FUNCTIONS = """
+import sys
+def divides(record): return {"q": 10 // record["n"]}
+def exits(record): sys.exit(3)
+def stops(record): raise StopIteration
+"""
+
+
+def pipeline(**nodes: Any) -> str:
+    return json.dumps({**ENVELOPE, "settings": {"checkpoint_interval": "200ms"}, "nodes": nodes})
+
+
+def collected(node: str, **more: Any) -> dict[str, Any]:
+    return {"op": "sink", "in": node, "uri": "collection:out", **more}
+
+
+@dataclass
+class OneWorker:
+    """A worker process on a NATS server of its own, for all tests of this file.
+
+    Attributes:
+        data: the only folder that it lets jobs use.
+    """
+
+    nats: NatsProcess
+    process: subprocess.Popen[bytes]
+    data: Path
+    grpc_address: str
+
+    @asynccontextmanager
+    async def stub(self) -> AsyncIterator[Any]:
+        async with channel(self.grpc_address) as opened:
+            yield dataflow_pb2_grpc.DataflowServiceStub(opened)  # type: ignore[no-untyped-call]
+
+    async def run(self, job_id: str, text: str, seconds: float = 30) -> pb.Job:
+        """Submit a pipeline and return the job when it has ended. The worker must have lived through it."""
+
+        async def ended(stub: Any) -> pb.Job:
+            job = (await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id=job_id))).job
+            async for change in stub.WatchJob(pb.WatchJobRequest(job_id=job_id)):
+                job = change.job
+            return job
+
+        async with self.stub() as stub:
+            job = await asyncio.wait_for(ended(stub), seconds)
+        assert self.process.poll() is None
+        return job
+
+    async def succeeded(self, job_id: str, text: str) -> list[dict[str, Any]]:
+        """Run a pipeline that goes through, and return the records of its collection."""
+        job = await self.run(job_id, text)
+        assert (job.state, list(job.errors)) == (pb.JOB_STATE_SUCCEEDED, [])
+        return [
+            record
+            for body in await self._messages(subjects.RESULTS_STREAM, subjects.results(job_id))
+            for record in body.get("records", ())
+        ]
+
+    async def failed(self, job_id: str, text: str) -> list[str]:
+        """Run a pipeline that fails, and return why."""
+        job = await self.run(job_id, text)
+        assert job.state == pb.JOB_STATE_FAILED
+        return list(job.errors)
+
+    async def dead_letters(self, job_id: str, node: str) -> list[dict[str, Any]]:
+        return await self._messages(subjects.DLQ_STREAM, subjects.dead_letters(job_id, node))
+
+    async def _messages(self, stream: str, subject: str) -> list[dict[str, Any]]:
+        connection = await nats.connect(self.nats.url)
+        found, sequence = [], 0
+        try:
+            while True:
+                try:
+                    message = await connection.jetstream().get_msg(
+                        stream, seq=sequence + 1, subject=subject, next=True
+                    )
+                except NoMessageError:
+                    return found
+                found.append(orjson.loads(message.data or b""))
+                sequence = int(message.seq or 0)
+        finally:
+            await connection.close()
+
+
+async def _address(url: str, process: subprocess.Popen[bytes]) -> str:
+    connection = await connect(NatsSettings(url=url), name="test")
+    try:
+        bucket = await open_bucket(connection.jetstream(), subjects.BUCKET_SERVICES, ttl_seconds=TTL_SECONDS)
+        while process.poll() is None:
+            for instance in await list_instances(bucket):
+                return instance.grpc_address
+            await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+    raise AssertionError(f"the worker ended with {process.returncode}")
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneWorker]:
+    home = tmp_path_factory.mktemp("bad-jobs")
+    data, library = home / "data", home / "library"
+    data.mkdir()
+    library.mkdir()
+    (library / "odd_functions.py").write_text(FUNCTIONS)
+    server = start_nats(home)
+    settings = {
+        "ACK_WAIT_SECONDS": "1",
+        "DRAIN_TIMEOUT_SECONDS": "0",
+        "PROGRESS_INTERVAL_SECONDS": "0.1",
+        "ALLOWED_ROOTS": json.dumps([str(data)]),
+        "ALLOWED_HOSTS": '["api.example.com"]',
+        "FUNCTIONS": '["odd_functions:*"]',
+    }
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(library),
+        "SAGE_NATS_URL": server.url,
+        "XDG_CACHE_HOME": str(home),
+        "XDG_DATA_HOME": str(home),
+        **{f"SAGE_DATAFLOW_WORKER_{name}": value for name, value in settings.items()},
+    }
+    process = subprocess.Popen([sys.executable, "-m", "sage_dataflow_worker"], env=environment)
+    try:
+        yield OneWorker(server, process, data, asyncio.run(_address(server.url, process)))
+    finally:
+        process.terminate()
+        process.wait(15)
+        server.stop()
+
+
+async def test_whatever_is_wrong_with_a_pipeline_is_said_at_once(worker: OneWorker) -> None:
+    secret = worker.data.parent / "secret.jsonl"
+    secret.write_text('{"n": 1}\n')
+    (worker.data / "link.jsonl").symlink_to(secret)
+    (worker.data / "away").symlink_to(worker.data.parent)
+    wrong: dict[str, dict[str, Any]] = {
+        "round": {"op": "map", "in": "about", "fields": {"x": "1"}},
+        "about": {"op": "map", "in": "round", "fields": {"x": "1"}},
+        "unknown": {"op": "fliter", "in": "s"},
+        "subquery": {"op": "filter", "in": "s", "where": "n IN (SELECT n FROM t)"},
+        "table": {"op": "filter", "in": "s", "where": "read_csv('/etc/passwd')"},
+        "typed": {"op": "filter", "in": "s", "where": "t + 1"},
+        "timeless": {"op": "window", "in": "s", "tumbling": "1m"},
+        "function": {"op": "map", "in": "s", "ref": "os:system", "out": {"x": "int"}},
+        "path": {"op": "source", "uri": "jsonl:/etc/passwd"},
+        "dots": {"op": "source", "uri": f"jsonl:{worker.data}/../secret.jsonl"},
+        "link": {"op": "source", "uri": f"jsonl:{worker.data}/link.jsonl"},
+        "folder_link": {"op": "source", "uri": f"jsonl:{worker.data}/away/secret.jsonl"},
+        "host": {"op": "source", "uri": "http://169.254.169.254/latest", "schema": {"n": "int"}},
+        "subject": {"op": "source", "uri": "nats://sage.v1.dispatch.x", "schema": {"n": "int"}},
+    }
+    ends = {"end": {"op": "sink", "in": [name for name in wrong if name != "about"], "uri": "collection:out"}}
+    errors = await worker.failed("everything", pipeline(s=THREE, **wrong, **ends))
+    for node in set(wrong) - {"round", "about"}:
+        assert any(error.startswith(f"node {node!r}") for error in errors), (node, errors)
+    assert any("it depends on itself: " in error for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("#" + "x" * 10_000_000, "has 10000001 bytes; keep it below 1048576"),
+        ("a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(9)), "aliases are not allowed"),
+        ("", "it is missing"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+    ids=["10 MB", "aliases", "empty", "deep"],
+)
+async def test_a_text_that_is_no_pipeline_is_a_failed_job(worker: OneWorker, text: str, why: str) -> None:
+    (error,) = await worker.failed(f"text-{len(text)}", text)
+    assert why in error
+
+
+@pytest.mark.parametrize("function", ["divides", "exits", "stops"])
+async def test_a_record_that_a_function_dies_of_is_a_dead_letter(worker: OneWorker, function: str) -> None:
+    node = {"op": "map", "in": "s", "ref": f"odd_functions:{function}", "out": {"q": "int"}, "on_error": "dlq"}
+    passed = await worker.succeeded(f"f-{function}", pipeline(s=THREE, m=node, o=collected("m")))
+    letters = await worker.dead_letters(f"f-{function}", "m")
+    assert sorted([*(r["n"] for r in passed), *(letter["record"]["n"] for letter in letters)]) == [0, 1, 2]
+    assert all(letter["error"] and letter["spec_hash"] for letter in letters)
+    assert len(passed) == (2 if function == "divides" else 0)
+
+
+async def test_a_record_that_an_expression_cannot_compute_names_itself(worker: OneWorker) -> None:
+    far = {"op": "map", "in": "s", "fields": {"x": "CAST(n * 9000000000000000000 AS TIMESTAMP)"}}
+    passed = await worker.succeeded("far", pipeline(s=THREE, m={**far, "on_error": "dlq"}, o=collected("m")))
+    assert [record["n"] for record in passed] == [0]
+    assert "outside the years 1 to 9999" in (await worker.dead_letters("far", "m"))[0]["error"]
+    (error,) = await worker.failed("far-fails", pipeline(s=THREE, m=far, o=collected("m")))
+    assert "node 'm' (map) failed: field 'x'" in error
+    assert "at the record {'n': 1" in error
+
+
+async def test_times_that_are_none_are_dead_letters_and_close_no_windows(worker: OneWorker) -> None:
+    times = [
+        '"2024-01-01T00:00:01Z"', "null", '"NaN"', "NaN", "1e400", '"9999-12-31T23:59:59Z"', '"99999-01-01"', "12",
+        '"2024-01-01T00:00:02Z"',
+    ]  # fmt: skip
+    lines = [f'{{"id": {number}, "ts": {time}}}' for number, time in enumerate(times)]
+    (worker.data / "times.jsonl").write_text("\n".join([*lines, "not json", '{"id": 11', ""]))
+    source = {
+        "op": "source", "uri": f"jsonl:{worker.data}/times.jsonl", "schema": {"id": "int", "ts": "timestamp"},
+        "event_time": "ts",
+    }  # fmt: skip
+    window = {"op": "window", "in": "s", "tumbling": "1m"}
+    count = {"op": "aggregate", "in": "w", "aggs": {"ids": "list(id)"}}
+    nodes = {"w": window, "a": count, "o": collected("a")}
+    (record,) = await worker.succeeded("times", pipeline(s={**source, "on_error": "dlq"}, **nodes))
+    assert record["ids"] == [0, 8]
+    letters = await worker.dead_letters("times", "s")
+    assert len(letters) == len(times) - 2 + 2
+    (error,) = await worker.failed("times-fail", pipeline(s=source, **nodes))
+    assert "node 's' (source) failed: " in error
+    assert "at the record" in error
+
+
+async def test_a_schema_that_drifts_costs_the_records_that_do_not_fit(worker: OneWorker) -> None:
+    folder = worker.data / "drift"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"n": 1, "t": "a"}\n{"n": 2, "t": "b"}\n')
+    (folder / "b.jsonl").write_text('{"n": "three", "t": "c"}\n{"t": 4, "n": 4}\n{"n": 5, "more": 1}\n')
+    lines = {"op": "source", "uri": f"jsonl:{folder}/*.jsonl"}
+    passed = await worker.succeeded("drift", pipeline(s={**lines, "on_error": "dlq"}, o=collected("s")))
+    assert sorted(record["n"] for record in passed) == [1, 2, 4, 5]
+    (letter,) = await worker.dead_letters("drift", "s")
+    assert letter["record"] == {"raw": '{"n": "three", "t": "c"}', "place": "b.jsonl:1"}
+    (error,) = await worker.failed("drift-fail", pipeline(s=lines, o=collected("s")))
+    assert "field 'n' is \"three\", not 'int'" in error
+
+
+async def test_files_of_parquet_that_lack_fields_or_change_their_types_end(worker: OneWorker) -> None:
+    folder = worker.data / "parquet"
+    folder.mkdir()
+    pl.DataFrame({"n": [1, 2]}).write_parquet(folder / "a.parquet")
+    pl.DataFrame({"n": ["x", "3"]}).write_parquet(folder / "b.parquet")
+    pl.DataFrame({"m": [9, 9]}).write_parquet(folder / "c.parquet")
+    source = {"op": "source", "uri": f"parquet:{folder}/*.parquet", "schema": {"n": "int"}, "on_error": "dlq"}
+    passed = await worker.succeeded("parquet", pipeline(s=source, o=collected("s")))
+    assert sorted(str(record["n"]) for record in passed) == ["1", "2", "3", "None", "None"]
+    (letter,) = await worker.dead_letters("parquet", "s")
+    assert letter["record"] == {"raw": '{"n":"x"}', "place": "b.parquet, row 1"}
+
+
+async def test_a_record_over_the_limit_is_left_out_once_and_the_others_come_once(worker: OneWorker) -> None:
+    count, large = 9_000, 7_000
+    texts = pl.DataFrame({"n": range(count), "t": ["x" * (600_000 if n == large else 3) for n in range(count)]})
+    texts.write_parquet(worker.data / "large.parquet")
+    source = {"op": "source", "uri": f"parquet:{worker.data}/large.parquet", "schema": {"n": "int", "t": "string"}}
+    others = [n for n in range(count) if n != large]
+
+    passed = await worker.succeeded("large-in", pipeline(s={**source, "on_error": "dlq"}, o=collected("s")))
+    assert sorted(record["n"] for record in passed) == others
+    (letter,) = await worker.dead_letters("large-in", "s")
+    assert letter["record"]["place"] == f"large.parquet, row {large + 1}"
+
+    wide = {**source, "max_record_bytes": 2_000_000}
+    passed = await worker.succeeded("large-out", pipeline(s=wide, o=collected("s", on_error="dlq")))
+    assert sorted(record["n"] for record in passed) == others
+    (letter,) = await worker.dead_letters("large-out", "o")
+    assert (letter["record"]["n"], len(letter["record"]["t"])) == (large, 600_000)
+
+    (error,) = await worker.failed("large-fails", pipeline(s=wide, o=collected("s")))
+    assert f"record {large} of collection 'out' has" in error
