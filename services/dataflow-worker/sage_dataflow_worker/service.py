@@ -39,7 +39,7 @@ class DataflowServicer(dataflow_pb2_grpc.DataflowServiceServicer):
     async def SubmitJob(  # noqa: N802
         self, request: pb.SubmitJobRequest, context: Context[Any, Any]
     ) -> pb.SubmitJobResponse:
-        tenant = current_caller().acts_for(None) or DEFAULT_TENANT
+        tenant = current_caller().acts_for(request.tenant or None) or DEFAULT_TENANT
         job = await self._api.submit(request.pipeline, request.job_id, tenant)
         if not current_caller().may_see(job.tenant):
             raise ConflictError(f"the id {request.job_id!r} is taken; choose another, or leave it out", param="job_id")

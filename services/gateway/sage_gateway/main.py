@@ -5,6 +5,7 @@ from __future__ import annotations
 from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
+from sage_client.jobs.grpc_jobs import GrpcJobs
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
@@ -21,6 +22,7 @@ from sage_gateway.credentials import Credentials
 from sage_gateway.front_page import FrontPage
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
+from sage_gateway.job_routes import JobRoutes
 from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
@@ -117,6 +119,10 @@ def http_app(
     management = ManagementRoutes(
         MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
     )
+    def jobs_for(key: str | None) -> GrpcJobs:
+        return GrpcJobs(list_instances, mesh_token if key is None else key)
+
+    jobs = JobRoutes(jobs_for, credentials, settings.body_timeout_seconds)
     app: App = build_app(
         hot,
         [
@@ -124,6 +130,7 @@ def http_app(
             FrontPage(readiness, edge.directory, credentials).route(),
             *catalog.routes(),
             *management.routes(),
+            *jobs.routes(),
         ],
     )
     # A page that has come by another name has no key.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,12 +19,13 @@ from sage_client.presets.preset import EnginePreset, built_in, named
 from sage_common.errors import (
     InvalidRequestError,
     NotFoundError,
-    PermissionDeniedError,
     UnavailableError,
 )
 from sage_gateway.admission import wanted_headers
 from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
+from sage_gateway.order_origin import refuse_foreign_page
+from sage_gateway.query_parameters import count, flag
 from sage_mesh.directory import EngineDirectory
 
 MAX_BODY_BYTES = 64 * 1024
@@ -42,7 +42,6 @@ START_FIELDS = (
 )
 # Of one that takes a server in.
 REGISTRATION_FIELDS = ("api_key", "models", "health_path")
-_TRUTH = {"": False, "true": True, "1": True, "false": False, "0": False}
 
 
 class PolicyOrder(BaseModel):
@@ -154,10 +153,7 @@ class ManagementRoutes:
 
     def _admit_order(self, request: Request) -> None:
         """Refuse callers who are no operators. Raises PermissionDeniedError, UnauthenticatedError."""
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            # A page of any site can have a browser on this machine post to a gateway that asks for no key.
-            raise PermissionDeniedError(f"orders from a page of {origin} are not taken", code="cross_origin")
+        refuse_foreign_page(request)
         self._credentials.operator(request.headers)
 
     async def _policy(self, request: Request) -> Response:
@@ -195,19 +191,19 @@ class ManagementRoutes:
 
     async def _remove(self, request: Request) -> Response:
         self._admit_order(request)
-        drain, timeout_seconds = _flag(request, "drain"), _seconds(request, "timeout_seconds")
+        drain, timeout_seconds = flag(request, "drain"), _seconds(request, "timeout_seconds")
         engine_id = request.path_params["engine_id"]
         removal = await self._management.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
         return _json(asdict(removal))
 
     async def _drain(self, request: Request) -> Response:
         self._admit_order(request)
-        undo = _flag(request, "undo")
+        undo = flag(request, "undo")
         return _json(asdict(await self._management.drain_engine(request.path_params["engine_id"], undo=undo)))
 
     async def _restart(self, request: Request) -> Response:
         self._admit_order(request)
-        drain, timeout_seconds = _flag(request, "drain"), _seconds(request, "timeout_seconds")
+        drain, timeout_seconds = flag(request, "drain"), _seconds(request, "timeout_seconds")
         engine_id = request.path_params["engine_id"]
         restart = await self._management.restart_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
         return _json(asdict(restart))
@@ -220,7 +216,7 @@ class ManagementRoutes:
     async def _logs(self, request: Request) -> Response:
         # What a server writes may quote prompts.
         self._credentials.operator(request.headers)
-        lines, follow = _count(request, "lines"), _flag(request, "follow")
+        lines, follow = count(request, "lines", "lines"), flag(request, "follow")
         logs = self._management.engine_logs(request.path_params["engine_id"], lines=lines, follow=follow)
         # A refusal must come before the head of the answer is sent.
         first = await anext(logs, None)
@@ -263,20 +259,6 @@ class ManagementRoutes:
                 # A tenant must not learn whether another has such a request.
                 raise NotFoundError(f"no scheduler remembers a request {request_id!r}", code="request_not_found")
         return _json({"request_id": request_id, "decisions": [asdict(one) for one in explanations]})
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "")
-    if value.lower() not in _TRUTH:
-        raise InvalidRequestError(f"{name} is {value!r}; write {name}=true or {name}=false", param=name)
-    return _TRUTH[value.lower()]
-
-
-def _count(request: Request, name: str) -> int:
-    value = request.query_params.get(name, "0")
-    if not value.isdecimal() or len(value) > 9:
-        raise InvalidRequestError(f"{name} is {value!r}; write a number of lines", param=name)
-    return int(value)
 
 
 async def _text(first: str | None, lines: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -84,11 +84,28 @@ class ServiceCalls:
     async def stream(self, instance: Instance, call: Callable[[Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
         """Give what this instance streams. Raises SageError as ``any`` does."""
         try:
-            async with channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token) as opened:
+            async with self._channel(instance) as opened:
                 async for message in call(opened):
                     yield message
         except AioRpcError as error:
             raise error_from_status(error, instance.service, instance.grpc_address) from None
+
+    async def stream_any(self, service: str, call: Callable[[Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
+        """Give what one instance streams; those that do not answer at all are passed over. Raises as ``any`` does."""
+        failure: SageError | None = None
+        for instance in await self.instances(service):
+            begun = False
+            try:
+                async with self._channel(instance) as opened:
+                    async for message in call(opened):
+                        begun = True
+                        yield message
+                return
+            except AioRpcError as error:
+                failure = error_from_status(error, service, instance.grpc_address)
+                if begun or not is_unanswered(error):
+                    raise failure from None
+        raise failure or _none_registered(service)
 
     async def instance(self, instance_id: str) -> Instance | None:
         """The instance with this id, if it is registered."""
@@ -112,10 +129,13 @@ class ServiceCalls:
             return f"the {instance.service} at {instance.grpc_address}"
 
         async with (
-            channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token) as opened,
+            self._channel(instance) as opened,
             notice_of(callee, self._on_wait),
         ):
             return await call(opened)
+
+    def _channel(self, instance: Instance) -> Channel:
+        return channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token)
 
 
 def _none_registered(service: str) -> UnavailableError:

@@ -25,18 +25,20 @@ JOB_STATE_CANCELLED: JobState
 JOB_STATE_PAUSED: JobState
 
 class NodeProgress(_message.Message):
-    __slots__ = ("node_id", "records_in", "records_out", "records_failed", "records_total")
+    __slots__ = ("node_id", "records_in", "records_out", "records_failed", "records_total", "watermark_unix_ms")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     RECORDS_IN_FIELD_NUMBER: _ClassVar[int]
     RECORDS_OUT_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FAILED_FIELD_NUMBER: _ClassVar[int]
     RECORDS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    WATERMARK_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     records_in: int
     records_out: int
     records_failed: int
     records_total: int
-    def __init__(self, node_id: _Optional[str] = ..., records_in: _Optional[int] = ..., records_out: _Optional[int] = ..., records_failed: _Optional[int] = ..., records_total: _Optional[int] = ...) -> None: ...
+    watermark_unix_ms: int
+    def __init__(self, node_id: _Optional[str] = ..., records_in: _Optional[int] = ..., records_out: _Optional[int] = ..., records_failed: _Optional[int] = ..., records_total: _Optional[int] = ..., watermark_unix_ms: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "pipeline", "state", "errors", "progress", "worker_id", "created_unix_ms", "updated_unix_ms", "spec_hash", "attempts", "waiting", "tasks", "plan")
@@ -83,12 +85,14 @@ class ValidatePipelineResponse(_message.Message):
     def __init__(self, errors: _Optional[_Iterable[str]] = ..., spec_hash: _Optional[str] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
-    __slots__ = ("pipeline", "job_id")
+    __slots__ = ("pipeline", "job_id", "tenant")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     job_id: str
-    def __init__(self, pipeline: _Optional[str] = ..., job_id: _Optional[str] = ...) -> None: ...
+    tenant: str
+    def __init__(self, pipeline: _Optional[str] = ..., job_id: _Optional[str] = ..., tenant: _Optional[str] = ...) -> None: ...
 
 class SubmitJobResponse(_message.Message):
     __slots__ = ("job",)
