@@ -14,6 +14,8 @@ PACE_MARGIN = 0.9
 DEVIATIONS = 2.0
 # The batch of an engine with such a target while nothing is known of its pace.
 FIRST_BATCH = 16
+# Streams after whose ends an engine that never said how many tokens they had is one that does not say it.
+UNTOLD_ANSWERS = 8
 # No batch is larger.
 MOST_BATCH = 1_000_000
 
@@ -25,7 +27,8 @@ def limit_batch(entry: EngineEntry, tightest: Demand | None) -> None:
     which more prompts are computed than usual.
 
     While nothing is known of how the engine slows down it begins small, and may go on with what it runs already, with
-    half as much again where it reports a pace within the target. A target that no batch keeps limits nothing.
+    half as much again where the pace that it reports, or else that of its answers, is within the target. A target that
+    no batch keeps limits nothing, nor does one of which nothing shows whether it is kept.
 
     Args:
         tightest: the stream of requests with the smallest target between tokens; None where none has one.
@@ -46,11 +49,12 @@ def limit_batch(entry: EngineEntry, tightest: Demand | None) -> None:
         entry.steady = None if steady is None or steady < 2.0 else int(min(steady, batch))
     if batch is not None:
         credits.limit_batch(int(batch) if 1.0 <= batch <= MOST_BATCH else None)
-    elif seconds is None:
+    elif seconds is None or entry.untold_answers >= UNTOLD_ANSWERS:
         credits.limit_batch(None)
     else:
-        reported = forecast.reported_tpot_seconds
-        more = credits.requests // 2 if reported is not None and reported <= seconds else 0
+        # Where answers always run as many at once, nothing shows how it slows down: their own pace has to do.
+        pace = forecast.reported_tpot_seconds or forecast.observed_tpot_seconds
+        more = credits.requests // 2 if pace is not None and pace <= seconds else 0
         credits.limit_batch(max(FIRST_BATCH, credits.requests + more))
 
 

@@ -16,8 +16,11 @@ GROWN = 1.1
 UNDELAYED = 1.5
 # Ends within so many seconds are one: seats are taken again only after the last.
 TOGETHER_SECONDS = 0.01
-# Where never more than this share of the limit was being generated while it was in use, the rest has waited.
+# Of streams that had the whole limit: where they spend less than this share of their time generating, the rest of it
+# they have waited (Little's law: it is the share of the limit that runs at once).
 IN_USE = 0.8
+# Of what was found, how much more is tried.
+TRIED_AGAIN = 8
 
 
 class LearnedCapacity:
@@ -41,6 +44,7 @@ class LearnedCapacity:
     __slots__ = (
         "_began",
         "_best",
+        "_decoded",
         "_ended",
         "_ended_at",
         "_found",
@@ -51,8 +55,10 @@ class LearnedCapacity:
         "_quiet",
         "_ran",
         "_since",
+        "_spent",
         "_tokens",
         "_told",
+        "_tried_from",
         "_waited",
         "limit",
         "most",
@@ -76,6 +82,10 @@ class LearnedCapacity:
         self._since: float | None = None
         self._ended_at = float("-inf")
         self._tokens = self._ended = self._began = self._most_decoding = 0
+        # Seconds that the round's requests took, and those of them in which they were generated.
+        self._spent = self._decoded = 0.0
+        # What was found, while more than that is tried.
+        self._tried_from: int | None = None
 
     def resize(self, most: int) -> None:
         """Change the ceiling."""
@@ -121,12 +131,15 @@ class LearnedCapacity:
         if not self._found and decoding >= self.limit:
             self._grow(max(1, self.limit // 2))
 
-    def ended(self, tokens: int, seconds: float, outstanding: int, now: float) -> None:
+    def ended(
+        self, tokens: int, seconds: float, outstanding: int, now: float, decoded: float | None = None
+    ) -> None:
         """Learn from a request that is complete, where the engine tells nothing.
 
         Args:
             tokens: of its prompt and answer.
             seconds: from its dispatch to its end.
+            decoded: those of them since it began; None where it did not show when.
             outstanding: requests that the engine had with it.
         """
         if self._told:
@@ -145,15 +158,19 @@ class LearnedCapacity:
         if self._since is None:
             self._since = now
             self._tokens = self._ended = self._began = self._most_decoding = 0
+            self._spent = self._decoded = 0.0
             return
         self._tokens += tokens
+        if decoded is not None:
+            self._spent += seconds
+            self._decoded += decoded
         self._ended += 1
         if self._ended < max(LEAST_ENDED, ROUNDS * self.limit) or now <= self._since:
             return
         throughput = self._tokens / (now - self._since)
         self._since = None
         if self._began >= IN_USE * self._ended:
-            self._streamed(self._most_decoding)
+            self._streamed(self._most_decoding, self._decoded / self._spent if self._spent else 0.0)
         elif self._found:
             if self._waits_no_longer():
                 self._found, self._best, self._kept = False, throughput, self.limit
@@ -167,13 +184,25 @@ class LearnedCapacity:
             self._found = True
             self.limit = self.shown = min(self._kept, self.limit)
 
-    def _streamed(self, decoding: int) -> None:
-        """Learn from a round of answers most of which have shown when they began: at most ``decoding`` ran at once."""
-        if 0 < decoding < IN_USE * self.limit:
+    def _streamed(self, decoding: int, share: float) -> None:
+        """Learn from a round of answers most of which have shown when they began.
+
+        Args:
+            decoding: most that ran at once.
+            share: of their time in which they were generated.
+        """
+        if self._tried_from is not None:
+            found, self._tried_from = self._tried_from, None
+            if decoding >= self.limit:
+                self._found, self._patience = False, PATIENT_REPORTS
+            else:
+                self.limit = self.shown = found
+        elif 0 < decoding < self.limit and share < IN_USE:
             self._found = True
             self.limit = self.shown = decoding
         elif decoding >= self.limit and self._found and self._waits_no_longer():
-            self._grow(1)
+            self._tried_from = self.limit
+            self._grow(max(1, self.limit // TRIED_AGAIN))
 
     def _waits_no_longer(self) -> bool:
         """Count a round with what was found; return whether it was found long ago."""

@@ -102,10 +102,11 @@ class Credits:
             self.learned.began(decoding)
             self._recap()
 
-    def ended(self, tokens: int, seconds: float, now: float) -> None:
-        """Learn from a request that is complete and not given back yet: its tokens, and its time since its dispatch."""
+    def ended(self, tokens: int, seconds: float, now: float, decoded: float | None) -> None:
+        """Learn from a request that is complete and not given back yet: its tokens, its time since its dispatch, and
+        that since it began, where it showed when."""
         if self.learned is not None:
-            self.learned.ended(tokens, seconds, self.requests, now)
+            self.learned.ended(tokens, seconds, self.requests, now, decoded)
             self._recap()
 
     def reset_caps(self) -> None:

@@ -30,6 +30,7 @@ class EngineEntry:
         steady: requests with which it keeps the targets for the time between tokens even where more prompts come than
             usual; None where no target limits it.
         pace_known: whether its batch is limited by what keeps the targets for the time between tokens.
+        untold_answers: streams that it has completed since it last said how many tokens one had.
         tightest_ms: smallest target for the time between tokens among the attempts outstanding; None without any.
     """
 
@@ -49,6 +50,7 @@ class EngineEntry:
     capacity: int = 0
     steady: int | None = None
     pace_known: bool = False
+    untold_answers: int = 0
     tightest_ms: int | None = None
     _tpot_targets: dict[int, int] = field(default_factory=dict)
 

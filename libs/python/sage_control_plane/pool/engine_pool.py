@@ -171,7 +171,9 @@ class EnginePool:
         """Learn from a complete answer that is still on its engine."""
         entry = self.entries[attempt.engine_id]
         self._learning.finished(entry, attempt, now, output_tokens)
-        entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now)
+        shows = attempt.request is not None and attempt.request.classification.shows_beginning
+        decoded = now - attempt.begun_at if attempt.begun and shows else None
+        entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now, decoded)
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)
 

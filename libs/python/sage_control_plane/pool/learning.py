@@ -118,7 +118,11 @@ class PoolLearning:
         entry.pace.record(attempt.tokens, seconds)
         entry.seconds_per_token = entry.pace.seconds_per_token(self.first_seconds_per_token)
         request, begin = attempt.request, attempt.counters_at_begin
-        if output_tokens is None or output_tokens < LEAST_TPOT_TOKENS:
+        if output_tokens is None:
+            entry.untold_answers += bool(attempt.decoding)
+            return
+        entry.untold_answers = 0
+        if output_tokens < LEAST_TPOT_TOKENS:
             return
         if not attempt.decoding or request is None or now <= begin.at:
             return

@@ -15,6 +15,8 @@ MOST_PROMPTS = 0.8
 PROMPT_MEMORY = 0.99
 # What counts as recent: about the time of a short answer, since targets are for the mean over an answer.
 RECENT_SECONDS = 2.0
+# Weight of the latest answer in the recent time between tokens.
+RECENT_ANSWER = 0.25
 # What counts as usual: the time of some answers and prompts.
 USUAL_SECONDS = 20.0
 
@@ -123,6 +125,7 @@ class Forecast:
         running: requests outstanding.
         decoding: answers whose tokens are being generated.
         prompt_share: share of the engine's recent time that prompts took, up to the last computed prompt.
+        observed_tpot_seconds: recent time between tokens of the answers from here; None before the first.
         reported_tpot_seconds: recent time between tokens as the engine measures it; None when not reported.
     """
 
@@ -142,6 +145,7 @@ class Forecast:
         "kv_usage",
         "prompt_share",
         "queued_tokens",
+        "observed_tpot_seconds",
         "reported_tpot_seconds",
         "running",
     )
@@ -163,6 +167,7 @@ class Forecast:
         self.running = 0
         self.decoding = 0
         self.kv_usage = 0.0
+        self.observed_tpot_seconds: float | None = None
         self.reported_tpot_seconds: float | None = None
 
     def advance(self, now: float) -> None:
@@ -305,7 +310,9 @@ class Forecast:
         between, streamed_seconds = output_tokens - 1, self._at - since.at
         decoding = (self._decoding_seconds - since.decoding_seconds) / streamed_seconds
         prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
-        sample = (decoding, self.kv_usage, prompts / between, vectors / between, streamed_seconds / between)
+        seconds, observed = streamed_seconds / between, self.observed_tpot_seconds
+        self.observed_tpot_seconds = seconds if observed is None else observed + (seconds - observed) * RECENT_ANSWER
+        sample = (decoding, self.kv_usage, prompts / between, vectors / between, seconds)
         for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
             fits.tpot.learn(*sample)
             fits.learned()

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from fixtures.control_plane import Pool, engine, request
 
-from sage_control_plane.pool.batch_limit import FIRST_BATCH, PACE_MARGIN, limit_batch
+from sage_control_plane.pool.batch_limit import FIRST_BATCH, PACE_MARGIN, UNTOLD_ANSWERS, limit_batch
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.prediction.demand import Demand
 from sage_control_plane.request.engine_state import EngineLoad
@@ -141,3 +141,29 @@ def test_answers_in_one_piece_limit_no_batch_and_lift_no_limit() -> None:
     pool.now += 300.0
     serve("whole, later", streaming=False)
     assert pool.manager.engines["e"].credits.request_cap == 256
+
+
+def test_an_engine_whose_answers_all_ran_with_as_many_grows_by_their_own_pace() -> None:
+    """Then no fit shows how it slows down, and nothing else would ever raise the limit."""
+    made = entry(known=False)
+    forecast, now = made.forecast, made.forecast.counters.at
+    for seconds, grows in ((0.010, True), (0.060, False)):
+        for _ in range(40):
+            began, forecast.decoding = forecast.counters, FIRST_BATCH
+            now += 100 * seconds
+            forecast.advance(now)
+            forecast.learn_answer(began, 101)
+            forecast._fits.tpot.trusted = forecast._pool.tpot.trusted = False
+        made.credits.requests = FIRST_BATCH
+        limit_batch(made, asked(50))
+        assert (made.credits.request_cap > FIRST_BATCH) == grows
+
+
+def test_an_engine_that_never_counts_its_tokens_is_not_held_small_for_ever() -> None:
+    made = entry(known=False)
+    made.untold_answers = UNTOLD_ANSWERS - 1
+    limit_batch(made, asked(50))
+    assert made.credits.request_cap == FIRST_BATCH
+    made.untold_answers += 1
+    limit_batch(made, asked(50))
+    assert made.credits.request_cap == 256

@@ -33,8 +33,8 @@ class Engine:
         self._streams = streams
         self._random = Random(1)
         self._waiting: deque[float] = deque()
-        # Tokens so far and in all of each, and when it was dispatched.
-        self._running: list[tuple[int, int, float]] = []
+        # Tokens so far and in all of each, when it was dispatched, and when it began.
+        self._running: list[tuple[int, int, float, float]] = []
         self._report_at = REPORT_SECONDS
 
     @property
@@ -52,19 +52,21 @@ class Engine:
         while self._outstanding < capacity.limit:
             self._waiting.append(self.now)
         while self._waiting and len(self._running) < self.seats:
-            self._running.append((0, self._random.randint(10, 100), self._waiting.popleft()))
+            self._running.append((0, self._random.randint(10, 100), self._waiting.popleft(), self.now))
         self.now += STEP_SECONDS
         before, self._running = self._running, []
-        for position, (tokens, length, since) in enumerate(before):
+        for position, (tokens, length, since, began) in enumerate(before):
             self.tokens += 1
             if tokens == 0 and self._streams:
                 begun = [one for one in before[position + 1 :] if one[0]] + self._running
                 capacity.began(len(begun) + 1)
             if tokens + 1 < length:
-                self._running.append((tokens + 1, length, since))
+                self._running.append((tokens + 1, length, since, began))
                 continue
             rest = len(before) - position - 1
-            capacity.ended(length, self.now - since, len(self._waiting) + len(self._running) + rest + 1, self.now)
+            outstanding = len(self._waiting) + len(self._running) + rest + 1
+            decoded = self.now - began if self._streams else None
+            capacity.ended(length, self.now - since, outstanding, self.now, decoded)
         if self._reports and self.now >= self._report_at:
             self._report_at += REPORT_SECONDS
             capacity.reported(len(self._running), len(self._waiting), self._outstanding)
@@ -162,3 +164,39 @@ def test_a_limit_that_is_not_in_use_teaches_nothing() -> None:
         capacity.reported(running=2, waiting=0, outstanding=2)
         capacity.ended(50, 1.0, 2, float(step))
     assert capacity.limit == FIRST_LIMIT
+
+
+def in_waves(clients: int, prompt_seconds: float, answer_seconds: float, seconds: float) -> LearnedCapacity:
+    """Closed-loop clients of an engine that takes whatever comes, and whose prompts are computed one after the other."""
+    capacity, now = LearnedCapacity(CEILING), 0.0
+    # When each ends, when it was dispatched, when it began.
+    running: list[tuple[float, float, float]] = []
+    waiting = [0.0] * clients
+    free_at = 0.0
+    while now < seconds:
+        while waiting and len(running) < capacity.limit:
+            waiting.pop()
+            free_at = max(free_at, now) + prompt_seconds
+            running.append((free_at + answer_seconds, now, free_at))
+        now = min(min(end for end, _, _ in running), min((b for _, _, b in running if b > now), default=now + 1e9))
+        if any(began == now for _, _, began in running):
+            capacity.began(sum(began <= now for _, _, began in running))
+        for one in [one for one in running if one[0] <= now]:
+            capacity.ended(80, now - one[1], len(running), now, now - one[2])
+            running.remove(one)
+            waiting.append(now)
+    return capacity
+
+
+def test_clients_that_come_in_waves_are_not_taken_for_seats() -> None:
+    # The first of a wave end before the last have begun, so that all never run at once; they have hardly waited.
+    capacity = in_waves(64, prompt_seconds=0.005, answer_seconds=0.29, seconds=60.0)
+    assert capacity.limit >= 55
+
+
+def test_what_was_found_too_low_is_left_behind_soon() -> None:
+    engine = Engine(8, streams=True).run(60.0)
+    assert engine.capacity.limit <= 10
+    engine.seats = 200
+    engine.run(120.0)
+    assert engine.capacity.limit >= 150
