@@ -143,9 +143,9 @@ class Forecast:
         "_vectors",
         "decoding",
         "kv_usage",
+        "observed_tpot_seconds",
         "prompt_share",
         "queued_tokens",
-        "observed_tpot_seconds",
         "reported_tpot_seconds",
         "running",
     )

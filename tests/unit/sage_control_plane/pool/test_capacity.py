@@ -167,7 +167,7 @@ def test_a_limit_that_is_not_in_use_teaches_nothing() -> None:
 
 
 def in_waves(clients: int, prompt_seconds: float, answer_seconds: float, seconds: float) -> LearnedCapacity:
-    """Closed-loop clients of an engine that takes whatever comes, and whose prompts are computed one after the other."""
+    """Closed-loop clients of an engine that takes whatever comes, and computes one prompt after the other."""
     capacity, now = LearnedCapacity(CEILING), 0.0
     # When each ends, when it was dispatched, when it began.
     running: list[tuple[float, float, float]] = []
