@@ -1,7 +1,8 @@
 """The types of record fields as a pipeline writes them, and as polars knows them.
 
 ``string`` ``int`` ``float`` ``float32`` ``bool`` ``timestamp`` ``date`` ``duration`` ``bytes``, ``[type]`` for a list,
-``float32[384]`` for a vector of that length, ``delivery|payment|other`` for one of these texts, and a mapping of fields for a record within the record.
+``float32[384]`` for a vector of that length, ``delivery|payment|other`` for one of these texts, and a mapping of fields
+for a record within the record.
 """
 
 from __future__ import annotations
