@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import nats
 import orjson
 import polars as pl
 import pytest
+from fixtures.eventually import eventually
 from fixtures.nats import NatsProcess, start_nats
+from fixtures.small_disk import small_disk
 from nats.js.errors import NotFoundError as NoMessageError
 
 from sage.dataflow.v1 import dataflow_pb2 as pb
@@ -84,6 +87,9 @@ class OneWorker:
         """Run a pipeline that goes through, and return the records of its collection."""
         job = await self.run(job_id, text)
         assert (job.state, list(job.errors)) == (pb.JOB_STATE_SUCCEEDED, [])
+        return await self.records(job_id)
+
+    async def records(self, job_id: str) -> list[dict[str, Any]]:
         return [
             record
             for body in await self._messages(subjects.RESULTS_STREAM, subjects.results(job_id))
@@ -142,7 +148,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneWorker]:
         "DRAIN_TIMEOUT_SECONDS": "0",
         "PROGRESS_INTERVAL_SECONDS": "0.1",
         "ALLOWED_ROOTS": json.dumps([str(data)]),
-        "ALLOWED_HOSTS": '["api.example.com"]',
+        "ALLOWED_HOSTS": '["api.example.com", "127.0.0.1"]',
         "FUNCTIONS": '["odd_functions:*"]',
     }
     environment = {
@@ -295,3 +301,90 @@ async def test_a_record_over_the_limit_is_left_out_once_and_the_others_come_once
 
     (error,) = await worker.failed("large-fails", pipeline(s=wide, o=collected("s")))
     assert f"record {large} of collection 'out' has" in error
+
+
+async def test_a_full_disk_holds_a_job_up_and_loses_nothing(worker: OneWorker) -> None:
+    count = 60_000
+    pl.DataFrame({"n": range(count), "t": ["y" * 90] * count}).write_parquet(worker.data / "rows.parquet")
+    source = {"op": "source", "uri": f"parquet:{worker.data}/rows.parquet"}
+    with small_disk(worker.data / "disk", megabytes=8) as disk:
+        ballast = disk.path / "half"
+        ballast.write_bytes(bytes(6_000_000))
+        sink = {"op": "sink", "in": "s", "uri": f"jsonl:{disk.path}/out.jsonl"}
+        running = asyncio.create_task(worker.run("full-disk", pipeline(s=source, o=sink)))
+        await eventually(lambda: disk.free_bytes < 4096)
+        assert await worker.succeeded("meanwhile", pipeline(s=THREE, o=collected("s")))
+        assert not running.done()
+        ballast.unlink()
+        job = await running
+        assert (job.state, list(job.errors)) == (pb.JOB_STATE_SUCCEEDED, [])
+        with (disk.path / "out.jsonl").open("rb") as lines:
+            assert [orjson.loads(line)["n"] for line in lines] == list(range(count))
+
+
+async def test_a_sink_that_does_not_answer_holds_its_source_back(worker: OneWorker) -> None:
+    rows = 400_000
+    pl.DataFrame({"n": range(rows), "t": ["z" * 200] * rows}).write_parquet(worker.data / "many.parquet")
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await goes_on.wait()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sink = {"op": "sink", "in": "s", "uri": f"http://127.0.0.1:{port}/", "id": "{n}", "concurrency": 4}
+    text = pipeline(s={"op": "source", "uri": f"parquet:{worker.data}/many.parquet"}, o=sink)
+    async with server, worker.stub() as stub:
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id="slow"))
+        await asyncio.wait_for(asked.wait(), 20)
+
+        async def read() -> int:
+            job = (await stub.GetJob(pb.GetJobRequest(job_id="slow"))).job
+            return next((node.records_out for node in job.progress if node.node_id == "s"), 0)
+
+        async def has_read_some() -> bool:
+            return await read() > 0
+
+        await eventually(has_read_some)
+        before = await read()
+        # Others run meanwhile, which takes longer than the next batch would.
+        assert await worker.succeeded("beside", pipeline(s=THREE, o=collected("s")))
+        assert await read() == before < rows / 2
+        await stub.CancelJob(pb.CancelJobRequest(job_id="slow"))
+        goes_on.set()
+
+
+async def test_nats_gone_and_back_costs_a_running_job_nothing(worker: OneWorker) -> None:
+    rows = 300_000
+    pl.DataFrame({"n": range(rows)}).write_parquet(worker.data / "long.parquet", row_group_size=5_000)
+    source = {"op": "source", "uri": f"parquet:{worker.data}/long.parquet", "schema": {"n": "int"}}
+    double = {"op": "map", "in": "s", "fields": {"twice": "n * 2"}}
+    text = pipeline(s=source, m=double, o=collected("m"))
+    async with worker.stub() as stub:
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id="outage"))
+
+        async def job() -> pb.Job:
+            return (await stub.GetJob(pb.GetJobRequest(job_id="outage"))).job
+
+        async def is_under_way() -> bool:
+            return any(node.records_out for node in (await job()).progress)
+
+        await eventually(is_under_way)
+        worker.nats.kill()
+        worker.nats.start_again()
+
+        async def has_ended() -> bool:
+            try:
+                return (await job()).state not in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING)
+            except grpc.RpcError:
+                return False
+
+        await eventually(has_ended, seconds=60)
+        done = await job()
+    assert (done.state, list(done.errors)) == (pb.JOB_STATE_SUCCEEDED, [])
+    assert worker.process.poll() is None
+    numbers = [record["n"] for record in await worker.records("outage")]
+    assert sorted(numbers) == list(range(rows))

@@ -38,8 +38,11 @@ class UnfinishedFile:
     def append(self, data: bytes) -> None:
         """Write at the end. Raises OSError; nothing of ``data`` is in the file then."""
         file = self._opened()
+        rest = memoryview(data)
         try:
-            file.write(data)
+            while rest:
+                # A disk that is nearly full takes a part, and says so by its length alone.
+                rest = rest[file.write(rest) :]
         except OSError:
             self._cut(file, self._length)
             raise

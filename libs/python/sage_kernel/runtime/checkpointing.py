@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sage_common.errors import ConflictError, SageError
+from sage_common.errors import ConflictError
 from sage_common.logging import get_logger
 from sage_kernel.operator import Sleep, State
 from sage_kernel.runtime.inbox import Inbox
@@ -64,7 +64,7 @@ class Checkpointer:
             await sleep(interval_seconds)
             try:
                 await self.take()
-            except (OSError, SageError) as error:
+            except Exception as error:  # whatever the store raises, its server's own errors too
                 log.warning("checkpoint not written; the last one stays", error=str(error) or repr(error))
 
     async def take(self) -> Checkpoint:
