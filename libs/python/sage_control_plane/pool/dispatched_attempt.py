@@ -75,6 +75,11 @@ class DispatchedAttempt:
     seat: float | None = None
     keeps_seat: bool = False
 
+    def seconds_since_shown_begin(self, now: float) -> float | None:
+        """Return for how long it has been generated; None where its beginning does not show."""
+        shows = self.begun and self.request is not None and self.request.classification.shows_beginning
+        return now - self.begun_at if shows else None
+
     @classmethod
     def adopted_from(
         cls, running: RunningRequest, engine_id: str, request: PendingRequest | None, output_tokens: int, now: float

@@ -171,9 +171,7 @@ class EnginePool:
         """Learn from a complete answer that is still on its engine."""
         entry = self.entries[attempt.engine_id]
         self._learning.finished(entry, attempt, now, output_tokens)
-        shows = attempt.request is not None and attempt.request.classification.shows_beginning
-        decoded = now - attempt.begun_at if attempt.begun and shows else None
-        entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now, decoded)
+        entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now, attempt.seconds_since_shown_begin(now))
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
-from sage_control_plane.prediction.forecast import Forecast, LatencyFits, prompt_weight
+from sage_control_plane.prediction.forecast import Forecast
 from sage_control_plane.prediction.latency import Load
+from sage_control_plane.prediction.latency_fits import LatencyFits, prompt_weight
 from sage_control_plane.prediction.pace import Pace
 from sage_control_plane.prediction.prices import Prices
 from sage_control_plane.prediction.settings import PredictionSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.reservation import Reservation
-from sage_control_plane.prediction.forecast import LatencyFits
+from sage_control_plane.prediction.latency_fits import LatencyFits
 
 
 class Saturation:

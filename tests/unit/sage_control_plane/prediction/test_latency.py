@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from sage_control_plane.prediction.forecast import Forecast, LatencyFits
+from sage_control_plane.prediction.forecast import Forecast
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
+from sage_control_plane.prediction.latency_fits import LatencyFits
 from sage_control_plane.prediction.settings import PredictionSettings
 
 SETTINGS = PredictionSettings()
