@@ -60,7 +60,7 @@ def ask(
     async def answered(collection: Collection) -> KnowledgeAnswer:
         report = await ingest_with_progress(collection, docs, url, {}) if docs is not None else None
         if docs is not None and report is not None:
-            _require_documents(collection, docs, report.left_out)
+            _require_documents(collection, docs, [*report.left_out, *report.ignored])
         async with with_models(url) as models:
             answer = await answer_from_knowledge(
                 collection,
@@ -73,7 +73,7 @@ def ask(
                 min_score=min_score,
                 rerank=rerank,
             )
-        return answer if report is None else with_ingest(answer, report.seconds, report.left_out)
+        return answer if report is None else with_ingest(answer, report.seconds, [*report.left_out, *report.ignored])
 
     library = Library()
     if kb is not None:

@@ -53,6 +53,7 @@ def ingest(
     url: Url = None,
 ) -> None:
     """Bring a knowledge base up to date with a folder. What has not changed is neither read nor embedded."""
+    from collections import Counter
     from dataclasses import asdict
 
     from sage_cli.consoles import notes, output, print_json
@@ -70,6 +71,10 @@ def ingest(
     output().print(_summary(report), markup=False, soft_wrap=True)
     for item, reason in report.left_out:
         notes().print(f"left out: {item}: {reason}", markup=False, soft_wrap=True)
+    if report.ignored:
+        reasons = Counter(reason for _, reason in report.ignored)
+        listed = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))
+        notes().print(f"not read: {listed} (--json lists them)", markup=False, style="dim")
 
 
 @app.command()

@@ -30,6 +30,8 @@ _GROUP_TEXTS = 256
 _CALL_TEXTS = 64
 # Documents that are read ahead while others are embedded.
 _READ_AHEAD = 64
+# How the reasons of a listing begin that tell of a failure.
+_UNREAD = "cannot be read"
 
 
 @dataclass
@@ -44,7 +46,8 @@ class IngestReport:
         removed: documents whose file is gone.
         chunks: chunks of the documents that were stored.
         embedded: those of them that no vector was there for.
-        left_out: files that were left out, with the reason.
+        left_out: documents that were left out, with the reason.
+        ignored: what is no document or not meant to be read, with the reason.
         seconds: by the clock.
         embed_seconds: of them, while the embedder had work.
     """
@@ -57,6 +60,7 @@ class IngestReport:
     chunks: int = 0
     embedded: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     embed_seconds: float = 0.0
 
@@ -122,7 +126,8 @@ class _Run:
         report = self._report
         folder, one_file, listing = await asyncio.to_thread(_listed, folder)
         report.files = len(listing.files)
-        report.left_out.extend(listing.skipped)
+        for item, reason in listing.skipped:
+            (report.left_out if _is_failure(reason) else report.ignored).append((item, reason))
         stored = await asyncio.to_thread(self._collection.documents, str(folder))
         changed = await asyncio.to_thread(self._changed, folder, listing, stored)
         self._progressed()
@@ -267,7 +272,7 @@ class _Run:
 
     def _remove_gone(self, listing: FolderListing) -> None:
         # A folder or file that cannot be read now is not gone.
-        unread = tuple(item for item, reason in listing.skipped if reason.startswith("cannot be read"))
+        unread = tuple(item for item, reason in listing.skipped if reason.startswith(_UNREAD))
         left = (one for same in self._gone.values() for one in same)
         gone = [one.id for one in left if not one.file.path.startswith(unread)]
         if gone:
@@ -276,7 +281,11 @@ class _Run:
 
     def _progressed(self) -> None:
         if self._on_progress is not None:
-            self._on_progress(replace(self._report, left_out=list(self._report.left_out)))
+            self._on_progress(replace(self._report, left_out=[*self._report.left_out], ignored=[*self._report.ignored]))
+
+
+def _is_failure(reason: str) -> bool:
+    return reason.startswith(_UNREAD) or "over the limit" in reason
 
 
 def _listed(given: Path) -> tuple[Path, bool, FolderListing]:
