@@ -30,7 +30,7 @@ def test_the_yaml_is_a_pipeline() -> None:
 
 
 def test_the_python_builds_a_pipeline() -> None:
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    text, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     built: dict[str, Any] = {}
     exec(compile(text.split("p.validate()")[0], "pipelines.md", "exec", dont_inherit=True), built)
     assert isinstance(built["p"], sage.Pipeline)

@@ -16,7 +16,9 @@ from fixtures.job_surfaces import SURFACES, JobSurface, Rest
 from fixtures.operators import RefusedError
 from fixtures.process_mesh import static_mesh
 
+import sage
 from sage_benchmark.isolated_mesh import IsolatedMesh
+from sage_common.errors import UnprocessableError
 from sage_common.service_settings import NatsSettings
 from sage_platform.nats_connection import connect
 
@@ -191,3 +193,50 @@ def test_a_page_of_another_site_submits_nothing(mesh: IsolatedMesh, tmp_path: Pa
     with refused.value as answer:
         assert (answer.status, json.loads(answer.read())["error"]["code"]) == (403, "cross_origin")
     assert "foreign" not in Rest(mesh, tmp_path).listed()
+
+
+@pytest.fixture(params=["http", "nats", "grpc"])
+def target(request: pytest.FixtureRequest, mesh: IsolatedMesh) -> str:
+    port = mesh.processes("dataflow-worker")[0].ports["grpc"]
+    targets = {"http": mesh.gateway_url, "nats": mesh.nats_url, "grpc": f"grpc://127.0.0.1:{port}"}
+    return targets[str(request.param)]
+
+
+def poisoned() -> sage.Pipeline:
+    p = sage.Pipeline("poisoned")
+    numbers = p.source(records=[{"n": n, "d": n % 3} for n in range(7)])
+    numbers.map(fields={"q": "CAST(CAST(n AS STRING) || CASE WHEN d = 0 THEN 'x' ELSE '' END AS BIGINT)"},
+                on_error="dlq").sink("collection:out", node_id="out")  # fmt: skip
+    return p
+
+
+def test_a_pipeline_in_python_runs_on_the_mesh_as_it_does_here(target: str) -> None:
+    counted: dict[str, int] = {}
+    here = poisoned().run("local")
+    there = poisoned().run(
+        "mesh", target=target, on_progress=lambda node, counts: counted.update({node: counts.records_in})
+    )
+    assert there.collections == here.collections
+    assert there.dead_letters == here.dead_letters
+    assert [letter.record["n"] for letter in there.dead_letters] == [0, 3, 6]
+    assert there.counts["out"].records_in == counted["out"] == 4
+
+
+def test_a_job_that_fails_says_why_in_python(target: str) -> None:
+    wrong = sage.Pipeline("wrong")
+    wrong.source("jsonl:/nowhere/allowed.jsonl", schema={"n": "int"}).sink("collection:out")
+    with pytest.raises(UnprocessableError, match=r"allowed_roots"):
+        wrong.run("mesh", target=target)
+
+
+def test_a_client_submits_and_follows(target: str) -> None:
+    if target.startswith("grpc"):
+        pytest.skip("a worker answers no chats, so no client connects to it")
+    with sage.UnifiedInferenceClient.create(target) as client:
+        job = client.submit(poisoned())
+        jobs = client.jobs()
+        assert [one.state for one in jobs.watch(job.job_id)][-1] == "succeeded"
+        assert sorted(r["n"] for piece in jobs.results(job.job_id) for r in piece.records) == [1, 2, 4, 5]
+        assert jobs.dead_letters(job.job_id).total == 3
+        assert jobs.cancel(job.job_id).state == "succeeded"
+        assert jobs.get(job.job_id).ended

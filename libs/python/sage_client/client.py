@@ -40,6 +40,9 @@ from sage_mesh.inference_request import InferenceRequest, check_correlation_id
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from sage_client.jobs.job_views import JobView
+    from sage_client.jobs.jobs import Jobs
+
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -81,10 +84,13 @@ class AsyncUnifiedInferenceClient:
         timeout_seconds: float = 600.0,
         on_wait: OnWait | None = None,
         target: str = "",
+        api_key: str | None = None,
     ) -> None:
         self._transport = transport
         self._on_wait = on_wait
         self._target = target
+        self._api_key = api_key
+        self._jobs: Jobs | None = None
         self._tenant = tenant
         self._timeout_seconds = timeout_seconds
 
@@ -123,6 +129,7 @@ class AsyncUnifiedInferenceClient:
             timeout_seconds=settings.timeout_seconds if timeout is None else timeout,
             on_wait=on_wait or log_wait,
             target=target or settings.target,
+            api_key=api_key,
         )
 
     def __repr__(self) -> str:
@@ -238,9 +245,24 @@ class AsyncUnifiedInferenceClient:
         """Return the models that some engine serves, by name."""
         return await self._transport.models()
 
+    async def jobs(self) -> Jobs:
+        """Return the jobs of this mesh; they are closed with the client. Raises as ``open_jobs`` does."""
+        if self._jobs is None:
+            # Few clients have jobs, and these need libraries of their own.
+            from sage_client.jobs.job_client import open_jobs
+
+            self._jobs = await open_jobs(self._target or None, api_key=self._api_key, on_wait=self._on_wait)
+        return self._jobs
+
+    async def submit(self, pipeline: object, job_id: str = "") -> JobView:
+        """Submit a pipeline (a ``sage.Pipeline``, YAML or JSON) as a job; see ``Jobs.submit``."""
+        return await (await self.jobs()).submit(pipeline, job_id, tenant=self._tenant)
+
     async def close(self) -> None:
         """Release the connections."""
         await self._transport.close()
+        if self._jobs is not None:
+            await self._jobs.close()
 
     async def __aenter__(self) -> AsyncUnifiedInferenceClient:
         return self

@@ -68,7 +68,7 @@ class HttpTransport:
             yield StreamAnswer(response.content.iter_any(), metadata_from_headers(response.headers))
 
     async def models(self) -> list[ModelInfo]:
-        async with self._open("GET", "/v1/models", None, {}, LIST_TIMEOUT_SECONDS) as response:
+        async with self.open("GET", "/v1/models", None, {}, LIST_TIMEOUT_SECONDS) as response:
             body = await response.read()
         try:
             models = [model_from_json(item) for item in orjson.loads(body)["data"]]
@@ -77,7 +77,7 @@ class HttpTransport:
         return sorted(models, key=lambda model: model.id)
 
     async def engines(self) -> Engines:
-        async with self._open("GET", "/v1/management/engines", None, {}, ENGINES_TIMEOUT_SECONDS) as response:
+        async with self.open("GET", "/v1/management/engines", None, {}, ENGINES_TIMEOUT_SECONDS) as response:
             body = await response.read()
         try:
             return [dict(engine) for engine in orjson.loads(body)["data"]]
@@ -102,17 +102,22 @@ class HttpTransport:
             headers[names.TENANT] = request.tenant
         if request.traceparent:
             headers[names.TRACEPARENT] = request.traceparent
-        async with self._open(
+        async with self.open(
             "POST", request.endpoint.path, request.body, headers, request.timeout_seconds
         ) as response:
             yield response
 
     @asynccontextmanager
-    async def _open(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_seconds: float
+    async def open(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_seconds: float | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request; what goes wrong until the response has been read becomes a SageError."""
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds + GRACE_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS)
+        """Send a request; what goes wrong until the response has been read becomes a SageError.
+
+        Args:
+            timeout_seconds: longest wait for the whole response; None for one that goes on for as long as it likes.
+        """
+        total = None if timeout_seconds is None else timeout_seconds + GRACE_SECONDS
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_SECONDS)
         try:
             async with self._session.request(
                 method, self._root + path, data=body, headers={**self._headers, **headers}, timeout=timeout

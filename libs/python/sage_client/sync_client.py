@@ -17,6 +17,9 @@ from sage_client.wait_notice import OnWait
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from sage_client.jobs.job_views import JobView
+    from sage_client.jobs.sync_jobs import SyncJobs
+
 
 class UnifiedInferenceClient:
     """AsyncUnifiedInferenceClient for code that is not asynchronous; any thread may use it."""
@@ -127,6 +130,16 @@ class UnifiedInferenceClient:
     def models(self) -> list[ModelInfo]:
         """Return the models that some engine serves, by name."""
         return self._loop.call(self._client.models())
+
+    def jobs(self) -> SyncJobs:
+        """Return the jobs of this mesh; they are closed with the client."""
+        from sage_client.jobs.sync_jobs import SyncJobs
+
+        return SyncJobs(self._loop.call(self._client.jobs()), self._loop)
+
+    def submit(self, pipeline: object, job_id: str = "") -> JobView:
+        """Submit a pipeline (a ``sage.Pipeline``, YAML or JSON) as a job."""
+        return self._loop.call(self._client.submit(pipeline, job_id))
 
     def close(self) -> None:
         """Release the connections and the thread. Idempotent."""

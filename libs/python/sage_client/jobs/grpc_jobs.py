@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from sage_client.jobs.job_views import (
     JobView,
     ResultPiece,
 )
-from sage_client.jobs.jobs import pipeline_text
+from sage_client.jobs.jobs import new_job_id_of, pipeline_text
 from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.wait_notice import OnWait
 
@@ -48,9 +47,8 @@ class GrpcJobs:
         self._closing = closing
 
     async def submit(self, pipeline: object, job_id: str = "", *, tenant: str = "") -> JobView:
-        # Named here, so that asking a second worker, since the first did not answer, runs it once.
-        job_id = job_id or f"job-{secrets.token_hex(8)}"
-        request = pb.SubmitJobRequest(pipeline=pipeline_text(pipeline), job_id=job_id, tenant=tenant)
+        text, job_id = pipeline_text(pipeline), new_job_id_of(job_id)
+        request = pb.SubmitJobRequest(pipeline=text, job_id=job_id, tenant=tenant)
         return job_view((await self._call(lambda worker: worker.SubmitJob(request, timeout=CALL_SECONDS))).job)
 
     async def get(self, job_id: str) -> JobView:
@@ -102,8 +100,9 @@ class GrpcJobs:
         return DeadLetters(tuple(map(dead_letter_view, answer.letters)), answer.total)
 
     async def replay(self, job_id: str, node: str = "", *, new_job_id: str = "") -> JobReplay:
-        new_job_id = new_job_id or f"job-{secrets.token_hex(8)}"
-        request = pb.ReplayDeadLettersRequest(job_id=job_id, node_id=node, new_job_id=new_job_id)
+        request = pb.ReplayDeadLettersRequest(
+            job_id=job_id, node_id=node, new_job_id=new_job_id_of(new_job_id)
+        )
         answer = await self._call(lambda worker: worker.ReplayDeadLetters(request, timeout=CALL_SECONDS))
         return JobReplay(job_view(answer.job), answer.records)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -95,3 +96,11 @@ def pipeline_text(pipeline: Any) -> str:
         kind = type(pipeline).__name__
         raise InvalidRequestError(f"a {kind} is no pipeline; give YAML, JSON, a sage.Pipeline or a spec")
     return str(pipeline.to_yaml())
+
+
+def new_job_id_of(job_id: str) -> str:
+    """Return the id of a new job: the one given, or one that is made here.
+
+    Asking a second time, since no answer came, then runs the job once.
+    """
+    return job_id or f"job-{secrets.token_hex(8)}"
