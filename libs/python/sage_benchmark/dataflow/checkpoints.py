@@ -45,10 +45,9 @@ class LongestGap:
             self._last = now
 
     @property
-    def pause_ms(self) -> float:
-        """How much longer the longest of them was than the median one."""
-        ordered = sorted(self.gaps)
-        return 1e3 * (ordered[-1] - ordered[len(ordered) // 2]) if ordered else 0.0
+    def longest_ms(self) -> float:
+        """The longest of them."""
+        return 1e3 * max(self.gaps, default=0.0)
 
 
 def checkpoints(plan: DataflowPlan, folder: Path) -> list[Figure]:
@@ -59,10 +58,11 @@ def checkpoints(plan: DataflowPlan, folder: Path) -> list[Figure]:
     expected = {"n": count, "total": int(frame["amount"].sum())}
     without, beside, pauses, taken = [], [], [], 0
     for repetition in range(plan.repetitions):
-        without.append(run(nodes, expected))
-        store, gap = TimedCheckpoints(folder / f"checkpoints-{repetition}"), LongestGap()
+        store, plain_gap, gap = TimedCheckpoints(folder / f"checkpoints-{repetition}"), LongestGap(), LongestGap()
+        without.append(run(nodes, expected, None, {}, plain_gap))
         beside.append(run(nodes, expected, store, {"checkpoint_interval": "1s"}, gap))
-        pauses.append(gap.pause_ms)
+        # Windows pause by themselves, to merge what has doubled.
+        pauses.append(max(0.0, gap.longest_ms - plain_gap.longest_ms))
         taken += store.count
     plain = rate("windows over 100,000 keys", count, without)
     checked = rate("the same with a checkpoint every second", count, beside)
@@ -73,6 +73,6 @@ def checkpoints(plan: DataflowPlan, folder: Path) -> list[Figure]:
         plain,
         checked,
         Figure("throughput that checkpoints take, by processor time", lost, "%", 5.0, at_most=True),
-        Figure("longest pause with checkpoints", min(pauses), "ms", 50.0, at_most=True, runs=tuple(pauses)),
+        Figure("longest pause beyond that without", min(pauses), "ms", 50.0, at_most=True, runs=tuple(pauses)),
         Figure("checkpoints taken", taken, ""),
     ]
