@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 from fixtures.nats import start_nats
@@ -105,3 +106,51 @@ async def test_the_mesh_gives_what_a_local_run_gives(
         found = await collected(stub, "squares")
     local = await LocalRunner(None).run(from_yaml(pipeline))  # type: ignore[arg-type]
     assert found == sorted(record["n"] for record in local.collections["out"])
+
+
+async def test_parts_are_merged_exactly_whichever_workers_are_killed(
+    workers: WorkerProcesses, pipeline: str, tmp_path: Path
+) -> None:
+    """Kills a worker while tasks make their parts, and the one that merges them while it does."""
+    value = json.loads(pipeline)
+    value["nodes"] |= {
+        "rests": {"op": "map", "in": ["squares"], "fields": {"rest": "n % 1000"}},
+        "keyed": {"op": "key_by", "in": ["rests"], "fields": ["rest"]},
+        "sums": {"op": "aggregate", "in": ["keyed"], "aggs": {"n": "count()", "total": "sum(square)"}},
+        "out": {"op": "sink", "in": ["sums"], "uri": f"parquet:{tmp_path}/sums.parquet"},
+        "lines": {"op": "sink", "in": ["squares"], "uri": f"jsonl:{tmp_path}/lines.jsonl"},
+    }
+    roots = json.dumps([str(tmp_path)])
+    processes = {name: await workers.worker(name, allowed_roots=roots, **OPTIONS) for name in ("a", "b", "c")}
+    async with workers.stub(processes["c"][1]) as stub:
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=json.dumps(value), job_id="sums"))
+        await asyncio.wait_for(busy_tasks(stub, "sums", "a"), 30)
+        processes["a"][0].kill()
+        merging = await asyncio.wait_for(_worker_of_task(stub, "sums", 6), 30)
+        if merging == "c":
+            # Another answers for the job.
+            async with workers.stub(processes["b"][1]) as other:
+                processes["c"][0].kill()
+                await until(other, "sums", "SUCCEEDED")
+        else:
+            processes["b"][0].kill()
+            await until(stub, "sums", "SUCCEEDED")
+    rows = FILES * ROWS
+    with duckdb.connect() as database:
+        wanted = database.execute(
+            f"SELECT n % 1000 AS rest, count(*), sum(n * n)::BIGINT FROM range({rows}) r(n) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    assert sorted(pl.read_parquet(tmp_path / "sums.parquet").select("rest", "n", "total").rows()) == wanted
+    lines = (tmp_path / "lines.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["n"] for line in lines] == list(range(rows))
+
+
+async def _worker_of_task(stub: Any, job_id: str, number: int) -> str:
+    """Wait until a task runs, and return where."""
+    while True:
+        answer = await stub.ExplainJob(pb.ExplainJobRequest(job_id=job_id))
+        task = next((task for task in answer.tasks if task.number == number), None)
+        if task is not None and task.state == "running":
+            return str(task.worker_id)
+        assert answer.job.state in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING), answer.job
+        await asyncio.sleep(0.01)

@@ -117,6 +117,12 @@ class NodeSpec(BaseModel):
         bring records together (aggregates, joins of two streams, indexes) say False."""
         return True
 
+    @property
+    def is_mergeable(self) -> bool:
+        """Whether an operator that is not splittable can be made of parts: of partial results, see ``Grouping``, or,
+        for a sink, of the records of each part one behind the other."""
+        return False
+
     def results(self) -> Iterator[FieldUse]:
         """Yield (parameter, name) of what a run leaves behind: every pipeline has one, and no name has two nodes."""
         return iter(())

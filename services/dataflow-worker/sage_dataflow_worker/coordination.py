@@ -22,7 +22,7 @@ from sage_dataflow_worker.task_store import StoredTask, TaskStore
 from sage_kernel.operator import Split
 from sage_kernel.placement.node_selection import select_worker
 from sage_kernel.placement.resources import needs_of
-from sage_kernel.placement.tasks import plan_tasks
+from sage_kernel.placement.tasks import TaskRole, plan_tasks
 from sage_kernel.spec import PipelineSpec
 from sage_platform import subjects
 
@@ -150,7 +150,8 @@ class Coordination:
         self.plan_reason = plan.reason
         needs = needs_of(self._spec.nodes.values())
         for planned in plan.tasks:
-            task = JobTask(job_id, planned.number, dict(planned.splits), needs, resumes=self._job.resumes)
+            shared = dict(planned.splits)
+            task = JobTask(job_id, planned.number, shared, planned.role, needs=needs, resumes=self._job.resumes)
             while True:
                 stored = await self._tools.tasks.get(job_id, planned.number)
                 # A coordinator that died before the job said how many tasks it has left some behind.
@@ -170,8 +171,13 @@ class Coordination:
                 raise TaskFailedError(task.errors)
             if task.state is TaskState.RUNNING or task.state is TaskState.PLACED:
                 await self._check_lease(number, stored)
-            elif not task.state.ended:
+            elif not task.state.ended and (task.role is not TaskRole.MERGE or self._is_handed_over()):
                 await self._place(number, stored)
+
+    def _is_handed_over(self) -> bool:
+        """Whether every task has ended that one merges the results of."""
+        before = [task for task in self.tasks if task.role is TaskRole.SPLIT]
+        return all(task.state is TaskState.SUCCEEDED for task in before)
 
     async def _check_lease(self, number: int, stored: StoredTask) -> None:
         """Take a task back whose worker does not hold its lease."""
@@ -219,6 +225,9 @@ class Coordination:
         self._reasons.pop(number, None)
         self._since.pop(number, None)
         placed = replace(task, state=TaskState.PLACED, worker_id=placement.worker_id, placement=placement)
+        if task.role is TaskRole.MERGE:
+            before = tuple((known.number, known.epoch) for known in self.tasks if known.role is TaskRole.SPLIT)
+            placed = replace(placed, handed_over=before)
         await self._write(number, placed, stored.revision)
 
     def _everyones_tasks(self) -> list[JobTask]:

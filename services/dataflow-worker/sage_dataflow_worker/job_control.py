@@ -19,7 +19,7 @@ from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints, read_pointer
 from sage_dataflow_worker.task_store import TaskStore
-from sage_kernel.placement.tasks import partitioned_sources
+from sage_kernel.placement.tasks import TaskRole, partitioned_sources
 from sage_kernel.state.resume_plan import plan_resume
 from sage_platform import subjects
 
@@ -141,6 +141,11 @@ class JobControl:
                     f"the job's tasks share out the sources {sorted(task.splits)}, the new pipeline would share out "
                     f"{sorted(names) or f'none ({reason})'}; submit it as a new job"
                 )
+            if task.role is not TaskRole.WHOLE and new.spec_hash != old.spec_hash:
+                raise ConflictError(
+                    "the job's tasks hand over parts to one that merges them, and cannot go on with another pipeline; "
+                    "submit it as a new job"
+                )
         lines = []
         for task in tasks:
             prefix = f"task {task.number}: " if len(tasks) > 1 else ""
@@ -157,6 +162,9 @@ class JobControl:
             checkpoint = await kept.latest()
             if checkpoint is None:
                 lines.append(f"{prefix}it has no checkpoint, and begins at its beginning")
+                continue
+            if task.role is not TaskRole.WHOLE:
+                lines.append(f"{prefix}it goes on from checkpoint {checkpoint.number}")
                 continue
             plan = plan_resume(checkpoint, old.spec, new.spec)
             lines += [f"{prefix}{node.node}: {node.fate.value}: {node.reason}" for node in plan.nodes]

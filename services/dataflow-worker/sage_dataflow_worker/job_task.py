@@ -13,6 +13,7 @@ from sage_dataflow_worker.job import NodeProgress, progress_from
 from sage_kernel.operator import Split
 from sage_kernel.placement.node_selection import Candidate, TaskPlacement
 from sage_kernel.placement.resources import Resources, TaskNeeds
+from sage_kernel.placement.tasks import TaskRole
 
 
 class TaskState(Enum):
@@ -44,6 +45,8 @@ class JobTask:
 
     Attributes:
         splits: of each partitioned source; a source that is not named is read whole.
+        role: what part of the graph it runs.
+        handed_over: of one that merges, the tasks before it, each with the epoch under which it came to its end.
         needs: what its worker must have.
         worker_id: where it is placed or ran last.
         attempts: starts since its last checkpoint.
@@ -61,6 +64,8 @@ class JobTask:
     job_id: str
     number: int
     splits: dict[str, Sequence[Split]] = field(default_factory=dict)
+    role: TaskRole = TaskRole.WHOLE
+    handed_over: tuple[tuple[int, int], ...] = ()
     needs: TaskNeeds = TaskNeeds()
     state: TaskState = TaskState.WAITING
     worker_id: str = ""
@@ -78,7 +83,7 @@ class JobTask:
 
     def to_json(self) -> bytes:
         """Return the stored form."""
-        return orjson.dumps({**asdict(self), "state": self.state.value})
+        return orjson.dumps({**asdict(self), "state": self.state.value, "role": self.role.value})
 
     @classmethod
     def from_json(cls, data: bytes) -> JobTask:
@@ -86,6 +91,8 @@ class JobTask:
         known = {item.name for item in fields(cls)}
         values = {name: value for name, value in orjson.loads(data).items() if name in known}
         values["state"] = TaskState(values["state"])
+        values["role"] = TaskRole(values.get("role", TaskRole.WHOLE.value))
+        values["handed_over"] = tuple((number, epoch) for number, epoch in values.get("handed_over", ()))
         values["errors"] = tuple(values["errors"])
         values["progress"] = progress_from(values["progress"])
         needs = values["needs"]

@@ -19,11 +19,12 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError
 from nats.js.errors import NotFoundError as NoMessageError
 
-from sage_common.errors import ConflictError, TooLargeError
+from sage_common.errors import TooLargeError
 from sage_common.tasks import end_tasks
 from sage_dataflow_worker.job_streams import JOB_ID_HEADER
 from sage_dataflow_worker.job_task import JobTask
 from sage_kernel.operator import State
+from sage_kernel.runtime.fenced_sink import TakenOverError
 from sage_kernel.stream_type import StreamType
 from sage_platform import subjects
 
@@ -40,7 +41,7 @@ _DIGEST_BYTES = 12
 _RECORDS_AT_ONCE = 2000
 
 
-class LeaseLostError(ConflictError):
+class LeaseLostError(TakenOverError):
     """Another worker has taken this task over; nothing more of it may be written here."""
 
     default_code = "lease_lost"

@@ -19,11 +19,13 @@ from sage_dataflow_worker.job_task import JobTask, TaskState
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.results import LeaseLostError, TaskResults
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints
+from sage_dataflow_worker.task_stage import TaskStage, stage_nodes, stage_of
 from sage_dataflow_worker.task_store import StoredTask
 from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
 from sage_kernel.operator import DeadLetter, RunContext, Skipped
 from sage_kernel.problems import NodeFailedError
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
+from sage_kernel.runtime.fenced_sink import TakenOverError
 from sage_kernel.runtime.progress import NodeCounts
 from sage_platform import subjects
 from sage_platform.leases import Leadership
@@ -60,6 +62,7 @@ class TaskRun:
         self._hands_over = False
         self._counts: dict[str, NodeCounts] = {}
         self._before: dict[str, NodeProgress] = {}
+        self._stage = TaskStage({})
         self._skipped: list[Skipped] = []
         self._warnings: list[tuple[str, str]] = []
         self._results: TaskResults | None = None
@@ -117,7 +120,7 @@ class TaskRun:
         if job is None or job.job.state is not JobState.RUNNING:
             return await self._stopped(TaskOutcome.DROPPED, job.job if job else None)
         admitted = await tools.texts.admitted(task.job_id)
-        self._counts = {node_id: NodeCounts() for node_id in admitted.spec.nodes}
+        self._counts = {node_id: NodeCounts() for node_id in stage_nodes(admitted.spec.nodes, task.role)}
         checkpoints = self._checkpoints = TaskCheckpoints(
             tools.checkpoints, tools.checkpoint_dir, task.job_id, task.number, epoch, self._progress
         )
@@ -125,7 +128,7 @@ class TaskRun:
         await asyncio.gather(checkpoints.open(), results.open(is_first=task.epoch == 0 and job.job.resumes == 0))
         if checkpoints.pointer.file:
             self._before = checkpoints.pointer.progress
-        execution = self._execution(admitted, job.job, results, checkpoints, lease)
+        execution = await self._execution(admitted, job.job, results, checkpoints, lease)
         work = asyncio.create_task(execution.run(), name=f"task-{task.job_id}-{task.number}")
         try:
             outcome = await self._watch(work, execution)
@@ -136,7 +139,7 @@ class TaskRun:
             return await self._stopped(outcome, stored.job if stored else None)
         return await self._ended(work.exception())
 
-    def _execution(
+    async def _execution(
         self,
         admitted: AdmittedPipeline,
         job: Job,
@@ -166,12 +169,17 @@ class TaskRun:
             indexes={node_id: loop.create_future() for node_id, node in spec.nodes.items() if node.makes_index},
             clock=tools.clock,
         )
+        stage = self._stage = await stage_of(task, spec.nodes, context, tools.checkpoint_dir)
+        # Beside the pipeline's own nodes there may be sources of what other tasks have handed over.
+        counts = {node_id: self._counts.get(node_id) or NodeCounts() for node_id in stage.nodes}
         options = ExecutionOptions(
             checkpoints=checkpoints,
             checkpoint_seconds=spec.settings.checkpoint_interval / 1e6,
             splits=task.splits,
+            replaced=stage.replaced,
+            may_write=lambda: lease.may_act,
         )
-        return Execution(spec.nodes, admitted.spec_hash, context, self._counts, options)
+        return Execution(stage.nodes, admitted.spec_hash, context, counts, options)
 
     async def _watch(self, work: asyncio.Task[bool], execution: Execution) -> TaskOutcome | None:
         """Write progress and follow the job's state until the work has ended (None) or must stop."""
@@ -217,7 +225,7 @@ class TaskRun:
             await self._write(replace(self._with_progress(), state=TaskState.SUCCEEDED))
             return TaskOutcome.SUCCEEDED
         cause = error.cause if isinstance(error, NodeFailedError) else error
-        if isinstance(cause, LeaseLostError):
+        if isinstance(cause, TakenOverError):
             return TaskOutcome.LOST
         if isinstance(cause, NatsError | asyncio.TimeoutError):
             # The mesh's own trouble and not the pipeline's: it goes on from its checkpoint when NATS is back.
@@ -247,7 +255,7 @@ class TaskRun:
         for node_id, counts in self._counts.items():
             before = self._before.get(node_id, NodeProgress(0, 0))
             progress[node_id] = NodeProgress(
-                before.records_in + counts.records_in,
+                before.records_in + (0 if node_id in self._stage.counted_before else counts.records_in),
                 before.records_out + counts.records_out,
                 before.records_failed + counts.records_failed,
             )

@@ -31,6 +31,11 @@ class GroupingNode(NodeSpec):
         """The records of a group meet in one place."""
         return False
 
+    @property
+    def is_mergeable(self) -> bool:
+        """Partial results of a group do as well."""
+        return True
+
     def ports(self) -> frozenset[str]:
         """Return ``late`` beside those of every node."""
         return super().ports() | {LATE_PORT}

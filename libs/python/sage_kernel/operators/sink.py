@@ -27,6 +27,7 @@ from sage_kernel.template import Template
 
 _SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print", "http", "https")
 _FILES = ("jsonl", "csv", "parquet", "folder")
+_SINGLE_FILES = ("jsonl", "csv", "parquet")
 MAX_TEMPLATE_CHARACTERS = 1024
 
 
@@ -87,6 +88,16 @@ class SinkNode(NodeSpec):
     def address(self) -> Address:
         """The parts of ``uri``."""
         return parse_address(self.uri, _SCHEMES, bare=("print",))
+
+    @property
+    def is_splittable(self) -> bool:
+        """One file, or one folder of parts, has one writer."""
+        return self.address.scheme not in _SINGLE_FILES
+
+    @property
+    def is_mergeable(self) -> bool:
+        """Its records may be written one part behind the other."""
+        return True
 
     def results(self) -> Iterator[FieldUse]:
         """Yield the collection, file or subject."""

@@ -27,6 +27,7 @@ from sage_kernel.runtime.async_runner import AsyncRunner
 from sage_kernel.runtime.checkpointing import Checkpointer, Participant
 from sage_kernel.runtime.element_queue import ElementQueue, MemoryQueue
 from sage_kernel.runtime.failures import FailedRecords
+from sage_kernel.runtime.fenced_sink import FencedSink
 from sage_kernel.runtime.inlet import Inlet
 from sage_kernel.runtime.outlet import Outlet, Receiver
 from sage_kernel.runtime.progress import NodeCounts, OnProgress
@@ -72,7 +73,8 @@ class Assembler:
         closing: closes the operators at the end of the run.
         queue_batches: most batches waiting in one queue.
         spill_dir: where the queues go on that cannot hold back their senders.
-        replaced: operators that take the place of a node's own, by node id: for tests.
+        replaced: operators that take the place of a node's own, by node id.
+        may_write: asked before each write of a sink; None where there is nobody who could take the run over.
     """
 
     nodes: Mapping[str, NodeSpec]
@@ -87,6 +89,7 @@ class Assembler:
     splits: Mapping[str, Sequence[Split]]
     replaced: Mapping[str, AnyOperator]
     on_progress: OnProgress | None
+    may_write: Callable[[], bool] | None = None
 
     def assemble(self, finished: frozenset[str]) -> Assembly:
         """Build everything and connect what has not ``finished``. Raises NodeFailedError."""
@@ -100,6 +103,7 @@ class Assembler:
             parts.outlets[node_id] = Outlet(self.counts[node_id], self._changed(node_id))
             operator = self.replaced.get(node_id) or self._operator(node_id, node, inputs)
             if isinstance(operator, Sink):
+                operator = FencedSink(operator, self.may_write) if self.may_write is not None else operator
                 parts.sinks[node_id] = operator
             runner = self._runner(node_id, operator, parts.outlets[node_id], types[Producer(node_id, "")])
             parts.runners[node_id] = runner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,8 @@ class ExecutionOptions:
         checkpoint_seconds: between two; None takes none but the last.
         splits: by node id of a source, the parts that this run reads; a source that is not named reads all of its own.
         spill_dir: where queues go on that must not hold back their senders; the system's temporary folder by default.
-        replaced: operators that take the place of a node's own, by node id: for tests.
+        replaced: operators that take the place of a node's own, by node id.
+        may_write: whether the run is still the one that goes on with this work; asked before each write of a sink.
     """
 
     queue_batches: int = 4
@@ -48,6 +49,7 @@ class ExecutionOptions:
     splits: Mapping[str, Sequence[Split]] = field(default_factory=dict)
     spill_dir: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     replaced: Mapping[str, AnyOperator] = field(default_factory=dict)
+    may_write: Callable[[], bool] | None = None
 
 
 class Execution:
@@ -203,6 +205,7 @@ class Execution:
         self._parts = Assembler(
             self._nodes, types, self._context, self._counts, self._checkpointer, self._scope, closing,
             options.queue_batches, options.spill_dir, options.splits, replaced, self._on_progress,
+            options.may_write,
         ).assemble(finished)  # fmt: skip
         if self._is_paused:
             self.pause()

@@ -14,6 +14,7 @@ from sage_kernel.operator import Sink, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End
 from sage_kernel.runtime.failures import FailedRecords, may_pass
+from sage_kernel.runtime.fenced_sink import TakenOverError
 from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.progress import NodeCounts
 from sage_kernel.runtime.retries import retry_wait_seconds
@@ -78,8 +79,8 @@ class SinkRunner:
     async def _write(self, frame: pl.DataFrame) -> None:
         try:
             await self._attempt(frame)
-        except OSError as error:
-            # The disk or the network, not the records.
+        except (OSError, TakenOverError) as error:
+            # The disk, the network or another run, not the records.
             raise self._failed.failed(error) from error
         except Exception as error:
             if self._failed.are_fatal:
