@@ -4,37 +4,21 @@ with its record, and the worker that took them goes on."""
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+import contextlib
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import nats
 import orjson
 import polars as pl
 import pytest
 from fixtures.eventually import eventually
-from fixtures.nats import NatsProcess, start_nats
+from fixtures.one_worker import THREE, OneWorker, collected, one_worker, pipeline
 from fixtures.small_disk import small_disk
-from nats.js.errors import NotFoundError as NoMessageError
 
 from sage.dataflow.v1 import dataflow_pb2 as pb
-from sage.dataflow.v1 import dataflow_pb2_grpc
-from sage_common.service_settings import NatsSettings
-from sage_platform import subjects
-from sage_platform.grpc_server import channel
-from sage_platform.kv import open_bucket
-from sage_platform.nats_connection import connect
-from sage_platform.registry import TTL_SECONDS, list_instances
 
-ENVELOPE = {"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "bad"}}
-THREE = {"op": "source", "records": [{"n": 0, "t": "a"}, {"n": 1, "t": "b"}, {"n": 2, "t": "c"}]}
 FUNCTIONS = """
 import sys
 def divides(record): return {"q": 10 // record["n"]}
@@ -43,129 +27,22 @@ def stops(record): raise StopIteration
 """
 
 
-def pipeline(**nodes: Any) -> str:
-    return json.dumps({**ENVELOPE, "settings": {"checkpoint_interval": "200ms"}, "nodes": nodes})
-
-
-def collected(node: str, **more: Any) -> dict[str, Any]:
-    return {"op": "sink", "in": node, "uri": "collection:out", **more}
-
-
-@dataclass
-class OneWorker:
-    """A worker process on a NATS server of its own, for all tests of this file.
-
-    Attributes:
-        data: the only folder that it lets jobs use.
-    """
-
-    nats: NatsProcess
-    process: subprocess.Popen[bytes]
-    data: Path
-    grpc_address: str
-
-    @asynccontextmanager
-    async def stub(self) -> AsyncIterator[Any]:
-        async with channel(self.grpc_address) as opened:
-            yield dataflow_pb2_grpc.DataflowServiceStub(opened)  # type: ignore[no-untyped-call]
-
-    async def run(self, job_id: str, text: str, seconds: float = 30) -> pb.Job:
-        """Submit a pipeline and return the job when it has ended. The worker must have lived through it."""
-
-        async def ended(stub: Any) -> pb.Job:
-            job = (await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id=job_id))).job
-            async for change in stub.WatchJob(pb.WatchJobRequest(job_id=job_id)):
-                job = change.job
-            return job
-
-        async with self.stub() as stub:
-            job = await asyncio.wait_for(ended(stub), seconds)
-        assert self.process.poll() is None
-        return job
-
-    async def succeeded(self, job_id: str, text: str) -> list[dict[str, Any]]:
-        """Run a pipeline that goes through, and return the records of its collection."""
-        job = await self.run(job_id, text)
-        assert (job.state, list(job.errors)) == (pb.JOB_STATE_SUCCEEDED, [])
-        return await self.records(job_id)
-
-    async def records(self, job_id: str) -> list[dict[str, Any]]:
-        return [
-            record
-            for body in await self._messages(subjects.RESULTS_STREAM, subjects.results(job_id))
-            for record in body.get("records", ())
-        ]
-
-    async def failed(self, job_id: str, text: str) -> list[str]:
-        """Run a pipeline that fails, and return why."""
-        job = await self.run(job_id, text)
-        assert job.state == pb.JOB_STATE_FAILED
-        return list(job.errors)
-
-    async def dead_letters(self, job_id: str, node: str) -> list[dict[str, Any]]:
-        return await self._messages(subjects.DLQ_STREAM, subjects.dead_letters(job_id, node))
-
-    async def _messages(self, stream: str, subject: str) -> list[dict[str, Any]]:
-        connection = await nats.connect(self.nats.url)
-        found, sequence = [], 0
-        try:
-            while True:
-                try:
-                    message = await connection.jetstream().get_msg(
-                        stream, seq=sequence + 1, subject=subject, next=True
-                    )
-                except NoMessageError:
-                    return found
-                found.append(orjson.loads(message.data or b""))
-                sequence = int(message.seq or 0)
-        finally:
-            await connection.close()
-
-
-async def _address(url: str, process: subprocess.Popen[bytes]) -> str:
-    connection = await connect(NatsSettings(url=url), name="test")
-    try:
-        bucket = await open_bucket(connection.jetstream(), subjects.BUCKET_SERVICES, ttl_seconds=TTL_SECONDS)
-        while process.poll() is None:
-            for instance in await list_instances(bucket):
-                return instance.grpc_address
-            await asyncio.sleep(0.05)
-    finally:
-        await connection.close()
-    raise AssertionError(f"the worker ended with {process.returncode}")
-
-
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneWorker]:
-    home = tmp_path_factory.mktemp("bad-jobs")
-    data, library = home / "data", home / "library"
-    data.mkdir()
-    library.mkdir()
-    (library / "odd_functions.py").write_text(FUNCTIONS)
-    server = start_nats(home)
-    settings = {
-        "ACK_WAIT_SECONDS": "1",
-        "DRAIN_TIMEOUT_SECONDS": "0",
-        "PROGRESS_INTERVAL_SECONDS": "0.1",
-        "ALLOWED_ROOTS": json.dumps([str(data)]),
-        "ALLOWED_HOSTS": '["api.example.com", "127.0.0.1"]',
-        "FUNCTIONS": '["odd_functions:*"]',
-    }
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(library),
-        "SAGE_NATS_URL": server.url,
-        "XDG_CACHE_HOME": str(home),
-        "XDG_DATA_HOME": str(home),
-        **{f"SAGE_DATAFLOW_WORKER_{name}": value for name, value in settings.items()},
-    }
-    process = subprocess.Popen([sys.executable, "-m", "sage_dataflow_worker"], env=environment)
-    try:
-        yield OneWorker(server, process, data, asyncio.run(_address(server.url, process)))
-    finally:
-        process.terminate()
-        process.wait(15)
-        server.stop()
+    with one_worker(tmp_path_factory.mktemp("bad-jobs"), {"odd_functions": FUNCTIONS}) as made:
+        yield made
+
+
+async def records_out(stub: Any, job_id: str, node: str) -> int:
+    with contextlib.suppress(grpc.RpcError):  # the job has no state yet
+        job = (await stub.GetJob(pb.GetJobRequest(job_id=job_id))).job
+        return next((progress.records_out for progress in job.progress if progress.node_id == node), 0)
+    return 0
+
+
+async def has_come(stub: Any, job_id: str, node: str) -> bool:
+    """Whether a job has records of a node."""
+    return await records_out(stub, job_id, node) > 0
 
 
 async def test_whatever_is_wrong_with_a_pipeline_is_said_at_once(worker: OneWorker) -> None:
@@ -312,7 +189,8 @@ async def test_a_full_disk_holds_a_job_up_and_loses_nothing(worker: OneWorker) -
         ballast.write_bytes(bytes(6_000_000))
         sink = {"op": "sink", "in": "s", "uri": f"jsonl:{disk.path}/out.jsonl"}
         running = asyncio.create_task(worker.run("full-disk", pipeline(s=source, o=sink)))
-        await eventually(lambda: disk.free_bytes < 4096)
+        async with worker.stub() as stub:
+            await eventually(lambda: has_come(stub, "full-disk", "s"))
         assert await worker.succeeded("meanwhile", pipeline(s=THREE, o=collected("s")))
         assert not running.done()
         ballast.unlink()
@@ -325,36 +203,24 @@ async def test_a_full_disk_holds_a_job_up_and_loses_nothing(worker: OneWorker) -
 async def test_a_sink_that_does_not_answer_holds_its_source_back(worker: OneWorker) -> None:
     rows = 400_000
     pl.DataFrame({"n": range(rows), "t": ["z" * 200] * rows}).write_parquet(worker.data / "many.parquet")
-    asked, goes_on = asyncio.Event(), asyncio.Event()
+    # Connections are opened by the system, and nobody ever answers.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        sink = {"op": "sink", "in": "s", "uri": uri, "id": "{n}", "concurrency": 4}
+        text = pipeline(s={"op": "source", "uri": f"parquet:{worker.data}/many.parquet"}, o=sink)
+        async with worker.stub() as stub:
+            await _holds_back(worker, stub, text, rows)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        asked.set()
-        await goes_on.wait()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    sink = {"op": "sink", "in": "s", "uri": f"http://127.0.0.1:{port}/", "id": "{n}", "concurrency": 4}
-    text = pipeline(s={"op": "source", "uri": f"parquet:{worker.data}/many.parquet"}, o=sink)
-    async with server, worker.stub() as stub:
-        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id="slow"))
-        await asyncio.wait_for(asked.wait(), 20)
+async def _holds_back(worker: OneWorker, stub: Any, text: str, rows: int) -> None:
+    await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id="slow"))
 
-        async def read() -> int:
-            job = (await stub.GetJob(pb.GetJobRequest(job_id="slow"))).job
-            return next((node.records_out for node in job.progress if node.node_id == "s"), 0)
-
-        async def has_read_some() -> bool:
-            return await read() > 0
-
-        await eventually(has_read_some)
-        before = await read()
-        # Others run meanwhile, which takes longer than the next batch would.
-        assert await worker.succeeded("beside", pipeline(s=THREE, o=collected("s")))
-        assert await read() == before < rows / 2
-        await stub.CancelJob(pb.CancelJobRequest(job_id="slow"))
-        goes_on.set()
+    await eventually(lambda: has_come(stub, "slow", "s"))
+    before = await records_out(stub, "slow", "s")
+    # Others run meanwhile, which takes longer than the next batch would.
+    assert await worker.succeeded("beside", pipeline(s=THREE, o=collected("s")))
+    assert await records_out(stub, "slow", "s") == before < rows / 2
+    await stub.CancelJob(pb.CancelJobRequest(job_id="slow"))
 
 
 async def test_nats_gone_and_back_costs_a_running_job_nothing(worker: OneWorker) -> None:
@@ -366,21 +232,17 @@ async def test_nats_gone_and_back_costs_a_running_job_nothing(worker: OneWorker)
     async with worker.stub() as stub:
         await stub.SubmitJob(pb.SubmitJobRequest(pipeline=text, job_id="outage"))
 
-        async def job() -> pb.Job:
-            return (await stub.GetJob(pb.GetJobRequest(job_id="outage"))).job
-
-        async def is_under_way() -> bool:
-            return any(node.records_out for node in (await job()).progress)
-
-        await eventually(is_under_way)
+        await eventually(lambda: has_come(stub, "outage", "s"))
         worker.nats.kill()
         worker.nats.start_again()
 
+        async def job() -> pb.Job:
+            return (await stub.GetJob(pb.GetJobRequest(job_id="outage"))).job
+
         async def has_ended() -> bool:
-            try:
+            with contextlib.suppress(grpc.RpcError):
                 return (await job()).state not in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING)
-            except grpc.RpcError:
-                return False
+            return False
 
         await eventually(has_ended, seconds=60)
         done = await job()
