@@ -27,7 +27,7 @@ Where = Annotated[
 def create(
     name: Name,
     embed_model: Annotated[str | None, typer.Option(help="Embedding model; left out, the mesh's own.")] = None,
-    chunk_tokens: Annotated[int, typer.Option(min=16, max=8192, help="Most tokens of a passage.")] = 200,
+    chunk_tokens: Annotated[int, typer.Option(min=16, max=8192, help="Most tokens of a passage.")] = 120,
     as_json: AsJson = False,
 ) -> None:
     """Make an empty knowledge base."""

@@ -58,13 +58,14 @@ class NumkongDots:
         import numkong
 
         self._numkong = numkong
-        self._packed = numkong.dots_pack(values) if len(values) else None
+        self._values = values
 
     def __call__(self, query: Int8s) -> Floats:
         """Return the products."""
-        if self._packed is None:
+        if not len(self._values):
             return np.empty(0, dtype=np.float32)
-        products: Floats = np.asarray(self._numkong.dots_packed(query[None, :], self._packed))[0].astype(np.float32)
+        # For one query, less than half of the time that packing either side takes.
+        products: Floats = np.asarray(self._numkong.cdist(query[None, :], self._values, "dot"))[0].astype(np.float32)
         return products
 
 
