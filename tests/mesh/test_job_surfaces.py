@@ -113,6 +113,7 @@ def test_a_job_is_submitted_followed_and_read(surface: JobSurface) -> None:
     assert [(node["node_id"], int(node["records_out"])) for node in last["progress"]] == [
         ("numbers", 5), ("twice", 5), ("out", 0),
     ]  # fmt: skip
+    assert int(last["progress"][0]["records_total"]) == 5
     assert job_id in surface.listed()
     for follow in (False, True):
         assert [record["n"] for record in surface.results(job_id, follow=follow)] == [0, 2, 4, 6, 8]

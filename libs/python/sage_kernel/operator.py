@@ -123,6 +123,15 @@ class DiscoveringSource(Source, Protocol):
 
 
 @runtime_checkable
+class CountedSource(Source, Protocol):
+    """A source that can say how many records it has, without reading them."""
+
+    async def count(self) -> int:
+        """Return how many records all of its splits have. Raises what ``splits`` raises."""
+        ...
+
+
+@runtime_checkable
 class Transform(Protocol):
     """A step without state. It may fail as a whole: the runtime then finds the record that is to blame."""
 

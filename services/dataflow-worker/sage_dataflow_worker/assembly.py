@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from sage_dataflow_worker.node_directory import TTL_SECONDS, NodeDirectory
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.results import JobEnd
-from sage_dataflow_worker.source_splits import source_splits
+from sage_dataflow_worker.source_splits import SourceParts, source_parts
 from sage_dataflow_worker.task_checkpoints import remove_checkpoints, remove_older_than
 from sage_dataflow_worker.task_store import TaskStore
 from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
@@ -38,7 +38,6 @@ from sage_kernel.functions import FunctionRegistry
 from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import GivenNats
-from sage_kernel.operator import Split
 from sage_kernel.spec import PipelineSpec
 from sage_platform import subjects
 from sage_platform.kv import open_bucket
@@ -154,15 +153,15 @@ async def assemble(
         Gauge("sage_dataflow_tasks_running", "Tasks that run now.", registry=registry),
     )
 
-    async def splits_of(spec: PipelineSpec, job: Job) -> Mapping[str, Sequence[Split]]:
-        return await source_splits(spec, models_for(job.tenant), files, hosts, functions)
+    async def parts_of(spec: PipelineSpec, job: Job) -> SourceParts:
+        return await source_parts(spec, models_for(job.tenant), files, hosts, functions)
 
     coordination = CoordinationTools(
         jobs=jobs,
         tasks=tasks,
         nodes=nodes,
         leases=leases,
-        splits_of=splits_of,
+        parts_of=parts_of,
         strategy=settings.placement,
         max_attempts=settings.max_attempts,
         worker_id=worker_id,

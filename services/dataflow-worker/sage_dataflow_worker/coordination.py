@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from nats.errors import Error as NatsError
@@ -14,12 +14,14 @@ from nats.js.kv import KeyValue
 from sage_common.clock import Clock
 from sage_common.errors import UnprocessableError
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_dataflow_worker.job import Job, NodeProgress
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_task import JobTask, TaskState, summed_progress
 from sage_dataflow_worker.node_directory import NodeDirectory
+from sage_dataflow_worker.source_splits import SourceParts, record_counts
 from sage_dataflow_worker.task_store import StoredTask, TaskStore
-from sage_kernel.operator import Split
+from sage_kernel.operator import CountedSource
 from sage_kernel.placement.node_selection import select_worker
 from sage_kernel.placement.resources import needs_of
 from sage_kernel.placement.tasks import TaskRole, plan_tasks
@@ -44,7 +46,7 @@ class CoordinationTools:
 
     Attributes:
         leases: the bucket of task leases.
-        splits_of: opens the sources of a graph that may be split, and returns their splits.
+        parts_of: opens the sources of a graph, and returns what they hold.
         strategy: how workers are scored.
         max_attempts: starts of a task, with no checkpoint between them, after which its job fails.
     """
@@ -53,7 +55,7 @@ class CoordinationTools:
     tasks: TaskStore
     nodes: NodeDirectory
     leases: KeyValue
-    splits_of: Callable[[PipelineSpec, Job], Awaitable[Mapping[str, Sequence[Split]]]]
+    parts_of: Callable[[PipelineSpec, Job], Awaitable[SourceParts]]
     strategy: str
     max_attempts: int
     worker_id: str
@@ -81,6 +83,9 @@ class Coordination:
         self._since: dict[int, float] = {}
         self._avoided: dict[str, float] = {}
         self._reasons: dict[int, tuple[float, str]] = {}
+        self._counted: Mapping[str, CountedSource] = {}
+        # What was counted before another worker took over.
+        self._totals = {name: c.records_total for name, c in job.progress.items() if c.records_total is not None}
         self.plan_reason = job.plan
 
     @property
@@ -89,8 +94,9 @@ class Coordination:
         return [self._known[number].value for number in sorted(self._known)]
 
     def progress(self) -> dict[str, NodeProgress]:
-        """Return progress by node over all tasks."""
-        return summed_progress(self.tasks)
+        """Return progress by node over all tasks, with the totals of sources as far as they are known."""
+        progress = summed_progress(self.tasks)
+        return {name: replace(counts, records_total=self._totals.get(name)) for name, counts in progress.items()}
 
     def waiting(self) -> str:
         """Return why a task does not start, once that has been so for a while; empty where none waits."""
@@ -107,6 +113,7 @@ class Coordination:
             TaskFailedError: a task failed, or was started too often.
         """
         stop_following = self._tools.tasks.on_change(self._on_task)
+        counting = asyncio.create_task(self._count(), name=f"count-sources-{self._job.job_id}")
         try:
             while True:
                 self._due.clear()
@@ -120,6 +127,11 @@ class Coordination:
                     await asyncio.wait_for(self._due.wait(), LOOK_SECONDS)
         finally:
             stop_following()
+            await end_tasks(counting)
+
+    async def _count(self) -> None:
+        """Count what the sources hold. Footers of ten thousand files take a while, so nothing waits for it."""
+        self._totals |= await record_counts(self._counted)
 
     def _on_task(self, task: JobTask) -> None:
         if task.job_id == self._job.job_id:
@@ -145,8 +157,9 @@ class Coordination:
                     again = replace(stored.value, state=TaskState.WAITING, attempts=0, errors=())
                     await self._write(number, replace(again, resumes=self._job.resumes), stored.revision)
             return
-        splits = await self._tools.splits_of(self._spec, self._job)
-        plan = plan_tasks(self._spec.nodes, splits, self._tools.nodes.total_slots())
+        parts = await self._tools.parts_of(self._spec, self._job)
+        self._counted = parts.counted
+        plan = plan_tasks(self._spec.nodes, parts.splits, self._tools.nodes.total_slots())
         self.plan_reason = plan.reason
         needs = needs_of(self._spec.nodes.values())
         for planned in plan.tasks:

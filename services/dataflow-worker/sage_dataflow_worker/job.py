@@ -32,11 +32,18 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class NodeProgress:
-    """Records that went into and out of a node so far, and those that it could not process."""
+    """Records that went into and out of a node so far, and those that it could not process.
+
+    Attributes:
+        records_total: records that it will have given out at its end; None where that is not known.
+        watermark_unix_ms: everything that happened before is through; None without event time.
+    """
 
     records_in: int
     records_out: int
     records_failed: int = 0
+    records_total: int | None = None
+    watermark_unix_ms: int | None = None
 
 
 @dataclass(frozen=True)

@@ -106,14 +106,16 @@ class JobTask:
 
 
 def summed_progress(tasks: Iterable[JobTask]) -> dict[str, NodeProgress]:
-    """Return progress by node over all tasks."""
+    """Return progress by node over all tasks; a watermark is the earliest of the tasks that have not ended."""
     total: dict[str, NodeProgress] = {}
     for task in tasks:
         for node, counts in task.progress.items():
             known = total.get(node, NodeProgress(0, 0))
+            watermarks = [known.watermark_unix_ms, None if task.state.ended else counts.watermark_unix_ms]
             total[node] = NodeProgress(
                 known.records_in + counts.records_in,
                 known.records_out + counts.records_out,
                 known.records_failed + counts.records_failed,
+                watermark_unix_ms=min((at for at in watermarks if at is not None), default=None),
             )
     return total

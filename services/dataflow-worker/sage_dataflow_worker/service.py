@@ -145,6 +145,8 @@ def _to_wire(job: Job) -> pb.Job:
                 records_in=counts.records_in,
                 records_out=counts.records_out,
                 records_failed=counts.records_failed,
+                records_total=counts.records_total,
+                watermark_unix_ms=counts.watermark_unix_ms,
             )
             for node, counts in job.progress.items()
         ],

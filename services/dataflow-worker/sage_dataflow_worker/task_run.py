@@ -24,6 +24,7 @@ from sage_dataflow_worker.task_store import StoredTask
 from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
 from sage_kernel.operator import DeadLetter, RunContext, Skipped
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.fenced_sink import TakenOverError
 from sage_kernel.runtime.progress import NodeCounts
@@ -258,6 +259,7 @@ class TaskRun:
                 before.records_in + (0 if node_id in self._stage.counted_before else counts.records_in),
                 before.records_out + counts.records_out,
                 before.records_failed + counts.records_failed,
+                watermark_unix_ms=_watermark_ms(counts.watermark_us),
             )
         return progress
 
@@ -294,6 +296,13 @@ class TaskRun:
                 return True
             # An own write was stored whose answer was lost.
             self._stored = stored
+
+
+def _watermark_ms(watermark_us: int | None) -> int | None:
+    """Return a watermark in milliseconds; None for those before the first record and behind the last."""
+    if watermark_us is None or not START_OF_TIME_US < watermark_us < END_OF_TIME_US:
+        return None
+    return watermark_us // 1000
 
 
 def _note(notes: list[Any], note: object) -> None:

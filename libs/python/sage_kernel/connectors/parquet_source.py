@@ -38,10 +38,18 @@ class ParquetSource:
         self._options = options
         self._files = files
         self._fields: Mapping[str, pl.DataType] | None = options.schema
+        self._row_count: int | None = None
 
     async def splits(self) -> Sequence[Split]:
         """Return the files; large ones in ranges of rows."""
         return await asyncio.to_thread(self._splits)
+
+    async def count(self) -> int:
+        """Return the rows of all files, as their footers say."""
+        if self._row_count is None:
+            await self.splits()
+        assert self._row_count is not None
+        return self._row_count
 
     async def discover(self) -> Mapping[str, pl.DataType]:
         """Return the fields of the first file."""
@@ -79,14 +87,17 @@ class ParquetSource:
 
     def _splits(self) -> list[Split]:
         parts: list[Split] = []
+        count = 0
         for path in list_files(self._pattern, self._files, self._options.max_files):
             with self._files.open(path) as file:
                 rows = _rows(file, str(path))
+            count += rows
             if rows < 2 * SPLIT_RECORDS:
                 parts.append({"path": str(path)})
                 continue
             for start in range(0, rows, SPLIT_RECORDS):
                 parts.append({"path": str(path), "start": start, "end": min(rows, start + SPLIT_RECORDS)})
+        self._row_count = count
         return parts
 
     def _first_schema(self) -> Mapping[str, pl.DataType]:

@@ -52,6 +52,10 @@ class RecordsSource:
         """They are one split."""
         return (None,)
 
+    async def count(self) -> int:
+        """Return how many there are."""
+        return self._frame.height
+
     async def batches(self, split: Split, position: Position) -> AsyncIterator[SourceBatch]:
         """Yield the records from number ``position`` on."""
         first = position if isinstance(position, int) else 0
