@@ -46,8 +46,12 @@ async def test_sources_say_how_many_records_they_have_where_that_is_cheap(tmp_pa
         "out": {"op": "sink", "in": ["all"], "uri": "collection:out"},
     }
     if is_one_task:
-        nodes["count"] = {"op": "aggregate", "in": ["all"], "aggs": {"n": "count()"}}
-        nodes["out"]["in"] = ["count"]
+        # Two streams meet in one place.
+        timed = {"op": "source", "uri": "nats://a", "schema": {"n": "int", "t": "timestamp"}, "event_time": "t"}
+        nodes |= {"left": timed, "right": timed}
+        nodes["pairs"] = {"op": "join", "in": ["left", "right"], "on": ["n"], "within": "1s"}
+        nodes["some"] = {"op": "map", "in": ["pairs"], "fields": {"n": "n"}, "keep": False}
+        nodes["all"]["in"].append("some")
     else:
         del nodes["gone"]
     spec = from_dict({"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "nodes": nodes})
