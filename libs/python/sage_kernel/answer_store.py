@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
-import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
-
-from sage_common.paths import private_dir
-
-# Of one file. The oldest answers go first.
-MAX_BYTES = 1 << 30
-_PAGE_BYTES = 4096
-_BUSY_SECONDS = 10.0
 
 
 class AnswerStore(Protocol):
@@ -42,65 +31,6 @@ def answer_key(scope: str, model: str | None, parameters: Mapping[str, Any]) -> 
     """
     text = orjson.dumps([scope, model, parameters], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()
-
-
-class FileAnswers:
-    """Answers in one SQLite file, which several processes of a machine may share. Calls take turns in threads."""
-
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path = path
-        self._now = now
-        self._connection: sqlite3.Connection | None = None
-        self._turn = threading.Lock()
-
-    async def get(self, key: str, max_age_seconds: float | None) -> bytes | None:
-        """Return an answer, or None."""
-        return await asyncio.to_thread(self._get, key, max_age_seconds)
-
-    async def put(self, key: str, answer: bytes) -> None:
-        """Keep an answer; a process that is killed after this has kept it. Raises OSError."""
-        await asyncio.to_thread(self._put, key, answer)
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._turn:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    def _get(self, key: str, max_age_seconds: float | None) -> bytes | None:
-        oldest = 0.0 if max_age_seconds is None else self._now() - max_age_seconds
-        with self._turn:
-            row = self._open().execute("SELECT answer FROM answers WHERE key = ? AND at >= ?", (key, oldest)).fetchone()
-        return row[0] if row else None
-
-    def _put(self, key: str, answer: bytes) -> None:
-        with self._turn:
-            database = self._open()
-            try:
-                with database:
-                    database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, answer, self._now()))
-            except sqlite3.OperationalError as error:
-                if "full" not in str(error):
-                    raise OSError(f"answers cannot be kept in {self._path}: {error}") from error
-                # The file has its greatest size: a tenth of it makes room.
-                with database:
-                    database.execute(
-                        "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY at LIMIT "
-                        "(SELECT 1 + count(*) / 10 FROM answers))"
-                    )
-                    database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, answer, self._now()))
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            private_dir(self._path.parent)
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
-            # With a write-ahead log a commit needs no fsync to outlive this process.
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"max_page_count={MAX_BYTES // _PAGE_BYTES}"):
-                connection.execute(f"PRAGMA {pragma}")
-            connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer BLOB, at REAL)")
-            self._connection = connection
-        return self._connection
 
 
 class SharedCalls:

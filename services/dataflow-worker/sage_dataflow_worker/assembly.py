@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nats.js.client import JetStreamContext
@@ -23,6 +24,7 @@ from sage_dataflow_worker.job_records import JobRecords
 from sage_dataflow_worker.job_run import RunTools
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
+from sage_dataflow_worker.kept_answers import KeptAnswers
 from sage_dataflow_worker.node_directory import TTL_SECONDS, NodeDirectory
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
@@ -122,6 +124,7 @@ async def assemble(
     pipelines = await open_bucket(js, subjects.BUCKET_PIPELINES, ttl_seconds=retention)
     checkpoints = await open_bucket(js, subjects.BUCKET_CHECKPOINTS, ttl_seconds=retention)
     node_bucket = await open_bucket(js, subjects.BUCKET_NODES, ttl_seconds=TTL_SECONDS)
+    answers = await open_bucket(js, subjects.BUCKET_ANSWERS, ttl_seconds=retention)
     nodes = NodeDirectory(node_bucket, worker_id, settings.max_tasks, settings.labels, clock)
     checkpoint_dir = settings.checkpoint_dir or paths.data_dir() / "checkpoints"
     admission = PipelineAdmission(files, functions, hosts)
@@ -145,6 +148,7 @@ async def assemble(
         interval_seconds=settings.progress_interval_seconds,
         clock=clock,
         functions=functions,
+        answers_for=partial(KeptAnswers, answers),
     )
     task_worker = TaskWorker(
         task_tools,

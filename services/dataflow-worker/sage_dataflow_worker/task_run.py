@@ -168,6 +168,7 @@ class TaskRun:
             now_us=lambda: time.time_ns() // 1000,
             run_id=f"{job.job_id}-{task.number}",
             indexes={node_id: loop.create_future() for node_id, node in spec.nodes.items() if node.makes_index},
+            answers=tools.answers_for(job.tenant),
             clock=tools.clock,
         )
         stage = self._stage = await stage_of(task, spec.nodes, context, tools.checkpoint_dir)

@@ -14,6 +14,7 @@ from sage_dataflow_worker.dead_letters import DeadLetters
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_store import TaskStore
+from sage_kernel.answer_store import AnswerStore
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.host_access import HostAccess
@@ -32,6 +33,7 @@ class TaskTools:
         leases: the bucket of leases, with a TTL of ``LEASE_TTL_SECONDS``.
         checkpoint_dir: where the files of checkpoints are; one folder for all workers.
         interval_seconds: between writes of a task's progress.
+        answers_for: returns where answers to a tenant's pipelines are kept, for all workers.
     """
 
     js: JetStreamContext
@@ -51,3 +53,4 @@ class TaskTools:
     interval_seconds: float
     clock: Clock
     functions: FunctionRegistry = NO_FUNCTIONS
+    answers_for: Callable[[str], AnswerStore | None] = lambda tenant: None

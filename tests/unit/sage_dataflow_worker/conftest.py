@@ -36,6 +36,12 @@ class GatedModels:
         self.chats = 0
         self.cancelled = 0
         self.tenants: list[str] = []
+        self._most_answers: int | None = None
+        self._answered_all: asyncio.Event | None = None
+
+    def stops_after(self, answers: int, stopped: asyncio.Event) -> None:
+        """Answer no more than that; ``stopped`` is set when one more is asked for."""
+        self._most_answers, self._answered_all = answers, stopped
 
     async def embed(self, texts: Sequence[str], model: str | None = None, **options: Any) -> Embeddings:
         return Embeddings(np.ones((len(texts), 2), dtype=np.float32), "ones")
@@ -52,6 +58,10 @@ class GatedModels:
         self.asked.set()
         try:
             await self.gate.wait()
+            if self._most_answers is not None and self.chats > self._most_answers:
+                assert self._answered_all is not None
+                self._answered_all.set()
+                await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

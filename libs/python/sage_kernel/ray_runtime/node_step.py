@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from sage_common.errors import SageError
-from sage_kernel.answer_store import FileAnswers
 from sage_kernel.file_access import FileAccess
+from sage_kernel.file_answers import FileAnswers
 from sage_kernel.functions import FunctionRegistry
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec

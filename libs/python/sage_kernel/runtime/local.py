@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sage_common.clock import Clock, MonotonicClock
-from sage_kernel.answer_store import FileAnswers
 from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.file_access import ANY_FILE, FileAccess
+from sage_kernel.file_answers import FileAnswers
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.host_access import ANY_HOST, HostAccess
 from sage_kernel.model_port import ModelPort
