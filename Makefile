@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev proto lint format test test-vllm test-compose test-soak bench up down
+.PHONY: help dev proto lint format test test-vllm test-ray test-compose test-soak bench up down
 
 BIN := .venv/bin
 CODE := libs/python services
@@ -10,7 +10,7 @@ CODE := libs/python services
 ARGS ?=
 # Processes that share the tests which need not be alone.
 WORKERS ?= 2
-QUICK := not soak and not vllm and not compose
+QUICK := not soak and not vllm and not compose and not ray
 # pytest's exit code where ARGS choose no test.
 NOTHING_CHOSEN := [ $$? -eq 5 ]
 
@@ -40,6 +40,10 @@ test: lint ## Lint, then unit, contract, mesh and architecture tests.
 test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/vllm-venv, takes minutes.
 	@tests/vllm/install.sh
 	@VLLM_PYTHON="$$PWD/.sage/vllm-venv/bin/python" $(BIN)/pytest -m vllm tests/vllm $(ARGS)
+
+test-ray: dev ## Pipelines on a real Ray: installs it into .venv.
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e "libs/python[ray]"
+	@$(BIN)/pytest -m ray tests/ray $(ARGS)
 
 test-compose: dev ## Tests of the containers; as root on Debian, starts a Docker engine where none answers.
 	@tests/compose/engine.sh run $(BIN)/pytest -m compose tests/compose $(ARGS)

@@ -76,7 +76,7 @@ install_packages() {
       *) wanted+=(-e "services/$service") ;;
     esac
   done
-  if [ "$profile" = dev ]; then wanted+=(-e "libs/python[ray]" "${dev_tools[@]}"); fi
+  if [ "$profile" = dev ]; then wanted+=("${dev_tools[@]}"); fi
   say "installing packages into .venv; the first time takes minutes"
   "${pip[@]}" install -c constraints.txt "${wanted[@]}" || fail "pip could not install the packages; its message is above"
 }

@@ -12,7 +12,7 @@ import polars as pl
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import Emission, OperatorType, Record, RunContext, State
-from sage_kernel.search_index import Hit
+from sage_kernel.search_index import Hit, SearchIndex
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_libs.vector_index import ExactVectorIndex
 
@@ -114,7 +114,7 @@ class IndexOperator:
         self._frames = [state.frames[name] for name in sorted(state.frames)]
 
 
-def _offer(future: asyncio.Future[RecordIndex], index: RecordIndex) -> None:
+def _offer(future: asyncio.Future[SearchIndex], index: SearchIndex) -> None:
     if not future.done():
         future.set_result(index)
 

@@ -45,6 +45,7 @@ from sage_kernel.ray_runtime.steps import (
 from sage_kernel.run_target import RunTarget
 from sage_kernel.runtime.opened_types import opened_types
 from sage_kernel.runtime.progress import NodeCounts, RunResult
+from sage_kernel.search_index import SearchIndex
 from sage_kernel.spec import PipelineSpec
 from sage_kernel.stream_type import StreamType
 from sage_kernel.type_inference import infer_types
@@ -158,7 +159,7 @@ class _Run:
             await self._write(node_id, node, operator, sources)
             return
         elif node.makes_index:
-            await asyncio.to_thread(self._index, node_id, operator, sources[0])
+            await self._index(node_id, operator, sources[0])
             return
         elif isinstance(operator, AsyncOperator):
             # One actor: the node's concurrency is that of the whole run, as it is elsewhere.
@@ -217,13 +218,17 @@ class _Run:
         made = made.materialize()
         return made if made.count() else ray.data.from_arrow(step.of_nothing())
 
-    def _index(self, node_id: str, operator: Any, source: Dataset) -> None:
-        future: Any = _Answer()
-        self._context.indexes[node_id] = future
-        for table in source.iter_batches(batch_format="pyarrow", batch_size=_SINK_RECORDS):
-            operator.on_batch(to_frame(table), 0)
-        operator.on_end()
-        self._indexes[node_id] = ray.put(future.value)
+    async def _index(self, node_id: str, operator: Any, source: Dataset) -> None:
+        index: asyncio.Future[SearchIndex] = asyncio.get_running_loop().create_future()
+        self._context.indexes[node_id] = index
+
+        def collect() -> None:
+            for table in source.iter_batches(batch_format="pyarrow", batch_size=_SINK_RECORDS):
+                operator.on_batch(to_frame(table), 0)
+            operator.on_end()
+
+        await asyncio.to_thread(collect)
+        self._indexes[node_id] = ray.put(await index)
 
     async def _write(self, node_id: str, node: NodeSpec, sink: Sink, sources: list[Dataset]) -> None:
         fields = self._types[node.producers[0]].fields
@@ -241,21 +246,6 @@ class _Run:
         finally:
             await sink.close()
             self._setting.report.count.remote(node_id, records, 0, 0)
-
-
-class _Answer:
-    """Takes the place of a future where nothing waits for it."""
-
-    def __init__(self) -> None:
-        self.value: Any = None
-
-    def set_result(self, value: Any) -> None:
-        """Keep the value."""
-        self.value = value
-
-    def cancel(self) -> bool:
-        """Nothing waits."""
-        return False
 
 
 def _united(sources: list[Dataset]) -> Dataset:

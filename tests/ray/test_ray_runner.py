@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.fake_models import FakeModels
 
 from sage_common.errors import NotFoundError
 from sage_kernel.builder import Pipeline
 from sage_kernel.model_port import ChatText
 from sage_kernel.problems import NodeFailedError
-from sage_kernel.ray_runtime.runner import RayRunner
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import RunResult
 from sage_kernel.spec import PipelineSpec
 
 # Of Ray's own code.
 pytestmark = [
+    pytest.mark.ray,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -38,16 +39,18 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def port(models: Any) -> Any:
-    """The class of the models; Ray gets it by value, since its workers do not have this module."""
+def port() -> Any:
+    """The class of the models; Ray gets it by value, since its workers do not have these modules."""
     import ray
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[type(models).__module__])
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    return type(models)
+    for module in (FakeModels.__module__, __name__):
+        ray.cloudpickle.register_pickle_by_value(sys.modules[module])
+    return FakeModels
 
 
 async def on_both(port: Any, spec: PipelineSpec, **options: Any) -> tuple[RunResult, RunResult]:
+    from sage_kernel.ray_runtime.runner import RayRunner
+
     local = await LocalRunner(port(), **options).run(spec)
     return local, await asyncio.wait_for(RayRunner(port, **options).run(spec), 220)
 
@@ -87,6 +90,8 @@ class Picky:
 
 @pytest.mark.timeout(120)
 async def test_a_record_that_fails_is_a_dead_letter_or_ends_the_run_with_its_node(port: Any) -> None:
+    from sage_kernel.ray_runtime.runner import RayRunner
+
     def pipeline(on_error: str) -> PipelineSpec:
         built = Pipeline("p")
         source = built.source(records=[{"text": f"text {n}"} for n in range(6)])
