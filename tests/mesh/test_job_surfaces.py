@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from fixtures.eventually import eventually
-from fixtures.job_surfaces import SURFACES, JobSurface, Rest
+from fixtures.job_surfaces import SURFACES, Cli, JobSurface, Rest
 from fixtures.operators import RefusedError
+from fixtures.process_mesh import sage as sage_command
 from fixtures.process_mesh import static_mesh
 
 import sage
@@ -183,6 +184,18 @@ def test_records_that_failed_are_listed_and_sent_again(surface: JobSurface) -> N
     assert "nobody-serves-it" in letters[0]["error"]
     replayed = surface.replay(job_id, f"{job_id}-again")
     assert (replayed["job"]["job_id"], int(replayed["records"])) == (f"{job_id}-again", 6)
+
+
+def test_one_command_explains_a_job_as_it_does_a_request(mesh: IsolatedMesh, tmp_path: Path) -> None:
+    Cli(mesh, tmp_path).submit(doubled(), "explained")
+    assert Cli(mesh, tmp_path).watch("explained")[-1]["state"] == "succeeded"
+    lines = sage_command(mesh, "explain", "explained").splitlines()
+    assert lines[0].startswith("explained succeeded: ")
+    assert lines[1].startswith("task 0 succeeded on ")
+    told = json.loads(sage_command(mesh, "explain", "explained", "--json"))
+    assert (told["job"]["state"], told["tasks"][0]["state"]) == ("succeeded", "succeeded")
+    with pytest.raises(AssertionError, match=r"no scheduler remembers a request 'nobody'.*there is no job 'nobody'"):
+        sage_command(mesh, "explain", "nobody")
 
 
 def test_a_page_of_another_site_submits_nothing(mesh: IsolatedMesh, tmp_path: Path) -> None:

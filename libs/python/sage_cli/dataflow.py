@@ -76,9 +76,11 @@ async def resume(job_id: str, pipeline: str, address: str | None, *, only_plan: 
         return cast(dataflow_pb2.ResumeJobResponse, await stub.ResumeJob(request, timeout=CALL_SECONDS))
 
 
-async def explain(job_id: str, address: str | None) -> dataflow_pb2.ExplainJobResponse:
+async def explain(
+    job_id: str, address: str | None, *, says_mesh: bool = True
+) -> dataflow_pb2.ExplainJobResponse:
     """Return where the tasks of a job are, and why."""
-    async with _worker(address) as stub:
+    async with _worker(address, says_mesh=says_mesh) as stub:
         request = dataflow_pb2.ExplainJobRequest(job_id=job_id)
         return cast(dataflow_pb2.ExplainJobResponse, await stub.ExplainJob(request, timeout=CALL_SECONDS))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +40,7 @@ def submit(
     if watch:
         if not as_json:
             typer.echo(job.job_id)
-        _finish(run(dataflow.watch(job.job_id, address, _show_progress, says_mesh=False)), as_json)
+        _follow(job.job_id, address, as_json, says_mesh=False)
     elif as_json:
         print_json(dataflow.to_json(job))
     else:
@@ -99,10 +98,7 @@ def show(job_id: JobId, address: Address = None, as_json: AsJson = False) -> Non
 @app.command()
 def watch(job_id: JobId, address: Address = None, as_json: AsJson = False) -> None:
     """Follow a job to its end; exit code 1 when it failed or was cancelled."""
-    from sage_cli import dataflow
-    from sage_cli.running import run
-
-    _finish(run(dataflow.watch(job_id, address, _show_progress)), as_json)
+    _follow(job_id, address, as_json, says_mesh=True)
 
 
 @app.command()
@@ -164,23 +160,17 @@ def resume(
 @app.command()
 def explain(job_id: JobId, address: Address = None, as_json: AsJson = False) -> None:
     """Show a job's tasks: where each runs, why there, and which other workers were considered."""
-    from google.protobuf.json_format import MessageToDict
-
     from sage_cli import dataflow
     from sage_cli.consoles import print_json
+    from sage_cli.job_explanation import explanation_json, explanation_lines
     from sage_cli.running import run
 
     answer = run(dataflow.explain(job_id, address))
     if as_json:
-        print_json(MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+        print_json(explanation_json(answer))
         return
-    typer.echo(f"{answer.job.job_id} {dataflow.state_name(answer.job)}: {answer.job.plan or 'not planned yet'}")
-    for task in answer.tasks:
-        typer.echo(f"task {task.number} {task.state} on {task.worker_id or '-'}: {task.reason}")
-        for candidate in task.candidates:
-            typer.echo(f"  {candidate.worker_id}: {candidate.refusal or f'score {candidate.score:g}'}")
-        for error in task.errors:
-            typer.echo(f"  {error}")
+    for line in explanation_lines(answer):
+        typer.echo(line)
 
 
 @app.command()
@@ -262,12 +252,15 @@ def _show(job: dataflow_pb2.Job, as_json: bool) -> None:
         console.print(error, markup=False, style="red")
 
 
-def _show_progress(job: dataflow_pb2.Job) -> None:
+def _follow(job_id: str, address: str | None, as_json: bool, *, says_mesh: bool) -> None:
     from sage_cli import dataflow
+    from sage_cli.consoles import notes
+    from sage_cli.job_progress import job_progress
+    from sage_cli.running import run
 
-    counts = " ".join(f"{node.node_id}:{node.records_out}" for node in job.progress)
-    why = f" waiting: {job.waiting}" if job.waiting else ""
-    sys.stderr.write(f"{dataflow.state_name(job):<10} {counts}{why}\n")
+    with job_progress(notes()) as show:
+        job = run(dataflow.watch(job_id, address, show, says_mesh=says_mesh))
+    _finish(job, as_json)
 
 
 def _finish(job: dataflow_pb2.Job, as_json: bool) -> None:
