@@ -6,10 +6,12 @@ import codecs
 import io
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import PurePath
 from typing import NamedTuple
 
 from sage_common.errors import UnprocessableError, describe
+from sage_libs.office_documents import office_text
 
 _BLOCK_TAGS = (
     "address", "article", "aside", "blockquote", "caption", "dd", "details", "div", "dl", "dt", "figcaption",
@@ -151,6 +153,10 @@ def format_of(name: str) -> str | None:
     return ".txt" if _DOCUMENT_NAME.match(name) else None
 
 
+def _load_office(data: bytes, *, suffix: str) -> LoadedText:
+    return LoadedText(*office_text(data, suffix, UnreadableDocumentError))
+
+
 LOADERS: Mapping[str, Callable[[bytes], LoadedText]] = {
     ".md": load_markdown,
     ".markdown": load_markdown,
@@ -159,6 +165,7 @@ LOADERS: Mapping[str, Callable[[bytes], LoadedText]] = {
     ".html": load_html,
     ".htm": load_html,
     ".pdf": load_pdf,
+    **{suffix: partial(_load_office, suffix=suffix) for suffix in (".docx", ".pptx", ".xlsx", ".csv")},
 }
 
 

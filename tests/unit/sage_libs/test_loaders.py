@@ -65,7 +65,7 @@ def test_pdf_gives_the_text_of_every_page() -> None:
         (b"  \n", ".txt", "no text"),
         (b"<p></p>", ".htm", "no text"),
         (b"not a pdf", ".pdf", "not a PDF"),
-        (b"x", ".docx", "not a format"),
+        (b"x", ".odt", "not a format"),
         (b"x", "", "no suffix"),
     ],
 )
