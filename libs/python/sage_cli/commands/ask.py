@@ -114,7 +114,7 @@ def _require_documents(collection: Collection, docs: Path, left_out: list[tuple[
     why = f", first {first}" if first else ""
     raise UnprocessableError(
         f"{docs} holds no document that can be read ({len(left_out)} entries left out{why}); "
-        "put .md, .rst, .txt, .html or .pdf files there, or name another folder or document",
+        "put .md, .rst, .txt, .html, .pdf or office files there, or name another folder or document",
         code="no_documents",
     )
 
