@@ -29,7 +29,7 @@ def stops(record): raise StopIteration
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneWorker]:
-    with one_worker(tmp_path_factory.mktemp("bad-jobs"), {"odd_functions": FUNCTIONS}) as made:
+    with one_worker(tmp_path_factory.mktemp("bad-jobs"), {"odd_functions": FUNCTIONS}, MEMORY_LIMIT_MB="600") as made:
         yield made
 
 
@@ -221,6 +221,18 @@ async def _holds_back(worker: OneWorker, stub: Any, text: str, rows: int) -> Non
     assert await worker.succeeded("beside", pipeline(s=THREE, o=collected("s")))
     assert await records_out(stub, "slow", "s") == before < rows / 2
     await stub.CancelJob(pb.CancelJobRequest(job_id="slow"))
+
+
+async def test_a_state_that_fills_the_memory_fails_its_job_and_not_its_worker(worker: OneWorker) -> None:
+    rows = 4_000_000
+    texts = pl.select(pl.int_range(rows).cast(pl.String).str.zfill(100).alias("t"))
+    texts.write_parquet(worker.data / "texts.parquet", compression="lz4")
+    source = {"op": "source", "uri": f"parquet:{worker.data}/texts.parquet"}
+    every = {"op": "aggregate", "in": "s", "aggs": {"all": "list(t)"}}
+    (error,) = await worker.failed("memory", pipeline(s=source, a=every, o=collected("a")))
+    assert "node 'a' (aggregate) failed: its state holds" in error
+    assert error.endswith("or raise dataflow_worker.memory_limit_mb")
+    assert await worker.succeeded("after", pipeline(s=THREE, o=collected("s")))
 
 
 async def test_nats_gone_and_back_costs_a_running_job_nothing(worker: OneWorker) -> None:

@@ -137,8 +137,26 @@ def _check(words: Sequence[Word], at: int, word: Word) -> None:
         remedy = "use the record's event time: a run that is resumed sees another time of day"
         raise ExpressionError(f"{word.text!r} at character {word.place} depends on the clock", remedy)
     calls = at + 1 < len(words) and words[at + 1].text == "("
+    if calls and name == "replace":
+        _check_replacement(words, at, word)
     if calls and name not in FUNCTIONS and name not in _BEFORE_PARENTHESIS and not _is_type(words, at):
         raise _unknown_function(word, name)
+
+
+def _check_replacement(words: Sequence[Word], at: int, word: Word) -> None:
+    """Refuse a replacement that is no text of the expression: of a field's, the result grows with its square."""
+    depth, arguments = 0, [0]
+    for other in words[at + 1 :]:
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(other.text, 0)
+        if depth == 0:
+            break
+        if depth == 1 and other.text == ",":
+            arguments.append(0)
+        elif not (depth == 1 and other.text == "("):
+            arguments[-1] += 1 if other.kind == "text" else 2
+    if len(arguments) > 2 and arguments[2] != 1:
+        message = f"{word.text}() at character {word.place} takes what it puts in from a field"
+        raise ExpressionError(message, "write that as a text, as in REPLACE(text, 'a', 'b')")
 
 
 def _refused(word: Word, what: str) -> ExpressionError:

@@ -40,6 +40,7 @@ from sage_kernel.functions import FunctionRegistry
 from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import GivenNats
+from sage_kernel.runtime.memory_guard import guard_of_process
 from sage_kernel.spec import PipelineSpec
 from sage_platform import subjects
 from sage_platform.kv import open_bucket
@@ -149,6 +150,7 @@ async def assemble(
         clock=clock,
         functions=functions,
         answers_for=partial(KeptAnswers, answers),
+        memory=guard_of_process(settings.memory_limit_mb, "dataflow_worker.memory_limit_mb"),
     )
     task_worker = TaskWorker(
         task_tools,

@@ -42,6 +42,12 @@ class DataflowWorkerSettings(ServiceSettings):
         description="hosts that jobs may talk to over HTTP: names, *.names, addresses and networks; none by default, "
         "and private addresses only where they are listed as such",
     )
+    memory_limit_mb: int | None = Field(
+        None,
+        ge=128,
+        description="memory above which this worker fails the job whose state fills it; by default 80 % of what the "
+        "machine, or the container, has",
+    )
     functions: tuple[str, ...] = Field(
         (),
         description="functions of Python that jobs may name as `ref`, installed where this worker runs: patterns such "

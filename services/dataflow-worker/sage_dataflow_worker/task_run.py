@@ -180,6 +180,7 @@ class TaskRun:
             splits=task.splits,
             replaced=stage.replaced,
             may_write=lambda: lease.may_act,
+            memory=tools.memory,
         )
         return Execution(stage.nodes, admitted.spec_hash, context, counts, options)
 

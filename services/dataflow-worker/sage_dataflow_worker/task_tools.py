@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nats.js.client import JetStreamContext
@@ -20,6 +20,7 @@ from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import NatsAccess
+from sage_kernel.runtime.memory_guard import MemoryGuard, guard_of_process
 
 LEASE_TTL_SECONDS = 3.0
 
@@ -54,3 +55,4 @@ class TaskTools:
     clock: Clock
     functions: FunctionRegistry = NO_FUNCTIONS
     answers_for: Callable[[str], AnswerStore | None] = lambda tenant: None
+    memory: MemoryGuard = field(default_factory=guard_of_process)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from sage_common.errors import UnprocessableError
 from sage_kernel.event_time.event_times import checked_times
 from sage_kernel.event_time.join_sides import JoinColumns
 from sage_kernel.event_time.timed_index import TimedIndex
@@ -16,6 +17,8 @@ from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 
 LATE_LEFT, LATE_RIGHT = "late_left", "late_right"
 _MATCHED = ":matched"
+# Of the pairs that one batch makes; they are held together before they go on.
+MAX_PAIR_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,23 @@ class IntervalJoin:
             times = frame.select(self._sides[0 if is_left else 1].time).to_series().to_numpy()
             (self._left if is_left else self._right).add(frame.drop(_MATCHED), times, is_matched)
 
+    def _bounded(self, emissions: list[Emission], frame: pl.DataFrame) -> None:
+        made = sum(int(emission.frame.estimated_size()) for emission in emissions)
+        if made > MAX_PAIR_BYTES:
+            pairs = sum(emission.frame.height for emission in emissions)
+            raise UnprocessableError(
+                f"a batch of {frame.height} records makes more than {pairs} pairs ({made >> 20} MiB): too many records "
+                "of one key are near in time; narrow 'within', or join on further fields",
+                code="too_many_pairs",
+            )
+
     def _from_left(self, frame: pl.DataFrame, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Emission]:
         is_matched = np.zeros(frame.height, np.bool_)
         emissions = []
         for probe_rows, run, rows in self._right.search(frame, times + self._lower, times + self._upper):
             is_matched[probe_rows] = True
             emissions.append(Emission(self._columns.pairs(frame, probe_rows, run.frame, rows)))
+            self._bounded(emissions, frame)
         self._left.add(frame, times, is_matched)
         return emissions
 
@@ -134,5 +148,6 @@ class IntervalJoin:
         for probe_rows, run, rows in self._left.search(frame, times - self._upper, times - self._lower):
             run.is_matched[rows] = True
             emissions.append(Emission(self._columns.pairs(run.frame, rows, frame, probe_rows)))
+            self._bounded(emissions, frame)
         self._right.add(frame, times)
         return emissions

@@ -95,6 +95,11 @@ def computed_types(spec: MapNode, stream: StreamType, problems: NodeProblems) ->
     return {name: expression_type(sql, f"fields.{name}", stream, problems) for name, sql in spec.fields.items()}
 
 
+# Of what is given to expressions at a time, and of what they may make of a batch.
+_PIECE_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 512 * 1024 * 1024
+
+
 class SqlMap:
     """Evaluates SQL scalars."""
 
@@ -108,9 +113,7 @@ class SqlMap:
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their computed fields."""
-        # A constant alone would be one row, so it is put beside the others first.
-        with explained():
-            computed = frame.with_columns(self._computed)
+        computed = self._computed_fields(frame)
         for name in self._times:
             try:
                 in_range(computed.get_column(name))
@@ -119,6 +122,32 @@ class SqlMap:
         if self._keep:
             return computed.drop(self._drop) if self._drop else computed
         return computed.select(self._names)
+
+
+    def _computed_fields(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the records with the computed fields beside their own.
+
+        Expressions may make a large record of a small one: they are given so little at a time that what they make can
+        be counted before there is too much of it.
+        """
+        size = int(frame.estimated_size())
+        if size <= _PIECE_BYTES:
+            pieces = [frame]
+        else:
+            pieces = list(frame.iter_slices(max(1, frame.height * _PIECE_BYTES // size)))
+        computed, made = [], 0
+        for piece in pieces:
+            # A constant alone would be one row, so it is put beside the others first.
+            with explained():
+                computed.append(piece.with_columns(self._computed))
+            made += int(computed[-1].estimated_size())
+            if made > MOST_BYTES:
+                raise UnprocessableError(
+                    f"{frame.height} records of together {size} bytes become more than {made} bytes, over the limit of "
+                    f"{MOST_BYTES}; shorten what the fields are made of",
+                    code="too_much_data",
+                )
+        return pl.concat(computed, how="vertical") if len(computed) > 1 else computed[0]
 
 
 class FunctionMap(BatchFunction):

@@ -29,6 +29,7 @@ from sage_kernel.runtime.element_queue import ElementQueue, MemoryQueue
 from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.fenced_sink import FencedSink
 from sage_kernel.runtime.inlet import Inlet
+from sage_kernel.runtime.memory_guard import MemoryGuard
 from sage_kernel.runtime.outlet import Outlet, Receiver
 from sage_kernel.runtime.progress import NodeCounts, OnProgress
 from sage_kernel.runtime.sink_runner import SinkRunner
@@ -74,6 +75,7 @@ class Assembler:
         queue_batches: most batches waiting in one queue.
         spill_dir: where the queues go on that cannot hold back their senders.
         replaced: operators that take the place of a node's own, by node id.
+        memory: fails a node whose state fills the memory of this process.
         may_write: asked before each write of a sink; None where there is nobody who could take the run over.
     """
 
@@ -90,6 +92,7 @@ class Assembler:
     replaced: Mapping[str, AnyOperator]
     on_progress: OnProgress | None
     may_write: Callable[[], bool] | None = None
+    memory: MemoryGuard | None = None
 
     def assemble(self, finished: frozenset[str]) -> Assembly:
         """Build everything and connect what has not ``finished``. Raises NodeFailedError."""
@@ -168,7 +171,7 @@ class Assembler:
                 context.clock, context.sleep, self.splits.get(node_id),
             )  # fmt: skip
         assert isinstance(operator, Transform | StatefulOperator)
-        return SyncRunner(operator, outlet, counts, failed, participant, context.clock, changed)
+        return SyncRunner(operator, outlet, counts, failed, participant, context.clock, changed, self.memory)
 
     def _watermarks(self, node: NodeSpec, output: StreamType) -> WatermarkGenerator | None:
         timing = getattr(node, "timing", None)

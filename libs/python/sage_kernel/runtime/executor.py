@@ -19,6 +19,7 @@ from sage_kernel.runtime.async_runner import AsyncRunner
 from sage_kernel.runtime.checkpointing import Checkpointer
 from sage_kernel.runtime.elements import END_OF_TIME_US, End, Watermark
 from sage_kernel.runtime.inbox import Inbox
+from sage_kernel.runtime.memory_guard import MemoryGuard, guard_of_process
 from sage_kernel.runtime.opened_types import opened_types
 from sage_kernel.runtime.progress import NodeCounts, OnProgress
 from sage_kernel.runtime.sink_runner import SinkRunner
@@ -40,6 +41,7 @@ class ExecutionOptions:
         splits: by node id of a source, the parts that this run reads; a source that is not named reads all of its own.
         spill_dir: where queues go on that must not hold back their senders; the system's temporary folder by default.
         replaced: operators that take the place of a node's own, by node id.
+        memory: fails a node whose state fills the memory of this process.
         may_write: whether the run is still the one that goes on with this work; asked before each write of a sink.
     """
 
@@ -50,6 +52,7 @@ class ExecutionOptions:
     spill_dir: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     replaced: Mapping[str, AnyOperator] = field(default_factory=dict)
     may_write: Callable[[], bool] | None = None
+    memory: MemoryGuard = field(default_factory=guard_of_process)
 
 
 class Execution:
@@ -205,7 +208,7 @@ class Execution:
         self._parts = Assembler(
             self._nodes, types, self._context, self._counts, self._checkpointer, self._scope, closing,
             options.queue_batches, options.spill_dir, options.splits, replaced, self._on_progress,
-            options.may_write,
+            options.may_write, options.memory,
         ).assemble(finished)  # fmt: skip
         if self._is_paused:
             self.pause()

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from sage_common.clock import Clock
+from sage_common.errors import UnprocessableError
 from sage_kernel.operator import DelayedOutput, Emission, State, StatefulOperator, Transform
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import START_OF_TIME_US, Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.inlet import NodeCut
+from sage_kernel.runtime.memory_guard import MemoryGuard
 from sage_kernel.runtime.off_loop import OffLoop
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
@@ -33,7 +35,9 @@ class SyncRunner:
         participant: Participant,
         clock: Clock,
         changed: Callable[[], None],
+        memory: MemoryGuard | None = None,
     ) -> None:
+        self._memory = memory
         self._stateful = operator if isinstance(operator, StatefulOperator) else None
         self._transform = operator if isinstance(operator, Transform) else None
         self._outlet = outlet
@@ -77,6 +81,7 @@ class SyncRunner:
         if isinstance(element, pl.DataFrame):
             self._counts.records_in += element.height
             self._changed()
+            self._check_memory()
             await self._process(element, input_index)
         elif isinstance(element, Barrier):
             cut = await self.on_barrier(element)
@@ -106,6 +111,14 @@ class SyncRunner:
         if self._stateful is not None:
             self._stateful.restore(state)
             await self._off_loop.call("end", _MANY, self._stateful.on_end)
+
+    def _check_memory(self) -> None:
+        """Raise NodeFailedError, whatever ``on_error`` says: the records are not to blame."""
+        if self._memory is not None and self._stateful is not None:
+            try:
+                self._memory.check(self._stateful)
+            except UnprocessableError as error:
+                raise self._failed.failed(error) from error
 
     async def _call_timed(self, kind: str, records: int, call: Callable[[], Sequence[Emission]]) -> None:
         try:
