@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError, SageError, UnprocessableError
+from sage_common.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    SageError,
+    UnprocessableError,
+)
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.consistency import problems_of
 from sage_middleware.knowledge.ingest import ingest
@@ -95,6 +103,27 @@ async def _fill_in_ingest(disk: SmallDisk, docs: Path) -> None:
         with pytest.raises(UnprocessableError, match="the disk is full"):
             await ingest(collection, docs, WordModels())
         assert problems_of(collection) == []
+
+
+async def test_a_read_only_folder_is_searched_but_not_ingested_into(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "sky.txt").write_text("The sky is blue.")
+    with small_disk(tmp_path / "disk", 4) as disk:
+        file = disk.path / "c.kb"
+        with Collection.create(file) as collection:
+            await ingest(collection, docs, WordModels())
+        _make_read_only(disk)
+        with Collection(file, read_only=True) as collection:
+            assert [one.text for one in search(collection, "sky", None, 1, mode=SearchMode.WORDS)] == [
+                "The sky is blue."
+            ]
+            with pytest.raises(PermissionDeniedError, match="cannot be ingested into: Read-only file system"):
+                await ingest(collection, docs, WordModels())
+
+
+def _make_read_only(disk: SmallDisk) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk.path)], check=True, capture_output=True)
 
 
 def test_a_library_knows_its_names(tmp_path: Path) -> None:
