@@ -42,14 +42,13 @@ async def with_models(url: str | None) -> AsyncIterator[ModelPort]:
 
 
 async def ingest_with_progress(
-    collection: Collection, folder: Path, url: str | None, metadata: Mapping[str, Any]
+    collection: Collection, folder: Path, models: ModelPort, metadata: Mapping[str, Any]
 ) -> IngestReport:
-    """Ingest through the mesh, with a bar on the terminal."""
+    """Ingest with a bar on the terminal."""
     from sage_middleware.knowledge.ingest import ingest
 
     with ingest_bar() as show:
-        async with with_models(url) as models:
-            return await ingest(collection, folder, models, on_progress=show, metadata=metadata)
+        return await ingest(collection, folder, models, on_progress=show, metadata=metadata)
 
 
 class ingest_bar:  # noqa: N801 - used as a function is.

@@ -58,10 +58,11 @@ def ask(
         raise InvalidRequestError("name what to answer from: either --docs FOLDER or --kb NAME")
 
     async def answered(collection: Collection) -> KnowledgeAnswer:
-        report = await ingest_with_progress(collection, docs, url, {}) if docs is not None else None
-        if docs is not None and report is not None:
-            _require_documents(collection, docs, [*report.left_out, *report.ignored])
         async with with_models(url) as models:
+            report = None
+            if docs is not None:
+                report = await ingest_with_progress(collection, docs, models, {})
+                _require_documents(collection, docs, [*report.left_out, *report.ignored])
             answer = await answer_from_knowledge(
                 collection,
                 question,

@@ -57,14 +57,20 @@ def ingest(
     from dataclasses import asdict
 
     from sage_cli.consoles import notes, output, print_json
-    from sage_cli.knowledge import ingest_with_progress
+    from sage_cli.knowledge import ingest_with_progress, with_models
     from sage_cli.running import run
     from sage_middleware.knowledge.library import Library
 
+    tags = _pairs(tag)
     library = Library()
     opened = library.open(name) if name in library.names() else library.create(name)
     with opened as collection:
-        report = run(ingest_with_progress(collection, folder, url, _pairs(tag)))
+
+        async def ingested() -> IngestReport:
+            async with with_models(url) as models:
+                return await ingest_with_progress(collection, folder, models, tags)
+
+        report = run(ingested())
     if as_json:
         print_json(asdict(report))
         return
