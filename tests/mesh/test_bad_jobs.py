@@ -78,7 +78,7 @@ async def test_whatever_is_wrong_with_a_pipeline_is_said_at_once(worker: OneWork
     [
         ("#" + "x" * 10_000_000, "has 10000001 bytes; keep it below 1048576"),
         ("a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(9)), "aliases are not allowed"),
-        ("", "it is missing"),
+        ("", "it is empty, expected a mapping"),
         ("[" * 100_000, "nested too deeply"),
     ],
     ids=["10 MB", "aliases", "empty", "deep"],

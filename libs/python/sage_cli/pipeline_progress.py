@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 
 from sage_cli.fitted_tables import Column, fitted
+from sage_common.tasks import end_tasks
 
 if TYPE_CHECKING:
     from sage_kernel.runtime.progress import NodeCounts
     from sage_kernel.spec import PipelineSpec
 
 _REFRESHES_A_SECOND = 8
+SILENT_SECONDS = 2.0
+LINE_SECONDS = 10.0
 _COLUMNS = (
     Column("node"),
     Column("op", drop=2),
@@ -54,11 +59,45 @@ class ProgressTable:
         )  # fmt: skip
 
 
-@contextlib.contextmanager
-def progress_table(spec: PipelineSpec, console: Console) -> Iterator[Callable[[str, NodeCounts], None] | None]:
-    """Show the counts while the body runs; yield what takes them, or None where nobody looks on."""
+class ProgressLines:
+    """The same in a file: a line now and then, the first when a run has taken longer than people wait in silence."""
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._now = now
+        self._next = now() + SILENT_SECONDS
+        self._counts: dict[str, NodeCounts] = {}
+
+    def update(self, node_id: str, counts: NodeCounts) -> None:
+        """Take the counts of a node; they change while they are shown."""
+        self._counts[node_id] = counts
+        if self._now() >= self._next:
+            self.show()
+
+    def show(self) -> None:
+        """Print a line."""
+        self._next = self._now() + LINE_SECONDS
+        shown = (f"{node}:{max(c.records_in, c.records_out)}" for node, c in self._counts.items())
+        self._console.print(f"running    {' '.join(shown)}".rstrip(), markup=False, soft_wrap=True)
+
+    async def keep_showing(self) -> None:
+        """Print lines where nothing changes either, until cancelled."""
+        while True:
+            await asyncio.sleep(max(0.1, self._next - self._now()))
+            if self._now() >= self._next:
+                self.show()
+
+
+@contextlib.asynccontextmanager
+async def progress(spec: PipelineSpec, console: Console) -> AsyncIterator[Callable[[str, NodeCounts], None]]:
+    """Show the counts while the body runs, as a table, or as lines in a file; yield what takes them."""
     if not console.is_terminal:
-        yield None
+        lines = ProgressLines(console)
+        showing = asyncio.create_task(lines.keep_showing(), name="progress")
+        try:
+            yield lines.update
+        finally:
+            await end_tasks(showing)
         return
     table = ProgressTable(spec, console)
     with Live(table, console=console, refresh_per_second=_REFRESHES_A_SECOND):

@@ -44,7 +44,7 @@ def from_yaml(text: str, files: FileAccess = ANY_FILE, target: RunTarget = ANY_T
 def from_dict(value: object, files: FileAccess = ANY_FILE, target: RunTarget = ANY_TARGET) -> PipelineSpec:
     """Read a pipeline from JSON values. Raises PipelineInvalidError with all of its errors."""
     if not isinstance(value, Mapping):
-        message = f"it is {_kind(value)}, expected a mapping"
+        message = f"it is {'empty' if value is None else _kind(value)}, expected a mapping"
         raise PipelineInvalidError([Problem("", "", message, "start with apiVersion, kind, metadata, nodes")])
     nodes: dict[str, NodeSpec | None] = {}
     found = list(islice(_problems(value, nodes, files, target), MAX_PROBLEMS + 1))

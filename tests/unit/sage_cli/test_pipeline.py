@@ -125,3 +125,14 @@ def test_a_drawing_goes_to_a_file_or_to_stdout(tmp_path: Path) -> None:
 
 def test_the_schema_is_json() -> None:
     assert "$defs" in json.loads(sage("schema").stdout)
+
+
+def test_a_run_on_the_mesh_without_one_says_where_it_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGE_CLIENT_TARGET", "http://127.0.0.1:9")
+    result = sage("run", "-", "--runner", "mesh")
+    assert isinstance(result.exception, SageError)
+    assert "127.0.0.1:9" in str(result.exception)
+
+
+def test_an_empty_file_is_said_to_be_empty() -> None:
+    assert "pipeline: it is empty, expected a mapping" in sage("validate", "-", pipeline="").stdout

@@ -108,7 +108,9 @@ def run(
 
     name = _runner(runner)
     # Not allowed is what nobody allows: the file may be someone else's.
-    spec = from_yaml(read_pipeline(file), target=RunTarget(name, allowed(allow or (), "--allow")))
+    functions = allowed(allow or (), "--allow")
+    # Which functions a worker has, and allows, is the worker's to say.
+    spec = from_yaml(read_pipeline(file), target=RunTarget(name, functions if name != "mesh" or allow else None))
     result = run_async(_run(spec, name, allow or [], fresh, url))
     if as_json:
         print_json(_document(spec, result))
@@ -147,17 +149,24 @@ def schema(
 async def _run(spec: PipelineSpec, runner: str, allow: list[str], fresh: bool, url: str | None) -> RunResult:
     from sage_apps.pipelines import run_spec
     from sage_cli.consoles import notes
-    from sage_cli.pipeline_progress import progress_table
+    from sage_cli.pipeline_progress import progress
     from sage_cli.target import client_target
+    from sage_cli.waiting import waiting
 
-    options: dict[str, Any] = {"functions": allow}
-    if any(node.calls_model for node in spec.nodes.values()):
+    options: dict[str, Any] = {}
+    if runner == "mesh" or any(node.calls_model for node in spec.nodes.values()):
         target = client_target(url)
         options |= {"target": target.url, "api_key": target.api_key}
-    if runner != "local":
-        return await run_spec(spec, runner, **options)
-    with progress_table(spec, notes()) as on_progress:
-        return await run_spec(spec, runner, on_progress=on_progress, keeps_nothing=fresh, **options)
+    if runner == "ray":
+        with waiting("Ray runs the pipeline"):
+            return await run_spec(spec, runner, functions=allow, **options)
+    if runner == "local":
+        options |= {"functions": allow, "keeps_nothing": fresh}
+    with waiting() as display:
+        async with progress(spec, notes()) as on_progress:
+            # Two displays cannot share a terminal, and the table says what waits by what does not move.
+            on_wait = None if notes().is_terminal else display.show
+            return await run_spec(spec, runner, on_progress=on_progress, on_wait=on_wait, **options)
 
 
 def _runner(name: str) -> Any:
