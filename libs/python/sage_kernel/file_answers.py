@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sage_common.paths import private_dir
 
@@ -23,6 +23,12 @@ _REMOVE_A_TENTH = (
 )
 
 
+class _Get(NamedTuple):
+    key: str
+    oldest: float
+    found: asyncio.Future[bytes | None]
+
+
 class _Put(NamedTuple):
     key: str
     answer: bytes
@@ -32,7 +38,8 @@ class _Put(NamedTuple):
 class FileAnswers:
     """Answers in one SQLite file, which several processes of a machine may share. Calls take turns in threads.
 
-    Answers that come while others are written are written together, in one transaction.
+    What is asked for while a call is under way is done together in the next one: the reads, and then the writes, in one
+    transaction.
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
@@ -40,20 +47,24 @@ class FileAnswers:
         self._now = now
         self._connection: sqlite3.Connection | None = None
         self._turn = threading.Lock()
-        self._waiting: list[_Put] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._gets: list[_Get] = []
+        self._puts: list[_Put] = []
+        self._working: asyncio.Task[None] | None = None
 
     async def get(self, key: str, max_age_seconds: float | None) -> bytes | None:
         """Return an answer, or None."""
-        return await asyncio.to_thread(self._get, key, max_age_seconds)
+        oldest = 0.0 if max_age_seconds is None else self._now() - max_age_seconds
+        get = _Get(key, oldest, asyncio.get_running_loop().create_future())
+        self._gets.append(get)
+        self._work()
+        return await get.found
 
     async def put(self, key: str, answer: bytes) -> None:
         """Keep an answer; a process that is killed after this has kept it. Raises OSError."""
-        kept = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Put(key, answer, kept))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_waiting(), name="keep-answers")
-        await kept
+        put = _Put(key, answer, asyncio.get_running_loop().create_future())
+        self._puts.append(put)
+        self._work()
+        await put.kept
 
     def close(self) -> None:
         """Close the file."""
@@ -62,43 +73,57 @@ class FileAnswers:
                 self._connection.close()
                 self._connection = None
 
-    async def _write_waiting(self) -> None:
-        while self._waiting:
-            puts, self._waiting = self._waiting, []
-            error: BaseException | None = None
-            try:
-                await asyncio.to_thread(self._put, [(put.key, put.answer) for put in puts])
-            except (OSError, sqlite3.Error) as failure:
-                error = failure
-            for put in puts:
-                if put.kept.done():
-                    continue  # whoever waited for it was cancelled
-                if error is None:
-                    put.kept.set_result(None)
-                else:
-                    put.kept.set_exception(error)
+    def _work(self) -> None:
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work_off(), name="keep-answers")
 
-    def _get(self, key: str, max_age_seconds: float | None) -> bytes | None:
-        oldest = 0.0 if max_age_seconds is None else self._now() - max_age_seconds
+    async def _work_off(self) -> None:
+        while self._gets or self._puts:
+            gets, self._gets = self._gets, []
+            puts, self._puts = self._puts, []
+            found, error = await asyncio.to_thread(self._together, gets, puts)
+            for get, answer in zip(gets, found, strict=True):
+                # One who was cancelled no longer waits.
+                if not get.found.done():
+                    _settle(get.found, answer)
+            for put in puts:
+                if not put.kept.done():
+                    _settle(put.kept, error)
+
+    def _together(
+        self, gets: Sequence[_Get], puts: Sequence[_Put]
+    ) -> tuple[list[bytes | Exception | None], Exception | None]:
+        found: list[bytes | Exception | None] = []
         with self._turn:
-            row = self._open().execute("SELECT answer FROM answers WHERE key = ? AND at >= ?", (key, oldest)).fetchone()
+            for get in gets:
+                try:
+                    found.append(self._get(get.key, get.oldest))
+                except (OSError, sqlite3.Error) as error:
+                    found.append(error)
+            try:
+                if puts:
+                    self._put([(put.key, put.answer, self._now()) for put in puts])
+            except (OSError, sqlite3.Error) as error:
+                return found, error
+        return found, None
+
+    def _get(self, key: str, oldest: float) -> bytes | None:
+        row = self._open().execute("SELECT answer FROM answers WHERE key = ? AND at >= ?", (key, oldest)).fetchone()
         return row[0] if row else None
 
-    def _put(self, answers: Sequence[tuple[str, bytes]]) -> None:
-        rows = [(key, answer, self._now()) for key, answer in answers]
-        with self._turn:
-            database = self._open()
-            for tenths in range(_MOST_TENTHS + 1):
-                try:
-                    with database:
-                        database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
-                    return
-                except sqlite3.OperationalError as error:
-                    if "full" not in str(error) or tenths == _MOST_TENTHS:
-                        raise OSError(f"answers cannot be kept in {self._path}: {error}") from error
-                    # The file has its greatest size: a tenth of it makes room.
-                    with database:
-                        database.execute(_REMOVE_A_TENTH)
+    def _put(self, rows: Sequence[tuple[str, bytes, float]]) -> None:
+        database = self._open()
+        for tenths in range(_MOST_TENTHS + 1):
+            try:
+                with database:
+                    database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+                return
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error) or tenths == _MOST_TENTHS:
+                    raise OSError(f"answers cannot be kept in {self._path}: {error}") from error
+                # The file has its greatest size: a tenth of it makes room.
+                with database:
+                    database.execute(_REMOVE_A_TENTH)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -110,3 +135,10 @@ class FileAnswers:
             connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer BLOB, at REAL)")
             self._connection = connection
         return self._connection
+
+
+def _settle(future: asyncio.Future[Any], outcome: object) -> None:
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -8,6 +8,8 @@ from sage_benchmark.dataflow.checkpoints import checkpoints
 from sage_benchmark.dataflow.event_time import interval_join, session, sliding, stateless, tumbling, tumbling_jsonl
 from sage_benchmark.dataflow.kills import kills
 from sage_benchmark.dataflow.measurement import Measurement
+from sage_benchmark.dataflow.mesh_jobs import mesh_jobs
+from sage_benchmark.dataflow.model_calls import model_calls
 from sage_benchmark.dataflow.nats_rates import nats_source
 from sage_benchmark.dataflow.nexmark_rates import nexmark
 
@@ -22,4 +24,6 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "nats-source": nats_source,
     "nexmark": nexmark,
     "kills": kills,
+    "model-calls": model_calls,
+    "mesh-jobs": mesh_jobs,
 }
