@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sage_benchmark.dataflow.measurement import DataflowPlan, Figure
+from sage_common.errors import UnimplementedError
 from sage_kernel.builder import Pipeline
 from sage_kernel.model_port import ChatText, Embeddings, Ranking
 from sage_kernel.runtime.local import LocalRunner
@@ -37,13 +38,13 @@ class SleepingModel:
 
     async def embed(self, texts: Sequence[str], model: str | None = None, **options: Any) -> Embeddings:
         """Embed nothing."""
-        raise NotImplementedError
+        raise UnimplementedError("the model of this measurement only chats")
 
     async def rank(
         self, query: str, documents: Sequence[str], model: str | None = None, *, target_seconds: float | None = None
     ) -> Ranking:
         """Rank nothing."""
-        raise NotImplementedError
+        raise UnimplementedError("the model of this measurement only chats")
 
 
 def model_calls(plan: DataflowPlan, folder: Path) -> list[Figure]:
