@@ -33,7 +33,8 @@ class DataflowServicer(dataflow_pb2_grpc.DataflowServiceServicer):
     async def ValidatePipeline(  # noqa: N802 - the name in the contract
         self, request: pb.ValidatePipelineRequest, context: Context[Any, Any]
     ) -> pb.ValidatePipelineResponse:
-        errors, spec_hash = await self._api.validate(request.pipeline)
+        tenant = current_caller().acts_for(None) or DEFAULT_TENANT
+        errors, spec_hash = await self._api.validate(request.pipeline, tenant)
         return pb.ValidatePipelineResponse(errors=errors, spec_hash=spec_hash)
 
     async def SubmitJob(  # noqa: N802

@@ -110,10 +110,23 @@ async def test_one_that_takes_too_long_is_given_up_and_the_next_is_read() -> Non
     await admission.stop()
 
 
+@pytest.mark.parametrize("tenant", ["hostile", "honest"])
+async def test_long_ones_hold_up_neither_another_tenant_nor_short_ones_of_their_own(tenant: str) -> None:
+    admission = PipelineAdmission(FileAccess(()), processor_seconds=20.0)
+    endless = "nodes:\n" + "".join(f"  n{n}: {{op: sink, in: m{n}, uri: 'collection:c{n}'}}\n" for n in range(17_000))
+    hostile = [asyncio.ensure_future(admission.admit(endless, "hostile")) for _ in range(4)]
+    assert (await admission.admit(SMALL, tenant)).spec.metadata.name == "p"
+    assert not any(one.done() for one in hostile)
+    for one in hostile:
+        one.cancel()
+    await asyncio.gather(*hostile, return_exceptions=True)
+    await admission.stop()
+
+
 async def test_an_honest_one_may_wait_for_a_busy_machine() -> None:
     admission = PipelineAdmission(FileAccess(()), processor_seconds=0.5)
     await admission.start()
-    child = admission._child
+    child = admission._readers[-1]._child
     assert child is not None
     os.kill(child.pid, signal.SIGSTOP)
     reading = asyncio.ensure_future(admission.admit(SMALL))
@@ -140,7 +153,7 @@ async def test_hosts_are_checked_before_a_job_starts() -> None:
 
 
 async def test_one_that_kills_its_reader_is_an_error_and_the_next_is_read(admission: PipelineAdmission) -> None:
-    child = admission._child
+    child = admission._readers[-1]._child
     assert child is not None
     os.kill(child.pid, signal.SIGSTOP)
     reading = asyncio.ensure_future(admission.admit(SMALL))

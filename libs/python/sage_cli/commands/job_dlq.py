@@ -21,24 +21,30 @@ def list_letters(
     node: Node = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Most records to show.")] = 100,
     address: Address = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and not a record a line.")] = False,
 ) -> None:
     """Print dead letters, oldest first, one JSON object a line, and how many there are in all to stderr."""
     import orjson
 
     from sage_cli import dataflow
-    from sage_cli.consoles import notes, print_json_line
+    from sage_cli.consoles import notes, print_json, print_json_line
     from sage_cli.running import run
 
     answer = run(dataflow.dead_letters(job_id, node, limit, address))
-    for letter in answer.letters:
-        print_json_line(
-            {
-                "node": letter.node_id,
-                "error": letter.error,
-                "attempts": letter.attempts,
-                "record": orjson.loads(letter.record_json),
-            }
-        )
+    letters = [
+        {
+            "node": letter.node_id,
+            "error": letter.error,
+            "attempts": letter.attempts,
+            "record": orjson.loads(letter.record_json),
+        }
+        for letter in answer.letters
+    ]
+    if as_json:
+        print_json({"letters": letters, "total": answer.total})
+        return
+    for letter in letters:
+        print_json_line(letter)
     notes().print(f"{len(answer.letters)} of {answer.total}", markup=False)
 
 
