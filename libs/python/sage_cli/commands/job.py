@@ -258,8 +258,12 @@ def _follow(job_id: str, address: str | None, as_json: bool, *, says_mesh: bool)
     from sage_cli.job_progress import job_progress
     from sage_cli.running import run
 
-    with job_progress(notes()) as show:
-        job = run(dataflow.watch(job_id, address, show, says_mesh=says_mesh))
+    try:
+        with job_progress(notes()) as show:
+            job = run(dataflow.watch(job_id, address, show, says_mesh=says_mesh))
+    except KeyboardInterrupt:
+        notes().print(f"{job_id} goes on; `sage job cancel {job_id}` ends it", markup=False, soft_wrap=True)
+        raise
     _finish(job, as_json)
 
 
