@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from typing import Any, cast
 
 import grpc
 import orjson
-from google.protobuf.json_format import MessageToDict
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage_cli.mesh.inspection import local_state, nats_settings
@@ -16,6 +16,8 @@ from sage_cli.mesh.registrations import Registrations, is_serving
 from sage_cli.mesh.token import operator_token
 from sage_cli.target import say_registry
 from sage_cli.waiting import waiting
+from sage_client.jobs.job_messages import job_view
+from sage_client.jobs.job_messages import state_name as state_name
 from sage_client.wait_notice import notice_of
 from sage_common.errors import InternalError, UnavailableError
 from sage_platform.grpc_server import channel
@@ -130,16 +132,8 @@ async def watch(
 
 
 def to_json(job: dataflow_pb2.Job) -> dict[str, Any]:
-    """A job as plain values, its state in lower case."""
-    value: dict[str, Any] = MessageToDict(
-        job, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return {**value, "state": state_name(job)}
-
-
-def state_name(job: dataflow_pb2.Job) -> str:
-    """A job's state in lower case."""
-    return dataflow_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+    """Return a job as plain values, as the management API gives it."""
+    return asdict(job_view(job))
 
 
 def succeeded(job: dataflow_pb2.Job) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,12 +25,8 @@ def explanation_lines(answer: pb.ExplainJobResponse) -> list[str]:
 
 
 def explanation_json(answer: pb.ExplainJobResponse) -> dict[str, Any]:
-    """Return the same as plain values."""
-    from google.protobuf.json_format import MessageToDict
-
+    """Return the same as plain values, as the management API gives it."""
     from sage_cli.dataflow import to_json
+    from sage_client.jobs.job_messages import task_view
 
-    value: dict[str, Any] = MessageToDict(
-        answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return {**value, "job": to_json(answer.job)}
+    return {"job": to_json(answer.job), "tasks": [asdict(task_view(task)) for task in answer.tasks]}
