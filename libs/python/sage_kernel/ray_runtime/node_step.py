@@ -15,6 +15,7 @@ from sage_common.errors import SageError
 from sage_kernel.file_access import FileAccess
 from sage_kernel.file_answers import FileAnswers
 from sage_kernel.functions import FunctionRegistry
+from sage_kernel.host_access import ANY_HOST
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import DeadLetter, RunContext, Skipped
@@ -60,6 +61,8 @@ class StepSetting:
         return RunContext(
             models=self.models(),
             files=self.files,
+            # As a run in this process: whoever starts Ray runs pipelines of their own.
+            hosts=ANY_HOST,
             functions=self.functions,
             collections=_no_collections,
             cache_dir=self.cache_dir,
