@@ -13,6 +13,7 @@ from rich.live import Live
 
 from sage_cli.fitted_tables import Column, fitted
 from sage_common.tasks import end_tasks
+from sage_platform.background import keep_running
 
 if TYPE_CHECKING:
     from sage_kernel.runtime.progress import NodeCounts
@@ -93,7 +94,7 @@ async def progress(spec: PipelineSpec, console: Console) -> AsyncIterator[Callab
     """Show the counts while the body runs, as a table, or as lines in a file; yield what takes them."""
     if not console.is_terminal:
         lines = ProgressLines(console)
-        showing = asyncio.create_task(lines.keep_showing(), name="progress")
+        showing = keep_running(lines.keep_showing, name="progress")
         try:
             yield lines.update
         finally:
