@@ -80,9 +80,11 @@ class UnfinishedFile:
     def close(self) -> None:
         """Close the file; one that no checkpoint knows of is removed."""
         if self._file is not None:
+            # A run that has taken this one over may have begun one of the same name.
+            is_own = _is_at(self._file, self._unfinished)
             self._file.close()
             self._file = None
-            if not self._is_kept:
+            if not self._is_kept and is_own:
                 self._unfinished.unlink(missing_ok=True)
 
     def _opened(self, *, must_exist: bool = False) -> IO[bytes]:
@@ -92,7 +94,10 @@ class UnfinishedFile:
             )
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if must_exist else os.O_CREAT | os.O_TRUNC)
+            if not must_exist:
+                # Not emptied: an earlier run of this name may not know yet that it was taken over, and write on.
+                self._unfinished.unlink(missing_ok=True)
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if must_exist else os.O_CREAT | os.O_EXCL)
             # Unbuffered: what a failed write leaves behind is known.
             self._file = os.fdopen(os.open(self._unfinished, flags, 0o666), "r+b", buffering=0)
         return self._file
@@ -101,6 +106,13 @@ class UnfinishedFile:
     def _cut(file: IO[bytes], length: int) -> None:
         file.truncate(length)
         file.seek(length)
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,3 +25,15 @@ def test_a_block_that_fits_in_part_leaves_nothing_and_can_be_written_again(tmp_p
         file.append(block)
         file.publish()
         assert (disk.path / "out").read_bytes() == block * 2
+
+
+def test_a_run_that_was_taken_over_touches_nothing_of_the_one_that_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    before, after = UnfinishedFile(path, "run"), UnfinishedFile(path, "run")
+    before.append(b"old\n")
+    after.append(b"new\n")
+    before.append(b"older\n")
+    before.close()
+    after.publish()
+    assert path.read_bytes() == b"new\n"
+    assert list(tmp_path.iterdir()) == [path]
