@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -19,10 +18,11 @@ from sage_dataflow_worker.job_task import JobTask, TaskState
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.results import LeaseLostError, TaskResults
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints
+from sage_dataflow_worker.task_context import task_context
 from sage_dataflow_worker.task_stage import TaskStage, stage_nodes, stage_of
 from sage_dataflow_worker.task_store import StoredTask
 from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
-from sage_kernel.operator import DeadLetter, RunContext, Skipped
+from sage_kernel.operator import Skipped
 from sage_kernel.problems import NodeFailedError
 from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
@@ -149,28 +149,11 @@ class TaskRun:
         lease: Leadership,
     ) -> Execution:
         tools, task, spec = self._tools, self.task, admitted.spec
-        loop = asyncio.get_running_loop()
-
-        async def dead_letter(letter: DeadLetter) -> None:
-            await tools.dead_letters.record(task.job_id, admitted.spec_hash, task.number, letter)
-
-        context = RunContext(
-            models=tools.models_for(job.tenant),
-            files=tools.files,
-            hosts=tools.hosts,
-            nats=tools.nats,
-            functions=tools.functions,
-            collections=results,
-            cache_dir=tools.cache_dir,
+        context = task_context(
+            task, job, admitted, results, tools,
             warn=lambda node, message: _note(self._warnings, (node, message)),
             skip=lambda skipped: _note(self._skipped, skipped),
-            dead_letter=dead_letter,
-            now_us=lambda: time.time_ns() // 1000,
-            run_id=f"{job.job_id}-{task.number}",
-            indexes={node_id: loop.create_future() for node_id, node in spec.nodes.items() if node.makes_index},
-            answers=tools.answers_for(job.tenant),
-            clock=tools.clock,
-        )
+        )  # fmt: skip
         stage = self._stage = await stage_of(task, spec.nodes, context, tools.checkpoint_dir)
         # Beside the pipeline's own nodes there may be sources of what other tasks have handed over.
         counts = {node_id: self._counts.get(node_id) or NodeCounts() for node_id in stage.nodes}
