@@ -209,7 +209,7 @@ class _Run:
         ]
         step = StatefulStep(*arguments)
         # Ray's own 200 partitions are for clusters: each costs some milliseconds.
-        processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+        processors = int(ray.cluster_resources().get("CPU", 1))
         partitions = max(1, _PARTITIONS_A_CPU * processors)
         made = _united(tagged).groupby(KEY, num_partitions=partitions).map_groups(step, batch_format="pyarrow")
         if any(keys):
