@@ -19,7 +19,7 @@ from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.validation import from_yaml
 
-FILES, ROWS = 8, 120_000
+FILES, ROWS = 8, 200_000
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def pipeline(tmp_path: Path) -> str:
             "apiVersion": "sage/v1",
             "kind": "Pipeline",
             "metadata": {"name": "squares"},
-            "settings": {"checkpoint_interval": "200ms"},
+            "settings": {"checkpoint_interval": "50ms"},
             "nodes": {
                 "numbers": {"op": "source", "uri": f"parquet:{folder}/*.parquet", "schema": {"n": "int"}},
                 "squares": {"op": "map", "in": ["numbers"], "fields": {"square": "n * n"}},
@@ -72,7 +72,7 @@ async def busy_tasks(stub: Any, job_id: str, worker: str) -> None:
         await asyncio.sleep(0.02)
 
 
-OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.1", "ack_wait_seconds": "3"}
+OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.03", "ack_wait_seconds": "3"}
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -157,7 +157,8 @@ def test_a_chat_begins_at_once_and_the_bulk_streams_go_on_where_they_were(tmp_pa
         assert "interactive work" in " ".join(explained.split())
         (pool,) = orjson.loads(sage(mesh, "status", "--json"))["pools"]
         assert (pool["interrupted"], pool["queued"], pool["outstanding"]) == (1, 0, 0)
-        assert pool["recomputed_tokens"] > 20
+        # The engine has kept what it had computed.
+        assert 0 < pool["recomputed_tokens"] <= 20
 
 
 def test_several_chats_get_as_many_seats(tmp_path: Path) -> None:

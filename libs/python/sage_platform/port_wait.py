@@ -32,7 +32,8 @@ def connection_on(port: int) -> str | None:
         return None
     if not held or any(one.status == psutil.CONN_LISTEN for one in held):
         return None
-    connection = held[0]
+    # Connections to several peers may share a port; those that have ended are the least news.
+    connection = min(held, key=lambda one: one.status == psutil.CONN_TIME_WAIT)
     peer = f"to {connection.raddr.ip}:{connection.raddr.port}" if connection.raddr else "that is being opened"
     if connection.status == psutil.CONN_TIME_WAIT:
         return f"a connection {peer} that has ended, which the system keeps for a minute"

@@ -100,7 +100,7 @@ def test_the_json_schema_names_every_operator_and_refuses_other_keys() -> None:
         ("[" * 5000, "neither YAML nor JSON|nested too deeply"),
         ("x" * (1024 * 1024 + 1), "1048577 bytes"),
         ("just text", "of type str"),
-        ("", "missing"),
+        ("", "empty"),
     ],
 )
 def test_a_text_that_is_no_pipeline_is_refused_with_the_reason(text: str, message: str) -> None:

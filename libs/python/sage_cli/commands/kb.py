@@ -169,6 +169,7 @@ def export(
     name: Name,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="File; left out, the standard output.")] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With the vectors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which it does in any case.")] = True,
 ) -> None:
     """Write every passage as one line of JSON."""
     import sys
@@ -189,6 +190,7 @@ def export(
 def drop(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a knowledge base; the documents that it was made of stay where they are."""
     from sage_middleware.knowledge.library import Library
@@ -199,6 +201,10 @@ def drop(
     if not yes:
         typer.confirm(f"Remove {name} with its {documents} documents' text and vectors?", abort=True)
     library.drop(name)
+    if as_json:
+        from sage_cli.consoles import print_json
+
+        print_json({"name": name, "documents": documents, "dropped": True})
 
 
 def _pairs(given: list[str] | None) -> dict[str, str]:
