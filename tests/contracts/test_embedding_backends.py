@@ -156,6 +156,7 @@ def test_a_vector_stays_when_the_next_batch_is_computed(subject: Subject, tokeni
     assert (first == kept).all()
 
 
+@pytest.mark.alone
 def test_memory_stays_flat_over_shapes_that_never_repeat(subject: Subject) -> None:
     choose = random.Random(5)
     shapes = [(choose.randint(1, 6), choose.randint(3, 90)) for _ in range(240)]
