@@ -17,6 +17,7 @@ from sage_kernel.model_port import ModelPort
 from sage_libs.loaders import UnreadableDocumentError
 from sage_libs.token_chunking import TokenStarts
 from sage_middleware.knowledge.collection import Collection, content_hash
+from sage_middleware.knowledge.patient_embedding import PatientEmbedding
 from sage_middleware.knowledge.preparation import PreparedDocument, prepare, read_file
 from sage_middleware.knowledge.quantization import Floats
 from sage_middleware.knowledge.records import StoredDocument
@@ -116,6 +117,7 @@ class _Run:
         self._model = collection.model
         self._max_tokens = collection.chunk_tokens
         self._calls = 0
+        self._embedding = PatientEmbedding(models)
         self._busy_since = 0.0
         self._known: dict[str, StoredDocument] = {}
         # By content, documents whose file is not where it was.
@@ -254,7 +256,7 @@ class _Run:
             self._busy_since = time.perf_counter()
         self._calls += 1
         try:
-            answer = await self._models.embed(texts, self._model or self._collection.requested_model)
+            answer = await self._embedding.embed(texts, self._model or self._collection.requested_model)
         finally:
             self._calls -= 1
             if self._calls == 0:
