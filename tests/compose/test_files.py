@@ -16,6 +16,8 @@ import yaml
 from sage_common.ports import SagePorts
 from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings, ServiceSettings
 from sage_llm_coordinator.servers.packaged_models import DEFAULT_MODEL, PACKAGED_MODELS
+from sage_platform import subjects
+from sage_platform.kv import MEMORY_BUCKET_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose"
@@ -143,3 +145,10 @@ def test_nats_takes_messages_as_large_as_the_mesh_expects() -> None:
     text = (COMPOSE / "nats.conf").read_text(encoding="utf-8")
     (megabytes,) = re.findall(r"^max_payload: (\d+)MB$", text, re.MULTILINE)
     assert int(megabytes) * 1024 * 1024 == NatsSettings().max_payload_bytes
+
+
+def test_nats_has_room_for_every_bucket_in_memory() -> None:
+    """JetStream reserves it when a bucket is made, and refuses what it has no room for."""
+    found = re.search(r"max_memory_store: (\d+)MB", (COMPOSE / "nats.conf").read_text())
+    assert found
+    assert int(found[1]) << 20 >= len(subjects.MEMORY_BUCKETS) * MEMORY_BUCKET_BYTES
