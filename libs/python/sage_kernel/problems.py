@@ -100,6 +100,11 @@ class PipelineInvalidError(InvalidRequestError):
         self.problems = tuple(problems)
 
 
+def message_of(error: Exception) -> str:
+    """Return what an error says; that of a foreign one with its kind."""
+    return error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
+
+
 class NodeFailedError(SageError):
     """A node failed while the pipeline ran.
 
@@ -111,7 +116,7 @@ class NodeFailedError(SageError):
     default_code = "node_failed"
 
     def __init__(self, node: str, op: str, cause: Exception, record: Mapping[str, Any] | None = None) -> None:
-        message = cause.message if isinstance(cause, SageError) else f"{type(cause).__name__}: {cause}"
+        message = message_of(cause)
         at = f"; at the record {_shown(str(dict(record)), MAX_RECORD_CHARACTERS)}" if record is not None else ""
         super().__init__(f"node {node!r} ({op}) failed: {message}{at}")
         self.node = node

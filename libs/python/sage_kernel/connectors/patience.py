@@ -6,8 +6,9 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from sage_common.errors import ContendedError, SageError, UnavailableError, describe
+from sage_common.errors import SageError, describe
 from sage_kernel.operator import RunContext
+from sage_kernel.runtime.retries import may_pass
 
 DEFAULT_PATIENCE_US = 300_000_000
 _FIRST_WAIT_SECONDS = 0.1
@@ -62,7 +63,7 @@ class Patience:
                 now = self._context.clock.now()
                 began = now if began is None else began
                 left = began + self._limit_seconds - now
-                if not may_pass(error) or left <= 0:
+                if not may_pass_later(error) or left <= 0:
                     raise
                 if not warned and now - began >= _WORTH_A_WARNING_SECONDS:
                     warned = True
@@ -75,8 +76,6 @@ class Patience:
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether what failed may succeed later without anyone's doing here."""
-    if isinstance(error, SageError):
-        return error.retryable or isinstance(error, UnavailableError | ContendedError)
-    return isinstance(error, OSError) and error.errno in _MAY_PASS
+def may_pass_later(error: Exception) -> bool:
+    """Whether what failed, the system's errors too, may succeed later without anyone's doing here."""
+    return may_pass(error) or (isinstance(error, OSError) and error.errno in _MAY_PASS)

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 
-from sage_common.errors import SageError
 from sage_kernel.file_access import FileAccess
 from sage_kernel.file_answers import FileAnswers
 from sage_kernel.functions import FunctionRegistry
@@ -20,8 +19,9 @@ from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import DeadLetter, RunContext, Skipped
 from sage_kernel.operators.registry import OPERATORS
+from sage_kernel.problems import message_of
 from sage_kernel.ray_runtime.run_report import Failure
-from sage_kernel.runtime.failures import may_pass
+from sage_kernel.runtime.retries import may_pass
 from sage_kernel.stage_targets import StageTargets
 from sage_kernel.stream_type import StreamType
 
@@ -111,7 +111,7 @@ class NodeStep:
 
     def put_aside(self, frame: pl.DataFrame, error: Exception) -> None:
         """Put records aside as ``on_error`` says. Raises what failed where it says that the run fails."""
-        message = error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
+        message = message_of(error)
         if self.spec.on_error == "fail":
             self.setting.report.fail.remote(Failure(self.node_id, self.spec.op, message))
             raise RuntimeError(f"node {self.node_id!r} failed: {message}") from None

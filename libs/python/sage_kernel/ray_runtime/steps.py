@@ -14,7 +14,6 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from sage_common.errors import SageError
 from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import (
@@ -25,12 +24,13 @@ from sage_kernel.operator import (
     StatefulOperator,
     Transform,
 )
+from sage_kernel.problems import message_of
 from sage_kernel.ray_runtime.arrow import concatenated, to_frame, to_table
 from sage_kernel.ray_runtime.node_step import NodeStep, StepSetting
 from sage_kernel.ray_runtime.run_report import Failure
 from sage_kernel.runtime.elements import END_OF_TIME_US
-from sage_kernel.runtime.failures import may_pass
 from sage_kernel.runtime.next_batch import next_batch
+from sage_kernel.runtime.retries import with_retries
 from sage_kernel.stream_type import StreamType
 
 # The columns of a table that is shuffled: which input a record came from, its key as text, and the record, in a column
@@ -51,8 +51,8 @@ class ReadStep(NodeStep):
             for split in table.column("split").to_pylist():
                 yield from self._read(loop, source, split)
         except Exception as error:
-            self.setting.report.fail.remote(Failure(self.node_id, self.spec.op, _words(error)))
-            raise RuntimeError(_words(error)) from None
+            self.setting.report.fail.remote(Failure(self.node_id, self.spec.op, message_of(error)))
+            raise RuntimeError(message_of(error)) from None
         finally:
             loop.close()
 
@@ -115,20 +115,11 @@ class AsyncStep(NodeStep):
         assert self._slots is not None
         try:
             async with self._slots:
-                return await self._attempt(self.operator, frame)
+                process = self.operator.process
+                return await with_retries(lambda: process(frame), self.spec.retries, asyncio.sleep)
         except Exception as error:
             halves = self.halved(frame, error)
         return concatenated([await self._process(half) for half in halves or ()])
-
-    async def _attempt(self, operator: AsyncOperator, frame: pl.DataFrame) -> pl.DataFrame:
-        for attempt in range(self.spec.retries + 1):
-            try:
-                return await operator.process(frame)
-            except SageError as error:
-                if attempt == self.spec.retries or not may_pass(error):
-                    raise
-                await asyncio.sleep(min(error.retry_after_seconds or 0.2 * 2**attempt, 5.0))
-        raise AssertionError("the last attempt returns or raises")
 
 
 class StatefulStep(NodeStep):
@@ -197,7 +188,3 @@ class Tagged:
     def _part(self, number: int, name: str) -> pl.Expr:
         # Two sides may count in different types, and -0.0 equals 0.0.
         return pl.col(name).cast(pl.Float64) + 0.0 if number in self.numbers else pl.col(name)
-
-
-def _words(error: Exception) -> str:
-    return error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"

@@ -8,17 +8,16 @@ from collections.abc import Callable
 import polars as pl
 
 from sage_common.clock import Clock
-from sage_common.errors import SageError
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import AsyncOperator, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
-from sage_kernel.runtime.failures import FailedRecords, may_pass
+from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.in_flight import Call, CallOutcome, FailedSlice, InFlight
 from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
-from sage_kernel.runtime.retries import retry_wait_seconds
+from sage_kernel.runtime.retries import with_retries
 from sage_kernel.runtime.slice_buffer import SliceBuffer
 from sage_kernel.runtime.task_scope import TaskScope
 
@@ -189,16 +188,11 @@ class AsyncRunner:
         return CallOutcome(result, (*first.failed, *second.failed))
 
     async def _attempt(self, frame: pl.DataFrame) -> pl.DataFrame:
-        attempt = 0
-        while True:
+        async def process() -> pl.DataFrame:
             started = self._clock.now()
             try:
                 return await self._operator.process(frame)
-            except SageError as error:
-                if attempt >= self._spec.retries or not may_pass(error):
-                    raise
-                wait = retry_wait_seconds(error, attempt)
-                attempt += 1
             finally:
                 self._counts.busy_seconds += self._clock.now() - started
-            await self._sleep(wait)
+
+        return await with_retries(process, self._spec.retries, self._sleep)

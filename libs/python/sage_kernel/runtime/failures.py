@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import polars as pl
 
-from sage_common.errors import ContendedError, SageError, UnavailableError
 from sage_kernel.nodes import ERRORS_PORT, NodeSpec
 from sage_kernel.operator import DeadLetter
-from sage_kernel.problems import NodeFailedError
+from sage_kernel.problems import NodeFailedError, message_of
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
+from sage_kernel.runtime.retries import may_pass
 
 
 class FailedRecords:
@@ -52,15 +52,10 @@ class FailedRecords:
         if self.are_fatal:
             raise self.failed(error, frame) from error
         self._counts.records_failed += frame.height
-        message = error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"
+        message = message_of(error)
         if self._spec.on_error == "output":
             await self._outlet.emit(frame.with_columns(pl.lit(message).alias("error")), ERRORS_PORT)
         elif self._spec.on_error == "dlq":
             attempts = 1 + (self._spec.retries if may_pass(error) else 0)
             for record in frame.iter_rows(named=True):
                 await self._dead_letter(DeadLetter(self._node_id, record, message, attempts))
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether an attempt after this error may succeed."""
-    return isinstance(error, SageError) and (error.retryable or isinstance(error, UnavailableError | ContendedError))

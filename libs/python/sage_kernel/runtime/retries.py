@@ -1,11 +1,36 @@
-"""How long to wait before another attempt."""
+"""Attempts after an error that may pass."""
 
 from __future__ import annotations
 
-from sage_common.errors import SageError
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sage_common.errors import ContendedError, SageError, UnavailableError
+from sage_kernel.operator import Sleep
+
+T = TypeVar("T")
 
 _FIRST_RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 5.0
+
+
+async def with_retries(call: Callable[[], Awaitable[T]], retries: int, sleep: Sleep) -> T:
+    """Return what ``call`` returns, after at most ``retries`` attempts more. Raises its last error."""
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except SageError as error:
+            if attempt >= retries or not may_pass(error):
+                raise
+            wait = retry_wait_seconds(error, attempt)
+        attempt += 1
+        await sleep(wait)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether an attempt after this error may succeed."""
+    return isinstance(error, SageError) and (error.retryable or isinstance(error, UnavailableError | ContendedError))
 
 
 def retry_wait_seconds(error: SageError, attempt: int) -> float:

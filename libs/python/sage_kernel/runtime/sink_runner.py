@@ -7,17 +7,16 @@ from collections.abc import Callable
 import polars as pl
 
 from sage_common.clock import Clock
-from sage_common.errors import SageError
 from sage_kernel.foreign_errors import foreign
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import Sink, Sleep, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End
-from sage_kernel.runtime.failures import FailedRecords, may_pass
+from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.fenced_sink import TakenOverError
 from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.progress import NodeCounts
-from sage_kernel.runtime.retries import retry_wait_seconds
+from sage_kernel.runtime.retries import with_retries
 
 
 class SinkRunner:
@@ -94,19 +93,14 @@ class SinkRunner:
             await self._write(frame[half:])
 
     async def _attempt(self, frame: pl.DataFrame) -> None:
-        attempt = 0
-        while True:
+        async def write() -> None:
             started = self._clock.now()
             try:
                 await self._sink.write(frame)
-                return
-            except pl.exceptions.PanicException as error:
-                raise foreign(error) from error
-            except SageError as error:
-                if attempt >= self._spec.retries or not may_pass(error):
-                    raise
-                wait = retry_wait_seconds(error, attempt)
-                attempt += 1
             finally:
                 self._counts.busy_seconds += self._clock.now() - started
-            await self._sleep(wait)
+
+        try:
+            await with_retries(write, self._spec.retries, self._sleep)
+        except pl.exceptions.PanicException as error:
+            raise foreign(error) from error
