@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,6 +35,25 @@ def isolated_user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("XDG_CACHE_HOME", "cache"),
     ):
         monkeypatch.setenv(variable, str(tmp_path / "xdg" / name))
+
+
+@pytest.fixture(autouse=True)
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a command or a service that ran in this process has made of the logs is over with its test."""
+    configure = structlog.configure
+
+    def uncached(**how: Any) -> None:
+        # Loggers of modules would go on writing to where the test that first used them wanted it.
+        configure(**{**how, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

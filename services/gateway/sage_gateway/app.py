@@ -106,7 +106,8 @@ def _on_http_error(paths: Sequence[str]) -> Handler:
             hint = f"; did you mean {close[0]}?" if close else f"; served here: {', '.join(paths)}"
             return _response(404, NotFoundError(f"no such path: {path}{hint}"), headers)
         if error.status_code == 405:
-            allowed = headers.get("Allow", "another method")
+            # Starlette keeps the methods in a set, whose order is another one in each process.
+            allowed = ", ".join(sorted(headers.get("Allow", "another method").split(", ")))
             message = f"method {request.method} is not allowed for {path}; use {allowed}"
             return _response(405, InvalidRequestError(message, code="method_not_allowed"), headers)
         return _response(error.status_code, InvalidRequestError(error.detail), headers)

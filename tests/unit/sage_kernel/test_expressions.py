@@ -174,9 +174,13 @@ def test_every_function_of_the_list_is_one_of_polars() -> None:
     ],
 )
 def test_no_expression_takes_long(sql: str) -> None:
-    began = time.process_time()
-    typed(sql)
-    assert time.process_time() - began < 0.25
+    spent = []
+    for _ in range(3):
+        began = time.thread_time()
+        typed(sql)
+        spent.append(time.thread_time() - began)
+    # The least: a collection of the whole process's garbage may fall into one.
+    assert min(spent) < 0.1
 
 
 def test_a_pipeline_has_so_much_and_no_more() -> None:

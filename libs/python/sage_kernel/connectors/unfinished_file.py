@@ -58,11 +58,15 @@ class UnfinishedFile:
 
     def restore(self, length: int) -> None:
         """Cut the file to its length at a checkpoint. Raises OSError where it is gone."""
-        if not self._unfinished.exists() and self.path.exists():
+        try:
+            file = self._opened(must_exist=True)
+        except FileNotFoundError:
+            if not self.path.exists():
+                raise
             # It was published before the run ended, or somebody took it away: then the next record finds out.
             self._is_published = True
             return
-        self._cut(self._opened(must_exist=True), length)
+        self._cut(file, length)
         self._length = length
         self._is_kept = True
 

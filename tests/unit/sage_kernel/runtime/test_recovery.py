@@ -138,7 +138,7 @@ async def test_a_run_killed_at_any_moment_loses_and_repeats_nothing(
             await asyncio.sleep(0)
         if not running.done():
             # kill -9: no sink gets to tidy up what it has written.
-            kept = await asyncio.to_thread(_snapshot, broken)
+            kept = _snapshot(broken)
             running.cancel()
             await asyncio.wait({running})
             await asyncio.to_thread(_put_back, broken, kept)
@@ -152,14 +152,16 @@ async def _until_saved(store: BytesCheckpoints, count: int, running: asyncio.Tas
 
 
 def _all_files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file()] if folder.exists() else []
+    return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def _snapshot(folder: Path) -> dict[Path, bytes]:
     while True:
-        # The run goes on meanwhile: a file that is being renamed is looked at again.
+        # Threads of the run go on meanwhile: a folder in which a file was renamed is looked at again.
         with suppress(FileNotFoundError):
-            return {path: path.read_bytes() for path in _all_files(folder)}
+            kept = {path: path.read_bytes() for path in _all_files(folder)}
+            if list(kept) == _all_files(folder):
+                return kept
 
 
 def _put_back(folder: Path, kept: dict[Path, bytes]) -> None:
