@@ -70,8 +70,7 @@ class ControlPlaneManager:
     ) -> None:
         self.pool, self._settings, self._epoch = pool, settings, epoch
         self.decision_log = log = DecisionLog(settings.explained) if decision_log is None else decision_log
-        prefixes = PrefixIndex()
-        scorers = make_scorers(settings.scorers, prefixes)
+        scorers = make_scorers(settings.scorers, prefixes := PrefixIndex())
         filters = engine_filters(settings.prompt_seconds)
         placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
         self._learning = learning = PoolLearning(settings.prediction)
@@ -183,6 +182,7 @@ class ControlPlaneManager:
         else:
             self._recovery.budget.deposit()
             self._engines.arrived(request, now)
+            self._interruption.on_arrived(request)
             self._table.open(request, now)
         return True
 

@@ -19,7 +19,7 @@ from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox
 from sage_control_plane.tracking.recompute_account import RecomputeAccount
 from sage_control_plane.tracking.request_table import RequestTable
-from sage_control_plane.tracking.seat_offers import SeatOffer, natural_ends, offer_of, seats_at
+from sage_control_plane.tracking.seat_offers import SeatOffer, is_bulk, natural_ends, offer_of, seats_at
 from sage_control_plane.tracking.settings import InterruptionSettings
 from sage_control_plane.tracking.tenant_charges import TenantCharges
 from sage_control_plane.tracking.timers import Timer
@@ -120,6 +120,12 @@ class Interruption:
         self._crowded: dict[str, DispatchedAttempt] = {}
 
     # Events
+
+    def on_arrived(self, request: PendingRequest) -> None:
+        """Take in a request that may be interrupted: halfway on average."""
+        if is_bulk(request):
+            classification = request.classification
+            self.account.budget.expect(classification.input_tokens + classification.output_tokens / 2)
 
     def on_dispatched(self, tracked: TrackedRequest) -> None:
         """Take in that a request was dispatched."""

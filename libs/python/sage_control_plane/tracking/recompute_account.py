@@ -9,9 +9,6 @@ from sage_control_plane.tracking.decision_outbox import Totals
 from sage_control_plane.tracking.recompute_budget import RecomputeBudget
 from sage_control_plane.tracking.settings import InterruptionSettings
 
-# Share of what is left of the budget that may be planned with, while it is not known what an interruption costs.
-PLANNED = 0.25
-
 
 class RecomputeAccount:
     """Pays interruptions from the budget, and corrects what was paid when an answer has gone on.
@@ -41,7 +38,8 @@ class RecomputeAccount:
     def per_second(self, now: float, hold_seconds: float) -> float:
         """Return for how many seats a second others may plan over a time; the rest is for what no plan foresees.
 
-        While it is not known what engines keep of a stopped answer, the budget's tokens are there to find out.
+        While it is not known what engines keep of a stopped answer, the budget's tokens are there to find out: all of
+        them may be spent in the time of one answer.
         """
         left = self.budget.interruptions_left(now, self.kept.usual_share)
-        return left / self._window_seconds if self.kept.is_known else PLANNED * left / hold_seconds
+        return left / (self._window_seconds if self.kept.is_known else hold_seconds)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from math import exp
 
-# Tokens of an answer that is interrupted, before there was one; interruptions of which the mean is taken.
-FIRST_SIZE = 500.0
+# Interruptions, or requests, of which the mean size is taken.
 SIZES_REMEMBERED = 20.0
 
 
@@ -23,6 +22,7 @@ class RecomputeBudget:
 
     __slots__ = (
         "_at",
+        "_expected",
         "_floor",
         "_interrupted",
         "_processed",
@@ -39,9 +39,17 @@ class RecomputeBudget:
         self._floor = floor
         self._processed = 0.0
         self._spent = 0.0
-        self._size = FIRST_SIZE
+        self._size = 0.0
         self._interrupted = 0.0
+        self._expected = 0.0
         self._at: float | None = None
+
+    def expect(self, size: float) -> None:
+        """Take in how many tokens of prompt and answer an interruption of a request would stop, as one may expect.
+
+        Counts until there are interruptions.
+        """
+        self._expected += (size - self._expected) / (SIZES_REMEMBERED if self._expected else 1.0)
 
     def deposit(self, tokens: float, now: float) -> None:
         """Count processed tokens of prompt and answer; ``now`` is in seconds."""
@@ -68,12 +76,13 @@ class RecomputeBudget:
         self._spent = max(0.0, self._spent + recomputed - charged)
 
     def interruptions_left(self, now: float, recomputed_share: float) -> float:
-        """Return how many interruptions the tokens that are left now pay for.
+        """Return how many interruptions the tokens that are left now pay for; none while nothing could be interrupted.
 
         Args:
             recomputed_share: share of an interrupted answer that is expected to be computed again.
         """
-        return max(0.0, self.left(now)) / max(1.0, recomputed_share * self._size)
+        size = self._size if self._interrupted else self._expected
+        return max(0.0, self.left(now)) / max(1.0, recomputed_share * size) if size else 0.0
 
     def left(self, now: float, running: float = 0.0) -> float:
         """Return the tokens that may still be recomputed now; negative where more was than the share allows now."""

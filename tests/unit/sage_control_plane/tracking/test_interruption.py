@@ -443,12 +443,24 @@ class TestBudget:
 
     def test_cheaper_interruptions_are_more_for_the_same_tokens(self) -> None:
         budget = RecomputeBudget(0.05, 1e9, floor=1000.0)
+        budget.expect(500.0)
         assert budget.interruptions_left(0.0, 1.0) == 2.0
         budget.withdraw(10, 0.0, size=100.0)
         assert budget.interruptions_left(0.0, 1.0) == pytest.approx(9.9)
         assert budget.interruptions_left(0.0, 0.1) == pytest.approx(99.0)
         # One costs a token at least.
         assert budget.interruptions_left(0.0, 0.0) == pytest.approx(990.0)
+
+    def test_before_the_first_it_plans_with_what_came(self) -> None:
+        budget = RecomputeBudget(0.05, 1e9, floor=1000.0)
+        assert budget.interruptions_left(0.0, 1.0) == 0.0, "nothing came that could be interrupted"
+        budget.expect(100.0)
+        assert budget.interruptions_left(0.0, 1.0) == 10.0
+        for _ in range(200):
+            budget.expect(200.0)
+        assert budget.interruptions_left(0.0, 1.0) == pytest.approx(5.0, rel=0.01)
+        budget.withdraw(50, 0.0, size=50.0)
+        assert budget.interruptions_left(0.0, 1.0) == pytest.approx(19.0), "what one really stopped counts from then on"
 
     def test_a_share_of_the_processed_tokens_may_be_spent(self) -> None:
         budget = RecomputeBudget(0.05, 1e9, floor=0.0)
