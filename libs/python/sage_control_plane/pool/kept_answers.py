@@ -86,11 +86,6 @@ class KeptAnswers:
         """The same of any answer on any engine."""
         return self._of_all.value
 
-    @property
-    def is_known(self) -> bool:
-        """Whether enough answers went on to say so."""
-        return self._of_all.is_known
-
     def learn(self, engine_id: str, model: str, recomputed_share: float) -> None:
         """Learn from an answer that goes on where it was stopped."""
         of_model = self._of_model.setdefault(model, _Mean(1.0))

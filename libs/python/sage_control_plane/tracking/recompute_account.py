@@ -22,7 +22,6 @@ class RecomputeAccount:
         self.budget = RecomputeBudget(settings.ratio, settings.window_seconds, settings.floor_tokens)
         self.kept = kept
         self._totals = totals
-        self._window_seconds = settings.window_seconds
 
     def went_on(self, attempt: DispatchedAttempt, used: TokensUsed, now: float) -> None:
         """Count, once, what an answer that was stopped made its engine compute again, and learn from it."""
@@ -36,10 +35,8 @@ class RecomputeAccount:
             self.kept.learn(attempt.engine_id, model, used.recomputed / used.input)
 
     def per_second(self, now: float, hold_seconds: float) -> float:
-        """Return for how many seats a second others may plan over a time; the rest is for what no plan foresees.
+        """Return for how many seats a second others may plan, over the time for which one of them is held.
 
-        While it is not known what engines keep of a stopped answer, the budget's tokens are there to find out: all of
-        them may be spent in the time of one answer.
+        All that is left of the budget may be spent in that time: the less is left, the fewer are planned for.
         """
-        left = self.budget.interruptions_left(now, self.kept.usual_share)
-        return left / (self._window_seconds if self.kept.is_known else hold_seconds)
+        return self.budget.interruptions_left(now, self.kept.usual_share) / hold_seconds
