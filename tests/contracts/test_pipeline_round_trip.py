@@ -65,6 +65,10 @@ NODES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "union": _node(_op("union")),
     "join": _node(_op("join", on=st.lists(NAMES, min_size=1, max_size=2, unique=True), within=DURATIONS))
     | _node(_op("join", on=st.lists(NAMES, min_size=1, max_size=2, unique=True), lookup=st.just(True))),
+    "window_join": _node(
+        _op("window_join", within=DURATIONS, threshold=st.sampled_from([0.8, -1.0, 1.0])),
+        on=st.lists(NAMES, max_size=2, unique=True), right_by=NAMES, k=st.integers(1, 20),
+    ),
     "window": _node(_op("window", tumbling=DURATIONS), offset=DURATIONS, lateness=DURATIONS)
     | _node(_op("window", sliding=st.sampled_from([["10m", "1m"], ["1h", 60]])), offset=DURATIONS)
     | _node(_op("window", session=DURATIONS), lateness=DURATIONS),

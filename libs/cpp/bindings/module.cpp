@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bind.hpp"
 #include "sage/canonical_stream.hpp"
 #include "sage/prefix_hash.hpp"
 #include "sage/token_estimate.hpp"
@@ -103,4 +104,6 @@ PYBIND11_MODULE(_native, module) {
         return names;
       },
       "Names of the counting-loop variants that this processor runs, slowest first; the last is the one in use.");
+
+  bind_vector_scan(module);
 }

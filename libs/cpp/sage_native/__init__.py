@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from sage_native._native import request_features, request_features_with, variants
+from sage_native._native import (
+    PackedRows,
+    pairs_above,
+    quantize,
+    request_features,
+    request_features_with,
+    scan_variants,
+    variants,
+)
 
-__all__ = ["request_features", "request_features_with", "variants"]
+__all__ = [
+    "PackedRows",
+    "pairs_above",
+    "quantize",
+    "request_features",
+    "request_features_with",
+    "scan_variants",
+    "variants",
+]

@@ -1,7 +1,43 @@
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 def request_features(segments: Sequence[bytes | str], block_bytes: int = 256, /) -> tuple[int, list[int]]: ...
 def request_features_with(
     variant: str, segments: Sequence[bytes | str], block_bytes: int, /
 ) -> tuple[int, list[int]]: ...
 def variants() -> tuple[str, ...]: ...
+
+class PackedRows:
+    def __init__(self, dimension: int) -> None: ...
+    def append(
+        self, values: npt.NDArray[np.int8], scales: npt.NDArray[np.float32], errors: npt.NDArray[np.float32]
+    ) -> None: ...
+    def append_vectors(self, vectors: npt.NDArray[np.float32]) -> None: ...
+    def nearest(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+        allowed: npt.NDArray[np.bool_] | None = None,
+        threads: int = 1,
+        variant: str | None = None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+    def __len__(self) -> int: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+def pairs_above(
+    segments: Sequence[PackedRows],
+    queries: npt.NDArray[np.float32],
+    threshold: float,
+    most: int,
+    threads: int = 1,
+    variant: str | None = None,
+) -> npt.NDArray[np.int64]: ...
+def quantize(
+    vectors: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def scan_variants() -> tuple[str, ...]: ...

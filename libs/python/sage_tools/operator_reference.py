@@ -16,7 +16,10 @@ from sage_kernel.operators.registry import OPERATORS
 
 BEGIN = "<!-- operators: begin, written by python -m sage_tools.operator_reference -->"
 END = "<!-- operators: end -->"
-_ORDER = ("source", "map", "filter", "flat_map", "key_by", "union", "join", "window", "aggregate", "reduce", "chunk")
+_ORDER = (
+    "source", "map", "filter", "flat_map", "key_by", "union", "join", "window_join", "window", "aggregate", "reduce",
+    "chunk",
+)  # fmt: skip
 _WIDTH = 120
 
 

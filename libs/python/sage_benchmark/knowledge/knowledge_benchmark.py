@@ -16,13 +16,13 @@ import numpy as np
 from sage_benchmark.knowledge.labelled_questions import LabelledQuestion, RankingQuality, ranking_quality
 from sage_benchmark.knowledge.still_models import StillModels
 from sage_kernel.model_port import ModelPort
+from sage_libs.quantization import Floats, quantize, unit_rows
 from sage_libs.token_chunking import token_chunks
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.ingest import ingest
-from sage_middleware.knowledge.quantization import Floats, quantize, unit_rows
 from sage_middleware.knowledge.retrieval import SearchMode, search
 from sage_middleware.knowledge.tokenizers import token_starts_of
-from sage_middleware.knowledge.vector_scan import NumkongDots, NumpyDots, VectorScan
+from sage_middleware.knowledge.vector_scan import FusedScan, VectorScan, best_scan, numkong_scan, numpy_scan
 
 _DIMENSION = 384
 _NEAREST = 10
@@ -174,14 +174,14 @@ def _measure_scans(plan: KnowledgePlan, result: KnowledgeResult) -> None:
     queries = unit_rows(random.standard_normal((plan.queries, _DIMENSION), dtype=np.float32))
     codes = quantize(unit)
     name = f"exact top {_NEAREST} of {plan.vectors:,} × {_DIMENSION}"
-    backends: list[type[NumkongDots] | type[NumpyDots]] = [NumkongDots, NumpyDots]
-    for backend in backends:
+    used = best_scan(codes).name
+    for make in (FusedScan, numkong_scan, numpy_scan):
         try:
-            scan = VectorScan(codes, lambda rows: unit[rows], backend)
+            scan = VectorScan(codes, lambda rows: unit[rows], make)
         except ImportError:
             continue
         milliseconds, recall = _timed_scan(scan, unit, queries)
-        bar = 2.0 if backend is NumkongDots else None
+        bar = 2.0 if scan.backend == used else None
         result.figures.append(KnowledgeFigure(f"{name}, {scan.backend} int8", milliseconds, "ms", bar))
         result.figures.append(KnowledgeFigure(f"its recall, {scan.backend}", recall, "", 1.0, at_most=False))
     seconds = [_seconds(lambda query=query: _float_nearest(unit, query)) for query in queries]  # type: ignore[misc]

@@ -53,9 +53,15 @@ class JoinColumns:
         right_rows: npt.NDArray[np.int64],
     ) -> pl.DataFrame:
         """Return the pairs of these rows."""
-        ours = left.drop(self.keys, strict=False)[left_rows]
-        theirs = right.select(pl.col(name).alias(new) for name, new in self.renamed.items())[right_rows]
-        return ours.hstack(theirs.get_columns())
+        # Only the columns that a pair has are gathered.
+        theirs = right.select(list(self.renamed))[right_rows]
+        return self.pairs_of(left.drop(self.keys, strict=False)[left_rows], theirs)
+
+    def pairs_of(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+        """Return pairs of the records that stand side by side."""
+        keys = set(self.keys)
+        ours = [column for column in left.get_columns() if column.name not in keys]
+        return pl.DataFrame([*ours, *(right.get_column(name).rename(new) for name, new in self.renamed.items())])
 
     def unmatched(self, left: pl.DataFrame, right_types: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """Return left records with null in place of the right one."""

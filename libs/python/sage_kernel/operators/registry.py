@@ -28,6 +28,7 @@ from sage_kernel.operators.sink import SINK
 from sage_kernel.operators.source import SOURCE
 from sage_kernel.operators.union import UNION
 from sage_kernel.operators.window import WINDOW
+from sage_kernel.operators.window_join import WINDOW_JOIN
 
 OPERATORS: Mapping[str, OperatorType[Any]] = MappingProxyType(
     {entry.op: entry for entry in list(globals().values()) if isinstance(entry, OperatorType)}

@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 
 from sage_common.errors import ConflictError
+from sage_libs.quantization import Floats, Quantized, quantize, unit_rows
 from sage_middleware.knowledge.errors import sqlite_errors
-from sage_middleware.knowledge.quantization import Floats, Quantized, quantize, unit_rows
 from sage_middleware.knowledge.records import FileState, NewChunk, Passage, StoredDocument
 from sage_middleware.knowledge.schema import create_file, open_file
 from sage_middleware.knowledge.vector_scan import VectorScan

@@ -15,11 +15,11 @@ import numpy as np
 from sage_kernel.folder import FolderListing, list_documents, list_one
 from sage_kernel.model_port import ModelPort
 from sage_libs.loaders import UnreadableDocumentError
+from sage_libs.quantization import Floats
 from sage_libs.token_chunking import TokenStarts
 from sage_middleware.knowledge.collection import Collection, content_hash
 from sage_middleware.knowledge.patient_embedding import PatientEmbedding
 from sage_middleware.knowledge.preparation import PreparedDocument, prepare, read_file
-from sage_middleware.knowledge.quantization import Floats
 from sage_middleware.knowledge.records import StoredDocument
 from sage_middleware.knowledge.tokenizers import token_starts_of
 from sage_middleware.knowledge.writer_lock import WriterLock

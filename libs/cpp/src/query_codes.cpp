@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "sage/quantization.hpp"
+#include "sage/vector_scan.hpp"
+
+namespace sage {
+
+namespace {
+
+// What float arithmetic on scores near 1 may be off by, in the scan and where scores are ordered.
+constexpr float float_error = 2e-6F;
+// Of a length of 1 in float32.
+constexpr double most_length = 1 + 1e-4;
+// Behind this much above the floor, by the share of a query's own length that is left, a check cannot succeed yet.
+constexpr float hopeless = 0.02F;
+
+}  // namespace
+
+QueryCodes::QueryCodes(const ScanVariant& variant, const float* queries, std::size_t count, std::size_t dimension)
+    : variant_(variant), count_(count), dimension_(dimension), stretches_((dimension - 1) / stretch_dimensions) {
+  const std::size_t quads = (dimension + quad - 1) / quad, width = variant.tile_queries;
+  const bool is_wide = variant.query_peak > 127;
+  const std::size_t number = is_wide ? sizeof(std::int16_t) : sizeof(std::int8_t);
+  // No sum of products with int8 leaves 32 bits.
+  const auto largest = static_cast<int>(2147483647U / (128U * static_cast<unsigned>(quads * quad)));
+  const int peak = std::min(variant.query_peak, largest);
+  tile_bytes_ = quads * quad * number * width;
+  codes_.resize(tile_bytes_ * tiles());
+  scales_.resize(count), slacks_.resize(count), growths_.resize(count);
+  rests_.resize((stretches_ + 1) * count), corrections_.resize((stretches_ + 1) * count);
+
+  std::vector<std::int16_t> values(quads * quad);
+  for (std::size_t query = 0; query < count; ++query) {
+    const float* vector = queries + query * dimension;
+    const WholeVector whole = quantize_vector(vector, dimension, peak, values.data());
+    const std::string name = "query " + std::to_string(query);
+    if (!whole.is_finite) throw UnfitQuery(name + " holds NaN or infinity");
+    double squares = 0;
+    for (std::size_t at = 0; at < dimension; ++at) squares += static_cast<double>(vector[at]) * vector[at];
+    if (squares > most_length * most_length)
+      throw UnfitQuery(name + " has length " + std::to_string(std::sqrt(squares)) + "; bring it to length 1");
+    scales_[query] = whole.scale;
+    slacks_[query] = whole.error + float_error;
+    growths_[query] = 1 + whole.error + float_error;
+
+    const std::size_t first = query / width * width, queries_of_tile = std::min(width, count - first);
+    std::uint8_t* codes = codes_.data() + query / width * tile_bytes_ + (query - first) * quad * number;
+    for (std::size_t at = 0; at < quads; ++at, codes += queries_of_tile * quad * number)
+      for (std::size_t one = 0; one < quad; ++one) {
+        const std::int16_t value = values[at * quad + one];
+        if (is_wide)
+          std::memcpy(codes + one * number, &value, number);
+        else
+          codes[one] = static_cast<std::uint8_t>(value);
+      }
+
+    const std::size_t place = first * (stretches_ + 1) + (query - first);
+    std::int32_t sum = 0;
+    std::vector<std::int32_t> sums(stretches_ + 1);
+    for (std::size_t at = 0; at < dimension; ++at) {
+      sum += values[at];
+      if ((at + 1) % stretch_dimensions == 0 && at / stretch_dimensions < stretches_) sums[at / stretch_dimensions] = sum;
+    }
+    sums[stretches_] = sum;
+    double rest = 0;
+    std::size_t at = dimension;
+    for (std::size_t stretch = stretches_ + 1; stretch-- > 0;) {
+      const std::size_t end = stretch == stretches_ ? dimension : (stretch + 1) * stretch_dimensions;
+      for (; at > end; --at) rest += static_cast<double>(values[at - 1]) * values[at - 1];
+      const double length = std::sqrt(rest) * static_cast<double>(whole.scale) * (1 + 1e-6);
+      rests_[place + stretch * queries_of_tile] = static_cast<float>(length);
+      // Only int8 codes, whose sums are small, are corrected.
+      corrections_[place + stretch * queries_of_tile] = is_wide ? 0 : -128 * sums[stretch];
+    }
+  }
+}
+
+QueryTile QueryCodes::tile(std::size_t index, const float* floors) const noexcept {
+  const std::size_t first = index * variant_.tile_queries;
+  const std::size_t queries = std::min(variant_.tile_queries, count_ - first);
+  const std::size_t place = first * (stretches_ + 1);
+  QueryTile tile{queries,
+                 stretches_,
+                 codes_.data() + index * tile_bytes_,
+                 scales_.data() + first,
+                 slacks_.data() + first,
+                 growths_.data() + first,
+                 rests_.data() + place,
+                 corrections_.data() + place,
+                 0};
+  // As a guess: rows have left what the query has left.
+  for (; tile.first_check < stretches_; ++tile.first_check) {
+    bool may_succeed = true;
+    for (std::size_t query = 0; query < queries && may_succeed; ++query) {
+      const float rest = tile.rests[tile.first_check * queries + query];
+      may_succeed = rest * rest + hopeless < floors[first + query];
+    }
+    if (may_succeed) break;
+  }
+  return tile;
+}
+
+}  // namespace sage
