@@ -98,8 +98,10 @@ class AsyncRunner:
         elif isinstance(element, Watermark):
             self._buffer.put(element)
         elif isinstance(element, End):
-            self._participant.finish(State())
-            await self._outlet.mark(element)
+            # The last watermark may still be leaving: a slow operator behind closes its windows in a thread.
+            async with self._leaving:
+                self._participant.finish(State())
+                await self._outlet.mark(element)
         self._call_slices()
 
     async def on_barrier(self, barrier: Barrier) -> NodeCut:
