@@ -150,7 +150,7 @@ class HandedOverParts:
         blobs, epoch = self._blobs[int(str(split))]
         names: list[str] = orjson.loads(await self._read(blobs, _list(self._node_id, epoch)))
         for index in range(int(str(position or 0)), len(names)):
-            frame = pl.read_ipc(await self._read(blobs, names[index]))
+            frame = pl.read_ipc_stream(await self._read(blobs, names[index]))
             yield SourceBatch(frame, index + 1)
 
     async def _read(self, blobs: BlobStore, name: str) -> bytes:
@@ -178,4 +178,4 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 
 def _write_frame(file: BinaryIO, frame: pl.DataFrame) -> None:
-    frame.write_ipc(file, compression="lz4")
+    frame.write_ipc_stream(file, compression="lz4")

@@ -23,7 +23,7 @@ class SpillSegment:
     def write(self, frame: pl.DataFrame) -> tuple[int, int]:
         """Append a frame and return its offset and length. Raises OSError; nothing was appended then."""
         buffer = io.BytesIO()
-        frame.write_ipc(buffer, compression="lz4")
+        frame.write_ipc_stream(buffer, compression="lz4")
         data = buffer.getbuffer()
         offset, written = self.bytes, 0
         while written < len(data):
@@ -33,7 +33,7 @@ class SpillSegment:
 
     def read(self, offset: int, length: int) -> pl.DataFrame:
         """Return the frame at a place."""
-        return pl.read_ipc(io.BytesIO(os.pread(self._file.fileno(), length, offset)))
+        return pl.read_ipc_stream(io.BytesIO(os.pread(self._file.fileno(), length, offset)))
 
     def __del__(self) -> None:
         file = getattr(self, "_file", None)
