@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 import structlog
 from hypothesis import settings
 
+# Before anything imports it: the suite's processes share the cores already, and the frames of tests are small. With a
+# thread a core, each of thousands of calls waits until the busy machine has woken one of them.
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fixtures.nats import NatsProcess, start_nats

@@ -51,6 +51,7 @@ class EmbedPlan:
         backend: of the executor.
         precision: of the executor.
         memory_minutes: of mixed shapes; 0 leaves the figure out.
+        memory_round_texts: texts between two looks at the memory.
         sts: ``stsbenchmark.tsv.gz``; None leaves the figure out.
         peers: whether to measure the others as well.
         infinity_python: interpreter of an environment with infinity-emb; None leaves that peer out.
@@ -62,6 +63,7 @@ class EmbedPlan:
     interactive_requests: int = 300
     bulk_texts: int = 100_000
     memory_minutes: float = 10.0
+    memory_round_texts: int = 128
     seed: int = 7
     backend: str = "auto"
     precision: str = "auto"
@@ -75,12 +77,13 @@ def quick_plan(plan: EmbedPlan) -> EmbedPlan:
     """The same in about a minute: too little for figures to trust, enough to see that everything works."""
     values = {name: getattr(plan, name) for name in ("seed", "backend", "precision", "sts", "peers", "infinity_python")}
     return EmbedPlan(
-        texts=96,
+        texts=48,
         repetitions=1,
         idle_requests=20,
         interactive_requests=20,
         bulk_texts=6_000,
         memory_minutes=0.05,
+        memory_round_texts=32,
         sts_pairs=64,
         **values,
     )
@@ -173,7 +176,9 @@ def _through_the_mesh(
         _vectors(plan, texts, mesh, directory, result)
         if plan.memory_minutes:
             progress(f"memory, {plan.memory_minutes:g} minutes")
-            result.memory = steady_memory(mesh, process, plan.memory_minutes, plan.seed + 3)
+            result.memory = steady_memory(
+                mesh, process, plan.memory_minutes, plan.memory_round_texts, plan.seed + 3
+            )
         else:
             result.left_out.append("memory: 0 minutes were asked for")
 

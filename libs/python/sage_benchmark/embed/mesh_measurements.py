@@ -211,14 +211,16 @@ class SteadyMemory:
     growth_mb: float
 
 
-def steady_memory(mesh: MeasuredMesh, process: psutil.Process, minutes: float, seed: int) -> SteadyMemory:
-    """Send mixed texts in requests of 1 to 64 for ``minutes``."""
+def steady_memory(
+    mesh: MeasuredMesh, process: psutil.Process, minutes: float, round_texts: int, seed: int
+) -> SteadyMemory:
+    """Send mixed texts, ``round_texts`` a round, in requests of 1 to 64 for ``minutes``, eight rounds at least."""
     random_ = random.Random(seed)
     samples: list[float] = []
     sent = 0
     until = time.monotonic() + 60 * minutes
     while time.monotonic() < until or len(samples) < 8:
-        texts = mixed_texts(128, random_.getrandbits(32))
+        texts = mixed_texts(round_texts, random_.getrandbits(32))
         requests = embedding_requests(mesh.url, mesh.model, texts, random_.choice((1, 3, 8, 17, 32, 64)))
         uvloop.run(run_closed_loop(mesh.url, requests, concurrency=random_.choice((2, 8, 32))))
         sent += len(texts)

@@ -100,8 +100,9 @@ def test_other_weights_are_another_export(folder: ModelFolder, tmp_path: Path) -
     assert model_fingerprint(copy) != model_fingerprint(folder.path)
 
 
-def test_a_new_export_takes_the_place_of_older_ones(cache: Path, folder: ModelFolder) -> None:
+def test_a_new_export_takes_the_place_of_older_ones(cache: Path, made_exports: Path, folder: ModelFolder) -> None:
     target = export_path(folder, OPENVINO, FP32)
+    child = CopyingChild(made_exports / target.relative_to(cache))
     assert (target / ORIGIN).exists()
     stem = target.name.rsplit("-", 2)[0]
     older = [target.with_name(f"{stem}-{number:016x}-{number:016x}") for number in range(3)]
@@ -111,7 +112,7 @@ def test_a_new_export_takes_the_place_of_older_ones(cache: Path, folder: ModelFo
     assert exported(folder, OPENVINO, FP32, NoChildren()) == target
     assert all(path.exists() for path in older), "only a new export supersedes"
     (target / "model.bin").unlink()
-    assert is_intact(exported(folder, OPENVINO, FP32, ChildRunner()))
+    assert is_intact(exported(folder, OPENVINO, FP32, child))
     assert [path.exists() for path in older] == [False, False, True]
     with removing(target) as unused:
         assert not unused, "this process uses it"

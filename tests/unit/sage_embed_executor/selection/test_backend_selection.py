@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -18,7 +19,7 @@ from sage_embed_executor.backends.backend import EmbeddingBackend
 from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_cache import EXPORT_REMOVED
 from sage_embed_executor.exports.export_form import Precision
-from sage_embed_executor.models.model_folder import ModelFolder
+from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.selection import backend_selection, trial_child
 from sage_embed_executor.selection.backend_selection import (
     BackendPreference,
@@ -65,6 +66,20 @@ class GivenSpeeds(ChildRunner):
             "cosine": 1.0,
             "memory_mb": 1,
         }
+
+
+@pytest.fixture
+def short_folder(folder: ModelFolder, tmp_path: Path) -> ModelFolder:
+    """The real model, which reads 12 tokens of a text: a trial computes a quarter of its texts' tokens."""
+    short = tmp_path / "short"
+    short.mkdir()
+    for path in folder.path.iterdir():
+        (short / path.name).symlink_to(path)
+    limits = short / "sentence_bert_config.json"
+    settings = json.loads(limits.read_bytes())
+    limits.unlink()
+    limits.write_text(json.dumps({**settings, "max_seq_length": 12}))
+    return read_model_folder(short)
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -134,18 +149,19 @@ def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> No
 
 
 def test_a_first_start_measures_and_the_second_remembers(
-    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    short_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     only(monkeypatch, "torch")
     monkeypatch.setattr(backend_selection, "BUDGETS", (256, 512))
     preference = BackendPreference(streams=2)
-    first = select(folder, preference, ChildRunner())
+    assert short_folder.max_tokens == 12
+    first = select(short_folder, preference, ChildRunner())
     assert {str(trial.candidate) for trial in first.trials} == {"torch fp32", "torch bf16"}
     assert first.measured
     assert first.tokens_per_second > 0
     assert first.token_budget in backend_selection.BUDGETS
     assert first.cosine >= 0.99
-    assert select(folder, preference, NoChildren()) == first
+    assert select(short_folder, preference, NoChildren()) == first
     (stored,) = (tmp_path / "xdg" / "cache" / "sage" / "embedding-selections").iterdir()
     stored.write_bytes(stored.read_bytes()[:50])
     assert read_selection(stored) is None
@@ -217,9 +233,7 @@ def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, str
         pytest.skip(f"these tests run at niceness {own}, where nothing makes way")
     before = processor_times()
     preference = BackendPreference("openvino", "fp32", streams=streams, threads=threads, token_budget=512)
-    # One real trial is enough: it is not what differs.
-    children = ChildRunner() if streams == 2 else GivenSpeeds({"torch fp32": 10, "openvino fp32": 10})
-    loaded = select_and_load(folder, preference, children)
+    loaded = select_and_load(folder, preference, GivenSpeeds({"torch fp32": 10, "openvino fp32": 10}))
     assert loaded.bulk_backend is not None
     inputs = [np.arange(5, 133, dtype=np.int32)] * 4
     # Bulk work first: what it starts must not compute what comes after.
