@@ -13,11 +13,13 @@ from sage_cli.bench_gateway import gateway
 from sage_cli.bench_grid import grid
 from sage_cli.bench_kb import kb
 from sage_cli.bench_load import compare, policies, simulate
+from sage_cli.bench_native import native
 
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
 app.command()(embed)
 app.command()(dataflow)
 app.command()(kb)
+app.command()(native)
 app.command()(gateway)
 app.command()(policies)
 app.command()(compare)
