@@ -84,6 +84,16 @@ def reference(folder: ModelFolder, tokenizer: TextTokenizer) -> Reference:
 
 
 @pytest.fixture(scope="module")
+def expected(folder: ModelFolder) -> Vectors:
+    """What sentence-transformers makes of ``TEXTS`` by itself."""
+    from sentence_transformers import SentenceTransformer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SentenceTransformer(str(folder.path), device="cpu").encode(TEXTS)
+
+
+@pytest.fixture(scope="module")
 def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("exports")
 
@@ -102,13 +112,8 @@ def subject(
 
 
 def test_vectors_are_those_of_sentence_transformers(
-    subject: Subject, tokenizer: TextTokenizer, folder: ModelFolder
+    subject: Subject, tokenizer: TextTokenizer, folder: ModelFolder, expected: Vectors
 ) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = SentenceTransformer(str(folder.path), device="cpu").encode(TEXTS)
     vectors = subject.backend.embed(tokenizer.encode(TEXTS, folder.max_tokens))
     assert (vectors.dtype, vectors.shape) == (np.float32, (len(TEXTS), subject.backend.dimensions))
     assert subject.precision.value in subject.backend.description
