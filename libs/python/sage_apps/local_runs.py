@@ -68,7 +68,7 @@ async def _models(
 ) -> AsyncIterator[ModelPort]:
     if models is not None:
         yield models
-    elif not any(node.calls_model for node in spec.nodes.values()):
+    elif not any(node.needs_models for node in spec.nodes.values()):
         yield NoModels()
     else:
         async with await AsyncUnifiedInferenceClient.create(target, api_key=api_key, on_wait=on_wait) as client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,21 +76,3 @@ class ingest_bar:  # noqa: N801 - used as a function is.
         self._progress.update(
             self._task, description=f"{report.embedded} passages embedded", completed=done, total=report.files or None
         )
-
-
-def export_lines(collection: Collection, *, vectors: bool) -> Iterator[bytes]:
-    """Yield each passage as a line of JSON, by document and place."""
-    from dataclasses import asdict
-
-    import orjson
-
-    for document in collection.documents():
-        passages = collection.neighbours(document.id, 0, document.chunks)
-        found = collection.vectors_of([one.chunk_id for one in passages]) if vectors else None
-        for at, passage in enumerate(passages):
-            value = asdict(passage)
-            for name in ("score", "fused", "vector_rank", "word_rank", "end_position"):
-                del value[name]
-            if found is not None:
-                value["vector"] = found[at]
-            yield orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 GRACE_SECONDS = 5.0
 LIST_TIMEOUT_SECONDS = 30.0
 ENGINES_TIMEOUT_SECONDS = 5.0
+WHOLE_BODY_BYTES = 512 * 1024
 
 
 class HttpTransport:
@@ -118,9 +120,11 @@ class HttpTransport:
         """
         total = None if timeout_seconds is None else timeout_seconds + GRACE_SECONDS
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_SECONDS)
+        # A large body in one piece would hold up the event loop.
+        data = io.BytesIO(body) if body is not None and len(body) > WHOLE_BODY_BYTES else body
         try:
             async with self._session.request(
-                method, self._root + path, data=body, headers={**self._headers, **headers}, timeout=timeout
+                method, self._root + path, data=data, headers={**self._headers, **headers}, timeout=timeout
             ) as response:
                 if response.status >= 400:
                     raise error_from_response(response.status, await response.read(), response.headers)

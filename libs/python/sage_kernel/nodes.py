@@ -99,6 +99,16 @@ class NodeSpec(BaseModel):
     def _one_input_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @property
+    def knowledge(self) -> str | None:
+        """The name of the knowledge base that this node searches or stores in; None for none."""
+        return None
+
+    @property
+    def needs_models(self) -> bool:
+        """Whether a run of this node has to reach models."""
+        return self.calls_model
+
     def needs(self) -> Iterator[FieldUse]:
         """Yield (parameter, node id) of nodes that must have finished before this one can work."""
         return iter(())

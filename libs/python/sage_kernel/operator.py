@@ -22,10 +22,11 @@ from sage_kernel.answer_store import AnswerStore
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.host_access import NO_HOST, HostAccess
+from sage_kernel.knowledge_access import KnowledgeAccess, NoKnowledge
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import NatsAccess, NoNats
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.search_index import KnowledgeAccess, NoKnowledge, SearchIndex
+from sage_kernel.search_index import SearchIndex
 from sage_kernel.stage_targets import NO_TARGETS, StageTargets
 from sage_kernel.stream_type import StreamType
 
@@ -266,7 +267,7 @@ class RunContext:
         functions: the functions that ``ref:`` may name.
         nats: how to reach NATS.
         hosts: which hosts may be talked to over HTTP.
-        knowledge: the knowledge bases that may be searched.
+        knowledge: the knowledge bases that may be searched and stored in.
         clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
     """
 

@@ -48,6 +48,9 @@ def target_problems(
         if target.runner is not None and target.runner not in node.runners:
             message = f"the runner {target.runner!r} cannot run a {node.op}"
             yield Problem(node_id, "op", message, f"use {' or '.join(sorted(node.runners))}")
+        if target.runner == "ray" and node.knowledge is not None:
+            message = f"Ray's workers may be on machines that have not the file of kb:{node.knowledge}"
+            yield Problem(node_id, "uri" if node.op == "sink" else "index", message, "use the runner 'local' or 'mesh'")
         yield from _functions(node_id, node, target)
         yield from _hosts(node_id, node, target.hosts)
         model = getattr(node, "model", None)

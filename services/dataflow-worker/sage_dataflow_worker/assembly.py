@@ -25,6 +25,8 @@ from sage_dataflow_worker.job_run import RunTools
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
 from sage_dataflow_worker.kept_answers import KeptAnswers
+from sage_dataflow_worker.knowledge_api import KnowledgeApi
+from sage_dataflow_worker.knowledge_home import KnowledgeHome
 from sage_dataflow_worker.node_directory import TTL_SECONDS, NodeDirectory
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
@@ -65,6 +67,7 @@ class Assembly:
     nodes: NodeDirectory
     admission: PipelineAdmission
     streams: JobStreams
+    knowledge: KnowledgeApi
     checkpoint_dir: Path
     retention_seconds: float
 
@@ -82,6 +85,7 @@ class Assembly:
         await self.nodes.withdraw()
         await self.worker.stop()
         await self.stop_following()
+        await self.knowledge.close()
 
     async def stop_following(self) -> None:
         """End what reads from NATS, and the child that reads pipelines."""
@@ -126,7 +130,10 @@ async def assemble(
     checkpoints = await open_bucket(js, subjects.BUCKET_CHECKPOINTS, ttl_seconds=retention)
     node_bucket = await open_bucket(js, subjects.BUCKET_NODES, ttl_seconds=TTL_SECONDS)
     answers = await open_bucket(js, subjects.BUCKET_ANSWERS, ttl_seconds=retention)
-    nodes = NodeDirectory(node_bucket, worker_id, settings.max_tasks, settings.labels, clock)
+    home = KnowledgeHome(
+        await open_bucket(js, subjects.BUCKET_KNOWLEDGE), settings.knowledge_dir or paths.data_dir() / "knowledge"
+    )
+    nodes = NodeDirectory(node_bucket, worker_id, settings.max_tasks, settings.labels, clock, home.labels)
     checkpoint_dir = settings.checkpoint_dir or paths.data_dir() / "checkpoints"
     admission = PipelineAdmission(files, functions, hosts)
     texts = PipelineTexts(pipelines, admission)
@@ -150,6 +157,7 @@ async def assemble(
         clock=clock,
         functions=functions,
         answers_for=partial(KeptAnswers, answers),
+        knowledge=home,
         memory=guard_of_process(settings.memory_limit_mb, "dataflow_worker.memory_limit_mb"),
     )
     task_worker = TaskWorker(
@@ -200,7 +208,19 @@ async def assemble(
     control = JobControl(ring.connection, streams, jobs, tasks, texts, checkpoints, checkpoint_dir, now_ms)
     records = JobRecords(js, jobs, texts, api)
     return Assembly(
-        worker, task_worker, api, control, records, jobs, tasks, nodes, admission, streams, checkpoint_dir, retention
+        worker=worker,
+        tasks=task_worker,
+        api=api,
+        control=control,
+        records=records,
+        jobs=jobs,
+        task_store=tasks,
+        nodes=nodes,
+        admission=admission,
+        streams=streams,
+        knowledge=KnowledgeApi(home, files, models_for),
+        checkpoint_dir=checkpoint_dir,
+        retention_seconds=retention,
     )
 
 

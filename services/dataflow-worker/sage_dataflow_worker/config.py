@@ -27,6 +27,11 @@ class DataflowWorkerSettings(ServiceSettings):
         None,
         description="folder of checkpoints, one for all workers of the mesh; by default below the data of this machine",
     )
+    knowledge_dir: Path | None = Field(
+        None,
+        description="folder of the mesh's knowledge bases, one for all workers of its machine, outside of "
+        "allowed_roots; by default that of `sage kb` on this machine",
+    )
     max_attempts: int = Field(3, ge=1, description="starts without a checkpoint between after which a job fails")
     ack_wait_seconds: float = Field(
         3.0, ge=0.5, description="silence after which a worker's job goes to another; the same on every worker"

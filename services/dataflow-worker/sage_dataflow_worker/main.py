@@ -7,6 +7,7 @@ import asyncio
 from nats.errors import Error as NatsError
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
+from sage.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from sage_apps.client_models import ClientModels
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.edge_factory import open_edge
@@ -16,6 +17,7 @@ from sage_common.logging import get_logger
 from sage_control_plane.request.request import Hints, ServiceClass
 from sage_dataflow_worker.assembly import JETSTREAM_TIMEOUT_SECONDS, assemble
 from sage_dataflow_worker.config import DataflowWorkerSettings
+from sage_dataflow_worker.knowledge_service import KnowledgeServicer
 from sage_dataflow_worker.service import DataflowServicer
 from sage_platform.service_host import ServiceHost, Stop, run
 
@@ -40,6 +42,11 @@ async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
     descriptor = dataflow_pb2.DESCRIPTOR.services_by_name["DataflowService"]
     servicer = DataflowServicer(assembly.api, assembly.control, assembly.records)
     host.grpc.add(dataflow_pb2_grpc.add_DataflowServiceServicer_to_server, servicer, descriptor.full_name)
+    host.grpc.add(
+        knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server,
+        KnowledgeServicer(assembly.knowledge),
+        knowledge_pb2.DESCRIPTOR.services_by_name["KnowledgeService"].full_name,
+    )
     host.on_reconnect(assembly.reconnected)
     await assembly.start()
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import orjson
@@ -67,15 +67,23 @@ class NodeDirectory:
 
     Args:
         bucket: the bucket ``nodes``, with a TTL of ``TTL_SECONDS``.
+        found_labels: returns those that are found out with each heartbeat; they win.
     """
 
     def __init__(
-        self, bucket: KeyValue, worker_id: str, slots: int, labels: Mapping[str, str], clock: Clock
+        self,
+        bucket: KeyValue,
+        worker_id: str,
+        slots: int,
+        labels: Mapping[str, str],
+        clock: Clock,
+        found_labels: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
     ) -> None:
         self._nodes = FollowedBucket(bucket, subjects.BUCKET_NODES, NodeRecord.from_json, clock)
         self._worker_id = worker_id
         self._slots = slots
         self._labels = dict(labels)
+        self._found_labels = found_labels
         self._clock = clock
         self._gpus = 0
         self._beating: asyncio.Task[None] | None = None
@@ -147,6 +155,7 @@ class NodeDirectory:
     async def _tell(self) -> None:
         cpus = float(len(os.sched_getaffinity(0)))
         memory = psutil.virtual_memory()
+        found = await self._found_labels() if self._found_labels is not None else {}
         record = NodeRecord(
             self._worker_id,
             cpus,
@@ -155,7 +164,7 @@ class NodeDirectory:
             memory.available // 2**20,
             self._gpus,
             self._slots,
-            self._labels,
+            {**self._labels, **found},
         )
         await self._nodes.put(token(self._worker_id), orjson.dumps(asdict(record)))
 

@@ -11,6 +11,7 @@ from sage_dataflow_worker.job_task import JobTask
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.results import TaskResults
 from sage_dataflow_worker.task_tools import TaskTools
+from sage_kernel.knowledge_access import KnowledgeAccess
 from sage_kernel.operator import DeadLetter, RunContext, Skipped
 from sage_kernel.stage_targets import StageTargets
 
@@ -21,6 +22,7 @@ def task_context(
     admitted: AdmittedPipeline,
     results: TaskResults,
     tools: TaskTools,
+    knowledge: KnowledgeAccess,
     warn: Callable[[str, str], None],
     skip: Callable[[Skipped], None],
 ) -> RunContext:
@@ -38,6 +40,7 @@ def task_context(
         files=tools.files,
         hosts=tools.hosts,
         nats=tools.nats,
+        knowledge=knowledge,
         functions=tools.functions,
         collections=results,
         cache_dir=tools.cache_dir,

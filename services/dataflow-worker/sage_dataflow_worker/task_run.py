@@ -19,6 +19,7 @@ from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.results import LeaseLostError, TaskResults
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints
 from sage_dataflow_worker.task_context import task_context
+from sage_dataflow_worker.task_knowledge import TaskKnowledge
 from sage_dataflow_worker.task_stage import TaskStage, stage_nodes, stage_of
 from sage_dataflow_worker.task_store import StoredTask
 from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
@@ -129,12 +130,13 @@ class TaskRun:
         await asyncio.gather(checkpoints.open(), results.open(is_first=task.epoch == 0 and job.job.resumes == 0))
         if checkpoints.pointer.file:
             self._before = checkpoints.pointer.progress
-        execution = await self._execution(admitted, job.job, results, checkpoints, lease)
-        work = asyncio.create_task(execution.run(), name=f"task-{task.job_id}-{task.number}")
-        try:
-            outcome = await self._watch(work, execution)
-        finally:
-            await end_tasks(work)
+        async with contextlib.aclosing(TaskKnowledge(tools.knowledge, job.job.tenant)) as knowledge:
+            execution = await self._execution(admitted, job.job, results, checkpoints, lease, knowledge)
+            work = asyncio.create_task(execution.run(), name=f"task-{task.job_id}-{task.number}")
+            try:
+                outcome = await self._watch(work, execution)
+            finally:
+                await end_tasks(work)
         if outcome is not None:
             stored = await tools.jobs.get(task.job_id)
             return await self._stopped(outcome, stored.job if stored else None)
@@ -147,10 +149,11 @@ class TaskRun:
         results: TaskResults,
         checkpoints: TaskCheckpoints,
         lease: Leadership,
+        knowledge: TaskKnowledge,
     ) -> Execution:
         tools, task, spec = self._tools, self.task, admitted.spec
         context = task_context(
-            task, job, admitted, results, tools,
+            task, job, admitted, results, tools, knowledge,
             warn=lambda node, message: _note(self._warnings, (node, message)),
             skip=lambda skipped: _note(self._skipped, skipped),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from nats.js.kv import KeyValue
 from sage_common.clock import Clock
 from sage_dataflow_worker.dead_letters import DeadLetters
 from sage_dataflow_worker.job_store import JobStore
+from sage_dataflow_worker.knowledge_home import KnowledgeHome
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_store import TaskStore
 from sage_kernel.answer_store import AnswerStore
@@ -35,6 +36,7 @@ class TaskTools:
         checkpoint_dir: where the files of checkpoints are; one folder for all workers.
         interval_seconds: between writes of a task's progress.
         answers_for: returns where answers to a tenant's pipelines are kept, for all workers.
+        knowledge: the mesh's knowledge bases, where this worker has them.
     """
 
     js: JetStreamContext
@@ -53,6 +55,7 @@ class TaskTools:
     worker_id: str
     interval_seconds: float
     clock: Clock
+    knowledge: KnowledgeHome
     functions: FunctionRegistry = NO_FUNCTIONS
     answers_for: Callable[[str], AnswerStore | None] = lambda tenant: None
     memory: MemoryGuard = field(default_factory=guard_of_process)

@@ -9,18 +9,17 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sage_client import headers as names
-from sage_client.error_body import error_event
 from sage_client.jobs.job_views import JobView, ResultPiece
 from sage_client.jobs.jobs import Jobs
-from sage_common.errors import InvalidRequestError, SageError
+from sage_common.errors import InvalidRequestError
 from sage_gateway.admission import wanted_headers
 from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import AUTHORIZATION, Credentials
-from sage_gateway.keep_alive_comments import with_comments
+from sage_gateway.event_stream import event_stream, json_answer
 from sage_gateway.order_origin import refuse_foreign_page
 from sage_gateway.query_parameters import count, flag, sequence
 
@@ -29,9 +28,6 @@ MAX_PIPELINE_BYTES = 2 * 1024 * 1024
 # A page of results ends with the message that brings it to so many records.
 DEFAULT_PAGE_RECORDS = 1000
 MOST_PAGE_RECORDS = 100_000
-# A job may change nothing for hours, and a proxy on the way cut a connection that is silent for a minute.
-COMMENT_SECONDS = 15.0
-DONE = b"data: [DONE]\n\n"
 LAST_EVENT_ID = "last-event-id"
 
 
@@ -70,38 +66,38 @@ class JobRoutes:
 
     async def _list(self, request: Request) -> Response:
         jobs = await self._jobs(request).list_jobs(count(request, "limit", "jobs"))
-        return _json({"object": "list", "data": [asdict(job) for job in jobs]})
+        return json_answer({"object": "list", "data": [asdict(job) for job in jobs]})
 
     async def _submit(self, request: Request) -> Response:
         jobs = self._ordered(request)
         tenant = self._credentials.tenant(request.headers) if names.TENANT in request.headers else ""
         pipeline = await self._pipeline(request)
         job = await jobs.submit(pipeline, request.query_params.get("job_id", ""), tenant=tenant)
-        return _json(asdict(job), 201)
+        return json_answer(asdict(job), 201)
 
     async def _get(self, request: Request) -> Response:
-        return _json(asdict(await self._jobs(request).get(_job_id(request))))
+        return json_answer(asdict(await self._jobs(request).get(_job_id(request))))
 
     async def _watch(self, request: Request) -> Response:
-        return await _events(self._jobs(request).watch(_job_id(request)), _job_event)
+        return await event_stream(self._jobs(request).watch(_job_id(request)), _job_event)
 
     async def _pause(self, request: Request) -> Response:
-        return _json(asdict(await self._ordered(request).pause(_job_id(request))))
+        return json_answer(asdict(await self._ordered(request).pause(_job_id(request))))
 
     async def _resume(self, request: Request) -> Response:
         jobs, only_plan = self._ordered(request), flag(request, "diff")
         announced = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
         pipeline = await self._pipeline(request) if announced else ""
-        return _json(asdict(await jobs.resume(_job_id(request), pipeline, only_plan=only_plan)))
+        return json_answer(asdict(await jobs.resume(_job_id(request), pipeline, only_plan=only_plan)))
 
     async def _cancel(self, request: Request) -> Response:
-        return _json(asdict(await self._ordered(request).cancel(_job_id(request))))
+        return json_answer(asdict(await self._ordered(request).cancel(_job_id(request))))
 
     async def _savepoint(self, request: Request) -> Response:
-        return _json(asdict(await self._ordered(request).savepoint(_job_id(request))))
+        return json_answer(asdict(await self._ordered(request).savepoint(_job_id(request))))
 
     async def _explain(self, request: Request) -> Response:
-        return _json(asdict(await self._jobs(request).explain(_job_id(request))))
+        return json_answer(asdict(await self._jobs(request).explain(_job_id(request))))
 
     async def _results(self, request: Request) -> Response:
         jobs, job_id = self._jobs(request), _job_id(request)
@@ -111,9 +107,9 @@ class JobRoutes:
             seen = request.headers.get(LAST_EVENT_ID, "")
             # A browser that connects again says what it has seen.
             after = max(after, int(seen)) if seen.isascii() and seen.isdecimal() and len(seen) < 19 else after
-            return await _events(jobs.results(job_id, collection, after=after, follow=True), _piece_event)
+            return await event_stream(jobs.results(job_id, collection, after=after, follow=True), _piece_event)
         limit = min(count(request, "limit", "records", DEFAULT_PAGE_RECORDS) or MOST_PAGE_RECORDS, MOST_PAGE_RECORDS)
-        return _json(await _page(jobs.results(job_id, collection, after=after), after, limit))
+        return json_answer(await _page(jobs.results(job_id, collection, after=after), after, limit))
 
     async def _dead_letters(self, request: Request) -> Response:
         found = await self._jobs(request).dead_letters(
@@ -122,12 +118,13 @@ class JobRoutes:
             limit=count(request, "limit", "letters"),
             after=sequence(request, "after"),
         )
-        return _json({"object": "list", "data": [asdict(letter) for letter in found.letters], "total": found.total})
+        letters = [asdict(letter) for letter in found.letters]
+        return json_answer({"object": "list", "data": letters, "total": found.total})
 
     async def _replay(self, request: Request) -> Response:
         jobs, query = self._ordered(request), request.query_params
         replay = await jobs.replay(_job_id(request), query.get("node", ""), new_job_id=query.get("job_id", ""))
-        return _json(asdict(replay), 201)
+        return json_answer(asdict(replay), 201)
 
     def _jobs(self, request: Request) -> Jobs:
         """Return the jobs as the caller sees them. Raises UnauthenticatedError, PermissionDeniedError."""
@@ -191,29 +188,3 @@ def _job_event(job: JobView) -> bytes:
 
 def _piece_event(piece: ResultPiece) -> bytes:
     return b"id: %d\ndata: " % piece.sequence + orjson.dumps(_piece(piece)) + b"\n\n"
-
-
-async def _events(values: AsyncIterator[Any], event_of: Callable[[Any], bytes]) -> Response:
-    """Answer with a stream of events. An error before the first value has a status of its own."""
-    first = await anext(values, None)
-
-    async def events() -> AsyncIterator[bytes]:
-        try:
-            async with aclosing(values) as going_on:  # type: ignore[type-var]
-                if first is not None:
-                    yield event_of(first)
-                async for value in going_on:
-                    yield event_of(value)
-        except SageError as error:
-            yield error_event(error)
-        yield DONE
-
-    return StreamingResponse(
-        with_comments(events(), COMMENT_SECONDS),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-cache"},
-    )
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json")

@@ -6,6 +6,7 @@ from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
 from sage_client.jobs.grpc_jobs import GrpcJobs
+from sage_client.knowledge.grpc_knowledge import GrpcKnowledge
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
@@ -23,6 +24,7 @@ from sage_gateway.front_page import FrontPage
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
 from sage_gateway.job_routes import JobRoutes
+from sage_gateway.knowledge_routes import KnowledgeRoutes
 from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
@@ -122,7 +124,11 @@ def http_app(
     def jobs_for(key: str | None) -> GrpcJobs:
         return GrpcJobs(list_instances, mesh_token if key is None else key)
 
+    def knowledge_for(key: str | None, tenant: str) -> GrpcKnowledge:
+        return GrpcKnowledge(list_instances, mesh_token if key is None else key, tenant=tenant)
+
     jobs = JobRoutes(jobs_for, credentials, settings.body_timeout_seconds)
+    knowledge = KnowledgeRoutes(knowledge_for, credentials, settings.body_timeout_seconds)
     app: App = build_app(
         hot,
         [
@@ -131,6 +137,7 @@ def http_app(
             *catalog.routes(),
             *management.routes(),
             *jobs.routes(),
+            *knowledge.routes(),
         ],
     )
     # A page that has come by another name has no key.

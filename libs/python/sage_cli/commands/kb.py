@@ -174,7 +174,7 @@ def export(
     """Write every passage as one line of JSON."""
     import sys
 
-    from sage_cli.knowledge import export_lines
+    from sage_middleware.knowledge.export import export_lines
     from sage_middleware.knowledge.library import Library
 
     with Library().open(name, read_only=True) as collection:

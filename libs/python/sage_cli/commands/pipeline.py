@@ -154,7 +154,7 @@ async def _run(spec: PipelineSpec, runner: str, allow: list[str], fresh: bool, u
     from sage_cli.waiting import waiting
 
     options: dict[str, Any] = {}
-    if runner == "mesh" or any(node.calls_model for node in spec.nodes.values()):
+    if runner == "mesh" or any(node.needs_models for node in spec.nodes.values()):
         target = client_target(url)
         options |= {"target": target.url, "api_key": target.api_key}
     if runner == "ray":

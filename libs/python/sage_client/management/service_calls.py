@@ -29,12 +29,21 @@ class ServiceCalls:
     Args:
         token: what they are called with; empty for none.
         on_wait: called with which instance a call waits for, when that takes longer than two seconds.
+        passed_over: codes of errors with which an instance says that another may have what is asked for.
     """
 
-    def __init__(self, list_instances: ListInstances, token: str = "", on_wait: OnWait | None = None) -> None:
+    def __init__(
+        self,
+        list_instances: ListInstances,
+        token: str = "",
+        on_wait: OnWait | None = None,
+        *,
+        passed_over: frozenset[str] = frozenset(),
+    ) -> None:
         self._list_instances = list_instances
         self._token = token
         self._on_wait = on_wait
+        self._passed_over = passed_over
 
     async def any(self, service: str, call: Call[T]) -> T:
         """Call one instance; those that do not answer are passed over.
@@ -49,7 +58,7 @@ class ServiceCalls:
                 return await self._call(instance, call)
             except AioRpcError as error:
                 failure = error_from_status(error, service, instance.grpc_address)
-                if not is_unanswered(error):
+                if not self._is_passed_over(error, failure):
                     raise failure from None
         raise failure or _none_registered(service)
 
@@ -103,7 +112,7 @@ class ServiceCalls:
                 return
             except AioRpcError as error:
                 failure = error_from_status(error, service, instance.grpc_address)
-                if begun or not is_unanswered(error):
+                if begun or not self._is_passed_over(error, failure):
                     raise failure from None
         raise failure or _none_registered(service)
 
@@ -123,6 +132,9 @@ class ServiceCalls:
                 f"the registry does not answer ({describe(error)}); `sage status` shows if NATS runs",
                 code="nats_unreachable",
             ) from None
+
+    def _is_passed_over(self, error: AioRpcError, failure: SageError) -> bool:
+        return is_unanswered(error) or failure.code in self._passed_over
 
     async def _call(self, instance: Instance, call: Call[T]) -> T:
         async def callee() -> str:

@@ -10,9 +10,10 @@ import polars as pl
 from pydantic import Field
 
 from sage_common.errors import UnprocessableError
+from sage_kernel.knowledge_access import KNOWLEDGE_HIT, KNOWLEDGE_PREFIX, KnowledgeName
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
 from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
-from sage_kernel.search_index import KNOWLEDGE_HIT, KNOWLEDGE_PREFIX, KnowledgeName, SearchIndex
+from sage_kernel.search_index import SearchIndex
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 

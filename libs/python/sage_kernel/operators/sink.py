@@ -1,8 +1,9 @@
-"""``sink``: where records end: a named collection of the result (``collection:answers``), a file, NATS, HTTP, or the
-terminal (``print:``)."""
+"""``sink``: where records end: a named collection of the result (``collection:answers``), a file, NATS, HTTP, a
+knowledge base (``kb:notes``), or the terminal (``print:``)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,19 +12,21 @@ import polars as pl
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from sage_kernel.connectors.folder_sink import FolderSink
+from sage_kernel.connectors.knowledge_sink import KnowledgeSink
 from sage_kernel.connectors.parquet_sink import ParquetSink
 from sage_kernel.connectors.patience import DEFAULT_PATIENCE_US, Patience
 from sage_kernel.connectors.print_sink import PrintSink
 from sage_kernel.connectors.text_file_sink import TextFileSink, csv_encoder, encode_json
 from sage_kernel.connectors.unfinished_file import UnfinishedFile
 from sage_kernel.durations import Duration
+from sage_kernel.knowledge_access import KNOWLEDGE_PATTERN
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
 from sage_kernel.operator import OperatorType, RunContext, Sink, State
 from sage_kernel.operators.uri import Address, check_subject, parse_address
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 
-_SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print", "http", "https")
+_SCHEMES = ("collection", "jsonl", "csv", "parquet", "folder", "nats", "print", "http", "https", "kb")
 _FILES = ("jsonl", "csv", "parquet", "folder")
 _SINGLE_FILES = ("jsonl", "csv", "parquet")
 MAX_TEMPLATE_CHARACTERS = 1024
@@ -35,10 +38,12 @@ class SinkNode(NodeSpec):
     Attributes:
         uri: ``collection:NAME``; ``jsonl:FILE``, ``csv:FILE``, ``parquet:FILE`` (``parquet:FOLDER/`` for a folder of
             parts); ``folder:FOLDER`` for a text file a record; ``nats://SUBJECT``, which may have fields of the record,
-            as ``nats://stats.{topic}``; ``http://`` or ``https://`` to post each to; ``print:``.
-        fields: keep only these; empty keeps all. For ``folder:`` the one with the text.
-        id: template of what a record is known by: the path of its file in a folder, the id by which NATS stores it once
-            only, or the Idempotency-Key of an HTTP request.
+            as ``nats://stats.{topic}``; ``http://`` or ``https://`` to post each to; ``kb:NAME`` for a document of a
+            knowledge base each, which is embedded by that one's model; ``print:``.
+        fields: keep only these; empty keeps all. For ``folder:`` the one with the text; for ``kb:`` the one with the
+            text first, then those that are kept with it, for filters.
+        id: template of what a record is known by: the path of its file in a folder or of its document in a knowledge
+            base, the id by which NATS stores it once only, or the Idempotency-Key of an HTTP request.
         format: of messages: ``json`` for one record each, ``arrow`` for many.
         delimiter: between two values of CSV.
         patience: how long to wait for a full disk or a server that is gone.
@@ -64,6 +69,11 @@ class SinkNode(NodeSpec):
             check_subject(rest)
             if any(token in ("*", ">") for token in rest.split(".")):
                 raise ValueError(f"{uri[:80]!r} has a wildcard, and records go to one subject; name one")
+        if scheme == "kb" and not re.fullmatch(KNOWLEDGE_PATTERN, rest):
+            raise ValueError(
+                f"{uri[:120]!r} cannot name a knowledge base; take up to 100 letters, digits, dots, dashes and "
+                "underscores, a letter or digit first"
+            )
         return uri
 
     @field_validator("id")
@@ -86,6 +96,17 @@ class SinkNode(NodeSpec):
     def address(self) -> Address:
         """The parts of ``uri``."""
         return parse_address(self.uri, _SCHEMES, bare=("print",))
+
+    @property
+    def knowledge(self) -> str | None:
+        """The name of the knowledge base."""
+        scheme, rest = self.address
+        return rest if scheme == "kb" else None
+
+    @property
+    def needs_models(self) -> bool:
+        """What is stored in a knowledge base is embedded."""
+        return self.knowledge is not None
 
     @property
     def is_splittable(self) -> bool:
@@ -120,7 +141,7 @@ class SinkNode(NodeSpec):
             yield from (FieldUse("uri", name) for name in Template(rest).paths)
         if self.id is not None:
             yield from (FieldUse("id", name) for name in Template(self.id).paths)
-        if scheme == "folder":
+        if scheme in ("folder", "kb"):
             if not self.fields:
                 yield FieldUse("fields", "text")
             if self.id is None:
@@ -184,6 +205,11 @@ def build(node_id: str, spec: SinkNode, context: RunContext, inputs: Sequence[St
         if scheme == "folder":
             text = spec.fields[0] if spec.fields else "text"
             return FolderSink(path, Template(spec.id or "{id}"), text, context.run_id, patience)
+    if scheme == "kb":
+        patience = Patience(context, node_id, f"the knowledge base {rest}", spec.patience)
+        text, kept = (spec.fields[0], spec.fields[1:]) if spec.fields else ("text", None)
+        identity = Template(spec.id or "{id}")
+        return KnowledgeSink(rest, identity, text, kept, context.knowledge, context.models, patience)
     stream = union_of(inputs)
     if scheme == "collection":
         sink: Sink = context.collections(rest, node_id, stream)

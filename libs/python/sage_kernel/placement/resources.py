@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sage_kernel.nodes import NodeSpec
+
+# The label of workers that have the mesh's knowledge bases.
+WITH_KNOWLEDGE: Mapping[str, str] = MappingProxyType({"sage.knowledge": "here"})
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,16 @@ class TaskNeeds:
 def needs_of(nodes: Iterable[NodeSpec]) -> TaskNeeds:
     """Return what a task of these nodes needs. They run at the same time, so it is the sum of what each needs.
 
+    A node of a knowledge base needs a worker that has the mesh's.
+
     Two nodes that ask for different values of one label ask for what no worker has, and the placement says so.
     """
     resources = Resources()
     labels: dict[str, str] = {}
     for node in nodes:
         resources = resources.plus(Resources(node.num_cpus, node.num_gpus, node.memory_mb))
-        for name, value in node.labels.items():
+        wanted = node.labels if node.knowledge is None else {**node.labels, **WITH_KNOWLEDGE}
+        for name, value in wanted.items():
             known = labels.setdefault(name, value)
             if known != value:
                 labels[name] = f"{known} and {value}"

@@ -14,13 +14,13 @@ from sage_kernel.file_access import ANY_FILE, FileAccess
 from sage_kernel.file_answers import FileAnswers
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.host_access import ANY_HOST, HostAccess
+from sage_kernel.knowledge_access import KnowledgeAccess, NoKnowledge
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import LazyNats, NatsAccess
 from sage_kernel.operator import DeadLetter, RunContext, Sleep
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.progress import MAX_DEAD_LETTERS, NodeCounts, OnProgress, RunResult
-from sage_kernel.search_index import KnowledgeAccess, NoKnowledge
 from sage_kernel.spec import PipelineSpec
 from sage_kernel.stage_targets import StageTargets
 from sage_kernel.state.checkpoint import CheckpointStore, NoCheckpoints

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sage_common import paths
 from sage_common.config import nearest
-from sage_common.errors import InvalidRequestError, NotFoundError
+from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError
 from sage_middleware.knowledge.collection import DEFAULT_CHUNK_TOKENS, Collection
+from sage_middleware.knowledge.errors import folder_errors
 from sage_middleware.knowledge.writer_lock import WriterLock
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -43,10 +44,19 @@ class Library:
         return self.directory / f"{name}{_SUFFIX}"
 
     def create(self, name: str, *, model: str | None = None, chunk_tokens: int = DEFAULT_CHUNK_TOKENS) -> Collection:
-        """Make an empty collection and open it. Raises ConflictError: there is one of that name."""
+        """Make an empty collection and open it.
+
+        Raises:
+            ConflictError: there is one of that name, or another process makes it now.
+            PermissionDeniedError, UnprocessableError: the folder cannot be written.
+        """
         path = self.path(name)
-        paths.private_dir(self.directory)
-        return Collection.create(path, model=model, chunk_tokens=chunk_tokens)
+        with folder_errors(self.directory):
+            paths.private_dir(self.directory)
+        with WriterLock(path):
+            if path.exists():
+                raise ConflictError(f"the knowledge base {name!r} is there already; ingest into it, or drop it first")
+            return Collection.create(path, model=model, chunk_tokens=chunk_tokens)
 
     def open(self, name: str, *, read_only: bool = False) -> Collection:
         """Open a collection. Raises NotFoundError: there is none of that name."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sage_common.errors import describe
-from sage_libs.loaders import UnreadableDocumentError, first_line, format_of, load_text
+from sage_libs.loaders import LoadedText, UnreadableDocumentError, first_line, format_of, load_text
 from sage_libs.section_kind import section_kind
 from sage_libs.token_chunking import TokenStarts, token_chunks
 from sage_middleware.knowledge.records import FileState, NewChunk
@@ -57,15 +57,26 @@ def read_file(folder: Path, path: Path) -> ReadFile:
     raise UnreadableDocumentError("it changes while it is read; ingest again when it is finished")
 
 
-def prepare(file: ReadFile, max_tokens: int, token_starts: TokenStarts) -> PreparedDocument:
+def prepare(
+    file: ReadFile,
+    max_tokens: int,
+    token_starts: TokenStarts,
+    *,
+    suffix: str | None = None,
+    loaded: LoadedText | None = None,
+) -> PreparedDocument:
     """Read the text of a file and cut it into chunks.
+
+    Args:
+        suffix: of its format; None goes by its name.
+        loaded: its text, where that has been read already.
 
     Raises:
         UnreadableDocumentError: it holds no text that can be read.
     """
     path = Path(file.state.path)
-    suffix = format_of(path.name) or path.suffix
-    text, title = load_text(file.data, suffix)
+    suffix = suffix or format_of(path.name) or path.suffix
+    text, title = loaded or load_text(file.data, suffix)
     line_starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
     page_starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\f")] if suffix == ".pdf" else None
     first = first_line(file.data, suffix)

@@ -12,7 +12,7 @@ class FileState:
     """A document's file as it was read.
 
     Attributes:
-        folder: absolute path of the folder that was ingested.
+        folder: absolute path of the folder that was ingested; empty for a document that was given by itself.
         path: of the file, relative to the folder.
         size: bytes.
         mtime_ns: time of its last change, nanoseconds since 1970.
@@ -75,6 +75,7 @@ class Passage:
         score: cosine similarity to the question; None where only words were searched.
         fused: reciprocal rank fusion; what passages are ordered by.
         vector_rank, word_rank: its place in each list, from 1; None where it was not in the list.
+        word_score: BM25, greater is better; None where it was not in the list of words.
     """
 
     chunk_id: int
@@ -98,6 +99,7 @@ class Passage:
     fused: float = 0.0
     vector_rank: int | None = None
     word_rank: int | None = None
+    word_score: float | None = None
 
     @property
     def place(self) -> str:

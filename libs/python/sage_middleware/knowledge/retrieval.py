@@ -83,7 +83,8 @@ def search(
         nearest = scan.nearest(vector, depth, allowed)
         by_vector = [int(one) for one in ids[nearest.rows]]
         scores = dict(zip(by_vector, (float(score) for score in nearest.scores), strict=True))
-    by_word = [] if mode is SearchMode.VECTORS else _by_words(collection, question, depth, where, values)
+    word_scores = {} if mode is SearchMode.VECTORS else _by_words(collection, question, depth, where, values)
+    by_word = list(word_scores)
     found = collection.passages(list(dict.fromkeys([*by_vector, *by_word])))
     asked = asked_kinds(question)
     weights = {key: 1.0 if passage.kind in asked else ASIDE_WEIGHT for key, passage in found.items()}
@@ -99,23 +100,27 @@ def search(
             fused=fused[key],
             vector_rank=vector_ranks.get(key),
             word_rank=word_ranks.get(key),
+            word_score=word_scores.get(key),
         )
         for key in order[:k]
     ]
 
 
-def _by_words(collection: Collection, question: str, depth: int, where: str, values: Sequence[Any]) -> list[int]:
+def _by_words(
+    collection: Collection, question: str, depth: int, where: str, values: Sequence[Any]
+) -> dict[int, float]:
+    """Return BM25 by chunk, best first. SQLite's is negative; here greater is better."""
     match = match_expression(question)
     if not match:
-        return []
+        return {}
     joined = " JOIN chunks c ON c.id = words.rowid JOIN documents d ON d.id = c.document_id" if where else ""
     condition = f"{where} AND" if where else " WHERE"
     rows = collection.select(
-        f"SELECT words.rowid FROM words{joined}{condition} words MATCH ? "
-        f"ORDER BY bm25(words, {_HEADING_WEIGHT}, 1.0), words.rowid LIMIT ?",
+        f"SELECT words.rowid, -bm25(words, {_HEADING_WEIGHT}, 1.0) AS score FROM words{joined}{condition} "
+        "words MATCH ? ORDER BY score DESC, words.rowid LIMIT ?",
         (*values, match, depth),
     )
-    return [row[0] for row in rows]
+    return dict(rows)
 
 
 def match_expression(question: str) -> str:

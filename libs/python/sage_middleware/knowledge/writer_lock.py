@@ -8,6 +8,9 @@ from pathlib import Path
 
 from sage_common.errors import ConflictError, PermissionDeniedError
 
+# Code of the error while another holds the lock.
+INGEST_RUNNING = "ingest_running"
+
 
 class WriterLock:
     """Held while a collection is ingested into. The system releases it when the process ends, however it ends."""
@@ -37,7 +40,9 @@ class WriterLock:
             os.close(descriptor)
             who = f"process {holder}" if holder else "another process"
             raise ConflictError(
-                f"{who} is ingesting into {self._path.stem!r}; try again when it has ended", code="ingest_running"
+                f"{who} is ingesting into {self._path.stem!r}; try again when it has ended",
+                code=INGEST_RUNNING,
+                retryable=True,
             ) from None
         self._descriptor = descriptor
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -113,17 +112,13 @@ async def test_a_read_only_folder_is_searched_but_not_ingested_into(tmp_path: Pa
         file = disk.path / "c.kb"
         with Collection.create(file) as collection:
             await ingest(collection, docs, WordModels())
-        _make_read_only(disk)
+        disk.make_read_only()
         with Collection(file, read_only=True) as collection:
             assert [one.text for one in search(collection, "sky", None, 1, mode=SearchMode.WORDS)] == [
                 "The sky is blue."
             ]
             with pytest.raises(PermissionDeniedError, match="cannot be ingested into: Read-only file system"):
                 await ingest(collection, docs, WordModels())
-
-
-def _make_read_only(disk: SmallDisk) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(disk.path)], check=True, capture_output=True)
 
 
 def test_a_library_knows_its_names(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Knowledge bases of a mesh: kept, searched and filled, through a gateway or at the workers themselves."""

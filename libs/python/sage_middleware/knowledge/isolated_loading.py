@@ -1,0 +1,64 @@
+"""Reading the text of a document that anybody may have sent, in a process that it can do no harm to.
+
+A file of a few kilobytes can unpack to gigabytes, or keep a parser busy for hours. Plain text cannot, and is read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+import orjson
+
+from sage_libs.loaders import LoadedText, UnreadableDocumentError, load_text
+
+PROCESSOR_SECONDS = 30
+# By the clock: a busy machine gives a process less than a processor.
+LONGEST_SECONDS = 120.0
+# Beside what the imports take.
+MEMORY_BYTES = 1024 * 1024 * 1024
+_PLAIN_SUFFIXES = frozenset({".md", ".markdown", ".rst", ".txt"})
+
+
+async def load_isolated(data: bytes, suffix: str) -> LoadedText:
+    """Return the text of a document, as ``load_text`` does.
+
+    Raises:
+        UnreadableDocumentError: as ``load_text``, or reading it takes more.
+    """
+    if suffix.lower() in _PLAIN_SUFFIXES:
+        return await asyncio.to_thread(load_text, data, suffix)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sage_middleware.knowledge.loading_child",
+        suffix,
+        str(PROCESSOR_SECONDS),
+        str(MEMORY_BYTES),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        answer, _ = await asyncio.wait_for(child.communicate(data), LONGEST_SECONDS)
+    except asyncio.TimeoutError:
+        raise UnreadableDocumentError(
+            f"reading it takes longer than {LONGEST_SECONDS:g} s; split it, or save it as text"
+        ) from None
+    finally:
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+    try:
+        told = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        # It was ended by the system before it had answered.
+        raise UnreadableDocumentError(
+            f"reading it takes more than {PROCESSOR_SECONDS} s of a processor or {MEMORY_BYTES // 2**20} MiB of "
+            "memory; split it, or save it as text"
+        ) from None
+    if "refusal" in told:
+        raise UnreadableDocumentError(told["refusal"])
+    return LoadedText(told["text"], told["title"])
