@@ -23,8 +23,8 @@ class PercentageError:
 
     def record(self, predicted_seconds: float, actual_seconds: float) -> None:
         """Add one prediction with the time measured."""
-        actual = max(actual_seconds, LEAST_SECONDS)
-        self._sum = self._sum * self._keep + abs(predicted_seconds - actual) / actual
+        error = abs(predicted_seconds - actual_seconds) / max(actual_seconds, LEAST_SECONDS)
+        self._sum = self._sum * self._keep + error
         self._weight = self._weight * self._keep + 1
         self.count += 1
 

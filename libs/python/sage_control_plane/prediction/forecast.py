@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import exp, sqrt
 from typing import NamedTuple
 
+from sage_control_plane.prediction.computed_prompts import ComputedPrompts
 from sage_control_plane.prediction.latency import Load, TpotFit, TtftFit
 from sage_control_plane.prediction.latency_fits import LatencyFits
 from sage_control_plane.prediction.settings import PredictionSettings
@@ -12,14 +13,12 @@ from sage_control_plane.request.engine_state import EngineLoad
 
 # The most that the estimated time of prompts may take of the time between tokens; the rest is left to the tokens.
 MOST_PROMPTS = 0.8
-# Weight of a prompt's size after each further prompt.
-PROMPT_MEMORY = 0.99
 # What counts as recent: about the time of a short answer, since targets are for the mean over an answer.
 RECENT_SECONDS = 2.0
-# Weight of the latest answer in the recent time between tokens.
+# Weight of the latest answer in the recent throughput.
 RECENT_ANSWER = 0.25
-# What counts as usual: the time of some answers and prompts.
-USUAL_SECONDS = 20.0
+# Standard deviation of errors to their mean size, where they are normal: sqrt(pi / 2).
+NORMAL_ERRORS = 1.2533
 
 
 class UsageCounters(NamedTuple):
@@ -50,7 +49,7 @@ class Forecast:
         running: requests outstanding.
         decoding: answers whose tokens are being generated.
         prompt_share: share of the engine's recent time that prompts took, up to the last computed prompt.
-        observed_tpot_seconds: recent time between tokens of the answers from here; None before the first.
+        observed_throughput: tokens of answers from here that it recently generated in a second; 0 before the first.
         reported_tpot_seconds: recent time between tokens as the engine measures it; None when not reported.
     """
 
@@ -60,15 +59,14 @@ class Forecast:
         "_decoding_seconds",
         "_fits",
         "_pool",
-        "_prompt_sizes",
-        "_prompt_squares",
+        "_computed_prompts",
+        "_computed_vectors",
         "_prompts",
         "_share_seconds",
-        "_usual_share",
         "_vectors",
         "decoding",
         "kv_usage",
-        "observed_tpot_seconds",
+        "observed_throughput",
         "prompt_share",
         "queued_tokens",
         "reported_tpot_seconds",
@@ -82,17 +80,16 @@ class Forecast:
         self._share_seconds = 0.0
         self._decoding_seconds = 0.0
         self._prompts = 0.0
-        self._prompt_sizes = 0.0
+        self._computed_prompts = ComputedPrompts()
+        self._computed_vectors = ComputedPrompts()
         self._computed_at = 0.0
-        self._usual_share = 0.0
         self.prompt_share = 0.0
-        self._prompt_squares = 0.0
         self._vectors = 0.0
         self.queued_tokens = 0
         self.running = 0
         self.decoding = 0
         self.kv_usage = 0.0
-        self.observed_tpot_seconds: float | None = None
+        self.observed_throughput = 0.0
         self.reported_tpot_seconds: float | None = None
 
     def advance(self, now: float) -> None:
@@ -116,7 +113,10 @@ class Forecast:
     @property
     def half_a_prompt_seconds(self) -> float:
         """Half the time of a prompt, as a mean weighted by length."""
-        return self._prompt_squares / (2.0 * self._prompt_sizes) if self._prompt_sizes else 0.0
+        prompts, prompt_squares = self._computed_prompts.moments(self.seconds_per_input_token(True))
+        vectors, vector_squares = self._computed_vectors.moments(self.seconds_per_input_token(False))
+        seconds = prompts + vectors
+        return (prompt_squares + vector_squares) / (2.0 * seconds) if seconds else 0.0
 
     def computed(self, generates: bool, tokens: float) -> None:
         """Count computed input tokens of a request. Requires ``advance`` before."""
@@ -124,18 +124,18 @@ class Forecast:
         elapsed = self._at - self._computed_at
         self._computed_at = self._at
         self.prompt_share = self.prompt_share * exp(-elapsed / RECENT_SECONDS) + seconds / RECENT_SECONDS
-        self._usual_share = self._usual_share * exp(-elapsed / USUAL_SECONDS) + seconds / USUAL_SECONDS
-        self._prompt_sizes = self._prompt_sizes * PROMPT_MEMORY + seconds
-        self._prompt_squares = self._prompt_squares * PROMPT_MEMORY + seconds * seconds
         if generates:
             self._prompts += tokens
+            self._computed_prompts.add(tokens, self._at)
         else:
             self._vectors += tokens
+            self._computed_vectors.add(tokens, self._at)
 
     @property
     def usual_prompt_share(self) -> float:
         """Share of the engine's time that prompts usually take; at most ``MOST_PROMPTS``."""
-        return min(MOST_PROMPTS, self._usual_share * exp((self._computed_at - self._at) / USUAL_SECONDS))
+        prompts = self._computed_prompts.share(self.seconds_per_input_token(True), self._at)
+        return min(MOST_PROMPTS, prompts + self._computed_vectors.share(self.seconds_per_input_token(False), self._at))
 
     @property
     def counters(self) -> UsageCounters:
@@ -159,7 +159,7 @@ class Forecast:
         fit = self._trusted_ttft(generates)
         return None if fit is None else fit.seconds(uncached_tokens, self.load)
 
-    def step_seconds(self, decoding: int) -> float | None:
+    def step_seconds(self, decoding: float) -> float | None:
         """Return the time between tokens of ``decoding`` answers without prompts; None without a trusted fit."""
         fit = self._trusted_tpot()
         return None if fit is None else fit.step_seconds(decoding, self.kv_usage)
@@ -168,14 +168,21 @@ class Forecast:
         """Return the standard deviation of the share of a time that prompts take: a compound Poisson process."""
         return sqrt(self.usual_prompt_share * 2.0 * self.half_a_prompt_seconds / over_seconds)
 
-    def batch_within(self, tpot_seconds: float, more_prompts: float = 0.0) -> float | None:
-        """Return with how many answers the time between tokens is met, beside prompts as there were lately.
+    @property
+    def tpot_deviation(self) -> float:
+        """Relative standard deviation of the time between tokens from what is predicted beside the same prompts."""
+        fit = self._trusted_tpot()
+        return NORMAL_ERRORS * (fit.error.value or 0.0) if fit is not None else 0.0
 
+    def batch_within(self, tpot_seconds: float, more_prompts: float = 0.0) -> float | None:
+        """Return with how many requests the time between tokens is met, beside prompts as there were lately.
+
+        A request whose prompt is being computed takes a part of the time, and none of the steps.
         None without a trusted fit. Below 1 it is not met by any. ``more_prompts``: share of the time beyond the usual.
         """
-        fit = self._trusted_tpot()
-        step = tpot_seconds * (1.0 - min(MOST_PROMPTS, self.usual_prompt_share + more_prompts))
-        return None if fit is None else fit.most_decoding(step, self.kv_usage)
+        fit, prompts = self._trusted_tpot(), self.usual_prompt_share
+        step = tpot_seconds * (1.0 - min(MOST_PROMPTS, prompts + more_prompts))
+        return None if fit is None else fit.most_decoding(step, self.kv_usage) + prompts
 
     def _trusted_tpot(self) -> TpotFit | None:
         fit = self._fits.tpot
@@ -235,8 +242,8 @@ class Forecast:
         between, streamed_seconds = output_tokens - 1, self._at - since.at
         decoding = (self._decoding_seconds - since.decoding_seconds) / streamed_seconds
         prompts, vectors = self._prompts - since.prompts, self._vectors - since.vectors
-        seconds, observed = streamed_seconds / between, self.observed_tpot_seconds
-        self.observed_tpot_seconds = seconds if observed is None else observed + (seconds - observed) * RECENT_ANSWER
+        seconds, observed = streamed_seconds / between, self.observed_throughput
+        self.observed_throughput += (decoding / seconds - observed) * (RECENT_ANSWER if observed else 1.0)
         sample = (decoding, self.kv_usage, prompts / between, vectors / between, seconds)
         for fits in (self._fits, self._pool) if self._pool.samples_this() else (self._fits,):
             fits.tpot.learn(*sample)

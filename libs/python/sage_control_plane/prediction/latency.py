@@ -8,9 +8,12 @@ from sage_control_plane.prediction.error import PercentageError
 from sage_control_plane.prediction.least_squares import RecursiveLeastSquares, Vector
 from sage_control_plane.prediction.settings import PredictionSettings
 
-# Features are divided by these, to be about 1.
+# Features are divided by these, to be about 1. It matters: what varies by much less is taken for noise, since a fit
+# begins with weights of 0 that it leaves only as far as the samples ask for it.
 TOKENS = 1000.0
 REQUESTS = 10.0
+# Of work beside each token of an answer: some tokens of prompts on a small engine, a hundred on a large one.
+TOKENS_A_TOKEN = 10.0
 
 
 class Load(NamedTuple):
@@ -44,7 +47,7 @@ class _Fit:
         self.trusted = False
 
     def _learn(self, features: Vector, predicted: float, seconds: float) -> None:
-        if self.known:
+        if self._fit.count >= self._settings.least_samples // 2:
             self.error.record(predicted, seconds)
         self._fit.learn(features, seconds)
         if self._fit.count >= self._settings.least_samples:
@@ -99,12 +102,12 @@ class TpotFit(_Fit):
     @property
     def seconds_per_input_token(self) -> float:
         """Engine-seconds of a token of a prompt."""
-        return max(0.0, self._fit.weights[3]) / TOKENS
+        return max(0.0, self._fit.weights[3]) / TOKENS_A_TOKEN
 
     @property
     def seconds_per_vector_token(self) -> float:
         """Engine-seconds of a token of a text to embed."""
-        return max(0.0, self._fit.weights[4]) / TOKENS
+        return max(0.0, self._fit.weights[4]) / TOKENS_A_TOKEN
 
     def step_seconds(self, decoding: float, kv_usage: float) -> float:
         """Return the prediction while no prompt is computed, trusted or not."""
@@ -118,5 +121,5 @@ class TpotFit(_Fit):
 
     def learn(self, decoding: float, kv_usage: float, prompts: float, vectors: float, seconds: float) -> None:
         """Learn from an answer's mean time between tokens, in seconds."""
-        features = (1.0, decoding / REQUESTS, kv_usage, prompts / TOKENS, vectors / TOKENS)
+        features = (1.0, decoding / REQUESTS, kv_usage, prompts / TOKENS_A_TOKEN, vectors / TOKENS_A_TOKEN)
         self._learn(features, max(0.0, self._fit.value(features)), seconds)

@@ -73,6 +73,16 @@ def test_the_time_between_tokens_is_told_apart_by_what_it_goes_to() -> None:
     assert fit.seconds_per_vector_token == pytest.approx(1 / 40_000, rel=0.01)
 
 
+def test_the_price_of_prompts_is_found_too_where_few_come_for_each_token() -> None:
+    """A fit begins at 0, and leaves it only as far as its features vary: in thousands of tokens these hardly do."""
+    fit = TpotFit(SETTINGS)
+    random = Random(8)
+    for _ in range(60):
+        decoding, prompts = random.uniform(1, 4), random.uniform(0, 8)
+        fit.learn(decoding, 0.0, prompts, 0.0, 0.016 + 0.004 * decoding + prompts / 1_000)
+    assert fit.seconds_per_input_token == pytest.approx(1 / 1_000, rel=0.05)
+
+
 def test_a_new_engine_is_predicted_by_its_pool_until_its_own_fit_knows() -> None:
     pool = LatencyFits(SETTINGS)
     old, new = Forecast(SETTINGS, pool), Forecast(SETTINGS, pool)
