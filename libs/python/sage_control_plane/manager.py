@@ -174,6 +174,7 @@ class ControlPlaneManager:
                 return True
             self._recovery.supersede(tracked, now)
         route = request.classification.route
+        self._engines.arrived(request, now)  # who is refused asked for a seat too
         error: SageError | None = None if request.goes_on else self._queue.refusal(request, now)
         if error is None and not self._recovery.awaited(route):
             error = self._recovery.refusal_for(route)
@@ -181,7 +182,6 @@ class ControlPlaneManager:
             self._outbox.refuse(request.request_id, request.submission, request, error, now)
         else:
             self._recovery.budget.deposit()
-            self._engines.arrived(request, now)
             self._interruption.on_arrived(request)
             self._table.open(request, now)
         return True

@@ -174,6 +174,9 @@ class EnginePool:
         entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now, attempt.seconds_since_shown_begin(now))
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)
+            if not entry.pace_known:
+                # A new engine's batch grows with each answer, and not only with each heartbeat.
+                limit_batch(entry, self._reservation.tightest(entry, now))
 
     def take(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
         """Put an attempt on an engine."""
