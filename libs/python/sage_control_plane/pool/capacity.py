@@ -131,9 +131,7 @@ class LearnedCapacity:
         if not self._found and decoding >= self.limit:
             self._grow(max(1, self.limit // 2))
 
-    def ended(
-        self, tokens: int, seconds: float, outstanding: int, now: float, decoded: float | None = None
-    ) -> None:
+    def ended(self, tokens: int, seconds: float, outstanding: int, now: float, decoded: float | None = None) -> None:
         """Learn from a request that is complete, where the engine tells nothing.
 
         Args:

@@ -47,9 +47,7 @@ class EnginePool:
         breaker: BreakerSettings,
         headroom: float,
     ) -> None:
-        self._admits = admits
-        self._learning = learning
-        self._prefixes = prefixes
+        self._admits, self._learning, self._prefixes = admits, learning, prefixes
         self._breaker = breaker
         self._headroom = headroom
         self._reservation = reservation
@@ -174,8 +172,7 @@ class EnginePool:
         entry.credits.ended(attempt.tokens, now - attempt.dispatched_at, now, attempt.seconds_since_shown_begin(now))
         if output_tokens is not None:
             self._reservation.answered(attempt, output_tokens)
-            if not entry.pace_known:
-                # A new engine's batch grows with each answer, and not only with each heartbeat.
+            if not entry.pace_known:  # a new engine's batch grows with each answer, not only with each heartbeat
                 limit_batch(entry, self._reservation.tightest(entry, now))
 
     def take(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:

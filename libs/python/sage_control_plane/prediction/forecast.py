@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import exp, pi, sqrt
 from typing import NamedTuple
 
 from sage_control_plane.prediction.computed_prompts import ComputedPrompts
@@ -17,8 +17,6 @@ MOST_PROMPTS = 0.8
 RECENT_SECONDS = 2.0
 # Weight of the latest answer in the recent throughput.
 RECENT_ANSWER = 0.25
-# Standard deviation of errors to their mean size, where they are normal: sqrt(pi / 2).
-NORMAL_ERRORS = 1.2533
 
 
 class UsageCounters(NamedTuple):
@@ -56,11 +54,11 @@ class Forecast:
     __slots__ = (
         "_at",
         "_computed_at",
+        "_computed_prompts",
+        "_computed_vectors",
         "_decoding_seconds",
         "_fits",
         "_pool",
-        "_computed_prompts",
-        "_computed_vectors",
         "_prompts",
         "_share_seconds",
         "_vectors",
@@ -172,7 +170,8 @@ class Forecast:
     def tpot_deviation(self) -> float:
         """Relative standard deviation of the time between tokens from what is predicted beside the same prompts."""
         fit = self._trusted_tpot()
-        return NORMAL_ERRORS * (fit.error.value or 0.0) if fit is not None else 0.0
+        # Of normal errors the deviation is so many times the mean size.
+        return sqrt(pi / 2.0) * (fit.error.value or 0.0) if fit is not None else 0.0
 
     def batch_within(self, tpot_seconds: float, more_prompts: float = 0.0) -> float | None:
         """Return with how many requests the time between tokens is met, beside prompts as there were lately.
