@@ -173,11 +173,11 @@ class ControlPlaneManager:
                 self._table.attach(tracked, request)
                 return True
             self._recovery.supersede(tracked, now)
-        route = request.classification.route
-        self._engines.arrived(request, now)  # who is refused asked for a seat too
         error: SageError | None = None if request.goes_on else self._queue.refusal(request, now)
-        if error is None and not self._recovery.awaited(route):
-            error = self._recovery.refusal_for(route)
+        if not (known := self._recovery.awaited(request.classification.route)) and error is None:
+            error = self._recovery.refusal_for(request.classification.route)
+        if known or error is None:  # who is refused asked for a seat too, but not of a model that nobody serves
+            self._engines.arrived(request, now)
         if error is not None:
             self._outbox.refuse(request.request_id, request.submission, request, error, now)
         else:

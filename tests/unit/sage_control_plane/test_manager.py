@@ -186,6 +186,17 @@ def test_a_full_queue_refuses_with_429_and_when_to_come_back() -> None:
     assert (pool.refusals()[0].error.retry_after_seconds or 0) >= 1
 
 
+def test_refused_requests_count_as_demand_but_those_for_unknown_models_take_no_memory() -> None:
+    limits = AdmissionSettings(class_max_queued={"interactive": 0})
+    pool = Pool(engine("a", concurrency=1), policy="hybrid", settings=ControlSettings(admission=limits))
+    pool.submit(*(request(str(n), pool.now, model="m") for n in range(3)))
+    pool.submit(*(request(f"unknown {n}", pool.now, model=f"unknown-{n}") for n in range(3)))
+    assert len(pool.refusals()) == 6
+    ((route, streams),) = pool.manager._reservation._demands.items()
+    assert route.model == "m"
+    assert sum(stream.per_second(pool.now) > 0.0 for stream in streams) == 1
+
+
 def test_a_request_that_waits_too_long_is_refused_with_504() -> None:
     pool = Pool(engine("a", concurrency=1))
     pool.submit(request("first", pool.now), request("second", pool.now, timeout=3.0))

@@ -61,16 +61,15 @@ class LatencyFits:
     def learned(self) -> None:
         """Recompute the prices after a fit has learned; they are read much more often than that.
 
-        Both ways to see what a prompt costs are too low at times: the time between tokens, where answers beside which
-        more prompts are computed also run beside more answers; the slope of TTFT, where an engine fills each step with
-        prompts to the same length. So the higher one is believed.
+        They come from the time between tokens of answers that run beside prompts; while there are none, from TTFT. The
+        slope of that is no price under load, where an engine fills each step with prompts to the same length.
         """
         tpot, generating, vectors = self.tpot, self.ttft_generating, self.ttft_vectors
         price = tpot.seconds_per_input_token if tpot.known else 0.0
         vector = tpot.seconds_per_vector_token if tpot.known else 0.0
-        self.generating_price = max(price, generating.seconds_per_input_token if generating.known else 0.0)
+        self.generating_price = price or (generating.seconds_per_input_token if generating.known else 0.0)
         self.priced_by_answers = bool(price and vector)
-        self.vector_price = max(vector, vectors.seconds_per_input_token if vectors.known else 0.0)
+        self.vector_price = vector or (vectors.seconds_per_input_token if vectors.known else 0.0)
 
 
 def prompt_weight(fits: LatencyFits, generates: bool) -> float:
