@@ -8,7 +8,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,14 +27,15 @@ FULL_SECONDS = 8.0
 RECOVERY_SECONDS = 15.0
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with small_disk(tmp_path / "disk", megabytes=48) as mounted:
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path_factory.mktemp("full") / "disk", megabytes=48) as mounted:
         yield mounted
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mesh(disk: SmallDisk) -> Iterator[IsolatedMesh]:
+    """A mesh that each test leaves whole again, with room on its disk."""
     replicas = {"embed-executor": 0}
     with static_engine() as engine, isolated_mesh(disk.path / "mesh", llm=engine, replicas=replicas) as running:
         yield running
