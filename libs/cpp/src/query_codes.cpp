@@ -11,7 +11,7 @@ namespace {
 
 // What float arithmetic on scores near 1 may be off by, in the scan and where scores are ordered.
 constexpr float float_error = 2e-6F;
-// Of a length of 1 in float32.
+// What counts as a length of 1, of queries as of rows.
 constexpr double most_length = 1 + 1e-4;
 // Behind this much above the floor, by the share of a query's own length that is left, a check cannot succeed yet.
 constexpr float hopeless = 0.02F;
@@ -42,8 +42,8 @@ QueryCodes::QueryCodes(const ScanVariant& variant, const float* queries, std::si
     if (squares > most_length * most_length)
       throw UnfitQuery(name + " has length " + std::to_string(std::sqrt(squares)) + "; bring it to length 1");
     scales_[query] = whole.scale;
-    slacks_[query] = whole.error + float_error;
-    growths_[query] = 1 + whole.error + float_error;
+    slacks_[query] = whole.error * static_cast<float>(most_length) + float_error;
+    growths_[query] = static_cast<float>(most_length) + whole.error;
 
     const std::size_t first = query / width * width, queries_of_tile = std::min(width, count - first);
     std::uint8_t* codes = codes_.data() + query / width * tile_bytes_ + (query - first) * quad * number;

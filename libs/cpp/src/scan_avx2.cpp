@@ -16,6 +16,7 @@ namespace {
 
 // Four rows to a vector, a quad of each in two 32-bit sums.
 constexpr int vector_rows = 4;
+constexpr std::size_t prefetch_lines = 32;
 
 SAGE_AVX2_INLINE __m256i four_numbers(const std::int16_t* codes) {
   std::int64_t packed;
@@ -45,6 +46,8 @@ SAGE_AVX2_INLINE std::uint32_t scan_part(const Panel& panel, const QueryTile& ti
   for (std::size_t stretch = 0;; ++stretch) {
     const std::size_t end = std::min(panel.quads, (stretch + 1) * stretch_quads);
     for (; at < end; ++at, values += panel_line, codes += queries * quad) {
+      // Few queries wait for memory; a prefetch needs no address that is there.
+      if (vectors == 4) _mm_prefetch(values + prefetch_lines * panel_line, _MM_HINT_T0);
       __m256i rows[vectors];
 #pragma GCC unroll 4
       for (int vector = 0; vector < vectors; ++vector)

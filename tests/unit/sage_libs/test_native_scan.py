@@ -148,6 +148,7 @@ def test_threads_search_while_rows_are_added() -> None:
 
 
 def test_it_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAGE_NATIVE", raising=False)
     assert native_scan() is native
     monkeypatch.setenv("SAGE_NATIVE", "off")
     assert native_scan() is None
