@@ -15,7 +15,9 @@ services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-w
 # Their versions are in constraints.txt.
 dev_tools=(
   buf-bin duckdb grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout pytest-xdist
-  ruff types-protobuf types-PyYAML
+  ruff semchunk types-protobuf types-PyYAML
+  # For the documents that they ship, which labelled questions are about.
+  cmake mercurial
 )
 
 say() { printf '%s\n' "$*" >&2; }

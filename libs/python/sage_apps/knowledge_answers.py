@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from sage_common.errors import InvalidRequestError
 from sage_kernel.model_port import ModelPort
 from sage_libs.prompts import Passage as PromptPassage
-from sage_libs.prompts import rag_messages
+from sage_libs.prompts import label_of, rag_messages
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.records import Passage
 from sage_middleware.knowledge.refinement import refine
@@ -146,7 +146,7 @@ async def answer_from_knowledge(
         text = f"Nothing relevant to the question was found in {documents} document{'s' if documents != 1 else ''}."
         return KnowledgeAnswer(text, "", (), {"search": searched - began, "total": searched - began})
     passages = await asyncio.to_thread(refine, collection, found, context_tokens)
-    messages = rag_messages(question.strip(), [_prompted(one) for one in passages])
+    messages = rag_messages(question.strip(), [prompt_passage(one) for one in passages])
     answer = await models.chat(messages, chat_model, max_tokens)
     ended = time.perf_counter()
     timings = {"search": searched - began, "answer": ended - searched, "total": ended - began}
@@ -171,9 +171,9 @@ def _checked(question: str) -> str:
     return question
 
 
-def _prompted(passage: Passage) -> PromptPassage:
-    label = f"{passage.path} ({passage.heading})" if passage.heading else passage.path
-    return PromptPassage(passage.text, label)
+def prompt_passage(passage: Passage) -> PromptPassage:
+    """Return a passage as a prompt has it, its document and headings as its label."""
+    return PromptPassage(passage.text, label_of(passage.path, passage.heading))
 
 
 def _sources(passages: Sequence[Passage]) -> tuple[AnswerSource, ...]:

@@ -10,7 +10,7 @@ import typer
 from sage_cli.consoles import AsJson
 
 if TYPE_CHECKING:
-    from sage_benchmark.knowledge.knowledge_benchmark import KnowledgeResult
+    from sage_benchmark.knowledge.knowledge_result import KnowledgeResult
 
 
 def kb(
@@ -18,6 +18,14 @@ def kb(
     questions: Annotated[
         Path | None,
         typer.Option(help="Labelled questions about them: tab-separated question, file, heading, sentence."),
+    ] = None,
+    sets: Annotated[
+        Path | None,
+        typer.Option(help="Folder of labelled sets, with documents of their own: sets.json and NAME.tsv for each."),
+    ] = None,
+    generating: Annotated[
+        str | None,
+        typer.Option("--generating", metavar="MODEL", help="Chat model whose answers are measured, too."),
     ] = None,
     vectors: Annotated[int, typer.Option("--vectors", min=100, help="Vectors to search.")] = 100_000,
     queries: Annotated[int, typer.Option("--queries", min=1, help="Searches that are timed.")] = 20,
@@ -28,12 +36,14 @@ def kb(
     """Measure ingest, search and how often the answer is found, with the embedder of the mesh that runs."""
     from sage_benchmark.knowledge.knowledge_benchmark import KnowledgePlan, run
     from sage_benchmark.knowledge.labelled_questions import read_questions
+    from sage_benchmark.knowledge.labelled_sets import read_sets
     from sage_cli.consoles import notes, print_json
     from sage_cli.knowledge import with_models
     from sage_cli.running import run as run_async
 
     labelled = read_questions(questions) if questions is not None else []
-    plan = KnowledgePlan(docs, labelled, vectors, queries, seed)
+    further = read_sets(sets) if sets is not None else []
+    plan = KnowledgePlan(docs, labelled, further, generating, vectors, queries, seed)
 
     async def measured() -> KnowledgeResult:
         async with with_models(url) as models:
@@ -61,3 +71,11 @@ def _print(result: KnowledgeResult) -> None:
         output().print()
         names = [Column("search"), *(Column(name, right=True) for name in ("hit@1", "hit@4", "nDCG@10"))]
         print_rows(output(), names, [[mode, *(f"{one:.3f}" for one in q)] for mode, q in result.quality.items()])
+    if result.answers:
+        output().print()
+        ways = list(dict.fromkeys(way for shares in result.answers.values() for way in shares))
+        names = [Column("first sentence right", wrap=True), *(Column(split, right=True) for split in result.answers)]
+        shares = result.answers.values()
+        print_rows(
+            output(), names, [[way, *(f"{one[way]:.3f}" if way in one else "" for one in shares)] for way in ways]
+        )

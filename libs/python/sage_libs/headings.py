@@ -8,6 +8,10 @@ from typing import NamedTuple
 _FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})[^\n]*$", re.MULTILINE)
 _MARKDOWN = re.compile(r"^(#{1,6})[ \t]+(\S[^\n]*?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _RST = re.compile(r"^(?P<title>\S[^\n]*)\n(?P<mark>[=\-~^\"'`+*#])(?P=mark){2,}[ \t]*$", re.MULTILINE)
+_UNDERLINED = re.compile(
+    r"(?:\A|(?<=\n\n))(?P<title>\S[^\n]{1,79})\n(?P<line>(?P<mark>[=\-~])(?P=mark){2,})[ \t]*$", re.MULTILINE
+)
+_MOST_UNDERLINE_DIFFERENCE = 2
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 
 
@@ -66,6 +70,14 @@ def _headings(text: str, suffix: str) -> list[_Heading]:
             _Heading(match.start(), match.end(), levels.setdefault(match["mark"], len(levels) + 1), match["title"])
             for match in _RST.finditer(text)
             if len(match[0]) - len(match["title"]) - 1 >= len(match["title"].strip())
+        ]
+    if suffix == ".txt":
+        # Plain text has no markup, but an underline as long as the line above it is a heading everywhere.
+        levels = {}
+        return [
+            _Heading(match.start(), match.end(), levels.setdefault(match["mark"], len(levels) + 1), match["title"])
+            for match in _UNDERLINED.finditer(text)
+            if abs(len(match["line"]) - len(match["title"])) <= _MOST_UNDERLINE_DIFFERENCE
         ]
     return []
 

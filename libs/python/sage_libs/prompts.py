@@ -91,6 +91,17 @@ def parse_messages(messages: Sequence[Mapping[str, object]]) -> RagPrompt | None
     return None if passages is None else RagPrompt(question, passages)
 
 
+def label_of(path: str, heading: str) -> str:
+    """Return what a passage is called: its document, with the headings above it (``A > B``) where it has any."""
+    return f"{path} ({heading})" if heading else path
+
+
+def heading_in_label(label: str) -> str:
+    """Return the headings that :func:`label_of` wrote; empty where there are none."""
+    _, opened, rest = label.partition(" (")
+    return rest[:-1] if opened and rest.endswith(")") else ""
+
+
 def message_text(message: Mapping[str, object]) -> str:
     """Return the text of an OpenAI chat message, whose content is a string or a list of typed parts."""
     content = message.get("content")

@@ -6,22 +6,25 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from sage_benchmark.knowledge.labelled_questions import LabelledQuestion, RankingQuality, ranking_quality
+from sage_benchmark.knowledge.knowledge_result import KnowledgeFigure, KnowledgeResult
+from sage_benchmark.knowledge.labelled_questions import LabelledQuestion
+from sage_benchmark.knowledge.labelled_sets import LabelledSet
+from sage_benchmark.knowledge.measured_quality import measure_quality
 from sage_benchmark.knowledge.still_models import StillModels
 from sage_kernel.model_port import ModelPort
 from sage_libs.quantization import Floats, quantize, unit_rows
 from sage_libs.token_chunking import token_chunks
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.ingest import ingest
-from sage_middleware.knowledge.retrieval import SearchMode, search
-from sage_middleware.knowledge.tokenizers import token_starts_of
+from sage_middleware.knowledge.tokenizers import exact_tokenizer, token_starts_of
 from sage_middleware.knowledge.vector_scan import FusedScan, VectorScan, best_scan, numkong_scan, numpy_scan
 
 _DIMENSION = 384
@@ -31,30 +34,14 @@ _CHUNKED_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
-class KnowledgeFigure:
-    """A measured value, with the bar for it where there is one."""
-
-    name: str
-    value: float
-    unit: str
-    bar: float | None = None
-    at_most: bool = True
-
-    @property
-    def is_reached(self) -> bool | None:
-        """Whether the bar is reached; None where there is none."""
-        if self.bar is None:
-            return None
-        return self.value <= self.bar if self.at_most else self.value >= self.bar
-
-
-@dataclass(frozen=True)
 class KnowledgePlan:
     """What is measured.
 
     Attributes:
         folder: documents that are ingested.
         questions: labelled, about them; empty measures no quality.
+        sets: further documents with questions of their own; quality is measured over all, by split.
+        generating_model: whose answers are measured, too; None for none.
         vectors: how many are searched.
         queries: how many searches are timed.
         seed: of vectors and texts.
@@ -62,25 +49,11 @@ class KnowledgePlan:
 
     folder: Path
     questions: Sequence[LabelledQuestion]
+    sets: Sequence[LabelledSet] = ()
+    generating_model: str | None = None
     vectors: int = 100_000
     queries: int = 20
     seed: int = 7
-
-
-@dataclass
-class KnowledgeResult:
-    """The figures, and the quality of each way to search."""
-
-    figures: list[KnowledgeFigure] = field(default_factory=list)
-    quality: dict[str, RankingQuality] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        figures = [
-            {"name": one.name, "value": one.value, "unit": one.unit, "bar": one.bar, "reached": one.is_reached}
-            for one in self.figures
-        ]
-        return {"figures": figures, "quality": {name: one._asdict() for name, one in self.quality.items()}}
 
 
 async def run(plan: KnowledgePlan, models: ModelPort, on_step: Callable[[str], None]) -> KnowledgeResult:
@@ -90,9 +63,8 @@ async def run(plan: KnowledgePlan, models: ModelPort, on_step: Callable[[str], N
         on_step(f"ingesting {plan.folder}")
         with Collection.create(Path(work) / "docs.kb") as collection:
             await _measure_ingest(plan, collection, models, result)
-            if plan.questions:
-                on_step(f"asking {len(plan.questions)} questions")
-                await _measure_quality(plan, collection, models, result)
+        own = [LabelledSet("documents", plan.folder, ("**/*",), tuple(plan.questions))] if plan.questions else []
+        await measure_quality([*own, *plan.sets], Path(work), models, plan.generating_model, result, on_step)
         on_step(f"ingesting {_UNCHANGED_FILES} unchanged files")
         await _measure_unchanged(Path(work), result)
     on_step("cutting text into chunks")
@@ -110,30 +82,6 @@ async def _measure_ingest(
     result.figures += [
         KnowledgeFigure("ingest", report.chunks / report.seconds, "passages/s"),
         KnowledgeFigure("ingest outside the embedder", 100 * outside, "%", 10.0),
-    ]
-
-
-async def _measure_quality(
-    plan: KnowledgePlan, collection: Collection, models: ModelPort, result: KnowledgeResult
-) -> None:
-    answer = await models.embed([one.question for one in plan.questions], collection.model)
-    vectors = dict(zip(plan.questions, answer.vectors, strict=True))
-    times = []
-    for mode in SearchMode:
-
-        def find(question: LabelledQuestion, mode: SearchMode = mode) -> Sequence[Any]:
-            began = time.perf_counter()
-            found = search(collection, question.question, vectors[question], _NEAREST, mode=mode)
-            if mode is SearchMode.HYBRID:
-                times.append(time.perf_counter() - began)
-            return found
-
-        result.quality[mode.value] = ranking_quality(plan.questions, find)
-    alone = max(result.quality[mode.value].ndcg_at_10 for mode in (SearchMode.VECTORS, SearchMode.WORDS))
-    ratio = result.quality[SearchMode.HYBRID.value].ndcg_at_10 / alone if alone else 0.0
-    result.figures += [
-        KnowledgeFigure("hybrid search of these documents", 1e3 * statistics.median(times), "ms"),
-        KnowledgeFigure("nDCG@10, hybrid ÷ the better alone", ratio, "", 1.05, at_most=False),
     ]
 
 
@@ -161,11 +109,22 @@ def _measure_chunker(plan: KnowledgePlan, result: KnowledgeResult) -> None:
         return
     alone = _best_seconds(lambda: starts(text))
     chunked = _best_seconds(lambda: token_chunks(text, ".md", 120, starts))
+    if find_spec("semchunk") is not None:
+        other = _best_seconds(lambda: _semchunked(text), repetitions=1)
+        result.figures.append(KnowledgeFigure("chunker ÷ semchunk", other / chunked, "", 2.5, at_most=False))
     megabytes = len(text.encode("utf-8")) / 1e6
     result.figures += [
         KnowledgeFigure("chunker", megabytes / chunked, "MB/s"),
         KnowledgeFigure("chunker ÷ the tokenizer alone", alone / chunked, "", 0.5, at_most=False),
     ]
+
+
+def _semchunked(text: str) -> None:
+    import semchunk
+
+    tokenizer = exact_tokenizer("all-MiniLM-L6-v2")
+    assert tokenizer is not None
+    semchunk.chunkerify(lambda part: len(tokenizer.encode(part, add_special_tokens=False).ids), 120)(text)
 
 
 def _measure_scans(plan: KnowledgePlan, result: KnowledgeResult) -> None:

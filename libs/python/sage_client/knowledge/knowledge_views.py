@@ -112,7 +112,7 @@ class PassageView:
         score: cosine similarity to the question; None where only its words were found.
         word_score: BM25, greater is better; None where only its vector was found.
         vector_rank, word_rank: its place in each list, from 1.
-        fused: reciprocal rank fusion, by which passages are ordered where no model has.
+        fused: similarity and words together, by which passages are ordered where no model has.
     """
 
     path: str

@@ -19,7 +19,7 @@ from sage_libs.quantization import Floats
 from sage_libs.token_chunking import TokenStarts
 from sage_middleware.knowledge.collection import Collection, content_hash
 from sage_middleware.knowledge.patient_embedding import PatientEmbedding
-from sage_middleware.knowledge.preparation import PreparedDocument, prepare, read_file
+from sage_middleware.knowledge.preparation import PreparedDocument, name_of, prepare, read_file
 from sage_middleware.knowledge.records import StoredDocument
 from sage_middleware.knowledge.tokenizers import token_starts_of
 from sage_middleware.knowledge.writer_lock import WriterLock
@@ -222,7 +222,7 @@ class _Run:
                 self._report.unchanged += 1
                 return None
             moved = self._gone.get(file.state.sha256, []) if known is None else []
-            if moved and Path(moved[-1].file.path).suffix == path.suffix:
+            if moved and _reads_alike(moved[-1], path):
                 self._collection.refile(moved.pop().id, file.state)
                 self._report.moved += 1
                 return None
@@ -309,3 +309,10 @@ async def _grouped(documents: AsyncIterator[PreparedDocument]) -> AsyncIterator[
             group, chunks = [], 0
     if group:
         yield group
+
+
+def _reads_alike(document: StoredDocument, path: Path) -> bool:
+    """Whether a document would be stored alike from a file with the same bytes at ``path``."""
+    before = Path(document.file.path)
+    # A document without a title is called by its file's name, which is embedded with its chunks.
+    return before.suffix == path.suffix and (bool(document.title) or name_of(before) == name_of(path))

