@@ -11,8 +11,9 @@ import grpc
 import orjson
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
-from sage_cli.mesh.inspection import local_state, nats_settings
+from sage_cli.mesh.inspection import nats_settings
 from sage_cli.mesh.registrations import Registrations, is_serving
+from sage_cli.mesh.running_supervisor import local_state
 from sage_cli.mesh.token import operator_token
 from sage_cli.target import say_registry
 from sage_cli.waiting import waiting

@@ -11,7 +11,8 @@ from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError as NoStream
 
-from sage_cli.mesh.inspection import local_state, nats_settings
+from sage_cli.mesh.inspection import nats_settings
+from sage_cli.mesh.running_supervisor import local_state
 from sage_cli.target import say_registry
 from sage_common.errors import NotFoundError
 from sage_platform import subjects

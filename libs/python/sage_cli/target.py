@@ -39,7 +39,7 @@ def client_target(url: str | None) -> Target:
     if isinstance(section, dict) and "target" in section:
         _say_mesh(str(section["target"]), f"client.target in {config_file}")
         return Target(None)
-    from sage_cli.mesh.inspection import local_state
+    from sage_cli.mesh.running_supervisor import local_state
     from sage_cli.mesh.token import operator_token
     from sage_client.settings import own_gateway
 
@@ -59,8 +59,9 @@ async def management() -> AsyncIterator[MeshManagement]:
     Says on stderr for whom it waits, once that takes longer than two seconds, and which mesh it is where that is not
     this machine's first one.
     """
-    from sage_cli.mesh.inspection import local_state, nats_settings
+    from sage_cli.mesh.inspection import nats_settings
     from sage_cli.mesh.registrations import Registrations
+    from sage_cli.mesh.running_supervisor import local_state
     from sage_cli.mesh.token import operator_token
     from sage_cli.waiting import waiting
     from sage_client.management.mesh_management import MeshManagement

@@ -11,7 +11,6 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from sage_common.logging import get_logger
 from sage_libs.quantization import Floats, Int8s
 
 Ints = npt.NDArray[np.int64]
@@ -85,6 +84,9 @@ def _installed() -> NativeScan | None:
 
 
 def _report(reason: str) -> None:
+    # Only a failure logs, and logging takes a third of a second to import.
+    from sage_common.logging import get_logger
+
     get_logger(__name__).error(
         "sage-native is installed but cannot scan vectors; NumPy does",
         reason=reason,

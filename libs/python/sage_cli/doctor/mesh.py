@@ -11,8 +11,8 @@ import psutil
 from sage_cli.doctor.finding import Finding, Level
 from sage_cli.effective_settings import settings_classes
 from sage_cli.mesh.environment import chosen_ports, service_environment
-from sage_cli.mesh.inspection import local_state
 from sage_cli.mesh.plan import MeshPlan
+from sage_cli.mesh.running_supervisor import local_state
 from sage_cli.mesh.services import SERVICES, replica_counts
 from sage_common import paths
 from sage_common.config import load, read_yaml

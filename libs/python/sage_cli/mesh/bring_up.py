@@ -19,8 +19,9 @@ from sage_cli.exit_codes import EXIT_INTERRUPTED, EXIT_NOT_RUNNING
 from sage_cli.mesh.change_log import changed_processes
 from sage_cli.mesh.daemon import NAME, spawn
 from sage_cli.mesh.engine_readiness import QUOTING_ENGINE
-from sage_cli.mesh.inspection import inspect_mesh, local_state
+from sage_cli.mesh.inspection import inspect_mesh
 from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
+from sage_cli.mesh.running_supervisor import local_state
 from sage_cli.mesh.shutdown import stop_mesh
 from sage_cli.mesh.tables import mesh_tables
 from sage_cli.mesh.view import MeshView

@@ -13,11 +13,11 @@ from nats.errors import Error as NatsError
 
 from sage_cli.mesh.engine_readiness import open_directory
 from sage_cli.mesh.registrations import Registrations, why_not_serving
+from sage_cli.mesh.running_supervisor import local_state
 from sage_cli.mesh.token import operator_token
 from sage_cli.mesh.view import EngineView, MeshView, NatsView, ProcessView
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.management.views import PoolView
-from sage_common import paths
 from sage_common.config import load
 from sage_common.errors import SageError, describe
 from sage_common.ports import port_is_free
@@ -28,7 +28,7 @@ from sage_platform.nats_server import LOOPBACK, loopback_port
 from sage_platform.registry import Instance
 from sage_platform.ring import Ring
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
-from sage_platform.supervision.state_file import SupervisorState, read_state
+from sage_platform.supervision.state_file import SupervisorState
 
 CONNECT_SECONDS = 2.0
 # Executors answer a hello at once; one that has no engines has nothing to say.
@@ -36,12 +36,6 @@ HEARTBEAT_SECONDS = 0.6
 # A scheduler whose health has just been asked answers at once.
 POOLS_SECONDS = 2.0
 EXECUTORS = ("llm-coordinator", "embed-executor")
-
-
-def local_state() -> SupervisorState | None:
-    """Return the state of the supervisor that runs on this machine for this user, or None."""
-    state = read_state(paths.state_dir())
-    return state if state is not None and state.alive else None
 
 
 def nats_settings(state: SupervisorState | None) -> NatsSettings:

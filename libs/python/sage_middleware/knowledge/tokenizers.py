@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sage_common.logging import get_logger
 from sage_libs.token_chunking import TokenStarts, estimated_starts
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ def token_starts_of(model: str | None) -> tuple[TokenStarts, str]:
         try:
             return _Exact(file), str(model)
         except Exception as error:  # The package raises bare exceptions for files that it cannot read.
+            # Only a failure logs, and logging takes a third of a second to import.
+            from sage_common.logging import get_logger
+
             get_logger(__name__).warning(
                 "a tokenizer cannot be read; counting characters", file=str(file), reason=str(error)
             )
