@@ -52,7 +52,8 @@ async def test_questions_about_a_packages_documents_are_found_and_answered(tmp_p
     files = ("cmake-language.7.rst", "cmake-presets.7.rst", "cpack.1.rst")
     questions = tuple(one for one in cmake.questions if one.file in files)
     result = KnowledgeResult()
-    await measure_quality([replace(cmake, files=files, questions=questions)], tmp_path, MiniLmModels(), None, result, lambda _: None)
+    part = replace(cmake, files=files, questions=questions)
+    await measure_quality([part], tmp_path, MiniLmModels(), None, result, lambda _: None)
     hybrid = result.quality[f"hybrid, {ALL}"]
     # Twelve questions, less what another build of the embedder may move.
     assert (len(questions), hybrid.hit_at_4 >= 0.6) == (12, True), result.quality
