@@ -16,6 +16,7 @@ import pytest
 from fixtures.eventually import eventually
 from fixtures.nats import NatsProcess, start_nats
 from nats.aio.client import Client
+from nats.js.api import StreamConfig, SubjectTransform
 
 from sage_common.errors import NotFoundError, TooLargeError, UnprocessableError
 from sage_common.service_settings import NatsSettings
@@ -25,6 +26,7 @@ from sage_kernel.connectors.nats_sink import NatsSink, NatsTarget
 from sage_kernel.connectors.nats_source import NatsSource, NatsSubject
 from sage_kernel.connectors.patience import Patience
 from sage_kernel.connectors.source_options import SourceOptions
+from sage_kernel.connectors.subject_partitions import SubjectPartitions
 from sage_kernel.file_access import ANY_FILE
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import LazyNats
@@ -161,6 +163,82 @@ async def test_an_unbounded_source_goes_on_with_new_messages_and_past_those_of_o
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
+
+
+@pytest.fixture
+async def partitioned(client: Client) -> int:
+    """Publish 300 records to a stream whose subjects the server partitions by their second token."""
+    js = client.jetstream()
+    mapping = SubjectTransform(src="keyed.*", dest="keyed.{{partition(4,1)}}.{{wildcard(1)}}")
+    await js.add_stream(StreamConfig(name="K", subjects=["keyed.*"], subject_transform=mapping))
+    for n in range(300):
+        await js.publish(f"keyed.k{n % 37}", json.dumps({"n": n, "text": f"k{n % 37}"}).encode())
+    return 300
+
+
+def partitions(access: LazyNats, **wanted: Any) -> NatsSource:
+    parted = SubjectPartitions("keyed.{partition}.>", 4, ("text",))
+    wanted = {"is_bounded": True, "stream": "K", "partitions": parted, **wanted}
+    return NatsSource(
+        NatsSubject("keyed.*.>", **wanted), OPTIONS, access, Patience(context(access), "source", "NATS", 5_000_000)
+    )
+
+
+async def test_partitions_of_the_server_are_splits_that_share_no_key(
+    client: Client, access: LazyNats, partitioned: int
+) -> None:
+    reading = partitions(access)
+    splits = await reading.splits()
+    texts: list[set[str]] = []
+    read_numbers: list[int] = []
+    for split in splits:
+        batches = [batch async for batch in reading.batches(split, None)]
+        assert not any(batch.refused for batch in batches)
+        texts.append({text for batch in batches for text in batch.frame["text"]})
+        read_numbers += numbers(batches)
+    assert len(texts) == 4
+    assert all(texts)
+    assert sum(map(len, texts)) == 37
+    assert sorted(read_numbers) == list(range(partitioned))
+    # Those of one task are read together, in the order of their stream, from any position.
+    both = reading.joined([splits[1], splits[3]])
+    batches = [batch async for batch in reading.batches(both, None)]
+    assert {text for batch in batches for text in batch.frame["text"]} == texts[1] | texts[3]
+    wanted = numbers(batches)
+    assert wanted == sorted(wanted)
+    rest = [batch async for batch in reading.batches(both, {**batches[0].position, "after": 150})]  # type: ignore[dict-item]
+    assert numbers(rest) == [n for n in wanted if n >= 150]
+    assert reading.joined([None]) is None
+
+
+async def test_a_record_whose_field_was_not_what_the_server_hashed_is_refused(
+    client: Client, access: LazyNats, partitioned: int
+) -> None:
+    js = client.jetstream()
+    elsewhere = next(f"x{n}" for n in range(100) if SubjectPartitions("", 4, ("text",)).partition_of([f"x{n}"]) != 0)
+    at_home = next(f"k{n}" for n in range(37) if SubjectPartitions("", 4, ("text",)).partition_of([f"k{n}"]) == 0)
+    for text in (elsewhere, None, at_home):
+        await js.publish(f"keyed.{at_home}", json.dumps({"n": 1000, "text": text}).encode())
+    batches = [batch async for batch in partitions(access).batches([0], None)]
+    assert numbers(batches).count(1000) == 1
+    refused = [refused for batch in batches for refused in batch.refused]
+    assert sum(r.frame.height for r in refused) == 2
+    assert "partition_by" in refused[0].error.message
+
+
+async def test_what_a_bounded_stream_holds_is_counted_where_a_message_is_a_record(
+    client: Client, access: LazyNats
+) -> None:
+    await publish(client, range(5))
+    await publish(client, range(2), "t.b")
+    assert await source(access).count() == 7
+    with pytest.raises(UnprocessableError, match="never ends"):
+        await source(access, is_bounded=False).count()
+    await client.jetstream().purge_stream("T")
+    assert await source(access).count() == 0
+    await client.jetstream().publish("t.a", b'[{"n": 2}, {"n": 3}]')
+    with pytest.raises(UnprocessableError, match="when they are read"):
+        await source(access).count()
 
 
 async def test_what_was_purged_made_again_or_deleted_is_an_error_with_a_remedy(

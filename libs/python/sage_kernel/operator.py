@@ -133,6 +133,15 @@ class CountedSource(Source, Protocol):
 
 
 @runtime_checkable
+class JoiningSource(Source, Protocol):
+    """A source whose splits may have no end, so that those of one task are read together and not one by one."""
+
+    def joined(self, splits: Sequence[Split]) -> Split:
+        """Return ``splits`` as one."""
+        ...
+
+
+@runtime_checkable
 class Transform(Protocol):
     """A step without state. It may fail as a whole: the runtime then finds the record that is to blame."""
 

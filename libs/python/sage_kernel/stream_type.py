@@ -23,6 +23,7 @@ class StreamType:
         key: fields by which the records are grouped, set by ``key_by``.
         window: how the next ``aggregate`` or ``reduce`` groups them in time, set by ``window``.
         is_bounded: whether the stream ends by itself.
+        partitioned_by: fields by which the splits of the source part its records: equal values are in one split.
     """
 
     fields: Mapping[str, pl.DataType] = field(default_factory=dict)
@@ -31,15 +32,16 @@ class StreamType:
     key: tuple[str, ...] = ()
     window: WindowSpec | None = None
     is_bounded: bool = True
+    partitioned_by: frozenset[str] = frozenset()
 
     def with_fields(self, fields: Mapping[str, pl.DataType]) -> StreamType:
         """Return this type with ``fields`` added; a field of the same name gets the new type."""
-        return replace(self, fields={**self.fields, **fields})
+        return replace(self._without(fields), fields={**self.fields, **fields})
 
     def only_fields(self, fields: Mapping[str, pl.DataType]) -> StreamType:
         """Return this type with ``fields`` alone. Key and event time go where their fields are not among them."""
         return replace(
-            self,
+            self._without(self.partitioned_by - fields.keys()),
             fields=dict(fields),
             is_open=False,
             event_time=self.event_time if self.event_time in fields else None,
@@ -50,10 +52,14 @@ class StreamType:
         """Return this type without key and event time that rest on ``names``: their values are others from here on."""
         changed = set(names)
         return replace(
-            self,
+            self._without(changed),
             event_time=None if self.event_time in changed else self.event_time,
             key=() if changed & set(self.key) else self.key,
         )
+
+    def _without(self, changed: Iterable[str]) -> StreamType:
+        """Return this type for values of these fields that are no longer those of the source."""
+        return self if self.partitioned_by.isdisjoint(changed) else replace(self, partitioned_by=frozenset())
 
     def empty(self) -> pl.DataFrame:
         """Return a frame of this type without rows, on which expressions are typed."""

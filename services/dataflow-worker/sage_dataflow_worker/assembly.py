@@ -138,6 +138,7 @@ async def assemble(
     admission = PipelineAdmission(files, functions, hosts)
     texts = PipelineTexts(pipelines, admission)
     dead_letters = DeadLetters(js)
+    nats = GivenNats(ring.connection)
     task_tools = TaskTools(
         js=js,
         jobs=jobs,
@@ -150,7 +151,7 @@ async def assemble(
         models_for=models_for,
         files=files,
         hosts=hosts,
-        nats=GivenNats(ring.connection),
+        nats=nats,
         cache_dir=paths.cache_dir() if settings.keep_vectors else None,
         worker_id=worker_id,
         interval_seconds=settings.progress_interval_seconds,
@@ -168,7 +169,7 @@ async def assemble(
     )
 
     async def parts_of(spec: PipelineSpec, job: Job) -> SourceParts:
-        return await source_parts(spec, models_for(job.tenant), files, hosts, functions)
+        return await source_parts(spec, models_for(job.tenant), files, hosts, functions, nats)
 
     coordination = CoordinationTools(
         jobs=jobs,

@@ -13,6 +13,7 @@ from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import FunctionRegistry
 from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
+from sage_kernel.nats_access import NatsAccess
 from sage_kernel.operator import CountedSource, DeadLetter, RunContext, Source, Split
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.placement.tasks import partitioned_sources
@@ -34,7 +35,12 @@ class SourceParts:
 
 
 async def source_parts(
-    spec: PipelineSpec, models: ModelPort, files: FileAccess, hosts: HostAccess, functions: FunctionRegistry
+    spec: PipelineSpec,
+    models: ModelPort,
+    files: FileAccess,
+    hosts: HostAccess,
+    functions: FunctionRegistry,
+    nats: NatsAccess,
 ) -> SourceParts:
     """Return what the sources of a pipeline hold.
 
@@ -47,6 +53,7 @@ async def source_parts(
         files=files,
         hosts=hosts,
         functions=functions,
+        nats=nats,
         collections=MemoryCollections(),
         cache_dir=None,
         warn=lambda node, message: None,

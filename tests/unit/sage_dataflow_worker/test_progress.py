@@ -14,6 +14,7 @@ from sage_dataflow_worker.source_splits import record_counts, source_parts
 from sage_kernel.file_access import FileAccess
 from sage_kernel.functions import NO_FUNCTIONS
 from sage_kernel.host_access import NO_HOST
+from sage_kernel.nats_access import NoNats
 from sage_kernel.validation import from_dict
 
 
@@ -36,7 +37,7 @@ def test_counts_are_summed_and_the_earliest_watermark_of_what_still_runs_holds()
 async def test_sources_say_how_many_records_they_have_where_that_is_cheap(tmp_path: Path, is_one_task: bool) -> None:
     for number in range(3):
         pl.DataFrame({"n": range(number + 1)}).write_parquet(tmp_path / f"{number}.parquet")
-    (tmp_path / "lines.jsonl").write_text('{"n": 1}\n')
+    (tmp_path / "lines.jsonl").write_text('{"n": 1}\n\n\n{"n": 2}\n\n{"n": 3}')
     nodes: dict[str, dict[str, Any]] = {
         "files": {"op": "source", "uri": f"parquet:{tmp_path}/*.parquet", "schema": {"n": "int"}},
         "lines": {"op": "source", "uri": f"jsonl:{tmp_path}/lines.jsonl", "schema": {"n": "int"}},
@@ -55,6 +56,6 @@ async def test_sources_say_how_many_records_they_have_where_that_is_cheap(tmp_pa
     else:
         del nodes["gone"]
     spec = from_dict({"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "p"}, "nodes": nodes})
-    parts = await source_parts(spec, None, FileAccess((tmp_path,)), NO_HOST, NO_FUNCTIONS)  # type: ignore[arg-type]
+    parts = await source_parts(spec, None, FileAccess((tmp_path,)), NO_HOST, NO_FUNCTIONS, NoNats())  # type: ignore[arg-type]
     assert bool(parts.splits) is not is_one_task
-    assert await record_counts(parts.counted) == {"files": 6, "here": 2}
+    assert await record_counts(parts.counted) == {"files": 6, "lines": 3, "here": 2}

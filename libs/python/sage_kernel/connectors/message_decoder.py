@@ -121,6 +121,11 @@ def _runs(messages: Sequence[StreamMessage]) -> Iterator[tuple[int, _Kind, Seque
         yield first, kind, messages[first:]
 
 
+def holds_one_record(message: StreamMessage) -> bool:
+    """Return whether a message is of the kind that holds a single record."""
+    return _kind_of(message) == "object"
+
+
 def _kind_of(message: StreamMessage) -> _Kind:
     if message.headers is not None and CONTENT_TYPE in message.headers:
         stated = message.headers[CONTENT_TYPE].partition(";")[0].strip().lower()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from nats.aio.client import Client
 
-from sage_common.errors import NotFoundError, SageError, UnprocessableError
+from sage_common.errors import NotFoundError, SageError, UnavailableError, UnprocessableError
 from sage_kernel.connectors.isolation import refused
 from sage_kernel.connectors.jetstream import StreamState, stream_of, stream_state
-from sage_kernel.connectors.message_decoder import MessageDecoder
+from sage_kernel.connectors.message_decoder import MessageDecoder, holds_one_record
 from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.source_options import SourceOptions
 from sage_kernel.connectors.stream_reader import ConsumerLostError, StreamMessage, StreamReader
+from sage_kernel.connectors.subject_partitions import SubjectPartitions
 from sage_kernel.nats_access import NatsAccess
 from sage_kernel.operator import Position, SourceBatch, Split
 from sage_kernel.problems import PositionGoneError
@@ -38,12 +39,20 @@ class NatsSubject:
         stream: the stream that stores it; None finds it.
         start: where a run without a checkpoint begins: with the ``first`` message there is, or the next ``new`` one.
         is_bounded: end with the last message that is there at the start.
+        partitions: those of the subject, where the server partitions it; ``subject`` then matches all of them.
     """
 
     subject: str
     stream: str | None = None
     start: Literal["first", "new"] = "first"
     is_bounded: bool = False
+    partitions: SubjectPartitions | None = None
+
+    def subjects(self, split: Split) -> list[str]:
+        """Return what is read of a split."""
+        if self.partitions is None or not isinstance(split, list):
+            return [self.subject]
+        return self.partitions.subjects(_numbers(split))
 
 
 @dataclass
@@ -71,8 +80,35 @@ class NatsSource:
         self._most_messages = _FIRST_MESSAGES
 
     async def splits(self) -> Sequence[Split]:
-        """The subject is one split; a server that partitions it gives a subject a partition."""
-        return (None,)
+        """The subject is one split, or each of the partitions that the server has made of it."""
+        partitions = self._wanted.partitions
+        return (None,) if partitions is None else [[number] for number in range(partitions.count)]
+
+    def joined(self, splits: Sequence[Split]) -> Split:
+        """Return the partitions of ``splits`` as one, which are read in the order of their stream."""
+        return [number for split in splits if isinstance(split, list) for number in split] or None
+
+    async def count(self) -> int:
+        """Return how many records there are. Raises UnprocessableError where nobody can say."""
+        wanted = self._wanted
+        if not wanted.is_bounded:
+            raise UnprocessableError("a stream that never ends cannot be counted")
+        client = await self._nats.client()
+        stream = wanted.stream or await stream_of(client, wanted.subject)
+        state = await stream_state(client, stream)
+        if wanted.start == "new" or not state.last:
+            return 0
+        reader = StreamReader(client, stream, [wanted.subject], 1)
+        try:
+            pending = await reader.open()
+            first = await reader.fetch(_LOOK_SECONDS, 1) if pending else []
+        except ConsumerLostError as error:
+            raise UnavailableError(str(error)) from None
+        finally:
+            await reader.close()
+        if first and not holds_one_record(first[0]):
+            raise UnprocessableError("how many records the messages hold is known when they are read")
+        return pending
 
     async def batches(self, split: Split, position: Position) -> AsyncIterator[SourceBatch]:
         """Yield records behind ``position``.
@@ -93,17 +129,18 @@ class NatsSource:
         state = await self._patience.attempt(lambda: stream_state(client, stream))
         place = self._place(position, state)
         empty = pl.DataFrame(schema=dict(self._options.schema))
+        subjects = wanted.subjects(split)
         if position is None:
             yield SourceBatch(empty, place.to_json())
         while place.until is None or place.after < place.until:
-            reader = await self._patience.attempt(lambda: self._open(client, stream, place))
+            reader = await self._patience.attempt(lambda: self._open(client, stream, subjects, place))
             if reader is None:
                 break
             try:
                 while place.until is None or place.after < place.until:
                     messages = await reader.fetch(_LOOK_SECONDS, self._most_messages)
                     if messages:
-                        yield await self._batch(decoder, messages, place, stream)
+                        yield self._in_partitions(split, await self._batch(decoder, messages, place, stream))
                         has_all = place.until is not None and messages[-1].pending == 0
                     else:
                         has_all = await self._look(client, stream, reader, place)
@@ -115,10 +152,12 @@ class NatsSource:
             finally:
                 await reader.close()
 
-    async def _open(self, client: Client, name: str, place: _Place) -> StreamReader | None:
+    async def _open(
+        self, client: Client, name: str, subjects: Sequence[str], place: _Place
+    ) -> StreamReader | None:
         """Return a reader behind ``place``, or None where a bounded source has nothing left to read."""
         _check(await stream_state(client, name), place)
-        reader = StreamReader(client, name, self._wanted.subject, place.after + 1)
+        reader = StreamReader(client, name, subjects, place.after + 1)
         try:
             pending = await reader.open()
         except NotFoundError as error:
@@ -151,6 +190,12 @@ class NatsSource:
             refused(decoded.bad, lambda index: f"message {messages[index].sequence} of {name}"),
         )
 
+    def _in_partitions(self, split: Split, batch: SourceBatch) -> SourceBatch:
+        if self._wanted.partitions is None or not isinstance(split, list):
+            return batch
+        frame, misplaced = self._wanted.partitions.sort_out(batch.frame, _numbers(split))
+        return batch._replace(frame=frame, refused=[*batch.refused, *misplaced])
+
     async def _look(self, client: Client, name: str, reader: StreamReader, place: _Place) -> bool:
         """Make sure that a silence is one, and move on past the messages of other subjects."""
         try:
@@ -179,6 +224,10 @@ class NatsSource:
             return place
         after = state.last if self._wanted.start == "new" else state.first - 1
         return _Place(after, state.created, state.last if self._wanted.is_bounded else None)
+
+
+def _numbers(split: list[Any]) -> list[int]:
+    return [int(number) for number in split]
 
 
 def _check(state: StreamState, place: _Place) -> None:

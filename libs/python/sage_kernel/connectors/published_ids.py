@@ -40,7 +40,7 @@ async def _read(client: Client, stream: str, after: int, subject: str) -> set[st
     until = (await stream_state(client, stream)).last
     if until <= after:
         return ids
-    reader = StreamReader(client, stream, subject, after + 1, headers_only=True)
+    reader = StreamReader(client, stream, [subject], after + 1, headers_only=True)
     try:
         pending = await reader.open()
         while pending:

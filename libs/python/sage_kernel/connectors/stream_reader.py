@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import nats.errors
@@ -50,15 +51,15 @@ class StreamReader:
     """One consumer.
 
     Args:
-        subject: only messages of it; may have wildcards.
+        subjects: only messages of these; they may have wildcards, and overlap nowhere.
         first: the least sequence number wanted.
         headers_only: leave the data of messages out.
     """
 
-    def __init__(self, client: Client, stream: str, subject: str, first: int, *, headers_only: bool = False) -> None:
+    def __init__(self, client: Client, stream: str, subjects: Sequence[str], first: int, *, headers_only: bool = False) -> None:
         self._client = client
         self._stream = stream
-        self._subject = subject
+        self._subjects = list(subjects)
         self._first = first
         self._headers_only = headers_only
         self._consumer = f"sage-{secrets.token_hex(8)}"
@@ -84,7 +85,7 @@ class StreamReader:
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": max(1, self._first),
             "ack_policy": "none",
-            "filter_subject": self._subject,
+            "filter_subjects": self._subjects,
             "inactive_threshold": _INACTIVE_SECONDS * 10**9,
             "mem_storage": True,
             "num_replicas": 1,

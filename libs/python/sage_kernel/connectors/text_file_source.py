@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ _LEAST_BLOCK_BYTES = 64 * 1024
 # A part of a file that is worth a task of its own.
 SPLIT_BYTES = 64 * 1024 * 1024
 SAMPLE_BYTES = 4 * 1024 * 1024
+MOST_COUNTED_BYTES = 4 * 1024**3
+_COUNT_BYTES = 4 * 1024 * 1024
+_EMPTY_LINES = re.compile(rb"\n{2,}")
 
 
 class BlockDecoder(Protocol):
@@ -106,6 +110,24 @@ class TextFileSource:
             ends: list[int | None] = [*starts[1:], None]
             parts.extend(FilePart(str(path), start, end) for start, end in zip(starts, ends, strict=True))
         return [part.to_json() for part in parts]
+
+    async def count(self) -> int:
+        """Return how many records the files hold. Raises UnprocessableError where finding out is as dear as reading."""
+        if not self._format.can_be_split:
+            raise UnprocessableError("a record of this format is no line; they are counted as they are read")
+        paths = await asyncio.to_thread(list_files, self._pattern, self._files, self._options.max_files)
+        if sum(path.stat().st_size for path in paths) > MOST_COUNTED_BYTES:
+            raise UnprocessableError(f"files of more than {MOST_COUNTED_BYTES} bytes are not read only to be counted")
+        return sum([await self._count_lines(path) for path in paths])
+
+    async def _count_lines(self, path: Path) -> int:
+        lines, before = 0, b"\n"
+        with self._files.open(path) as file:
+            # Piece by piece, so that whoever waits no more is not kept busy.
+            while data := await asyncio.to_thread(file.read, _COUNT_BYTES):
+                lines += await asyncio.to_thread(_line_ends, before + data)
+                before = data[-1:]
+        return lines + (before != b"\n")
 
     async def discover(self) -> Mapping[str, pl.DataType]:
         """Return the fields of the first file's first records."""
@@ -212,3 +234,9 @@ def _after_line(data: bytes, count: int) -> int:
     for _ in range(count):
         at = data.find(b"\n", at + 1)
     return at + 1
+
+
+def _line_ends(data: bytes) -> int:
+    """Return how many lines end behind the first byte of ``data``, empty ones aside."""
+    empty = sum(len(run) - 1 for run in _EMPTY_LINES.findall(data)) if b"\n\n" in data else 0
+    return data.count(b"\n", 1) - empty

@@ -48,7 +48,7 @@ class ChunkNode(NodeSpec):
 
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the record's fields and the place of the chunk."""
-        return union_of(inputs).with_fields(_PLACE)
+        return union_of(inputs).with_fields({self.text: pl.String(), **_PLACE})
 
 
 class ChunkOperator(StatelessAsyncOperator):

@@ -69,6 +69,7 @@ def grouped_type(
         is_open=stream.is_open,
         event_time=WINDOW if stream.window is not None else None,
         is_bounded=stream.is_bounded,
+        partitioned_by=stream.partitioned_by if stream.partitioned_by <= set(stream.key) else frozenset(),
     )
 
 

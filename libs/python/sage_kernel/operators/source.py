@@ -18,6 +18,7 @@ from sage_kernel.connectors.parquet_source import ParquetSource
 from sage_kernel.connectors.patience import DEFAULT_PATIENCE_US, Patience
 from sage_kernel.connectors.records import RecordsSource, frame_of
 from sage_kernel.connectors.source_options import DEFAULT_RECORD_BYTES, SourceOptions
+from sage_kernel.connectors.subject_partitions import PLACE, SubjectPartitions
 from sage_kernel.connectors.text_file_source import TextFileSource
 from sage_kernel.connectors.text_formats import Csv, JsonLines
 from sage_kernel.durations import Duration
@@ -57,6 +58,9 @@ class SourceNode(NodeSpec):
         items: path to the list of records in a page of JSON, as ``data.items``.
         next: path to the next page's address in a page of JSON; a header ``Link`` with ``rel="next"`` counts too.
         bounded: end with the last message that a stream has at the start.
+        partitions: into how many the server's subject mapping parts the messages; the subject then has ``{partition}``
+            in place of the number that ``partition(n, …)`` writes, as ``nats://tickets.{partition}.>``.
+        partition_by: the fields whose values were hashed for that: what is grouped by them needs no other task.
         patience: how long to wait for a server that is gone.
         event_time: the field that says when a record happened.
         lateness: how far records may come out of order.
@@ -83,6 +87,8 @@ class SourceNode(NodeSpec):
     format: Literal["json", "jsonl", "csv"] | None = None
     items: Annotated[str, StringConstraints(pattern=_PATH)] | None = None
     next: Annotated[str, StringConstraints(pattern=_PATH)] | None = None
+    partitions: int | None = Field(None, ge=1, le=256)
+    partition_by: tuple[FieldName, ...] = Field((), max_length=16)
     patience: Duration = Field(DEFAULT_PATIENCE_US, ge=0)
     event_time: FieldName | None = None
     lateness: Duration = Field(0, ge=0)
@@ -111,6 +117,19 @@ class SourceNode(NodeSpec):
     def _has_one_origin(self) -> SourceNode:
         if (self.uri is None) == (self.records is None):
             raise ValueError("a source has either 'uri' or 'records'")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_place_for_its_partitions(self) -> SourceNode:
+        subject = (self.uri or "") if (self.uri or "").startswith("nats:") else ""
+        places = subject.split(".").count(PLACE)
+        if subject.count("{") != places or places != (0 if self.partitions is None else 1):
+            raise ValueError(
+                "'partitions' and one '{partition}' in the subject of NATS belong together, as "
+                "'uri: nats://tickets.{partition}.>' with 'partitions: 4'"
+            )
+        if self.partition_by and self.partitions is None:
+            raise ValueError("'partition_by' says what 'partitions' were made by; state how many there are")
         return self
 
     def paths(self) -> Iterator[FieldUse]:
@@ -169,7 +188,16 @@ class SourceNode(NodeSpec):
             message = f"{self.event_time!r} is {write_type(fields.get(self.event_time, pl.Null()))!r}, not a timestamp"
             problems.add("event_time", message, f"state it in 'schema', as {{{self.event_time}: timestamp}}")
             return StreamType(fields, is_bounded=is_bounded)
-        return StreamType(fields, event_time=self.event_time, is_bounded=is_bounded)
+        for name in self.partition_by:
+            if fields.get(name) not in (pl.String(), pl.Int64()):
+                message = f"{name!r} is {write_type(fields.get(name, pl.Null()))!r}, and was part of a subject"
+                problems.add("partition_by", message, "name fields of text or whole numbers that 'schema' states")
+        return StreamType(
+            fields,
+            event_time=self.event_time,
+            is_bounded=is_bounded,
+            partitioned_by=frozenset(self.partition_by),
+        )
 
 
 def build(node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[StreamType]) -> Source:
@@ -188,7 +216,10 @@ def build(node_id: str, spec: SourceNode, context: RunContext, inputs: Sequence[
     if scheme == "nats":
         from sage_kernel.connectors.nats_source import NatsSource, NatsSubject
 
-        wanted = NatsSubject(rest, spec.stream, spec.start, spec.bounded)
+        partitions = None
+        if spec.partitions is not None:
+            partitions = SubjectPartitions(rest, spec.partitions, spec.partition_by)
+        wanted = NatsSubject(rest.replace(PLACE, "*"), spec.stream, spec.start, spec.bounded, partitions)
         return NatsSource(wanted, spec.options(), context.nats, Patience(context, node_id, "NATS", spec.patience))
     if scheme in ("http", "https"):
         from sage_kernel.connectors.http_source import HttpPages, HttpSource

@@ -35,6 +35,7 @@ def cut_of(nodes: Mapping[str, NodeSpec]) -> Cut:
     """Return where ``nodes`` may be cut."""
     streaming, looked_up = reached_from(nodes)
     sources = {node_id for node_id in nodes if not nodes[node_id].takes_input}
+    within = _within_partitions(nodes)
     ports = {producer.node for node in nodes.values() for producer in node.producers if producer.port}
     cuts: set[str] = set()
     behind: set[str] = set()
@@ -51,7 +52,7 @@ def cut_of(nodes: Mapping[str, NodeSpec]) -> Cut:
             if inputs - cuts - behind or node_id in looked_up:
                 return Cut(reason=f"{node_id!r} ({node.op}) brings together what is grouped and what is not")
             behind.add(node_id)
-        elif not node.is_splittable:
+        elif not node.is_splittable and node_id not in within:
             # Its further outputs would be given out by every task.
             if not node.is_mergeable or node_id in looked_up or node_id in ports:
                 return Cut(reason=f"{node_id!r} ({node.op}) needs all records in one place")
@@ -114,6 +115,22 @@ def reached_from(nodes: Mapping[str, NodeSpec]) -> tuple[set[str], set[str]]:
             if node_id in looked_up:
                 looked_up.add(name)
     return streaming, looked_up
+
+
+def _within_partitions(nodes: Mapping[str, NodeSpec]) -> set[str]:
+    """Return the nodes that bring together only records that the splits of their source do not part."""
+    if not any(getattr(node, "partition_by", ()) for node in nodes.values()):
+        return set()
+    types, _ = infer_types(nodes)
+    found: set[str] = set()
+    for node_id, node in nodes.items():
+        if node.is_splittable or not node.is_mergeable or not node.gives_output or len(node.producers) != 1:
+            continue
+        stream = types[node.producers[0]]
+        (key,) = node.shuffle_keys([stream])
+        if stream.partitioned_by and stream.partitioned_by <= set(key):
+            found.add(node_id)
+    return found
 
 
 def _endless(nodes: Mapping[str, NodeSpec], sources: Iterable[str]) -> str | None:

@@ -11,7 +11,7 @@ import polars as pl
 from sage_common.clock import Clock
 from sage_common.tasks import end_tasks
 from sage_kernel.event_time.watermarks import WatermarkGenerator
-from sage_kernel.operator import REFUSED_FIELDS, Sleep, Source, SourceBatch, Split, State
+from sage_kernel.operator import REFUSED_FIELDS, JoiningSource, Sleep, Source, SourceBatch, Split, State
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
@@ -88,6 +88,8 @@ class SourceRunner:
         self._outlet.on_room(self._changed.set)
         try:
             splits = self._splits if self._splits is not None else await self._source.splits()
+            if splits and isinstance(self._source, JoiningSource):
+                splits = [self._source.joined(splits)]
             if self._watermarks is not None and (known := self._watermarks.current()) is not None:
                 await self._outlet.mark(known)
             for split in self._left.begin(splits):

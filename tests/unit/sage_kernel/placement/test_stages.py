@@ -6,6 +6,7 @@ import pytest
 
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.placement.stages import cut_of, merge_graph, parts_of, split_graph
+from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.type_inference import infer_types
 from sage_kernel.validation import from_dict
 
@@ -91,3 +92,45 @@ def test_a_source_without_end_is_not_shared_out_where_its_records_are_grouped() 
     cut = cut_of(nodes)
     assert cut.reason == "the source 'source' never ends, and 'counts' needs all records in one place"
     assert not cut.sources
+
+
+PARTITIONED = {
+    "op": "source", "uri": "nats://t.{partition}.>", "partitions": 4, "partition_by": ["shop"], "event_time": "ts",
+    "schema": {"shop": "string", "item": "string", "ts": "timestamp"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "between", "is_shared"), [
+    (["shop"], {"op": "filter", "where": "item <> ''"}, True),
+    (["item", "shop"], {"op": "map", "fields": {"twice": "item || item"}}, True),
+    (["item"], {"op": "filter", "where": "true"}, False),
+    # Another value by the same name.
+    (["shop"], {"op": "map", "fields": {"shop": "LOWER(shop)"}}, False),
+    (["shop"], {"op": "chunk", "text": "shop"}, False),
+])  # fmt: skip
+def test_a_stream_without_end_is_shared_out_where_a_key_stays_within_its_partition(
+    key: list[str], between: dict[str, Any], is_shared: bool
+) -> None:
+    nodes = nodes_of(
+        source=PARTITIONED, between={**between, "in": ["source"]},
+        keyed={"op": "key_by", "in": ["between"], "fields": key},
+        windows={"op": "window", "in": ["keyed"], "tumbling": "1m"},
+        counts={**COUNT, "in": ["windows"]},
+        again={"op": "key_by", "in": ["counts"], "fields": key},
+        wider={"op": "window", "in": ["again"], "tumbling": "1h"},
+        more={"op": "aggregate", "in": ["wider"], "aggs": {"n": "sum(n)"}},
+        out={**OUT, "in": ["more"]},
+        late={**OUT, "in": ["counts.late"], "uri": "collection:late"},
+    )  # fmt: skip
+    cut = cut_of(nodes)
+    assert (cut.sources, cut.nodes) == ({"source"} if is_shared else set(), set())
+    assert bool(cut.reason) is not is_shared
+
+
+@pytest.mark.parametrize("wrong", [
+    {"partitions": None}, {"uri": "nats://t.>"}, {"uri": "nats://t.{other}.>"}, {"uri": "nats://t.{partition}.{partition}"},
+    {"uri": "jsonl:x.{partition}.y"}, {"partition_by": ["ts"]}, {"partition_by": ["none"]},
+])  # fmt: skip
+def test_partitions_are_said_whole(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PipelineInvalidError):
+        nodes_of(source={**PARTITIONED, **wrong}, out={**OUT, "in": ["source"]})
