@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -123,6 +127,58 @@ async def test_what_was_published_stays_when_the_run_goes_on_from_its_last_check
     assert KINDS[kind][1](tmp_path / "out").equals(frame(0, 5))
 
 
+STOPPED_IN_MID_WRITE = """
+import asyncio, json, os, signal, sys
+from pathlib import Path
+from test_file_sinks import frame, make
+from sage_kernel.runtime.fenced_sink import FencedSink
+
+def may_write():
+    # It may, and before it does it is stopped for as long as others like.
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return True
+
+async def main(kind, folder):
+    sink = make(kind, Path(folder))
+    await sink.write(frame(0, 5))
+    print(json.dumps((await sink.flush()).values), flush=True)
+    await FencedSink(sink, may_write).write(frame(100, 105))
+    await sink.flush()
+    await sink.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "parquet folder"])
+def test_a_write_that_was_begun_before_the_run_was_taken_over_reaches_nobody(kind: str, tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED_IN_MID_WRITE, kind, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    ) as stopped:
+        assert stopped.stdout is not None
+        state = State(json.loads(stopped.stdout.readline()))
+        os.waitpid(stopped.pid, os.WUNTRACED)
+
+        async def take_over() -> None:
+            sink = make(kind, tmp_path)
+            await sink.restore(state)
+            await sink.write(frame(5, 8))
+            await sink.flush()
+            stopped.send_signal(signal.SIGCONT)
+            assert await asyncio.to_thread(stopped.wait, 30) == 0
+            await sink.write(frame(8, 10))
+            await sink.flush()
+            await sink.publish()
+            await sink.close()
+
+        asyncio.run(take_over())
+    assert KINDS[kind][1](tmp_path / "out").equals(frame(0, 10))
+    assert os.listdir(tmp_path) == ["out"]
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "parquet folder"])
 async def test_a_run_without_a_checkpoint_leaves_nothing_and_the_old_file_stays(kind: str, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("old")
@@ -140,9 +196,6 @@ async def test_a_full_disk_is_waited_for_and_costs_no_record(tmp_path: Path, mon
     def failing(self: UnfinishedFile, data: bytes) -> None:
         if full:
             full.pop()
-            # A part of it is there when the disk is full.
-            self._opened().write(data[: len(data) // 2])
-            self._cut(self._opened(), self.length)
             raise OSError(errno.ENOSPC, "No space left on device")
         append(self, data)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sage_common.folder_sync import sync_folder
 from sage_common.paths import private_dir
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -115,11 +116,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def cache_path(cache_dir: Path, name: str, model: str) -> Path:

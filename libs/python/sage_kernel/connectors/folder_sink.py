@@ -8,9 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from sage_common.errors import UnprocessableError
+from sage_common.folder_sync import sync_folder
+from sage_kernel.connectors.attempt_files import ADDED_CHARACTERS, AttemptFiles
 from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.thread_lane import ThreadLane
-from sage_kernel.connectors.unfinished_file import sync_folder
 from sage_kernel.operator import State
 from sage_kernel.template import Template
 
@@ -31,7 +32,8 @@ class FolderSink:
         self._folder = folder
         self._name = name
         self._text = text
-        self._run_id = run_id
+        self._files = AttemptFiles(run_id)
+        self._longest_name = _LONGEST_NAME_BYTES - len(run_id) - ADDED_CHARACTERS
         self._patience = patience
         self._changed: set[Path] = set()
         self._lane = ThreadLane()
@@ -57,11 +59,15 @@ class FolderSink:
 
     async def publish(self) -> None:
         """The files are where they are wanted; an empty result is an empty folder."""
-        await self._lane.call(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+        await self._lane.call(self._publish)
 
     async def close(self) -> None:
         """Let the file that is being written be whole."""
         await self._lane.close(lambda: None)
+
+    def _publish(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._files.remove_below(self._folder)
 
     def _path(self, name: str) -> Path:
         parts = name.split("/")
@@ -69,7 +75,7 @@ class FolderSink:
             raise UnprocessableError(f"{name[:80]!r} names no file of the folder; correct the template 'id'")
         if any(character < " " for character in name):
             raise UnprocessableError(f"{name[:80]!r} holds a control character; correct the template 'id'")
-        if max(len(part.encode("utf-8", "replace")) for part in parts) > _LONGEST_NAME_BYTES - len(self._run_id) - 2:
+        if max(len(part.encode("utf-8", "replace")) for part in parts) > self._longest_name:
             raise UnprocessableError(f"{name[:80]!r} is too long for the name of a file; correct the template 'id'")
         return self._folder.joinpath(*parts)
 
@@ -78,7 +84,7 @@ class FolderSink:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.parent.resolve().is_relative_to(self._folder):
                 raise UnprocessableError(f"{path} leads out of the folder through a link; remove the link")
-            unfinished = path.with_name(f".{path.name}.{self._run_id}")
+            unfinished = self._files.beside(path)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             try:
                 with os.fdopen(os.open(unfinished, flags, 0o666), "wb") as file:

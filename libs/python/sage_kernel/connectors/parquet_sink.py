@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from sage_common.errors import UnprocessableError
+from sage_common.folder_sync import sync_folder
+from sage_kernel.connectors.attempt_files import AttemptFiles
 from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.thread_lane import ThreadLane
-from sage_kernel.connectors.unfinished_file import sync_folder
 from sage_kernel.operator import State
 
 # What makes a part before a checkpoint does.
@@ -21,9 +22,9 @@ _PART_BYTES = 64 * 1024 * 1024
 
 
 class ParquetSink:
-    """Writes numbered parts into a folder beside the wanted place.
+    """Writes numbered parts into a folder beside the wanted place, one of its own for each attempt of the run.
 
-    A checkpoint holds how many parts there were. At the end they are merged into one file; a path that ends with ``/``
+    A checkpoint holds how many parts there were, and where; whoever goes on from there links them. At the end they are merged into one file; a path that ends with ``/``
     gets the folder of parts as it is.
 
     Args:
@@ -38,7 +39,8 @@ class ParquetSink:
         self._as_folder = as_folder
         self._schema = schema
         self._patience = patience
-        self._parts_folder = path.with_name(f".{path.name}.{run_id}")
+        self._files = AttemptFiles(run_id)
+        self._parts_folder = self._files.beside(path)
         self._parts = 0
         self._waiting: list[pl.DataFrame] = []
         self._waiting_records = self._waiting_bytes = 0
@@ -60,11 +62,12 @@ class ParquetSink:
         """Write what waits as a part."""
         await self._patience.attempt(lambda: self._lane.call(self._write_part))
         self._is_kept = True
-        return State({"parts": self._parts})
+        return State({"folder": self._parts_folder.name, "parts": self._parts})
 
     async def restore(self, state: State) -> None:
-        """Remove the parts behind the checkpoint."""
-        await self._lane.call(self._cut, int(str(state.values["parts"])))
+        """Take over the parts of the checkpoint."""
+        folder, parts = self._path.with_name(str(state.values["folder"])), int(str(state.values["parts"]))
+        await self._lane.call(self._take_over, folder, parts)
 
     async def publish(self) -> None:
         """Put the file or folder in its place."""
@@ -85,7 +88,7 @@ class ParquetSink:
         if not self._waiting:
             return
         if self._is_published and self._parts:
-            raise self._gone()
+            raise FileNotFoundError(errno.ENOENT, f"the parts in {self._parts_folder} are gone; start again")
         self._parts_folder.mkdir(parents=True, exist_ok=True)
         frame = pl.concat(self._waiting, how="vertical") if len(self._waiting) > 1 else self._waiting[0]
         _write_synced(frame, self._part(self._parts))
@@ -93,19 +96,18 @@ class ParquetSink:
         self._waiting.clear()
         self._waiting_records = self._waiting_bytes = 0
 
-    def _cut(self, parts: int) -> None:
+    def _take_over(self, folder: Path, parts: int) -> None:
         self._parts = parts
-        self._is_kept = True
-        if not self._parts_folder.exists():
+        if not folder.exists():
             if parts and not self._path.exists():
-                raise self._gone()
+                raise FileNotFoundError(errno.ENOENT, f"the parts in {folder} are gone; start again")
             # They were published before the run ended, or somebody took them away: then the next record finds out.
             self._is_published = self._path.exists()
             return
-        known = {self._part(number).name for number in range(parts)}
-        for entry in self._parts_folder.iterdir():
-            if entry.name not in known:
-                entry.unlink()
+        self._parts_folder.mkdir(parents=True)
+        for number in range(parts):
+            # A part never changes.
+            os.link(folder / self._part(number).name, self._part(number))
 
     def _publish(self) -> None:
         if self._is_published:
@@ -127,20 +129,14 @@ class ParquetSink:
                 pl.scan_parquet(parts, glob=False).sink_parquet(whole, row_group_size=_PART_RECORDS)
                 _sync(whole)
             os.replace(whole, self._path)
-            shutil.rmtree(self._parts_folder, ignore_errors=True)
+        self._files.remove_all(self._path)
         sync_folder(self._path.parent)
         self._is_published = True
 
     def _show_folder(self) -> None:
-        old = self._path.with_name(f"{self._parts_folder.name}.old")
         if self._path.exists():
-            _remove(old)
-            os.replace(self._path, old)
+            os.replace(self._path, self._files.beside(self._path, ".old"))
         os.replace(self._parts_folder, self._path)
-        _remove(old)
-
-    def _gone(self) -> FileNotFoundError:
-        return FileNotFoundError(errno.ENOENT, f"the parts in {self._parts_folder} are gone; start again")
 
 
 def _write_synced(frame: pl.DataFrame, path: Path) -> None:
@@ -151,13 +147,6 @@ def _write_synced(frame: pl.DataFrame, path: Path) -> None:
         raise UnprocessableError(f"it cannot be written as Parquet: {' '.join(str(error).split())[:200]}") from None
     _sync(unfinished)
     os.replace(unfinished, path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

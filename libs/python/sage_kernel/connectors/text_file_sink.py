@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +12,7 @@ from sage_common.errors import UnprocessableError
 from sage_kernel.connectors.json_encoder import to_json_lines
 from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.thread_lane import ThreadLane
-from sage_kernel.connectors.unfinished_file import UnfinishedFile
+from sage_kernel.connectors.unfinished_file import Segment, UnfinishedFile
 from sage_kernel.operator import State
 
 # Makes the text of records; the flag says whether they are the first ones of the file.
@@ -21,7 +22,7 @@ Encoder = Callable[[pl.DataFrame, bool], bytes]
 class TextFileSink:
     """Writes to a file beside the wanted one, which appears when the run has succeeded, whole.
 
-    A checkpoint holds how long the file was; what was written after it is cut off when the run goes on from there.
+    A checkpoint holds what had been written; what came after it does not count when the run goes on from there.
 
     Args:
         beginning: what the file begins with where no record ever comes.
@@ -41,11 +42,13 @@ class TextFileSink:
 
     async def flush(self) -> State:
         """Bring everything to the disk."""
-        return State({"bytes": await self._patience.attempt(lambda: self._lane.call(self._file.sync))})
+        segments = await self._patience.attempt(lambda: self._lane.call(self._file.sync))
+        return State({"segments": [list(segment) for segment in segments]})
 
     async def restore(self, state: State) -> None:
-        """Cut the file to its length at the checkpoint."""
-        await self._lane.call(self._file.restore, int(str(state.values["bytes"])))
+        """Go on behind what the checkpoint knows of."""
+        segments: Any = state.values["segments"]
+        await self._lane.call(self._file.restore, [Segment(str(name), int(length)) for name, length in segments])
 
     async def publish(self) -> None:
         """Put the file in its place."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sage_common.folder_sync import sync_folder
+
 
 class BlobStore(Protocol):
     """Values by name. A name has its whole value or none, whatever happens while it is written."""
@@ -66,18 +68,11 @@ class FileBlobs:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, self._folder / name)
-            self._sync_folder()
+            sync_folder(self._folder)
         except BaseException:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             raise
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _names(self) -> list[str]:
         if not self._folder.is_dir():
