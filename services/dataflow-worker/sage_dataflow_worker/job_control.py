@@ -18,8 +18,11 @@ from sage_dataflow_worker.job_task import JobTask
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints, read_pointer
+from sage_dataflow_worker.task_stage import resumed_nodes
 from sage_dataflow_worker.task_store import TaskStore
+from sage_kernel.placement.stages import cut_of
 from sage_kernel.placement.tasks import TaskRole, partitioned_sources
+from sage_kernel.state.checkpoint import Checkpoint
 from sage_kernel.state.resume_plan import plan_resume
 from sage_platform import subjects
 
@@ -135,18 +138,20 @@ class JobControl:
         """Say what becomes of the checkpoints; unless it is only a plan, write them for the new pipeline."""
         tasks = self._tasks.of_job(job.job_id)
         names, reason = partitioned_sources(new.spec.nodes)
+        cuts = cut_of(new.spec.nodes).nodes
         for task in tasks:
             if task.splits and set(task.splits) != names:
                 raise ConflictError(
                     f"the job's tasks share out the sources {sorted(task.splits)}, the new pipeline would share out "
                     f"{sorted(names) or f'none ({reason})'}; submit it as a new job"
                 )
-            if task.role is not TaskRole.WHOLE and new.spec_hash != old.spec_hash:
-                raise ConflictError(
-                    "the job's tasks hand over parts to one that merges them, and cannot go on with another pipeline; "
-                    "submit it as a new job"
-                )
-        lines = []
+        if any(task.role is TaskRole.MERGE for task in tasks) and not cuts:
+            raise ConflictError(
+                "the job's tasks hand over parts to one that merges them, and the new pipeline has nothing to merge; "
+                "submit it as a new job"
+            )
+        lines: list[str] = []
+        carried: list[tuple[TaskCheckpoints, Checkpoint, Checkpoint]] = []
         for task in tasks:
             prefix = f"task {task.number}: " if len(tasks) > 1 else ""
             pointer, _ = await read_pointer(self._checkpoints, subjects.task_key(job.job_id, task.number))
@@ -163,12 +168,13 @@ class JobControl:
             if checkpoint is None:
                 lines.append(f"{prefix}it has no checkpoint, and begins at its beginning")
                 continue
-            if task.role is not TaskRole.WHOLE:
-                lines.append(f"{prefix}it goes on from checkpoint {checkpoint.number}")
-                continue
-            plan = plan_resume(checkpoint, old.spec, new.spec)
+            before, after = (resumed_nodes(pipeline.spec.nodes, task.role) for pipeline in (old, new))
+            plan = plan_resume(checkpoint, before, after, cuts if task.role is TaskRole.SPLIT else frozenset())
             lines += [f"{prefix}{node.node}: {node.fate.value}: {node.reason}" for node in plan.nodes]
-            applied = checkpoint if only_plan else plan.apply(checkpoint, new.spec_hash)
+            if not only_plan:
+                carried.append((kept, checkpoint, plan.apply(checkpoint, new.spec_hash)))
+        # Behind the loop: where one task cannot go on, the checkpoints of the others stay what they are.
+        for kept, checkpoint, applied in carried:
             if applied.spec_hash != checkpoint.spec_hash:
                 await kept.save(replace(applied, number=checkpoint.number + 1))
         return lines

@@ -46,6 +46,14 @@ def stage_nodes(nodes: Mapping[str, NodeSpec], role: TaskRole) -> Mapping[str, N
     return split_graph(nodes, cuts) if role is TaskRole.SPLIT else nodes
 
 
+def resumed_nodes(nodes: Mapping[str, NodeSpec], role: TaskRole) -> Mapping[str, NodeSpec]:
+    """Return the nodes that a checkpoint of a task of this role knows, of a pipeline whose sources are not opened."""
+    if role is not TaskRole.MERGE:
+        return stage_nodes(nodes, role)
+    types, _ = infer_types(nodes)
+    return merge_graph(nodes, cut_of(nodes).nodes, types)
+
+
 async def stage_of(
     task: JobTask, nodes: Mapping[str, NodeSpec], context: RunContext, checkpoint_dir: Path
 ) -> TaskStage:

@@ -10,6 +10,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from sage_common.errors import ConflictError
 from sage_kernel.builder import Pipeline
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.validation import from_yaml
@@ -93,6 +94,38 @@ async def test_a_grouping_and_a_file_are_merged_from_the_parts_of_several_worker
     assert progress["lines"].records_in == progress["all"].records_in == progress["sums"].records_in == lines
     assert progress["out"].records_in == len(expected(sales))
     assert not unfinished(tmp_path)
+
+
+async def test_a_changed_pipeline_goes_on_behind_the_parts_that_there_are(
+    workplace: Any, sales: Path, tmp_path: Path
+) -> None:
+    worker = await workplace.worker("one", max_tasks=3, allowed_roots=(tmp_path,))
+    value = json.loads(by_shop_and_minute(sales, f"parquet:{tmp_path}/mesh.parquet", f"jsonl:{tmp_path}/mesh.jsonl"))
+    nodes = value["nodes"]
+    nodes["large"] |= {"where": "CAST(shop AS INT) > 0"}
+    await worker.api.submit(json.dumps(value), "sales")
+    assert "large" in (await worker.until("sales", "FAILED")).errors[0]
+    _, tasks = await worker.assembly.control.explain("sales")
+    assert [task.state.value for task in tasks] == ["succeeded"] * 3 + ["failed"]
+    nodes["large"]["where"] = "n > 10"
+    control = worker.assembly.control
+    for changes, reason in (
+        ({"sums": {**nodes["sums"], "aggs": {"n": "count()"}}}, "sums.*its state belongs to other aggs"),
+        # Its parts have been handed over already.
+        ({"lines": {**nodes["lines"], "fields": ["n"]}}, "lines.*its state belongs to other fields"),
+        ({"more": {**nodes["all"], "uri": "collection:more"}}, "more.*had given out every record"),
+    ):
+        other = {**value, "nodes": {**nodes, **changes}}
+        with pytest.raises(ConflictError, match=f"(?s){reason}"):
+            await control.resume("sales", json.dumps(other))
+    nodes["dear"]["where"] = "price > 99"
+    _, lines = await control.resume("sales", json.dumps(value))
+    assert "task 0: dear: changed: it had ended; its new where has no effect" in lines
+    assert any(line.startswith("task 3: ") for line in lines)
+    await worker.until("sales", "SUCCEEDED")
+    assert rows_of(tmp_path / "mesh.parquet") == expected(sales)
+    _, after = await control.explain("sales")
+    assert [task.epoch for task in after[:3]] == [task.epoch for task in tasks[:3]]
 
 
 def unfinished(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal
 
 import orjson
 import polars as pl
+from pydantic import Field
 
 from sage_common.errors import UnavailableError, UnprocessableError
 from sage_kernel.event_time.split_grouping import Grouping
@@ -93,7 +94,8 @@ class PartialResults:
 
     async def write(self, frame: pl.DataFrame) -> None:
         """Group records; without watermarks nothing is given out, and none is late."""
-        self._grouping.on_batch(frame, 0)
+        if self._grouping.on_batch(frame, 0):
+            raise AssertionError("a grouping has given out records before its watermark moved")
 
     async def flush(self) -> State:
         """Return the state of the grouping."""
@@ -122,7 +124,8 @@ class HandedOverNode(NodeSpec):
     takes_input = False
 
     op: Literal["handed_over"] = "handed_over"
-    stream: Any
+    # Not written anywhere: it follows from the nodes of the pipeline.
+    stream: Any = Field(exclude=True)
 
     def infer(self, inputs: Sequence[StreamType], problems: NodeProblems) -> StreamType:
         """Return the type of the records as that node was to get them."""

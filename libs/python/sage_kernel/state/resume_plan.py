@@ -10,7 +10,6 @@ from sage_common.errors import ConflictError
 from sage_kernel.graph import predecessors, topological_order
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import State
-from sage_kernel.spec import PipelineSpec
 from sage_kernel.state.checkpoint import Checkpoint, NodeCheckpoint
 from sage_kernel.stream_type import StreamType
 from sage_kernel.type_inference import infer_types
@@ -76,29 +75,35 @@ class ResumePlan:
         )
 
 
-def plan_resume(checkpoint: Checkpoint, old: PipelineSpec, new: PipelineSpec) -> ResumePlan:
+def plan_resume(
+    checkpoint: Checkpoint,
+    old: Mapping[str, NodeSpec],
+    new: Mapping[str, NodeSpec],
+    handed_over: frozenset[str] = frozenset(),
+) -> ResumePlan:
     """Return what becomes of each node.
 
     Args:
         checkpoint: of ``old``.
-        old, new: pipelines without problems.
+        old, new: the nodes of pipelines without problems, as far as the task that took the checkpoint runs them.
+        handed_over: nodes whose state goes to another task, which takes nothing but what they took before.
     """
-    before, after = _Graph(old.nodes), _Graph(new.nodes)
+    before, after = _Graph(old), _Graph(new)
     found: list[NodePlan] = []
     open_nodes: set[str] = set()
-    for node_id in topological_order(new.nodes):
+    for node_id in topological_order(new):
         saved = checkpoint.nodes.get(node_id)
-        senders = predecessors(new.nodes, node_id)
+        senders = predecessors(new, node_id)
         gets_more = any(sender in open_nodes for sender in senders)
-        if saved is None or node_id not in old.nodes:
-            fate, reason = _new(new.nodes[node_id], senders, after.sources_above(node_id), checkpoint, gets_more)
+        if saved is None or node_id not in old:
+            fate, reason = _new(new[node_id], senders, after.sources_above(node_id), checkpoint, gets_more)
         else:
-            fate, reason = _old(node_id, saved, before, after, gets_more)
+            fate, reason = _old(node_id, saved, before, after, gets_more, node_id in handed_over)
         if saved is None or not saved.is_finished:
             open_nodes.add(node_id)
         found.append(NodePlan(node_id, fate, reason))
     for node_id, saved in checkpoint.nodes.items():
-        if node_id not in new.nodes:
+        if node_id not in new:
             found.append(NodePlan(node_id, Fate.DROPPED, _dropped(saved)))
     return ResumePlan(tuple(found))
 
@@ -143,7 +148,9 @@ def _new(
     return Fate.NEW, f"it sees what comes from now on, none of what {', '.join(known)} had sent before"
 
 
-def _old(node_id: str, saved: NodeCheckpoint, before: _Graph, after: _Graph, gets_more: bool) -> tuple[Fate, str]:
+def _old(
+    node_id: str, saved: NodeCheckpoint, before: _Graph, after: _Graph, gets_more: bool, is_handed_over: bool
+) -> tuple[Fate, str]:
     was, now = before.nodes[node_id], after.nodes[node_id]
     if was.op != now.op or saved.op != now.op:
         return Fate.INCOMPATIBLE, f"it was {saved.op!r} and is {now.op!r}; give the new one another id"
@@ -160,7 +167,7 @@ def _old(node_id: str, saved: NodeCheckpoint, before: _Graph, after: _Graph, get
             "starts without one"
         )
     if before.inputs(node_id) != after.inputs(node_id) or len(was.inputs) != len(now.inputs):
-        if waiting or (_has_state(saved.state) and now.gives_output):
+        if waiting or (_has_state(saved.state) and (now.gives_output or is_handed_over)):
             what = "records wait in front of it" if waiting else "its state is made"
             return Fate.INCOMPATIBLE, (
                 f"{what} of other fields, key or window than it takes now; put back the nodes in front of it, or give "

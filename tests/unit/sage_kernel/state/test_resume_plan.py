@@ -60,7 +60,7 @@ def fates(plan: ResumePlan) -> dict[str, Fate]:
 
 def planned(after: dict[str, dict[str, Any]], **options: tuple[str, ...]) -> ResumePlan:
     old = spec(NODES)
-    return plan_resume(checkpoint_of(old, **options), old, spec(after))
+    return plan_resume(checkpoint_of(old, **options), old.nodes, spec(after).nodes)
 
 
 def changed(node_id: str, **parameters: Any) -> dict[str, dict[str, Any]]:
@@ -162,7 +162,7 @@ def test_every_node_has_one_fate_and_nothing_that_changed_is_kept(
         after["extra"] = {"op": "sink", "in": "big", "uri": "collection:extra"}
     old, new = spec(NODES), spec(after)
     saved = checkpoint_of(old, finished=finished, waiting=tuple(waiting))
-    plan = plan_resume(saved, old, new)
+    plan = plan_resume(saved, old.nodes, new.nodes)
     assert sorted(node.node for node in plan.nodes) == sorted({*NODES, *after})
     for node in plan.nodes:
         assert node.reason
@@ -178,3 +178,18 @@ def test_every_node_has_one_fate_and_nothing_that_changed_is_kept(
         assert set(resumed.nodes) == set(NODES) & set(after)
     elif "uri" not in edits or not edits["uri"]:
         assert added or removed
+
+
+def test_what_is_handed_over_to_another_task_stays_of_the_fields_that_it_was() -> None:
+    def shaped(text: str) -> dict[str, dict[str, Any]]:
+        return {
+            "docs": SOURCE,
+            "shaped": {"op": "map", "in": "docs", "fields": {"n": text}},
+            "out": {"op": "sink", "in": "shaped", "uri": "jsonl:/tmp/out"},
+        }
+
+    old, new = spec(shaped("n")), spec(shaped("n || text"))
+    saved = checkpoint_of(old)
+    assert fates(plan_resume(saved, old.nodes, new.nodes))["out"] is Fate.CHANGED
+    plan = plan_resume(saved, old.nodes, new.nodes, frozenset(["out"]))
+    assert fates(plan)["out"] is Fate.INCOMPATIBLE
