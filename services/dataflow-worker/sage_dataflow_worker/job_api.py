@@ -60,7 +60,7 @@ class JobApi:
     async def validate(self, pipeline: str, tenant: str = DEFAULT_TENANT) -> tuple[list[str], str]:
         """Return all errors of a pipeline, and its spec hash when there are none."""
         try:
-            return [], (await self._texts.admit(_encoded(pipeline), tenant)).spec_hash
+            return [], (await self._texts.admit(_encoded(pipeline), tenant, has_caller=True)).spec_hash
         except PipelineInvalidError as error:
             return [str(problem) for problem in error.problems], ""
 
@@ -123,7 +123,7 @@ class JobApi:
         now_ms = self._now_ms()
         job = Job(job_id, "", JobState.PENDING, now_ms, now_ms, tenant=tenant)
         try:
-            admitted = await self._texts.admit(_encoded(pipeline), tenant)
+            admitted = await self._texts.admit(_encoded(pipeline), tenant, has_caller=True)
         except PipelineInvalidError as error:
             job = job.ended_as(JobState.FAILED, now_ms, tuple(str(problem) for problem in error.problems))
         else:

@@ -89,6 +89,7 @@ class JobControl:
             NotFoundError: there is no such job.
             ConflictError: it is in a state that cannot go on, or the new pipeline cannot go on from its checkpoints.
             PipelineInvalidError: the new pipeline is wrong.
+            ContendedError: too many pipelines wait to be read.
         """
         job = (await self._jobs.require(job_id)).job
         if not only_plan and job.state not in (JobState.PAUSED, JobState.FAILED):
@@ -96,8 +97,9 @@ class JobControl:
                 f"job {job_id!r} is {job.state.name.lower()}; one that is paused or has failed can be resumed"
             )
         text = await self._texts.text(job_id)
-        old = await self._texts.admit(text, job.tenant)
-        new = await self._texts.admit(pipeline.encode("utf-8", "surrogatepass"), job.tenant) if pipeline else old
+        old = new = await self._texts.admit(text, job.tenant, has_caller=True)
+        if pipeline:
+            new = await self._texts.admit(pipeline.encode("utf-8", "surrogatepass"), job.tenant, has_caller=True)
         lines = await self._carry_over(job, old, new, only_plan=only_plan)
         if only_plan:
             return job, lines

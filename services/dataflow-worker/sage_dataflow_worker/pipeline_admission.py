@@ -75,21 +75,23 @@ class PipelineAdmission:
         for reader in self._readers:
             await reader.stop()
 
-    async def admit(self, text: str | bytes, tenant: str = "") -> AdmittedPipeline:
+    async def admit(self, text: str | bytes, tenant: str = "", *, has_caller: bool = False) -> AdmittedPipeline:
         """Return the pipeline.
 
         Args:
             tenant: whose it is; one with many waits for the others' turns.
+            has_caller: somebody who can try again waits for the answer.
 
         Raises:
             PipelineInvalidError: with all of its errors; that it took too long, or too much memory, is one.
+            ContendedError: there is a caller, and too many pipelines wait already.
             UnavailableError: no process could be started to read it.
         """
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if len(data) > MAX_TEXT_BYTES:
             remedy = f"keep it below {MAX_TEXT_BYTES} and put data into files"
             raise PipelineInvalidError([Problem("", "", f"it has {len(data)} bytes", remedy)])
-        async with self._turns.turn(tenant, len(data)):
+        async with self._turns.turn(tenant, len(data), has_caller=has_caller):
             reader = self._readers.pop()
             try:
                 answer = await reader.read(data)
@@ -99,6 +101,7 @@ class PipelineAdmission:
         if "problems" in answer:
             raise PipelineInvalidError([Problem(*problem) for problem in answer["problems"]])
         return AdmittedPipeline(_assembled(answer), answer["hash"])
+
 
 def _assembled(answer: dict[str, Any]) -> PipelineSpec:
     spec = PipelineSpec.model_validate(answer["spec"])

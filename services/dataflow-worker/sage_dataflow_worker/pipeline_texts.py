@@ -26,12 +26,12 @@ class PipelineTexts:
         self._admission = admission
         self._read: OrderedDict[bytes, AdmittedPipeline] = OrderedDict()
 
-    async def admit(self, text: bytes, tenant: str = "") -> AdmittedPipeline:
-        """Return a pipeline that may run. Raises PipelineInvalidError, UnavailableError."""
+    async def admit(self, text: bytes, tenant: str = "", *, has_caller: bool = False) -> AdmittedPipeline:
+        """Return a pipeline that may run. Raises what ``PipelineAdmission.admit`` does."""
         if text in self._read:
             self._read.move_to_end(text)
             return self._read[text]
-        admitted = self._read[text] = await self._admission.admit(text, tenant)
+        admitted = self._read[text] = await self._admission.admit(text, tenant, has_caller=has_caller)
         while len(self._read) > _REMEMBERED:
             self._read.popitem(last=False)
         return admitted

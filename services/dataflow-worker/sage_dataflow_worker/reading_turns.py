@@ -12,8 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from sage_common.errors import ContendedError
+
 # A shorter pipeline is read within some tens of milliseconds, whatever is in it.
 LONG_BYTES = 64 * 1024
+# Pipelines that wait, each of a megabyte at most, before callers are told to try again.
+MOST_WAITING_OF_TENANT = 16
+MOST_WAITING = 128
 
 
 @dataclass(eq=False)
@@ -41,8 +46,17 @@ class ReadingTurns:
         self._long = 0
 
     @asynccontextmanager
-    async def turn(self, tenant: str, size: int) -> AsyncIterator[None]:
-        """Wait for a reader, and keep it while the body runs."""
+    async def turn(self, tenant: str, size: int, *, has_caller: bool = False) -> AsyncIterator[None]:
+        """Wait for a reader, and keep it while the body runs.
+
+        Args:
+            has_caller: somebody who can try again waits for the answer; jobs that were accepted wait their turn.
+
+        Raises:
+            ContendedError: there is a caller, and too many pipelines wait already.
+        """
+        if has_caller:
+            self._check_room(tenant)
         turn = _Turn(tenant, size > LONG_BYTES, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(tenant, deque()).append(turn)
         self._begin_next()
@@ -55,6 +69,16 @@ class ReadingTurns:
             else:
                 self._forget(turn)
             self._begin_next()
+
+    def _check_room(self, tenant: str) -> None:
+        of_tenant = len(self._waiting.get(tenant, ()))
+        if of_tenant >= MOST_WAITING_OF_TENANT or sum(map(len, self._waiting.values())) >= MOST_WAITING:
+            raise ContendedError(
+                f"{of_tenant} pipelines of yours wait to be read, and others' as well; try again when some have been",
+                code="validation_busy",
+                retry_after_seconds=1.0,
+                retryable=True,
+            )
 
     def _begin_next(self) -> None:
         while self._running < self._readers and (turn := self._take()) is not None:

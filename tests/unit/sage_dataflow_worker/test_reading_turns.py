@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_dataflow_worker.reading_turns import LONG_BYTES, ReadingTurns
+from sage_common.errors import ContendedError
+from sage_dataflow_worker.reading_turns import LONG_BYTES, MOST_WAITING, MOST_WAITING_OF_TENANT, ReadingTurns
 
 SHORT, LONG = 1, LONG_BYTES + 1
 
@@ -103,3 +105,26 @@ def test_limits_hold_and_everyone_has_a_turn(readers: int, steps: list[tuple[str
         await asyncio.gather(*(one.task for one in known), return_exceptions=True)
 
     asyncio.run(play())
+
+
+async def test_callers_are_refused_where_too_many_wait_and_jobs_are_not() -> None:
+    turns = ReadingTurns(2)
+    many = [Reading(turns, "many", SHORT) for _ in range(MOST_WAITING_OF_TENANT + 1)]
+    await settled()
+    with pytest.raises(ContendedError, match="try again") as refused:
+        async with turns.turn("many", SHORT, has_caller=True):
+            raise AssertionError
+    assert refused.value.retry_after_seconds
+    accepted = Reading(turns, "many", SHORT)
+    async with turns.turn("one", SHORT, has_caller=True):
+        pass
+    others = [Reading(turns, f"tenant {n}", SHORT) for n in range(MOST_WAITING)]
+    await settled()
+    with pytest.raises(ContendedError):
+        async with turns.turn("another", SHORT, has_caller=True):
+            raise AssertionError
+    for reading in (*many, accepted, *others):
+        reading.end.set()
+    await asyncio.gather(*(reading.task for reading in (*many, accepted, *others)))
+    async with turns.turn("many", SHORT, has_caller=True):
+        pass
