@@ -24,8 +24,8 @@ _PART_BYTES = 64 * 1024 * 1024
 class ParquetSink:
     """Writes numbered parts into a folder beside the wanted place, one of its own for each attempt of the run.
 
-    A checkpoint holds how many parts there were, and where; whoever goes on from there links them. At the end they are merged into one file; a path that ends with ``/``
-    gets the folder of parts as it is.
+    A checkpoint holds how many parts there were, and where; whoever goes on from there links them. At the end they are
+    merged into one file; a path that ends with ``/`` gets the folder of parts as it is.
 
     Args:
         path: of the file, or of the folder.

@@ -56,7 +56,9 @@ class StreamReader:
         headers_only: leave the data of messages out.
     """
 
-    def __init__(self, client: Client, stream: str, subjects: Sequence[str], first: int, *, headers_only: bool = False) -> None:
+    def __init__(
+        self, client: Client, stream: str, subjects: Sequence[str], first: int, *, headers_only: bool = False
+    ) -> None:
         self._client = client
         self._stream = stream
         self._subjects = list(subjects)

@@ -1,7 +1,7 @@
 """A file that appears when it is whole: written beside its place in segments, whose lengths every checkpoint knows.
 
-Each attempt of a run appends to a segment of its own. One that was stopped for a while and has been taken over since may
-wake up in the middle of a write: what it writes then is behind the length that counts of its segment.
+Each attempt of a run appends to a segment of its own. One that was stopped for a while and has been taken over since
+may wake up in the middle of a write: what it writes then is behind the length that counts of its segment.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class UnfinishedFile:
                 self._own.unlink(missing_ok=True)
 
     def _was_published(self) -> bool:
-        """Whether an earlier attempt has put its segments in their place. Raises FileNotFoundError where they are gone."""
+        """Whether an earlier attempt has put its segments in their place. Raises FileNotFoundError: they are gone."""
         for name, length in self._before:
             segment = self.path.with_name(name)
             if not segment.exists() or segment.stat().st_size < length:
