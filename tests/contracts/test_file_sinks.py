@@ -24,9 +24,10 @@ from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.connectors.unfinished_file import UnfinishedFile
 from sage_kernel.file_access import ANY_FILE
 from sage_kernel.model_port import ModelPort
-from sage_kernel.operator import RunContext, Sink, State
+from sage_kernel.operator import Sink, State
 from sage_kernel.operators.sink import SINK, SinkNode
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import StreamType
 
 SCHEMA = {"id": pl.Int64(), "text": pl.String()}

@@ -30,8 +30,9 @@ from sage_kernel.connectors.subject_partitions import SubjectPartitions
 from sage_kernel.file_access import ANY_FILE
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import LazyNats
-from sage_kernel.operator import Position, RunContext, SourceBatch
+from sage_kernel.operator import Position, SourceBatch
 from sage_kernel.problems import PositionGoneError
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import parse_schema
 
 OPTIONS = SourceOptions(parse_schema({"n": "int", "text": "string"}))

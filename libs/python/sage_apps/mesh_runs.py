@@ -13,7 +13,7 @@ from sage_client.jobs.job_views import JobView, NodeProgressView, ResultPiece
 from sage_client.jobs.jobs import Jobs
 from sage_common.errors import CancelledError, SageError, UnprocessableError
 from sage_common.tasks import end_tasks
-from sage_kernel.operator import DeadLetter, Skipped
+from sage_kernel.run_context import DeadLetter, Skipped
 from sage_kernel.runtime.progress import MAX_DEAD_LETTERS, NodeCounts, OnProgress, RunResult
 from sage_kernel.spec import PipelineSpec
 

@@ -10,8 +10,9 @@ from typing import Any
 from sage_common.errors import InvalidRequestError, SageError
 from sage_kernel.builder import Pipeline
 from sage_kernel.model_port import ModelPort
-from sage_kernel.operator import Record, Skipped
+from sage_kernel.operator import Record
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import Skipped
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import NodeCounts, RunResult
 from sage_kernel.spec import PipelineSpec

@@ -108,15 +108,15 @@ class FileAnswers:
                 return found, error
         return found, None
 
-    # One statement for many answers: SQLite gives Python's lock away at every step, and a loop that is busy gives it back
-    # after 5 ms (sys.getswitchinterval).
+    # One statement for many answers: SQLite gives Python's lock away at every step, and a loop that is busy gives it
+    # back after 5 ms (sys.getswitchinterval).
 
     def _found(self, gets: Sequence[_Get]) -> list[bytes | None]:
         kept: dict[str, tuple[bytes, float]] = {}
         for first in range(0, len(gets), _MOST_ROWS):
             keys = [get.key for get in gets[first : first + _MOST_ROWS]]
             marks = ", ".join("?" * len(keys))
-            rows = self._open().execute(f"SELECT key, answer, at FROM answers WHERE key IN ({marks})", keys)  # noqa: S608
+            rows = self._open().execute(f"SELECT key, answer, at FROM answers WHERE key IN ({marks})", keys)
             kept.update((key, (answer, at)) for key, answer, at in rows)
         found = ((kept.get(get.key), get.oldest) for get in gets)
         return [row[0] if row is not None and row[1] >= oldest else None for row, oldest in found]
@@ -130,7 +130,7 @@ class FileAnswers:
                         some = rows[first : first + _MOST_ROWS]
                         marks = ", ".join(["(?, ?, ?)"] * len(some))
                         values = [value for row in some for value in row]
-                        database.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)  # noqa: S608
+                        database.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
                 return
             except sqlite3.OperationalError as error:
                 if "full" not in str(error) or tenths == _MOST_TENTHS:

@@ -1,4 +1,4 @@
-"""What the runtime asks of an operator, and what it offers to one.
+"""What the runtime asks of an operator.
 
 Records travel as polars frames (Arrow batches). An operator is one of five things: a ``Source``, a ``Transform``
 (stateless), a ``StatefulOperator`` (keyed or timed state), an ``AsyncOperator`` (waits for models or the network), or a
@@ -7,28 +7,14 @@ Records travel as polars frames (Arrow batches). An operator is one of five thin
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import polars as pl
 from pydantic import JsonValue
 
-from sage_common.clock import Clock, MonotonicClock
 from sage_common.errors import SageError
-from sage_kernel.answer_store import AnswerStore
-from sage_kernel.file_access import FileAccess
-from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
-from sage_kernel.host_access import NO_HOST, HostAccess
-from sage_kernel.knowledge_access import KnowledgeAccess, NoKnowledge
-from sage_kernel.model_port import ModelPort
-from sage_kernel.nats_access import NatsAccess, NoNats
-from sage_kernel.nodes import NodeSpec
-from sage_kernel.search_index import SearchIndex
-from sage_kernel.stage_targets import NO_TARGETS, StageTargets
-from sage_kernel.stream_type import StreamType
 
 # A record maps field names to values; records are made of frames only for people, templates and user functions.
 Record = dict[str, Any]
@@ -36,26 +22,6 @@ Position: TypeAlias = JsonValue
 """Where to go on reading, as JSON; what it means is the source's own."""
 Split: TypeAlias = JsonValue
 """A part of a source that can be read by itself, as JSON."""
-Sleep = Callable[[float], Awaitable[None]]
-
-S = TypeVar("S", bound=NodeSpec)
-
-
-class Skipped(NamedTuple):
-    """Something that a source left out, and why."""
-
-    node: str
-    item: str
-    reason: str
-
-
-class DeadLetter(NamedTuple):
-    """A record that failed at a node with ``on_error: dlq``, and why."""
-
-    node: str
-    record: Record
-    error: str
-    attempts: int
 
 
 class Emission(NamedTuple):
@@ -249,74 +215,4 @@ class StatelessAsyncOperator:
         """Release nothing."""
 
 
-class CollectionSinks(Protocol):
-    """Makes the sinks behind ``collection:NAME``: in memory for a run in this process, else results of a job."""
-
-    def __call__(self, name: str, node_id: str, stream: StreamType) -> Sink:
-        """Return the sink of a collection."""
-        ...
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What operators of one run share.
-
-    Attributes:
-        models: how to reach models.
-        files: which files may be read and written.
-        collections: makes the sinks of collections.
-        cache_dir: where vectors and answers are kept between runs; None keeps nothing.
-        warn: takes a warning for people, with the node's id.
-        skip: takes what a source left out.
-        dead_letter: keeps a record that failed.
-        run_id: names the run, the same after a restart from a checkpoint.
-        targets: within which time each node's requests to models are wanted.
-        answers: where answers of models are kept; None keeps none.
-        indexes: by id of an index node, the index when it is complete.
-        functions: the functions that ``ref:`` may name.
-        nats: how to reach NATS.
-        hosts: which hosts may be talked to over HTTP.
-        knowledge: the knowledge bases that may be searched and stored in.
-        clock, sleep: time; ``now_us`` is the time of day in microseconds since 1970-01-01 UTC.
-    """
-
-    models: ModelPort
-    files: FileAccess
-    collections: CollectionSinks
-    cache_dir: Path | None
-    warn: Callable[[str, str], None]
-    skip: Callable[[Skipped], None]
-    dead_letter: Callable[[DeadLetter], Awaitable[None]]
-    now_us: Callable[[], int]
-    run_id: str
-    indexes: dict[str, asyncio.Future[SearchIndex]] = field(default_factory=dict)
-    functions: FunctionRegistry = NO_FUNCTIONS
-    nats: NatsAccess = field(default_factory=NoNats)
-    hosts: HostAccess = NO_HOST
-    knowledge: KnowledgeAccess = field(default_factory=NoKnowledge)
-    targets: StageTargets = NO_TARGETS
-    answers: AnswerStore | None = None
-    clock: Clock = field(default_factory=MonotonicClock)
-    sleep: Sleep = asyncio.sleep
-
-
 AnyOperator: TypeAlias = "Source | Transform | StatefulOperator | AsyncOperator | Sink"
-
-
-@dataclass(frozen=True)
-class OperatorType(Generic[S]):
-    """A registry entry: an operator's spec and how to make it run.
-
-    Attributes:
-        spec: the Pydantic model of its nodes.
-        build: makes the operator from node id, spec, context and the types of its inputs, in the order of ``in``.
-    """
-
-    spec: type[S]
-    build: Callable[[str, S, RunContext, Sequence[StreamType]], AnyOperator]
-
-    @property
-    def op(self) -> str:
-        """The operator's name in YAML."""
-        literal: str = self.spec.model_fields["op"].annotation.__args__[0]  # type: ignore[union-attr]
-        return literal

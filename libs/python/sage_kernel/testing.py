@@ -25,8 +25,9 @@ from sage_kernel.file_access import ANY_FILE
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import Producer
-from sage_kernel.operator import AnyOperator, DeadLetter, Position, Record, RunContext, Skipped, SourceBatch, Split
+from sage_kernel.operator import AnyOperator, Position, Record, SourceBatch, Split
 from sage_kernel.problems import PipelineInvalidError
+from sage_kernel.run_context import DeadLetter, RunContext, Skipped
 from sage_kernel.runtime.elements import END_OF_TIME_US
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.progress import NodeCounts

@@ -9,7 +9,8 @@ from nats.js.api import Header
 from nats.js.client import JetStreamContext
 
 from sage_dataflow_worker.job_streams import JOB_ID_HEADER
-from sage_kernel.operator import DeadLetter, Record
+from sage_kernel.operator import Record
+from sage_kernel.run_context import DeadLetter
 from sage_platform import subjects
 
 # In the subject of a dead letter, in place of a node; ``token`` escapes underscores, so no node is called this.

@@ -14,10 +14,11 @@ from sage_kernel.functions import FunctionRegistry
 from sage_kernel.host_access import HostAccess
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import NatsAccess
-from sage_kernel.operator import CountedSource, DeadLetter, RunContext, Source, Split
+from sage_kernel.operator import CountedSource, Source, Split
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.placement.tasks import partitioned_sources
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import DeadLetter, RunContext
 from sage_kernel.spec import PipelineSpec
 
 

@@ -12,7 +12,7 @@ from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.results import TaskResults
 from sage_dataflow_worker.task_tools import TaskTools
 from sage_kernel.knowledge_access import KnowledgeAccess
-from sage_kernel.operator import DeadLetter, RunContext, Skipped
+from sage_kernel.run_context import DeadLetter, RunContext, Skipped
 from sage_kernel.stage_targets import StageTargets
 
 

@@ -23,8 +23,8 @@ from sage_dataflow_worker.task_knowledge import TaskKnowledge
 from sage_dataflow_worker.task_stage import TaskStage, stage_nodes, stage_of
 from sage_dataflow_worker.task_store import StoredTask
 from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS, TaskTools
-from sage_kernel.operator import Skipped
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import Skipped
 from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.fenced_sink import TakenOverError

@@ -10,11 +10,12 @@ from typing import cast
 from sage_dataflow_worker.job_task import JobTask
 from sage_kernel.event_time.split_grouping import Grouping, MergedGrouping
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import AnyOperator, RunContext
+from sage_kernel.operator import AnyOperator
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.placement.stages import cut_of, merge_graph, parts_of, split_graph
 from sage_kernel.placement.tasks import TaskRole
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import RunContext
 from sage_kernel.runtime.handover import HandedOverParts, PartialResults, RecordParts
 from sage_kernel.runtime.opened_types import opened_types
 from sage_kernel.state.blobs import FileBlobs

@@ -11,7 +11,8 @@ import polars as pl
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.folder import list_documents, list_one
-from sage_kernel.operator import Position, RunContext, Skipped, SourceBatch, Split
+from sage_kernel.operator import Position, SourceBatch, Split
+from sage_kernel.run_context import RunContext, Skipped
 from sage_libs.loaders import UnreadableDocumentError, first_line, format_of, load_text
 
 DOCUMENT_FIELDS: dict[str, pl.DataType] = {

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from sage_common.errors import SageError, describe
-from sage_kernel.operator import RunContext
+from sage_kernel.run_context import RunContext
 from sage_kernel.runtime.retries import may_pass
 
 DEFAULT_PATIENCE_US = 300_000_000

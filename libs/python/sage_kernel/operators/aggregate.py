@@ -13,8 +13,10 @@ from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.event_time.partial_aggregate import PartialAggregate
 from sage_kernel.expressions import expression_type
 from sage_kernel.nodes import FieldName
-from sage_kernel.operator import OperatorType, RunContext, StatefulOperator
+from sage_kernel.operator import StatefulOperator
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.grouping import GroupingNode, check_grouping, grouped_type, grouping, input_type
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType
 
 MOST_AGGREGATES = 200

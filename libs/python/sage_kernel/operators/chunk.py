@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
+from sage_kernel.operator import Record, StatelessAsyncOperator
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_libs.chunking import DEFAULT_MAX_CHARACTERS, DEFAULT_OVERLAP_CHARACTERS, chunk_spans
 

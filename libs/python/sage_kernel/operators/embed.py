@@ -14,7 +14,8 @@ from pydantic import Field, field_validator
 from sage_common.errors import EngineFailedError
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
-from sage_kernel.operator import OperatorType, RunContext
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 from sage_kernel.vector_cache import VectorCache, cache_path

@@ -10,8 +10,10 @@ from pydantic import model_validator
 
 from sage_kernel.expressions import evaluated, explained, expression_type
 from sage_kernel.nodes import FunctionUse, NodeSpec
-from sage_kernel.operator import AsyncOperator, OperatorType, RunContext, Transform
+from sage_kernel.operator import AsyncOperator, Transform
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.map import SqlScalar
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import write_type
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.user_functions import BatchFunction, FunctionRef, load

@@ -10,7 +10,9 @@ import polars as pl
 from pydantic import model_validator
 
 from sage_kernel.nodes import FieldName, FieldUse, FunctionUse, NodeSpec
-from sage_kernel.operator import AsyncOperator, OperatorType, RunContext, Transform
+from sage_kernel.operator import AsyncOperator, Transform
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import WrittenSchema, parse_schema, write_type
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.user_functions import BatchFunction, FunctionRef, frame_of_results, load, records_of

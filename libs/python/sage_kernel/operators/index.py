@@ -11,7 +11,9 @@ import polars as pl
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import Emission, OperatorType, Record, RunContext, State
+from sage_kernel.operator import Emission, Record, State
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.search_index import Hit, SearchIndex
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_libs.vector_index import ExactVectorIndex

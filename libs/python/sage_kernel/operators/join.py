@@ -10,8 +10,10 @@ from pydantic import Field, model_validator
 from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT, IntervalJoin, JoinSide
 from sage_kernel.event_time.lookup_join import LookupJoin
-from sage_kernel.operator import OperatorType, RunContext, StatefulOperator
+from sage_kernel.operator import StatefulOperator
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.joined_inputs import JoinedInputs
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType
 
 

@@ -10,7 +10,8 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import OperatorType, RunContext
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import write_type
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 

@@ -14,7 +14,9 @@ from sage_kernel.answer_store import SharedCalls, answer_key
 from sage_kernel.durations import Duration
 from sage_kernel.model_port import ChatText
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import OperatorType, RunContext, StatelessAsyncOperator
+from sage_kernel.operator import StatelessAsyncOperator
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import WrittenSchema, parse_schema
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.structured_answer import AnswerForm, column_of

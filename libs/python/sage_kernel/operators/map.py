@@ -13,8 +13,10 @@ from sage_common.errors import UnprocessableError
 from sage_kernel.connectors.timestamps import in_range
 from sage_kernel.expressions import evaluated, explained, expression_type
 from sage_kernel.nodes import FieldName, FieldUse, FunctionUse, NodeSpec
-from sage_kernel.operator import AsyncOperator, OperatorType, RunContext, Transform
+from sage_kernel.operator import AsyncOperator, Transform
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.problems import Suggestions
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import WrittenSchema, parse_schema
 from sage_kernel.sql_text import checked
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of

@@ -9,8 +9,10 @@ from typing import Literal
 from sage_kernel.event_time.event_times import WINDOW
 from sage_kernel.event_time.reduction import Reduction
 from sage_kernel.nodes import FunctionUse
-from sage_kernel.operator import OperatorType, RunContext, StatefulOperator
+from sage_kernel.operator import StatefulOperator
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.grouping import GroupingNode, check_grouping, grouped_type, grouping, input_type
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType
 from sage_kernel.user_functions import FunctionRef, load
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import OperatorType
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.aggregate import AGGREGATE
 from sage_kernel.operators.chunk import CHUNK
 from sage_kernel.operators.embed import EMBED

@@ -11,7 +11,9 @@ from pydantic import Field, field_validator
 from sage_common.errors import UnprocessableError
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import OperatorType, RunContext, StatelessAsyncOperator
+from sage_kernel.operator import StatelessAsyncOperator
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 

@@ -12,7 +12,9 @@ from pydantic import Field
 from sage_common.errors import UnprocessableError
 from sage_kernel.knowledge_access import KNOWLEDGE_HIT, KNOWLEDGE_PREFIX, KnowledgeName
 from sage_kernel.nodes import FieldName, FieldUse, NodeId, NodeSpec
-from sage_kernel.operator import OperatorType, Record, RunContext, StatelessAsyncOperator
+from sage_kernel.operator import Record, StatelessAsyncOperator
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.search_index import SearchIndex
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 

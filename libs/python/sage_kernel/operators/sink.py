@@ -21,8 +21,10 @@ from sage_kernel.connectors.unfinished_file import UnfinishedFile
 from sage_kernel.durations import Duration
 from sage_kernel.knowledge_access import KNOWLEDGE_PATTERN
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import OperatorType, RunContext, Sink, State
+from sage_kernel.operator import Sink, State
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.uri import Address, check_subject, parse_address
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 from sage_kernel.template import Template
 

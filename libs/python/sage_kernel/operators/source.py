@@ -23,8 +23,10 @@ from sage_kernel.connectors.text_file_source import TextFileSource
 from sage_kernel.connectors.text_formats import Csv, JsonLines
 from sage_kernel.durations import Duration
 from sage_kernel.nodes import FieldName, FieldUse, NodeSpec
-from sage_kernel.operator import REFUSED_FIELDS, OperatorType, Record, RunContext, Source
+from sage_kernel.operator import REFUSED_FIELDS, Record, Source
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.uri import check_subject, parse_address
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import TIMESTAMP, WrittenSchema, parse_schema, write_type
 from sage_kernel.stream_type import NodeProblems, StreamType
 

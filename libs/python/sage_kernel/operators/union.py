@@ -8,7 +8,8 @@ from typing import Literal
 import polars as pl
 
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import OperatorType, RunContext
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import write_type
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 

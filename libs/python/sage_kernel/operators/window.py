@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 from sage_kernel.durations import Duration, write_duration
 from sage_kernel.event_time.windows import WindowSpec
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import OperatorType, RunContext, Transform
+from sage_kernel.operator import Transform
+from sage_kernel.operator_type import OperatorType
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import NodeProblems, StreamType, union_of
 
 # Windows that one record may be in: a day that slides by the minute.

@@ -12,8 +12,10 @@ from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.similarity_join import SimilarityJoin, VectorSide
 from sage_kernel.nodes import FieldName
-from sage_kernel.operator import OperatorType, RunContext, StatefulOperator
+from sage_kernel.operator import StatefulOperator
+from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.joined_inputs import JoinedInputs
+from sage_kernel.run_context import RunContext
 from sage_kernel.schema import write_type
 from sage_kernel.stream_type import NodeProblems, StreamType
 from sage_kernel.vector_columns import is_vector

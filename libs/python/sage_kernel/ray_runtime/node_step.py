@@ -17,10 +17,10 @@ from sage_kernel.functions import FunctionRegistry
 from sage_kernel.host_access import ANY_HOST
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import DeadLetter, RunContext, Skipped
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import message_of
 from sage_kernel.ray_runtime.run_report import Failure
+from sage_kernel.run_context import DeadLetter, RunContext, Skipped
 from sage_kernel.runtime.retries import may_pass
 from sage_kernel.stage_targets import StageTargets
 from sage_kernel.stream_type import StreamType

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sage_kernel.operator import DeadLetter, Skipped
+from sage_kernel.run_context import DeadLetter, Skipped
 from sage_kernel.runtime.progress import MAX_DEAD_LETTERS
 
 

@@ -28,7 +28,7 @@ from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
 from sage_kernel.graph import topological_order
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nodes import NodeSpec, Producer
-from sage_kernel.operator import AsyncOperator, RunContext, Sink, Source, StatefulOperator
+from sage_kernel.operator import AsyncOperator, Sink, Source, StatefulOperator
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import NodeFailedError, PipelineInvalidError, Problem
 from sage_kernel.ray_runtime.arrow import to_frame
@@ -42,6 +42,7 @@ from sage_kernel.ray_runtime.steps import (
     Tagged,
     TransformStep,
 )
+from sage_kernel.run_context import RunContext
 from sage_kernel.run_target import RunTarget
 from sage_kernel.runtime.opened_types import opened_types
 from sage_kernel.runtime.progress import NodeCounts, RunResult

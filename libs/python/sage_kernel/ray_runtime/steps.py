@@ -16,14 +16,7 @@ import pyarrow as pa
 
 from sage_kernel.event_time.event_times import event_time_us
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import (
-    AsyncOperator,
-    Emission,
-    Source,
-    Split,
-    StatefulOperator,
-    Transform,
-)
+from sage_kernel.operator import AsyncOperator, Emission, Source, Split, StatefulOperator, Transform
 from sage_kernel.problems import message_of
 from sage_kernel.ray_runtime.arrow import concatenated, to_frame, to_table
 from sage_kernel.ray_runtime.node_step import NodeStep, StepSetting

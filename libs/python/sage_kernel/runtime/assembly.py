@@ -11,18 +11,10 @@ from typing import TypeAlias
 from sage_kernel.event_time.watermarks import WatermarkGenerator
 from sage_kernel.graph import sharing_ancestors, topological_order
 from sage_kernel.nodes import NodeSpec, Producer
-from sage_kernel.operator import (
-    AnyOperator,
-    AsyncOperator,
-    RunContext,
-    Sink,
-    Source,
-    Split,
-    StatefulOperator,
-    Transform,
-)
+from sage_kernel.operator import AnyOperator, AsyncOperator, Sink, Source, Split, StatefulOperator, Transform
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import RunContext
 from sage_kernel.runtime.async_runner import AsyncRunner
 from sage_kernel.runtime.checkpointing import Checkpointer, Participant
 from sage_kernel.runtime.element_queue import ElementQueue, MemoryQueue

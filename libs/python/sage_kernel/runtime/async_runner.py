@@ -9,7 +9,8 @@ import polars as pl
 
 from sage_common.clock import Clock
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import AsyncOperator, Sleep, State
+from sage_kernel.operator import AsyncOperator, State
+from sage_kernel.run_context import Sleep
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from sage_common.errors import ConflictError
 from sage_common.logging import get_logger
-from sage_kernel.operator import Sleep, State
+from sage_kernel.operator import State
+from sage_kernel.run_context import Sleep
 from sage_kernel.runtime.inbox import Inbox
 from sage_kernel.state.checkpoint import Checkpoint, CheckpointStore, NodeCheckpoint
 

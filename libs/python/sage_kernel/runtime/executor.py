@@ -12,8 +12,9 @@ from pathlib import Path
 from sage_common.errors import ConflictError, SageError, UnavailableError
 from sage_common.tasks import end_tasks
 from sage_kernel.nodes import NodeSpec
-from sage_kernel.operator import AnyOperator, RunContext, Split
+from sage_kernel.operator import AnyOperator, Split
 from sage_kernel.problems import MAX_PROBLEMS, NodeFailedError, PipelineInvalidError, Problem
+from sage_kernel.run_context import RunContext
 from sage_kernel.runtime.assembly import Assembler, Assembly
 from sage_kernel.runtime.async_runner import AsyncRunner
 from sage_kernel.runtime.checkpointing import Checkpointer

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import polars as pl
 
 from sage_kernel.nodes import ERRORS_PORT, NodeSpec
-from sage_kernel.operator import DeadLetter
 from sage_kernel.problems import NodeFailedError, message_of
+from sage_kernel.run_context import DeadLetter
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
 from sage_kernel.runtime.retries import may_pass

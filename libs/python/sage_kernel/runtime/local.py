@@ -17,8 +17,8 @@ from sage_kernel.host_access import ANY_HOST, HostAccess
 from sage_kernel.knowledge_access import KnowledgeAccess, NoKnowledge
 from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import LazyNats, NatsAccess
-from sage_kernel.operator import DeadLetter, RunContext, Sleep
 from sage_kernel.problems import PipelineInvalidError
+from sage_kernel.run_context import DeadLetter, RunContext, Sleep
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.progress import MAX_DEAD_LETTERS, NodeCounts, OnProgress, RunResult
 from sage_kernel.spec import PipelineSpec

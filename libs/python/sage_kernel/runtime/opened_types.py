@@ -7,9 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from sage_kernel.nodes import NodeSpec, Producer
-from sage_kernel.operator import AnyOperator, DiscoveringSource, RunContext, Source
+from sage_kernel.operator import AnyOperator, DiscoveringSource, Source
 from sage_kernel.operators.registry import OPERATORS
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import RunContext
 from sage_kernel.stream_type import StreamType
 from sage_kernel.type_inference import infer_types
 

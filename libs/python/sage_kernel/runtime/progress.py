@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sage_kernel.operator import DeadLetter, Record, Skipped
+from sage_kernel.operator import Record
+from sage_kernel.run_context import DeadLetter, Skipped
 
 
 @dataclass

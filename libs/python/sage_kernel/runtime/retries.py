@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sage_common.errors import ContendedError, SageError, UnavailableError
-from sage_kernel.operator import Sleep
+from sage_kernel.run_context import Sleep
 
 T = TypeVar("T")
 

@@ -11,7 +11,8 @@ import polars as pl
 from sage_common.clock import Clock
 from sage_common.tasks import end_tasks
 from sage_kernel.event_time.watermarks import WatermarkGenerator
-from sage_kernel.operator import REFUSED_FIELDS, JoiningSource, Sleep, Source, SourceBatch, Split, State
+from sage_kernel.operator import REFUSED_FIELDS, JoiningSource, Source, SourceBatch, Split, State
+from sage_kernel.run_context import Sleep
 from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords

@@ -7,8 +7,9 @@ import polars as pl
 from fixtures.eventually import eventually
 
 from sage_common.clock import MonotonicClock
-from sage_kernel.operator import DeadLetter, State
+from sage_kernel.operator import State
 from sage_kernel.operators.llm import LlmNode
+from sage_kernel.run_context import DeadLetter
 from sage_kernel.runtime.async_runner import AsyncRunner
 from sage_kernel.runtime.elements import Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords

@@ -15,7 +15,8 @@ from fixtures.eventually import eventually
 from sage_kernel.builder import Pipeline
 from sage_kernel.connectors.collections import MemoryCollections, MemorySink
 from sage_kernel.file_access import ANY_FILE
-from sage_kernel.operator import AnyOperator, Position, RunContext, SourceBatch, Split, State
+from sage_kernel.operator import AnyOperator, Position, SourceBatch, Split, State
+from sage_kernel.run_context import RunContext
 from sage_kernel.runtime.element_queue import MAX_QUEUED_BYTES
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.progress import NodeCounts

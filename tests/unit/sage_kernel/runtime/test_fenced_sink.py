@@ -9,8 +9,8 @@ import pytest
 from sage_kernel.builder import Pipeline
 from sage_kernel.connectors.collections import MemoryCollections
 from sage_kernel.file_access import ANY_FILE
-from sage_kernel.operator import RunContext
 from sage_kernel.problems import NodeFailedError
+from sage_kernel.run_context import RunContext
 from sage_kernel.runtime.executor import Execution, ExecutionOptions
 from sage_kernel.runtime.fenced_sink import TakenOverError
 from sage_kernel.runtime.progress import NodeCounts
