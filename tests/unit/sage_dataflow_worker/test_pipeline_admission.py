@@ -167,7 +167,7 @@ async def test_one_that_kills_its_reader_is_an_error_and_the_next_is_read(admiss
 async def test_a_job_that_kills_its_worker_while_it_is_read_ends_in_the_dead_letters(workplace: Any) -> None:
     asked = asyncio.Event()
 
-    async def never(_data: bytes, _tenant: str) -> None:
+    async def never(*_: Any, **__: Any) -> None:
         asked.set()
         await asyncio.Event().wait()
 

@@ -7,13 +7,13 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from nats.js.errors import KeyDeletedError, KeyNotFoundError
 
 from sage.dataflow.v1 import dataflow_pb2 as pb
-from sage_benchmark.dataflow.measurement import DataflowPlan, Figure, Spent
+from sage_benchmark.dataflow.measurement import DataflowPlan, Figure
 from sage_benchmark.dataflow.mesh_workers import ended, mesh_workers, running_on
 from sage_platform import subjects
 
@@ -21,6 +21,19 @@ _FILES = 16
 _IDLE_SUBMITS = 10
 # As many as one expression may have.
 _STEPS, _FIELDS = 15, 10
+
+
+class WorkSpent(NamedTuple):
+    """What a job took.
+
+    Attributes:
+        cpu_seconds: of the worker that had most to do.
+        core_wait_seconds: for how long, at most, a worker's busiest thread was ready and other programs had its core.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    core_wait_seconds: float
 
 
 def mesh_jobs(plan: DataflowPlan, folder: Path) -> list[Figure]:
@@ -33,18 +46,20 @@ def mesh_jobs(plan: DataflowPlan, folder: Path) -> list[Figure]:
 
 async def _measure(plan: DataflowPlan, folder: Path, cores: list[int]) -> list[Figure]:
     figures = [await _idle_submit(folder / "idle", cores), *await _recovery(folder / "recovery", cores)]
-    spent: dict[int, list[Spent]] = {1: [], 2: []}
+    spent: dict[int, list[WorkSpent]] = {1: [], 2: []}
     for repetition in range(plan.repetitions):
         for workers in spent:
             place = folder / f"{workers}-{repetition}"
             spent[workers].append(await _shared_work(place, cores, workers, plan.events))
     one, two = (min(each.seconds for each in spent[workers]) for workers in (1, 2))
     cpu_one, cpu_two = (min(each.cpu_seconds for each in spent[workers]) for workers in (1, 2))
+    waits = tuple(each.core_wait_seconds for each in spent[2])
     return [
         *figures,
         Figure("CPU-bound work, one worker", one, "s", runs=tuple(each.seconds for each in spent[1])),
         Figure("CPU-bound work, two workers", two, "s", runs=tuple(each.seconds for each in spent[2])),
         Figure("two workers beside one", one / two, "×", 1.7, by_cpu=cpu_one / cpu_two),
+        Figure("longest that one of two waited for its core", min(waits), "s", runs=waits),
     ]
 
 
@@ -96,8 +111,8 @@ async def _recovery(folder: Path, cores: list[int]) -> list[Figure]:
     ]
 
 
-async def _shared_work(folder: Path, cores: list[int], workers: int, events: int) -> Spent:
-    """Return the time of the job, and the processor time of the worker that had most to do."""
+async def _shared_work(folder: Path, cores: list[int], workers: int, events: int) -> WorkSpent:
+    """Return what the job took."""
     async with mesh_workers(folder) as mesh:
         rows = events // _FILES
         for number in range(_FILES):
@@ -112,15 +127,19 @@ async def _shared_work(folder: Path, cores: list[int], workers: int, events: int
         stub = stubs[0]
         # A worker counts once it has told the others of itself.
         await mesh.workers_known(workers)
-        before = await mesh.cpu_seconds()
+        before, waited_before = await mesh.cpu_seconds(), await mesh.core_wait_seconds()
         began = time.perf_counter()
         await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="work"))
         job = await ended(stub, "work")
         if job.tasks != workers:
             raise RuntimeError(f"the job was {job.tasks} tasks on {workers} workers")
         seconds = time.perf_counter() - began
-        after = await mesh.cpu_seconds()
-        return Spent(seconds, max(now - was for now, was in zip(after, before, strict=True)))
+        after, waited_after = await mesh.cpu_seconds(), await mesh.core_wait_seconds()
+        return WorkSpent(
+            seconds,
+            max(now - was for now, was in zip(after, before, strict=True)),
+            max(now - was for now, was in zip(waited_after, waited_before, strict=True)),
+        )
 
 
 def _pipeline(source: dict[str, Any], fields: dict[str, str], uri: str, where: str = "") -> str:

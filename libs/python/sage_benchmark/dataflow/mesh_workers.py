@@ -72,10 +72,13 @@ class MeshWorkers:
         opened = await self.exits.enter_async_context(channel(address))
         return dataflow_pb2_grpc.DataflowServiceStub(opened)  # type: ignore[no-untyped-call]
 
-
     async def cpu_seconds(self) -> list[float]:
         """Return the processor time that each worker has taken so far."""
         return await asyncio.to_thread(lambda: [_cpu_seconds(process.pid) for process in self.processes.values()])
+
+    async def core_wait_seconds(self) -> list[float]:
+        """Return for how long each worker was ready to run so far, and did not have a core."""
+        return await asyncio.to_thread(lambda: [_core_wait_seconds(process.pid) for process in self.processes.values()])
 
     async def workers_known(self, count: int) -> None:
         """Wait until so many have told each other of themselves."""
@@ -135,6 +138,12 @@ def _cpu_seconds(pid: int) -> float:
     # Behind the name, which may hold anything: user and system time, in ticks (proc(5)).
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _core_wait_seconds(pid: int) -> float:
+    # Of each thread: nanoseconds on a core, nanoseconds in the queue for one, and turns (sched-stats of the kernel).
+    waits = (thread.read_text().split()[1] for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return max(map(int, waits), default=0) / 1e9
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

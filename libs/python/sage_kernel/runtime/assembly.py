@@ -24,6 +24,7 @@ from sage_kernel.runtime.inlet import Inlet
 from sage_kernel.runtime.memory_guard import MemoryGuard
 from sage_kernel.runtime.outlet import Outlet, Receiver
 from sage_kernel.runtime.progress import NodeCounts, OnProgress
+from sage_kernel.runtime.running_node import RunningNode
 from sage_kernel.runtime.sink_runner import SinkRunner
 from sage_kernel.runtime.source_runner import SourceRunner
 from sage_kernel.runtime.spilling_queue import SpillingQueue
@@ -144,26 +145,27 @@ class Assembler:
         return SpillingQueue(self.queue_batches, self.spill_dir) if is_spilling else MemoryQueue(self.queue_batches)
 
     def _runner(self, node_id: str, operator: AnyOperator, outlet: Outlet, output: StreamType) -> Runner:
-        context, node = self.context, self.nodes[node_id]
-        counts, changed = self.counts[node_id], self._changed(node_id)
-        failed = FailedRecords(node_id, node, outlet, counts, context.dead_letter)
-        participant = Participant(node_id, self.checkpointer)
+        context, spec, counts = self.context, self.nodes[node_id], self.counts[node_id]
+        node = RunningNode(
+            spec,
+            outlet,
+            counts,
+            FailedRecords(node_id, spec, outlet, counts, context.dead_letter),
+            Participant(node_id, self.checkpointer),
+            context.clock,
+            context.sleep,
+            self._changed(node_id),
+        )
+        if isinstance(operator, AsyncOperator | Sink):
+            self.closing.push_async_callback(operator.close)
         if isinstance(operator, AsyncOperator):
-            self.closing.push_async_callback(operator.close)
-            return AsyncRunner(
-                node, operator, outlet, counts, failed, participant,
-                scope=self.scope, clock=context.clock, sleep=context.sleep, changed=changed,
-            )  # fmt: skip
+            return AsyncRunner(node, operator, self.scope)
         if isinstance(operator, Sink):
-            self.closing.push_async_callback(operator.close)
-            return SinkRunner(node, operator, counts, failed, participant, context.clock, context.sleep, changed)
+            return SinkRunner(node, operator)
         if isinstance(operator, Source):
-            return SourceRunner(
-                operator, outlet, failed, participant, self._watermarks(node, output),
-                context.clock, context.sleep, self.splits.get(node_id),
-            )  # fmt: skip
+            return SourceRunner(node, operator, self._watermarks(spec, output), self.splits.get(node_id))
         assert isinstance(operator, Transform | StatefulOperator)
-        return SyncRunner(operator, outlet, counts, failed, participant, context.clock, changed, self.memory)
+        return SyncRunner(node, operator, self.memory)
 
     def _watermarks(self, node: NodeSpec, output: StreamType) -> WatermarkGenerator | None:
         timing = getattr(node, "timing", None)

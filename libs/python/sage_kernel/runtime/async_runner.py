@@ -7,18 +7,13 @@ from collections.abc import Callable
 
 import polars as pl
 
-from sage_common.clock import Clock
-from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import AsyncOperator, State
-from sage_kernel.run_context import Sleep
-from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
-from sage_kernel.runtime.failures import FailedRecords
+from sage_kernel.runtime.halving import in_pieces
 from sage_kernel.runtime.in_flight import Call, CallOutcome, FailedSlice, InFlight
 from sage_kernel.runtime.inlet import NodeCut
-from sage_kernel.runtime.outlet import Outlet
-from sage_kernel.runtime.progress import NodeCounts
 from sage_kernel.runtime.retries import with_retries
+from sage_kernel.runtime.running_node import RunningNode
 from sage_kernel.runtime.slice_buffer import SliceBuffer
 from sage_kernel.runtime.task_scope import TaskScope
 
@@ -34,30 +29,12 @@ class AsyncRunner:
         has_more: whether further records wait in the queue, so that a small slice is worth holding back.
     """
 
-    def __init__(
-        self,
-        spec: NodeSpec,
-        operator: AsyncOperator,
-        outlet: Outlet,
-        counts: NodeCounts,
-        failed: FailedRecords,
-        participant: Participant,
-        *,
-        scope: TaskScope,
-        clock: Clock,
-        sleep: Sleep,
-        changed: Callable[[], None],
-    ) -> None:
-        self._spec = spec
+    def __init__(self, node: RunningNode, operator: AsyncOperator, scope: TaskScope) -> None:
+        self._node = node
+        self._spec = node.spec
         self._operator = operator
-        self._outlet = outlet
-        self._counts = counts
-        self._failed = failed
-        self._participant = participant
+        self._outlet = node.outlet
         self._scope = scope
-        self._clock = clock
-        self._sleep = sleep
-        self._changed = changed
         # Held while something leaves, so that a barrier never comes between two halves of a result.
         self._leaving = asyncio.Lock()
         self._in_flight = InFlight()
@@ -93,15 +70,14 @@ class AsyncRunner:
     async def accept(self, element: Element, input_index: int) -> None:
         """Take an element."""
         if isinstance(element, pl.DataFrame):
-            self._counts.records_in += element.height
-            self._changed()
+            self._node.came_in(element.height)
             self._buffer.put(element)
         elif isinstance(element, Watermark):
             self._buffer.put(element)
         elif isinstance(element, End):
             # The last watermark may still be leaving: a slow operator behind closes its windows in a thread.
             async with self._leaving:
-                self._participant.finish(State())
+                self._node.participant.finish(State())
                 await self._outlet.mark(element)
         self._call_slices()
 
@@ -141,7 +117,7 @@ class AsyncRunner:
             self._lingering = self._scope.spawn(self._call_after_linger(), "linger")
 
     async def _call_after_linger(self) -> None:
-        await self._sleep(self._operator.linger_seconds)
+        await self._node.sleep(self._operator.linger_seconds)
         self._lingering = None
         self._call_slices(linger_is_over=True)
         self._wake()
@@ -160,9 +136,9 @@ class AsyncRunner:
     async def _let_out(self, call: Call) -> None:
         assert call.outcome is not None
         for frame, error in call.outcome.failed:
-            await self._failed.put_aside(frame, error)
+            await self._node.failed.put_aside(frame, error)
         await self._outlet.emit(call.outcome.result)
-        self._changed()
+        self._node.changed()
         self._in_flight.finish(call)
         await self._mark_front()
 
@@ -176,26 +152,16 @@ class AsyncRunner:
             await self._outlet.mark(watermark)
 
     async def _process(self, frame: pl.DataFrame) -> CallOutcome:
-        try:
-            return CallOutcome(await self._attempt(frame))
-        except Exception as error:
-            if self._failed.are_fatal:
-                raise self._failed.failed(error, frame) from error
-            if frame.height == 1:
-                return CallOutcome(frame.clear(), (FailedSlice(frame, error),))
-        # One bad record must not take the others of its batch along.
-        half = frame.height // 2
-        first, second = await self._process(frame[:half]), await self._process(frame[half:])
-        kept = [outcome.result for outcome in (first, second) if outcome.result.height]
-        result = pl.concat(kept, how="vertical") if kept else frame.clear()
-        return CallOutcome(result, (*first.failed, *second.failed))
+        pieces = await in_pieces(frame, self._attempt, self._node.failed)
+        if len(pieces) == 1 and pieces[0].result is not None:
+            return CallOutcome(pieces[0].result)
+        kept = [piece.result for piece in pieces if piece.result is not None and piece.result.height]
+        failed = [FailedSlice(piece.frame, piece.error) for piece in pieces if piece.error is not None]
+        return CallOutcome(pl.concat(kept, how="vertical") if kept else frame.clear(), failed)
 
     async def _attempt(self, frame: pl.DataFrame) -> pl.DataFrame:
         async def process() -> pl.DataFrame:
-            started = self._clock.now()
-            try:
+            with self._node.busy():
                 return await self._operator.process(frame)
-            finally:
-                self._counts.busy_seconds += self._clock.now() - started
 
-        return await with_retries(process, self._spec.retries, self._sleep)
+        return await with_retries(process, self._spec.retries, self._node.sleep)

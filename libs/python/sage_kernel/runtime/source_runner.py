@@ -8,16 +8,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import orjson
 import polars as pl
 
-from sage_common.clock import Clock
 from sage_common.tasks import end_tasks
 from sage_kernel.event_time.watermarks import WatermarkGenerator
 from sage_kernel.operator import REFUSED_FIELDS, JoiningSource, Source, SourceBatch, Split, State
-from sage_kernel.run_context import Sleep
-from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import END_OF_TIME_US, Barrier, End, Watermark
-from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.next_batch import next_batch
-from sage_kernel.runtime.outlet import Outlet
+from sage_kernel.runtime.running_node import RunningNode
 from sage_kernel.runtime.split_progress import SplitProgress
 
 
@@ -26,28 +22,23 @@ class SourceRunner:
 
     Args:
         watermarks: None where the records have no event time.
-        clock, sleep: time, for sources that fall idle.
         splits: what to read; None reads every split of the source.
     """
 
     def __init__(
         self,
+        node: RunningNode,
         source: Source,
-        outlet: Outlet,
-        failed: FailedRecords,
-        participant: Participant,
         watermarks: WatermarkGenerator | None,
-        clock: Clock,
-        sleep: Sleep,
         splits: Sequence[Split] | None = None,
     ) -> None:
         self._source = source
-        self._outlet = outlet
-        self._failed = failed
-        self._participant = participant
+        self._outlet = node.outlet
+        self._failed = node.failed
+        self._participant = node.participant
         self._watermarks = watermarks
-        self._clock = clock
-        self._sleep = sleep
+        self._clock = node.clock
+        self._sleep = node.sleep
         self._splits = splits
         self._left = SplitProgress()
         self._barrier: int | None = None

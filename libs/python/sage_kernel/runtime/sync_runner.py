@@ -6,17 +6,14 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from sage_common.clock import Clock
 from sage_common.errors import UnprocessableError
 from sage_kernel.operator import DelayedOutput, Emission, State, StatefulOperator, Transform
-from sage_kernel.runtime.checkpointing import Participant
 from sage_kernel.runtime.elements import START_OF_TIME_US, Barrier, Element, End, Watermark
-from sage_kernel.runtime.failures import FailedRecords
+from sage_kernel.runtime.halving import in_pieces
 from sage_kernel.runtime.inlet import NodeCut
 from sage_kernel.runtime.memory_guard import MemoryGuard
 from sage_kernel.runtime.off_loop import OffLoop
-from sage_kernel.runtime.outlet import Outlet
-from sage_kernel.runtime.progress import NodeCounts
+from sage_kernel.runtime.running_node import RunningNode
 
 # What a call at the end works on: there is one only, and it may be long.
 _MANY = 1_000_000
@@ -27,25 +24,14 @@ class SyncRunner:
     found by halving the batch."""
 
     def __init__(
-        self,
-        operator: Transform | StatefulOperator,
-        outlet: Outlet,
-        counts: NodeCounts,
-        failed: FailedRecords,
-        participant: Participant,
-        clock: Clock,
-        changed: Callable[[], None],
-        memory: MemoryGuard | None = None,
+        self, node: RunningNode, operator: Transform | StatefulOperator, memory: MemoryGuard | None = None
     ) -> None:
+        self._node = node
         self._memory = memory
         self._stateful = operator if isinstance(operator, StatefulOperator) else None
         self._transform = operator if isinstance(operator, Transform) else None
-        self._outlet = outlet
-        self._counts = counts
-        self._failed = failed
-        self._participant = participant
-        self._changed = changed
-        self._off_loop = OffLoop(clock, self._spent)
+        self._outlet = node.outlet
+        self._off_loop = OffLoop(node.clock, self._spent)
         self._time_us = START_OF_TIME_US
 
     def restore(self, state: State) -> None:
@@ -79,13 +65,12 @@ class SyncRunner:
     async def accept(self, element: Element, input_index: int) -> None:
         """Process an element. Raises NodeFailedError."""
         if isinstance(element, pl.DataFrame):
-            self._counts.records_in += element.height
-            self._changed()
+            self._node.came_in(element.height)
             self._check_memory()
             await self._process(element, input_index)
         elif isinstance(element, Barrier):
             cut = await self.on_barrier(element)
-            self._participant.acknowledge(element.checkpoint, cut.state)
+            self._node.participant.acknowledge(element.checkpoint, cut.state)
         elif isinstance(element, Watermark):
             # An idle mark may bring news of time too: where all inputs have fallen idle.
             if self._stateful is not None and element.time_us > self._time_us:
@@ -97,7 +82,7 @@ class SyncRunner:
         elif isinstance(element, End):
             if self._stateful is not None:
                 await self._call_timed("end", _MANY, self._stateful.on_end)
-            self._participant.finish(self._snapshot())
+            self._node.participant.finish(self._snapshot())
             await self._outlet.mark(element)
 
     async def on_barrier(self, barrier: Barrier) -> NodeCut:
@@ -118,31 +103,26 @@ class SyncRunner:
             try:
                 self._memory.check(self._stateful)
             except UnprocessableError as error:
-                raise self._failed.failed(error) from error
+                raise self._node.failed.failed(error) from error
 
     async def _call_timed(self, kind: str, records: int, call: Callable[[], Sequence[Emission]]) -> None:
         try:
             emissions = await self._off_loop.call(kind, records, call)
         except Exception as error:
-            raise self._failed.failed(error) from error
+            raise self._node.failed.failed(error) from error
         await self._outlet.emit_all(emissions)
 
     async def _process(self, frame: pl.DataFrame, input_index: int) -> None:
-        try:
-            emissions = await self._off_loop.call("batch", frame.height, lambda: self._call(frame, input_index))
-        except Exception as error:
-            if self._failed.are_fatal:
-                raise self._failed.failed(error, self._to_blame(frame, input_index)) from error
-            if frame.height == 1:
-                await self._failed.put_aside(frame, error)
-                self._changed()
-                return
-            # One bad record must not take the others of its batch along.
-            half = frame.height // 2
-            await self._process(frame[:half], input_index)
-            await self._process(frame[half:], input_index)
-            return
-        await self._outlet.emit_all(emissions)
+        async def call(piece: pl.DataFrame) -> Sequence[Emission]:
+            return await self._off_loop.call("batch", piece.height, lambda: self._call(piece, input_index))
+
+        node = self._node
+        for piece in await in_pieces(frame, call, node.failed, lambda failed: self._to_blame(failed, input_index)):
+            if piece.error is not None:
+                await node.failed.put_aside(piece.frame, piece.error)
+                node.changed()
+            else:
+                await self._outlet.emit_all(piece.result or ())
 
     def _to_blame(self, frame: pl.DataFrame, input_index: int) -> pl.DataFrame | None:
         """Return the first record that fails by itself. The state is of no more use: the run ends."""
@@ -165,7 +145,7 @@ class SyncRunner:
         return (Emission(self._transform.apply(frame)),)
 
     def _spent(self, seconds: float) -> None:
-        self._counts.busy_seconds += seconds
+        self._node.counts.busy_seconds += seconds
 
     def _behind(self, watermark: Watermark) -> Watermark:
         if isinstance(self._stateful, DelayedOutput):
@@ -176,5 +156,5 @@ class SyncRunner:
         if self._stateful is None:
             return State()
         state = self._stateful.snapshot()
-        self._counts.state_bytes = sum(int(frame.estimated_size()) for frame in state.frames.values())
+        self._node.counts.state_bytes = sum(int(frame.estimated_size()) for frame in state.frames.values())
         return state
