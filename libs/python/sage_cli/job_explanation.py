@@ -6,15 +6,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sage.dataflow.v1 import dataflow_pb2 as pb
+    from sage_client.jobs.job_views import JobExplanation
 
 
-def explanation_lines(answer: pb.ExplainJobResponse) -> list[str]:
+def explanation_lines(answer: JobExplanation) -> list[str]:
     """Return what is known of a job's tasks, a line each, the workers that were considered below each."""
-    from sage_cli.dataflow import state_name
-
     job = answer.job
-    lines = [f"{job.job_id} {state_name(job)}: {job.plan or 'not planned yet'}"]
+    lines = [f"{job.job_id} {job.state}: {job.plan or 'not planned yet'}"]
     if job.waiting:
         lines.append(f"waiting: {job.waiting}")
     for task in answer.tasks:
@@ -24,9 +22,6 @@ def explanation_lines(answer: pb.ExplainJobResponse) -> list[str]:
     return lines
 
 
-def explanation_json(answer: pb.ExplainJobResponse) -> dict[str, Any]:
+def explanation_json(answer: JobExplanation) -> dict[str, Any]:
     """Return the same as plain values, as the management API gives it."""
-    from sage_cli.dataflow import to_json
-    from sage_client.jobs.job_messages import task_view
-
-    return {"job": to_json(answer.job), "tasks": [asdict(task_view(task)) for task in answer.tasks]}
+    return asdict(answer)

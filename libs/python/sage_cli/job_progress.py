@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from sage.dataflow.v1 import dataflow_pb2 as pb
+    from sage_client.jobs.job_views import JobView, NodeProgressView
 
 _REFRESHES_A_SECOND = 4
 _BAR_COLUMNS = 20
@@ -29,9 +29,9 @@ class JobProgress:
     def __init__(self, console: Console, now: Callable[[], float] = time.time) -> None:
         self._console = console
         self._now = now
-        self._job: pb.Job | None = None
+        self._job: JobView | None = None
 
-    def update(self, job: pb.Job) -> None:
+    def update(self, job: JobView) -> None:
         """Take the job after a change."""
         self._job = job
 
@@ -39,12 +39,12 @@ class JobProgress:
         job = self._job
         if job is None:
             return Group()
-        lines = [Text(f"{job.job_id}  {state_of(job)}" + (f"  {_tasks(job)}" if job.tasks else ""))]
+        lines = [Text(f"{job.job_id}  {job.state}" + (f"  {_tasks(job)}" if job.tasks else ""))]
         if job.waiting:
             lines.append(Text(f"waiting: {job.waiting}", style="yellow"))
         table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
         bars = self._console.width >= _ROOM_FOR_BARS and any(fraction_of(node) is not None for node in job.progress)
-        lags = any(node.HasField("watermark_unix_ms") for node in job.progress)
+        lags = any(node.watermark_unix_ms is not None for node in job.progress)
         table.add_column("node", overflow="fold")
         for name in ("in", "out", "failed"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -72,7 +72,7 @@ class JobProgress:
 
 
 @contextlib.contextmanager
-def job_progress(console: Console) -> Iterator[Callable[[pb.Job], None]]:
+def job_progress(console: Console) -> Iterator[Callable[[JobView], None]]:
     """Yield what shows a job after each change, while the body runs."""
     if not console.is_terminal:
         yield _Lines()
@@ -82,7 +82,7 @@ def job_progress(console: Console) -> Iterator[Callable[[pb.Job], None]]:
         yield shown.update
 
 
-def line_of(job: pb.Job, now: float) -> str:
+def line_of(job: JobView, now: float) -> str:
     """Return the state and the counts of a job as a line."""
     counts = []
     for node in job.progress:
@@ -90,20 +90,20 @@ def line_of(job: pb.Job, now: float) -> str:
         percent = "" if fraction is None else f"({fraction:.0%})"
         counts.append(f"{node.node_id}:{node.records_out}{percent}{f'(lag {lag})' if lag else ''}")
     waiting = f" waiting: {job.waiting}" if job.waiting else ""
-    return f"{state_of(job):<10} {' '.join(counts)}{waiting}"
+    return f"{job.state:<10} {' '.join(counts)}{waiting}"
 
 
-def fraction_of(node: pb.NodeProgress) -> float | None:
+def fraction_of(node: NodeProgressView) -> float | None:
     """Return how much of its records a node has given out, 0 to 1; None where their number is not known."""
-    if not node.HasField("records_total"):
+    if node.records_total is None:
         return None
     done = node.records_out + node.records_failed
     return min(1.0, done / node.records_total) if node.records_total else 1.0
 
 
-def lag_of(node: pb.NodeProgress, now: float) -> str:
+def lag_of(node: NodeProgressView, now: float) -> str:
     """Return how far event time is behind the time of day; empty without event time."""
-    if not node.HasField("watermark_unix_ms"):
+    if node.watermark_unix_ms is None:
         return ""
     seconds = max(0.0, now - node.watermark_unix_ms / 1000)
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -112,14 +112,7 @@ def lag_of(node: pb.NodeProgress, now: float) -> str:
     return f"{seconds:.1f}s"
 
 
-def state_of(job: pb.Job) -> str:
-    """Return a job's state in lower case."""
-    from sage_cli.dataflow import state_name
-
-    return state_name(job)
-
-
-def _tasks(job: pb.Job) -> str:
+def _tasks(job: JobView) -> str:
     return "1 task" if job.tasks == 1 else f"{job.tasks} tasks"
 
 
@@ -129,7 +122,7 @@ class _Lines:
     def __init__(self) -> None:
         self._last = ""
 
-    def __call__(self, job: pb.Job) -> None:
+    def __call__(self, job: JobView) -> None:
         line = line_of(job, time.time())
         if line != self._last:
             self._last = line

@@ -7,22 +7,26 @@ import io
 import pytest
 from rich.console import Console
 
-from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage_cli.job_progress import JobProgress, fraction_of, job_progress, lag_of, line_of
+from sage_client.jobs.job_views import JobView, NodeProgressView
 
 NOW = 1_000_000.0
 
 
-def job(*nodes: pb.NodeProgress, waiting: str = "", tasks: int = 2) -> pb.Job:
-    return pb.Job(job_id="j1", state=pb.JOB_STATE_RUNNING, progress=nodes, waiting=waiting, tasks=tasks)
+def job(*nodes: NodeProgressView, waiting: str = "", tasks: int = 2) -> JobView:
+    return JobView("j1", "p", "running", progress=nodes, waiting=waiting, tasks=tasks)
 
 
-READ = pb.NodeProgress(node_id="files", records_in=0, records_out=1500, records_failed=500, records_total=4000)
-OPEN = pb.NodeProgress(node_id="ask_the_model_about_it", records_in=1500, records_out=1200, records_failed=3)
-LATE = pb.NodeProgress(node_id="windows", records_in=10, watermark_unix_ms=int((NOW - 90) * 1000))
+def node(node_id: str = "n", came_in: int = 0, records_out: int = 0, failed: int = 0, **more: int) -> NodeProgressView:
+    return NodeProgressView(node_id, came_in, records_out, failed, **more)
 
 
-def drawn(width: int, height: int, shown: pb.Job) -> str:
+READ = node("files", 0, 1500, 500, records_total=4000)
+OPEN = node("ask_the_model_about_it", 1500, 1200, 3)
+LATE = node("windows", 10, watermark_unix_ms=int((NOW - 90) * 1000))
+
+
+def drawn(width: int, height: int, shown: JobView) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     progress = JobProgress(console, lambda: NOW)
     progress.update(shown)
@@ -33,15 +37,15 @@ def drawn(width: int, height: int, shown: pb.Job) -> str:
 
 def test_a_share_is_shown_where_the_number_of_records_is_known() -> None:
     assert [fraction_of(node) for node in (READ, OPEN, LATE)] == [0.5, None, None]
-    assert fraction_of(pb.NodeProgress(records_total=0)) == 1.0
-    assert fraction_of(pb.NodeProgress(records_out=9, records_total=3)) == 1.0
+    assert fraction_of(node(records_total=0)) == 1.0
+    assert fraction_of(node(records_out=9, records_total=3)) == 1.0
 
 
 @pytest.mark.parametrize(
     ("behind", "told"), [(0.5, "0.5s"), (90, "90.0s"), (121, "2m"), (7201, "2h"), (200_000, "2d"), (-5, "0.0s")]
 )
 def test_lag_is_told_in_the_unit_that_fits(behind: float, told: str) -> None:
-    assert lag_of(pb.NodeProgress(watermark_unix_ms=int((NOW - behind) * 1000)), NOW) == told
+    assert lag_of(node(watermark_unix_ms=int((NOW - behind) * 1000)), NOW) == told
     assert lag_of(READ, NOW) == ""
 
 
@@ -56,7 +60,7 @@ def test_a_terminal_has_a_row_a_node_within_its_width(width: int) -> None:
 
 
 def test_a_long_graph_stays_within_the_terminals_height() -> None:
-    nodes = [pb.NodeProgress(node_id=f"n{number}") for number in range(50)]
+    nodes = [node(f"n{number}") for number in range(50)]
     assert len(drawn(80, 20, job(*nodes)).splitlines()) < 20
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sage.dataflow.v1 import dataflow_pb2
+    from sage_client.jobs.job_views import JobExplanation
     from sage_client.management.views import Explanation
 
 
@@ -54,7 +54,7 @@ def explain(
         console.print(explanation_text(decision, console.width))
 
 
-async def _explain(explained_id: str) -> tuple[list[Explanation], dataflow_pb2.ExplainJobResponse | None]:
+async def _explain(explained_id: str) -> tuple[list[Explanation], JobExplanation | None]:
     """Return the decisions about a request, or else what is known of a job."""
     from sage_cli import dataflow
     from sage_cli.target import management
@@ -66,7 +66,7 @@ async def _explain(explained_id: str) -> tuple[list[Explanation], dataflow_pb2.E
         except (NotFoundError, UnavailableError) as error:
             no_request = error
         try:
-            return [], await dataflow.explain(explained_id, None, says_mesh=False)
+            return [], await dataflow.ask(None, lambda jobs: jobs.explain(explained_id), says_mesh=False)
         except NotFoundError as error:
             raise NotFoundError(f"{no_request.message}; {error.message}", code=no_request.code) from None
         except (UnavailableError, InvalidRequestError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from sage_cli.consoles import AsJson
 from sage_cli.pipeline_file import PipelineFile, read_pipeline
 
 if TYPE_CHECKING:
-    from sage.dataflow.v1 import dataflow_pb2
+    from sage_client.jobs.job_views import JobView
 
 app = typer.Typer(help="Run declarative pipelines as jobs.", no_args_is_help=True)
 app.add_typer(job_dlq.app, name="dlq")
@@ -34,15 +35,16 @@ def submit(
     from sage_cli.consoles import print_json
     from sage_cli.running import run
 
-    job = run(dataflow.submit(read_pipeline(pipeline), job_id, address))
-    if dataflow.failed(job):
+    text = read_pipeline(pipeline)
+    job = run(dataflow.ask(address, lambda jobs: jobs.submit(text, job_id)))
+    if job.state == "failed":
         _finish(job, as_json)
     if watch:
         if not as_json:
             typer.echo(job.job_id)
         _follow(job.job_id, address, as_json, says_mesh=False)
     elif as_json:
-        print_json(dataflow.to_json(job))
+        print_json(asdict(job))
     else:
         typer.echo(job.job_id)
 
@@ -59,9 +61,9 @@ def list_jobs(
     from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.running import run
 
-    jobs = run(dataflow.list_jobs(limit, address))
+    jobs = run(dataflow.ask(address, lambda jobs: jobs.list_jobs(limit)))
     if as_json:
-        print_json([dataflow.to_json(job) for job in jobs])
+        print_json([asdict(job) for job in jobs])
         return
     columns = (
         Column("job"),
@@ -75,7 +77,7 @@ def list_jobs(
         (
             job.job_id,
             job.pipeline,
-            dataflow.state_name(job),
+            job.state,
             # What reached the last node, which is where results go.
             str(job.progress[-1].records_in) if job.progress else "",
             str(job.attempts or ""),
@@ -92,7 +94,7 @@ def show(job_id: JobId, address: Address = None, as_json: AsJson = False) -> Non
     from sage_cli import dataflow
     from sage_cli.running import run
 
-    _show(run(dataflow.get(job_id, address)), as_json)
+    _show(run(dataflow.ask(address, lambda jobs: jobs.get(job_id))), as_json)
 
 
 @app.command()
@@ -108,11 +110,11 @@ def cancel(job_id: JobId, address: Address = None, as_json: AsJson = False) -> N
     from sage_cli.consoles import print_json
     from sage_cli.running import run
 
-    job = run(dataflow.cancel(job_id, address))
+    job = run(dataflow.ask(address, lambda jobs: jobs.cancel(job_id)))
     if as_json:
-        print_json(dataflow.to_json(job))
+        print_json(asdict(job))
         return
-    typer.echo(f"{job.job_id} {dataflow.state_name(job)}")
+    typer.echo(f"{job.job_id} {job.state}")
 
 
 @app.command()
@@ -121,7 +123,7 @@ def pause(job_id: JobId, address: Address = None, as_json: AsJson = False) -> No
     from sage_cli import dataflow
     from sage_cli.running import run
 
-    _say_state(run(dataflow.pause(job_id, address)), as_json)
+    _say_state(run(dataflow.ask(address, lambda jobs: jobs.pause(job_id))), as_json)
 
 
 @app.command()
@@ -130,7 +132,7 @@ def savepoint(job_id: JobId, address: Address = None, as_json: AsJson = False) -
     from sage_cli import dataflow
     from sage_cli.running import run
 
-    _say_state(run(dataflow.savepoint(job_id, address)), as_json)
+    _say_state(run(dataflow.ask(address, lambda jobs: jobs.savepoint(job_id))), as_json)
 
 
 @app.command()
@@ -147,14 +149,14 @@ def resume(
     from sage_cli.running import run
 
     text = read_pipeline(pipeline) if pipeline is not None else ""
-    answer = run(dataflow.resume(job_id, text, address, only_plan=diff))
+    answer = run(dataflow.ask(address, lambda jobs: jobs.resume(job_id, text, only_plan=diff)))
     if as_json:
-        print_json({"job": dataflow.to_json(answer.job), "plan": list(answer.plan)})
+        print_json({"job": asdict(answer.job), "plan": list(answer.plan)})
         return
     for line in answer.plan:
         typer.echo(line)
     if not diff:
-        typer.echo(f"{answer.job.job_id} {dataflow.state_name(answer.job)}")
+        typer.echo(f"{answer.job.job_id} {answer.job.state}")
 
 
 @app.command()
@@ -165,7 +167,7 @@ def explain(job_id: JobId, address: Address = None, as_json: AsJson = False) -> 
     from sage_cli.job_explanation import explanation_json, explanation_lines
     from sage_cli.running import run
 
-    answer = run(dataflow.explain(job_id, address))
+    answer = run(dataflow.ask(address, lambda jobs: jobs.explain(job_id)))
     if as_json:
         print_json(explanation_json(answer))
         return
@@ -217,27 +219,25 @@ def _follow_results(job_id: str, collection: str, address: str | None) -> None:
         raise typer.Exit(1)
 
 
-def _say_state(job: dataflow_pb2.Job, as_json: bool) -> None:
-    from sage_cli import dataflow
+def _say_state(job: JobView, as_json: bool) -> None:
     from sage_cli.consoles import print_json
 
     if as_json:
-        print_json(dataflow.to_json(job))
+        print_json(asdict(job))
     else:
-        typer.echo(f"{job.job_id} {dataflow.state_name(job)}")
+        typer.echo(f"{job.job_id} {job.state}")
 
 
-def _show(job: dataflow_pb2.Job, as_json: bool) -> None:
+def _show(job: JobView, as_json: bool) -> None:
     from rich.table import Table
 
-    from sage_cli import dataflow
     from sage_cli.consoles import output, print_json
 
     if as_json:
-        print_json(dataflow.to_json(job))
+        print_json(asdict(job))
         return
     console = output()
-    headline = f"{job.job_id}  {job.pipeline}  {dataflow.state_name(job)}  worker {job.worker_id or '-'}"
+    headline = f"{job.job_id}  {job.pipeline}  {job.state}  worker {job.worker_id or '-'}"
     console.print(headline, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("node", "in", "out", "failed"):
@@ -267,9 +267,8 @@ def _follow(job_id: str, address: str | None, as_json: bool, *, says_mesh: bool)
     _finish(job, as_json)
 
 
-def _finish(job: dataflow_pb2.Job, as_json: bool) -> None:
-    from sage_cli import dataflow
+def _finish(job: JobView, as_json: bool) -> None:
 
     _show(job, as_json)
-    if not dataflow.succeeded(job):
+    if job.state != "succeeded":
         raise typer.Exit(1)

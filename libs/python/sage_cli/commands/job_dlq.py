@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,19 +25,17 @@ def list_letters(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and not a record a line.")] = False,
 ) -> None:
     """Print dead letters, oldest first, one JSON object a line, and how many there are in all to stderr."""
-    import orjson
-
     from sage_cli import dataflow
     from sage_cli.consoles import notes, print_json, print_json_line
     from sage_cli.running import run
 
-    answer = run(dataflow.dead_letters(job_id, node, limit, address))
+    answer = run(dataflow.ask(address, lambda jobs: jobs.dead_letters(job_id, node, limit=limit)))
     letters = [
         {
             "node": letter.node_id,
             "error": letter.error,
             "attempts": letter.attempts,
-            "record": orjson.loads(letter.record_json),
+            "record": letter.record,
         }
         for letter in answer.letters
     ]
@@ -61,9 +60,9 @@ def replay(
     from sage_cli.consoles import notes, print_json
     from sage_cli.running import run
 
-    answer = run(dataflow.replay(job_id, node, new_job_id, address))
+    answer = run(dataflow.ask(address, lambda jobs: jobs.replay(job_id, node, new_job_id=new_job_id)))
     if as_json:
-        print_json({"job": dataflow.to_json(answer.job), "records": answer.records})
+        print_json({"job": asdict(answer.job), "records": answer.records})
     else:
         typer.echo(answer.job.job_id)
         notes().print(f"{answer.records} records", markup=False)
