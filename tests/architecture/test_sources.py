@@ -70,3 +70,10 @@ def test_a_log_line_about_a_request_names_it_by_its_callers_id_too() -> None:
                 if "request_id" in names and "correlation_id" not in names:
                     lines.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not lines
+
+
+def test_each_package_is_pinned_once_and_in_order() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    names = [re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines if line and line[0] != "#"]
+    assert [name for name in names if names.count(name) > 1] == []
+    assert names == sorted(names)
