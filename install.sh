@@ -14,8 +14,8 @@ profile="${1:-run}"
 services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-worker)
 # Their versions are in constraints.txt.
 dev_tools=(
-  buf-bin duckdb grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio pytest-timeout pytest-xdist
-  ruff semchunk types-protobuf types-PyYAML
+  anthropic buf-bin duckdb grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio
+  pytest-timeout pytest-xdist ruff semchunk types-protobuf types-PyYAML
   # For the documents that they ship, which labelled questions are about.
   cmake mercurial
 )

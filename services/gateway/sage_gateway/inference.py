@@ -45,13 +45,13 @@ _REQUEST_ID = names.REQUEST_ID.encode()
 _QUEUE_MS = names.QUEUE_MS.encode()
 _ENGINE = names.ENGINE.encode()
 _ATTEMPTS = names.ATTEMPTS.encode()
-_EVENT_STREAM: Headers = [
+EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # Proxies of nginx's kind would otherwise collect the stream before they pass it on.
     (b"x-accel-buffering", b"no"),
 ]
-_CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")
 _STREAMING = (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS)
 # Follows an error event, as vLLM does it: OpenAI's clients raise at the event, and those that only wait for the end of
 # the stream do not wait for ever.
@@ -105,10 +105,10 @@ class InferenceEndpoint:
             reply_headers: Headers = [(_REQUEST_ID, request_id_of(headers).encode())]
             if "expect" in headers:
                 # The client holds its body back until it is asked for it; now it never will be.
-                reply_headers.append(_CLOSE)
+                reply_headers.append(CLOSE)
             return await send_error(send, error, reply_headers)
         reply_headers = [(_REQUEST_ID, reply.caller_id.encode())]
-        watch = asyncio.get_running_loop().create_task(_cancel_when_gone(receive, reply))
+        watch = asyncio.get_running_loop().create_task(cancel_when_gone(receive, reply))
         try:
             if comments is not None:
                 return await self._stream(reply, reply_headers, send, with_comments(aiter(reply), comments))
@@ -148,7 +148,7 @@ class InferenceEndpoint:
         began = self._clock.now()
         head = await reply.head()
         self._metrics.first_byte(self._clock.now() - began)
-        headers += _way_of(head)
+        headers += way_of(head)
         if head.media is Media.EVENT_STREAM:
             return await self._stream(reply, headers, send)
         body = await reply.read()
@@ -173,8 +173,8 @@ class InferenceEndpoint:
         piece = await anext(pieces, None)
         if commented is not None and piece != COMMENT:
             self._metrics.first_byte(self._clock.now() - began)
-            headers += _way_of(await reply.head())
-        await send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
+            headers += way_of(await reply.head())
+        await send({"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *headers]})
         status = 200
         last = b""
         try:
@@ -189,7 +189,7 @@ class InferenceEndpoint:
         return status
 
 
-def _way_of(head: ReplyHead) -> Headers:
+def way_of(head: ReplyHead) -> Headers:
     """Return the headers that say which way a request went."""
     return [
         (_QUEUE_MS, b"%.3f" % head.queue_ms),
@@ -198,7 +198,7 @@ def _way_of(head: ReplyHead) -> Headers:
     ]
 
 
-async def _cancel_when_gone(receive: Receive, reply: Reply) -> None:
+async def cancel_when_gone(receive: Receive, reply: Reply) -> None:
     """Cancel the request when its client goes away. Ends with the response too, after which ASGI says the same."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
@@ -20,6 +22,12 @@ from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
 from sage_gateway.cors import Cors
 from sage_gateway.credentials import Credentials
+from sage_gateway.dialects.anthropic_messages import AnthropicMessages
+from sage_gateway.dialects.dialect import Dialect
+from sage_gateway.dialects.dialect_endpoint import DialectEndpoint
+from sage_gateway.dialects.openai_responses import OpenAiResponses
+from sage_gateway.dialects.token_count import TokenCountEndpoint
+from sage_gateway.dialects.unserved_routes import unserved_routes
 from sage_gateway.front_page import FrontPage
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
@@ -30,6 +38,7 @@ from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
 from sage_gateway.service import GatewayServicer
+from sage_middleware.features import load_feature_extractor
 from sage_platform import registry, subjects
 from sage_platform.background import ServiceHealth
 from sage_platform.kv import open_bucket
@@ -116,6 +125,25 @@ def http_app(
         )
         for endpoint in HTTP_ENDPOINTS
     }
+    messages = AnthropicMessages()
+    extract_features, _ = load_feature_extractor()
+    dialects: tuple[Dialect, ...] = (messages, OpenAiResponses(time.time))
+    for dialect in dialects:
+        hot[dialect.path] = DialectEndpoint(
+            dialect,
+            edge.edge,
+            credentials,
+            bodies,
+            metrics.endpoint(dialect.name),
+            clock,
+            timeout_seconds=settings.timeout_seconds,
+            max_timeout_seconds=settings.max_timeout_seconds,
+            comment_seconds=settings.stream_comment_seconds,
+        )
+        counting = metrics.endpoint(f"{dialect.name}_tokens")
+        hot[dialect.count_path] = TokenCountEndpoint(
+            dialect, edge.directory, extract_features, credentials, bodies, counting, clock
+        )
     readiness = Readiness(ring, edge.directory, clock, settings.ready_wait_seconds, health)
     catalog = CatalogRoutes(edge_id, edge, readiness, credentials, list_instances)
     management = ManagementRoutes(
@@ -138,6 +166,7 @@ def http_app(
             *management.routes(),
             *jobs.routes(),
             *knowledge.routes(),
+            *unserved_routes(messages, credentials),
         ],
     )
     # A page that has come by another name has no key.

@@ -1,0 +1,1 @@
+"""Other vendors' chat APIs, each translated to and from OpenAI's chat completions."""
