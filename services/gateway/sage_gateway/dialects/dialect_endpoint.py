@@ -126,7 +126,12 @@ class DialectEndpoint:
         began = self._clock.now()
         head = await reply.head()
         self._metrics.first_byte(self._clock.now() - began)
-        deltas = ChatReader().feed(head.media, await reply.read())
+        reader = ChatReader()
+        if head.media is Media.EVENT_STREAM:
+            # Of a stream only so much may wait to be read.
+            deltas = [delta async for piece in reply for delta in reader.feed(head.media, piece)]
+        else:
+            deltas = reader.feed(head.media, await reply.read())
         answer.begin(reply.request_id, _model_of(deltas, head))
         for delta in deltas:
             answer.add(delta)

@@ -59,8 +59,9 @@ def read_message_request(value: dict[str, Any], *, counting: bool = False) -> Me
         chat.system(system_text(read_blocks(Fields({"system": system}), "system")))
     add_messages(chat, fields.required_items("messages"))
     body["messages"] = chat.messages
-    if chat.messages and chat.messages[-1]["role"] == "assistant":
-        # The answer goes on where the last message ends; these are the words of vLLM, SGLang and llama.cpp for it.
+    goes_on = bool(chat.messages) and chat.messages[-1]["role"] == "assistant"
+    if goes_on:
+        # The answer goes on where the last message ends; these are the words of vLLM and SGLang for it.
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     limit = fields.whole("max_tokens")
     if limit is not None:
@@ -70,7 +71,8 @@ def read_message_request(value: dict[str, Any], *, counting: bool = False) -> Me
     elif not counting:
         raise InvalidRequestError("max_tokens: Field required", code="missing_required_parameter", param="max_tokens")
     streaming = fields.flag("stream") or False
-    if streaming:
+    if streaming or goes_on:
+        # llama.cpp repeats the message that it continues, in one piece but not in a stream.
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     _read_options(fields, body)
     shows_thinking = _read_thinking(fields.inner("thinking"), body)

@@ -142,6 +142,18 @@ async def test_the_stop_sequence_that_ended_an_answer_is_named(
     assert engine.body["stop"] == ["END"]
 
 
+async def test_an_answer_goes_on_where_the_assistant_has_begun_it(
+    client: anthropic.AsyncAnthropic, engine: ScriptedChat
+) -> None:
+    engine.message = {"content": " Rome."}
+    begun: Any = [*HELLO, {"role": "assistant", "content": "It is"}]
+    message = await client.messages.create(model=MODEL, max_tokens=9, messages=begun)
+    assert message.content[0].text == " Rome."  # type: ignore[union-attr]
+    assert message.usage.output_tokens == 7
+    # In one piece llama.cpp would repeat the beginning.
+    assert (engine.body["stream"], engine.body["continue_final_message"]) == (True, True)
+
+
 async def test_tokens_are_counted_without_an_engine(client: anthropic.AsyncAnthropic, engine: ScriptedChat) -> None:
     few = await client.messages.count_tokens(model=MODEL, messages=HELLO)
     more = await client.messages.count_tokens(model=MODEL, messages=HELLO, system="Be brief.", tools=[WEATHER])

@@ -81,8 +81,10 @@ async def test_a_server_that_streams_unasked_is_folded(
 ) -> None:
     async def answer(_job: EngineRequest, reply: ReplyWriter) -> None:
         reply.head(Media.EVENT_STREAM)
-        for word in ("In ", "pieces."):
+        for word in ("In ", "pieces.", *("x" * 1024 * 1024 for _ in range(6))):
             reply.data(event({"choices": [{"delta": {"content": word}}]}))
+            # More than may wait to be read: who waits for the end before reading never gets there.
+            await reply.until_resumed()
         reply.data(b"data: [DONE]\n\n")
 
     monkeypatch.setattr(engine, "behaviour", answer)
