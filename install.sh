@@ -15,7 +15,7 @@ services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-w
 # Their versions are in constraints.txt.
 dev_tools=(
   anthropic buf-bin duckdb grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio
-  pytest-timeout pytest-xdist ruff semchunk types-protobuf types-PyYAML
+  pytest-timeout pytest-xdist ruff semchunk types-protobuf types-PyYAML usearch
   # For the documents that they ship, which labelled questions are about.
   cmake mercurial
 )

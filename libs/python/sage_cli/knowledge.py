@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sage_kernel.model_port import ModelPort
     from sage_middleware.knowledge.collection import Collection
-    from sage_middleware.knowledge.ingest import IngestReport
+    from sage_middleware.knowledge.ingest_report import IngestReport
     from sage_middleware.knowledge.retrieval import SearchMode
 
 

@@ -20,11 +20,13 @@ from sage_common.config import nearest
 from sage_common.errors import ContendedError, InvalidRequestError, NotFoundError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_dataflow_worker.background_indexing import BackgroundIndexing
 from sage_dataflow_worker.knowledge_home import KnowledgeHome
 from sage_dataflow_worker.open_collections import OpenCollections
 from sage_kernel.file_access import FileAccess
 from sage_kernel.model_port import ModelPort
 from sage_libs.loaders import UnreadableDocumentError, format_of
+from sage_middleware.knowledge.chunk_search import IndexStatus
 from sage_middleware.knowledge.collection import DEFAULT_CHUNK_TOKENS, Collection
 from sage_middleware.knowledge.document_page import document_page
 from sage_middleware.knowledge.export import export_lines
@@ -35,7 +37,8 @@ from sage_middleware.knowledge.given_documents import (
     checked_path,
     remove_given,
 )
-from sage_middleware.knowledge.ingest import IngestReport, ingest
+from sage_middleware.knowledge.ingest import ingest
+from sage_middleware.knowledge.ingest_report import IngestReport
 from sage_middleware.knowledge.isolated_loading import load_isolated
 from sage_middleware.knowledge.records import Passage, StoredDocument
 from sage_middleware.knowledge.retrieval import SearchMode
@@ -54,7 +57,7 @@ _EXPORT_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBase:
-    """A collection as it is now; ``bytes`` is the size of its file, ``model`` that of its vectors."""
+    """A collection as it is now; ``bytes`` is the size of its file, ``model`` and ``index`` are of its vectors."""
 
     name: str
     documents: int
@@ -62,6 +65,7 @@ class KnowledgeBase:
     model: str | None
     chunk_tokens: int
     bytes: int
+    index: IndexStatus
 
 
 class KnowledgeApi:
@@ -78,12 +82,14 @@ class KnowledgeApi:
         self._files = files
         self._models_for = models_for
         self._opened = OpenCollections()
+        self._indexing = BackgroundIndexing()
         self._ingests = 0
         self._documents = 0
         self._document_slots = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
 
     async def close(self) -> None:
         """Close what was opened."""
+        await self._indexing.close()
         await self._opened.close()
 
     async def list_bases(self, tenant: str) -> list[KnowledgeBase]:
@@ -158,7 +164,9 @@ class KnowledgeApi:
                 raise UnreadableDocumentError(f"{path} is not stored: {error.message}", param="path") from None
             with await asyncio.to_thread(self._home.library(tenant).open, name) as collection:
                 given = GivenDocument(path, data, metadata, suffix, loaded)
-                return await DocumentWriter(collection, self._models_for(tenant)).store([given])
+                report = await DocumentWriter(collection, self._models_for(tenant)).store([given])
+        self._indexing.begin(self._home.library(tenant).path(name))
+        return report
 
     async def remove(self, tenant: str, name: str, path: str) -> None:
         """Remove a document that was given. Raises NotFoundError: there is none at this path."""
@@ -170,6 +178,7 @@ class KnowledgeApi:
                     "folder go when their file has gone and the folder is ingested again",
                     param="path",
                 )
+        self._indexing.begin(self._home.library(tenant).path(name))
 
     async def ingest(
         self, tenant: str, name: str, folder: str, metadata: Mapping[str, str]
@@ -294,4 +303,12 @@ async def _reports(
 def _described(collection: Collection) -> KnowledgeBase:
     documents, passages = collection.counts()
     size = collection.path.stat().st_size
-    return KnowledgeBase(collection.name, documents, passages, collection.model, collection.chunk_tokens, size)
+    return KnowledgeBase(
+        collection.name,
+        documents,
+        passages,
+        collection.model,
+        collection.chunk_tokens,
+        size,
+        collection.index_status(),
+    )

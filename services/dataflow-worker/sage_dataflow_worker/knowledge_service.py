@@ -13,7 +13,7 @@ from sage.knowledge.v1 import knowledge_pb2 as pb
 from sage.knowledge.v1 import knowledge_pb2_grpc
 from sage_dataflow_worker.knowledge_api import KnowledgeApi, KnowledgeBase
 from sage_mesh.inference_request import DEFAULT_TENANT
-from sage_middleware.knowledge.ingest import IngestReport
+from sage_middleware.knowledge.ingest_report import IngestReport
 from sage_middleware.knowledge.records import Passage, StoredDocument
 from sage_platform.grpc_access import current_caller
 
@@ -115,6 +115,9 @@ def _base_to_wire(base: KnowledgeBase) -> pb.KnowledgeBase:
         embedding_model=base.model or "",
         chunk_tokens=base.chunk_tokens,
         bytes=base.bytes,
+        approximate=base.index.approximate,
+        recall=base.index.recall,
+        index_note=base.index.note,
     )
 
 
@@ -166,6 +169,8 @@ def _passage_to_wire(passage: Passage) -> pb.FoundPassage:
         vector_rank=passage.vector_rank,
         word_rank=passage.word_rank,
         fused=passage.fused,
+        approximate=passage.approximate,
+        recall=passage.recall,
         metadata_json=orjson.dumps(passage.metadata).decode(),
     )
 

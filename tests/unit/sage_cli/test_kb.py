@@ -49,6 +49,19 @@ def test_a_knowledge_base_is_made_listed_exported_and_dropped(tmp_path: Path) ->
     assert json.loads(_run("kb", "list", "--json")) == []
 
 
+def test_what_an_index_finds_is_listed_and_it_is_made_by_hand(tmp_path: Path) -> None:
+    pytest.importorskip("usearch.index")
+    _run("kb", "create", "weather", "--index-above", "1")
+    _filled(tmp_path, "weather")
+    (listed,) = json.loads(_run("kb", "list", "--json"))
+    assert (listed["approximate"], listed["recall"], listed["indexed"], listed["index_note"]) == (True, 1.0, 2, "")
+    assert "index, recall 1.00" in _run("kb", "list")
+    assert "2 vectors in the index; recall@10 1.00" in _run("kb", "index", "weather")
+    assert "it has 2 passages, an index is made above 5" in _run("kb", "index", "weather", "--above", "5")
+    (listed,) = json.loads(_run("kb", "list", "--json"))
+    assert (listed["approximate"], listed["recall"]) == (False, None)
+
+
 def test_what_is_not_there_or_cannot_be_meant_is_refused() -> None:
     with pytest.raises(NotFoundError, match="sage kb create weather"):
         _run("kb", "search", "weather", "sky")

@@ -27,10 +27,12 @@ from sage_dataflow_worker.open_collections import OpenCollections
 from sage_kernel.file_access import FileAccess
 from sage_middleware.knowledge import isolated_loading
 from sage_middleware.knowledge.consistency import problems_of
+from sage_middleware.knowledge.index_record import set_index_above
 from sage_middleware.knowledge.library import Library
 from sage_platform.kv import open_bucket
 from sage_platform.ring import Ring
 from sage_platform.subjects import BUCKET_KNOWLEDGE
+from tests.fixtures.eventually import eventually
 from tests.fixtures.small_disk import small_disk
 from tests.fixtures.word_models import WordModels
 
@@ -271,3 +273,26 @@ async def test_a_document_that_is_hard_to_read_is_given_up(
 
 async def _all(reports: AsyncIterator[tuple[object, bool]]) -> list[tuple[object, bool]]:
     return [report async for report in reports]
+
+
+async def test_documents_that_are_stored_come_into_the_index_behind_the_call(
+    bucket: KeyValue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch.index")
+    served = api(bucket, tmp_path / "kb")
+    await served.create("", "sky", "", 0)
+    with KnowledgeHome(bucket, tmp_path / "kb").library("default").open("sky") as collection:
+        with collection.writing() as connection:
+            set_index_above(connection, 1)
+        await served.store("", "sky", "a.txt", SKY, {})
+        await served.store("", "sky", "b.txt", GRASS, {})
+
+        async def is_indexed() -> bool:
+            return (await served.get("", "sky")).index.approximate
+
+        await eventually(is_indexed)
+        described = (await served.get("", "sky")).index
+        assert (described.vectors, described.recall) == (2, 1.0)
+        (first, *_) = await served.search("", "sky", "blue sky", 1, "", {}, rerank=False)
+        assert (first.path, first.approximate, first.recall) == ("a.txt", True, 1.0)
+    await served.close()

@@ -17,7 +17,7 @@ from sage_client.knowledge.knowledge_views import DocumentStored, IngestView, Kn
 from sage_common.errors import ConflictError
 
 KEYS = {"k-acme": "acme", "k-ops": "ops"}
-BASE = KnowledgeBaseView("docs", 1, 2, "minilm", 120, 4096)
+BASE = KnowledgeBaseView("docs", 1, 2, "minilm", 120, 4096, approximate=True, recall=0.97)
 ROUTES = [
     ("GET", "", None),
     ("POST", "", '{"name": "docs"}'),
@@ -97,6 +97,9 @@ async def test_the_worker_is_called_with_the_callers_own_key_and_the_tenant_that
             "embedding_model": "minilm",
             "chunk_tokens": 120,
             "bytes": 4096,
+            "approximate": True,
+            "recall": 0.97,
+            "index_note": "",
         },
     )
     await ask(http, "GET", "/docs", authorization="Bearer k-ops", **{"X-SAGE-Tenant": "acme"})

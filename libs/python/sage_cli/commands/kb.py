@@ -10,7 +10,7 @@ import typer
 from sage_cli.consoles import AsJson
 
 if TYPE_CHECKING:
-    from sage_middleware.knowledge.ingest import IngestReport
+    from sage_middleware.knowledge.ingest_report import IngestReport
     from sage_middleware.knowledge.records import Passage
 
 app = typer.Typer(help="Keep documents that can be searched and asked.", no_args_is_help=True)
@@ -28,13 +28,16 @@ def create(
     name: Name,
     embed_model: Annotated[str | None, typer.Option(help="Embedding model; left out, the mesh's own.")] = None,
     chunk_tokens: Annotated[int, typer.Option(min=16, max=8192, help="Most tokens of a passage.")] = 120,
+    index_above: Annotated[
+        int, typer.Option(min=0, help="With more passages there is an approximate index; 0: all are always scanned.")
+    ] = 1_000_000,
     as_json: AsJson = False,
 ) -> None:
     """Make an empty knowledge base."""
     from sage_cli.consoles import output, print_json
     from sage_middleware.knowledge.library import Library
 
-    with Library().create(name, model=embed_model, chunk_tokens=chunk_tokens) as made:
+    with Library().create(name, model=embed_model, chunk_tokens=chunk_tokens, index_above=index_above) as made:
         if as_json:
             print_json({"name": name, "file": str(made.path)})
         else:
@@ -75,6 +78,8 @@ def ingest(
         print_json(asdict(report))
         return
     output().print(_summary(report), markup=False, soft_wrap=True)
+    if report.index:
+        notes().print(report.index, markup=False, soft_wrap=True)
     for item, reason in report.left_out:
         notes().print(f"left out: {item}: {reason}", markup=False, soft_wrap=True)
     if report.ignored:
@@ -124,7 +129,7 @@ def list_(
     name: Annotated[str | None, typer.Argument(help="Show the documents of this one.")] = None, as_json: AsJson = False
 ) -> None:
     """Show the knowledge bases, or the documents of one."""
-    from dataclasses import asdict
+    from dataclasses import asdict, astuple
 
     from sage_cli.consoles import notes, output, print_json
     from sage_cli.fitted_tables import Column, print_rows
@@ -147,9 +152,11 @@ def list_(
         with library.open(one, read_only=True) as collection:
             documents_count, chunks = collection.counts()
             size = collection.path.stat().st_size
-            rows.append((one, documents_count, chunks, collection.model or "", size))
+            status = collection.index_status()
+            rows.append((one, documents_count, chunks, collection.model or "", size, *astuple(status)))
     if as_json:
-        fields = ("name", "documents", "passages", "embedding_model", "bytes")
+        index = ("approximate", "recall", "indexed", "changed_since_index", "index_note")
+        fields = ("name", "documents", "passages", "embedding_model", "bytes", *index)
         print_json([dict(zip(fields, row, strict=True)) for row in rows])
     elif not rows:
         notes().print("there is no knowledge base; `sage kb create NAME` makes one", markup=False)
@@ -160,8 +167,45 @@ def list_(
             Column("passages", right=True),
             Column("embedding model", drop=2),
             Column("MB", right=True, drop=1),
+            Column("search", drop=3),
         ]
-        print_rows(output(), columns, [[*map(str, row[:4]), f"{row[4] / 1e6:.1f}"] for row in rows])
+        shown = [[*map(str, row[:4]), f"{row[4] / 1e6:.1f}", _searched(*row[5:7])] for row in rows]
+        print_rows(output(), columns, shown)
+        for row in rows:
+            if row[9]:
+                notes().print(f"{row[0]}: all vectors are scanned: {row[9]}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def index(
+    name: Name,
+    above: Annotated[
+        int | None,
+        typer.Option(min=0, help="From now on, with more passages than this there is an index; 0: never."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the index of a knowledge base from nothing, and measure what it finds. Ingest does so by itself."""
+    from dataclasses import asdict
+
+    from sage_cli.consoles import output, print_json
+    from sage_cli.running import run
+    from sage_middleware.knowledge.index_upkeep import make_index
+    from sage_middleware.knowledge.library import Library
+
+    with Library().open(name) as collection:
+        status = run(make_index(collection, above))
+        if as_json:
+            print_json(asdict(status))
+            return
+        _, passages = collection.counts()
+        limit = collection.index_above
+    if status.approximate:
+        words = f"{status.vectors} vectors in the index; recall@10 {status.recall:.2f}"
+    else:
+        why = status.note or (f"it has {passages} passages, an index is made above {limit}" if limit else "0 is set")
+        words = f"all vectors are scanned: {why}"
+    output().print(f"{name}: {words}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -207,6 +251,10 @@ def drop(
         print_json({"name": name, "documents": documents, "dropped": True})
 
 
+def _searched(approximate: bool, recall: float | None) -> str:
+    return f"index, recall {recall:.2f}" if approximate and recall is not None else "exact"
+
+
 def _pairs(given: list[str] | None) -> dict[str, str]:
     from sage_common.errors import InvalidRequestError
 
@@ -246,3 +294,5 @@ def _show_passages(found: list[Passage]) -> None:
         output().print(Padding(Text(excerpt, style="dim"), (0, 0, 0, 2), expand=False))
     if not found:
         notes().print("nothing was found", markup=False)
+    elif found[0].approximate and found[0].recall is not None:
+        notes().print(f"found through the index, recall@10 {found[0].recall:.2f}", markup=False, style="dim")

@@ -17,6 +17,9 @@ def knowledge_base_view(message: pb.KnowledgeBase) -> KnowledgeBaseView:
         embedding_model=message.embedding_model,
         chunk_tokens=message.chunk_tokens,
         bytes=message.bytes,
+        approximate=message.approximate,
+        recall=message.recall if message.HasField("recall") else None,
+        index_note=message.index_note,
     )
 
 
@@ -71,4 +74,6 @@ def passage_view(message: pb.FoundPassage) -> PassageView:
         word_rank=message.word_rank if message.HasField("word_rank") else None,
         fused=message.fused,
         metadata=orjson.loads(message.metadata_json),
+        approximate=message.approximate,
+        recall=message.recall if message.HasField("recall") else None,
     )

@@ -16,6 +16,9 @@ class KnowledgeBaseView:
         embedding_model: of its vectors; empty while it has none.
         chunk_tokens: most tokens of a passage, headings included.
         bytes: size of its file.
+        approximate: whether searches by vector go through an index that may miss some; else all vectors are scanned.
+        recall: the share of the nearest ten that the index finds, as measured; None where all vectors are scanned.
+        index_note: why an index that there should be is not used; empty where that is not so.
     """
 
     name: str
@@ -24,6 +27,9 @@ class KnowledgeBaseView:
     embedding_model: str
     chunk_tokens: int
     bytes: int
+    approximate: bool = False
+    recall: float | None = None
+    index_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,8 @@ class PassageView:
         word_score: BM25, greater is better; None where only its vector was found.
         vector_rank, word_rank: its place in each list, from 1.
         fused: similarity and words together, by which passages are ordered where no model has.
+        approximate: whether the list by vectors came from an index, which may miss some.
+        recall: the share of the nearest ten that the index finds, as measured; None where all vectors were scanned.
     """
 
     path: str
@@ -131,3 +139,5 @@ class PassageView:
     word_rank: int | None
     fused: float
     metadata: Mapping[str, Any]
+    approximate: bool = False
+    recall: float | None = None

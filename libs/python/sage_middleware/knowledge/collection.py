@@ -6,7 +6,6 @@ processes too; a process that dies leaves what it committed.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +14,18 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from sage_common.errors import ConflictError
-from sage_libs.quantization import Floats, Quantized, quantize, unit_rows
+from sage_libs.hnsw_graph import Ints
+from sage_libs.quantization import Floats, quantize, unit_rows
+from sage_middleware.knowledge.chunk_search import ChunkSearch, FoundChunks, IndexStatus
 from sage_middleware.knowledge.errors import sqlite_errors
-from sage_middleware.knowledge.records import FileState, NewChunk, Passage, StoredDocument
+from sage_middleware.knowledge.index_record import DEFAULT_INDEX_ABOVE, INDEX_ABOVE
+from sage_middleware.knowledge.records import FileState, NewChunk, Passage, StoredDocument, content_hash
 from sage_middleware.knowledge.schema import create_file, open_file
-from sage_middleware.knowledge.vector_scan import VectorScan
+from sage_middleware.knowledge.vector_rows import vectors_in_order
 
 # Of 80, 120 and 200 the one that finds most of the labelled questions' answers; see docs/adr/0043.
 DEFAULT_CHUNK_TOKENS = 120
@@ -48,25 +51,31 @@ class Collection:
         self.path = path
         self._connection = open_file(path, read_only=read_only)
         self._lock = RLock()
-        self._scan: VectorScan | None = None
-        self._scan_ids = np.empty(0, dtype=np.int64)
-        self._scan_version = -1
         self._changes = 0
+        self._search = ChunkSearch(self)
 
     @classmethod
-    def create(cls, path: Path, *, model: str | None = None, chunk_tokens: int = DEFAULT_CHUNK_TOKENS) -> Collection:
+    def create(
+        cls,
+        path: Path,
+        *,
+        model: str | None = None,
+        chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
+        index_above: int = DEFAULT_INDEX_ABOVE,
+    ) -> Collection:
         """Make an empty collection and open it.
 
         Args:
             model: embedding model to ask for; None takes the mesh's default. The one that answers is recorded.
             chunk_tokens: most tokens of a chunk with its headings.
+            index_above: with more vectors there is an approximate index, see ``index_upkeep``; 0 means never.
 
         Raises:
             ConflictError: the file is there already.
         """
         if path.exists():
             raise ConflictError(f"{path} is there already; ingest into it, or drop it first")
-        settings = {"chunk_tokens": str(chunk_tokens)}
+        settings = {"chunk_tokens": str(chunk_tokens), INDEX_ABOVE: str(index_above)}
         if model:
             settings["requested_model"] = model
         create_file(path, settings)
@@ -108,6 +117,11 @@ class Collection:
     def chunk_tokens(self) -> int:
         """Most tokens of a chunk with its headings."""
         return int(self._setting("chunk_tokens") or DEFAULT_CHUNK_TOKENS)
+
+    @property
+    def index_above(self) -> int:
+        """With more vectors there is an approximate index; 0 means never."""
+        return int(self._setting(INDEX_ABOVE) or DEFAULT_INDEX_ABOVE)
 
     def counts(self) -> tuple[int, int]:
         """Return how many documents and chunks there are."""
@@ -171,7 +185,7 @@ class Collection:
         if len(rows) != len(chunks):
             raise ValueError(f"{len(chunks)} chunks have {len(rows)} vectors")
         codes = quantize(rows)
-        with self._transaction() as connection:
+        with self.writing() as connection:
             self.check_model(model, rows.shape[1])
             if self.model is None:
                 connection.executemany(
@@ -215,7 +229,7 @@ class Collection:
 
     def refile(self, document_id: int, file: FileState) -> None:
         """Note that a stored document's file has moved, or was touched; its chunks stay."""
-        with self._transaction() as connection:
+        with self.writing() as connection:
             connection.execute(
                 "UPDATE documents SET folder = ?, path = ?, size = ?, mtime_ns = ? WHERE id = ?",
                 (file.folder, file.path, file.size, file.mtime_ns, document_id),
@@ -223,7 +237,7 @@ class Collection:
 
     def remove(self, document_ids: Sequence[int]) -> None:
         """Remove documents with all that belongs to them."""
-        with self._transaction() as connection:
+        with self.writing() as connection:
             connection.executemany("DELETE FROM documents WHERE id = ?", [(one,) for one in document_ids])
 
     def passages(self, chunk_ids: Sequence[int]) -> dict[int, Passage]:
@@ -243,45 +257,28 @@ class Collection:
         )
         return [_passage(row) for row in rows]
 
-    def vectors_of(self, chunk_ids: Sequence[int]) -> Floats:
-        """Return the vectors of chunks, float32 (n, d), of length 1."""
-        return self._originals(chunk_ids)
+    def vectors_of(self, chunk_ids: npt.ArrayLike) -> Floats:
+        """Return the vectors of chunks, float32 (n, d), of length 1; zeros for a chunk that is not there."""
+        return vectors_in_order(self, chunk_ids)
 
     def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a question in SQL."""
         return self._rows(sql, values)
 
-    def scan(self) -> tuple[VectorScan, Any]:
-        """Return the vectors as they are now, and the chunk's id of each row (int64, shape (n,))."""
-        with self._lock, sqlite_errors(self.path):
-            # data_version tells of other connections' commits, the count of this one's.
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            version = (version << 32) + self._changes
-            if self._scan is None or version != self._scan_version:
-                rows = self._connection.execute("SELECT chunk_id, int8, scale, error FROM vectors ORDER BY chunk_id")
-                stored = rows.fetchall()
-                dimension = self.dimension or 1
-                self._scan_ids = np.array([row[0] for row in stored], dtype=np.int64)
-                values = np.frombuffer(b"".join(row[1] for row in stored), dtype=np.int8).reshape(-1, dimension)
-                scales = np.array([row[2] for row in stored], dtype=np.float32)
-                errors = np.array([row[3] for row in stored], dtype=np.float32)
-                ids = self._scan_ids
-                self._scan = VectorScan(Quantized(values, scales, errors), lambda at: self._originals(ids[at]))
-                self._scan_version = version
-            return self._scan, self._scan_ids
+    def nearest(self, query: npt.ArrayLike, k: int, allowed: Ints | None = None) -> FoundChunks:
+        """Return the chunks nearest to a vector; see ``ChunkSearch.nearest``."""
+        return self._search.nearest(query, k, allowed)
 
-    def _originals(self, chunk_ids: Any) -> Floats:
-        dimension = self.dimension or 1
-        vectors = np.zeros((len(chunk_ids), dimension), dtype=np.float32)
-        at = {int(chunk_id): row for row, chunk_id in enumerate(chunk_ids)}
-        ids = list(at)
-        for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
-            for chunk_id, blob in self._rows(
-                f"SELECT chunk_id, float32 FROM vectors WHERE chunk_id IN ({','.join('?' * len(part))})", part
-            ):
-                vectors[at[chunk_id]] = np.frombuffer(blob, dtype=np.float32)
-        return vectors
+    def index_status(self) -> IndexStatus:
+        """Return whether searches by vector go through an index."""
+        return self._search.status()
+
+    @property
+    def version(self) -> int:
+        """Changes with every commit."""
+        # data_version tells of other connections' commits, the count of this one's.
+        ((version,),) = self._rows("PRAGMA data_version")
+        return (int(version) << 32) + self._changes
 
     def _setting(self, name: str) -> str | None:
         rows = self._rows("SELECT value FROM settings WHERE name = ?", (name,))
@@ -292,7 +289,18 @@ class Collection:
             return self._connection.execute(sql, values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Read one state of the file for as long as the context lasts."""
+        with self._lock, sqlite_errors(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Store all of what is done within the context, or nothing."""
         with self._lock, sqlite_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -307,8 +315,3 @@ class Collection:
 
 def _passage(row: tuple[Any, ...]) -> Passage:
     return Passage(*row[:-1], orjson.loads(row[-1]))  # type: ignore[call-arg]
-
-
-def content_hash(embedded_text: str) -> bytes:
-    """Return what identifies the text that a vector is made of."""
-    return hashlib.sha256(embedded_text.encode("utf-8", "surrogatepass")).digest()

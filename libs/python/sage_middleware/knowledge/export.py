@@ -10,7 +10,7 @@ import orjson
 from sage_middleware.knowledge.collection import Collection
 
 # Of a search, not of a passage.
-_FOUND = ("score", "fused", "vector_rank", "word_rank", "word_score", "end_position")
+_FOUND = ("score", "fused", "vector_rank", "word_rank", "word_score", "end_position", "approximate", "recall")
 
 
 def export_lines(collection: Collection, *, vectors: bool) -> Iterator[bytes]:

@@ -18,10 +18,10 @@ from sage_kernel.model_port import ModelPort
 from sage_libs.loaders import LoadedText
 from sage_libs.quantization import Floats
 from sage_libs.token_chunking import TokenStarts
-from sage_middleware.knowledge.collection import Collection, content_hash
+from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.patient_embedding import PatientEmbedding
 from sage_middleware.knowledge.preparation import PreparedDocument, ReadFile, prepare
-from sage_middleware.knowledge.records import FileState
+from sage_middleware.knowledge.records import FileState, content_hash
 from sage_middleware.knowledge.tokenizers import token_starts_of
 from sage_middleware.knowledge.writer_lock import INGEST_RUNNING, WriterLock
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from sage_kernel.model_port import ModelPort
 from sage_libs.loaders import UnreadableDocumentError
 from sage_libs.quantization import Floats
 from sage_libs.token_chunking import TokenStarts
-from sage_middleware.knowledge.collection import Collection, content_hash
+from sage_middleware.knowledge.collection import Collection
+from sage_middleware.knowledge.index_upkeep import kept_index
+from sage_middleware.knowledge.ingest_report import IngestReport
 from sage_middleware.knowledge.patient_embedding import PatientEmbedding
 from sage_middleware.knowledge.preparation import PreparedDocument, name_of, prepare, read_file
-from sage_middleware.knowledge.records import StoredDocument
+from sage_middleware.knowledge.records import StoredDocument, content_hash
 from sage_middleware.knowledge.tokenizers import token_starts_of
 from sage_middleware.knowledge.writer_lock import WriterLock
 
@@ -33,37 +35,6 @@ _CALL_TEXTS = 64
 _READ_AHEAD = 64
 # How the reasons of a listing begin that tell of a failure.
 _UNREAD = "cannot be read"
-
-
-@dataclass
-class IngestReport:
-    """What an ingest has done so far, and in the end.
-
-    Attributes:
-        files: documents in the folder.
-        unchanged: neither read nor embedded, or read and found the same.
-        stored: new or changed documents.
-        moved: documents whose file has another name now; their vectors are kept.
-        removed: documents whose file is gone.
-        chunks: chunks of the documents that were stored.
-        embedded: those of them that no vector was there for.
-        left_out: documents that were left out, with the reason.
-        ignored: what is no document or not meant to be read, with the reason.
-        seconds: by the clock.
-        embed_seconds: of them, while the embedder had work.
-    """
-
-    files: int = 0
-    unchanged: int = 0
-    stored: int = 0
-    moved: int = 0
-    removed: int = 0
-    chunks: int = 0
-    embedded: int = 0
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    embed_seconds: float = 0.0
 
 
 OnProgress = Callable[[IngestReport], None]
@@ -95,7 +66,9 @@ async def ingest(
     """
     run = _Run(collection, models, IngestReport(), on_progress, dict(metadata or {}), token_starts)
     with WriterLock(collection.path):
-        return await run.of(folder)
+        report = await run.of(folder)
+    report.index = await kept_index(collection)
+    return report
 
 
 class _Run:

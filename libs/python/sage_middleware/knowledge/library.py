@@ -11,6 +11,7 @@ from sage_common.config import nearest
 from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError
 from sage_middleware.knowledge.collection import DEFAULT_CHUNK_TOKENS, Collection
 from sage_middleware.knowledge.errors import folder_errors
+from sage_middleware.knowledge.index_record import DEFAULT_INDEX_ABOVE, index_files
 from sage_middleware.knowledge.writer_lock import WriterLock
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -43,7 +44,14 @@ class Library:
             )
         return self.directory / f"{name}{_SUFFIX}"
 
-    def create(self, name: str, *, model: str | None = None, chunk_tokens: int = DEFAULT_CHUNK_TOKENS) -> Collection:
+    def create(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
+        index_above: int = DEFAULT_INDEX_ABOVE,
+    ) -> Collection:
         """Make an empty collection and open it.
 
         Raises:
@@ -56,7 +64,7 @@ class Library:
         with WriterLock(path):
             if path.exists():
                 raise ConflictError(f"the knowledge base {name!r} is there already; ingest into it, or drop it first")
-            return Collection.create(path, model=model, chunk_tokens=chunk_tokens)
+            return Collection.create(path, model=model, chunk_tokens=chunk_tokens, index_above=index_above)
 
     def open(self, name: str, *, read_only: bool = False) -> Collection:
         """Open a collection. Raises NotFoundError: there is none of that name."""
@@ -74,6 +82,8 @@ class Library:
             path = collection.path
         with WriterLock(path):
             for part in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+                part.unlink(missing_ok=True)
+            for part in index_files(path):
                 part.unlink(missing_ok=True)
 
 

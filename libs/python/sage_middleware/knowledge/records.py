@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,8 @@ class Passage:
         fused: similarity and words together; what passages are ordered by.
         vector_rank, word_rank: its place in each list, from 1; None where it was not in the list.
         word_score: BM25, greater is better; None where it was not in the list of words.
+        approximate: whether the list by vector came from an index, which may miss some; False where all were scanned.
+        recall: the share of the nearest ten that the index finds, as measured; None where all were scanned.
     """
 
     chunk_id: int
@@ -104,6 +107,8 @@ class Passage:
     vector_rank: int | None = None
     word_rank: int | None = None
     word_score: float | None = None
+    approximate: bool = False
+    recall: float | None = None
 
     @property
     def place(self) -> str:
@@ -112,3 +117,8 @@ class Passage:
             return f"{self.path}, page {self.page}"
         lines = f"{self.line}" if self.line == self.end_line else f"{self.line}-{self.end_line}"
         return f"{self.path}:{lines}"
+
+
+def content_hash(embedded_text: str) -> bytes:
+    """Return what identifies the text that a vector is made of."""
+    return hashlib.sha256(embedded_text.encode("utf-8", "surrogatepass")).digest()

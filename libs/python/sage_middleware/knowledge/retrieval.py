@@ -71,19 +71,20 @@ def search(
     depth = max(CANDIDATES, 2 * k)
     by_vector: list[int] = []
     scores: dict[int, float] = {}
+    approximate, recall = False, None
     if mode is not SearchMode.WORDS:
         if vector is None:
             raise InvalidRequestError("a search by vectors needs the vector of the question")
-        scan, ids = collection.scan()
         allowed = None
         if where:
             rows = collection.select(
-                f"SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document_id{where}", values
+                f"SELECT c.id FROM chunks c JOIN documents d ON d.id = c.document_id{where} ORDER BY c.id", values
             )
-            allowed = np.isin(ids, np.array([row[0] for row in rows], dtype=np.int64))
-        nearest = scan.nearest(vector, depth, allowed)
-        by_vector = [int(one) for one in ids[nearest.rows]]
+            allowed = np.array([row[0] for row in rows], dtype=np.int64)
+        nearest = collection.nearest(vector, depth, allowed)
+        by_vector = [int(one) for one in nearest.ids]
         scores = dict(zip(by_vector, (float(score) for score in nearest.scores), strict=True))
+        approximate, recall = nearest.approximate, nearest.recall
     word_scores = {} if mode is SearchMode.VECTORS else _by_words(collection, question, depth, where, values)
     by_word = list(word_scores)
     keys = list(dict.fromkeys([*by_vector, *by_word]))
@@ -110,6 +111,8 @@ def search(
             vector_rank=vector_ranks.get(key),
             word_rank=word_ranks.get(key),
             word_score=word_scores.get(key),
+            approximate=approximate,
+            recall=recall,
         )
         for key in order[:k]
     ]

@@ -1,4 +1,4 @@
-"""One ingest into a collection at a time, over all processes of a machine."""
+"""One ingest into a collection at a time, over all processes of a machine; and one that makes its index."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ INGEST_RUNNING = "ingest_running"
 class WriterLock:
     """Held while a collection is ingested into. The system releases it when the process ends, however it ends."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, doing: str = "ingesting into") -> None:
         self._path = path
+        self._doing = doing
         self._file = path.with_name(f"{path.name}.lock")
         self._descriptor: int | None = None
 
@@ -40,7 +41,7 @@ class WriterLock:
             os.close(descriptor)
             who = f"process {holder}" if holder else "another process"
             raise ConflictError(
-                f"{who} is ingesting into {self._path.stem!r}; try again when it has ended",
+                f"{who} is {self._doing} {self._path.stem!r}; try again when it has ended",
                 code=INGEST_RUNNING,
                 retryable=True,
             ) from None

@@ -10,7 +10,8 @@ import pytest
 from sage_common.errors import ConflictError, NotFoundError, UnavailableError
 from sage_middleware.knowledge.collection import Collection
 from sage_middleware.knowledge.consistency import problems_of
-from sage_middleware.knowledge.ingest import IngestReport, ingest
+from sage_middleware.knowledge.ingest import ingest
+from sage_middleware.knowledge.ingest_report import IngestReport
 from sage_middleware.knowledge.writer_lock import WriterLock
 from tests.fixtures.word_models import WordModels
 

@@ -7,20 +7,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class KnowledgeBase(_message.Message):
-    __slots__ = ("name", "documents", "passages", "embedding_model", "chunk_tokens", "bytes")
+    __slots__ = ("name", "documents", "passages", "embedding_model", "chunk_tokens", "bytes", "approximate", "recall", "index_note")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_MODEL_FIELD_NUMBER: _ClassVar[int]
     CHUNK_TOKENS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    APPROXIMATE_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    INDEX_NOTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     documents: int
     passages: int
     embedding_model: str
     chunk_tokens: int
     bytes: int
-    def __init__(self, name: _Optional[str] = ..., documents: _Optional[int] = ..., passages: _Optional[int] = ..., embedding_model: _Optional[str] = ..., chunk_tokens: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+    approximate: bool
+    recall: float
+    index_note: str
+    def __init__(self, name: _Optional[str] = ..., documents: _Optional[int] = ..., passages: _Optional[int] = ..., embedding_model: _Optional[str] = ..., chunk_tokens: _Optional[int] = ..., bytes: _Optional[int] = ..., approximate: _Optional[bool] = ..., recall: _Optional[float] = ..., index_note: _Optional[str] = ...) -> None: ...
 
 class KnowledgeDocument(_message.Message):
     __slots__ = ("id", "path", "folder", "title", "bytes", "sha256", "passages", "metadata_json")
@@ -246,7 +252,7 @@ class SearchKnowledgeRequest(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., question: _Optional[str] = ..., k: _Optional[int] = ..., mode: _Optional[str] = ..., filters: _Optional[_Mapping[str, str]] = ..., rerank: _Optional[bool] = ...) -> None: ...
 
 class FoundPassage(_message.Message):
-    __slots__ = ("path", "folder", "title", "heading", "text", "kind", "place", "line", "end_line", "page", "score", "word_score", "vector_rank", "word_rank", "fused", "metadata_json")
+    __slots__ = ("path", "folder", "title", "heading", "text", "kind", "place", "line", "end_line", "page", "score", "word_score", "vector_rank", "word_rank", "fused", "metadata_json", "approximate", "recall")
     PATH_FIELD_NUMBER: _ClassVar[int]
     FOLDER_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -263,6 +269,8 @@ class FoundPassage(_message.Message):
     WORD_RANK_FIELD_NUMBER: _ClassVar[int]
     FUSED_FIELD_NUMBER: _ClassVar[int]
     METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    APPROXIMATE_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
     path: str
     folder: str
     title: str
@@ -279,7 +287,9 @@ class FoundPassage(_message.Message):
     word_rank: int
     fused: float
     metadata_json: str
-    def __init__(self, path: _Optional[str] = ..., folder: _Optional[str] = ..., title: _Optional[str] = ..., heading: _Optional[str] = ..., text: _Optional[str] = ..., kind: _Optional[str] = ..., place: _Optional[str] = ..., line: _Optional[int] = ..., end_line: _Optional[int] = ..., page: _Optional[int] = ..., score: _Optional[float] = ..., word_score: _Optional[float] = ..., vector_rank: _Optional[int] = ..., word_rank: _Optional[int] = ..., fused: _Optional[float] = ..., metadata_json: _Optional[str] = ...) -> None: ...
+    approximate: bool
+    recall: float
+    def __init__(self, path: _Optional[str] = ..., folder: _Optional[str] = ..., title: _Optional[str] = ..., heading: _Optional[str] = ..., text: _Optional[str] = ..., kind: _Optional[str] = ..., place: _Optional[str] = ..., line: _Optional[int] = ..., end_line: _Optional[int] = ..., page: _Optional[int] = ..., score: _Optional[float] = ..., word_score: _Optional[float] = ..., vector_rank: _Optional[int] = ..., word_rank: _Optional[int] = ..., fused: _Optional[float] = ..., metadata_json: _Optional[str] = ..., approximate: _Optional[bool] = ..., recall: _Optional[float] = ...) -> None: ...
 
 class SearchKnowledgeResponse(_message.Message):
     __slots__ = ("passages",)
