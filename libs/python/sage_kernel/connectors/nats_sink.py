@@ -17,6 +17,7 @@ from sage_kernel.connectors.json_encoder import to_json_records
 from sage_kernel.connectors.message_decoder import ARROW_STREAM, CONTENT_TYPE
 from sage_kernel.connectors.patience import Attempts
 from sage_kernel.connectors.published_ids import MESSAGE_ID, published_since
+from sage_kernel.ipc_stream import write_ipc_stream
 from sage_kernel.nats_access import NatsAccess
 from sage_kernel.operator import State
 from sage_kernel.template import Template
@@ -157,7 +158,7 @@ class NatsSink:
 
     def _arrow_messages(self, frame: pl.DataFrame) -> list[Publication]:
         buffer = io.BytesIO()
-        frame.write_ipc_stream(buffer)
+        write_ipc_stream(frame, buffer)
         data = buffer.getvalue()
         if len(data) > _ARROW_BYTES and frame.height > 1:
             half = frame.height // 2

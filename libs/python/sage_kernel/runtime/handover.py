@@ -15,6 +15,7 @@ from pydantic import Field
 
 from sage_common.errors import UnavailableError, UnprocessableError
 from sage_kernel.event_time.split_grouping import Grouping
+from sage_kernel.ipc_stream import write_ipc_stream
 from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator import Position, SourceBatch, Split, State
 from sage_kernel.state.blobs import BlobStore
@@ -181,4 +182,4 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 
 def _write_frame(file: BinaryIO, frame: pl.DataFrame) -> None:
-    frame.write_ipc_stream(file, compression="lz4")
+    write_ipc_stream(frame, file, "lz4")

@@ -11,6 +11,8 @@ from typing import IO
 
 import polars as pl
 
+from sage_kernel.ipc_stream import write_ipc_stream
+
 
 class SpillSegment:
     """Frames in one file without a name: the system removes it with the last reference, after kill -9 too."""
@@ -23,7 +25,7 @@ class SpillSegment:
     def write(self, frame: pl.DataFrame) -> tuple[int, int]:
         """Append a frame and return its offset and length. Raises OSError; nothing was appended then."""
         buffer = io.BytesIO()
-        frame.write_ipc_stream(buffer, compression="lz4")
+        write_ipc_stream(frame, buffer, "lz4")
         data = buffer.getbuffer()
         offset, written = self.bytes, 0
         while written < len(data):

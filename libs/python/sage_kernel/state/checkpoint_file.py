@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import orjson
 import polars as pl
 
+from sage_kernel.ipc_stream import write_ipc_stream
 from sage_kernel.operator import State
 from sage_kernel.state.checkpoint import Checkpoint, NodeCheckpoint
 
@@ -113,7 +114,7 @@ class _HeldFile:
 
 def _frame_bytes(frame: pl.DataFrame) -> memoryview:
     buffer = io.BytesIO()
-    frame.write_ipc_stream(buffer, compression="uncompressed")
+    write_ipc_stream(frame, buffer)
     return buffer.getbuffer()
 
 

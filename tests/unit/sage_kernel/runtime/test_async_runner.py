@@ -15,6 +15,7 @@ from sage_kernel.runtime.elements import Element, End, Watermark
 from sage_kernel.runtime.failures import FailedRecords
 from sage_kernel.runtime.outlet import Outlet
 from sage_kernel.runtime.progress import NodeCounts
+from sage_kernel.runtime.running_node import RunningNode
 from sage_kernel.runtime.task_scope import TaskScope
 
 
@@ -67,10 +68,11 @@ async def test_the_end_waits_for_a_watermark_that_is_still_leaving() -> None:
     outlet, behind, participant = Outlet(counts, lambda: None), SlowWindows(), Finished()
     outlet.connect("", behind, 0)
     failed = FailedRecords("llm", spec, outlet, counts, _no_dead_letter)
-    runner = AsyncRunner(
-        spec, Echo(), outlet, counts, failed, participant,  # type: ignore[arg-type]
-        scope=scope, clock=MonotonicClock(), sleep=asyncio.sleep, changed=lambda: None,
+    node = RunningNode(
+        spec, outlet, counts, failed, participant,  # type: ignore[arg-type]
+        MonotonicClock(), asyncio.sleep, lambda: None,
     )  # fmt: skip
+    runner = AsyncRunner(node, Echo(), scope=scope)
     record, watermark = pl.DataFrame({"n": [1]}), Watermark(5)
     await runner.accept(record, 0)
     await runner.accept(watermark, 0)
