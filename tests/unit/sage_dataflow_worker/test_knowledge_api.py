@@ -263,8 +263,11 @@ async def test_a_document_that_is_hard_to_read_is_given_up(
     # A program in its place that is ended by the system, and one that never ends.
     command = tmp_path / "python"
     monkeypatch.setattr(sys, "executable", str(command))
-    for program, reason in (("kill -XCPU $$", "more than 30 s of a processor or 1024"), ("cat", "longer than 0.5 s")):
-        command.write_text(f"#!/bin/sh\n{program}\nsleep 60\n")
+    for program, reason in (
+        ("kill -XCPU $$", "more than 30 s of a processor or 1024"),
+        ("cat >/dev/null\nsleep 60\nexit", "longer than 0.5 s"),
+    ):
+        command.write_text(f"#!/bin/sh\n{program}\n")
         command.chmod(0o755)
         with pytest.raises(UnprocessableError, match=f"other.html is not stored: reading it takes {reason}"):
             await worker.store("", "pages", "other.html", page + b" ", {})

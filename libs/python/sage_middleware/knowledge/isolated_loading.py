@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 
 import orjson
@@ -39,6 +41,7 @@ async def load_isolated(data: bytes, suffix: str) -> LoadedText:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         answer, _ = await asyncio.wait_for(child.communicate(data), LONGEST_SECONDS)
@@ -48,8 +51,9 @@ async def load_isolated(data: bytes, suffix: str) -> LoadedText:
         ) from None
     finally:
         if child.returncode is None:
+            # With what it has started, which would keep the pipe open.
             with contextlib.suppress(ProcessLookupError):
-                child.kill()
+                os.killpg(child.pid, signal.SIGKILL)
             await child.wait()
     try:
         told = orjson.loads(answer)
