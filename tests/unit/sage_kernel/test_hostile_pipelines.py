@@ -111,10 +111,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_pipeline_is_refused_with_a_clear_error_and_at_once(name: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(PipelineInvalidError) as refusal:
         from_yaml(HOSTILE[name], FileAccess(()), RunTarget("mesh", NO_FUNCTIONS, ["minilm"]))
-    seconds = time.process_time() - began
+    seconds = time.thread_time() - began
     assert seconds < SECONDS
     text = str(refusal.value)
     assert len(text.encode()) < 150_000
@@ -150,7 +150,7 @@ LARGE = {
 def test_the_types_of_a_large_pipeline_are_followed_at_once_or_not_to_the_end(name: str) -> None:
     text = _json(LARGE[name])
     assert len(text) <= MAX_TEXT_BYTES
-    began = time.process_time()
+    began = time.thread_time()
     with contextlib.suppress(PipelineInvalidError):
         from_yaml(text, FileAccess(()))
     # Half as much again for the processor that another process shares: its threads slow each other down.
