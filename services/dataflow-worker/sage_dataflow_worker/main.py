@@ -6,6 +6,7 @@ import asyncio
 
 from nats.errors import Error as NatsError
 
+import sage_platform.grpc_without_forks  # noqa: F401 - before gRPC
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 from sage_apps.client_models import ClientModels

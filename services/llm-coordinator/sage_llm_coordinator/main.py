@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sage_platform.grpc_without_forks  # noqa: F401 - before gRPC
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_client.edge_factory import open_edge
 from sage_common import paths

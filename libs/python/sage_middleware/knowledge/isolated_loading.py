@@ -9,9 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 
 import orjson
 
@@ -33,10 +31,21 @@ async def load_isolated(data: bytes, suffix: str) -> LoadedText:
     """
     if suffix.lower() in _PLAIN_SUFFIXES:
         return await asyncio.to_thread(load_text, data, suffix)
-    child = await asyncio.to_thread(_start, data, suffix)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sage_middleware.knowledge.loading_child",
+        suffix,
+        str(PROCESSOR_SECONDS),
+        str(MEMORY_BYTES),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        answer, _ = await asyncio.to_thread(child.communicate, timeout=LONGEST_SECONDS)
-    except subprocess.TimeoutExpired:
+        answer, _ = await asyncio.wait_for(child.communicate(data), LONGEST_SECONDS)
+    except asyncio.TimeoutError:
         raise UnreadableDocumentError(
             f"reading it takes longer than {LONGEST_SECONDS:g} s; split it, or save it as text"
         ) from None
@@ -45,7 +54,7 @@ async def load_isolated(data: bytes, suffix: str) -> LoadedText:
             # With what it has started, which would keep the pipe open.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            await asyncio.to_thread(child.communicate)
+            await child.wait()
     try:
         told = orjson.loads(answer)
     except orjson.JSONDecodeError:
@@ -57,19 +66,3 @@ async def load_isolated(data: bytes, suffix: str) -> LoadedText:
     if "refusal" in told:
         raise UnreadableDocumentError(told["refusal"])
     return LoadedText(told["text"], told["title"])
-
-
-def _start(data: bytes, suffix: str) -> subprocess.Popen[bytes]:
-    # Not through the event loop: uvloop forks, and what gRPC does in a fork ends the child at times (SIGSEGV).
-    # A file, not a pipe, so that no one waits for a reader that has just ended.
-    with tempfile.TemporaryFile() as document:
-        document.write(data)
-        document.seek(0)
-        limits = [str(PROCESSOR_SECONDS), str(MEMORY_BYTES)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "sage_middleware.knowledge.loading_child", suffix, *limits],
-            stdin=document,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
