@@ -25,8 +25,9 @@ from sage_kernel.validation import MAX_EDGES, MAX_NODES, from_yaml
 
 BYTES = 125_000
 HEAD = "apiVersion: sage/v1\nkind: Pipeline\nmetadata: {name: p}\n"
-# Of processor time; a second is what a caller is promised.
-SECONDS = 1.0
+# Of processor time: a second is what a caller is promised, of a processor that no other process slows down; what is
+# quadratic takes half a minute.
+SECONDS = 3.0
 
 
 def _filled(head: str, line: str, tail: str = "") -> str:
@@ -153,8 +154,7 @@ def test_the_types_of_a_large_pipeline_are_followed_at_once_or_not_to_the_end(na
     began = time.thread_time()
     with contextlib.suppress(PipelineInvalidError):
         from_yaml(text, FileAccess(()))
-    # Half as much again for the processor that another process shares: its threads slow each other down.
-    assert time.process_time() - began < 3 * SECONDS
+    assert time.thread_time() - began < 2 * SECONDS
 
 
 @pytest.mark.parametrize(
