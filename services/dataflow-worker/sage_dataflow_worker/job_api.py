@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
-from sage_common.errors import InvalidRequestError, UnavailableError, describe
+from sage_common.errors import InvalidRequestError
+from sage_dataflow_worker.jetstream_access import reaching_jetstream
 from sage_dataflow_worker.job import Job, JobState, is_job_id
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
@@ -21,19 +19,6 @@ from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
 
 DEFAULT_LIST_LIMIT = 100
-
-
-@contextmanager
-def reaching_jetstream() -> Iterator[None]:
-    """Turn the absence of JetStream into an error for callers."""
-    try:
-        yield
-    except (NatsError, asyncio.TimeoutError) as error:
-        raise UnavailableError(
-            f"JetStream does not answer ({describe(error)}); try again, and look at the NATS server",
-            code="jetstream_unavailable",
-            retryable=True,
-        ) from None
 
 
 class JobApi:

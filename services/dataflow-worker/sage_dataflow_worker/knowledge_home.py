@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
-from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from sage_common import paths
 from sage_common.errors import PermissionDeniedError, SageError, UnavailableError, UnprocessableError, describe
 from sage_common.logging import get_logger
+from sage_dataflow_worker.jetstream_access import reaching_jetstream
 from sage_kernel.placement.resources import WITH_KNOWLEDGE
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_middleware.knowledge.library import Library
@@ -80,18 +80,12 @@ class KnowledgeHome:
             PermissionDeniedError, UnprocessableError: the folder cannot be made, or written.
         """
         own = await asyncio.to_thread(self._id, makes=False)
-        try:
+        with reaching_jetstream():
             record = await self._record()
             if record is None and claims and not own:
                 own = await asyncio.to_thread(self._id, makes=True)
             if record is None and own:
                 record = await self._claim(own)
-        except (NatsError, asyncio.TimeoutError) as error:
-            raise UnavailableError(
-                f"JetStream does not answer ({describe(error)}); try again, and look at the NATS server",
-                code="jetstream_unavailable",
-                retryable=True,
-            ) from None
         if record is not None and record.library != own:
             raise UnavailableError(
                 f"this worker has not the folder of the mesh's knowledge bases, which was {record.folder} on "

@@ -85,13 +85,7 @@ class InferenceEndpoint:
         self._comment_seconds = comment_seconds if endpoint in _STREAMING else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = self._clock.now()
-        self._metrics.began()
-        status = 500
-        try:
-            status = await self._serve(scope, receive, send)
-        finally:
-            self._metrics.ended(status, self._clock.now() - began)
+        await self._metrics.count(self._serve(scope, receive, send), self._clock)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         headers = wanted_headers(scope)

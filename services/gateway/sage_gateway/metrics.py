@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from sage_common.clock import Clock
 
 _TTFT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOTAL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -48,15 +52,21 @@ class EndpointMetrics:
         self._name = name
         self._by_status: dict[int, Counter] = {}
 
-    def began(self) -> None:
-        """Count a request that came in."""
+    async def count(self, answering: Awaitable[int], clock: Clock) -> None:
+        """Count a request that came in until it is answered; ``answering`` returns its status."""
+        began = clock.now()
         self._in_flight.inc()
+        status = 500
+        try:
+            status = await answering
+        finally:
+            self._ended(status, clock.now() - began)
 
     def first_byte(self, seconds: float) -> None:
         """Observe the first byte of an answer, ``seconds`` after its whole request."""
         self._ttft.observe(seconds)
 
-    def ended(self, status: int, seconds: float) -> None:
+    def _ended(self, status: int, seconds: float) -> None:
         """Count a request that has its answer, or whose client went away (499), ``seconds`` after its headers."""
         self._in_flight.dec()
         child = self._by_status.get(status)

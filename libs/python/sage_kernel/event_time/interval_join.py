@@ -11,11 +11,11 @@ import polars as pl
 from sage_common.errors import UnprocessableError
 from sage_kernel.event_time.event_times import checked_times
 from sage_kernel.event_time.join_sides import JoinColumns
+from sage_kernel.event_time.join_times import watermark_of_pairs, without_late
 from sage_kernel.event_time.timed_index import TimedIndex
 from sage_kernel.operator import Emission, State
 from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 
-LATE_LEFT, LATE_RIGHT = "late_left", "late_right"
 _MATCHED = ":matched"
 # Of the pairs that one batch makes; they are held together before they go on.
 MAX_PAIR_BYTES = 512 * 1024 * 1024
@@ -68,12 +68,7 @@ class IntervalJoin:
         """Give out the pairs that the records make with those of the other side, and keep them for those to come."""
         side = self._sides[input_index]
         times = checked_times(frame, side.time, side.time_field).to_numpy()
-        emissions: list[Emission] = []
-        is_late = times < self._watermark
-        if is_late.any():
-            late = pl.Series(is_late)
-            emissions.append(Emission(frame.filter(late), LATE_RIGHT if input_index else LATE_LEFT))
-            frame, times = frame.filter(~late), times[~is_late]
+        frame, times, emissions = without_late(frame, times, self._watermark, input_index)
         frame = self._columns.with_keys(frame, side.on)
         is_keyed = self._columns.is_keyed(frame)
         if not is_keyed.all():
@@ -103,7 +98,7 @@ class IntervalJoin:
 
     def watermark_behind(self, time_us: int) -> int:
         """Return the watermark of the pairs, which happened when their left record did."""
-        return time_us if time_us >= END_OF_TIME_US else time_us - max(self._upper, 0)
+        return watermark_of_pairs(time_us, self._upper)
 
     def snapshot(self) -> State:
         """Return the records kept and the watermark."""

@@ -12,8 +12,8 @@ import polars as pl
 from sage_common.errors import UnprocessableError
 from sage_kernel.event_time.best_pairs import BestPairs
 from sage_kernel.event_time.event_times import checked_times
-from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.join_sides import JoinColumns
+from sage_kernel.event_time.join_times import watermark_of_pairs, without_late
 from sage_kernel.event_time.vector_window import Ints, TimeBucket, VectorWindow
 from sage_kernel.operator import Emission, State
 from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
@@ -94,12 +94,7 @@ class SimilarityJoin:
         """Find the pairs that the records make with those of the other side, and keep them for those to come."""
         side = self._sides[input_index]
         times = checked_times(frame, side.time, side.time_field).to_numpy()
-        emissions: list[Emission] = []
-        is_late = times < self._watermark
-        if is_late.any():
-            late = pl.Series(is_late)
-            emissions.append(Emission(frame.filter(late), LATE_RIGHT if input_index else LATE_LEFT))
-            frame, times = frame.filter(~late), times[~is_late]
+        frame, times, emissions = without_late(frame, times, self._watermark, input_index)
         frame, times = self._comparable(frame, times, side)
         if not frame.height:
             return emissions
@@ -147,7 +142,7 @@ class SimilarityJoin:
 
     def watermark_behind(self, time_us: int) -> int:
         """Return the watermark of the pairs, which happened when their left record did."""
-        return time_us if time_us >= END_OF_TIME_US else time_us - max(self._upper, 0)
+        return watermark_of_pairs(time_us, self._upper)
 
     def snapshot(self) -> State:
         """Return the records kept, the pairs that wait, and the watermark."""

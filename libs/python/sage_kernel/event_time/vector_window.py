@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from sage_kernel.event_time.timed_index import Ints
 from sage_libs.quantization import Floats
 from sage_libs.vector_pairs import PairSearch, StoredVectors
-
-Ints = npt.NDArray[np.int64]
 
 
 class TimeBucket:

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sage_kernel.event_time.event_times import event_time_us
-from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT, IntervalJoin, JoinSide
+from sage_kernel.event_time.interval_join import IntervalJoin, JoinSide
+from sage_kernel.event_time.join_times import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.lookup_join import LookupJoin
 from sage_kernel.operator import StatefulOperator
 from sage_kernel.operator_type import OperatorType

@@ -9,8 +9,8 @@ import polars as pl
 from pydantic import Field
 
 from sage_kernel.durations import Duration
-from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.join_sides import RIGHT_SUFFIX, JoinColumns
+from sage_kernel.event_time.join_times import LATE_LEFT, LATE_RIGHT
 from sage_kernel.nodes import FieldName, NodeSpec
 from sage_kernel.schema import write_type
 from sage_kernel.stream_type import NodeProblems, StreamType

@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from sage_kernel.event_time.event_times import event_time_us
-from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT
+from sage_kernel.event_time.join_times import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.similarity_join import SimilarityJoin, VectorSide
 from sage_kernel.nodes import FieldName
 from sage_kernel.operator import StatefulOperator

@@ -67,13 +67,7 @@ class DialectEndpoint:
         self._comment_seconds = comment_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = self._clock.now()
-        self._metrics.began()
-        status = 500
-        try:
-            status = await self._serve(scope, receive, or_client_gone(send))
-        finally:
-            self._metrics.ended(status, self._clock.now() - began)
+        await self._metrics.count(self._serve(scope, receive, or_client_gone(send)), self._clock)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         headers = wanted_headers(scope)

@@ -12,8 +12,9 @@ from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from sage_common.errors import UnprocessableError
-from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT, IntervalJoin, JoinSide
+from sage_kernel.event_time.interval_join import IntervalJoin, JoinSide
 from sage_kernel.event_time.join_sides import JoinColumns
+from sage_kernel.event_time.join_times import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.lookup_join import LookupJoin
 
 COLUMNS = JoinColumns(("k",), ("k",), {"ts": "ts_right", "x": "x_right"}, {})

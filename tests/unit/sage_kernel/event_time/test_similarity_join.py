@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sage_common.errors import UnprocessableError
 from sage_kernel.event_time import similarity_join as similarity_join_module
-from sage_kernel.event_time.interval_join import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.join_sides import JoinColumns
+from sage_kernel.event_time.join_times import LATE_LEFT, LATE_RIGHT
 from sage_kernel.event_time.similarity_join import SimilarityJoin, VectorSide
 from sage_kernel.runtime.elements import END_OF_TIME_US
 from sage_libs.native_scan import native_scan
