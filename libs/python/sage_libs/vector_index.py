@@ -9,10 +9,15 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from sage_libs.native_scan import SCAN_THREADS, Ints, ScannedRows, native_scan
+from sage_libs.quantization import Floats
+
 K = TypeVar("K", bound=Hashable)
 
-# Scores of this many stored vectors are computed at a time, so a search needs little memory beside the vectors.
+# NumPy computes the scores of this many stored vectors at a time, so a search needs little memory beside the vectors.
 _BLOCK_ROWS = 65536
+# Scores that differ by less may be equal when they are rounded.
+_FLOAT_ERROR = np.float32(2e-6)
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Neighbour(Generic[K]):
 class ExactVectorIndex(Generic[K]):
     """Vectors by key. Every search compares the query with every vector, so it is exact; O(n · d) a query.
 
+    Where ``sage-native`` is installed its scan finds the candidates, with the same results as NumPy.
+
     Args:
         dimension: length of every vector, or None to take the first vector's.
     """
@@ -35,6 +42,8 @@ class ExactVectorIndex(Generic[K]):
         self._keys: list[K] = []
         self._row_of: dict[K, int] = {}
         self._rows = np.empty((0, dimension or 0), dtype=np.float32)
+        # The first of the rows, laid out for scanning; the others are added before the next search.
+        self._packed: ScannedRows | None = None
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -64,6 +73,9 @@ class ExactVectorIndex(Generic[K]):
             self._grow(at + 1)
             self._keys.append(key)
             self._row_of[key] = at
+        else:
+            # Packed rows can only be added.
+            self._packed = None
         length = float(np.linalg.norm(row))
         self._rows[at] = row / length if length > 0 else row
 
@@ -86,21 +98,31 @@ class ExactVectorIndex(Generic[K]):
         length = float(np.linalg.norm(row))
         if length > 0:
             row = row / length
-        scores = np.empty(len(self._keys), dtype=np.float32)
-        for start in range(0, len(self._keys), _BLOCK_ROWS):
-            block = self._rows[start : min(start + _BLOCK_ROWS, len(self._keys))]
-            scores[start : start + len(block)] = block @ row
+        candidates = self._candidates(row, k)
         # What differs by rounding alone is equal, so that ties rank the same on every machine.
-        scores = np.round(scores, 6)
-        # A stable sort of the negated scores keeps the order of insertion among equals. Only what can be among the
-        # first k is sorted.
-        if k < len(scores):
-            threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-            candidates = np.flatnonzero(scores >= threshold)
-        else:
-            candidates = np.arange(len(scores))
-        best = candidates[np.argsort(-scores[candidates], kind="stable")][:k]
-        return [Neighbour(self._keys[at], float(scores[at])) for at in best]
+        scores = np.round(self._rows[candidates] @ row, 6)
+        # A stable sort of the negated scores keeps the order of insertion among equals.
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [Neighbour(self._keys[candidates[at]], float(scores[at])) for at in best]
+
+    def _candidates(self, row: Floats, k: int) -> Ints:
+        """Return the rows, ascending, that can be among the ``k`` nearest to a unit vector."""
+        count = len(self._keys)
+        if k >= count:
+            return np.arange(count)
+        native = native_scan()
+        if native is not None:
+            if self._packed is None:
+                self._packed = native.PackedRows(row.size)
+            if len(self._packed) < count:
+                self._packed.append_vectors(self._rows[len(self._packed) : count])
+            return self._packed.nearest(row[np.newaxis], k, None, SCAN_THREADS)[1]
+        scores = np.empty(count, dtype=np.float32)
+        for start in range(0, count, _BLOCK_ROWS):
+            block = self._rows[start : min(start + _BLOCK_ROWS, count)]
+            scores[start : start + len(block)] = block @ row
+        floor = np.partition(scores, count - k)[count - k]
+        return np.flatnonzero(scores >= floor - _FLOAT_ERROR)
 
     def _grow(self, rows: int) -> None:
         if rows <= len(self._rows):
