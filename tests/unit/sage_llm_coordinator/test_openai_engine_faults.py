@@ -25,6 +25,7 @@ from sage_llm_coordinator.engines.openai_engine import OpenAiEngine
 from sage_mesh.engine import EngineRequest
 from sage_mesh.executor.direct_call import run_here
 from sage_mesh.reply import Media
+from sage_mesh.upstream.upstream import SPARE_CONNECTIONS
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -226,3 +227,34 @@ async def test_a_refused_key_is_the_operators_problem_and_its_text_stays_here(
     assert error.code == "engine_api_key_refused"
     assert error.upstream_body == b""
     assert "sk-se" not in error.message
+
+
+@pytest.mark.parametrize("silence", ["stream", "document", "head", "connection"])
+async def test_an_engine_that_is_stopped_leaves_no_request_waiting_for_its_server(
+    upstream: Any, make_engine: Make, make_request: MakeRequest, silence: str
+) -> None:
+    """aiohttp closes the connections of a session without a word to those who read from them."""
+    reached = asyncio.Event()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        match silence:
+            case "stream":
+                await (await open_stream(request)).write(CHUNK)
+            case "document":
+                response = web.StreamResponse(headers={"Content-Type": "application/json"})
+                await response.prepare(request)
+                await response.write(b'{"choices": [')
+        reached.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    upstream.completions = silent
+    engine = make_engine(max_concurrency=1)
+    await engine.start()
+    asked = 1 + SPARE_CONNECTIONS + 1 if silence == "connection" else 1  # the last one waits for a connection
+    failing = [asyncio.create_task(fail(engine, make_request(stream=silence == "stream"))) for _ in range(asked)]
+    await reached.wait()
+    await engine.stop()
+    for error in await asyncio.wait_for(asyncio.gather(*failing), 5):
+        assert isinstance(error, EngineFailedError)
+        assert error.retryable

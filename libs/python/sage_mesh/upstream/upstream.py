@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 import aiohttp
@@ -43,6 +44,7 @@ LITELLM_PATH: Final = "/health/liveliness"
 LITELLM_ALIVE: Final = b"I'm alive!"
 # More than any server computes at once: what is outstanding is a scheduler's decision.
 MANY_CONNECTIONS: Final = 32_768
+_CLOSED: Final = "the connection was closed here"
 # Statuses of a server that has no such path.
 _NO_SUCH_PATH = (404, 405, 501)
 
@@ -96,6 +98,8 @@ class Upstream:
         self._max_concurrency = max_concurrency
         self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._answers: set[aiohttp.ClientResponse] = set()
         self._health_path = health_path
         self._probed = health_path is not None
 
@@ -111,6 +115,7 @@ class Upstream:
 
     def open(self) -> None:
         """Make the connection pool; connections open when needed."""
+        self._closed = False
         headers = {"Content-Type": "application/json"}
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
@@ -131,10 +136,13 @@ class Upstream:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close every connection; what is asked, or being read, fails with ``aiohttp.ClientConnectionError``."""
+        session, self._session, self._closed = self._session, None, True
+        # aiohttp closes the connections of a session and tells none of those who read from them.
+        for answer in self._answers:
+            answer.close()
+        if session is not None:
+            await session.close()
 
     def post(
         self, path: str, body: bytes, headers: dict[str, str]
@@ -143,8 +151,14 @@ class Upstream:
 
         Args:
             path: below the root; ``/v1`` stands for the API, wherever that is.
+
+        Raises:
+            aiohttp.ClientConnectionError: the upstream was closed, also while the answer is read.
         """
-        return self._open_session.post(self._url(path), data=body, headers=headers, allow_redirects=False)
+        session = self._open_session
+        return _Exchange(
+            session, session.post(self._url(path), data=body, headers=headers, allow_redirects=False), self._answers
+        )
 
     async def check(self) -> None:
         """Check that the server answers, without asking it for work.
@@ -240,8 +254,45 @@ class Upstream:
     @property
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
+            if self._closed:
+                raise aiohttp.ClientConnectionError(_CLOSED)
             raise RuntimeError("the upstream is not open")
         return self._session
+
+
+class _Exchange:
+    """One request and its answer, which is among the open ones until it has been read."""
+
+    __slots__ = ("_answer", "_asking", "_open", "_session")
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        asking: AbstractAsyncContextManager[aiohttp.ClientResponse],
+        open_answers: set[aiohttp.ClientResponse],
+    ) -> None:
+        self._session = session
+        self._asking = asking
+        self._open = open_answers
+        self._answer: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            self._answer = await self._asking.__aenter__()
+        except asyncio.CancelledError:
+            # So aiohttp ends those who wait for a connection of a session that closes.
+            if self._session.closed:
+                raise aiohttp.ClientConnectionError(_CLOSED) from None
+            raise
+        self._open.add(self._answer)
+        return self._answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._answer is not None:
+            self._open.discard(self._answer)
+        await self._asking.__aexit__(kind, error, trace)
 
 
 def _lacks_path(status: int) -> bool:
