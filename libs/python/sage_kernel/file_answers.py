@@ -40,8 +40,7 @@ class _Put(NamedTuple):
 class FileAnswers:
     """Answers in one SQLite file, which several processes of a machine may share. Calls take turns in threads.
 
-    What is asked for while a call is under way is done together in the next one: the reads, and then the writes, in one
-    transaction.
+    What is asked for while a call is under way is done together in the next one: the reads, and then the writes.
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
@@ -125,24 +124,25 @@ class FileAnswers:
         database = self._open()
         for tenths in range(_MOST_TENTHS + 1):
             try:
-                with database:
-                    for first in range(0, len(rows), _MOST_ROWS):
-                        some = rows[first : first + _MOST_ROWS]
-                        marks = ", ".join(["(?, ?, ?)"] * len(some))
-                        values = [value for row in some for value in row]
-                        database.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
+                # Each statement is a transaction of its own: to begin and to commit one would be two steps more.
+                for first in range(0, len(rows), _MOST_ROWS):
+                    some = rows[first : first + _MOST_ROWS]
+                    marks = ", ".join(["(?, ?, ?)"] * len(some))
+                    values = [value for row in some for value in row]
+                    database.execute(f"INSERT OR REPLACE INTO answers VALUES {marks}", values)
                 return
             except sqlite3.OperationalError as error:
                 if "full" not in str(error) or tenths == _MOST_TENTHS:
                     raise OSError(f"answers cannot be kept in {self._path}: {error}") from error
                 # The file has its greatest size: a tenth of it makes room.
-                with database:
-                    database.execute(_REMOVE_A_TENTH)
+                database.execute(_REMOVE_A_TENTH)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             private_dir(self._path.parent)
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             # With a write-ahead log a commit needs no fsync to outlive this process.
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"max_page_count={MAX_BYTES // _PAGE_BYTES}"):
                 connection.execute(f"PRAGMA {pragma}")

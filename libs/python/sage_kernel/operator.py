@@ -174,6 +174,16 @@ class AsyncOperator(Protocol):
 
 
 @runtime_checkable
+class LooksAhead(AsyncOperator, Protocol):
+    """An asynchronous operator that bounds by itself what it asks of others: it looks up what it can while it waits."""
+
+    @property
+    def calls_ahead(self) -> int:
+        """How many calls of ``process`` may run beyond the node's concurrency."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Where records end. What a checkpoint holds of it is enough to go on after it, without loss or repetition."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -93,20 +94,29 @@ class LlmOperator(StatelessAsyncOperator):
         self._system = Template(spec.system)
         self._added = spec.added_fields()
         self._form = AnswerForm(self._added) if spec.out is not None else None
+        self._limits = spec.model_dump(include={"max_tokens", "temperature", "out", "into"})
         self._calls = SharedCalls()
+        # Of the model: whoever waits for one has looked for a kept answer already.
+        self._slots = asyncio.Semaphore(spec.concurrency)
 
     @property
     def batch_records(self) -> int:
         """One: a slow answer holds up no other record."""
         return 1
 
+    @property
+    def calls_ahead(self) -> int:
+        """As many as are asked at once: answers are looked up while others are waited for."""
+        return 0 if self._context.answers is None else self._spec.concurrency
+
     async def process(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with their answers."""
-        answers = [await self._answer(record) for record in frame.iter_rows(named=True)]
-        columns = {column.name: column for column in frame.get_columns()}
-        for name, dtype in self._added.items():
-            columns[name] = column_of(name, dtype, [answer[name] for answer in answers])
+        answers = [await self._answer(record) for record in frame.to_dicts()]
+        added = [column_of(name, dtype, [answer[name] for answer in answers]) for name, dtype in self._added.items()]
         # Not by with_columns, whose planning takes half a millisecond a record.
+        if self._added.keys().isdisjoint(frame.columns):
+            return frame.hstack(added)
+        columns = {column.name: column for column in (*frame.get_columns(), *added)}
         return pl.DataFrame(list(columns.values()))
 
     async def close(self) -> None:
@@ -118,16 +128,19 @@ class LlmOperator(StatelessAsyncOperator):
         store, spec = self._context.answers, self._spec
         if store is None:
             return await self._ask(messages)
-        parameters = {"messages": messages, **spec.model_dump(include={"max_tokens", "temperature", "out", "into"})}
-        key = answer_key("" if spec.cache else self._context.run_id, spec.model, parameters)
+        scope = "" if spec.cache else self._context.run_id
+        key = answer_key(scope, spec.model, {"messages": messages, **self._limits})
 
         async def found_or_asked() -> bytes:
             kept = await store.get(key, spec.cache / 1e6 if spec.cache else None)
-            if kept is None:
-                # Kept before it is given out: whoever goes on after a kill reads this very text.
-                kept = orjson.dumps(await self._ask(messages))
-                await store.put(key, kept)
-            return kept
+            if kept is not None:
+                return kept
+            async with self._slots:
+                # Kept before it is given out: whoever goes on after a kill reads this very text. The slot is held until
+                # then, so that a kill loses no more answers than the node's concurrency.
+                made = orjson.dumps(await self._ask(messages))
+                await store.put(key, made)
+            return made
 
         answer: dict[str, Any] = orjson.loads(await self._calls.once(key, found_or_asked))
         return answer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from sage_kernel.operator import AsyncOperator, State
+from sage_kernel.operator import AsyncOperator, LooksAhead, State
 from sage_kernel.runtime.elements import Barrier, Element, End, Watermark
 from sage_kernel.runtime.halving import in_pieces
 from sage_kernel.runtime.in_flight import Call, CallOutcome, FailedSlice, InFlight
@@ -33,6 +33,7 @@ class AsyncRunner:
         self._node = node
         self._spec = node.spec
         self._operator = operator
+        self._most_calls = node.spec.concurrency + (operator.calls_ahead if isinstance(operator, LooksAhead) else 0)
         self._outlet = node.outlet
         self._scope = scope
         # Held while something leaves, so that a barrier never comes between two halves of a result.
@@ -89,7 +90,7 @@ class AsyncRunner:
         return NodeCut(State(), in_flight)
 
     def _may_call(self) -> bool:
-        return self._in_flight.calls < self._spec.concurrency and self._outlet.has_room()
+        return self._in_flight.calls < self._most_calls and self._outlet.has_room()
 
     def _go_on(self) -> None:
         self._call_slices()

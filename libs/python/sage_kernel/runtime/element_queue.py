@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from sage_kernel.runtime.elements import Element, Watermark
+from sage_kernel.runtime.elements import Element, Watermark, have_same_fields
 from sage_kernel.runtime.spilled_frame import SpilledFrame
 
 # A queue is full at the first of these three limits: a batch of small records holds many, one of documents many bytes.
@@ -104,7 +104,7 @@ class MemoryQueue:
             if (
                 not isinstance(following, pl.DataFrame)
                 or records + following.height > _MOST_TOGETHER
-                or following.schema != element.schema
+                or not have_same_fields(following, element)
             ):
                 break
             self._pop()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.eventually import eventually
 
 from sage_kernel.builder import Pipeline
+from sage_kernel.runtime import local
 from sage_kernel.runtime.local import LocalRunner
 from sage_libs.prompts import RAG_SYSTEM, RAG_TEMPLATE, Passage, rag_messages
 
@@ -15,6 +18,14 @@ async def test_the_answer_and_its_model_are_added(models: Any) -> None:
     pipeline.source(records=[{"text": "hi"}]).llm("{text}", into="reply", model="big").sink("collection:out")
     result = await LocalRunner(models).run(pipeline.build())
     assert result.collections["out"] == [{"text": "hi", "reply": "HI", "reply_model": "big"}]
+
+
+async def test_an_answer_takes_the_place_of_a_field_of_its_name(models: Any) -> None:
+    pipeline = Pipeline("p")
+    source = pipeline.source(records=[{"answer": "old", "text": "hi"}])
+    source.llm("{text}", model="big").sink("collection:out")
+    result = await LocalRunner(models).run(pipeline.build())
+    assert result.collections["out"] == [{"answer": "HI", "text": "hi", "answer_model": "big"}]
 
 
 async def test_retrieved_passages_are_asked_about_as_the_rag_prompt_says(models: Any) -> None:
@@ -74,6 +85,43 @@ async def test_an_answer_that_may_be_used_again_is_not_asked_for_again(models: A
     assert len(models.chats) == 3
     await runner.run(pipeline())
     assert len(models.chats) == 8
+
+
+class SlowAnswers:
+    """Keeps nothing before it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        self.looked_up: list[str] = []
+        self.may_keep = asyncio.Event()
+
+    async def get(self, key: str, max_age_seconds: float | None) -> bytes | None:
+        self.looked_up.append(key)
+        return None
+
+    async def put(self, key: str, answer: bytes) -> None:
+        await self.may_keep.wait()
+
+    def close(self) -> None:
+        pass
+
+
+async def test_answers_are_looked_up_ahead_and_no_more_are_on_their_way_than_the_node_may_ask_for(
+    models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SlowAnswers(tmp_path)
+    monkeypatch.setattr(local, "FileAnswers", lambda path: store)
+    pipeline = Pipeline("p")
+    source = pipeline.source(records=[{"text": str(number)} for number in range(9)])
+    source.llm("{text}", concurrency=2, cache="1h").sink("collection:out")
+    run = asyncio.create_task(LocalRunner(models, cache_dir=tmp_path).run(pipeline.build()))
+    await eventually(lambda: len(store.looked_up) == 4)
+    await eventually(lambda: len(models.chats) == 2)
+    # What a kill would lose: nothing further is asked before an answer is kept.
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (len(store.looked_up), len(models.chats)) == (4, 2)
+    store.may_keep.set()
+    assert len((await run).collections["out"]) == len(models.chats) == 9
 
 
 async def test_requests_carry_the_share_of_the_deadline_or_their_own_target(models: Any) -> None:
