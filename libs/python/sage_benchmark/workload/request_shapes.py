@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, log
 from statistics import NormalDist
 
@@ -25,22 +26,26 @@ class Lengths:
 
     def draw(self, rng: random.Random) -> int:
         """Draw one."""
-        return self._cut(rng.lognormvariate(log(self.median), self.sigma))
-
-    def quantiles(self) -> list[int]:
-        """Equally likely values that stand for the distribution, so that expectations need no randomness."""
-        normal = NormalDist(log(self.median), self.sigma) if self.sigma else None
-        if normal is None:
-            return [self._cut(self.median)]
-        return [self._cut(exp(normal.inv_cdf((i + 0.5) / _QUANTILES))) for i in range(_QUANTILES)]
+        return self.cut(rng.lognormvariate(log(self.median), self.sigma))
 
     def mean(self) -> float:
-        """Expected value."""
-        values = self.quantiles()
-        return sum(values) / len(values)
+        """Expected value, of equally likely quantiles: it needs no randomness."""
+        return _mean(self)
 
-    def _cut(self, value: float) -> int:
+    def cut(self, value: float) -> int:
+        """Make a length of any number: whole, and within the limits."""
         return max(self.low, min(self.high, round(value)))
+
+
+# Remembered: every load asks for the means of the same few shapes, many times, and each takes longer than to draw a
+# thousand requests.
+@lru_cache
+def _mean(lengths: Lengths) -> float:
+    if not lengths.sigma:
+        return lengths.cut(lengths.median)
+    normal = NormalDist(log(lengths.median), lengths.sigma)
+    values = [lengths.cut(exp(normal.inv_cdf((i + 0.5) / _QUANTILES))) for i in range(_QUANTILES)]
+    return sum(values) / len(values)
 
 
 @dataclass(frozen=True, slots=True)
