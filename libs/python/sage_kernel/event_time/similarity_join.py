@@ -14,7 +14,8 @@ from sage_kernel.event_time.best_pairs import BestPairs
 from sage_kernel.event_time.event_times import checked_times
 from sage_kernel.event_time.join_sides import JoinColumns
 from sage_kernel.event_time.join_times import watermark_of_pairs, without_late
-from sage_kernel.event_time.vector_window import Ints, TimeBucket, VectorWindow
+from sage_kernel.event_time.timed_index import Ints
+from sage_kernel.event_time.vector_window import TimeBucket, VectorWindow
 from sage_kernel.operator import Emission, State
 from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 from sage_kernel.vector_columns import vectors_of
