@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import openai
+import psutil
 import pytest
 from fixtures.eventually import eventually
 from fixtures.fake_vllm_mesh import replica_of
@@ -216,15 +217,28 @@ def test_an_engine_is_started_from_a_file_and_stopped(mesh: IsolatedMesh, tmp_pa
 
 def test_a_stream_whose_server_is_killed_is_continued_by_the_other(tmp_path: Path) -> None:
     with llamacpp_mesh(tmp_path / "mesh", engines=2) as mesh:
-        ports = {one["engine_id"]: int(one["url"].rpartition(":")[2].partition("/")[0]) for one in listed_engines(mesh)}
         expected, _ = asyncio.run(_streamed(mesh, chat(60)))
-        text, began = asyncio.run(_streamed(mesh, chat(60), kill=lambda engine: servers(mesh)[ports[engine]].kill()))
-        # Both have the same weights and choose the likeliest token; the joint is by text, which may be cut into other
-        # tokens than the model made.
-        assert began in ports
-        assert text.startswith(expected[: len(expected) // 3])
-        assert len(text) > len(expected) // 2
-        asyncio.run(until_engines(mesh, all_ready(2), READY_SECONDS))
+
+        def server(engine: str) -> psutil.Process:
+            ports = {one["engine_id"]: one["url"].rpartition(":")[2].partition("/")[0] for one in listed_engines(mesh)}
+            return servers(mesh)[int(ports[engine])]
+
+        def kill_guardian_too(engine: str) -> None:
+            killed = server(engine)
+            guardian = killed.parent()
+            assert guardian is not None
+            guardian.kill()
+            with suppress(psutil.NoSuchProcess):
+                killed.kill()
+
+        for kill in (lambda engine: server(engine).kill(), kill_guardian_too):
+            text, began = asyncio.run(_streamed(mesh, chat(60), kill=kill))
+            # Both have the same weights and choose the likeliest token; the joint is by text, which may be cut into
+            # other tokens than the model made.
+            assert began
+            assert text.startswith(expected[: len(expected) // 3])
+            assert len(text) > len(expected) // 2
+            asyncio.run(until_engines(mesh, all_ready(2), READY_SECONDS))
 
 
 def test_a_second_coordinator_adopts_the_server_of_a_killed_one(tmp_path: Path) -> None:

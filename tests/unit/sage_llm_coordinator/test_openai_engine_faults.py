@@ -210,7 +210,7 @@ async def test_a_server_that_falls_silent_is_given_up(
     await engine.start()
     error = await fail(engine, make_request(stream=True))
     assert isinstance(error, EngineFailedError)
-    assert "did not answer in time" in error.message
+    assert "sent nothing for 0.1 s within a stream" in error.message
 
 
 async def test_a_refused_key_is_the_operators_problem_and_its_text_stays_here(
@@ -258,3 +258,96 @@ async def test_an_engine_that_is_stopped_leaves_no_request_waiting_for_its_serve
     for error in await asyncio.wait_for(asyncio.gather(*failing), 5):
         assert isinstance(error, EngineFailedError)
         assert error.retryable
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_stream_is_given_up_when_neither_it_nor_the_servers_health_brings_a_byte(
+    upstream: Any, make_engine: Make, make_request: MakeRequest, at_once: bool
+) -> None:
+    """So a stopped process looks: its connections stay open."""
+    stopped = asyncio.Event()
+
+    async def stop(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await response.write(CHUNK)
+        stopped.set()
+        for _ in range(0 if at_once else 20):
+            await asyncio.sleep(0.01)
+            await response.write(CHUNK)
+        await upstream.disconnected.wait()
+        raise AssertionError
+
+    async def unanswered(_request: web.Request) -> web.StreamResponse:
+        if stopped.is_set():
+            await asyncio.Event().wait()
+        return web.Response()
+
+    upstream.completions = stop
+    upstream.health = unanswered
+    engine = make_engine(health_seconds=0.05)
+    await engine.start()
+    error = await asyncio.wait_for(fail(engine, make_request(stream=True)), 10)
+    assert isinstance(error, EngineFailedError)
+    assert error.retryable
+    assert "3 checks of its health were not answered" in error.message
+    assert engine.phase is EnginePhase.UNHEALTHY
+
+
+async def test_a_stream_that_flows_outlives_checks_that_are_not_answered(
+    upstream: Any, make_engine: Make, make_request: MakeRequest, eventually: Eventually
+) -> None:
+    busy = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        busy.set()
+        while engine.phase is not EnginePhase.UNHEALTHY:
+            await response.write(CHUNK)
+            await asyncio.sleep(0.005)
+        await response.write(DONE)
+        return response
+
+    async def unanswered(_request: web.Request) -> web.StreamResponse:
+        if busy.is_set():
+            await asyncio.Event().wait()
+        return web.Response()
+
+    upstream.completions = stream
+    upstream.health = unanswered
+    engine = make_engine(health_seconds=0.1)
+    await engine.start()
+    async with run_here(engine, make_request(stream=True)) as reply:
+        assert (await asyncio.wait_for(reply.read(), 10)).endswith(DONE)
+
+
+async def test_a_stream_that_is_silent_too_long_fails_though_its_server_is_well(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
+    async def stall(request: web.Request) -> web.StreamResponse:
+        await (await open_stream(request)).write(CHUNK)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    upstream.completions = stall
+    engine = make_engine(silence_seconds=0.2)
+    await engine.start()
+    error = await asyncio.wait_for(fail(engine, make_request(stream=True)), 10)
+    assert isinstance(error, EngineFailedError)
+    assert error.retryable
+    assert "sent nothing for 0.2 s within a stream" in error.message
+
+
+async def test_silence_before_an_answer_begins_is_not_that_within_a_stream(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
+    async def late(request: web.Request) -> web.StreamResponse:
+        response = await open_stream(request)
+        await asyncio.sleep(0.3)
+        await response.write(CHUNK + DONE)
+        return response
+
+    upstream.completions = late
+    engine = make_engine(silence_seconds=0.1)
+    await engine.start()
+    async with run_here(engine, make_request(stream=True)) as reply:
+        assert await reply.read() == CHUNK + DONE

@@ -67,6 +67,7 @@ class HealthWatch:
         check_seconds: between two checks.
         silent_while_loading: whether a server of this kind answers nothing but 503 while it loads: one that answers
             wrongly will then not mend by itself, and counts as unhealthy though it has never served.
+        on_missed: called for a check that was not answered in time, with how many that makes in a row.
         sleep: waits for a number of seconds.
     """
 
@@ -78,6 +79,7 @@ class HealthWatch:
         check_seconds: float,
         *,
         silent_while_loading: bool = False,
+        on_missed: Callable[[int], None] = lambda missed: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._spec = spec
@@ -85,6 +87,7 @@ class HealthWatch:
         self._check = check
         self._check_seconds = check_seconds
         self._silent_while_loading = silent_while_loading
+        self._on_missed = on_missed
         self._sleep = sleep
         self._record = HealthRecord()
         self._passed = 0
@@ -160,6 +163,7 @@ class HealthWatch:
         was_healthy = self._record.healthy
         if problem.timed_out:
             self._record.timed_out(problem.message)
+            self._on_missed(self._record.missed)
         else:
             self._record.failed(problem.message)
         if was_healthy and not self._record.healthy:

@@ -72,6 +72,24 @@ class AnswerReader:
         finally:
             closing.cancel()
 
+    def limit_silence(self, seconds: float) -> float:
+        """Have ``next`` raise asyncio.TimeoutError where nothing comes for so long; return the limit.
+
+        Args:
+            seconds: the limit from here on, unless the one before was less.
+        """
+        connection = self._response.connection
+        protocol = None if connection is None else connection.protocol
+        if protocol is not None:
+            seconds = min(seconds, protocol.read_timeout or seconds)
+            protocol.read_timeout = seconds
+            protocol.start_timeout()
+        return seconds
+
+    def close(self) -> None:
+        """Close the connection; who waits for the next piece gets an aiohttp.ClientError."""
+        self._response.close()
+
     async def whole(self) -> bytes:
         """Return all that is left.
 

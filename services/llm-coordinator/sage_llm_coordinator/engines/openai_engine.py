@@ -15,6 +15,7 @@ from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.upstream_proxy import UpstreamProxy
 from sage_llm_coordinator.engines.upstream_settings import (
+    SILENCE_SECONDS,
     OpenAiEngineSettings,
     OpenAiSettings,
     UpstreamEngineSettings,
@@ -53,6 +54,7 @@ class OpenAiEngine:
         continues_chats: whether the server takes up an assistant's unfinished message; None goes by its models' owner.
         load_watch: knows the server's load; None leaves it unknown.
         capacity: finds out what the server takes; None leaves it at what the spec says.
+        silence_seconds: longest silence within a stream that has begun.
         adapters: what the server is to have loaded; None for nothing yet. They are loaded again when it was away.
     """
 
@@ -69,6 +71,7 @@ class OpenAiEngine:
         kinds: Callable[[], frozenset[RequestKind]] = frozenset,
         load_watch: LoadWatch | None = None,
         capacity: CapacityProbe | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
         adapters: WantedAdapters | None = None,
     ) -> None:
         self._upstream = upstream
@@ -81,11 +84,16 @@ class OpenAiEngine:
         self._capacity = capacity
         # vLLM and servers like it listen only once their model is loaded, or answer 503 till then.
         self._watch = HealthWatch(
-            lambda: self._spec, upstream.root, self._check, check_seconds, silent_while_loading=True
+            lambda: self._spec,
+            upstream.root,
+            self._check,
+            check_seconds,
+            silent_while_loading=True,
+            on_missed=lambda missed: self._proxy.on_missed_check(missed),
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon, self._lists)
+        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon, self._lists, silence_seconds)
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
@@ -254,6 +262,7 @@ def connect(
         kinds=lambda: kinds or served_kinds(),
         load_watch=LoadWatch(upstream, parts.clock, seconds.metrics_interval_seconds),
         capacity=CapacityProbe(upstream, ceiling=settings.max_concurrency or None, seats=seats),
+        silence_seconds=seconds.stream_silence_seconds,
         adapters=adapters,
     )
 

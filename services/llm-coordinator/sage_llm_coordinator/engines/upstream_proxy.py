@@ -15,6 +15,7 @@ from sage_control_plane.request.engine_state import ModelCard
 from sage_llm_coordinator.engines.answer_form import events_of, is_answer
 from sage_llm_coordinator.engines.answer_reader import AnswerReader
 from sage_llm_coordinator.engines.known_servers import TOKEN_SERVERS
+from sage_llm_coordinator.engines.open_streams import MISSED_CHECKS, OpenStream, OpenStreams
 from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices_asked
 from sage_llm_coordinator.engines.stream_reader import StreamReader
 from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
@@ -61,6 +62,7 @@ class UpstreamProxy:
         engine_id: for messages to people.
         on_trouble: called when a request has failed in a way that says something about the server.
         lists: reads the server's list of models again and returns whether it has this one.
+        silence_seconds: longest silence within a stream that has begun.
     """
 
     def __init__(
@@ -69,11 +71,18 @@ class UpstreamProxy:
         upstream: Upstream,
         on_trouble: Callable[[], None],
         lists: Callable[[str], Awaitable[bool]],
+        silence_seconds: float,
     ) -> None:
         self._engine_id = engine_id
         self._upstream = upstream
         self._on_trouble = on_trouble
         self._lists = lists
+        self._silence_seconds = silence_seconds
+        self._streams = OpenStreams()
+
+    def on_missed_check(self, missed: int) -> None:
+        """Give up the streams in which nothing comes, where the server's health is asked in vain as well."""
+        self._streams.on_missed_check(missed)
 
     async def run(
         self, request: EngineRequest, reply: ReplyWriter, card: ModelCard | None, *, continuable: bool
@@ -235,15 +244,20 @@ class UpstreamProxy:
         # Where the usage is missing that the caller asked for, another engine can still count it.
         must_be_clean = wants_usage(request)
         tells_tokens = asked.edits.hides_tokens
+        silence_seconds = self._silence_seconds
         begun = False
+        stream = OpenStream(answer.close)
+        self._streams.add(stream)
         try:
             piece = answer.first()
             while True:
+                stream.pieces += 1
                 for events in reader.take(piece) if piece else [reader.end()]:
                     if not events:
                         continue
                     if not begun:
                         begun = True
+                        silence_seconds = answer.limit_silence(silence_seconds)
                         reply.usage(reader.prompt_usage())  # for the report of the first token
                         begin()
                     if tells_tokens:
@@ -257,12 +271,26 @@ class UpstreamProxy:
                 if not piece:
                     break
                 if reply.paused:
+                    stream.paused = True
                     await reply.until_resumed()
+                    stream.paused = False
+                    stream.pieces += 1
                 if progress.complete:
                     piece = await self._next(answer, progress, must_be_clean=must_be_clean)
                 else:
                     piece = await answer.next()
+        except asyncio.TimeoutError:
+            if not begun:
+                raise
+            raise self._broken(f"sent nothing for {silence_seconds:g} s within a stream") from None
+        except aiohttp.ClientError:
+            if stream.given_up:
+                raise self._broken(
+                    f"sends nothing, and {MISSED_CHECKS} checks of its health were not answered"
+                ) from None
+            raise
         finally:
+            self._streams.remove(stream)
             # What was used counts however the stream ends.
             reply.usage(reader.usage())
         self._check_end(progress)
@@ -278,9 +306,7 @@ class UpstreamProxy:
         if not progress.complete:
             return await answer.next()
         try:
-            return await asyncio.wait_for(answer.next(), AFTER_DONE_SECONDS if progress.done else AFTER_FINISH_SECONDS)
-        except asyncio.TimeoutError:
-            return b""
+            return await answer.next_within(AFTER_DONE_SECONDS if progress.done else AFTER_FINISH_SECONDS)
         except (aiohttp.ClientError, OSError):
             if progress.done or progress.has_usage or not must_be_clean:
                 return b""

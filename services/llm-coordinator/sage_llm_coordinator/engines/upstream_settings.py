@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from annotated_types import Gt
@@ -15,6 +15,8 @@ from sage_llm_coordinator.engines.engine_kind import EngineSettings
 from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.model_list import KIND_NAMES
 
+SILENCE_SECONDS: Final = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class OpenAiSettings:
@@ -22,7 +24,9 @@ class OpenAiSettings:
 
     Attributes:
         connect_timeout_seconds: longest wait for a connection to an engine.
-        read_timeout_seconds: longest silence of an engine in the middle of a request before it counts as dead.
+        read_timeout_seconds: longest silence of an engine before its answer has begun, and in one that is not streamed.
+        stream_silence_seconds: longest silence of an engine within a stream that has begun; the stream then goes on
+            elsewhere, or ends with an error. Some servers hold back the arguments of a tool until they are complete.
         health_interval_seconds: between health checks of an engine.
         health_timeout_seconds: longest wait for the answer to a health check.
         metrics_interval_seconds: between reads of an engine's /metrics.
@@ -30,6 +34,7 @@ class OpenAiSettings:
 
     connect_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
     read_timeout_seconds: Annotated[float, Gt(0), Alias()] = 600.0
+    stream_silence_seconds: Annotated[float, Gt(0), Alias()] = SILENCE_SECONDS
     health_interval_seconds: Annotated[float, Gt(0), Alias()] = 2.0
     health_timeout_seconds: Annotated[float, Gt(0), Alias()] = 5.0
     metrics_interval_seconds: Annotated[float, Gt(0), Alias()] = 0.5
