@@ -6,12 +6,14 @@ import codecs
 import io
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePath
 from typing import NamedTuple
 
 from sage_common.errors import UnprocessableError, describe
 from sage_libs.office_documents import office_text
+from sage_libs.pdf_documents import docling_is_installed, docling_text
 
 _BLOCK_TAGS = (
     "address", "article", "aside", "blockquote", "caption", "dd", "details", "div", "dl", "dt", "figcaption",
@@ -41,10 +43,16 @@ _FRONT_MATTER = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
 
 
 class LoadedText(NamedTuple):
-    """The text of a document, and its title (empty where it has none)."""
+    """The text of a document.
+
+    Attributes:
+        title: empty where it has none.
+        is_markdown: whether it is Markdown although its suffix does not say so.
+    """
 
     text: str
     title: str
+    is_markdown: bool = False
 
 
 class UnreadableDocumentError(UnprocessableError):
@@ -117,7 +125,18 @@ def load_html(data: bytes) -> LoadedText:
 
 
 def load_pdf(data: bytes) -> LoadedText:
-    """Read the text layer of a PDF, pages parted by form feeds."""
+    """Read a PDF, pages parted by form feeds: through docling where that is installed, else its text layer."""
+    if docling_is_installed():
+        # Its models may not be there, and every one of its libraries has errors of its own. Then the text layer is
+        # read, or the reader of that says what is wrong with the file.
+        with suppress(Exception):
+            text, title = docling_text(data)
+            if text.strip():
+                return LoadedText(text, title, is_markdown=True)
+    return _text_layer(data)
+
+
+def _text_layer(data: bytes) -> LoadedText:
     from pypdf import PdfReader
 
     try:

@@ -271,7 +271,7 @@ async def test_a_document_that_is_hard_to_read_is_given_up(
         command.chmod(0o755)
         with pytest.raises(UnprocessableError, match=f"other.html is not stored: reading it takes {reason}"):
             await worker.store("", "pages", "other.html", page + b" ", {})
-        monkeypatch.setattr(isolated_loading, "LONGEST_SECONDS", 0.5)
+        monkeypatch.setattr(isolated_loading, "LIMITS", isolated_loading.LoadingLimits(clock_seconds=0.5))
 
 
 async def _all(reports: AsyncIterator[tuple[object, bool]]) -> list[tuple[object, bool]]:

@@ -6,38 +6,15 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pypdf import PdfReader, PdfWriter
-from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+from pypdf import PdfReader
 
-from sage_libs.loaders import LOADERS, UnreadableDocumentError, first_line, format_of, load_text
-
-
-def pdf_of(*pages: str, password: str = "") -> bytes:
-    writer = PdfWriter()
-    for text in pages:
-        page = writer.add_blank_page(width=300, height=300)
-        font = DictionaryObject(
-            {
-                NameObject("/Type"): NameObject("/Font"),
-                NameObject("/Subtype"): NameObject("/Type1"),
-                NameObject("/BaseFont"): NameObject("/Helvetica"),
-            }
-        )
-        fonts = DictionaryObject({NameObject("/F1"): writer._add_object(font)})
-        page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
-        stream = DecodedStreamObject()
-        stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode())
-        page[NameObject("/Contents")] = writer._add_object(stream)
-    if password:
-        writer.encrypt(password, algorithm="RC4-128")
-    buffer = io.BytesIO()
-    writer.write(buffer)
-    return buffer.getvalue()
+from sage_libs.loaders import LOADERS, LoadedText, UnreadableDocumentError, first_line, format_of, load_text
+from tests.fixtures.pdf_files import pdf_of
 
 
 def test_markdown_keeps_its_text_and_gives_its_title() -> None:
     loaded = load_text(b"---\nlayout: x\n---\n# The Guide #\r\n\r\nText.", ".MD")
-    assert loaded == ("# The Guide #\n\nText.", "The Guide")
+    assert loaded == LoadedText("# The Guide #\n\nText.", "The Guide")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -49,7 +26,9 @@ def test_html_gives_what_the_page_shows() -> None:
     page = b"""<html><head><title>A  page</title><style>p{}</style></head><body><nav>Menu</nav><script>x()</script>
       <h1>Head</h1><p>One <b>bold</b>\n word.<br>Next</p><ul><li>a</li><li>b</li></ul>
       <table><tr><td>1</td><td>2</td></tr></table></body></html>"""
-    assert load_text(page, ".html") == ("Head\n\nOne bold\nword.\nNext\n\na\n\nb\n\n| 1 | 2 |", "A page")
+    assert load_text(page, ".html") == LoadedText(
+        "Head\n\nOne bold\nword.\nNext\n\na\n\nb\n\n| 1 | 2 |", "A page"
+    )
 
 
 def test_pdf_gives_the_text_of_every_page() -> None:
@@ -107,7 +86,7 @@ def test_other_names_are_no_documents(name: str) -> None:
 
 def test_restructured_text_has_the_title_of_its_first_heading() -> None:
     text = b"=======\nA guide\n=======\n\nWords.\n\nPart\n----\n"
-    assert load_text(text, ".rst") == (text.decode(), "A guide")
+    assert load_text(text, ".rst") == LoadedText(text.decode(), "A guide")
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".md", ".rst", ".html"])

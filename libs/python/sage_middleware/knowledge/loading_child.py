@@ -1,6 +1,6 @@
 """The program that reads one document: ``python -m sage_middleware.knowledge.loading_child SUFFIX SECONDS BYTES``.
 
-The document comes on standard input; its text goes to standard output as ``{"text": …, "title": …}``, or
+The document comes on standard input; its text goes to standard output as the fields of a ``LoadedText``, or
 ``{"refusal": …}`` says why there is none. SECONDS of a processor and BYTES of memory end it.
 """
 
@@ -31,8 +31,8 @@ def main() -> None:
     try:
         loaded = load_text(data, suffix)
         # JSON has no halves of surrogate pairs.
-        text, title = (part.encode("utf-8", "replace").decode() for part in loaded)
-        answer = {"text": text, "title": title}
+        text, title = (part.encode("utf-8", "replace").decode() for part in (loaded.text, loaded.title))
+        answer = {"text": text, "title": title, "is_markdown": loaded.is_markdown}
     except UnreadableDocumentError as error:
         answer = {"refusal": error.message}
     sys.stdout.buffer.write(orjson.dumps(answer))

@@ -79,14 +79,14 @@ def prepare(
     """
     path = Path(file.state.path)
     suffix = suffix or format_of(path.name) or path.suffix
-    text, title = loaded or load_text(file.data, suffix)
+    text, title, is_markdown = loaded or load_text(file.data, suffix)
     # What comes with its text has a key, which need not be a name.
     named = title or ("" if loaded is not None else name_of(path))
     line_starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
     page_starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\f")] if suffix == ".pdf" else None
     first = first_line(file.data, suffix)
     chunks = []
-    for chunk in token_chunks(text, suffix, max_tokens, token_starts):
+    for chunk in token_chunks(text, ".md" if is_markdown else suffix, max_tokens, token_starts):
         body = text[chunk.start : chunk.end]
         headings = chunk.headings
         if named and named not in headings[:1]:
