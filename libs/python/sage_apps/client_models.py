@@ -7,10 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from sage_client.client import DEFAULT_OPTIONS, AsyncUnifiedInferenceClient, CallOptions
+from sage_client.models import ModelInfo
+from sage_control_plane.request.request import RequestKind
 from sage_kernel.model_port import ChatText, Embeddings, Ranking
 
-# It answers with sentences of its prompt only. A small model that generates invents where its context is long.
+# It answers with sentences of its prompt only.
 QUOTING_MODEL = "sage-extractive"
+# What `sage up` serves by default generates, but is small, and invents where its context is long.
+SMALL_MODEL = "smollm2-135m"
+
+
+def answering_model(models: Sequence[ModelInfo]) -> str | None:
+    """Return the model that answers questions from documents where no model is named.
+
+    The first that chats and came with neither SAGE nor another model (as an adapter does); else the one that quotes;
+    None, the mesh's default, where there is neither.
+    """
+    chatting = (one.id for one in models if RequestKind.LLM_CHAT in one.kinds and not one.parent)
+    own = next((name for name in chatting if name not in (QUOTING_MODEL, SMALL_MODEL)), None)
+    return own or (QUOTING_MODEL if any(one.id == QUOTING_MODEL for one in models) else None)
 
 
 class ClientModels:
@@ -18,15 +33,19 @@ class ClientModels:
 
     Args:
         options: how urgent the pipeline's requests are, for whom, and how long they may take.
-        quotes: whether a chat that names no model is for the one that quotes, where the mesh has it.
+        from_documents: whether a chat that names no model asks about documents, and is for ``answering_model``.
     """
 
     def __init__(
-        self, client: AsyncUnifiedInferenceClient, options: CallOptions = DEFAULT_OPTIONS, *, quotes: bool = False
+        self,
+        client: AsyncUnifiedInferenceClient,
+        options: CallOptions = DEFAULT_OPTIONS,
+        *,
+        from_documents: bool = False,
     ) -> None:
         self._client = client
         self._options = options
-        self._quotes = quotes
+        self._from_documents = from_documents
 
     async def embed(
         self, texts: Sequence[str], model: str | None = None, *, target_seconds: float | None = None
@@ -56,8 +75,8 @@ class ClientModels:
         target_seconds: float | None = None,
     ) -> ChatText:
         """Answer ``messages``."""
-        if model is None and self._quotes and any(one.id == QUOTING_MODEL for one in await self._client.models()):
-            model = QUOTING_MODEL
+        if model is None and self._from_documents:
+            model = answering_model(await self._client.models())
         result = await self._client.chat(
             messages,
             model,

@@ -38,7 +38,7 @@ async def with_models(url: str | None) -> AsyncIterator[ModelPort]:
     with waiting() as display:
         opening = AsyncUnifiedInferenceClient.create(target.url, api_key=target.api_key, on_wait=display.show)
         async with await opening as client:
-            yield ClientModels(client, quotes=True)
+            yield ClientModels(client, from_documents=True)
 
 
 async def ingest_with_progress(

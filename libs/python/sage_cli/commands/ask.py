@@ -31,8 +31,8 @@ def ask(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Chat model; left out, sage-extractive, which quotes. A small one that generates (smollm2-135m) "
-            "invents when its context is long."
+            help="Chat model; left out, one that you have registered, else sage-extractive, which quotes. A small one "
+            "that generates (smollm2-135m) invents when its context is long."
         ),
     ] = None,
     embed_model: Annotated[str | None, typer.Option(help="Embedding model, with --docs.")] = None,
