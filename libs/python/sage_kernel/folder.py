@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sage_common.errors import NotFoundError, TooLargeError
 from sage_kernel.gitignore import GitIgnore
@@ -78,7 +78,12 @@ def _walk(root: Path, folder: Path, listing: FolderListing, ignore: GitIgnore) -
     except OSError as error:
         listing.skipped.append((f"{folder.relative_to(root)}/", _os_reason(error)))
         return
+    below_root = len(str(root).rstrip("/")) + 1
     for entry in entries:
+        if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False) and not format_of(entry.name):
+            # Most files of a source tree: their names say enough, and rules and states cost more.
+            listing.skipped.append((entry.path[below_root:], _no_format(entry.name)))
+            continue
         path = Path(entry.path)
         relative = path.relative_to(root)
         is_folder = entry.is_dir(follow_symlinks=False)
@@ -107,7 +112,7 @@ def _reason_against(root: Path, path: Path, max_file_bytes: int, *, named: bool 
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
     if format_of(path.name) is None:
-        return f"{path.suffix or 'no suffix'} is not a format that is read"
+        return _no_format(path.name)
     if not named and _FOR_PROGRAMS.match(path.name):
         return "a list for programs, not a document"
     if status.st_size == 0:
@@ -115,6 +120,10 @@ def _reason_against(root: Path, path: Path, max_file_bytes: int, *, named: bool 
     if status.st_size > max_file_bytes:
         return f"{status.st_size} bytes, over the limit of {max_file_bytes}"
     return ""
+
+
+def _no_format(name: str) -> str:
+    return f"{PurePath(name).suffix or 'no suffix'} is not a format that is read"
 
 
 def _os_reason(error: OSError) -> str:

@@ -17,36 +17,38 @@ class GitIgnore:
     """
 
     def __init__(self, root: Path) -> None:
-        self._specs: dict[Path, GitIgnoreSpec | None] = {}
+        # By folder, the rules that hold in it, the nearest first, each with where a path's part that they read begins.
+        self._rules: dict[Path, tuple[tuple[GitIgnoreSpec, int], ...]] = {}
         self._top = root
         top = _repository_of(root)
         if top is not None and top != root:
             self._top = top
             if self.leaves_out(root, is_folder=True):
                 self._top = root
+                self._rules.clear()
 
     def leaves_out(self, path: Path, *, is_folder: bool) -> bool:
         """Return whether the rules leave out ``path``, which is below the root and whose folders are not left out."""
-        for folder in path.parents:
-            spec = self._spec(folder)
-            if spec is not None:
-                name = path.relative_to(folder).as_posix()
-                verdict = spec.check_file(f"{name}/" if is_folder else name).include
-                if verdict is not None:
-                    return bool(verdict)
-            if folder == self._top:
-                break
+        name = f"{path.as_posix()}/" if is_folder else path.as_posix()
+        for spec, start in self._rules_of(path.parent):
+            verdict = spec.check_file(name[start:]).include
+            if verdict is not None:
+                return bool(verdict)
         return False
 
-    def _spec(self, folder: Path) -> GitIgnoreSpec | None:
-        if folder not in self._specs:
+    def _rules_of(self, folder: Path) -> tuple[tuple[GitIgnoreSpec, int], ...]:
+        rules = self._rules.get(folder)
+        if rules is None:
+            above = () if folder in (self._top, folder.parent) else self._rules_of(folder.parent)
             try:
                 lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines()
             except OSError:
-                self._specs[folder] = None
+                rules = above
             else:
-                self._specs[folder] = GitIgnoreSpec.from_lines(lines)
-        return self._specs[folder]
+                start = len(folder.as_posix().rstrip("/")) + 1
+                rules = ((GitIgnoreSpec.from_lines(lines), start), *above)
+            self._rules[folder] = rules
+        return rules
 
 
 def _repository_of(folder: Path) -> Path | None:
