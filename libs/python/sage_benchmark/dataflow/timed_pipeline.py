@@ -10,6 +10,7 @@ from typing import Any
 
 from sage_benchmark.dataflow.measurement import Spent
 from sage_kernel.model_port import ModelPort
+from sage_kernel.run_context import Sleep
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.runtime.progress import OnProgress
 from sage_kernel.state.checkpoint import CheckpointStore
@@ -24,8 +25,12 @@ def run(
     checkpoints: CheckpointStore | None = None,
     settings: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
+    sleep: Sleep = asyncio.sleep,
 ) -> Spent:
     """Run a pipeline that ends in one record of the collection ``out``, and return what it took.
+
+    Args:
+        sleep: the pipeline's time.
 
     Raises:
         RuntimeError: the record has other values than ``expected``.
@@ -41,7 +46,7 @@ def run(
     )
     gc.collect()
     cpu = time.process_time()
-    result = asyncio.run(LocalRunner(NO_MODELS).run(spec, on_progress, checkpoints))
+    result = asyncio.run(LocalRunner(NO_MODELS, sleep=sleep).run(spec, on_progress, checkpoints))
     cpu = time.process_time() - cpu
     (record,) = result.collections["out"]
     if any(record[name] != value for name, value in expected.items()):
