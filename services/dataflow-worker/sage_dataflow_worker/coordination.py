@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.25
 TAKE_SECONDS = 2.0
 # A lease that is missing for so long is taken for lapsed; its bucket may just have been made again.
 LAPSED_SECONDS = 0.5
-# How long a worker that lost a task is given no other, unless it tells of itself meanwhile.
+# How long a worker that lost a task, or cannot run it for now, is given no other of its job.
 AVOID_SECONDS = 10.0
 SAY_WAITING_AFTER_SECONDS = 2.0
 
@@ -81,7 +81,7 @@ class Coordination:
         self._known: dict[int, StoredTask] = {}
         self._due = asyncio.Event()
         self._since: dict[int, float] = {}
-        self._avoided: dict[str, float] = {}
+        self._avoided: dict[str, tuple[float, str]] = {}
         self._reasons: dict[int, tuple[float, str]] = {}
         self._counted: Mapping[str, CountedSource] = {}
         # What was counted before another worker took over.
@@ -177,6 +177,8 @@ class Coordination:
         for number in self._known:
             heard = self._tools.tasks.latest(self._job.job_id, number)
             if heard is not None and heard.revision > self._known[number].revision:
+                if heard.value.left:
+                    self._avoided[self._known[number].value.worker_id] = self._tools.clock.now(), heard.value.left
                 self._known[number] = heard
         for number, stored in list(self._known.items()):
             task = stored.value
@@ -204,7 +206,7 @@ class Coordination:
         if now - since < patience:
             return
         log.warning("task taken back from its worker", job=task.job_id, task=number, worker=task.worker_id)
-        self._avoided[task.worker_id] = now
+        self._avoided[task.worker_id] = now, "it has just lost a task"
         await self._write(number, replace(task, state=TaskState.WAITING, worker_id=""), stored.revision)
 
     async def _is_leased(self, task: JobTask) -> bool:
@@ -222,11 +224,7 @@ class Coordination:
             raise TaskFailedError((error,), gave_up=True)
         if await self._is_leased(task):
             return  # its last holder is about to give it back
-        avoided = {
-            worker: "it has just lost a task"
-            for worker, since in self._avoided.items()
-            if now - since < AVOID_SECONDS
-        }
+        avoided = {worker: reason for worker, (since, reason) in self._avoided.items() if now - since < AVOID_SECONDS}
         workers = tools.nodes.workers(self._everyones_tasks())
         placement = select_worker(task.needs, workers, tools.strategy, preferred=tools.worker_id, excluded=avoided)
         if placement.worker_id is None:
@@ -237,7 +235,7 @@ class Coordination:
             return
         self._reasons.pop(number, None)
         self._since.pop(number, None)
-        placed = replace(task, state=TaskState.PLACED, worker_id=placement.worker_id, placement=placement)
+        placed = replace(task, state=TaskState.PLACED, worker_id=placement.worker_id, placement=placement, left="")
         if task.role is TaskRole.MERGE:
             before = tuple((known.number, known.epoch) for known in self.tasks if known.role is TaskRole.SPLIT)
             placed = replace(placed, handed_over=before)

@@ -59,6 +59,7 @@ class JobTask:
         checkpoint: number of its last one; 0 when it has none.
         savepoint: the last savepoint of the job that it has taken.
         resumes: of the job, when it was to run last.
+        left: why its last worker gave it back, where that worker cannot run it for now; empty otherwise.
     """
 
     job_id: str
@@ -80,6 +81,7 @@ class JobTask:
     checkpoint: int = 0
     savepoint: int = 0
     resumes: int = 0
+    left: str = ""
 
     def to_json(self) -> bytes:
         """Return the stored form."""

@@ -22,6 +22,14 @@ log = get_logger(__name__)
 WALL_SECONDS = 60.0
 # For the child's imports, on a machine under load.
 START_SECONDS = 60.0
+# A reader that is killed from outside is the machine's trouble, and may pass. Or its pipeline is what it is killed for.
+_MOST_READS = 2
+READER_NOT_STARTED = "validation_unavailable"
+READER_KILLED = "validation_killed"
+
+
+class _KilledError(Exception):
+    """The child got SIGKILL from outside: its own limits end it by other signals."""
 
 
 class PipelineReader:
@@ -44,7 +52,24 @@ class PipelineReader:
         await self._end_child()
 
     async def read(self, data: bytes) -> dict[str, Any]:
-        """Return the child's answer. Raises PipelineInvalidError, UnavailableError."""
+        """Return the child's answer. A child that is killed from outside is started again, once.
+
+        Raises:
+            PipelineInvalidError: the pipeline ended the child, or took too long.
+            UnavailableError: with the code ``READER_NOT_STARTED`` or, where it was killed again, ``READER_KILLED``.
+        """
+        for _ in range(_MOST_READS):
+            with contextlib.suppress(_KilledError):
+                return await self._read(data)
+            log.warning("what reads pipelines was killed", bytes=len(data))
+        raise UnavailableError(
+            f"the process that reads pipelines was killed {_MOST_READS} times while it read this one, as the system "
+            "does where memory is short; try again, or make room",
+            code=READER_KILLED,
+            retryable=True,
+        )
+
+    async def _read(self, data: bytes) -> dict[str, Any]:
         child = await self._running_child()
         assert child.stdin is not None
         try:
@@ -54,7 +79,11 @@ class PipelineReader:
             message = f"it could not be read within {WALL_SECONDS:g} s"
         except (OSError, EOFError):
             message = "what read it ended, for want of memory or by a fault"
-            if await child.wait() == -signal.SIGPROF:
+            signalled = -await child.wait()
+            if signalled == signal.SIGKILL:
+                await self._end_child()
+                raise _KilledError from None
+            if signalled == signal.SIGPROF:
                 message = f"it could not be read within {self._given['processor_seconds']:g} s of processor time"
         except asyncio.CancelledError:
             await self._end_child()
@@ -77,7 +106,7 @@ class PipelineReader:
             await self._end_child()
             raise UnavailableError(
                 f"the process that reads pipelines did not start ({describe(error)}); try again",
-                code="validation_unavailable",
+                code=READER_NOT_STARTED,
                 retryable=True,
             ) from None
         except asyncio.CancelledError:

@@ -10,12 +10,13 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 
-from sage_common.errors import SageError
+from sage_common.errors import SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_dataflow_worker.job import Job, JobState, NodeProgress
 from sage_dataflow_worker.job_task import JobTask, TaskState
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
+from sage_dataflow_worker.pipeline_reader import READER_KILLED
 from sage_dataflow_worker.results import LeaseLostError, TaskResults
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints
 from sage_dataflow_worker.task_context import task_context
@@ -121,7 +122,10 @@ class TaskRun:
         job = await tools.jobs.get(task.job_id)
         if job is None or job.job.state is not JobState.RUNNING:
             return await self._stopped(TaskOutcome.DROPPED, job.job if job else None)
-        admitted = await tools.texts.admitted(task.job_id)
+        try:
+            admitted = await tools.texts.admitted(task.job_id)
+        except UnavailableError as error:
+            return await self._leave(error)
         self._counts = {node_id: NodeCounts() for node_id in stage_nodes(admitted.spec.nodes, task.role)}
         checkpoints = self._checkpoints = TaskCheckpoints(
             tools.checkpoints, tools.checkpoint_dir, task.job_id, task.number, epoch, self._progress
@@ -227,6 +231,16 @@ class TaskRun:
         message = str(error) or repr(error)
         await self._write(replace(self._with_progress(), state=TaskState.FAILED, errors=(message,)))
         return TaskOutcome.FAILED
+
+    async def _leave(self, error: UnavailableError) -> TaskOutcome:
+        """Give the task back: what reads its pipeline is not to be had here. It may be elsewhere, or later."""
+        log.warning("task left: its pipeline cannot be read now", job=self.task.job_id, task=self.task.number,
+                    error=error.message)  # fmt: skip
+        # Counted where the pipeline may be what has the reader killed, so that it is not tried for ever.
+        attempts = self.task.attempts - (error.code != READER_KILLED)
+        left = replace(self.task, state=TaskState.WAITING, worker_id="", attempts=attempts, left=error.message)
+        await self._write(left)
+        return TaskOutcome.LOST
 
     async def _stopped(self, outcome: TaskOutcome, job: Job | None) -> TaskOutcome:
         if outcome is TaskOutcome.LOST:

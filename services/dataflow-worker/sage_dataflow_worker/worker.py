@@ -12,6 +12,7 @@ from nats.js.client import JetStreamContext
 from prometheus_client import Counter, Gauge
 
 from sage_common.api_keys import MAX_TENANT_CHARACTERS
+from sage_common.errors import UnavailableError
 from sage_common.labels import is_label
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
@@ -21,6 +22,7 @@ from sage_dataflow_worker.job_run import JobRun, RunTools
 from sage_dataflow_worker.job_store import StoredJob
 from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, JobStreams
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
+from sage_dataflow_worker.pipeline_reader import READER_KILLED
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_worker import TaskWorker
 from sage_kernel.problems import PipelineInvalidError
@@ -34,6 +36,8 @@ log = get_logger(__name__)
 
 _FETCH_SECONDS = 5.0
 _AFTER_ERROR_SECONDS = 1.0
+# What keeps a process from starting, as want of memory does, seldom passes in less.
+_READ_AGAIN_SECONDS = 3.0
 
 
 class JobWorker:
@@ -157,7 +161,7 @@ class JobWorker:
             await self._tools.dead_letters.job(job_id, message.data, error, job.attempts)
             return await self._refuse(message, job, revision, [error])
         # Counted before anything is done with the pipeline: the reading of it too may end this worker.
-        started = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1)
+        started = replace(job, state=JobState.RUNNING, attempts=job.attempts + 1, waiting="")
         claimed = await self._tools.store.write(started, revision)
         if claimed is None:
             return False
@@ -166,6 +170,8 @@ class JobWorker:
             admitted = await self._admitted(message, job.tenant)
         except PipelineInvalidError as error:
             errors += [str(problem) for problem in error.problems]
+        except UnavailableError as error:
+            return await self._leave(message, claimed, error)
         if errors:
             # It was read to the end, and did not start.
             return await self._refuse(message, replace(claimed.job, attempts=job.attempts), claimed.revision, errors)
@@ -180,7 +186,11 @@ class JobWorker:
         return True
 
     async def _admitted(self, message: Msg, tenant: str) -> AdmittedPipeline:
-        """Have the pipeline read, and the message stay with this worker meanwhile. Raises PipelineInvalidError."""
+        """Have the pipeline read, and the message stay with this worker meanwhile.
+
+        Raises:
+            PipelineInvalidError, UnavailableError: as ``PipelineAdmission.admit`` does.
+        """
         reading = asyncio.create_task(self._texts.admit(message.data, tenant), name="job-admission")
         try:
             while not reading.done():
@@ -189,6 +199,18 @@ class JobWorker:
             return reading.result()
         finally:
             await end_tasks(reading)
+
+    async def _leave(self, message: Msg, claimed: StoredJob, error: UnavailableError) -> bool:
+        """Give the job back: its pipeline cannot be read here now. False: another wrote its state meanwhile."""
+        job = claimed.job
+        log.warning("job left: its pipeline cannot be read now", job=job.job_id, error=error.message)
+        # Counted where the pipeline may be what has the reader killed, so that it is not tried for ever.
+        attempts = job.attempts - (error.code != READER_KILLED)
+        waiting = replace(job, state=JobState.PENDING, worker_id="", attempts=attempts, waiting=error.message)
+        if not await self._tools.store.write(waiting, claimed.revision):
+            return False
+        await message.nak(delay=_READ_AGAIN_SECONDS)
+        return True
 
     async def _refuse(self, message: Msg, job: Job, revision: int, errors: list[str]) -> bool:
         """End the job as failed. False: another wrote its state meanwhile."""

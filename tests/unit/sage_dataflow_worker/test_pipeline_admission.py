@@ -6,18 +6,22 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from sage_common.errors import UnavailableError
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
+from sage_dataflow_worker.pipeline_reader import READER_KILLED
 from sage_kernel.file_access import FileAccess
 from sage_kernel.host_access import HostAccess
 from sage_kernel.problems import PipelineInvalidError
 from sage_kernel.validation import from_yaml
 from sage_platform import subjects
+from sage_platform.supervision import bound_to_parent
 
 ENVELOPE = {"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": "p"}}
 SINK = {"op": "sink", "in": "s", "uri": "collection:out"}
@@ -152,16 +156,43 @@ async def test_hosts_are_checked_before_a_job_starts() -> None:
     await admission.stop()
 
 
-async def test_one_that_kills_its_reader_is_an_error_and_the_next_is_read(admission: PipelineAdmission) -> None:
+async def _reading_with_a_stopped_reader(admission: PipelineAdmission) -> tuple[asyncio.Task[Any], int]:
     child = admission._readers[-1]._child
     assert child is not None
     os.kill(child.pid, signal.SIGSTOP)
-    reading = asyncio.ensure_future(admission.admit(SMALL))
+    reading = asyncio.create_task(admission.admit(SMALL))
     await asyncio.sleep(0)
-    os.kill(child.pid, signal.SIGKILL)
+    return reading, child.pid
+
+
+async def test_one_that_ends_its_reader_is_an_error_and_the_next_is_read(admission: PipelineAdmission) -> None:
+    reading, pid = await _reading_with_a_stopped_reader(admission)
+    # What Rust does where it gets no memory.
+    os.kill(pid, signal.SIGABRT)
+    os.kill(pid, signal.SIGCONT)
     with pytest.raises(PipelineInvalidError, match="what read it ended"):
         await reading
     assert (await admission.admit(SMALL)).spec.metadata.name == "p"
+
+
+async def test_a_reader_that_is_killed_from_outside_is_started_again(admission: PipelineAdmission) -> None:
+    reading, pid = await _reading_with_a_stopped_reader(admission)
+    os.kill(pid, signal.SIGKILL)
+    assert (await reading).spec.metadata.name == "p"
+
+
+async def test_one_whose_readers_are_all_killed_is_not_called_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A reader that the system kills as soon as a pipeline comes.
+    program = (
+        "import os, sys; w = sys.stdout.buffer; w.write(b'\\0\\0\\0\\2{}'); w.flush(); sys.stdin.buffer.read(1);"
+        "os.kill(os.getpid(), 9)"
+    )
+    monkeypatch.setattr(bound_to_parent, "command", lambda _: [sys.executable, "-c", program])
+    admission = PipelineAdmission(FileAccess(()))
+    with pytest.raises(UnavailableError, match="was killed 2 times") as refusal:
+        await admission.admit(SMALL)
+    assert (refusal.value.code, refusal.value.retryable) == (READER_KILLED, True)
+    await admission.stop()
 
 
 async def test_a_job_that_kills_its_worker_while_it_is_read_ends_in_the_dead_letters(workplace: Any) -> None:

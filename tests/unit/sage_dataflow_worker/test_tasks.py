@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 from fixtures.eventually import eventually
 
-from sage_common.errors import ConflictError
+from sage_common.errors import ConflictError, UnavailableError
+from sage_dataflow_worker import worker as job_worker
+from sage_dataflow_worker.pipeline_reader import READER_NOT_STARTED
 from sage_kernel.builder import Pipeline
 
 
@@ -72,6 +74,50 @@ async def test_a_job_that_no_worker_can_take_waits_and_says_why(workplace: Any) 
     why = (await worker.api.get(job.job_id)).waiting
     assert why == "task 0: no worker can take it: one: has 0 of 0 GPUs free, needed 2"
     assert (await worker.api.cancel(job.job_id)).state.name == "CANCELLED"
+
+
+async def _no_memory() -> Any:
+    raise UnavailableError("no memory for a reader", code=READER_NOT_STARTED, retryable=True)
+
+
+def _has_no_reader(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_worker, "_READ_AGAIN_SECONDS", 0.1)
+    for reader in worker.assembly.admission._readers:
+        monkeypatch.setattr(reader, "_running_child", _no_memory)
+
+
+async def test_a_job_whose_pipeline_cannot_be_read_waits_and_is_not_counted_as_started(
+    workplace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await workplace.worker("one", max_attempts=1)
+    worker.models.gate.set()
+    with monkeypatch.context() as without:
+        _has_no_reader(worker, without)
+        await worker.publish(shouting("hi"), {"Sage-Job-Id": "patient"})
+
+        async def waits() -> bool:
+            job = await worker.store.get("patient")
+            return job is not None and job.job.waiting == "no memory for a reader"
+
+        await eventually(waits)
+    done = await worker.until("patient", "SUCCEEDED", "FAILED")
+    assert (done.state.name, done.attempts, done.waiting) == ("SUCCEEDED", 1, "")
+
+
+async def test_a_task_whose_pipeline_cannot_be_read_goes_to_another_worker(
+    workplace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"max_tasks": 1, "allowed_roots": (tmp_path,), "placement": "spread", "max_attempts": 1}
+    able, unable = [await workplace.worker(name, **options) for name in ("able", "unable")]
+    await eventually(lambda: all(w.assembly.nodes.total_slots() == 2 for w in (able, unable)))
+    _has_no_reader(unable, monkeypatch)
+    # One of two tasks is placed on each.
+    await able.publish(files_of(tmp_path / "in", 2, 10), {"Sage-Job-Id": "squares"})
+    done = await able.until("squares", "SUCCEEDED", "FAILED")
+    assert (done.state.name, done.tasks) == ("SUCCEEDED", 2)
+    _, tasks = await able.assembly.control.explain("squares")
+    assert {task.worker_id for task in tasks} == {"able"}
+    assert squares_of(await able.results("squares")) == [n * n for n in range(20)]
 
 
 async def test_a_paused_job_goes_on_where_it_was(workplace: Any) -> None:
