@@ -35,7 +35,7 @@ def load(folder: ModelFolder, runtime: Runtime) -> SentenceTransformersBackend:
     from transformers.utils import logging as transformers_logging
 
     torch.set_num_threads(runtime.threads)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         model = SentenceTransformer(str(folder.path), device=runtime.device, local_files_only=True)
     except (OSError, ValueError, RuntimeError, ImportError) as error:

@@ -206,7 +206,7 @@ def load_cross_encoder(
             f"torch sees no device {device!r}; set SAGE_EMBED_EXECUTOR_DEVICE=cpu, or install a CUDA build of torch"
         )
     torch.set_num_threads(threads)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForSequenceClassification.from_pretrained(str(folder.path), local_files_only=True)
         labels = model.config.num_labels
