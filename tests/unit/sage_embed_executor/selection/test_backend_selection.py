@@ -70,7 +70,7 @@ class GivenSpeeds(ChildRunner):
 
 @pytest.fixture
 def short_folder(folder: ModelFolder, tmp_path: Path) -> ModelFolder:
-    """The real model, which reads 12 tokens of a text: a trial computes a quarter of its texts' tokens."""
+    """The real model, which reads 6 tokens of a text: a trial computes an eighth of its texts' tokens."""
     short = tmp_path / "short"
     short.mkdir()
     for path in folder.path.iterdir():
@@ -78,7 +78,7 @@ def short_folder(folder: ModelFolder, tmp_path: Path) -> ModelFolder:
     limits = short / "sentence_bert_config.json"
     settings = json.loads(limits.read_bytes())
     limits.unlink()
-    limits.write_text(json.dumps({**settings, "max_seq_length": 12}))
+    limits.write_text(json.dumps({**settings, "max_seq_length": 6}))
     return read_model_folder(short)
 
 
@@ -154,7 +154,7 @@ def test_a_first_start_measures_and_the_second_remembers(
     only(monkeypatch, "torch")
     monkeypatch.setattr(backend_selection, "BUDGETS", (256, 512))
     preference = BackendPreference(streams=2)
-    assert short_folder.max_tokens == 12
+    assert short_folder.max_tokens == 6
     first = select(short_folder, preference, ChildRunner())
     assert {str(trial.candidate) for trial in first.trials} == {"torch fp32", "torch bf16"}
     assert first.measured
@@ -168,12 +168,12 @@ def test_a_first_start_measures_and_the_second_remembers(
 
 
 def test_a_cache_that_cannot_be_written_leaves_torch_serving(
-    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    short_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    loaded = select_and_load(folder, BackendPreference("openvino", "fp32"), ChildRunner())
+    loaded = select_and_load(short_folder, BackendPreference("openvino", "fp32"), ChildRunner())
     assert loaded.selection.candidate == Candidate("torch", Precision.FP32)
     assert "torch" in loaded.backend.description
 
@@ -239,7 +239,7 @@ def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, str
     # Bulk work first: what it starts must not compute what comes after.
     for backend, niceness in ((loaded.bulk_backend, BULK_NICENESS), (loaded.backend, own)):
         idle = processor_times()
-        for _ in range(20):
+        for _ in range(12):
             vectors = backend.embed(inputs)
         assert np.allclose(vectors, loaded.backend.embed(inputs), atol=1e-6)
         spent: Counter[int] = Counter()
