@@ -24,7 +24,7 @@ from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.engine_fault import EngineFault
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.rendered_request import RenderedRequest, render
-from sage_benchmark.workload.workload import Workload
+from sage_benchmark.workload.workload import Workload, offered_load
 from sage_common.errors import InvalidRequestError
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import ServiceClass
@@ -126,7 +126,7 @@ def compare_systems(
         up = {} if plan.alone else {c.name: stack.enter_context(_warmed_up(plan, pool, c)) for c in contenders}
         for turn, (workload, repetition) in enumerate(product(plan.workloads, range(plan.repetitions))):
             arrivals = workload.arrivals(config, plan.seed + repetition)
-            offered.append(workload.offered(arrivals, config))
+            offered.append(offered_load(workload, arrivals, config))
             for place in range(len(contenders)):
                 contender = contenders[(place + turn) % len(contenders)]
                 with ExitStack() as own:

@@ -21,6 +21,7 @@ from sage_benchmark.simulator.simulation import Simulation
 from sage_benchmark.simulator.simulation_plan import WITHOUT_AFFINITY, SimulationPlan, for_many_engines
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
+from sage_benchmark.workload.workload import offered_load
 from sage_control_plane.request.request import ServiceClass
 
 CLAIRVOYANT = "clairvoyant"
@@ -69,7 +70,7 @@ def run_in_virtual_time(
         played = _Played(plan, workload)
         if plan.clairvoyant:
             bounds[workload.load] = played.bound()
-        offered += [workload.offered(arrivals, plan.simulation.engine) for arrivals in played.arrivals]
+        offered += [offered_load(workload, arrivals, plan.simulation.engine) for arrivals in played.arrivals]
         systems += [played.under(name, progress) for name in names]
         timelines = shared_timelines(played.first)
     settings = plan.workloads[0].describe() | {
@@ -177,9 +178,7 @@ def _yardstick_bars(systems: Sequence[SystemRuns], bounds: Mapping[float, Reach]
         ratios = [("goodput, hybrid to clairvoyant", goodput, by_name[CLAIRVOYANT]["goodput"].mean)]
         ratios.append(("goodput, hybrid to the bound", goodput, bound.goodput))
         if INTERACTIVE in hybrid:
-            ratios.append(
-                ("interactive attainment, hybrid to the bound", hybrid[INTERACTIVE].mean, bound.attainment)
-            )
+            ratios.append(("interactive attainment, hybrid to the bound", hybrid[INTERACTIVE].mean, bound.attainment))
         bars += [Bar(name + where, value / most, 0.9, "×", at_most=False) for name, value, most in ratios if most]
     return bars
 

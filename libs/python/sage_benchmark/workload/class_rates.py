@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
-from sage_benchmark.workload.arrival import Arrival, offered_engine_seconds
+from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import WARM_UP_LOAD
 from sage_benchmark.workload.mixed_load import POISSON, arrival_times, equal_tenants
 from sage_benchmark.workload.request_shapes import Lengths, RequestShape
@@ -49,10 +49,6 @@ class ClassRates:
         ]
         drawn.sort(key=lambda arrival: (arrival.at_seconds, arrival.tenant))
         return [replace(arrival, index=index) for index, arrival in enumerate(drawn)]
-
-    def offered(self, arrivals: list[Arrival], config: EngineModelConfig) -> float:
-        """What the arrivals really offer, as a multiple of saturation."""
-        return offered_engine_seconds(arrivals, config) / (self.seconds * self.engines)
 
     def warm_up(self, seconds: float) -> ClassRates:
         """A short run at half of the rates."""

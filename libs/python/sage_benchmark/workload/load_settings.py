@@ -59,10 +59,6 @@ class LoadSettings:
         plan = LoadPlan(self.seconds, self.engines, tenants, self.cv, self.shapes, self.prefixes)
         return generate(plan, config, seed)
 
-    def offered(self, arrivals: list[Arrival], config: EngineModelConfig) -> float:
-        """What the arrivals really offer, as a multiple of saturation."""
-        return offered_engine_seconds(arrivals, config) / (self.seconds * self.engines)
-
     def warm_up(self, seconds: float) -> LoadSettings:
         """A short run of the same kind of requests, at half of what saturates the engines."""
         return LoadSettings(self.engines, seconds, WARM_UP_LOAD, shapes=self.shapes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
-from sage_benchmark.workload.arrival import Arrival
+from sage_benchmark.workload.arrival import Arrival, offered_engine_seconds
 
 
 class Workload(Protocol):
@@ -30,10 +30,6 @@ class Workload(Protocol):
         """Return the arrivals, in order of time. The same arguments give the same list."""
         ...
 
-    def offered(self, arrivals: list[Arrival], config: EngineModelConfig) -> float:
-        """What the arrivals really offer, as a multiple of saturation."""
-        ...
-
     def warm_up(self, seconds: float) -> Workload:
         """A short run of the same kind of requests, at half of the load that is stated for it."""
         ...
@@ -41,3 +37,8 @@ class Workload(Protocol):
     def describe(self) -> dict[str, Any]:
         """As settings of a report."""
         ...
+
+
+def offered_load(workload: Workload, arrivals: list[Arrival], config: EngineModelConfig) -> float:
+    """Return what a workload's arrivals really offer, as a multiple of what saturates its engines."""
+    return offered_engine_seconds(arrivals, config) / (workload.seconds * workload.engines)

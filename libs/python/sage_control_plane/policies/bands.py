@@ -17,6 +17,15 @@ class Band(IntEnum):
     BULK = 4
 
 
+# Each band has two levels: its requests that can meet their target, and those that are late.
+LEVELS = 2 * len(Band)
+
+
+def level_of(band: Band, *, late: bool) -> int:
+    """Return the place of a band's requests, or of those that are late, in the order in which they are served."""
+    return 2 * band + late
+
+
 _OF_CLASS = {
     ServiceClass.INTERACTIVE: Band.INTERACTIVE,
     ServiceClass.EMBEDDING: Band.TIGHT,

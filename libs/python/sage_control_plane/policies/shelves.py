@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from sage_control_plane.policies.bands import Band, band_of
+from sage_control_plane.policies.bands import Band, band_of, level_of
 from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest
 
 NEVER = float("inf")
+_BULK = level_of(Band.BULK, late=False)
 
 
 class Shelf:
@@ -26,7 +27,7 @@ class Shelf:
     def __init__(self, band: Band, late: bool, flows: FairFlows) -> None:
         self.band = band
         self.late = late
-        self.number = 2 * band + late
+        self.number = level_of(band, late=late)
         self.flows = flows
         self.name = f"{band.name.lower()}, late" if late else band.name.lower()
 
@@ -69,7 +70,7 @@ class Shelves:
 
     def of(self, band: Band, *, late: bool = False) -> Shelf:
         """Return a band's shelf."""
-        return self._in_order[2 * band + late]
+        return self._in_order[level_of(band, late=late)]
 
     def find(self, request_id: str) -> tuple[PendingRequest, Lane, Shelf] | None:
         """Return a queued request with its place; None when it is not queued."""
@@ -151,8 +152,8 @@ class Shelves:
         """Charge a request's tenant; negative refunds."""
         tenant = request.tenant
         if self.all.charge(tenant, engine_seconds):
-            for shelf in self._in_order[2 * Band.BULK :]:
+            for shelf in self._in_order[_BULK:]:
                 shelf.flows.lowered(tenant)
         if band_of(request) is not Band.BULK and self.urgent.charge(tenant, engine_seconds):
-            for shelf in self._in_order[: 2 * Band.BULK]:
+            for shelf in self._in_order[:_BULK]:
                 shelf.flows.lowered(tenant)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sage_control_plane.policies.bands import Band
 from sage_control_plane.prediction.demand import Demand
 from sage_control_plane.prediction.forecast import UsageCounters
 from sage_control_plane.prediction.latency import Load
@@ -43,8 +42,7 @@ class DispatchedAttempt:
         decoding: whether its engine counts it among those that decode.
         tpot_target_ms: target for the time between its tokens, as counted in its engine's entry; None for none.
         stream: the stream of requests whose seats its own counts among; None where it holds none.
-        band: the band as which it holds its seat.
-        late: whether it was dispatched after its target had passed.
+        level: of its band, late if its target had passed when it was dispatched; as which it holds its seat.
         seat: what its seat counts among those that less urgent work holds; None while it holds none.
         keeps_seat: whether it was clear then that it could not be interrupted and go on.
     """
@@ -70,8 +68,7 @@ class DispatchedAttempt:
     decoding: bool = False
     tpot_target_ms: int | None = None
     stream: Demand | None = None
-    band: Band = Band.URGENT
-    late: bool = False
+    level: int = 0
     seat: float | None = None
     keeps_seat: bool = False
 

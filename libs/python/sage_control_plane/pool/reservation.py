@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_types import Gt
 
-from sage_control_plane.policies.bands import Band, band_of
+from sage_control_plane.policies.bands import Band, band_of, level_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt, may_go_on
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.seat_group import Absorbs, SeatGroup
@@ -72,15 +72,15 @@ class Reservation:
         """Count an attempt's seat, which it holds for about ``hold_seconds``; None where that is not known."""
         if attempt.request is None:
             return
-        attempt.band = band_of(attempt.request)
+        band = band_of(attempt.request)
         target = attempt.request.classification.begin_target_seconds
-        attempt.late = target is not None and now - attempt.request.arrived_at > target
+        attempt.level = level_of(band, late=target is not None and now - attempt.request.arrived_at > target)
         group = self.group(entry)
         patience = group.patience_seconds
         attempt.seat = 1.0 if hold_seconds is None or not patience else exp(-patience / max(hold_seconds, 1e-3))
         attempt.keeps_seat = not may_go_on(attempt.request, now + (hold_seconds or 0.0))
         group.add(attempt)
-        attempt.stream = self._stream(attempt.request.classification.route, attempt.band)
+        attempt.stream = self._stream(attempt.request.classification.route, band)
         attempt.stream.took(now)
 
     def give(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float) -> None:
@@ -111,7 +111,7 @@ class Reservation:
         group = self._route_group(route)
         if group is None:
             return True
-        level = 2 * band + late
+        level = level_of(band, late=late)
         reserved = group.reserved(level, now, self._prices, self.absorbs)
         if band == Band.BULK and group.steady is not None and sum(group.holders) >= group.steady:
             return False
@@ -134,7 +134,9 @@ class Reservation:
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
         group = self._route_group(route)
-        return group is not None and group.holders[2 * band] + group.holders[2 * band + 1] > 0
+        if group is None:
+            return False
+        return group.holders[level_of(band, late=False)] > 0 or group.holders[level_of(band, late=True)] > 0
 
     def tightest(self, entry: EngineEntry, now: float) -> Demand | None:
         """Return the stream with the smallest target for the time between tokens of those of late; None without any."""

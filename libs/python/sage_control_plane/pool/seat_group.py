@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sage_control_plane.policies.bands import Band
+from sage_control_plane.policies.bands import LEVELS, Band, level_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.offered_load import OfferedLoad
@@ -22,9 +22,7 @@ ENGINES_ASKED = 16
 
 Absorbs = Callable[[float, float], float]
 
-# Each band has two levels: its requests that can meet their target, and those that are late.
-_LEVELS = 2 * len(Band)
-_BULK = 2 * Band.BULK
+_BULK = level_of(Band.BULK, late=False)
 
 
 class SeatGroup:
@@ -56,11 +54,11 @@ class SeatGroup:
     def __init__(self, entries: Sequence[EngineEntry]) -> None:
         self.entries = entries
         self.capacity = 0
-        self.held = [0.0] * _LEVELS
-        self.holders = [0] * _LEVELS
+        self.held = [0.0] * LEVELS
+        self.holders = [0] * LEVELS
         self.demands: list[list[Demand]] = [[] for _ in Band]
         self.patience_seconds = 0.0
-        self._reserved = [0] * _LEVELS
+        self._reserved = [0] * LEVELS
         self._kept = 0
         self._lent = 0
         self.steady: int | None = None
@@ -68,14 +66,14 @@ class SeatGroup:
 
     def add(self, attempt: DispatchedAttempt) -> None:
         """Count an attempt's seat."""
-        level = 2 * attempt.band + attempt.late
+        level = attempt.level
         self.holders[level] += 1
         self.held[level] += attempt.seat or 0.0
         self._kept += level >= _BULK and attempt.keeps_seat
 
     def remove(self, attempt: DispatchedAttempt) -> None:
         """Undo ``add``."""
-        level = 2 * attempt.band + attempt.late
+        level = attempt.level
         self.holders[level] -= 1
         self._kept -= level >= _BULK and attempt.keeps_seat
         # Parts of seats do not add up exactly, so what is left of them ends with the last holder.
@@ -111,14 +109,15 @@ class SeatGroup:
         self.steady = sum(steady) if limited else None
         before = OfferedLoad()
         held = 0.0
-        for band, streams in enumerate(self.demands):
+        for band, streams in zip(Band, self.demands, strict=True):
+            fresh, late = level_of(band, late=False), level_of(band, late=True)
             own, present = OfferedLoad(), OfferedLoad()
             for stream in streams:
                 hold = stream.hold_seconds(now, seconds_per_token)
                 own.add(stream, stream.per_second(now), hold)
                 present.add(stream, stream.present_per_second(now), hold)
             # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too.
-            for level, offered in ((2 * band, before), (2 * band + 1, before + present)):
+            for level, offered in ((fresh, before), (late, before + present)):
                 self._reserved[level] = 0
                 if offered.load > LEAST_LOAD:
                     # Of a band that is new, nothing is known yet: it is taken to hold seats as long as the others do.
@@ -139,7 +138,7 @@ class SeatGroup:
             if learning and band == Band.BULK:
                 # Until it is known how the pace falls with the batch, bulk work shows it, and no more.
                 few = self.capacity - FEW_PER_ENGINE * len(usable)
-                self._reserved[2 * band], self._lent = max(self._reserved[2 * band], few), 0
+                self._reserved[fresh], self._lent = max(self._reserved[fresh], few), 0
             if before.load > LEAST_LOAD and not self.patience_seconds:
                 self.patience_seconds = before.patience_seconds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import exp
 
 
 class Pace:
@@ -35,7 +35,7 @@ class Pace:
 
 
 class DecayedRate:
-    """Work per second over the recent past, by exponential decay."""
+    """Work of the recent past, by exponential decay: after ``window_seconds`` it counts 1/e."""
 
     __slots__ = ("_at", "_since", "_sum", "_window")
 
@@ -47,17 +47,25 @@ class DecayedRate:
 
     def add(self, work: float, now: float) -> None:
         """Add ``work`` done at ``now``."""
-        if self._at is None:
+        at = self._at
+        if at == now:
+            self._sum += work
+            return
+        if at is None:
             self._since = now
-        elif now != self._at:
-            self._sum *= math.exp((self._at - now) / self._window)
-        self._sum += work
+            self._sum = work
+        else:
+            self._sum = self._sum * exp((at - now) / self._window) + work
         self._at = now
+
+    def total(self, now: float) -> float:
+        """Return the sum of what was added, as it counts at ``now``."""
+        return 0.0 if self._at is None else self._sum * exp((self._at - now) / self._window)
 
     def per_second(self, now: float) -> float:
         """Return the rate; 0 when no work was done."""
         if self._at is None:
             return 0.0
         # What was seen counts as the sum does: less the older it is. With a floor against division by almost nothing.
-        seen = max(0.5, self._window * (1.0 - math.exp((self._since - now) / self._window)))
-        return self._sum * math.exp((self._at - now) / self._window) / seen
+        seen = max(0.5, self._window * (1.0 - exp((self._since - now) / self._window)))
+        return self.total(now) / seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from sage_control_plane.prediction.pace import DecayedRate
 
 # Interruptions, or requests, of which the mean size is taken.
 SIZES_REMEMBERED = 20.0
@@ -21,28 +21,23 @@ class RecomputeBudget:
     """
 
     __slots__ = (
-        "_at",
         "_expected",
         "_floor",
         "_interrupted",
         "_processed",
         "_ratio",
-        "_since",
         "_size",
         "_spent",
-        "_window_seconds",
     )
 
     def __init__(self, ratio: float = 0.05, window_seconds: float = 300.0, floor: float = 1000.0) -> None:
         self._ratio = ratio
-        self._window_seconds = window_seconds
         self._floor = floor
-        self._processed = 0.0
-        self._spent = 0.0
+        self._processed = DecayedRate(window_seconds)
+        self._spent = DecayedRate(window_seconds)
         self._size = 0.0
         self._interrupted = 0.0
         self._expected = 0.0
-        self._at: float | None = None
 
     def expect(self, size: float) -> None:
         """Take in how many tokens of prompt and answer an interruption of a request would stop, as one may expect.
@@ -53,8 +48,7 @@ class RecomputeBudget:
 
     def deposit(self, tokens: float, now: float) -> None:
         """Count processed tokens of prompt and answer; ``now`` is in seconds."""
-        self._fade(now)
-        self._processed += tokens
+        self._processed.add(tokens, now)
 
     def withdraw(self, tokens: float, now: float, running: float = 0.0, size: float | None = None) -> bool:
         """Pay for recomputing ``tokens``; return whether the budget allows it.
@@ -65,15 +59,14 @@ class RecomputeBudget:
         """
         if tokens > self.left(now, running):
             return False
-        self._spent += tokens
+        self._spent.add(tokens, now)
         self._interrupted = min(self._interrupted + 1.0, SIZES_REMEMBERED)
         self._size += ((tokens if size is None else size) - self._size) / self._interrupted
         return True
 
     def correct(self, charged: float, recomputed: float, now: float) -> None:
         """Replace what was withdrawn for an interruption by what turned out to be computed again."""
-        self._fade(now)
-        self._spent = max(0.0, self._spent + recomputed - charged)
+        self._spent.add(max(recomputed - charged, -self._spent.total(now)), now)
 
     def interruptions_left(self, now: float, recomputed_share: float) -> float:
         """Return how many interruptions the tokens that are left now pay for; none while nothing could be interrupted.
@@ -86,12 +79,4 @@ class RecomputeBudget:
 
     def left(self, now: float, running: float = 0.0) -> float:
         """Return the tokens that may still be recomputed now; negative where more was than the share allows now."""
-        self._fade(now)
-        return self._ratio * (self._processed + running) + self._floor - self._spent
-
-    def _fade(self, now: float) -> None:
-        if self._at is not None and now > self._at:
-            kept = exp((self._at - now) / self._window_seconds)
-            self._processed *= kept
-            self._spent *= kept
-        self._at = now
+        return self._ratio * (self._processed.total(now) + running) + self._floor - self._spent.total(now)

@@ -9,6 +9,7 @@ import pytest
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.class_rates import ClassRates
+from sage_benchmark.workload.workload import offered_load
 from sage_control_plane.request.request import RequestKind, ServiceClass
 
 CONFIG = EngineModelConfig()
@@ -59,5 +60,6 @@ def test_a_warm_up_asks_for_half() -> None:
 
 def test_what_is_offered_is_a_multiple_of_what_the_engines_can_do() -> None:
     arrivals = RATES.arrivals(CONFIG, 1)
-    assert RATES.offered(arrivals, SLOW) > 1 > RATES.offered(arrivals, CONFIG)
-    assert replace(RATES, engines=2).offered(arrivals, CONFIG) == pytest.approx(RATES.offered(arrivals, CONFIG) / 2)
+    assert offered_load(RATES, arrivals, SLOW) > 1 > offered_load(RATES, arrivals, CONFIG)
+    of_two = offered_load(replace(RATES, engines=2), arrivals, CONFIG)
+    assert of_two == pytest.approx(offered_load(RATES, arrivals, CONFIG) / 2)
