@@ -36,10 +36,11 @@ format: dev ## Mend what ruff can mend by itself.
 	@$(BIN)/ruff check --fix $(CODE) tests
 
 # Files in their order, not the ones with the most tests first: the few tests of a whole mesh are the longest, and would
-# be left to one process at the end.
+# be left to one process at the end. The second pass reads only the files with tests to run alone, unless ARGS name some:
+# to import all of them takes longer than some of these tests.
 test: lint ## Lint, then unit, contract, mesh and architecture tests.
 	@$(BIN)/pytest -m "$(QUICK) and not alone" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) || $(NOTHING_CHOSEN)
-	@$(BIN)/pytest -m "$(QUICK) and alone" $(ARGS) || $(NOTHING_CHOSEN)
+	@$(BIN)/pytest -m "$(QUICK) and alone" -o testpaths="$$(grep -rl --include='test_*.py' 'mark\.alone' tests)" $(ARGS) || $(NOTHING_CHOSEN)
 
 test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/vllm-venv, takes minutes.
 	@tests/vllm/install.sh
