@@ -35,6 +35,9 @@ lint: dev ## Check style, types, layers, protobuf and that the stubs are fresh.
 format: dev ## Mend what ruff can mend by itself.
 	@$(BIN)/ruff check --fix $(CODE) tests
 
+# The tests start hundreds of processes: none may have to compile SAGE again, wherever a machine's settings say so.
+test: export PYTHONDONTWRITEBYTECODE :=
+
 # Files in their order, not the ones with the most tests first: the few tests of a whole mesh are the longest, and would
 # be left to one process at the end. The second pass reads only the files with tests to run alone, unless ARGS name some:
 # to import all of them takes longer than some of these tests.
