@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
@@ -32,8 +33,9 @@ class Expression(NamedTuple):
     size: int
 
 
+@lru_cache(maxsize=256)
 def parse(sql: str) -> Expression:
-    """Read a SQL scalar.
+    """Read a SQL scalar. The last ones are remembered: a task types its expressions twice, and builds them.
 
     Raises:
         ExpressionError: it is none, or it is more than a scalar of one record.

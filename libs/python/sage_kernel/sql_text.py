@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from sage_common.config import nearest
@@ -79,6 +80,7 @@ class Word(NamedTuple):
     place: int
 
 
+@lru_cache(maxsize=256)
 def checked(sql: str) -> str:
     """Return ``sql`` as polars may read it, with narrow integers widened to 64 bits.
 
