@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +26,7 @@ from pydantic import SecretStr
 from sage.classifier.v1 import classifier_pb2, classifier_pb2_grpc
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
-from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.gateway_benchmark import static_engine
@@ -78,12 +79,22 @@ class Service:
     """How to call a service, and its calls: what any key may, and what only an operator's may."""
 
     stub: Any
-    reading: tuple[str, Any]
+    reading: tuple[str, Any] | None
     orders: tuple[tuple[str, Any], ...] = ()
 
 
 SERVICES = {
     "gateway": Service(gateway_pb2_grpc.GatewayServiceStub, ("ListModels", gateway_pb2.ListModelsRequest())),
+    "gateway's keys": Service(
+        keys_pb2_grpc.KeyServiceStub,
+        None,
+        (
+            ("CreateKey", keys_pb2.CreateKeyRequest(tenant="")),
+            ("ListKeys", keys_pb2.ListKeysRequest()),
+            ("RotateKey", keys_pb2.RotateKeyRequest(id="nobody")),
+            ("RevokeKey", keys_pb2.RevokeKeyRequest(id="nobody")),
+        ),
+    ),
     "classifier": Service(
         classifier_pb2_grpc.ClassifierServiceStub,
         (
@@ -126,7 +137,8 @@ def metadata(key: str) -> tuple[tuple[str, str], ...]:
 
 def call(mesh: IsolatedMesh, service: str, method: str, request: Any, key: str) -> tuple[grpc.StatusCode, Any]:
     """Make a call; return its status, and what it answered or why it failed."""
-    with grpc.insecure_channel(f"127.0.0.1:{mesh.processes(service)[0].ports['grpc']}") as channel:
+    process = mesh.processes(service.partition("'")[0])[0]
+    with grpc.insecure_channel(f"127.0.0.1:{process.ports['grpc']}") as channel:
         try:
             answer = getattr(SERVICES[service].stub(channel), method)(request, timeout=30, metadata=metadata(key))
             return grpc.StatusCode.OK, list(answer) if hasattr(answer, "__next__") else answer
@@ -160,9 +172,10 @@ def mesh_token(mesh: IsolatedMesh) -> str:
     return (mesh.directory / "state" / "sage" / "mesh.token").read_text()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if service.reading])
 def test_every_service_asks_for_a_key_over_grpc(mesh: IsolatedMesh, service: str) -> None:
     reading = SERVICES[service].reading
+    assert reading is not None
     for key in ("", "unknown"):
         assert call(mesh, service, *reading, key)[0] is grpc.StatusCode.UNAUTHENTICATED
     for key in (TENANT, OPERATOR, mesh_token(mesh)):
@@ -192,6 +205,10 @@ def test_orders_over_grpc_are_for_operators(mesh: IsolatedMesh, service: str, me
         ("DELETE", "engines/nobody", None),
         ("POST", "engines/nobody/lora", {"name": "a", "path": "/a"}),
         ("DELETE", "engines/nobody/lora/a", None),
+        ("GET", "keys", None),
+        ("POST", "keys", {"tenant": ""}),
+        ("POST", "keys/nobody/rotate", None),
+        ("DELETE", "keys/nobody", None),
     ],
 )
 def test_orders_over_http_are_for_operators_and_reach_the_services(
@@ -215,6 +232,35 @@ def test_orders_from_the_command_line_are_for_operators(mesh: IsolatedMesh) -> N
     command = [sys.executable, "-m", "sage_cli", "policy", "set", "hybrid"]
     done = subprocess.run(command, env={**mesh.environment, **stranger}, capture_output=True, text=True, timeout=60)
     assert (done.returncode != 0, "does not take the token" in done.stderr) == (True, True)
+
+
+def test_a_key_is_made_known_to_every_service_and_revoked_while_the_mesh_runs(mesh: IsolatedMesh) -> None:
+    made = sage(mesh, "key", "create", "late", "--label", "made while it runs", "--expires-in", "1h")
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.strip()
+    answered_soon(mesh, key, grpc.StatusCode.OK)
+    assert http(mesh, "POST", "/v1/chat/completions", key, CHAT)[0] == 200
+    assert sage(mesh, "key", "list", key=key).returncode == 77
+    listed = json.loads(sage(mesh, "key", "list", "--json").stdout)
+    (mine,) = [one for one in listed if one["tenant"] == "late"]
+    assert (mine["label"], mine["operator"]) == ("made while it runs", False)
+    assert key not in sage(mesh, "key", "list", "--json").stdout
+    status, rotated = http(mesh, "POST", f"/v1/management/keys/{mine['id']}/rotate", OPERATOR)
+    assert status == 201
+    assert http(mesh, "GET", "/v1/models", rotated["secret"])[0] == 200
+    assert sage(mesh, "key", "revoke", rotated["id"]).returncode == 0
+    for ended in (key, rotated["secret"]):
+        answered_soon(mesh, ended, grpc.StatusCode.UNAUTHENTICATED)
+    assert http(mesh, "GET", "/v1/models")[0] == 401
+
+
+def answered_soon(mesh: IsolatedMesh, key: str, expected: grpc.StatusCode) -> None:
+    """Wait until every service answers a key so: each hears of a change by itself."""
+    deadline = time.monotonic() + 5
+    for name, service in SERVICES.items():
+        if service.reading is not None:
+            while call(mesh, name, *service.reading, key)[0] is not expected:
+                assert time.monotonic() < deadline, name
 
 
 def test_work_for_another_tenant_is_an_operators_right(mesh: IsolatedMesh) -> None:

@@ -19,6 +19,7 @@ from sage_cli.commands import (
     explain,
     job,
     kb,
+    key,
     logs,
     models,
     pipeline,
@@ -69,6 +70,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(job.app, name="job")
 app.add_typer(kb.app, name="kb")
+app.add_typer(key.app, name="key")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 

@@ -13,7 +13,10 @@ from sage_common.config import read_yaml
 from sage_common.ports import port_offset
 
 if TYPE_CHECKING:
+    from sage_client.management.api_keys import KeyManagement
     from sage_client.management.mesh_management import MeshManagement
+    from sage_client.management.service_calls import ListInstances
+    from sage_client.wait_notice import OnWait
 
 
 class Target(NamedTuple):
@@ -52,9 +55,35 @@ def client_target(url: str | None) -> Target:
     return Target(target, operator_token() if own else None)
 
 
+class Mesh(NamedTuple):
+    """What the verbs of operators need: the registry, the token to call services with, and who is told of waiting."""
+
+    list_instances: ListInstances
+    token: str
+    on_wait: OnWait
+
+
 @contextlib.asynccontextmanager
 async def management() -> AsyncIterator[MeshManagement]:
-    """Open the management of the mesh whose registry NATS holds. Raises UnavailableError when NATS does not answer.
+    """Open the management of the mesh whose registry NATS holds; see ``open_mesh``."""
+    from sage_client.management.mesh_management import MeshManagement
+
+    async with open_mesh() as mesh:
+        yield MeshManagement(*mesh)
+
+
+@contextlib.asynccontextmanager
+async def key_management() -> AsyncIterator[KeyManagement]:
+    """Open the API keys of the mesh whose registry NATS holds; see ``open_mesh``."""
+    from sage_client.management.api_keys import KeyManagement
+
+    async with open_mesh() as mesh:
+        yield KeyManagement(*mesh)
+
+
+@contextlib.asynccontextmanager
+async def open_mesh() -> AsyncIterator[Mesh]:
+    """Open the registry that NATS holds. Raises UnavailableError when NATS does not answer.
 
     Says on stderr for whom it waits, once that takes longer than two seconds, and which mesh it is where that is not
     this machine's first one.
@@ -64,7 +93,6 @@ async def management() -> AsyncIterator[MeshManagement]:
     from sage_cli.mesh.running_supervisor import local_state
     from sage_cli.mesh.token import operator_token
     from sage_cli.waiting import waiting
-    from sage_client.management.mesh_management import MeshManagement
 
     state = local_state()
     settings = nats_settings(state)
@@ -73,7 +101,7 @@ async def management() -> AsyncIterator[MeshManagement]:
     with waiting() as display:
         try:
             await registrations.connection()
-            yield MeshManagement(registrations.instances, operator_token(), on_wait=display.show)
+            yield Mesh(registrations.instances, operator_token(), display.show)
         finally:
             await registrations.close()
 

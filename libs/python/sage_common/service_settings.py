@@ -81,6 +81,9 @@ class AccessSettings(SectionSettings):
         description="what each API key stands for, a tenant or {tenant, operator}; with any, HTTP and gRPC need one",
     )
     operators: tuple[str, ...] = Field((), description="tenants all of whose keys may give orders")
+    require_keys: bool = Field(
+        False, description="ask every caller for an API key even before there is one; `sage key create` makes keys"
+    )
     mesh_token: SecretStr = Field(
         SecretStr(""), description="what the services call each other with; `sage up` makes it"
     )
@@ -139,7 +142,7 @@ class ServiceSettings(SectionSettings):
     def known_keys(self, access: AccessSettings) -> ApiKeys:
         """Return the keys that this service asks for. Raises ConfigurationError."""
         keys, operators = load_api_keys(access)
-        return ApiKeys(keys, operators, access.token())
+        return ApiKeys(keys, operators, access.token(), always_required=access.require_keys)
 
     @property
     def reachable_host(self) -> str:

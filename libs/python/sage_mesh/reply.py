@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from enum import IntEnum
 from typing import Final
 
-from sage_common.errors import SageError
+from sage_common.errors import CancelledError, SageError
 from sage_common.value_type import value_type
 
 
@@ -118,7 +118,6 @@ class Reply:
     """
 
     __slots__ = (
-        "_cancel",
         "_chunks",
         "_continuing",
         "_end_waiters",
@@ -126,6 +125,7 @@ class Reply:
         "_error",
         "_head",
         "_kept",
+        "_stop",
         "_waiter",
         "correlation_id",
         "delivered",
@@ -135,7 +135,7 @@ class Reply:
         "usage",
     )
 
-    def __init__(self, request_id: str, cancel: Callable[[str], None], correlation_id: str | None = None) -> None:
+    def __init__(self, request_id: str, stop: Callable[[SageError], None], correlation_id: str | None = None) -> None:
         self.request_id = request_id
         self.correlation_id = correlation_id
         self.usage = NO_USAGE
@@ -151,7 +151,7 @@ class Reply:
         self._error: SageError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._end_waiters: list[asyncio.Future[None]] | None = None
-        self._cancel = cancel
+        self._stop = stop
 
     @property
     def caller_id(self) -> str:
@@ -234,8 +234,12 @@ class Reply:
 
     def cancel(self, reason: str = "the client went away") -> None:
         """Cancel the request everywhere in the mesh. A no-op once it has ended."""
+        self.stop(CancelledError(reason))
+
+    def stop(self, error: SageError) -> None:
+        """End the request everywhere in the mesh, and the answer with ``error``. A no-op once it has ended."""
         if not self._ended:
-            self._cancel(reason)
+            self._stop(error)
 
     # The edge calls what follows.
 

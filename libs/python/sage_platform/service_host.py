@@ -26,6 +26,7 @@ from sage_platform import registry, subjects
 from sage_platform.background import SERVICE_HEALTH, ServiceHealth
 from sage_platform.bind_address import check_bind_address
 from sage_platform.grpc_server import GrpcServer
+from sage_platform.issued_key_store import IssuedKeyStore
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
 from sage_platform.process_tuning import allow_many_open_files, settle_garbage_collector
@@ -54,6 +55,7 @@ class ServiceHost(Generic[S]):
         health: report here what keeps the service from doing its work; gRPC health follows it.
         http_port: set it when the service has an HTTP port; it is registered.
         keys: what callers need.
+        issued_keys: those of them that the mesh has made.
         mesh_token: what this service calls others with; empty for none.
         stopping: set when a signal asked the process to end.
     """
@@ -68,6 +70,7 @@ class ServiceHost(Generic[S]):
         self.nats_settings = nats
         self.js: JetStreamContext = ring.connection.jetstream()
         self.keys = settings.known_keys(access)
+        self.issued_keys = IssuedKeyStore(self.js, self.keys)
         self.mesh_token = access.token()
         self.grpc = GrpcServer(self.keys)
         self.health = ServiceHealth(self._health_changed)
@@ -156,7 +159,9 @@ async def _serve(
     SERVICE_HEALTH.set(host.health)
     await ring.start()
     _end_on_signals(host.stopping)
+    host.on_reconnect(host.issued_keys.reconnected)
     try:
+        await host.issued_keys.start()
         # A signal during a long start (loading weights) must end the process too.
         starting = asyncio.ensure_future(start(host))
         waiting = asyncio.ensure_future(host.stopping.wait())
@@ -181,6 +186,7 @@ async def _serve(
         await asyncio.wait_for(stop(), settings.drain_timeout_seconds + 5)
         await host.grpc.stop(1.0)
     finally:
+        await host.issued_keys.stop()
         await ring.close()
         with contextlib.suppress(NatsError, asyncio.TimeoutError):
             await asyncio.wait_for(connection.drain(), 5)

@@ -34,6 +34,7 @@ BUCKET_CHECKPOINTS = "checkpoints"
 BUCKET_NODES = "nodes"
 BUCKET_ANSWERS = "answers"
 BUCKET_KNOWLEDGE = "knowledge"
+BUCKET_KEYS = "api-keys"
 # What is in them lives no longer than the processes that write it; see ``sage_platform.kv``.
 MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES, BUCKET_TASK_LEASES, BUCKET_NODES})
 

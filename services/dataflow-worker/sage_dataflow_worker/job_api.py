@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from nats.aio.client import Client
 
 from sage_common.errors import InvalidRequestError
-from sage_dataflow_worker.jetstream_access import reaching_jetstream
 from sage_dataflow_worker.job import Job, JobState, is_job_id
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
@@ -17,6 +16,7 @@ from sage_dataflow_worker.task_store import TaskStore
 from sage_kernel.problems import PipelineInvalidError
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
+from sage_platform.jetstream_access import reaching_jetstream
 
 DEFAULT_LIST_LIMIT = 100
 

@@ -21,10 +21,10 @@ from nats.js.kv import KeyValue
 from sage_common import paths
 from sage_common.errors import PermissionDeniedError, SageError, UnavailableError, UnprocessableError, describe
 from sage_common.logging import get_logger
-from sage_dataflow_worker.jetstream_access import reaching_jetstream
 from sage_kernel.placement.resources import WITH_KNOWLEDGE
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_middleware.knowledge.library import Library
+from sage_platform.jetstream_access import reaching_jetstream
 from sage_platform.kv import record_fields
 from sage_platform.subjects import BUCKET_KNOWLEDGE, token
 

@@ -11,7 +11,6 @@ from grpc import aio
 from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage.dataflow.v1 import dataflow_pb2_grpc
 from sage_common.errors import ConflictError, NotFoundError
-from sage_dataflow_worker.jetstream_access import reaching_jetstream
 from sage_dataflow_worker.job import Job
 from sage_dataflow_worker.job_api import JobApi
 from sage_dataflow_worker.job_control import JobControl
@@ -19,6 +18,7 @@ from sage_dataflow_worker.job_records import JobRecords, KeptLetter
 from sage_dataflow_worker.job_task import JobTask
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform.grpc_access import current_caller
+from sage_platform.jetstream_access import reaching_jetstream
 
 Context = aio.ServicerContext
 

@@ -38,6 +38,7 @@ class Admitted:
     """What the headers of a request say; ``timeout_seconds`` is None where the caller sets no limit."""
 
     tenant: str
+    key_id: str
     hints: Hints
     timeout_seconds: float | None
     traceparent: str
@@ -72,11 +73,12 @@ def admit(headers: dict[str, str], credentials: Credentials) -> Admitted:
         UnsupportedMediaTypeError: by the headers the body is not JSON, or is compressed.
         InvalidRequestError: a header's value is not understood; ``param`` names the header.
     """
-    tenant = credentials.tenant(headers)
+    principal = credentials.principal(headers)
     _check_media_type(headers.get("content-type"))
     _check_encoding(headers.get("content-encoding"))
     return Admitted(
-        tenant=tenant,
+        tenant=principal.tenant,
+        key_id=principal.key_id,
         hints=NO_HINTS if _HINTS.isdisjoint(headers) else hints_from_headers(headers),
         timeout_seconds=milliseconds(headers, names.TIMEOUT_MS) / 1000 or None,
         traceparent=traceparent_of(headers),

@@ -51,7 +51,12 @@ class GatewaySettings(ServiceSettings):
 
     def known_keys(self, access: AccessSettings) -> ApiKeys:
         keys, operators = load_api_keys(access)
-        return ApiKeys({**keys, **self.api_keys}, (*operators, *self.operators), access.token())
+        return ApiKeys(
+            {**keys, **self.api_keys},
+            (*operators, *self.operators),
+            access.token(),
+            always_required=access.require_keys,
+        )
 
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call this gateway from a browser, such as https://chat.example.com"

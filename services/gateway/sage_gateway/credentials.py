@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from sage_client import headers as names
 from sage_common.api_keys import MAX_TENANT_CHARACTERS, ApiKeys, KeyHolder, refuse_if_no_operator
@@ -11,6 +12,19 @@ from sage_common.labels import is_label
 from sage_mesh.inference_request import DEFAULT_TENANT
 
 AUTHORIZATION = "authorization"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a request is from.
+
+    Attributes:
+        tenant: whom it is for.
+        key_id: of the key that it came with, where the mesh has issued it; empty otherwise.
+    """
+
+    tenant: str
+    key_id: str
 
 
 class Credentials:
@@ -33,7 +47,11 @@ class Credentials:
         return self._keys.required
 
     def tenant(self, headers: Mapping[str, str]) -> str:
-        """Return the tenant; header names are lower case.
+        """Return the tenant. Raises as ``principal``."""
+        return self.principal(headers).tenant
+
+    def principal(self, headers: Mapping[str, str]) -> Principal:
+        """Return whom a request is from; header names are lower case.
 
         Raises:
             UnauthenticatedError: no key, or one that is not known.
@@ -47,7 +65,8 @@ class Credentials:
                 code="invalid_header",
                 param=names.TENANT,
             )
-        return self._keys.caller(headers.get(AUTHORIZATION)).acts_for(named) or DEFAULT_TENANT
+        caller = self._keys.caller(headers.get(AUTHORIZATION))
+        return Principal(caller.acts_for(named) or DEFAULT_TENANT, caller.key_id)
 
     def operates(self, headers: Mapping[str, str]) -> bool:
         """Return whether the caller may change the mesh. Raises UnauthenticatedError."""

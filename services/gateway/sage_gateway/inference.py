@@ -16,7 +16,8 @@ from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
 from sage_control_plane.request.request import Endpoint
-from sage_gateway.admission import admit, correlation_id_of, request_id_of, wanted_headers
+from sage_gateway.admission import Admitted, admit, correlation_id_of, request_id_of, wanted_headers
+from sage_gateway.answers_by_key import AnswersByKey
 from sage_gateway.asgi import (
     CLIENT_GONE,
     JSON,
@@ -66,6 +67,7 @@ class InferenceEndpoint:
         endpoint: Endpoint,
         edge: Edge,
         credentials: Credentials,
+        answers: AnswersByKey,
         bodies: BodyReader,
         metrics: EndpointMetrics,
         clock: Clock,
@@ -77,6 +79,7 @@ class InferenceEndpoint:
         self._endpoint = endpoint
         self._edge = edge
         self._credentials = credentials
+        self._answers = answers
         self._bodies = bodies
         self._metrics = metrics
         self._clock = clock
@@ -94,7 +97,8 @@ class InferenceEndpoint:
             named = [(_REQUEST_ID, request_id_of(headers).encode())]
             return await send_method_not_allowed(send, scope["method"], "POST", named)
         try:
-            reply, comments = await self._submit(headers, receive)
+            admitted = admit(headers, self._credentials)
+            reply, comments = await self._submit(admitted, headers, receive)
         except SageError as error:
             reply_headers: Headers = [(_REQUEST_ID, request_id_of(headers).encode())]
             if "expect" in headers:
@@ -104,9 +108,10 @@ class InferenceEndpoint:
         reply_headers = [(_REQUEST_ID, reply.caller_id.encode())]
         watch = asyncio.get_running_loop().create_task(cancel_when_gone(receive, reply))
         try:
-            if comments is not None:
-                return await self._stream(reply, reply_headers, send, with_comments(aiter(reply), comments))
-            return await self._answer(reply, reply_headers, send)
+            with self._answers.holding(admitted.key_id, reply):
+                if comments is not None:
+                    return await self._stream(reply, reply_headers, send, with_comments(aiter(reply), comments))
+                return await self._answer(reply, reply_headers, send)
         except SageError as error:
             return await send_error(send, error, reply_headers)
         except ClientGoneError:
@@ -120,9 +125,10 @@ class InferenceEndpoint:
                 watch.cancel()
                 reply.cancel("the gateway stopped waiting")
 
-    async def _submit(self, headers: dict[str, str], receive: Receive) -> tuple[Reply, float | None]:
+    async def _submit(
+        self, admitted: Admitted, headers: dict[str, str], receive: Receive
+    ) -> tuple[Reply, float | None]:
         """Submit a request; return its reply, and after how long a silence a comment goes into it."""
-        admitted = admit(headers, self._credentials)
         body = await self._bodies.read(headers, receive)
         reply = self._edge.submit(
             InferenceRequest(

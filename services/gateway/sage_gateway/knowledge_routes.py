@@ -23,7 +23,8 @@ from sage_gateway.admission import wanted_headers
 from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import AUTHORIZATION, Credentials
 from sage_gateway.event_stream import event_stream, json_answer
-from sage_gateway.knowledge_orders import MAX_FILTERS, CreateOrder, IngestOrder, SearchOrder, order_of
+from sage_gateway.knowledge_orders import MAX_FILTERS, CreateOrder, IngestOrder, SearchOrder
+from sage_gateway.order_bodies import order_of
 from sage_gateway.order_origin import refuse_foreign_page
 from sage_gateway.query_parameters import count, flag, sequence
 

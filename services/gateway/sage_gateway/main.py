@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 
-from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
 from sage_client.jobs.grpc_jobs import GrpcJobs
 from sage_client.knowledge.grpc_knowledge import GrpcKnowledge
+from sage_client.management.api_keys import KeyManagement
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
 from sage_common.logging import get_logger
 from sage_control_plane.request.request import Endpoint
 from sage_gateway.allowed_hosts import AllowedHosts, HostCheck
+from sage_gateway.answers_by_key import AnswersByKey
 from sage_gateway.app import build_app, cold_routes
 from sage_gateway.asgi import App
 from sage_gateway.body_reader import BodyReader, body_limit
@@ -32,12 +34,15 @@ from sage_gateway.front_page import FrontPage
 from sage_gateway.http_server import HttpServer
 from sage_gateway.inference import InferenceEndpoint
 from sage_gateway.job_routes import JobRoutes
+from sage_gateway.key_routes import KeyRoutes
+from sage_gateway.key_service import KeyServicer
 from sage_gateway.knowledge_routes import KnowledgeRoutes
 from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
 from sage_gateway.service import GatewayServicer
+from sage_gateway.while_open import WhileOpen
 from sage_middleware.features import load_feature_extractor
 from sage_platform import registry, subjects
 from sage_platform.background import ServiceHealth
@@ -54,6 +59,8 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     """Wire the service."""
     settings = host.settings
     credentials = Credentials(host.keys)
+    answers = AnswersByKey()
+    host.issued_keys.on_invalid(answers.end)
     edge = await open_edge(host.ring, host.instance_id)
     log.info("feature extractor chosen", implementation=edge.feature_extractor)
     bucket = await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
@@ -67,12 +74,18 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         credentials,
         host.mesh_token,
         host.health,
+        answers,
     )
     client = AsyncUnifiedInferenceClient(RingTransport(edge), timeout_seconds=settings.timeout_seconds)
     host.grpc.add(
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
         GatewayServicer(client, edge.directory, credentials, max_timeout_seconds=settings.max_timeout_seconds),
         gateway_pb2.DESCRIPTOR.services_by_name["GatewayService"].full_name,
+    )
+    host.grpc.add(
+        keys_pb2_grpc.add_KeyServiceServicer_to_server,
+        KeyServicer(host.issued_keys, has_mesh_token=bool(host.mesh_token)),
+        keys_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name,
     )
     http = HttpServer(
         app,
@@ -100,6 +113,7 @@ def http_app(
     credentials: Credentials | None = None,
     mesh_token: str = "",
     health: ServiceHealth | None = None,
+    answers: AnswersByKey | None = None,
 ) -> App:
     """Return the HTTP application. Raises ConfigurationError for a host that is not understood.
 
@@ -107,8 +121,10 @@ def http_app(
         credentials: what callers need; by default what the settings say.
         mesh_token: what the services of the mesh are called with.
         health: what keeps the gateway from its work; it is not ready meanwhile.
+        answers: where the answers are counted that holders of issued keys are getting.
     """
     credentials = credentials or Credentials(settings.api_keys, settings.operators)
+    answers = answers or AnswersByKey()
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
     hot: dict[str, App] = {
@@ -116,6 +132,7 @@ def http_app(
             endpoint,
             edge.edge,
             credentials,
+            answers,
             bodies,
             metrics.endpoint(endpoint.name.lower()),
             clock,
@@ -133,6 +150,7 @@ def http_app(
             dialect,
             edge.edge,
             credentials,
+            answers,
             bodies,
             metrics.endpoint(dialect.name),
             clock,
@@ -155,6 +173,7 @@ def http_app(
     def knowledge_for(key: str | None, tenant: str) -> GrpcKnowledge:
         return GrpcKnowledge(list_instances, mesh_token if key is None else key, tenant=tenant)
 
+    keys = KeyRoutes(KeyManagement(list_instances, mesh_token), credentials, settings.body_timeout_seconds)
     jobs = JobRoutes(jobs_for, credentials, settings.body_timeout_seconds)
     knowledge = KnowledgeRoutes(knowledge_for, credentials, settings.body_timeout_seconds)
     app: App = build_app(
@@ -164,14 +183,14 @@ def http_app(
             FrontPage(readiness, edge.directory, credentials).route(),
             *catalog.routes(),
             *management.routes(),
+            *keys.routes(),
             *jobs.routes(),
             *knowledge.routes(),
             *unserved_routes(messages, credentials),
         ],
     )
-    # A page that has come by another name has no key.
-    if not credentials.required:
-        app = HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    checked = HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))
+    app = WhileOpen(app, checked, credentials)
     return Cors(app, settings.cors_origins) if settings.cors_origins else app
 
 

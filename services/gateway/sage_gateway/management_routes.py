@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -24,6 +24,7 @@ from sage_common.errors import (
 from sage_gateway.admission import wanted_headers
 from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
+from sage_gateway.order_bodies import Order, order_of
 from sage_gateway.order_origin import refuse_foreign_page
 from sage_gateway.query_parameters import count, flag
 from sage_mesh.directory import EngineDirectory
@@ -44,19 +45,15 @@ START_FIELDS = (
 REGISTRATION_FIELDS = ("api_key", "models", "health_path")
 
 
-class PolicyOrder(BaseModel):
+class PolicyOrder(Order):
     """Body of ``PUT /v1/management/policy``; no pool means every pool."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     policy: str
     pool: str = ""
 
 
-class EngineOrder(BaseModel):
+class EngineOrder(Order):
     """Body of ``POST /v1/management/engines``: a server to take in, or a model or preset for vLLM to start."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     url: str = ""
     engine_id: str = ""
@@ -110,10 +107,8 @@ class EngineOrder(BaseModel):
         )
 
 
-class LoraOrder(BaseModel):
+class LoraOrder(Order):
     """Body of ``POST /v1/management/engines/{engine_id}/lora``."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(min_length=1)
     path: str = Field(min_length=1)
@@ -237,14 +232,7 @@ class ManagementRoutes:
         """Read the body as ``model``. Raises InvalidRequestError, TooLargeError."""
         # Read in one go and in time, as those of inference are.
         body = await self._bodies.read(wanted_headers(request.scope), request.receive)
-        try:
-            return model.model_validate_json(body)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(model.model_fields)
-            message = f"{where or 'body'}: {first['msg']}; fields: {known}"
-            raise InvalidRequestError(message, param=where or None) from None
+        return order_of(body, model)
 
     async def _decision(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)

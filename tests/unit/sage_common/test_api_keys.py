@@ -8,7 +8,8 @@ import pytest
 
 from sage_common.api_keys import ANYBODY, ApiKeys, Caller, KeyHolder, refuse_if_no_operator
 from sage_common.config import load
-from sage_common.errors import ConfigurationError, PermissionDeniedError, UnauthenticatedError
+from sage_common.errors import ConfigurationError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from sage_common.issued_keys import IssuedKey, key_digest
 from sage_common.service_settings import AccessSettings, NatsSettings, ServiceSettings
 
 KEYS = ApiKeys(
@@ -120,3 +121,60 @@ def test_a_wrong_setting_is_named_without_the_secret_in_it(keys: str, monkeypatc
     with pytest.raises(ConfigurationError, match=r"(?i)api_keys") as caught:
         load(AccessSettings)
     assert "canary" not in caught.value.message
+
+
+def _issued(key: str = "sage-k", **fields: object) -> IssuedKey:
+    return IssuedKey("k", key_digest(key), "acme", **fields)  # type: ignore[arg-type]
+
+
+def test_an_issued_key_says_who_calls_beside_those_of_the_settings() -> None:
+    keys = ApiKeys({"k-acme": "acme"}, ["acme"])
+    keys.set_issued([_issued()])
+    assert keys.caller("Bearer sage-k") == Caller("acme", True, "k")
+    assert keys.caller("Bearer k-acme") == Caller("acme", True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "reason"),
+    [
+        ({"expires_at": 100.0}, 99.9, None),
+        ({"expires_at": 100.0}, 100.0, "has expired"),
+        ({"revoked_at": 100.0}, 100.0, "was revoked"),
+        # By the clock of this machine, which is behind the one that has revoked it, that is still to come.
+        ({"revoked_at": 100.0}, 99.0, "was revoked"),
+    ],
+)
+def test_an_issued_key_ends(fields: dict[str, float], now: float, reason: str | None) -> None:
+    keys = ApiKeys({}, now=lambda: now)
+    keys.set_issued([_issued(**fields)])
+    if reason is None:
+        assert keys.caller("Bearer sage-k").tenant == "acme"
+    else:
+        with pytest.raises(UnauthenticatedError, match=reason):
+            keys.caller("Bearer sage-k")
+
+
+def test_keys_that_have_all_ended_do_not_open_the_mesh() -> None:
+    keys = ApiKeys({}, now=lambda: 200.0)
+    keys.set_issued([_issued(revoked_at=100.0)])
+    with pytest.raises(UnauthenticatedError):
+        keys.caller(None)
+    keys.set_issued([])
+    assert keys.caller(None) == ANYBODY
+
+
+def test_until_the_issued_keys_were_read_nobody_is_let_in_but_who_is_known_without_them() -> None:
+    keys = ApiKeys({"k-acme": "acme"}, mesh_token="mesh-token")
+    keys.await_issued()
+    assert keys.caller("Bearer k-acme").tenant == "acme"
+    assert keys.caller("Bearer mesh-token") == ANYBODY
+    for value in (None, "Bearer sage-k"):
+        with pytest.raises(UnavailableError, match="could not be read"):
+            keys.caller(value)
+    keys.set_issued([_issued()])
+    assert keys.caller("Bearer sage-k").tenant == "acme"
+
+
+def test_a_mesh_may_ask_for_keys_before_there_is_one() -> None:
+    with pytest.raises(UnauthenticatedError):
+        ApiKeys({}, always_required=True).caller(None)

@@ -16,7 +16,6 @@ from nats.aio.subscription import Subscription
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.clock import Clock
 from sage_common.errors import (
-    CancelledError,
     DeadlineExceededError,
     SageError,
     TooLargeError,
@@ -138,7 +137,7 @@ class Edge:
         streamed = streamed_body(request.endpoint, request.body, request.hints, self._directory.catalog)
         sent.body = streamed or sent.body
         self._ring.send(subjects.CLASSIFY, sent)
-        reply = Reply(request_id, lambda reason: self._cancel(request_id, reason), request.correlation_id)
+        reply = Reply(request_id, lambda error: self._stop(request_id, error), request.correlation_id)
         deadline = now + request.timeout_seconds
         whole = None if streamed is None else WholeAnswer(request.endpoint)
         self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget, whole)
@@ -224,10 +223,10 @@ class Edge:
             request.reply.fail(error)
             request.close()
 
-    def _cancel(self, request_id: str, reason: str) -> None:
+    def _stop(self, request_id: str, error: SageError) -> None:
         request = self._requests.get(request_id)
         if request is not None:
-            self._end(request, CancelledError(reason))
+            self._end(request, error)
 
     def _send_cancelled(self, request_id: str, reason: str) -> None:
         self._ring.send(subjects.CANCEL, engine_pb2.Cancellation(request_id=request_id, reason=reason))

@@ -73,7 +73,7 @@ def direct_request(endpoint: Endpoint, body: bytes, model: str) -> EngineRequest
 @asynccontextmanager
 async def run_here(engine: Engine, request: EngineRequest) -> AsyncIterator[Reply]:
     """Run a request on ``engine`` and yield its reply; leaving the context cancels what still runs."""
-    reply = Reply(request.request_id, cancel=lambda _reason: None)
+    reply = Reply(request.request_id, stop=lambda _error: None)
     writer = BufferedWriter(engine.spec.engine_id, request.model, reply)
 
     async def run() -> None:

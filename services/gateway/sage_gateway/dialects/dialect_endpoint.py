@@ -13,7 +13,8 @@ from sage_common.clock import Clock
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
 from sage_control_plane.request.request import Endpoint
-from sage_gateway.admission import admit, correlation_id_of, request_id_of, wanted_headers
+from sage_gateway.admission import Admitted, admit, correlation_id_of, request_id_of, wanted_headers
+from sage_gateway.answers_by_key import AnswersByKey
 from sage_gateway.asgi import (
     CLIENT_GONE,
     JSON,
@@ -48,6 +49,7 @@ class DialectEndpoint:
         dialect: Dialect,
         edge: Edge,
         credentials: Credentials,
+        answers: AnswersByKey,
         bodies: BodyReader,
         metrics: EndpointMetrics,
         clock: Clock,
@@ -59,6 +61,7 @@ class DialectEndpoint:
         self._dialect = dialect
         self._edge = edge
         self._credentials = credentials
+        self._answers = answers
         self._bodies = bodies
         self._metrics = metrics
         self._clock = clock
@@ -72,16 +75,18 @@ class DialectEndpoint:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
         headers = wanted_headers(scope)
         try:
-            reply, answer, streaming = await self._submit(scope, headers, receive)
+            admitted = self._admit(scope, headers)
+            reply, answer, streaming = await self._submit(admitted, headers, receive)
         except SageError as error:
             return await send_refusal(
                 send, self._dialect, error, request_id_of(headers), body_expected="expect" in headers
             )
         watch = asyncio.get_running_loop().create_task(cancel_when_gone(receive, reply))
         try:
-            if streaming:
-                return await self._stream(reply, answer, send)
-            return await self._whole(reply, answer, send)
+            with self._answers.holding(admitted.key_id, reply):
+                if streaming:
+                    return await self._stream(reply, answer, send)
+                return await self._whole(reply, answer, send)
         except SageError as error:
             return await send_refusal(send, self._dialect, error, reply.caller_id)
         except ClientGoneError:
@@ -95,13 +100,15 @@ class DialectEndpoint:
                 watch.cancel()
                 reply.cancel("the gateway stopped waiting")
 
-    async def _submit(
-        self, scope: Scope, headers: dict[str, str], receive: Receive
-    ) -> tuple[Reply, AnswerBuilder, bool]:
-        """Submit a request; return its reply, what builds the answer, and whether it is to be streamed."""
+    def _admit(self, scope: Scope, headers: dict[str, str]) -> Admitted:
         check_method(scope)
         self._dialect.read_headers(scope, headers, key_required=self._credentials.required)
-        admitted = admit(headers, self._credentials)
+        return admit(headers, self._credentials)
+
+    async def _submit(
+        self, admitted: Admitted, headers: dict[str, str], receive: Receive
+    ) -> tuple[Reply, AnswerBuilder, bool]:
+        """Submit a request; return its reply, what builds the answer, and whether it is to be streamed."""
         translation = self._dialect.translate(read_object(await self._bodies.read(headers, receive)))
         reply = self._edge.submit(
             InferenceRequest(
