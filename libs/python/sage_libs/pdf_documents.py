@@ -34,9 +34,10 @@ def docling_text(data: bytes) -> tuple[str, str]:
     converted = _converter().convert(DocumentStream(name="document.pdf", stream=io.BytesIO(data)))
     document = converted.document
     # Page by page: docling's own marks between pages leave out those on which it finds nothing.
-    pages = range(1, max(document.pages, default=0) + 1)
+    numbers = range(1, max(document.pages, default=0) + 1)
+    pages = (document.export_to_markdown(page_no=number, escape_html=False) for number in numbers)
     # A page begins a line, so that a heading at its top is one.
-    text = "\f\n".join(_IMAGE.sub("", document.export_to_markdown(page_no=number, escape_html=False)) for number in pages)
+    text = "\f\n".join(_IMAGE.sub("", page) for page in pages)
     title = _TITLE.search(text)
     return text, title[1] if title else ""
 
