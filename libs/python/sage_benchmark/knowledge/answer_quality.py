@@ -34,27 +34,34 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question with what an engine is given to answer it from."""
+    """A question with what an engine is given to answer it from.
+
+    Attributes:
+        best: for each way to quote, the positions of the best pieces, best first.
+    """
 
     labelled: LabelledQuestion
     passages: tuple[Passage, ...]
     pieces: tuple[ContextPiece, ...]
+    best: Mapping[str, Sequence[int]]
 
 
-def ask(collection: Collection, labelled: LabelledQuestion, vector: npt.ArrayLike) -> AskedQuestion:
-    """Find and refine the passages for a question, as ``sage ask`` does."""
+async def ask(
+    collection: Collection, labelled: LabelledQuestion, vector: npt.ArrayLike, models: ModelPort
+) -> AskedQuestion:
+    """Find and refine the passages for a question, as ``sage ask`` does, and rank their pieces in each way."""
     found = search(collection, labelled.question, vector, DEFAULT_PASSAGES)
     passages = refine(collection, found, DEFAULT_CONTEXT_TOKENS)
     pieces = pieces_of([one.text for one in passages], [one.heading for one in passages])
-    return AskedQuestion(labelled, tuple(prompt_passage(one) for one in passages), tuple(pieces))
+    best = await _best(labelled.question, pieces, models)
+    return AskedQuestion(labelled, tuple(prompt_passage(one) for one in passages), tuple(pieces), best)
 
 
-async def shares_right(asked: Sequence[AskedQuestion], models: ModelPort) -> dict[str, float]:
+def shares_right(asked: Sequence[AskedQuestion]) -> dict[str, float]:
     """Return the share of answers whose first sentence is right, by way of quoting."""
     right = dict.fromkeys(QUOTING_WAYS, 0)
     for one in asked:
-        ranked = await _ranked(one, models)
-        for way, best in ranked.items():
+        for way, best in one.best.items():
             right[way] += bool(best) and one.labelled.is_answered_with(one.pieces[best[0]].evidence.text)
     return {way: count / len(asked) for way, count in right.items()}
 
@@ -67,22 +74,20 @@ async def shares_right_generated(asked: Sequence[AskedQuestion], models: ModelPo
     right = {model: 0, f"quoted sentences, worded by {model}": 0}
     for one in asked:
         question = one.labelled.question
-        best = (await _ranked(one, models))[_DEFAULT]
-        quoted = [Passage(one.pieces[at].evidence.text, one.pieces[at].heading) for at in best]
+        quoted = [Passage(one.pieces[at].evidence.text, one.pieces[at].heading) for at in one.best[_DEFAULT]]
         for way, passages in zip(right, (one.passages, quoted), strict=True):
             answer = await models.chat(rag_messages(question, passages), model, _MAX_TOKENS)
             right[way] += one.labelled.is_reworded_in(_SENTENCE_END.split(answer.text.strip(), maxsplit=1)[0])
     return {way: count / len(asked) for way, count in right.items()}
 
 
-async def _ranked(asked: AskedQuestion, models: ModelPort) -> dict[str, list[int]]:
-    question = asked.labelled.question
-    texts = [question, statement_of(question), *(piece.embedded_text for piece in asked.pieces)]
+async def _best(question: str, pieces: Sequence[ContextPiece], models: ModelPort) -> dict[str, Sequence[int]]:
+    texts = [question, statement_of(question), *(piece.embedded_text for piece in pieces)]
     vectors = (await models.embed(texts)).vectors
     return {
         way: [
             one.position
-            for one in rank_pieces(question, vectors[:2], vectors[2:], asked.pieces, _WORDED_PIECES, weights=weights)
+            for one in rank_pieces(question, vectors[:2], vectors[2:], pieces, _WORDED_PIECES, weights=weights)
         ]
         for way, weights in QUOTING_WAYS.items()
     }

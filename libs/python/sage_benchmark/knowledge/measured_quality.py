@@ -80,7 +80,7 @@ async def _asked(
             passages[mode] = search(collection, question.question, vector, DEPTH, mode=mode)
             if mode is SearchMode.HYBRID:
                 times.append(time.perf_counter() - began)
-        found.append(_Found(question, passages, ask(collection, question, vector)))
+        found.append(_Found(question, passages, await ask(collection, question, vector, models)))
     return found
 
 
@@ -97,6 +97,6 @@ async def _add(
         result.quality[f"{mode.value}, {split}"] = ranking_quality(list(by_question), by_question.__getitem__)
     asked = [one.asked for one in part]
     on_step(f"answering {len(asked)} questions ({split})")
-    result.answers[split] = await shares_right(asked, models)
+    result.answers[split] = shares_right(asked)
     if generating_model is not None and split != ALL:
         result.answers[split] |= await shares_right_generated(asked, models, generating_model)
