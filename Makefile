@@ -8,7 +8,7 @@ BIN := .venv/bin
 CODE := libs/python services
 # Extra arguments for pytest: `make test ARGS="-k ring -x"`.
 ARGS ?=
-# Processes that share the tests which need not be alone.
+# Processes that share the tests which need not be alone, and that check types.
 WORKERS ?= 2
 QUICK := not soak and not vllm and not compose and not ray
 # pytest's exit code where ARGS choose no test.
@@ -24,8 +24,8 @@ proto: dev ## Generate the protobuf and gRPC stubs again.
 	@$(BIN)/python -m sage_tools.stubs
 
 lint: dev ## Check style, types, layers, protobuf and that the stubs are fresh.
-	@# Types take the longest, on one core: all the rest is checked beside them.
-	@$(BIN)/mypy $(CODE) & types=$$!; trap 'kill $$types 2> /dev/null || true' EXIT; \
+	@# Types take the longest: all the rest is checked beside them.
+	@$(BIN)/mypy --num-workers $(WORKERS) $(CODE) & types=$$!; trap 'kill $$types 2> /dev/null || true' EXIT; \
 	$(BIN)/ruff check $(CODE) tests; \
 	$(BIN)/buf lint proto; \
 	$(BIN)/python -m sage_tools.stubs --check; \
