@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sage_libs.answer_signs import answer_signs
 from sage_libs.evidence import Evidence, EvidenceForm, evidence_of
 
 Floats = npt.NDArray[np.float32]
@@ -59,6 +60,8 @@ class AnswerWeights:
         short: of fewer than five words.
         refers_back: beginning with a pronoun.
         heading: being a heading, which announces and does not say.
+        expected: having the form that the question asks for; see ``answer_signs``.
+        names_code: naming an option, a path or a name where a thing is asked for.
     """
 
     question: float = 1.0
@@ -69,6 +72,8 @@ class AnswerWeights:
     short: float = -0.6
     refers_back: float = -0.3
     heading: float = -1.0
+    expected: float = 0.3
+    names_code: float = 0.15
 
 
 class ContextPiece(NamedTuple):
@@ -162,12 +167,15 @@ def _scores(
     signs = np.zeros(len(pieces))
     for at, piece in enumerate(pieces):
         text = piece.evidence.text
+        form = answer_signs(question, text)
         signs[at] = (
             weights.words * words[at]
             + weights.log_rank * log1p(piece.passage - 1)
             + weights.short * (len(text.split()) < _LEAST_WORDS)
             + weights.refers_back * (_REFERS_BACK.match(text) is not None)
             + weights.heading * (piece.evidence.form is EvidenceForm.HEADING)
+            + weights.expected * form.expected
+            + weights.names_code * form.names_code
         )
     similar = weights.question * (unit @ asked[0]) + weights.statement * (unit @ asked[1])
     return np.asarray(similar + weights.neighbours * (_with_neighbours(unit, pieces) @ asked[0]) + signs)

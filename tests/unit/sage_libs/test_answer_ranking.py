@@ -9,7 +9,7 @@ from sage_libs.answer_ranking import AnswerWeights, ContextPiece, pieces_of, ran
 from sage_libs.evidence import Evidence, EvidenceForm
 
 ASKED = np.array([[2.0, 0.0], [1.0, 0.0]])
-ONLY_MEANING = AnswerWeights(statement=0, neighbours=0, words=0, log_rank=0, short=0, refers_back=0, heading=0)
+ONLY_MEANING = AnswerWeights(1, *[0] * 9)
 
 
 def piece(text: str, passage: int = 1, form: EvidenceForm = EvidenceForm.SENTENCE) -> ContextPiece:
@@ -33,6 +33,13 @@ def test_between_pieces_alike_that_of_the_better_passage_comes_first() -> None:
 def test_between_pieces_alike_that_with_the_words_of_the_question_comes_first() -> None:
     pieces = [piece("a lease lasts a second here"), piece("locks of schedulers expire soon enough")]
     assert order(pieces, [[0.8, 0.6], [0.8, -0.6]], "When does the lock expire?") == [1, 0]
+
+
+def test_between_pieces_alike_that_with_the_form_of_an_answer_comes_first() -> None:
+    pieces = [piece("one two three four five"), piece("because two three four five")]
+    assert order(pieces, [[0.8, 0.6], [0.8, -0.6]], "Why seven?") == [1, 0]
+    pieces = [piece("one two three four five"), piece("one two --three four five")]
+    assert order(pieces, [[0.8, 0.6], [0.8, -0.6]], "Which seven?") == [1, 0]
 
 
 def test_headings_fragments_and_what_refers_back_come_later() -> None:

@@ -21,12 +21,13 @@ from sage_middleware.knowledge.retrieval import search
 # Ways that quote, by what ranks the pieces of the context.
 QUOTING_WAYS: Mapping[str, AnswerWeights] = MappingProxyType(
     {
-        "words in common": AnswerWeights(0, 0, 0, 1, 0, 0, 0, 0),
-        "embedder": AnswerWeights(1, 0, 0, 0, 0, 0, 0, 0),
-        "embedder, words and place": AnswerWeights(),
+        "words in common": AnswerWeights(0, 0, 0, 1, 0, 0, 0, 0, 0, 0),
+        "embedder": AnswerWeights(1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        "embedder, words and place": AnswerWeights(expected=0, names_code=0),
+        "embedder, words, place and form": AnswerWeights(),
     }
 )
-_DEFAULT = "embedder, words and place"
+_DEFAULT = "embedder, words, place and form"
 _WORDED_PIECES = 3
 _MAX_TOKENS = 80
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s")

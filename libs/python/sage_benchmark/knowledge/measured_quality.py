@@ -22,7 +22,7 @@ from sage_middleware.knowledge.retrieval import SearchMode, search
 _BAR_FIRST_SENTENCE = 0.8
 _BAR_HYBRID = 1.05
 ALL = "all"
-DEFAULT_WAY = "embedder, words and place"
+DEFAULT_WAY = "embedder, words, place and form"
 
 
 class _Found(NamedTuple):
