@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
 from typing import Any, Final, cast
 
 import aiohttp
 
-from sage_common.errors import EngineFailedError, NotFoundError, SageError, describe
+from sage_common.errors import NotFoundError, describe
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import ModelCard
 from sage_llm_coordinator.engines.answer_form import events_of, is_answer
@@ -20,6 +19,7 @@ from sage_llm_coordinator.engines.stream_progress import StreamProgress, choices
 from sage_llm_coordinator.engines.stream_reader import StreamReader
 from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
+from sage_llm_coordinator.engines.upstream_failures import UpstreamFailures
 from sage_llm_coordinator.engines.upstream_request import (
     UpstreamRequest,
     plan_upstream_request,
@@ -34,18 +34,8 @@ from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE_EVENT
 from sage_mesh.upstream.large_document import TURN_BYTES, is_large_object, rename_model_in, usage_of, write_in_turns
-from sage_mesh.upstream.reported_failure import ReportedFailure, read_failure
-from sage_mesh.upstream.retry_after import retry_after_seconds
+from sage_mesh.upstream.reported_failure import read_failure
 from sage_mesh.upstream.upstream import Upstream
-from sage_mesh.upstream.upstream_errors import (
-    MAX_ERROR_BYTES,
-    failed_midway,
-    model_lost,
-    names_model,
-    read_up_to,
-    reported_error,
-    upstream_error,
-)
 
 log = get_logger(__name__)
 
@@ -75,8 +65,7 @@ class UpstreamProxy:
     ) -> None:
         self._engine_id = engine_id
         self._upstream = upstream
-        self._on_trouble = on_trouble
-        self._lists = lists
+        self._failures = UpstreamFailures(engine_id, upstream, on_trouble, lists)
         self._silence_seconds = silence_seconds
         self._streams = OpenStreams()
 
@@ -109,11 +98,11 @@ class UpstreamProxy:
             async with self._upstream.post(asked.path, asked.body, headers) as response:
                 await self._pass_on(response, reply, request, asked, continuable=continuable)
         except NotFoundError as error:
-            raise await self._without_model(error, request.model) from None
+            raise await self._failures.without_model(error, request.model) from None
         except asyncio.TimeoutError:
-            raise self._broken("did not answer in time") from None
+            raise self._failures.broken("did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise self._broken(f"broke off: {describe(error)}") from None
+            raise self._failures.broken(f"broke off: {describe(error)}") from None
 
     async def _from_tokens(
         self,
@@ -146,11 +135,11 @@ class UpstreamProxy:
         continuable: bool,
     ) -> None:
         if response.status != 200:
-            raise await self._refused(response)
+            raise await self._failures.refused(response)
         answer = AnswerReader(response)
         form = await answer.form()
         if form is None:
-            raise self._broken("answered with an empty body")
+            raise self._failures.broken("answered with an empty body")
         if not wants_stream(request):
             if form is not Media.EVENT_STREAM and is_large_object(data := await answer.whole()):
                 await self._reply_large(data, reply, request, asked)
@@ -178,12 +167,14 @@ class UpstreamProxy:
         try:
             value = exact_json.read(data)
         except ValueError:
-            raise self._broken(f"answered with {content_type!r} that is not JSON: {data[:80]!r}") from None
+            raise self._failures.broken(f"answered with {content_type!r} that is not JSON: {data[:80]!r}") from None
         failure = read_failure(value)
         if failure is not None:
-            raise self._reported(failure)
+            raise self._failures.reported(failure)
         if not is_answer(value, request.endpoint):
-            raise self._broken(f"answered {request.endpoint.path} with JSON that holds no answer: {data[:80]!r}")
+            raise self._failures.broken(
+                f"answered {request.endpoint.path} with JSON that holds no answer: {data[:80]!r}"
+            )
         return cast("dict[str, Any]", value)
 
     async def _folded(self, answer: AnswerReader, request: EngineRequest) -> dict[str, Any]:
@@ -200,11 +191,11 @@ class UpstreamProxy:
         else:
             reader.end()
         if reader.failure is not None:
-            raise self._reported(reader.failure)
+            raise self._failures.reported(reader.failure)
         self._check_end(reader.progress)
         document = folder.document()
         if not is_answer(document, request.endpoint):
-            raise self._broken(f"answered {request.endpoint.path} with events that hold no answer")
+            raise self._failures.broken(f"answered {request.endpoint.path} with events that hold no answer")
         return document
 
     def _reply_whole(
@@ -267,7 +258,7 @@ class UpstreamProxy:
                     else:
                         await write_in_turns(reply, events)
                 if reader.failure is not None:
-                    raise self._midway(reader.failure) if begun else self._reported(reader.failure)
+                    raise self._failures.midway(reader.failure) if begun else self._failures.reported(reader.failure)
                 if not piece:
                     break
                 if reply.paused:
@@ -282,10 +273,10 @@ class UpstreamProxy:
         except asyncio.TimeoutError:
             if not begun:
                 raise
-            raise self._broken(f"sent nothing for {silence_seconds:g} s within a stream") from None
+            raise self._failures.broken(f"sent nothing for {silence_seconds:g} s within a stream") from None
         except aiohttp.ClientError:
             if stream.given_up:
-                raise self._broken(
+                raise self._failures.broken(
                     f"sends nothing, and {MISSED_CHECKS} checks of its health were not answered"
                 ) from None
             raise
@@ -314,33 +305,8 @@ class UpstreamProxy:
 
     def _check_end(self, progress: StreamProgress) -> None:
         if not progress.begun:
-            raise self._broken("ended its stream without an answer" + ("" if progress.done else " and without [DONE]"))
+            raise self._failures.broken(
+                "ended its stream without an answer" + ("" if progress.done else " and without [DONE]")
+            )
         if not (progress.done or progress.finished):
-            raise self._broken("ended its stream without a finish_reason and without [DONE]")
-
-    async def _refused(self, response: aiohttp.ClientResponse) -> SageError:
-        body = await read_up_to(response, MAX_ERROR_BYTES)
-        seconds = retry_after_seconds(response.headers, datetime.now(timezone.utc))
-        error = upstream_error(self._engine_id, response.status, body, seconds)
-        if isinstance(error, EngineFailedError):
-            self._on_trouble()
-        return error
-
-    async def _without_model(self, error: NotFoundError, model: str) -> NotFoundError:
-        """Return the error for a 404: retryable where the server has lost the model that it was asked for."""
-        listed = await self._lists(model)
-        return error if listed and not names_model(error.upstream_body, model) else model_lost(error)
-
-    def _reported(self, failure: ReportedFailure) -> SageError:
-        error = reported_error(self._engine_id, failure)
-        if isinstance(error, EngineFailedError):
-            self._on_trouble()
-        return error
-
-    def _midway(self, failure: ReportedFailure) -> EngineFailedError:
-        self._on_trouble()
-        return failed_midway(self._engine_id, failure)
-
-    def _broken(self, what: str) -> EngineFailedError:
-        self._on_trouble()
-        return EngineFailedError(f"engine {self._engine_id!r} at {self._upstream.root} {what}", retryable=True)
+            raise self._failures.broken("ended its stream without a finish_reason and without [DONE]")
