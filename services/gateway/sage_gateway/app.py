@@ -13,17 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sage_client import headers as names
-from sage_client.error_body import error_body, retry_after_of, status_of
 from sage_common.errors import InternalError, InvalidRequestError, NotFoundError, SageError, UnavailableError
 from sage_gateway.admission import request_id_of, wanted_headers
 from sage_gateway.asgi import App, Message, Receive, Scope, Send
+from sage_gateway.dialects.error_shape import id_headers, shaped_error
 from sage_gateway.readiness import Readiness
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 # A path that is not served is shown so far, and compared with those that are.
 MAX_SHOWN_PATH = 200
+# Where a request's id is in its scope.
+_REQUEST_ID = "sage.request_id"
 
 
 class GatewayApp:
@@ -62,7 +63,7 @@ def cold_routes(readiness: Readiness, registry: CollectorRegistry) -> list[Route
 
 
 def build_app(hot: Mapping[str, App], routes: Sequence[Route]) -> GatewayApp:
-    """Put the application together; every error of it is in OpenAI's shape."""
+    """Put the application together; every error of it is in the shape of the API whose path was asked."""
     paths = [*hot, *(route.path for route in routes)]
     starlette = Starlette(
         routes=routes,
@@ -77,23 +78,20 @@ def build_app(hot: Mapping[str, App], routes: Sequence[Route]) -> GatewayApp:
 
 
 def _with_request_id(scope: Scope, send: Send) -> Send:
-    request_id = request_id_of(wanted_headers(scope)).encode()
+    request_id = scope[_REQUEST_ID] = request_id_of(wanted_headers(scope))
+    named = id_headers(scope["path"], request_id)
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], (names.REQUEST_ID.encode(), request_id)]
+            message["headers"] = [*message["headers"], *named]
         await send(message)
 
     return sending
 
 
-async def _on_sage_error(_request: Request, error: Exception) -> Response:
+async def _on_sage_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SageError)
-    headers = {}
-    retry_after = retry_after_of(error)
-    if retry_after is not None:
-        headers["retry-after"] = str(retry_after)
-    return _response(status_of(error), error, headers)
+    return _response(request, None, error, {})
 
 
 def _on_http_error(paths: Sequence[str]) -> Handler:
@@ -104,20 +102,24 @@ def _on_http_error(paths: Sequence[str]) -> Handler:
         if error.status_code == 404:
             close = difflib.get_close_matches(path, paths, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; served here: {', '.join(paths)}"
-            return _response(404, NotFoundError(f"no such path: {path}{hint}"), headers)
+            return _response(request, 404, NotFoundError(f"no such path: {path}{hint}"), headers)
         if error.status_code == 405:
             # Starlette keeps the methods in a set, whose order is another one in each process.
             allowed = ", ".join(sorted(headers.get("Allow", "another method").split(", ")))
             message = f"method {request.method} is not allowed for {path}; use {allowed}"
-            return _response(405, InvalidRequestError(message, code="method_not_allowed"), headers)
-        return _response(error.status_code, InvalidRequestError(error.detail), headers)
+            return _response(request, 405, InvalidRequestError(message, code="method_not_allowed"), headers)
+        return _response(request, error.status_code, InvalidRequestError(error.detail), headers)
 
     return handler
 
 
-async def _on_failure(_request: Request, _error: Exception) -> Response:
-    return _response(500, InternalError("the gateway failed to answer; its log says why"), {})
+async def _on_failure(request: Request, _error: Exception) -> Response:
+    return _response(request, 500, InternalError("the gateway failed to answer; its log says why"), {})
 
 
-def _response(status: int, error: SageError, headers: Mapping[str, str]) -> Response:
-    return Response(error_body(error), status_code=status, headers=headers, media_type="application/json")
+def _response(request: Request, status: int | None, error: SageError, headers: Mapping[str, str]) -> Response:
+    """Return an error's answer; ``status`` where it is not the error's own."""
+    own_status, named, body = shaped_error(request.scope["path"], error, request.scope[_REQUEST_ID])
+    answer = Response(body, status_code=own_status if status is None else status, headers=headers)
+    answer.raw_headers += named
+    return answer

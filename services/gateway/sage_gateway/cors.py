@@ -10,7 +10,9 @@ from sage_gateway.asgi import App, Headers, Message, Receive, Scope, Send
 
 _METHODS: Final = b"GET, POST, PUT, DELETE"
 _MAX_AGE_SECONDS: Final = b"600"
-_EXPOSED: Final = ", ".join((names.REQUEST_ID, names.ENGINE, names.QUEUE_MS, names.ATTEMPTS, "retry-after")).encode()
+_EXPOSED: Final = ", ".join(
+    (names.REQUEST_ID, "request-id", names.ENGINE, names.QUEUE_MS, names.ATTEMPTS, "retry-after")
+).encode()
 
 
 class Cors:

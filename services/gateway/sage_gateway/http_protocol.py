@@ -8,8 +8,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sage_client.error_body import error_body
 from sage_common.errors import InvalidRequestError, SageError
+from sage_gateway.admission import request_id_of
+from sage_gateway.dialects.error_shape import id_headers, shaped_error
 from sage_gateway.http_1_0 import end_with_connection
 from sage_gateway.joined_writes import JoinedWrites
 from sage_gateway.writing_watch import WritingWatch
@@ -30,7 +31,7 @@ class _RefusedError(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Refuses what is not HTTP in OpenAI's error shape too, and heads that are too long while they arrive.
+    """Refuses what is not HTTP in the shape of the path's API too, and heads that are too long while they arrive.
 
     It waits for a request only as long as an idle connection may stay open: uvicorn's own timer covers the time after
     an answer, not a head or a body that never comes.
@@ -155,15 +156,22 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         status, error = self._refusal or (400, InvalidRequestError(msg, code="invalid_http"))
-        body = error_body(error)
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\nconnection: close\r\n" % (status, _REASONS[status])
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        path, request_id = self._path_so_far(), request_id_of({})
+        _, headers, body = shaped_error(path, error, request_id)
+        headers += [*id_headers(path, request_id), (b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+        head = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, _REASONS[status], head) + body)
         # What is on its way is thrown away for a moment: a connection closed with bytes unread is reset, and its client
         # would not get to read why.
         self.transport.write_eof()
         self._waited()
         self._refused_bytes = 0
         self._waiting = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def _path_so_far(self) -> str:
+        """The path that was asked, as far as it has been read; empty before."""
+        url = getattr(self, "url", b"")
+        return url.partition(b"?")[0].decode("latin-1")
 
     def _discard(self, size: int) -> None:
         assert self._refused_bytes is not None

@@ -167,6 +167,7 @@ def http_app(
     management = ManagementRoutes(
         MeshManagement(list_instances, mesh_token), edge.directory, credentials, settings.body_timeout_seconds
     )
+
     def jobs_for(key: str | None) -> GrpcJobs:
         return GrpcJobs(list_instances, mesh_token if key is None else key)
 
@@ -186,7 +187,7 @@ def http_app(
             *keys.routes(),
             *jobs.routes(),
             *knowledge.routes(),
-            *unserved_routes(messages, credentials),
+            *unserved_routes(credentials),
         ],
     )
     checked = HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))

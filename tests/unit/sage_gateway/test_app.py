@@ -135,3 +135,36 @@ async def test_operators_paths_need_no_key_and_the_api_does(nats_server: NatsPro
         for path in ("/v1/models", "/v1/models/x", "/v1/management/status", "/v1/management/engines"):
             response, body = await get(http, path)
             assert (response.status, body["error"]["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "kind"),
+    [
+        ("PUT", "/v1/messages/batches", {}, 405, "invalid_request_error"),
+        ("POST", "/v1/messages/batches", {}, 404, "not_found_error"),
+        ("GET", "/v1/messages", {}, 405, "invalid_request_error"),
+        ("POST", "/v1/messages", {"host": "evil.example"}, 403, "permission_error"),
+        (
+            "POST",
+            "/v1/messages",
+            {"origin": "http://evil.example", "content-type": "text/plain"},
+            403,
+            "permission_error",
+        ),
+    ],
+)
+async def test_whatever_refuses_a_request_of_anthropics_api_does_so_in_its_shape(
+    http: aiohttp.ClientSession, method: str, path: str, headers: dict[str, str], status: int, kind: str
+) -> None:
+    async with http.request(method, path, data=b"{}", headers=headers) as response:
+        answer = orjson.loads(await response.read())
+    assert (response.status, answer["type"], answer["error"]["type"]) == (status, "error", kind)
+    assert response.headers.getall("request-id") == [answer["request_id"]]
+    assert response.headers.getall("x-request-id") == [answer["request_id"]]
+
+
+async def test_other_paths_are_named_by_sages_header_alone(http: aiohttp.ClientSession) -> None:
+    response, body = await get(http, "/v1/messagesque")
+    assert (response.status, body["error"]["type"]) == (404, "invalid_request_error")
+    assert "request-id" not in response.headers
+    assert len(response.headers.getall("x-request-id")) == 1

@@ -211,3 +211,17 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
             await asyncio.sleep(0.03)  # slower in all than the time-out, but never silent for so long
         writer.close()
     assert got == size
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"), [(b"/v1/messages", {"type", "error", "request_id"}), (b"/v1/responses", {"error"})]
+)
+async def test_a_head_that_is_refused_is_so_in_the_shape_of_the_api_that_was_asked(
+    path: bytes, shape: set[str]
+) -> None:
+    async with serving(count_the_body) as port:
+        status, answer = await ask(port, b"POST %s HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n" % path)
+    assert (status, set(answer)) == (400, shape)
+    error = answer["error"]
+    assert isinstance(error, dict)
+    assert "the header host is there 2 times" in error["message"]

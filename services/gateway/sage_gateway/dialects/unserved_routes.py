@@ -7,19 +7,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sage_common.errors import NotFoundError
-from sage_gateway.admission import request_id_of
 from sage_gateway.credentials import Credentials
-from sage_gateway.dialects.dialect import Dialect
 
 _METHODS = ["GET", "POST", "DELETE"]
 
 
-def unserved_routes(messages: Dialect, credentials: Credentials) -> list[Route]:
-    """Return routes for stored responses and for batches of messages.
-
-    Args:
-        messages: Anthropic's dialect, in which its clients are answered.
-    """
+def unserved_routes(credentials: Credentials) -> list[Route]:
+    """Return routes for stored responses and for batches of messages."""
 
     async def stored_response(request: Request) -> Response:
         credentials.tenant(request.headers)
@@ -30,13 +24,9 @@ def unserved_routes(messages: Dialect, credentials: Credentials) -> list[Route]:
         )
 
     async def below_messages(request: Request) -> Response:
-        error = NotFoundError(
+        raise NotFoundError(
             f"{request.url.path[:80]} is not served here; /v1/messages and /v1/messages/count_tokens are"
         )
-        request_id = request_id_of(dict(request.headers))
-        status, body = messages.error(error, request_id)
-        headers = {"request-id": request_id}
-        return Response(body, status_code=status, headers=headers, media_type="application/json")
 
     return [
         Route("/v1/responses/{rest:path}", stored_response, methods=_METHODS),

@@ -1,0 +1,36 @@
+"""The shape of errors that arise outside the endpoints: of the API whose path was asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sage_client import headers as names
+from sage_client.error_body import error_body, retry_after_of, status_of
+from sage_common.errors import SageError
+from sage_gateway.asgi import JSON, Headers
+from sage_gateway.dialects.anthropic_errors import anthropic_error
+
+_MESSAGES: Final = "/v1/messages"
+_REQUEST_ID: Final = names.REQUEST_ID.encode()
+
+
+def id_headers(path: str, request_id: str) -> Headers:
+    """Return the headers that name a request: SAGE's own, and Anthropic's on the paths of its API."""
+    named = request_id.encode()
+    return [(_REQUEST_ID, named), (b"request-id", named)] if _is_anthropic(path) else [(_REQUEST_ID, named)]
+
+
+def shaped_error(path: str, error: SageError, request_id: str) -> tuple[int, Headers, bytes]:
+    """Return the status, the headers but those that name the request, and the body of an error."""
+    headers: Headers = [JSON]
+    retry_after = retry_after_of(error)
+    if retry_after is not None:
+        headers.append((b"retry-after", b"%d" % retry_after))
+    if _is_anthropic(path):
+        status, body = anthropic_error(error, request_id)
+        return status, headers, body
+    return status_of(error), headers, error_body(error)
+
+
+def _is_anthropic(path: str) -> bool:
+    return path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
