@@ -150,6 +150,7 @@ async def test_pages_of_named_origins_may_ask(outside: Outside) -> None:
         async with outside.http.post(CHAT, headers=headers, **post) as response:  # type: ignore[arg-type]
             assert response.headers["access-control-allow-origin"] == ORIGIN
             assert response.headers["vary"] == "Origin"
+            assert {"x-request-id", "request-id"} <= set(response.headers["access-control-expose-headers"].split(", "))
     async with outside.http.post(CHAT, json=body, headers={"Origin": "https://evil.example.com"}) as response:
         assert "access-control-allow-origin" not in response.headers
     async with outside.http.options(CHAT, headers={**asked, "Origin": "null"}) as response:
