@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 import pytest
 from fixtures.nats import NatsProcess, start_nats
-from hypothesis import settings
 from nats.js.errors import NotFoundError as NoMessageError
 from prometheus_client import CollectorRegistry, Counter
 
@@ -206,8 +205,3 @@ async def workplace(own_nats: NatsProcess, tmp_path: Path) -> AsyncIterator[Work
     place = Workplace(own_nats.url, tmp_path / "checkpoints")
     async with place.exits:
         yield place
-
-
-# Other work on the machine must not fail an example that is slow by the clock.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
