@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
 
 from sage_cli.app import app
 from sage_cli.effective_settings import settings_classes
-from sage_common.setting_table import setting_table
+from sage_common.setting_table import SettingTable, setting_table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -28,9 +30,21 @@ def shell_lines(text: str) -> list[str]:
     return [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines() if line.strip()]
 
 
+@functools.cache
+def sage_command() -> Any:
+    """The command line, whose commands are made once."""
+    return get_command(app)
+
+
+@functools.cache
+def setting_tables() -> list[tuple[str, SettingTable]]:
+    """The sections and their settings."""
+    return [(settings.section, setting_table(settings)) for settings in settings_classes()]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_sage_command_shown_exists(document: str) -> None:
-    root = get_command(app)
+    root = sage_command()
     for line in shell_lines((ROOT / document).read_text()):
         match = re.match(r"(?:\.venv/bin/)?sage (.+)", line)
         if not match:
@@ -51,14 +65,13 @@ def test_every_sage_command_shown_exists(document: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_setting_shown_exists_under_the_name_that_it_has_now(document: str) -> None:
     text = (ROOT / document).read_text()
-    for settings in settings_classes():
-        table = setting_table(settings)
-        prefix = f"SAGE_{settings.section.upper()}_"
+    for section, table in setting_tables():
+        prefix = f"SAGE_{section.upper()}_"
         for key in re.findall(prefix + r"([A-Z][A-Z_]*[A-Z])\b", text):
             name = table.named(key.lower().partition("__")[0])
             assert name in table.names, f"{document}: no setting {prefix}{key}"
-        for name in re.findall(rf"`{settings.section}\.([a-z_.]+)`", text):
-            assert name in table.names, f"{document}: no setting {settings.section}.{name}"
+        for name in re.findall(rf"`{section}\.([a-z_.]+)`", text):
+            assert name in table.names, f"{document}: no setting {section}.{name}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

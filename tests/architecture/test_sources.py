@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -65,11 +66,16 @@ def test_a_log_line_about_a_request_names_it_by_its_callers_id_too() -> None:
     lines = []
     for path in own_python():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+            if _is_log_call(node):
                 names = {keyword.arg for keyword in node.keywords}
                 if "request_id" in names and "correlation_id" not in names:
                     lines.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert not lines
+
+
+def _is_log_call(node: ast.AST) -> TypeGuard[ast.Call]:
+    called = node.func if isinstance(node, ast.Call) else None
+    return isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "log"
 
 
 def test_each_package_is_pinned_once_and_in_order() -> None:
