@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from fixtures.process_mesh import Engines, further_process, process_mesh, until_engines
+from fixtures.process_mesh import Engines, all_ready, further_process, process_mesh, until_engines
 from fixtures.received_answers import ReceivedAnswer, add_event, read_stream
 from fixtures.steady_engine import SteadyProcess, events, read_asked, steady_engine
 
@@ -29,19 +29,24 @@ TOKENS = 120
 
 
 @dataclass
-class MeshOfTwo:
-    """A mesh with two coordinators, each with an engine of its own that serves the same model."""
+class TwoCoordinators:
+    """Two coordinators of a mesh, each with an engine of its own that serves the same model."""
 
-    mesh: IsolatedMesh
     upstreams: list[SteadyProcess]
     coordinators: list[subprocess.Popen[bytes]]
 
 
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
+    """A mesh without coordinators."""
+    with process_mesh(tmp_path_factory.mktemp("midstream") / "mesh", replicas={"llm-coordinator": 0}) as running:
+        yield running
+
+
 @contextmanager
-def mesh_of_two(directory: Path) -> Iterator[MeshOfTwo]:
+def two_coordinators(mesh: IsolatedMesh, directory: Path) -> Iterator[TwoCoordinators]:
     with ExitStack() as stack:
         upstreams = [stack.enter_context(steady_engine()) for _ in range(2)]
-        mesh = stack.enter_context(process_mesh(directory / "mesh", replicas={"llm-coordinator": 0}))
         coordinators = []
         for number, upstream in enumerate(upstreams):
             engines = [{"kind": "openai", "url": f"{upstream.url}/v1", "name": f"engine{number}"}]
@@ -52,12 +57,14 @@ def mesh_of_two(directory: Path) -> Iterator[MeshOfTwo]:
             }
             log = directory / f"coordinator{number}.log"
             coordinators.append(stack.enter_context(further_process(mesh, "llm-coordinator", log, settings)))
-        asyncio.run(until_engines(mesh, two_ready, 30))
-        yield MeshOfTwo(mesh, upstreams, coordinators)
+        urls = [upstream.url for upstream in upstreams]
 
+        def both_ready(listed: Engines) -> bool:
+            """And those of a test before, whose coordinators were killed, are gone."""
+            return all(engine["url"].startswith(tuple(urls)) for engine in listed) and all_ready(2)(listed)
 
-def two_ready(listed: Engines) -> bool:
-    return sum(engine["phase"].lower() == "ready" for engine in listed) >= 2
+        asyncio.run(until_engines(mesh, both_ready, 30))
+        yield TwoCoordinators(upstreams, coordinators)
 
 
 async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: ReceivedAnswer) -> str:
@@ -88,13 +95,13 @@ def uninterrupted(endpoint: Endpoint, body: bytes) -> ReceivedAnswer:
 
 
 async def stream_through_a_kill(
-    running: MeshOfTwo, victims: list[subprocess.Popen[Any]]
+    mesh: IsolatedMesh, victims: list[subprocess.Popen[Any]]
 ) -> tuple[list[ReceivedAnswer], Counter[str]]:
     requests = [request_of(number) for number in range(STREAMS)]
     seen = [ReceivedAnswer() for _ in requests]
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-        url = running.mesh.gateway_url
+        url = mesh.gateway_url
         tasks = [
             asyncio.create_task(listen(session, url, endpoint.path, body, into))
             for (endpoint, body), into in zip(requests, seen, strict=True)
@@ -109,15 +116,15 @@ async def stream_through_a_kill(
 
 
 @pytest.mark.parametrize("victim", ["engine", "coordinator", "both"])
-def test_no_stream_is_lost_or_told_twice(tmp_path: Path, victim: str) -> None:
-    with mesh_of_two(tmp_path) as running:
+def test_no_stream_is_lost_or_told_twice(mesh: IsolatedMesh, tmp_path: Path, victim: str) -> None:
+    with two_coordinators(mesh, tmp_path) as running:
         victims: list[subprocess.Popen[Any]] = []
         if victim in ("engine", "both"):
             victims.append(running.upstreams[0].process)
         if victim in ("coordinator", "both"):
             victims.append(running.coordinators[0])
         began = time.monotonic()
-        seen, engines = asyncio.run(stream_through_a_kill(running, victims))
+        seen, engines = asyncio.run(stream_through_a_kill(mesh, victims))
         assert time.monotonic() - began < 30
         assert len(engines) == 2, "both engines had streams when one died"
         for number, one in enumerate(seen):
@@ -130,4 +137,4 @@ def test_no_stream_is_lost_or_told_twice(tmp_path: Path, victim: str) -> None:
                 expected.finish,
                 expected.usage,
                 1,
-            ), (number, os.linesep, running.mesh.log("gateway")[-2000:])
+            ), (number, os.linesep, mesh.log("gateway")[-2000:])
