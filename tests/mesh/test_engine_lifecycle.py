@@ -14,9 +14,14 @@ from sage_benchmark.isolated_mesh import IsolatedMesh
 
 
 @pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lifecycle")
+
+
+@pytest.fixture(scope="module")
+def mesh(home: Path) -> Iterator[IsolatedMesh]:
     """A mesh that gives an engine up after one start that failed; each test stops what it has started."""
-    with mesh_with_fake(tmp_path_factory.mktemp("lifecycle"), failures=1) as running:
+    with mesh_with_fake(home, failures=1) as running:
         yield running
 
 
@@ -31,16 +36,6 @@ def test_what_operators_started_comes_back_after_everything_was_stopped_until_th
         asyncio.run(until(lambda listed: [e["phase"] for e in listed] == ["ready"], mesh, 20))
         assert [engine["labels"]["registered"] for engine in engines(mesh)] == ["first"]
         sage(mesh, "engine", "stop", "first")
-        assert servers(tmp_path) == []
-
-
-def test_down_leaves_nothing_even_when_the_supervisor_was_killed(tmp_path: Path) -> None:
-    with mesh_with_fake(tmp_path) as mesh:
-        start(mesh)
-        assert len(servers(tmp_path)) == 2
-        mesh.supervisor.kill()
-        mesh.supervisor.wait(10)
-        sage(mesh, "down")
         assert servers(tmp_path) == []
 
 
@@ -78,3 +73,13 @@ def test_a_model_that_was_given_up_hangs_nobody_and_a_preset_that_cannot_run_lea
     with pytest.raises(AssertionError, match="engine broken is unhealthy: given up"):
         sage(mesh, "status")
     sage(mesh, "engine", "stop", "broken")
+
+
+# The last, for it leaves no mesh.
+def test_down_leaves_nothing_even_when_the_supervisor_was_killed(home: Path, mesh: IsolatedMesh) -> None:
+    start(mesh)
+    assert len(servers(home)) == 2
+    mesh.supervisor.kill()
+    mesh.supervisor.wait(10)
+    sage(mesh, "down")
+    assert servers(home) == []
