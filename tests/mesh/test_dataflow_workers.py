@@ -6,75 +6,40 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
-import pytest_asyncio
 from fixtures.nats import start_nats
 from fixtures.worker_processes import WorkerProcesses, until, worker_processes
 
 from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage_kernel.runtime.local import LocalRunner
 from sage_kernel.validation import from_yaml
-from sage_platform.registry import Instance
 
 # So many that a job has tasks under way, and checkpoints behind it, when a worker is killed.
 FILES, ROWS = 8, 60_000
-OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.03", "ack_wait_seconds": "3"}
-
-# The workers outlive each test that does not kill them.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class ThreeWorkers:
-    """Three workers for each test: those of the tests before that live, and others for those that do not."""
-
-    def __init__(self, processes: WorkerProcesses, folder: Path) -> None:
-        self._processes = processes
-        self._roots = json.dumps([str(folder)])
-        self._numbers = count()
-        self._running: dict[str, tuple[asyncio.subprocess.Process, Instance]] = {}
-
-    async def complete(self) -> dict[str, tuple[asyncio.subprocess.Process, Instance]]:
-        """Return three by name."""
-        self._running = {name: one for name, one in self._running.items() if one[0].returncode is None}
-        while len(self._running) < 3:
-            # The record of one that was killed stays for a while, so that its name is not free.
-            name = f"worker-{next(self._numbers)}"
-            self._running[name] = await self._processes.worker(name, allowed_roots=self._roots, **OPTIONS)
-        return dict(self._running)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("workers")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def processes(folder: Path) -> AsyncIterator[WorkerProcesses]:
-    nats = start_nats(folder)
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[WorkerProcesses]:
+    nats = start_nats(tmp_path)
     try:
-        async with worker_processes(nats.url, folder) as made:
+        async with worker_processes(nats.url, tmp_path) as made:
             yield made
     finally:
         nats.stop()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def three(processes: WorkerProcesses, folder: Path) -> ThreeWorkers:
-    return ThreeWorkers(processes, folder)
-
-
-@pytest.fixture(scope="module")
-def pipeline(folder: Path) -> str:
-    (inputs := folder / "in").mkdir()
+@pytest.fixture
+def pipeline(tmp_path: Path) -> str:
+    folder = tmp_path / "in"
+    folder.mkdir()
     for number in range(FILES):
         frame = pl.DataFrame({"n": range(number * ROWS, (number + 1) * ROWS)})
-        frame.write_parquet(inputs / f"part-{number}.parquet", row_group_size=4000)
+        frame.write_parquet(folder / f"part-{number}.parquet", row_group_size=4000)
     return json.dumps(
         {
             "apiVersion": "sage/v1",
@@ -82,7 +47,7 @@ def pipeline(folder: Path) -> str:
             "metadata": {"name": "squares"},
             "settings": {"checkpoint_interval": "50ms"},
             "nodes": {
-                "numbers": {"op": "source", "uri": f"parquet:{inputs}/*.parquet", "schema": {"n": "int"}},
+                "numbers": {"op": "source", "uri": f"parquet:{folder}/*.parquet", "schema": {"n": "int"}},
                 "squares": {"op": "map", "in": ["numbers"], "fields": {"square": "n * n"}},
                 "out": {"op": "sink", "in": ["squares"], "uri": "collection:out"},
             },
@@ -108,32 +73,35 @@ async def busy_tasks(stub: Any, job_id: str, worker: str) -> None:
         await asyncio.sleep(0.02)
 
 
+OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.03", "ack_wait_seconds": "3"}
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_workers_tasks_go_on_elsewhere_from_their_checkpoints(
-    processes: WorkerProcesses, three: ThreeWorkers, pipeline: str, how: signal.Signals
+    workers: WorkerProcesses, pipeline: str, tmp_path: Path, how: signal.Signals
 ) -> None:
-    first, _, last = running = await three.complete()
-    job_id = f"squares-{how.name}"
-    async with processes.stub(running[last][1]) as stub:
-        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id=job_id))
-        await asyncio.wait_for(busy_tasks(stub, job_id, first), 30)
-        process = running[first][0]
+    roots = json.dumps([str(tmp_path)])
+    processes = {name: await workers.worker(name, allowed_roots=roots, **OPTIONS) for name in ("a", "b", "c")}
+    async with workers.stub(processes["c"][1]) as stub:
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="squares"))
+        await asyncio.wait_for(busy_tasks(stub, "squares", "a"), 30)
+        process = processes["a"][0]
         process.send_signal(how)
-        done = await until(stub, job_id, "SUCCEEDED")
+        done = await until(stub, "squares", "SUCCEEDED")
         if how is signal.SIGSTOP:
             process.send_signal(signal.SIGCONT)
             # It has found out that it lost its tasks when it answers for all jobs again.
-            async with processes.stub(running[first][1]) as revived:
-                assert (await revived.GetJob(pb.GetJobRequest(job_id=job_id))).job.state == pb.JOB_STATE_SUCCEEDED
-        assert await collected(stub, job_id) == list(range(FILES * ROWS))
+            async with workers.stub(processes["a"][1]) as revived:
+                assert (await revived.GetJob(pb.GetJobRequest(job_id="squares"))).job.state == pb.JOB_STATE_SUCCEEDED
+        assert await collected(stub, "squares") == list(range(FILES * ROWS))
         assert done.tasks == 6
 
 
 async def test_the_mesh_gives_what_a_local_run_gives(
-    processes: WorkerProcesses, three: ThreeWorkers, pipeline: str
+    workers: WorkerProcesses, pipeline: str, tmp_path: Path
 ) -> None:
-    *_, (_, instance) = (await three.complete()).values()
-    async with processes.stub(instance) as stub:
+    _, instance = await workers.worker("a", allowed_roots=json.dumps([str(tmp_path)]), **OPTIONS)
+    async with workers.stub(instance) as stub:
         await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="squares"))
         await until(stub, "squares", "SUCCEEDED")
         found = await collected(stub, "squares")
@@ -142,7 +110,7 @@ async def test_the_mesh_gives_what_a_local_run_gives(
 
 
 async def test_parts_are_merged_exactly_whichever_workers_are_killed(
-    processes: WorkerProcesses, three: ThreeWorkers, pipeline: str, folder: Path
+    workers: WorkerProcesses, pipeline: str, tmp_path: Path
 ) -> None:
     """Kills a worker while tasks make their parts, and the one that merges them while it does."""
     value = json.loads(pipeline)
@@ -150,30 +118,31 @@ async def test_parts_are_merged_exactly_whichever_workers_are_killed(
         "rests": {"op": "map", "in": ["squares"], "fields": {"rest": "n % 1000"}},
         "keyed": {"op": "key_by", "in": ["rests"], "fields": ["rest"]},
         "sums": {"op": "aggregate", "in": ["keyed"], "aggs": {"n": "count()", "total": "sum(square)"}},
-        "out": {"op": "sink", "in": ["sums"], "uri": f"parquet:{folder}/sums.parquet"},
-        "lines": {"op": "sink", "in": ["squares"], "uri": f"jsonl:{folder}/lines.jsonl"},
+        "out": {"op": "sink", "in": ["sums"], "uri": f"parquet:{tmp_path}/sums.parquet"},
+        "lines": {"op": "sink", "in": ["squares"], "uri": f"jsonl:{tmp_path}/lines.jsonl"},
     }
-    first, second, last = running = await three.complete()
-    async with processes.stub(running[last][1]) as stub:
+    roots = json.dumps([str(tmp_path)])
+    processes = {name: await workers.worker(name, allowed_roots=roots, **OPTIONS) for name in ("a", "b", "c")}
+    async with workers.stub(processes["c"][1]) as stub:
         await stub.SubmitJob(pb.SubmitJobRequest(pipeline=json.dumps(value), job_id="sums"))
-        await asyncio.wait_for(busy_tasks(stub, "sums", first), 30)
-        running[first][0].kill()
+        await asyncio.wait_for(busy_tasks(stub, "sums", "a"), 30)
+        processes["a"][0].kill()
         merging = await asyncio.wait_for(_worker_of_task(stub, "sums", 6), 30)
-        if merging == last:
+        if merging == "c":
             # Another answers for the job.
-            async with processes.stub(running[second][1]) as other:
-                running[last][0].kill()
+            async with workers.stub(processes["b"][1]) as other:
+                processes["c"][0].kill()
                 await until(other, "sums", "SUCCEEDED")
         else:
-            running[second][0].kill()
+            processes["b"][0].kill()
             await until(stub, "sums", "SUCCEEDED")
     rows = FILES * ROWS
     with duckdb.connect() as database:
         wanted = database.execute(
             f"SELECT n % 1000 AS rest, count(*), sum(n * n)::BIGINT FROM range({rows}) r(n) GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-    assert sorted(pl.read_parquet(folder / "sums.parquet").select("rest", "n", "total").rows()) == wanted
-    lines = (folder / "lines.jsonl").read_bytes().splitlines()
+    assert sorted(pl.read_parquet(tmp_path / "sums.parquet").select("rest", "n", "total").rows()) == wanted
+    lines = (tmp_path / "lines.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["n"] for line in lines] == list(range(rows))
 
 
