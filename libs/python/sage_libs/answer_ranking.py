@@ -131,7 +131,8 @@ def rank_pieces(
         k: > 0.
 
     Returns:
-        Ties go to the earlier piece. Empty where none relates to the question at all (no similarity above zero).
+        Ties go to the earlier piece. What does little more than repeat the question asks it too, and is not among them.
+        Empty where none relates to the question at all (no similarity above zero).
 
     Raises:
         ValueError: shapes that do not agree, or k < 1.
@@ -150,7 +151,8 @@ def rank_pieces(
     asked, unit = _normalised(asked), _normalised(vectors)
     relevance = unit @ asked[0]
     scores = _scores(question, asked, unit, pieces, weights or AnswerWeights())
-    allowed = (relevance > 0.0) & np.isfinite(scores)
+    echoes = np.fromiter((_repeats(question, piece.evidence.text) for piece in pieces), bool, len(pieces))
+    allowed = (relevance > 0.0) & np.isfinite(scores) & ~echoes
     chosen: list[RankedPiece] = []
     for at in sorted(np.flatnonzero(allowed), key=lambda at: (-scores[at], at)):
         if len(chosen) == k:
@@ -158,6 +160,13 @@ def rank_pieces(
         if all(float(unit[at] @ unit[other.position]) < DUPLICATE_SIMILARITY for other in chosen):
             chosen.append(RankedPiece(int(at), float(scores[at])))
     return chosen
+
+
+def _repeats(question: str, text: str) -> bool:
+    """Return whether a text is the question word for word and not as much again; few words may be so by chance."""
+    asked, said = _WORD.findall(question.lower()), _WORD.findall(text.lower())
+    is_longer = len(said) > 2 * len(asked)
+    return len(asked) >= _LEAST_WORDS and not is_longer and f" {' '.join(asked)} " in f" {' '.join(said)} "
 
 
 def _scores(

@@ -13,6 +13,7 @@ from sage_libs.sentences import sentence_spans
 from sage_libs.tables import is_row, is_rule
 
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
+_BARE_FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[ \t]*")
 _CELL_BREAK = re.compile(r"(?<!\\)\|")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]")
 _LEADING_MARKUP = re.compile(r"^(?:\s*(?:#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|>\s*))+")
@@ -51,14 +52,22 @@ def evidence_of(text: str) -> list[Evidence]:
     """Return the pieces of a passage of Markdown, reStructuredText or plain text in reading order.
 
     Drawings, rules and the heads of tables are none. A sentence that ends in a colon takes along the lines of code that
-    it announces.
+    it announces. A passage may begin in the middle of a fenced block.
     """
-    reader = _Reader()
     lines = text.split("\n")
+    reader = _Reader(in_fence=_begins_in_fence(lines))
     for at, line in enumerate(lines):
         reader.read(line, lines[at + 1] if at + 1 < len(lines) else "")
     reader.end_block()
     return reader.found
+
+
+def _begins_in_fence(lines: Sequence[str]) -> bool:
+    """Return whether the first fence closes a block: it names no language, stands below a line and above none."""
+    first = next((at for at, line in enumerate(lines) if _FENCE.match(line)), 0)
+    if not first or not _BARE_FENCE.fullmatch(lines[first]) or not lines[first - 1].strip():
+        return False
+    return first + 1 == len(lines) or not lines[first + 1].strip()
 
 
 @dataclass(slots=True)
@@ -70,12 +79,12 @@ class _Term:
 class _Reader:
     """Reads a passage line by line."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_fence: bool) -> None:
         self.found: list[Evidence] = []
         self._block: list[str] = []
         self._column_heads: Sequence[str] = ()
         self._term: _Term | None = None
-        self._in_fence = False
+        self._in_fence = in_fence
         # Indentation of the line that announced a literal block, while in one.
         self._literal_above: int | None = None
         self._announced_lines = 0

@@ -55,6 +55,14 @@ def test_a_repeated_piece_is_chosen_once() -> None:
     assert [one.position for one in found] == [0, 2]
 
 
+def test_what_repeats_the_question_is_no_answer_but_may_be_a_part_of_one() -> None:
+    question = "What happens when a scheduler dies?"
+    answered = piece(f"{question} A standby takes its lease within two seconds and goes on.")
+    pieces = [piece(f"$ sage ask '{question}' --docs ."), piece("a standby takes the lease"), answered]
+    assert order(pieces, [[1.0, 0.0], [0.6, 0.8], [0.8, -0.6]], question) == [2, 1]
+    assert order([piece("Why?"), piece("because of it")], [[1.0, 0.0], [0.6, 0.8]]) == [0, 1]
+
+
 def test_what_has_nothing_to_do_with_the_question_is_left_out() -> None:
     assert order([piece("a"), piece("b"), piece("c")], [[0.0, 1.0], [-1.0, 0.0], [0.0, 0.0]]) == []
     assert rank_pieces("Why?", ASKED, np.zeros((0, 2)), [], 3) == []

@@ -20,6 +20,18 @@ def test_sentences_lose_their_markup_and_code_has_lines_of_its_own() -> None:
     ]
 
 
+def test_a_passage_that_begins_within_a_fenced_block_is_code_up_to_its_end() -> None:
+    found = evidence_of("$ sage up\nready in 7 s\n```\n\nAn answer. Another.")
+    assert [(one.text, one.form) for one in found] == [
+        ("$ sage up", EvidenceForm.CODE),
+        ("ready in 7 s", EvidenceForm.CODE),
+        ("An answer.", EvidenceForm.SENTENCE),
+        ("Another.", EvidenceForm.SENTENCE),
+    ]
+    for whole in ("A sentence.\n```\ncode\n```\n", "A sentence.\n\n```\n\ncode\n```\n", "```\ncode\n```"):
+        assert evidence_of(whole)[-1] == ("code", EvidenceForm.CODE, "")
+
+
 def test_a_row_is_read_with_the_heads_of_its_columns() -> None:
     table = "| what dies | who notices | then |\n|---|:-:|---|\n| **an engine** | heartbeats | another takes over |\n"
     (row,) = evidence_of(table)
