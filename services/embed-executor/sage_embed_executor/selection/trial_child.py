@@ -1,8 +1,8 @@
 """The process that tries one candidate: ``python -m sage_embed_executor.selection.trial_child``, see child_process.
 
-A candidate's framework, its memory, and a crash on a processor that it does not support, stay in there. It measures the
-throughput on a mix of lengths, the best token budget, and the vectors' cosine to the reference, and gives up early on a
-candidate far below the best so far.
+It runs at a low priority, since the model may be served meanwhile. A candidate's framework, its memory, and a crash on a
+processor that it does not support, stay in there. It measures the throughput on a mix of lengths, the best token budget,
+and the vectors' cosine to the reference, and gives up early on a candidate far below the best so far.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import read_model_folder
 from sage_embed_executor.models.tokenizer import TextTokenizer, TokenIds
 from sage_embed_executor.selection.calibration_texts import calibration_texts
+from sage_embed_executor.thread_priority import lower_priority
 
 # How much faster a greater budget must be.
 MIN_BUDGET_GAIN = 1.01
@@ -34,8 +35,8 @@ MIN_SHARE_OF_BEST = 0.3
 # Longest time for one short text; processors that emulate bf16 take seconds for what others do in 3 ms.
 MAX_PROBE_SECONDS = 0.5
 PASSES = 3
-# A pass is given up only after this multiple of its limit in wall time, since other processes may slow it down.
-WALL_TIME_SLACK = 3
+# A pass is given up only after this multiple of its limit in wall time, since it makes way for whatever else runs.
+WALL_TIME_SLACK = 12
 _BATCH = 8
 
 
@@ -162,7 +163,12 @@ def _run(backend: EmbeddingBackend, batches: Sequence[list[TokenIds]], runtime: 
     failures: list[Exception] = []
     began, computed_before = time.perf_counter(), time.process_time()
 
+    def processor_seconds() -> float:
+        return (time.process_time() - computed_before) / (runtime.streams * runtime.threads)
+
     def overdue() -> bool:
+        if runtime.device == "cpu" and processor_seconds() > limit_seconds:
+            return True
         return time.perf_counter() - began > limit_seconds * WALL_TIME_SLACK
 
     def stream() -> None:
@@ -187,8 +193,10 @@ def _run(backend: EmbeddingBackend, batches: Sequence[list[TokenIds]], runtime: 
         return float("inf")
     if runtime.device != "cpu":
         return time.perf_counter() - began
-    return (time.process_time() - computed_before) / (runtime.streams * runtime.threads)
+    return processor_seconds()
 
 
 if __name__ == "__main__":
+    # The model is served meanwhile, and speeds are counted in processor time.
+    lower_priority()
     run_child(run_trial)
