@@ -13,7 +13,7 @@ _SAYS_WHETHER = re.compile(r"\b(?:not|no|never|cannot|only|must|may|should|can|a
 _INSTRUCTION = re.compile(r"(?:.*\bhow do i\b|how (?:do|can|could|should) (?:you|i|one|we)\b)", re.IGNORECASE)
 _INSTRUCTS = re.compile(r"(?:use|set|add|run|pass|put|write|to|if you|call|create|give|make|by)\b", re.IGNORECASE)
 _AMOUNT = re.compile(r"(?:how (?:many|much|long|often|large|big|far)|at which)\b", re.IGNORECASE)
-_THING = re.compile(r"(?:what|which|where|(?:in|under|at|on|for) (?:what|which))\b", re.IGNORECASE)
+_THING = re.compile(r"(?:what(?! happens| if)|which|where|(?:in|under|at|on|for) (?:what|which))\b", re.IGNORECASE)
 _NAMES_CODE = re.compile(r"[-_/.:=$]\w|\w\(|`|[A-Z]{2,}_|\w_\w")
 _ABSENCE = re.compile(r"\b(?:default|nothing|no|not)\b", re.IGNORECASE)
 _SAYS_DEFAULT = re.compile(r"\bdefaults?\b|\b(?:otherwise|unless|if neither|typically)\b", re.IGNORECASE)

@@ -28,6 +28,7 @@ def test_what_names_code_answers_which_and_not_how_many(code: str) -> None:
     assert answer_signs("Which one sets it?", f"It is {code} here").names_code
     assert not answer_signs("Which one sets it?", "It is one of them").names_code
     assert not answer_signs("How many set it?", f"It is {code} here").names_code
+    assert not answer_signs("What happens when it is set?", f"It is {code} here").names_code
 
 
 def test_a_question_in_another_language_expects_nothing() -> None:

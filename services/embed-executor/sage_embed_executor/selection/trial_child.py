@@ -1,8 +1,8 @@
 """The process that tries one candidate: ``python -m sage_embed_executor.selection.trial_child``, see child_process.
 
-It runs at a low priority, since the model may be served meanwhile. A candidate's framework, its memory, and a crash on a
-processor that it does not support, stay in there. It measures the throughput on a mix of lengths, the best token budget,
-and the vectors' cosine to the reference, and gives up early on a candidate far below the best so far.
+It runs at a low priority, since the model may be served meanwhile. A candidate's framework, its memory, and a crash on
+a processor that it does not support, stay in there. It measures the throughput on a mix of lengths, the best token
+budget, and the vectors' cosine to the reference, and gives up early on a candidate far below the best so far.
 """
 
 from __future__ import annotations
