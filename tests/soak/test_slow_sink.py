@@ -37,9 +37,14 @@ RATE = float(sys.argv[2])
 
 class SlowSink(print_sink.PrintSink):
     async def write(self, frame):
-        await asyncio.sleep(frame.height / RATE)
-        sys.stdout.write(f"{frame.height}\\n")
-        sys.stdout.flush()
+        # A batch may take half a minute; it is told of four times a second.
+        left = frame.height
+        while left:
+            part = min(left, max(1, int(RATE / 4)))
+            await asyncio.sleep(part / RATE)
+            sys.stdout.write(f"{part}\\n")
+            sys.stdout.flush()
+            left -= part
 
 import sage_kernel.operators.sink as sink
 sink.PrintSink = SlowSink

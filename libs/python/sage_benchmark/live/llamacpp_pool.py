@@ -25,7 +25,9 @@ from sage_common.errors import InvalidRequestError, UnavailableError
 MODEL = "smollm2-135m"
 PROGRAM = "sage_llm_coordinator.servers.llamacpp_server"
 _CALIBRATION_WORDS = 24
-_CALIBRATION_TOKENS = 12
+_CALIBRATION_TOKENS = 32
+# Of which the fastest counts: a server that has just started is slower, and so is one whose processor others use.
+_CALIBRATION_ROUNDS = 3
 # Longest wait for an answer of a machine that does other things too. Metrics wait for the step that is computed.
 _CALL_SECONDS = 60.0
 _METRIC = re.compile(r"^llamacpp:(\w+) (\S+)$", re.MULTILINE)
@@ -173,10 +175,18 @@ def measured_speed(engines: Sequence[LlamacppProcess], servers: LlamacppServers)
 
 
 def _times(engines: Sequence[LlamacppProcess], each: int) -> tuple[float, float]:
-    """Return prompt tokens a second and seconds a token, with ``each`` requests on every engine."""
+    """Return prompt tokens a second and seconds a token, with ``each`` requests on every engine: of several rounds the
+    fastest of either."""
+    rounds = [_times_once(engines, each, number) for number in range(_CALIBRATION_ROUNDS)]
+    return max(prompt for prompt, _ in rounds), min(seconds for _, seconds in rounds)
+
+
+def _times_once(engines: Sequence[LlamacppProcess], each: int, number: int) -> tuple[float, float]:
     asked = [engine for engine in engines for _ in range(each)]
     with ThreadPoolExecutor(len(asked)) as threads:
-        seeds = range(each * 1000, each * 1000 + len(asked))
+        # No round has a prompt that an earlier one has left in a server's cache.
+        first = (each * _CALIBRATION_ROUNDS + number) * 1000
+        seeds = range(first, first + len(asked))
         times = list(threads.map(lambda engine, seed: engine.complete(seed), asked, seeds))
     prompt = sum(one["prompt_n"] for one in times) / sum(one["prompt_ms"] for one in times) * 1e3
     return prompt, sum(one["predicted_ms"] for one in times) / sum(one["predicted_n"] for one in times) / 1e3
