@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from pydantic import Field, SecretStr
@@ -105,10 +107,17 @@ class _GatewayAccess(SectionSettings):
     operators: tuple[str, ...] = ()
 
 
-def load_api_keys(access: AccessSettings) -> tuple[dict[str, str | KeyHolder], tuple[str, ...]]:
-    """Return the keys and operators of sections ``access`` and ``gateway``, together. Raises ConfigurationError."""
+def known_api_keys(
+    access: AccessSettings, keys: Mapping[str, str | KeyHolder] = MappingProxyType({}), operators: Collection[str] = ()
+) -> ApiKeys:
+    """Return the keys of the sections ``access`` and ``gateway``, and those given beside. Raises ConfigurationError."""
     gateway = load(_GatewayAccess)
-    return {**gateway.api_keys, **access.api_keys}, (*gateway.operators, *access.operators)
+    return ApiKeys(
+        {**gateway.api_keys, **access.api_keys, **keys},
+        (*gateway.operators, *access.operators, *operators),
+        access.token(),
+        always_required=access.require_keys,
+    )
 
 
 def secret_of(value: SecretStr, file: str) -> str:
@@ -141,8 +150,7 @@ class ServiceSettings(SectionSettings):
 
     def known_keys(self, access: AccessSettings) -> ApiKeys:
         """Return the keys that this service asks for. Raises ConfigurationError."""
-        keys, operators = load_api_keys(access)
-        return ApiKeys(keys, operators, access.token(), always_required=access.require_keys)
+        return known_api_keys(access)
 
     @property
     def reachable_host(self) -> str:

@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterable
 
 from sage_common.errors import ConfigurationError, PermissionDeniedError
-from sage_gateway.admission import request_id_of, wanted_headers
-from sage_gateway.asgi import App, Receive, Scope, Send, send_whole
-from sage_gateway.dialects.error_shape import id_headers, shaped_error
+from sage_gateway.asgi import App, Receive, Scope, Send
+from sage_gateway.dialects.error_shape import refuse_unread
 
 ANY = "*"
 # Browsers and resolvers answer for it, and for all below it, themselves: RFC 6761, §6.3.
@@ -92,10 +91,7 @@ async def _refuse(host: str, scope: Scope, send: Send) -> None:
         "address or localhost as Host, or set api_keys",
         code="host_not_allowed",
     )
-    request_id = request_id_of(wanted_headers(scope))
-    status, headers, body = shaped_error(scope["path"], error, request_id)
-    # The body is not read; the connection is of no further use.
-    await send_whole(send, status, [*headers, *id_headers(scope["path"], request_id), (b"connection", b"close")], body)
+    await refuse_unread(scope, send, error)
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 from nats.errors import Error as NatsError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from sage_common.errors import NotFoundError, describe
 from sage_common.name_list import shown_names
 from sage_control_plane.request.catalog import ModelCatalog
 from sage_gateway.credentials import Credentials
+from sage_gateway.event_stream import json_answer
 from sage_gateway.readiness import Readiness
 from sage_platform.registry import Instance
 
@@ -57,17 +57,17 @@ class CatalogRoutes:
     async def _models(self, request: Request) -> Response:
         self._credentials.tenant(request.headers)
         entries = self._edge.directory.catalog.entries
-        return _json({"object": "list", "data": [self._model_json(model_of_entry(entry)) for entry in entries]})
+        return json_answer({"object": "list", "data": [self._model_json(model_of_entry(entry)) for entry in entries]})
 
     async def _model(self, request: Request) -> Response:
         self._credentials.tenant(request.headers)
-        return _json(self._model_json(_find(self._edge.directory.catalog, request.path_params["model"])))
+        return json_answer(self._model_json(_find(self._edge.directory.catalog, request.path_params["model"])))
 
     async def _status(self, request: Request) -> Response:
         self._credentials.tenant(request.headers)
         reason = self._readiness.reason()
         services, problem = await self._services()
-        return _json(
+        return json_answer(
             {
                 "edge_id": self._edge_id,
                 "ready": not reason,
@@ -103,7 +103,3 @@ def _find(catalog: ModelCatalog, name: str) -> ModelInfo:
     raise NotFoundError(
         f"the model {name!r} does not exist; known models: {known}", code="model_not_found", param="model"
     )
-
-
-def _json(value: object) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sage_common.api_keys import ApiKeys, KeyHolder
 from sage_common.ports import SagePorts
-from sage_common.service_settings import AccessSettings, ServiceSettings, load_api_keys
+from sage_common.service_settings import AccessSettings, ServiceSettings, known_api_keys
 
 MEBIBYTE = 1024 * 1024
 
@@ -50,13 +50,7 @@ class GatewaySettings(ServiceSettings):
     )
 
     def known_keys(self, access: AccessSettings) -> ApiKeys:
-        keys, operators = load_api_keys(access)
-        return ApiKeys(
-            {**keys, **self.api_keys},
-            (*operators, *self.operators),
-            access.token(),
-            always_required=access.require_keys,
-        )
+        return known_api_keys(access, self.api_keys, self.operators)
 
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call this gateway from a browser, such as https://chat.example.com"

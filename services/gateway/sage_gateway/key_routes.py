@@ -10,16 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sage_client.management.api_keys import KeyManagement, NewKey
-from sage_common.errors import InvalidRequestError
-from sage_gateway.admission import wanted_headers
-from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
 from sage_gateway.event_stream import json_answer
-from sage_gateway.order_bodies import Order, order_of
-from sage_gateway.order_origin import refuse_foreign_page
+from sage_gateway.order_bodies import Order, OrderBodies
+from sage_gateway.order_origin import admit_order
 from sage_gateway.query_parameters import flag
-
-MAX_BODY_BYTES = 64 * 1024
 
 
 class KeyOrder(Order):
@@ -43,7 +38,7 @@ class KeyRoutes:
     def __init__(self, keys: KeyManagement, credentials: Credentials, body_timeout_seconds: float) -> None:
         self._keys = keys
         self._credentials = credentials
-        self._bodies = BodyReader(MAX_BODY_BYTES, body_timeout_seconds)
+        self._bodies = OrderBodies(body_timeout_seconds)
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
@@ -61,33 +56,22 @@ class KeyRoutes:
         return json_answer({"object": "list", "data": [asdict(key) for key in await self._keys.list_keys()]})
 
     async def _create(self, request: Request) -> Response:
-        self._admit_order(request)
-        order = order_of(await self._bodies.read(wanted_headers(request.scope), request.receive), KeyOrder)
+        admit_order(request, self._credentials)
+        order = await self._bodies.read(request, KeyOrder)
         made = await self._keys.create(
             order.tenant, operator=order.operator, label=order.label, lifetime_seconds=order.lifetime_seconds
         )
         return _new(made)
 
     async def _rotate(self, request: Request) -> Response:
-        self._admit_order(request)
-        try:
-            body = await self._bodies.read(wanted_headers(request.scope), request.receive)
-        except InvalidRequestError as error:
-            if error.code != "empty_body":
-                raise
-            body = b"{}"
-        order = order_of(body, RotationOrder)
+        admit_order(request, self._credentials)
+        order = await self._bodies.read(request, RotationOrder, optional=True)
         return _new(await self._keys.rotate(request.path_params["key_id"], grace_seconds=order.grace_seconds))
 
     async def _revoke(self, request: Request) -> Response:
-        self._admit_order(request)
+        admit_order(request, self._credentials)
         key = await self._keys.revoke(request.path_params["key_id"], forget=flag(request, "forget"))
         return json_answer(asdict(key))
-
-    def _admit_order(self, request: Request) -> None:
-        """Refuse callers who are no operators. Raises PermissionDeniedError, UnauthenticatedError."""
-        refuse_foreign_page(request)
-        self._credentials.operator(request.headers)
 
 
 def _new(made: NewKey) -> Response:

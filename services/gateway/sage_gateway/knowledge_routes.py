@@ -24,11 +24,10 @@ from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import AUTHORIZATION, Credentials
 from sage_gateway.event_stream import event_stream, json_answer
 from sage_gateway.knowledge_orders import MAX_FILTERS, CreateOrder, IngestOrder, SearchOrder
-from sage_gateway.order_bodies import order_of
+from sage_gateway.order_bodies import OrderBodies
 from sage_gateway.order_origin import refuse_foreign_page
 from sage_gateway.query_parameters import count, flag, sequence
 
-MAX_ORDER_BYTES = 64 * 1024
 # Each is held whole until a worker has it.
 DOCUMENTS_AT_ONCE = 4
 
@@ -51,7 +50,7 @@ class KnowledgeRoutes:
     ) -> None:
         self._knowledge_for = knowledge_for
         self._credentials = credentials
-        self._orders = BodyReader(MAX_ORDER_BYTES, body_timeout_seconds)
+        self._orders = OrderBodies(body_timeout_seconds)
         self._documents = BodyReader(MAX_DOCUMENT_BYTES, body_timeout_seconds)
         self._document_slots = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
 
@@ -78,7 +77,7 @@ class KnowledgeRoutes:
 
     async def _create(self, request: Request) -> Response:
         knowledge = self._ordered(request)
-        order = await self._order(request, CreateOrder)
+        order = await self._orders.read(request, CreateOrder)
         made = await knowledge.create(
             order.name, embedding_model=order.embedding_model, chunk_tokens=order.chunk_tokens
         )
@@ -121,7 +120,7 @@ class KnowledgeRoutes:
 
     async def _ingest(self, request: Request) -> Response:
         knowledge, follows = self._ordered(request), flag(request, "follow")
-        order = await self._order(request, IngestOrder)
+        order = await self._orders.read(request, IngestOrder)
         reports = knowledge.ingest(_name(request), order.folder, order.metadata)
         if follows:
             return await event_stream(reports, _event)
@@ -132,7 +131,7 @@ class KnowledgeRoutes:
 
     async def _search(self, request: Request) -> Response:
         knowledge = self._knowledge(request)
-        order = await self._order(request, SearchOrder)
+        order = await self._orders.read(request, SearchOrder)
         found = await knowledge.search(
             _name(request),
             order.question,
@@ -161,9 +160,6 @@ class KnowledgeRoutes:
         """Return the same for an order. Raises PermissionDeniedError for one that a page of another site sends."""
         refuse_foreign_page(request)
         return self._knowledge(request)
-
-    async def _order(self, request: Request, kind: type[B]) -> B:
-        return order_of(await self._orders.read(wanted_headers(request.scope), request.receive), kind)
 
 
 def _name(request: Request) -> str:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -21,15 +20,13 @@ from sage_common.errors import (
     NotFoundError,
     UnavailableError,
 )
-from sage_gateway.admission import wanted_headers
-from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
-from sage_gateway.order_bodies import Order, order_of
-from sage_gateway.order_origin import refuse_foreign_page
+from sage_gateway.event_stream import json_answer
+from sage_gateway.order_bodies import Order, OrderBodies
+from sage_gateway.order_origin import admit_order
 from sage_gateway.query_parameters import count, flag
 from sage_mesh.directory import EngineDirectory
 
-MAX_BODY_BYTES = 64 * 1024
 # Of an order that starts a server; the others go with any engine.
 START_FIELDS = (
     "model",
@@ -127,7 +124,7 @@ class ManagementRoutes:
         self._management = management
         self._directory = directory
         self._credentials = credentials
-        self._bodies = BodyReader(MAX_BODY_BYTES, body_timeout_seconds)
+        self._bodies = OrderBodies(body_timeout_seconds)
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
@@ -146,18 +143,13 @@ class ManagementRoutes:
             Route("/v1/management/decisions/{request_id:path}", self._decision, methods=["GET"]),
         ]
 
-    def _admit_order(self, request: Request) -> None:
-        """Refuse callers who are no operators. Raises PermissionDeniedError, UnauthenticatedError."""
-        refuse_foreign_page(request)
-        self._credentials.operator(request.headers)
-
     async def _policy(self, request: Request) -> Response:
         if request.method != "PUT":
             self._credentials.tenant(request.headers)
-            return _json(asdict(await self._management.policy(request.query_params.get("pool", ""))))
-        self._admit_order(request)
-        order = await self._order(request, PolicyOrder)
-        return _json(asdict(await self._management.set_policy(order.policy, order.pool)))
+            return json_answer(asdict(await self._management.policy(request.query_params.get("pool", ""))))
+        admit_order(request, self._credentials)
+        order = await self._bodies.read(request, PolicyOrder)
+        return json_answer(asdict(await self._management.set_policy(order.policy, order.pool)))
 
     async def _engines(self, request: Request) -> Response:
         if request.method != "POST":
@@ -166,14 +158,14 @@ class ManagementRoutes:
             if not self._credentials.operates(request.headers):
                 # What follows the first line are a server's last words, which may quote prompts.
                 engines = [{**engine, "reason": engine["reason"].partition("\n")[0]} for engine in engines]
-            return _json({"object": "list", "data": engines})
-        self._admit_order(request)
-        order = await self._order(request, EngineOrder)
+            return json_answer({"object": "list", "data": engines})
+        admit_order(request, self._credentials)
+        order = await self._bodies.read(request, EngineOrder)
         if order.url:
             engine = await self._management.register_engine(order.registration())
         else:
             engine = await self._management.start_engine(order.start())
-        return _json(asdict(engine), 201)
+        return json_answer(asdict(engine), 201)
 
     async def _listed(self) -> list[dict[str, Any]]:
         try:
@@ -185,28 +177,28 @@ class ManagementRoutes:
             return [asdict(engine_view(e, heartbeat_age_seconds=age(e.executor_id))) for _, e in engines]
 
     async def _remove(self, request: Request) -> Response:
-        self._admit_order(request)
+        admit_order(request, self._credentials)
         drain, timeout_seconds = flag(request, "drain"), _seconds(request, "timeout_seconds")
         engine_id = request.path_params["engine_id"]
         removal = await self._management.remove_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
-        return _json(asdict(removal))
+        return json_answer(asdict(removal))
 
     async def _drain(self, request: Request) -> Response:
-        self._admit_order(request)
+        admit_order(request, self._credentials)
         undo = flag(request, "undo")
-        return _json(asdict(await self._management.drain_engine(request.path_params["engine_id"], undo=undo)))
+        return json_answer(asdict(await self._management.drain_engine(request.path_params["engine_id"], undo=undo)))
 
     async def _restart(self, request: Request) -> Response:
-        self._admit_order(request)
+        admit_order(request, self._credentials)
         drain, timeout_seconds = flag(request, "drain"), _seconds(request, "timeout_seconds")
         engine_id = request.path_params["engine_id"]
         restart = await self._management.restart_engine(engine_id, drain=drain, timeout_seconds=timeout_seconds)
-        return _json(asdict(restart))
+        return json_answer(asdict(restart))
 
     async def _presets(self, request: Request) -> Response:
         self._credentials.tenant(request.headers)
         data = [{"preset": name, **preset.model_dump()} for name, preset in built_in().items()]
-        return _json({"object": "list", "data": data})
+        return json_answer({"object": "list", "data": data})
 
     async def _logs(self, request: Request) -> Response:
         # What a server writes may quote prompts.
@@ -218,21 +210,15 @@ class ManagementRoutes:
         return StreamingResponse(_text(first, logs), media_type="text/plain; charset=utf-8")
 
     async def _load_lora(self, request: Request) -> Response:
-        self._admit_order(request)
-        order = await self._order(request, LoraOrder)
+        admit_order(request, self._credentials)
+        order = await self._bodies.read(request, LoraOrder)
         engine_id = request.path_params["engine_id"]
-        return _json(asdict(await self._management.load_lora(engine_id, order.name, order.path)), 201)
+        return json_answer(asdict(await self._management.load_lora(engine_id, order.name, order.path)), 201)
 
     async def _unload_lora(self, request: Request) -> Response:
-        self._admit_order(request)
+        admit_order(request, self._credentials)
         path = request.path_params
-        return _json(asdict(await self._management.unload_lora(path["engine_id"], path["name"])))
-
-    async def _order(self, request: Request, model: type[Any]) -> Any:
-        """Read the body as ``model``. Raises InvalidRequestError, TooLargeError."""
-        # Read in one go and in time, as those of inference are.
-        body = await self._bodies.read(wanted_headers(request.scope), request.receive)
-        return order_of(body, model)
+        return json_answer(asdict(await self._management.unload_lora(path["engine_id"], path["name"])))
 
     async def _decision(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
@@ -246,7 +232,7 @@ class ManagementRoutes:
             if not explanations:
                 # A tenant must not learn whether another has such a request.
                 raise NotFoundError(f"no scheduler remembers a request {request_id!r}", code="request_not_found")
-        return _json({"request_id": request_id, "decisions": [asdict(one) for one in explanations]})
+        return json_answer({"request_id": request_id, "decisions": [asdict(one) for one in explanations]})
 
 
 async def _text(first: str | None, lines: AsyncIterator[str]) -> AsyncIterator[str]:
@@ -271,7 +257,3 @@ def _seconds(request: Request, name: str) -> float:
     if not 0 < seconds <= MOST_DRAIN_SECONDS:
         raise InvalidRequestError(f"{name} is {value!r}; write seconds, up to {MOST_DRAIN_SECONDS:g}", param=name)
     return seconds
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json")

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
 
 from sage_common.errors import InvalidRequestError
+from sage_gateway.admission import wanted_headers
+from sage_gateway.body_reader import BodyReader
+
+MAX_BODY_BYTES = 64 * 1024
 
 
 class Order(BaseModel):
@@ -18,8 +23,32 @@ class Order(BaseModel):
 B = TypeVar("B", bound=BaseModel)
 
 
-def order_of(body: bytes, kind: type[B]) -> B:
-    """Return a body as what it is. Raises InvalidRequestError, which names the field and those there are."""
+class OrderBodies:
+    """Reads bodies in one go and in time, as those of inference are."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._bodies = BodyReader(MAX_BODY_BYTES, timeout_seconds)
+
+    async def read(self, request: Request, kind: type[B], *, optional: bool = False) -> B:
+        """Return a body as what it is.
+
+        Args:
+            optional: whether an empty body counts as ``{}``.
+
+        Raises:
+            InvalidRequestError: it names the field and those there are.
+            TooLargeError: it is longer than an order.
+        """
+        try:
+            body = await self._bodies.read(wanted_headers(request.scope), request.receive)
+        except InvalidRequestError as error:
+            if not optional or error.code != "empty_body":
+                raise
+            body = b"{}"
+        return _order_of(body, kind)
+
+
+def _order_of(body: bytes, kind: type[B]) -> B:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

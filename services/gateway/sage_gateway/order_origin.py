@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from sage_common.errors import PermissionDeniedError
+from sage_gateway.credentials import Credentials
 
 
 def refuse_foreign_page(request: Request) -> None:
@@ -14,3 +15,9 @@ def refuse_foreign_page(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise PermissionDeniedError(f"orders from a page of {origin} are not taken", code="cross_origin")
+
+
+def admit_order(request: Request, credentials: Credentials) -> None:
+    """Refuse callers who are no operators. Raises PermissionDeniedError, UnauthenticatedError."""
+    refuse_foreign_page(request)
+    credentials.operator(request.headers)

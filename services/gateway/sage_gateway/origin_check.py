@@ -9,9 +9,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from sage_common.errors import PermissionDeniedError
-from sage_gateway.admission import is_json_type, request_id_of, wanted_headers
-from sage_gateway.asgi import App, Receive, Scope, Send, send_whole
-from sage_gateway.dialects.error_shape import id_headers, shaped_error
+from sage_gateway.admission import is_json_type
+from sage_gateway.asgi import App, Receive, Scope, Send
+from sage_gateway.dialects.error_shape import refuse_unread
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_SHOWN_ORIGIN = 200
@@ -45,7 +45,4 @@ async def _refuse(origin: str, scope: Scope, send: Send) -> None:
         "send it with 'Content-Type: application/json', or set api_keys",
         code="cross_origin",
     )
-    request_id = request_id_of(wanted_headers(scope))
-    status, headers, body = shaped_error(scope["path"], error, request_id)
-    # The body is not read; the connection is of no further use.
-    await send_whole(send, status, [*headers, *id_headers(scope["path"], request_id), (b"connection", b"close")], body)
+    await refuse_unread(scope, send, error)

@@ -7,7 +7,8 @@ from typing import Final
 from sage_client import headers as names
 from sage_client.error_body import error_body, retry_after_of, status_of
 from sage_common.errors import SageError
-from sage_gateway.asgi import JSON, Headers
+from sage_gateway.admission import request_id_of, wanted_headers
+from sage_gateway.asgi import JSON, Headers, Scope, Send, send_whole
 from sage_gateway.dialects.anthropic_errors import anthropic_error
 
 _MESSAGES: Final = "/v1/messages"
@@ -30,6 +31,13 @@ def shaped_error(path: str, error: SageError, request_id: str) -> tuple[int, Hea
         status, body = anthropic_error(error, request_id)
         return status, headers, body
     return status_of(error), headers, error_body(error)
+
+
+async def refuse_unread(scope: Scope, send: Send, error: SageError) -> None:
+    """Answer a request whose body is not read with an error; its connection is of no further use."""
+    path, request_id = scope["path"], request_id_of(wanted_headers(scope))
+    status, headers, body = shaped_error(path, error, request_id)
+    await send_whole(send, status, [*headers, *id_headers(path, request_id), (b"connection", b"close")], body)
 
 
 def _is_anthropic(path: str) -> bool:
