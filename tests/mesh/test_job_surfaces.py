@@ -116,6 +116,11 @@ def test_a_job_is_submitted_followed_and_read(surface: JobSurface) -> None:
     ]  # fmt: skip
     assert int(last["progress"][0]["records_total"]) == 5
     assert job_id in surface.listed()
+    for follow in (True, False):
+        events = surface.events(job_id, follow=follow)
+        states = [event["state"] for event in events if event["kind"] == "state"]
+        assert (states[0], states[-1]) == ("pending", "succeeded")
+        assert [event["state"] for event in events if event["kind"] == "task"][-2:] == ["running", "succeeded"]
     for follow in (False, True):
         assert [record["n"] for record in surface.results(job_id, follow=follow)] == [0, 2, 4, 6, 8]
     (task,) = surface.explain(job_id)["tasks"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,9 +14,10 @@ from sage_cli.mesh.token import operator_token
 from sage_cli.target import say_registry
 from sage_cli.waiting import waiting
 from sage_client.jobs.grpc_jobs import WORKER, GrpcJobs
-from sage_client.jobs.job_views import JobView
+from sage_client.jobs.job_views import JobEventView, JobView
 from sage_client.jobs.jobs import Jobs
-from sage_common.errors import InternalError, InvalidRequestError, UnavailableError
+from sage_common.errors import InternalError, InvalidRequestError, SageError, UnavailableError
+from sage_common.tasks import end_tasks
 from sage_platform.registry import Instance
 
 T = TypeVar("T")
@@ -44,17 +46,45 @@ async def follow_results(
     return None
 
 
+async def follow_events(
+    job_id: str, address: str | None, tell: Callable[[JobEventView], None], *, follow: bool, progress: bool, after: int
+) -> None:
+    """Call ``tell`` with what has happened to a job, and with ``follow`` with what happens until it has ended."""
+    async with _jobs(address, follows=follow) as jobs:
+        async for event in jobs.events(job_id, after=after, follow=follow, progress=progress):
+            tell(event)
+
+
 async def watch(
-    job_id: str, address: str | None, tell: Callable[[JobView], None], *, says_mesh: bool = True
+    job_id: str,
+    address: str | None,
+    tell: Callable[[JobView], None],
+    tell_event: Callable[[JobEventView], None],
+    *,
+    says_mesh: bool = True,
 ) -> JobView:
-    """Call ``tell`` with each state of a job; return the last one when the job has ended."""
+    """Call ``tell`` with each state of a job, and ``tell_event`` with what happens to it from now on.
+
+    Returns the job when it has ended.
+    """
     job: JobView | None = None
     async with _jobs(address, follows=True, says_mesh=says_mesh) as jobs:
-        async for job in jobs.watch(job_id):
-            tell(job)
+        events = asyncio.create_task(_tell_events(jobs, job_id, tell_event), name="follow-events")
+        try:
+            async for job in jobs.watch(job_id):
+                tell(job)
+        finally:
+            await end_tasks(events)
     if job is None:
         raise InternalError(f"the worker sent no state of the job {job_id!r}; `sage job show {job_id}` asks again")
     return job
+
+
+async def _tell_events(jobs: Jobs, job_id: str, tell: Callable[[JobEventView], None]) -> None:
+    # Beside the states, which say what is wrong: a worker of an earlier version has no events.
+    with contextlib.suppress(SageError):
+        async for event in jobs.events(job_id, follow=True):
+            tell(event)
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,8 @@ RESULTS_STREAM = "SAGE_RESULTS"
 RESULTS_ALL = "sage.results.*"
 # A task that takes up its lease writes here; what an earlier holder still publishes is then refused by the server.
 RESULT_FENCES_ALL = "sage.results.*.fence.*"
+EVENTS_STREAM = "SAGE_EVENTS"
+EVENTS_ALL = "sage.events.*.>"
 DLQ_STREAM = "SAGE_DLQ"
 DLQ_ALL = "sage.dlq.*.*"
 
@@ -67,6 +69,16 @@ def results(job_id: str) -> str:
 def result_fence(job_id: str, task: int) -> str:
     """Where a task of a job says that it publishes from now on."""
     return f"sage.results.{token(job_id)}.fence.{task}"
+
+
+def job_events(job_id: str, kind: str, task: int | None = None) -> str:
+    """Where what happens to a job is told, by kind, and for what happens to one of its tasks by task."""
+    return f"sage.events.{token(job_id)}.{kind}" + ("" if task is None else f".{task}")
+
+
+def all_job_events(job_id: str) -> str:
+    """Matches the subjects of all events of a job."""
+    return f"sage.events.{token(job_id)}.>"
 
 
 def task_key(job_id: str, task: int) -> str:

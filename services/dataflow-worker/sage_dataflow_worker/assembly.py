@@ -20,6 +20,8 @@ from sage_dataflow_worker.dead_letters import DeadLetters
 from sage_dataflow_worker.job import Job
 from sage_dataflow_worker.job_api import JobApi
 from sage_dataflow_worker.job_control import JobControl
+from sage_dataflow_worker.job_event_publisher import JobEventPublisher
+from sage_dataflow_worker.job_history import JobHistory
 from sage_dataflow_worker.job_records import JobRecords
 from sage_dataflow_worker.job_run import RunTools
 from sage_dataflow_worker.job_store import JobStore
@@ -62,6 +64,8 @@ class Assembly:
     api: JobApi
     control: JobControl
     records: JobRecords
+    history: JobHistory
+    events: JobEventPublisher
     jobs: JobStore
     task_store: TaskStore
     nodes: NodeDirectory
@@ -75,6 +79,7 @@ class Assembly:
         """Begin to take jobs and tasks."""
         await asyncio.to_thread(remove_older_than, self.checkpoint_dir, self.retention_seconds)
         await self.admission.start()
+        await self.events.start()
         await self.jobs.start()
         await self.task_store.start()
         await self.nodes.start()
@@ -92,6 +97,7 @@ class Assembly:
         await self.nodes.stop()
         await self.task_store.stop()
         await self.jobs.stop()
+        await self.events.stop()
         await self.admission.stop()
 
     def reconnected(self) -> None:
@@ -123,8 +129,13 @@ async def assemble(
     hosts = HostAccess(settings.allowed_hosts, setting="dataflow_worker.allowed_hosts")
     functions = FunctionRegistry(settings.functions, setting="dataflow_worker.functions")
     retention = settings.job_retention_days * _DAY_SECONDS
-    jobs = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention, history=8))
-    tasks = TaskStore(await open_bucket(js, subjects.BUCKET_TASKS, ttl_seconds=retention))
+    events = JobEventPublisher(
+        js,
+        Counter("sage_dataflow_events_dropped", "Events of jobs that were not published.", registry=registry),
+        now_ms,
+    )
+    jobs = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention, history=8), events)
+    tasks = TaskStore(await open_bucket(js, subjects.BUCKET_TASKS, ttl_seconds=retention), events)
     leases = await open_bucket(js, subjects.BUCKET_TASK_LEASES, ttl_seconds=LEASE_TTL_SECONDS)
     pipelines = await open_bucket(js, subjects.BUCKET_PIPELINES, ttl_seconds=retention)
     checkpoints = await open_bucket(js, subjects.BUCKET_CHECKPOINTS, ttl_seconds=retention)
@@ -214,6 +225,8 @@ async def assemble(
         api=api,
         control=control,
         records=records,
+        history=JobHistory(js, jobs),
+        events=events,
         jobs=jobs,
         task_store=tasks,
         nodes=nodes,

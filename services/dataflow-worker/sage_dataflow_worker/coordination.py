@@ -207,7 +207,8 @@ class Coordination:
             return
         log.warning("task taken back from its worker", job=task.job_id, task=number, worker=task.worker_id)
         self._avoided[task.worker_id] = now, "it has just lost a task"
-        await self._write(number, replace(task, state=TaskState.WAITING, worker_id=""), stored.revision)
+        left = f"worker {task.worker_id} holds its lease no more"
+        await self._write(number, replace(task, state=TaskState.WAITING, worker_id="", left=left), stored.revision)
 
     async def _is_leased(self, task: JobTask) -> bool:
         try:

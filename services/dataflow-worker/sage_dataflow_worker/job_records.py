@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 from nats.js.client import JetStreamContext
-from nats.js.errors import NotFoundError as NoMessageError
 
 from sage_common.errors import ConflictError, NotFoundError
 from sage_dataflow_worker.job import Job
@@ -17,6 +16,7 @@ from sage_dataflow_worker.job_api import JobApi
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.replay import replay_pipeline
+from sage_dataflow_worker.stream_messages import messages_behind
 from sage_platform import subjects
 
 _LOOK_SECONDS = 0.25
@@ -119,10 +119,5 @@ class JobRecords:
         return await self._api.submit(pipeline, new_job_id, job.tenant), len(letters)
 
     async def _messages(self, stream: str, subject: str, after: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        while True:
-            try:
-                message = await self._js.get_msg(stream, seq=after + 1, subject=subject, next=True)
-            except NoMessageError:
-                return
-            after = int(message.seq or 0)
-            yield after, orjson.loads(message.data or b"{}")
+        async for sequence, data in messages_behind(self._js, stream, subject, after):
+            yield sequence, orjson.loads(data or b"{}")

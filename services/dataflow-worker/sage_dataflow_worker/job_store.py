@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from nats.js.kv import KeyValue
 
@@ -22,6 +23,14 @@ class StoredJob:
     revision: int
 
 
+class JobObserver(Protocol):
+    """Is told of what this process reads and writes of jobs."""
+
+    def job_read(self, job: Job, revision: int) -> None: ...
+
+    def job_written(self, job: Job, revision: int, previous_revision: int) -> None: ...
+
+
 class JobStore:
     """Reads, writes and follows jobs.
 
@@ -29,7 +38,8 @@ class JobStore:
         bucket: the bucket ``jobs``.
     """
 
-    def __init__(self, bucket: KeyValue) -> None:
+    def __init__(self, bucket: KeyValue, observer: JobObserver) -> None:
+        self._observer = observer
         self._jobs = FollowedBucket(bucket, subjects.BUCKET_JOBS, Job.from_json)
         self.start = self._jobs.start
         self.stop = self._jobs.stop
@@ -39,7 +49,10 @@ class JobStore:
     async def get(self, job_id: str) -> StoredJob | None:
         """Return a job, or None."""
         # What cannot be read is written over only at its own revision.
-        return _of(await self._jobs.get(token(job_id), lambda: _unreadable(job_id)))
+        stored = await self._jobs.get(token(job_id), lambda: _unreadable(job_id))
+        if stored is not None:
+            self._observer.job_read(stored.value, stored.revision)
+        return _of(stored)
 
     async def require(self, job_id: str) -> StoredJob:
         """Return a job. Raises NotFoundError."""
@@ -50,7 +63,10 @@ class JobStore:
 
     async def write(self, job: Job, revision: int) -> StoredJob | None:
         """Store ``job`` if the stored revision is still ``revision`` (0: if there is none). None means it is not."""
-        return _of(await self._jobs.write(token(job.job_id), job, job.to_json(), revision))
+        written = await self._jobs.write(token(job.job_id), job, job.to_json(), revision)
+        if written is not None:
+            self._observer.job_written(job, written.revision, revision)
+        return _of(written)
 
     def latest(self, job_id: str) -> Job | None:
         """Return a job as it was last heard of, without asking the server."""

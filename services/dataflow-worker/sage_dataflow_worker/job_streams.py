@@ -22,6 +22,9 @@ DUPLICATE_WINDOW_SECONDS = 120.0
 _HEADER_BYTES = 64 * 1024
 _DAY_SECONDS = 86_400.0
 _DLQ_DAYS = 30.0
+# A job without end tells of its progress twice a second: the latest of each kind, and of each task, are kept.
+_EVENTS_A_SUBJECT = 1000
+_MOST_EVENTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,19 @@ class JobStreams:
                     duplicate_window=DUPLICATE_WINDOW_SECONDS,
                 )
             )
+        await self._ensure_stream(
+            StreamConfig(
+                name=subjects.EVENTS_STREAM,
+                subjects=[subjects.EVENTS_ALL],
+                retention=RetentionPolicy.LIMITS,
+                discard=DiscardPolicy.OLD,
+                storage=StorageType.FILE,
+                max_age=retention,
+                max_msgs=_MOST_EVENTS,
+                max_msgs_per_subject=_EVENTS_A_SUBJECT,
+                duplicate_window=DUPLICATE_WINDOW_SECONDS,
+            )
+        )
         # Deliveries are counted by the job's attempts, not by max_deliver: an exhausted message would reach no worker.
         await self._js.add_consumer(
             subjects.JOBS_STREAM,

@@ -41,7 +41,7 @@ async def start(host: ServiceHost[DataflowWorkerSettings]) -> Stop:
         # On a full disk, for one. Whoever pulls jobs tries it again.
         log.warning("streams of jobs not set up yet", error=str(error) or repr(error))
     descriptor = dataflow_pb2.DESCRIPTOR.services_by_name["DataflowService"]
-    servicer = DataflowServicer(assembly.api, assembly.control, assembly.records)
+    servicer = DataflowServicer(assembly.api, assembly.control, assembly.records, assembly.history)
     host.grpc.add(dataflow_pb2_grpc.add_DataflowServiceServicer_to_server, servicer, descriptor.full_name)
     host.grpc.add(
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server,

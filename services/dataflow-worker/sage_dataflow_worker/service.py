@@ -11,9 +11,11 @@ from grpc import aio
 from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage.dataflow.v1 import dataflow_pb2_grpc
 from sage_common.errors import ConflictError, NotFoundError
-from sage_dataflow_worker.job import Job
+from sage_dataflow_worker.job import Job, NodeProgress
 from sage_dataflow_worker.job_api import JobApi
 from sage_dataflow_worker.job_control import JobControl
+from sage_dataflow_worker.job_event import JobEvent
+from sage_dataflow_worker.job_history import JobHistory
 from sage_dataflow_worker.job_records import JobRecords, KeptLetter
 from sage_dataflow_worker.job_task import JobTask
 from sage_mesh.inference_request import DEFAULT_TENANT
@@ -26,10 +28,11 @@ Context = aio.ServicerContext
 class DataflowServicer(dataflow_pb2_grpc.DataflowServiceServicer):
     """The gRPC API."""
 
-    def __init__(self, api: JobApi, control: JobControl, records: JobRecords) -> None:
+    def __init__(self, api: JobApi, control: JobControl, records: JobRecords, history: JobHistory) -> None:
         self._api = api
         self._control = control
         self._records = records
+        self._history = history
 
     async def ValidatePipeline(  # noqa: N802 - the name in the contract
         self, request: pb.ValidatePipelineRequest, context: Context[Any, Any]
@@ -59,6 +62,17 @@ class DataflowServicer(dataflow_pb2_grpc.DataflowServiceServicer):
         await self._own(request.job_id)
         async for job in self._api.watch(request.job_id):
             yield pb.WatchJobResponse(job=_to_wire(job))
+
+    async def ReadEvents(  # noqa: N802
+        self, request: pb.ReadEventsRequest, context: Context[Any, Any]
+    ) -> AsyncIterator[pb.ReadEventsResponse]:
+        await self._own(request.job_id)
+        events = self._history.events(
+            request.job_id, request.after, follow=request.follow, progress=request.progress
+        )
+        with reaching_jetstream():
+            async for sequence, event in events:
+                yield pb.ReadEventsResponse(event=_event_to_wire(sequence, event))
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context[Any, Any]) -> pb.CancelJobResponse:  # noqa: N802
         await self._own(request.job_id)
@@ -141,17 +155,7 @@ def _to_wire(job: Job) -> pb.Job:
         pipeline=job.pipeline,
         state=job.state.value,  # type: ignore[arg-type]
         errors=job.errors,
-        progress=[
-            pb.NodeProgress(
-                node_id=node,
-                records_in=counts.records_in,
-                records_out=counts.records_out,
-                records_failed=counts.records_failed,
-                records_total=counts.records_total,
-                watermark_unix_ms=counts.watermark_unix_ms,
-            )
-            for node, counts in job.progress.items()
-        ],
+        progress=_progress_to_wire(job.progress),
         worker_id=job.worker_id,
         created_unix_ms=job.created_unix_ms,
         updated_unix_ms=job.updated_unix_ms,
@@ -160,6 +164,35 @@ def _to_wire(job: Job) -> pb.Job:
         waiting=job.waiting,
         tasks=job.tasks,
         plan=job.plan,
+    )
+
+
+def _progress_to_wire(progress: dict[str, NodeProgress]) -> list[pb.NodeProgress]:
+    return [
+        pb.NodeProgress(
+            node_id=node,
+            records_in=counts.records_in,
+            records_out=counts.records_out,
+            records_failed=counts.records_failed,
+            records_total=counts.records_total,
+            watermark_unix_ms=counts.watermark_unix_ms,
+        )
+        for node, counts in progress.items()
+    ]
+
+
+def _event_to_wire(sequence: int, event: JobEvent) -> pb.JobEvent:
+    return pb.JobEvent(
+        sequence=sequence,
+        kind=event.kind.value,
+        unix_ms=event.unix_ms,
+        state=event.state,
+        task=event.task,
+        worker_id=event.worker_id,
+        reason=event.reason,
+        attempts=event.attempts,
+        checkpoint=event.checkpoint,
+        progress=_progress_to_wire(event.progress),
     )
 
 

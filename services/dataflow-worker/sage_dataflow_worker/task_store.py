@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from nats.js.kv import KeyValue
 
@@ -13,6 +14,14 @@ from sage_platform.followed_bucket import FollowedBucket, Stored
 StoredTask = Stored[JobTask]
 
 
+class TaskObserver(Protocol):
+    """Is told of what this process reads and writes of tasks."""
+
+    def task_read(self, task: JobTask, revision: int) -> None: ...
+
+    def task_written(self, task: JobTask, revision: int, previous_revision: int) -> None: ...
+
+
 class TaskStore:
     """Reads, writes and follows tasks.
 
@@ -20,7 +29,8 @@ class TaskStore:
         bucket: the bucket ``tasks``.
     """
 
-    def __init__(self, bucket: KeyValue) -> None:
+    def __init__(self, bucket: KeyValue, observer: TaskObserver) -> None:
+        self._observer = observer
         self._tasks = FollowedBucket(bucket, subjects.BUCKET_TASKS, JobTask.from_json)
         self.start = self._tasks.start
         self.stop = self._tasks.stop
@@ -28,15 +38,25 @@ class TaskStore:
 
     async def get(self, job_id: str, number: int) -> StoredTask | None:
         """Return a task, or None."""
-        return await self._tasks.get(subjects.task_key(job_id, number))
+        stored = await self._tasks.get(subjects.task_key(job_id, number))
+        if stored is not None:
+            self._observer.task_read(stored.value, stored.revision)
+        return stored
 
     async def write(self, task: JobTask, revision: int) -> StoredTask | None:
         """Store ``task`` if the stored revision is still ``revision`` (0: if there is none). None means it is not."""
-        return await self._tasks.write(subjects.task_key(task.job_id, task.number), task, task.to_json(), revision)
+        key = subjects.task_key(task.job_id, task.number)
+        written = await self._tasks.write(key, task, task.to_json(), revision)
+        if written is not None:
+            self._observer.task_written(task, written.revision, revision)
+        return written
 
     def latest(self, job_id: str, number: int) -> StoredTask | None:
         """Return a task as it was last heard of."""
-        return self._tasks.latest.get(subjects.task_key(job_id, number))
+        stored = self._tasks.latest.get(subjects.task_key(job_id, number))
+        if stored is not None:
+            self._observer.task_read(stored.value, stored.revision)
+        return stored
 
     def all(self) -> list[JobTask]:
         """Return every task as it was last heard of."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sage_client import headers as names
-from sage_client.jobs.job_views import JobView, ResultPiece
+from sage_client.jobs.job_views import JobEventView, JobView, ResultPiece
 from sage_client.jobs.jobs import Jobs
 from sage_common.errors import InvalidRequestError
 from sage_gateway.admission import wanted_headers
@@ -54,6 +54,7 @@ class JobRoutes:
             Route(root, self._submit, methods=["POST"]),
             Route(job, self._get, methods=["GET"]),
             Route(f"{job}/watch", self._watch, methods=["GET"]),
+            Route(f"{job}/events", self._events, methods=["GET"]),
             Route(f"{job}/pause", self._pause, methods=["POST"]),
             Route(f"{job}/resume", self._resume, methods=["POST"]),
             Route(f"{job}/cancel", self._cancel, methods=["POST"]),
@@ -81,6 +82,16 @@ class JobRoutes:
     async def _watch(self, request: Request) -> Response:
         return await event_stream(self._jobs(request).watch(_job_id(request)), _job_event)
 
+    async def _events(self, request: Request) -> Response:
+        jobs, job_id = self._jobs(request), _job_id(request)
+        after, progress = _after(request), flag(request, "progress")
+        if flag(request, "follow"):
+            return await event_stream(
+                jobs.events(job_id, after=after, follow=True, progress=progress), _happening_event
+            )
+        found = [asdict(event) async for event in jobs.events(job_id, after=after, progress=progress)]
+        return json_answer({"object": "list", "data": found})
+
     async def _pause(self, request: Request) -> Response:
         return json_answer(asdict(await self._ordered(request).pause(_job_id(request))))
 
@@ -102,11 +113,8 @@ class JobRoutes:
     async def _results(self, request: Request) -> Response:
         jobs, job_id = self._jobs(request), _job_id(request)
         collection = request.query_params.get("collection", "")
-        after = sequence(request, "after")
+        after = _after(request)
         if flag(request, "follow"):
-            seen = request.headers.get(LAST_EVENT_ID, "")
-            # A browser that connects again says what it has seen.
-            after = max(after, int(seen)) if seen.isascii() and seen.isdecimal() and len(seen) < 19 else after
             return await event_stream(jobs.results(job_id, collection, after=after, follow=True), _piece_event)
         limit = min(count(request, "limit", "records", DEFAULT_PAGE_RECORDS) or MOST_PAGE_RECORDS, MOST_PAGE_RECORDS)
         return json_answer(await _page(jobs.results(job_id, collection, after=after), after, limit))
@@ -153,6 +161,13 @@ def _job_id(request: Request) -> str:
     return str(request.path_params["job_id"])
 
 
+def _after(request: Request) -> int:
+    """Return the sequence to begin behind. A browser that connects to a stream again says what it has seen of it."""
+    after = sequence(request, "after")
+    seen = request.headers.get(LAST_EVENT_ID, "") if flag(request, "follow") else ""
+    return max(after, int(seen)) if seen.isascii() and seen.isdecimal() and len(seen) < 19 else after
+
+
 async def _page(pieces: AsyncIterator[ResultPiece], after: int, limit: int) -> dict[str, Any]:
     """Return the pieces up to the one that brings them to ``limit`` records, and behind which sequence to go on."""
     found: list[ResultPiece] = []
@@ -184,6 +199,10 @@ def _piece(piece: ResultPiece) -> dict[str, Any]:
 
 def _job_event(job: JobView) -> bytes:
     return b"data: " + orjson.dumps(job) + b"\n\n"
+
+
+def _happening_event(event: JobEventView) -> bytes:
+    return b"id: %d\ndata: " % event.sequence + orjson.dumps(event) + b"\n\n"
 
 
 def _piece_event(piece: ResultPiece) -> bytes:

@@ -258,8 +258,9 @@ async def test_a_stopping_worker_hands_its_jobs_over(workplace: Any) -> None:
     await leaving.until(job.job_id, "RUNNING")
     await asyncio.wait_for(leaving.models.asked.wait(), 10)
     heir = await workplace.worker("heir", ack_wait_seconds=60.0)
-    heir.models.gate.set()
     await leaving.stop()
+    # Not before: the task may be with the heir, and at its end, while the job is not yet.
+    heir.models.gate.set()
     done = await heir.until(job.job_id, "SUCCEEDED")
     assert (done.worker_id, done.attempts) == ("heir", 2)
 

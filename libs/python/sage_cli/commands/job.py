@@ -13,7 +13,7 @@ from sage_cli.consoles import AsJson
 from sage_cli.pipeline_file import PipelineFile, read_pipeline
 
 if TYPE_CHECKING:
-    from sage_client.jobs.job_views import JobView
+    from sage_client.jobs.job_views import JobEventView, JobView
 
 app = typer.Typer(help="Run declarative pipelines as jobs.", no_args_is_help=True)
 app.add_typer(job_dlq.app, name="dlq")
@@ -101,6 +101,30 @@ def show(job_id: JobId, address: Address = None, as_json: AsJson = False) -> Non
 def watch(job_id: JobId, address: Address = None, as_json: AsJson = False) -> None:
     """Follow a job to its end; exit code 1 when it failed or was cancelled."""
     _follow(job_id, address, as_json, says_mesh=True)
+
+
+@app.command()
+def events(
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print events as they come, to its end.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Print the counts too, about two a second.")] = False,
+    after: Annotated[int, typer.Option(min=0, help="Only those behind this sequence, which --json shows.")] = 0,
+    address: Address = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> None:
+    """Print what has happened to a job: its states, where its tasks ran and why there, checkpoints."""
+    from sage_cli import dataflow
+    from sage_cli.consoles import print_json_line
+    from sage_cli.job_event_lines import event_line
+    from sage_cli.running import run
+
+    def tell(event: JobEventView) -> None:
+        if as_json:
+            print_json_line(asdict(event))
+        else:
+            typer.echo(event_line(event))
+
+    run(dataflow.follow_events(job_id, address, tell, follow=follow, progress=progress, after=after))
 
 
 @app.command()
@@ -255,12 +279,19 @@ def _show(job: JobView, as_json: bool) -> None:
 def _follow(job_id: str, address: str | None, as_json: bool, *, says_mesh: bool) -> None:
     from sage_cli import dataflow
     from sage_cli.consoles import notes
+    from sage_cli.job_event_lines import event_line, is_news
     from sage_cli.job_progress import job_progress
     from sage_cli.running import run
 
+    console = notes()
+
+    def tell_event(event: JobEventView) -> None:
+        if is_news(event):
+            console.print(event_line(event), markup=False)
+
     try:
-        with job_progress(notes()) as show:
-            job = run(dataflow.watch(job_id, address, show, says_mesh=says_mesh))
+        with job_progress(console) as show:
+            job = run(dataflow.watch(job_id, address, show, tell_event, says_mesh=says_mesh))
     except KeyboardInterrupt:
         notes().print(f"{job_id} goes on; `sage job cancel {job_id}` ends it", markup=False, soft_wrap=True)
         raise

@@ -9,9 +9,10 @@ from grpc.aio import Channel
 
 from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage.dataflow.v1 import dataflow_pb2_grpc
-from sage_client.jobs.job_messages import dead_letter_view, job_view, result_piece, task_view
+from sage_client.jobs.job_messages import dead_letter_view, event_view, job_view, result_piece, task_view
 from sage_client.jobs.job_views import (
     DeadLetters,
+    JobEventView,
     JobExplanation,
     JobReplay,
     JobResumption,
@@ -64,6 +65,13 @@ class GrpcJobs:
         request = pb.WatchJobRequest(job_id=job_id)
         async for answer in self._calls.stream_any(WORKER, lambda channel: _worker(channel).WatchJob(request)):
             yield job_view(answer.job)
+
+    async def events(
+        self, job_id: str, *, after: int = 0, follow: bool = False, progress: bool = False
+    ) -> AsyncIterator[JobEventView]:
+        request = pb.ReadEventsRequest(job_id=job_id, after=after, follow=follow, progress=progress)
+        async for answer in self._calls.stream_any(WORKER, lambda channel: _worker(channel).ReadEvents(request)):
+            yield event_view(answer.event)
 
     async def cancel(self, job_id: str) -> JobView:
         request = pb.CancelJobRequest(job_id=job_id)

@@ -7,6 +7,7 @@ import orjson
 from sage.dataflow.v1 import dataflow_pb2 as pb
 from sage_client.jobs.job_views import (
     DeadLetterView,
+    JobEventView,
     JobView,
     NodeProgressView,
     ResultPiece,
@@ -37,6 +38,22 @@ def job_view(message: pb.Job) -> JobView:
 def state_name(message: pb.Job) -> str:
     """Return a job's state in lower case."""
     return pb.JobState.Name(message.state).removeprefix("JOB_STATE_").lower()
+
+
+def event_view(message: pb.JobEvent) -> JobEventView:
+    """Return an event."""
+    return JobEventView(
+        sequence=message.sequence,
+        kind=message.kind,
+        unix_ms=message.unix_ms,
+        state=message.state,
+        task=message.task if message.HasField("task") else None,
+        worker_id=message.worker_id,
+        reason=message.reason,
+        attempts=message.attempts,
+        checkpoint=message.checkpoint,
+        progress=tuple(map(_progress, message.progress)),
+    )
 
 
 def task_view(message: pb.JobTask) -> TaskView:

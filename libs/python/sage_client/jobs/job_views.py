@@ -62,6 +62,34 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobEventView:
+    """Something that happened to a job or to one of its tasks.
+
+    Attributes:
+        sequence: place in the stream, to go on behind it.
+        kind: state, task, checkpoint or progress.
+        unix_ms: milliseconds since 1970-01-01 UTC.
+        state: of the job, or of the task where there is one, from then on.
+        task: number of the task; None for what happened to the job.
+        reason: errors, what it waits for, or why the task is where it is.
+        attempts: starts so far; of a task, those since its last checkpoint.
+        checkpoint: number of the task's last one; 0 when it has none.
+        progress: only of the kind progress.
+    """
+
+    sequence: int
+    kind: str
+    unix_ms: int
+    state: str
+    task: int | None = None
+    worker_id: str = ""
+    reason: str = ""
+    attempts: int = 0
+    checkpoint: int = 0
+    progress: tuple[NodeProgressView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class JobResumption:
     """A job that goes on, or would, and what becomes of the state of each of its nodes, a line each."""
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sage_client.jobs.job_views import (
     DeadLetters,
+    JobEventView,
     JobExplanation,
     JobReplay,
     JobResumption,
@@ -41,6 +42,19 @@ class Jobs(Protocol):
 
     def watch(self, job_id: str) -> AsyncIterator[JobView]:
         """Yield a job now and after each change until it has ended."""
+
+    def events(
+        self, job_id: str, *, after: int = 0, follow: bool = False, progress: bool = False
+    ) -> AsyncIterator[JobEventView]:
+        """Yield what has happened to a job behind the sequence ``after``, oldest first, as far as it is kept.
+
+        Where ``watch`` tells where a job is, this tells how it came there: also what was over between two looks, and
+        before anyone looked.
+
+        Args:
+            follow: go on until the job has ended.
+            progress: yield counts too, as they were about twice a second.
+        """
 
     async def cancel(self, job_id: str) -> JobView:
         """Cancel a job; one that has ended stays as it is."""

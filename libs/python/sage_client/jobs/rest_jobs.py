@@ -12,6 +12,7 @@ from sage_client.http import HttpTransport
 from sage_client.jobs.job_views import (
     DeadLetters,
     DeadLetterView,
+    JobEventView,
     JobExplanation,
     JobReplay,
     JobResumption,
@@ -44,6 +45,17 @@ class RestJobs:
     async def watch(self, job_id: str) -> AsyncIterator[JobView]:
         async for value in self._events(f"{_of(job_id)}/watch", {}):
             yield value_of(value, JobView)
+
+    async def events(
+        self, job_id: str, *, after: int = 0, follow: bool = False, progress: bool = False
+    ) -> AsyncIterator[JobEventView]:
+        query = {"after": after, "progress": str(progress).lower()}
+        if follow:
+            async for value in self._events(f"{_of(job_id)}/events", {**query, "follow": "true"}):
+                yield value_of(value, JobEventView)
+            return
+        for value in (await self._call("GET", f"{_of(job_id)}/events", query))["data"]:
+            yield value_of(value, JobEventView)
 
     async def cancel(self, job_id: str) -> JobView:
         return value_of(await self._call("POST", f"{_of(job_id)}/cancel"), JobView)

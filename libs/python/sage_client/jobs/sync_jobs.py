@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, cast
 
-from sage_client.jobs.job_views import DeadLetters, JobExplanation, JobReplay, JobResumption, JobView, ResultPiece
+from sage_client.jobs.job_views import (
+    DeadLetters,
+    JobEventView,
+    JobExplanation,
+    JobReplay,
+    JobResumption,
+    JobView,
+    ResultPiece,
+)
 from sage_client.loop_thread import LoopThread
 
 if TYPE_CHECKING:
@@ -34,6 +42,13 @@ class SyncJobs:
     def watch(self, job_id: str) -> Generator[JobView, None, None]:
         """Yield a job now and after each change until it has ended."""
         return self._loop.iterate(cast(AsyncGenerator[JobView, None], self._jobs.watch(job_id)))
+
+    def events(
+        self, job_id: str, *, after: int = 0, follow: bool = False, progress: bool = False
+    ) -> Generator[JobEventView, None, None]:
+        """Yield what has happened to a job, and with ``follow`` what happens until it has ended."""
+        events = self._jobs.events(job_id, after=after, follow=follow, progress=progress)
+        return self._loop.iterate(cast(AsyncGenerator[JobEventView, None], events))
 
     def cancel(self, job_id: str) -> JobView:
         """Cancel a job; one that has ended stays as it is."""

@@ -262,6 +262,48 @@ class ReadResultsResponse(_message.Message):
     sequence: int
     def __init__(self, collection: _Optional[str] = ..., task: _Optional[int] = ..., first: _Optional[int] = ..., json: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
 
+class ReadEventsRequest(_message.Message):
+    __slots__ = ("job_id", "follow", "after", "progress")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    follow: bool
+    after: int
+    progress: bool
+    def __init__(self, job_id: _Optional[str] = ..., follow: _Optional[bool] = ..., after: _Optional[int] = ..., progress: _Optional[bool] = ...) -> None: ...
+
+class ReadEventsResponse(_message.Message):
+    __slots__ = ("event",)
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    event: JobEvent
+    def __init__(self, event: _Optional[_Union[JobEvent, _Mapping]] = ...) -> None: ...
+
+class JobEvent(_message.Message):
+    __slots__ = ("sequence", "kind", "unix_ms", "state", "task", "worker_id", "reason", "attempts", "checkpoint", "progress")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    kind: str
+    unix_ms: int
+    state: str
+    task: int
+    worker_id: str
+    reason: str
+    attempts: int
+    checkpoint: int
+    progress: _containers.RepeatedCompositeFieldContainer[NodeProgress]
+    def __init__(self, sequence: _Optional[int] = ..., kind: _Optional[str] = ..., unix_ms: _Optional[int] = ..., state: _Optional[str] = ..., task: _Optional[int] = ..., worker_id: _Optional[str] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., checkpoint: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[NodeProgress, _Mapping]]] = ...) -> None: ...
+
 class DeadLetter(_message.Message):
     __slots__ = ("sequence", "node_id", "error", "attempts", "spec_hash", "record_json")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]

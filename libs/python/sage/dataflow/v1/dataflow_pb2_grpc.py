@@ -60,6 +60,11 @@ class DataflowServiceStub:
                 request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.WatchJobRequest.SerializeToString,
                 response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.WatchJobResponse.FromString,
                 _registered_method=True)
+        self.ReadEvents = channel.unary_stream(
+                '/sage.dataflow.v1.DataflowService/ReadEvents',
+                request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadEventsRequest.SerializeToString,
+                response_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadEventsResponse.FromString,
+                _registered_method=True)
         self.CancelJob = channel.unary_unary(
                 '/sage.dataflow.v1.DataflowService/CancelJob',
                 request_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.CancelJobRequest.SerializeToString,
@@ -136,6 +141,13 @@ class DataflowServiceServicer:
 
     def WatchJob(self, request, context):
         """WatchJob streams a job's state whenever it changes, until it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadEvents(self, request, context):
+        """ReadEvents streams what has happened to a job, oldest first, and with follow what happens until it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -224,6 +236,11 @@ def add_DataflowServiceServicer_to_server(servicer, server):
                     servicer.WatchJob,
                     request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.WatchJobRequest.FromString,
                     response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.WatchJobResponse.SerializeToString,
+            ),
+            'ReadEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadEvents,
+                    request_deserializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadEventsRequest.FromString,
+                    response_serializer=sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadEventsResponse.SerializeToString,
             ),
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
@@ -402,6 +419,33 @@ class DataflowService:
             '/sage.dataflow.v1.DataflowService/WatchJob',
             sage_dot_dataflow_dot_v1_dot_dataflow__pb2.WatchJobRequest.SerializeToString,
             sage_dot_dataflow_dot_v1_dot_dataflow__pb2.WatchJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sage.dataflow.v1.DataflowService/ReadEvents',
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadEventsRequest.SerializeToString,
+            sage_dot_dataflow_dot_v1_dot_dataflow__pb2.ReadEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
