@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 
-import structlog
-
+from sage_common.quick_imports import imports_without
 from sage_common.repeat_limit import RepeatLimit
 from sage_common.service_settings import LogSettings
+
+# structlog would have tracebacks in colours of it, and load a hundred modules for them: a sixth of a service's start.
+with imports_without("rich"):
+    import structlog
 
 
 def configure_logging(settings: LogSettings, *, service: str, instance: str) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError
+from sage_common.setting_table import nearest
 from sage_kernel.node_parameters import NodeParameters
 from sage_kernel.nodes import ERRORS_PORT
 from sage_kernel.operators.registry import OPERATORS

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from sage_common.config import load
 from sage_common.errors import UnavailableError
-from sage_common.service_settings import NatsSettings
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
+
+    from sage_common.service_settings import NatsSettings
 
 
 class NatsAccess(Protocol):
@@ -58,6 +58,8 @@ class LazyNats:
         async with self._one_at_a_time:
             if self._client is None or self._client.is_closed:
                 # Imported where it is needed: most pipelines are read and checked without it.
+                from sage_common.config import load
+                from sage_common.service_settings import NatsSettings
                 from sage_platform.nats_connection import connect
 
                 self._client = await connect(self._settings or load(NatsSettings), name=self._name)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sage_common.config import nearest
 from sage_common.errors import ConflictError, InvalidRequestError, SageError
+from sage_common.setting_table import nearest
 
 # More of them help nobody, and each takes time and room.
 MAX_PROBLEMS = 100

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from sage_common.config import nearest
+from sage_common.setting_table import nearest
 
 MAX_CHARACTERS = 4_000
 MAX_WORDS = 300

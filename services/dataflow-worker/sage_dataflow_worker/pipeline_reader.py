@@ -96,7 +96,7 @@ class PipelineReader:
         if self._child is not None and self._child.returncode is None:
             return self._child
         setting = orjson.dumps(self._given).decode()
-        program = [sys.executable, "-m", "sage_dataflow_worker.validation_child", setting]
+        program = [sys.executable, "-m", "sage_dataflow_worker.validation_process", setting]
         try:
             self._child = await asyncio.create_subprocess_exec(
                 *bound_to_parent.command(program), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

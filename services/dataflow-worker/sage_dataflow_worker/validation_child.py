@@ -1,4 +1,4 @@
-"""The program that reads pipelines for a worker: ``python -m sage_dataflow_worker.validation_child``.
+"""What reads pipelines for a worker, in a process of its own: ``python -m sage_dataflow_worker.validation_process``.
 
 A pipeline may come from anyone on the network, and whatever it does to the reader it does to this process, which can be
 killed, as a thread cannot. Messages both ways are a length (4 bytes, big-endian) and that many bytes of JSON; a request
@@ -83,6 +83,3 @@ def _send(answers: IO[bytes], message: dict[str, Any]) -> None:
     answers.write(LENGTH.pack(len(data)) + data)
     answers.flush()
 
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sage_common.config import nearest
+from sage_common.setting_table import nearest
 
 MAX_SUBJECT_CHARACTERS = 1024
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sage_common.config import nearest
 from sage_common.errors import InvalidRequestError
+from sage_common.setting_table import nearest
 from sage_kernel.plot.mermaid import mermaid
 from sage_kernel.plot.svg import svg
 from sage_kernel.spec import PipelineSpec
