@@ -25,6 +25,13 @@ EVENTS_ALL = "sage.events.*.>"
 DLQ_STREAM = "SAGE_DLQ"
 DLQ_ALL = "sage.dlq.*.*"
 
+# Chunks of files, a subject a file.
+FILES_STREAM = "SAGE_FILES"
+FILES_ALL = "sage.files.v1.*.*"
+# What the lines of running batches came to, a subject a batch.
+BATCH_RESULTS_STREAM = "SAGE_BATCH_RESULTS"
+BATCH_RESULTS_ALL = "sage.batches.v1.*.*"
+
 BUCKET_SERVICES = "services"
 BUCKET_LEASES = "leases"
 BUCKET_CONTROL = "control"
@@ -37,8 +44,13 @@ BUCKET_NODES = "nodes"
 BUCKET_ANSWERS = "answers"
 BUCKET_KNOWLEDGE = "knowledge"
 BUCKET_KEYS = "api-keys"
+BUCKET_FILES = "files"
+BUCKET_BATCHES = "batches"
+# The batches that have not ended.
+BUCKET_OPEN_BATCHES = "open-batches"
+BUCKET_WORK_LEASES = "work-leases"
 # What is in them lives no longer than the processes that write it; see ``sage_platform.kv``.
-MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES, BUCKET_TASK_LEASES, BUCKET_NODES})
+MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES, BUCKET_TASK_LEASES, BUCKET_NODES, BUCKET_WORK_LEASES})
 
 
 def schedule(pool: str) -> str:
@@ -94,6 +106,21 @@ def dead_letters(job_id: str, node_id: str) -> str:
 def all_dead_letters(job_id: str) -> str:
     """Matches the subjects of all dead letters of a job."""
     return f"sage.dlq.{token(job_id)}.*"
+
+
+def tenant_key(tenant: str, name: str) -> str:
+    """Key of what a tenant owns; ``name`` is one token already."""
+    return f"{token(tenant)}.{name}"
+
+
+def file_chunks(tenant: str, file_id: str) -> str:
+    """Where the chunks of a tenant's file go."""
+    return f"sage.files.v1.{tenant_key(tenant, file_id)}"
+
+
+def batch_results(tenant: str, batch_id: str) -> str:
+    """Where the results of a tenant's batch go."""
+    return f"sage.batches.v1.{tenant_key(tenant, batch_id)}"
 
 
 def token(name: str) -> str:

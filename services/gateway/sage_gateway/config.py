@@ -61,6 +61,18 @@ class GatewaySettings(ServiceSettings):
         description="after this long a silence a stream gets a comment, so that proxies keep its connection; its "
         "status is then 200 before its engine has answered; empty for no comments",
     )
+    max_file_bytes: int = Field(512 * MEBIBYTE, ge=1024, description="largest file that can be uploaded")
+    max_tenant_file_bytes: int = Field(
+        4096 * MEBIBYTE, ge=1024, description="what the files of one tenant may have together"
+    )
+    max_batch_requests: int = Field(1_000_000, ge=1, description="most requests of one batch")
+    batches_at_once: int = Field(4, ge=0, description="batches that one gateway runs at the same time; 0 runs none")
+    batch_requests_in_flight: int = Field(
+        32, ge=1, description="requests of batches that one gateway has in the mesh at the same time"
+    )
+    batch_retention_days: float = Field(
+        30.0, gt=0, le=35, description="how long a batch can be looked up, from its last change on"
+    )
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

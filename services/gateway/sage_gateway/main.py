@@ -14,11 +14,13 @@ from sage_client.management.mesh_management import MeshManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
 from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import Endpoint
 from sage_gateway.allowed_hosts import AllowedHosts, HostCheck
 from sage_gateway.answers_by_key import AnswersByKey
 from sage_gateway.app import build_app, cold_routes
 from sage_gateway.asgi import App
+from sage_gateway.batches.batch_assembly import Batches, assemble_batches
 from sage_gateway.body_reader import BodyReader, body_limit
 from sage_gateway.catalog_routes import CatalogRoutes, ListInstances
 from sage_gateway.config import GatewaySettings
@@ -63,6 +65,7 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     host.issued_keys.on_invalid(answers.end)
     edge = await open_edge(host.ring, host.instance_id)
     log.info("feature extractor chosen", implementation=edge.feature_extractor)
+    batches = assemble_batches(settings, host.ring, edge.edge)
     bucket = await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
     app = http_app(
         settings,
@@ -75,6 +78,7 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         host.mesh_token,
         host.health,
         answers,
+        batches,
     )
     client = AsyncUnifiedInferenceClient(RingTransport(edge), timeout_seconds=settings.timeout_seconds)
     host.grpc.add(
@@ -95,7 +99,13 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     )
     host.http_port = await http.start(settings.host, settings.port, setting="SAGE_GATEWAY_PORT")
 
+    worker = batches.worker(host.instance_id, MonotonicClock())
+    host.on_reconnect(worker.reconnected)
+    sweeper = batches.sweeper()
+
     async def stop() -> None:
+        await worker.stop()
+        await end_tasks(sweeper)
         await http.stop()
         await edge.edge.drained(settings.drain_timeout_seconds)
         await edge.close()
@@ -114,6 +124,7 @@ def http_app(
     mesh_token: str = "",
     health: ServiceHealth | None = None,
     answers: AnswersByKey | None = None,
+    batches: Batches | None = None,
 ) -> App:
     """Return the HTTP application. Raises ConfigurationError for a host that is not understood.
 
@@ -122,9 +133,11 @@ def http_app(
         mesh_token: what the services of the mesh are called with.
         health: what keeps the gateway from its work; it is not ready meanwhile.
         answers: where the answers are counted that holders of issued keys are getting.
+        batches: files and batches; by default those of the settings, which nobody runs here.
     """
     credentials = credentials or Credentials(settings.api_keys, settings.operators)
     answers = answers or AnswersByKey()
+    batches = batches or assemble_batches(settings, ring, edge.edge)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
     hot: dict[str, App] = {
@@ -187,6 +200,7 @@ def http_app(
             *keys.routes(),
             *jobs.routes(),
             *knowledge.routes(),
+            *batches.routes(credentials),
             *unserved_routes(credentials),
         ],
     )
