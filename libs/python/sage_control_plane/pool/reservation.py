@@ -31,9 +31,8 @@ class ReservationSettings:
 
     @property
     def prices(self) -> tuple[float, ...]:
-        """By level: each band's requests that can meet their target, and those that are late."""
-        prices = [self.late_per_bulk_request if band is Band.BULK else self.late_per_request for band in Band]
-        return tuple(price for price in prices for _ in range(2))
+        """By band."""
+        return tuple(self.late_per_bulk_request if band is Band.BULK else self.late_per_request for band in Band)
 
 
 class Reservation:
@@ -41,7 +40,7 @@ class Reservation:
 
     Args:
         entries: every engine by id; maintained by the caller.
-        prices: by level, how many more urgent requests one of its requests may make late.
+        prices: by band, how many more urgent requests one of its requests may make late.
 
     Attributes:
         absorbs: returns how many urgent requests a second bulk answers can give up their seats for, over the time for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import exp
 
 from sage_control_plane.policies.bands import LEVELS, Band, level_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
@@ -116,8 +117,10 @@ class SeatGroup:
                 hold = stream.hold_seconds(now, seconds_per_token)
                 own.add(stream, stream.per_second(now), hold)
                 present.add(stream, stream.present_per_second(now), hold)
-            # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too.
-            for level, offered in ((fresh, before), (late, before + present)):
+            # Fresh requests leave room for the bands before theirs, late ones for the fresh of their own too, where one
+            # of them would make more of these late than it is itself.
+            delays = self._delays_others(present)
+            for level, offered in ((fresh, before), (late, before + present if delays else before)):
                 self._reserved[level] = 0
                 if offered.load > LEAST_LOAD:
                     # Of a band that is new, nothing is known yet: it is taken to hold seats as long as the others do.
@@ -128,7 +131,7 @@ class SeatGroup:
                         offered.patience_seconds,
                         self.capacity,
                         offered.peakedness,
-                        prices[level] / hold,
+                        prices[band] / hold,
                     )
                     self._reserved[level] = seats_worth_keeping(*question)
                     if level == _BULK:
@@ -141,6 +144,19 @@ class SeatGroup:
                 self._reserved[fresh], self._lent = max(self._reserved[fresh], few), 0
             if before.load > LEAST_LOAD and not self.patience_seconds:
                 self.patience_seconds = before.patience_seconds
+
+    def _delays_others(self, fresh: OfferedLoad) -> bool:
+        """Return whether a late request that takes a seat now makes more than one fresh one of its band late.
+
+        What it takes of the seats is made up for in ``hold / (seats × (1 - load / seats))``. Who comes until then finds
+        them all taken and waits for the next end; the ends are ``hold / seats`` apart, so it waits for longer than its
+        patience with the probability ``exp(-patience × seats / hold)``.
+        """
+        if not fresh.load or not self.capacity:
+            return False
+        used = fresh.load / self.capacity
+        missed = exp(-fresh.patience_seconds * self.capacity / fresh.hold_seconds)
+        return used >= 1.0 or used * missed > 1.0 - used
 
     def tightest(self, now: float) -> Demand | None:
         """Return the stream with the smallest target for the time between tokens of those of late; None without any."""

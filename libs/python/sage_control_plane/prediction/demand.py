@@ -122,8 +122,8 @@ class Demand:
         return rate + 2.0 * sqrt(self.peakedness * rate / (2.0 * RATE_SECONDS))
 
     def present_per_second(self, now: float) -> float:
-        """Return the same of this moment: a burst is over when nothing has come for some of its gaps."""
-        rate = self.per_second(now)
+        """Return those expected at this moment: a burst is over when nothing has come for some of its gaps."""
+        rate = self._rate.per_second(now)
         silent = 0.0 if self.arrived_at is None else now - self.arrived_at
         return min(rate, SILENT_GAPS / silent) if silent > 0.0 else rate
 

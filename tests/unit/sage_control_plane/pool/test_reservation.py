@@ -214,14 +214,14 @@ def test_an_engine_with_the_models_of_two_groups_joins_them_and_every_seat_still
     assert [seats.reservation.group(seats.entries[name]).held[2 * Band.BULK] for name in "ef"] == [0.0, 0.0]
 
 
-def test_the_fresh_go_before_the_late_the_late_before_less_urgent_and_all_before_bulk() -> None:
+def test_urgent_work_goes_before_less_urgent_and_all_before_bulk() -> None:
     seats = Seats(engine("e", concurrency=16))
     seats.play(GENERATE, 1.0, 2.0, seconds=20.0)
     seats.play(CHAT, 3.0, 2.0, seconds=30.0)
     fresh, late = (seats.kept(Band.INTERACTIVE, late=late) for late in (False, True))
     generate, bulk = seats.kept(Band.DEFAULT), seats.kept(Band.BULK)
-    assert fresh == 0
-    assert 0 < late <= generate < bulk
+    # With so many seats one is free again before a fresh chat would be late.
+    assert fresh == late == 0 < generate < bulk
     for band, service_class, left in ((Band.BULK, BULK, bulk), (Band.DEFAULT, GENERATE, generate)):
         taken = 0
         while seats.has_room(band):
@@ -231,6 +231,23 @@ def test_the_fresh_go_before_the_late_the_late_before_less_urgent_and_all_before
         assert len(seats.entries["e"].running) == pytest.approx(16 - left, abs=1)
         assert taken > 0
     assert seats.has_room(Band.INTERACTIVE)
+
+
+def test_late_requests_leave_room_for_the_fresh_of_their_band_where_they_would_make_more_of_them_late() -> None:
+    def left(per_second: float, concurrency: int) -> float:
+        seats = Seats(engine("e", concurrency=concurrency))
+        seats.play(CHAT, per_second, 2.0, seconds=60.0, seed=2)
+        for _ in range(concurrency):
+            seats.take(seats.request(CHAT))
+        return seats.kept(Band.INTERACTIVE, late=True)
+
+    # Most seats are idle on average: the next fresh one finds another.
+    assert left(0.2, 2) == 0
+    # Most are in use. Of four the next end comes too late for it, of sixteen soon enough.
+    assert left(1.9, 4) > 0
+    assert left(7.0, 16) == 0
+    # More come than there are seats for: each late one costs a fresh one its target.
+    assert left(20.0, 16) > 0
 
 
 def test_what_runs_late_is_counted_as_such() -> None:
