@@ -24,9 +24,12 @@ from sage_cli.commands import (
     models,
     pipeline,
     policy,
+    price,
     rerank,
     status,
+    tenant,
     up,
+    usage,
 )
 from sage_cli.port_offset import use_port_offset
 from sage_common.errors import SageError
@@ -63,7 +66,7 @@ def _sage(
         use_port_offset(port_offset)
 
 
-for command in (up, status, logs, down, chat, embed, rerank, ask, models, explain, doctor):
+for command in (up, status, logs, down, chat, embed, rerank, ask, models, explain, usage, doctor):
     command.register(app)
 app.add_typer(engine.app, name="engine")
 app.add_typer(policy.app, name="policy")
@@ -71,6 +74,8 @@ app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(job.app, name="job")
 app.add_typer(kb.app, name="kb")
 app.add_typer(key.app, name="key")
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(price.app, name="price")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 

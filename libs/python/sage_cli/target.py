@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sage_client.management.api_keys import KeyManagement
     from sage_client.management.mesh_management import MeshManagement
     from sage_client.management.service_calls import ListInstances
+    from sage_client.management.tenants import TenantManagement
     from sage_client.wait_notice import OnWait
 
 
@@ -79,6 +80,15 @@ async def key_management() -> AsyncIterator[KeyManagement]:
 
     async with open_mesh() as mesh:
         yield KeyManagement(*mesh)
+
+
+@contextlib.asynccontextmanager
+async def tenant_management() -> AsyncIterator[TenantManagement]:
+    """Open the tenants, prices and usage of the mesh whose registry NATS holds; see ``open_mesh``."""
+    from sage_client.management.tenants import TenantManagement
+
+    async with open_mesh() as mesh:
+        yield TenantManagement(*mesh)
 
 
 @contextlib.asynccontextmanager

@@ -38,6 +38,8 @@ _ERROR_TYPE = {
     ErrorKind.PERMISSION_DENIED: "permission_error",
     ErrorKind.CONTENDED: "rate_limit_error",
 }
+# A code that is a type of its own, whose meaning for OpenAI's clients is that trying again soon is of no use.
+_INSUFFICIENT_QUOTA = "insufficient_quota"
 # Retry-After of a 429 or 503 whose sender did not know when to try again.
 DEFAULT_RETRY_AFTER_SECONDS = 1
 
@@ -115,9 +117,10 @@ def kind_of_status(status: int) -> ErrorKind:
 def _error_object(error: SageError) -> dict[str, Any]:
     kind = error.kind
     fault = "invalid_request_error" if HTTP_STATUS[kind] < 500 else "server_error"
+    is_quota = error.code == _INSUFFICIENT_QUOTA
     return {
         "message": error.message,
-        "type": _ERROR_TYPE.get(kind, fault),
+        "type": _INSUFFICIENT_QUOTA if is_quota else _ERROR_TYPE.get(kind, fault),
         "param": error.param,
         "code": error.code,
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 from nats.errors import Error as NatsError
@@ -29,20 +29,25 @@ NOTHING_YET = TokenUsage()
 
 
 class RingTransport:
-    """Carries requests through an edge that belongs to its caller; ``close`` leaves the edge open."""
+    """Carries requests through an edge that belongs to its caller; ``close`` leaves the edge open.
 
-    def __init__(self, edge: OpenEdge) -> None:
+    Args:
+        submit: what lets requests in, where that is more than the edge.
+    """
+
+    def __init__(self, edge: OpenEdge, submit: Callable[[InferenceRequest], Awaitable[Reply]] | None = None) -> None:
         self._edge = edge.edge
+        self._let_in = submit
         self._directory = edge.directory
 
     async def fetch(self, request: InferenceRequest) -> Answer:
-        with self._submitted(request) as reply:
+        async with self._submitted(request) as reply:
             head = await reply.head()
             body = await reply.read()
             return Answer(body, _metadata(reply, head, reply.usage))
 
     async def fetch_vectors(self, request: InferenceRequest) -> VectorAnswer:
-        with self._submitted(request) as reply:
+        async with self._submitted(request) as reply:
             head = await reply.head()
             data = await reply.read()
             if head.media is Media.JSON:
@@ -53,7 +58,7 @@ class RingTransport:
 
     @asynccontextmanager
     async def stream(self, request: InferenceRequest) -> AsyncIterator[StreamAnswer]:
-        with self._submitted(request) as reply:
+        async with self._submitted(request) as reply:
             head = await reply.head()
             async with contextlib.aclosing(reply.__aiter__()) as pieces:  # type: ignore[type-var]
                 yield StreamAnswer(pieces, _metadata(reply, head))
@@ -67,9 +72,9 @@ class RingTransport:
     async def close(self) -> None:
         """Does nothing: the edge belongs to the caller."""
 
-    @contextmanager
-    def _submitted(self, request: InferenceRequest) -> Iterator[Reply]:
-        reply = self._edge.submit(request)
+    @asynccontextmanager
+    async def _submitted(self, request: InferenceRequest) -> AsyncIterator[Reply]:
+        reply = self._edge.submit(request) if self._let_in is None else await self._let_in(request)
         try:
             yield reply
         finally:

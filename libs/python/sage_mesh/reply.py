@@ -115,6 +115,7 @@ class Reply:
         delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
         unread_bytes: what has arrived and was not taken yet.
         on_low: called once when no more than ``LOW_WATER_BYTES`` of it are left.
+        on_end: called once when the last piece, or the error, has arrived, before the consumer is told.
     """
 
     __slots__ = (
@@ -129,6 +130,7 @@ class Reply:
         "_waiter",
         "correlation_id",
         "delivered",
+        "on_end",
         "on_low",
         "request_id",
         "unread_bytes",
@@ -142,6 +144,7 @@ class Reply:
         self.delivered = False
         self.unread_bytes = 0
         self.on_low: Callable[[], None] | None = None
+        self.on_end: Callable[[Reply, SageError | None], None] | None = None
         self._head: ReplyHead | None = None
         self._chunks: deque[bytes] = deque()
         # Pieces of an earlier attempt that the present one continues; they go out first.
@@ -162,6 +165,11 @@ class Reply:
     def ended(self) -> bool:
         """Whether the last piece, or the error, has arrived."""
         return self._ended
+
+    @property
+    def begun_head(self) -> ReplyHead | None:
+        """What is known of the answer so far; None until it begins."""
+        return self._head
 
     async def head(self) -> ReplyHead:
         """Wait for the answer to begin; return its head. Raises the SageError that ended the request before."""
@@ -272,13 +280,19 @@ class Reply:
     def end(self, usage: TokenUsage) -> None:
         """Complete the answer."""
         self.usage = usage
-        self._ended = True
-        self._notify()
+        self._end(None)
 
-    def fail(self, error: SageError) -> None:
-        """End the answer with an error."""
+    def fail(self, error: SageError, usage: TokenUsage = NO_USAGE) -> None:
+        """End the answer with an error; ``usage`` is what it had taken by then."""
         self._error = error
+        self.usage = usage
+        self._end(error)
+
+    def _end(self, error: SageError | None) -> None:
         self._ended = True
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end(self, error)
         self._notify()
 
     def _notify(self) -> None:

@@ -108,9 +108,9 @@ class FollowedBucket(Generic[T]):
             return None
         return Stored(value, new_revision, self._clock.now())
 
-    async def put(self, key: str, data: bytes) -> None:
-        """Store ``data``, whatever is stored."""
-        await self._bucket.put(key, data)
+    async def put(self, key: str, data: bytes) -> int:
+        """Store ``data``, whatever is stored; return its revision."""
+        return await self._bucket.put(key, data)
 
     async def remove(self, key: str) -> None:
         """Remove a record."""

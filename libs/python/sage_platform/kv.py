@@ -65,16 +65,8 @@ async def read_entries(bucket: KeyValue) -> dict[str, KeyValue.Entry]:
     Not by ``bucket.keys()``: it reads through a watch, which under load may say that it is complete before its first
     record has arrived.
     """
-    prefix: str = bucket._pre
-    try:
-        stream = await bucket._js.stream_info(bucket._stream, subjects_filter=f"{prefix}>")
-    except NotFoundError:
-        if isinstance(bucket, _MemoryBucket):
-            return {}  # nothing has been written since the server was started again
-        raise
     entries: dict[str, KeyValue.Entry] = {}
-    for subject in stream.state.subjects or {}:
-        key = subject.removeprefix(prefix)
+    for key in await keys_of(bucket):
         try:
             entries[key] = await bucket.get(key)
         except KeyNotFoundError:
@@ -82,6 +74,18 @@ async def read_entries(bucket: KeyValue) -> dict[str, KeyValue.Entry]:
         except InvalidKeyError:
             log.warning("record skipped: its key is not one of a bucket", bucket=bucket._name, key=key[:200])
     return entries
+
+
+async def keys_of(bucket: KeyValue, pattern: str = ">") -> list[str]:
+    """Return the keys of ``bucket`` that match a pattern of NATS, those that were deleted among them."""
+    prefix: str = bucket._pre
+    try:
+        stream = await bucket._js.stream_info(bucket._stream, subjects_filter=f"{prefix}{pattern}")
+    except NotFoundError:
+        if isinstance(bucket, _MemoryBucket):
+            return []  # nothing has been written since the server was started again
+        raise
+    return [subject.removeprefix(prefix) for subject in stream.state.subjects or {}]
 
 
 async def read_records(bucket: KeyValue, decode: Callable[[bytes], T]) -> dict[str, T]:

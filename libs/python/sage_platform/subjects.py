@@ -49,8 +49,27 @@ BUCKET_BATCHES = "batches"
 # The batches that have not ended.
 BUCKET_OPEN_BATCHES = "open-batches"
 BUCKET_WORK_LEASES = "work-leases"
+BUCKET_TENANTS = "tenants"
+BUCKET_PRICES = "prices"
+# What of budgets is spent, and what of rates and seats; see ``sage_common.quota``.
+BUCKET_BUDGETS = "budgets"
+BUCKET_RATES = "rates"
+BUCKET_QUOTA_HOLDERS = "quota-holders"
+BUCKET_USAGE = "usage"
+USAGE_STREAM = "SAGE_USAGE"
+USAGE_ALL = "sage.usage.v1.*.*"
 # What is in them lives no longer than the processes that write it; see ``sage_platform.kv``.
-MEMORY_BUCKETS = frozenset({BUCKET_SERVICES, BUCKET_LEASES, BUCKET_TASK_LEASES, BUCKET_NODES, BUCKET_WORK_LEASES})
+MEMORY_BUCKETS = frozenset(
+    {
+        BUCKET_SERVICES,
+        BUCKET_LEASES,
+        BUCKET_TASK_LEASES,
+        BUCKET_NODES,
+        BUCKET_WORK_LEASES,
+        BUCKET_RATES,
+        BUCKET_QUOTA_HOLDERS,
+    }
+)
 
 
 def schedule(pool: str) -> str:
@@ -121,6 +140,11 @@ def file_chunks(tenant: str, file_id: str) -> str:
 def batch_results(tenant: str, batch_id: str) -> str:
     """Where the results of a tenant's batch go."""
     return f"sage.batches.v1.{tenant_key(tenant, batch_id)}"
+
+
+def usage(replica: str, tenant: str) -> str:
+    """Where a gateway says what the requests of a tenant have come to."""
+    return f"sage.usage.v1.{token(replica)}.{token(tenant)}"
 
 
 def token(name: str) -> str:

@@ -52,6 +52,12 @@ class GatewaySettings(ServiceSettings):
     def known_keys(self, access: AccessSettings) -> ApiKeys:
         return known_api_keys(access, self.api_keys, self.operators)
 
+    assumed_output_tokens: int = Field(
+        512, ge=1, description="reserved of a tenant's limits for an answer whose request sets no max_tokens"
+    )
+    limits_fail_open: bool = Field(
+        False, description="whether tenants' requests pass while NATS is away and nobody can say what is left to them"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call this gateway from a browser, such as https://chat.example.com"
     )

@@ -35,7 +35,7 @@ from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
 from sage_gateway.keep_alive_comments import COMMENT, wants_stream, with_comments
 from sage_gateway.metrics import EndpointMetrics
-from sage_mesh.edge.edge import Edge
+from sage_gateway.tenancy.gate import Gate
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply, ReplyHead
 from sage_mesh.sse import DONE_EVENT
@@ -65,7 +65,7 @@ class InferenceEndpoint:
     def __init__(
         self,
         endpoint: Endpoint,
-        edge: Edge,
+        gate: Gate,
         credentials: Credentials,
         answers: AnswersByKey,
         bodies: BodyReader,
@@ -77,7 +77,7 @@ class InferenceEndpoint:
         comment_seconds: float | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._edge = edge
+        self._gate = gate
         self._credentials = credentials
         self._answers = answers
         self._bodies = bodies
@@ -96,16 +96,19 @@ class InferenceEndpoint:
         if scope["method"] != "POST":
             named = [(_REQUEST_ID, request_id_of(headers).encode())]
             return await send_method_not_allowed(send, scope["method"], "POST", named)
+        admitted: Admitted | None = None
         try:
             admitted = admit(headers, self._credentials)
             reply, comments = await self._submit(admitted, headers, receive)
         except SageError as error:
             reply_headers: Headers = [(_REQUEST_ID, request_id_of(headers).encode())]
+            if admitted is not None:
+                reply_headers += self._gate.headers(admitted.tenant)
             if "expect" in headers:
                 # The client holds its body back until it is asked for it; now it never will be.
                 reply_headers.append(CLOSE)
             return await send_error(send, error, reply_headers)
-        reply_headers = [(_REQUEST_ID, reply.caller_id.encode())]
+        reply_headers = [(_REQUEST_ID, reply.caller_id.encode()), *self._gate.headers(admitted.tenant)]
         watch = asyncio.get_running_loop().create_task(cancel_when_gone(receive, reply))
         try:
             with self._answers.holding(admitted.key_id, reply):
@@ -130,17 +133,16 @@ class InferenceEndpoint:
     ) -> tuple[Reply, float | None]:
         """Submit a request; return its reply, and after how long a silence a comment goes into it."""
         body = await self._bodies.read(headers, receive)
-        reply = self._edge.submit(
-            InferenceRequest(
-                correlation_id=correlation_id_of(headers),
-                endpoint=self._endpoint,
-                body=body,
-                tenant=admitted.tenant,
-                hints=admitted.hints,
-                timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
-                traceparent=admitted.traceparent,
-            )
+        request = InferenceRequest(
+            correlation_id=correlation_id_of(headers),
+            endpoint=self._endpoint,
+            body=body,
+            tenant=admitted.tenant,
+            hints=admitted.hints,
+            timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
+            traceparent=admitted.traceparent,
         )
+        reply = await self._gate.submit(request, admitted.key_id)
         commented = self._comment_seconds is not None and wants_stream(body)
         return reply, self._comment_seconds if commented else None
 

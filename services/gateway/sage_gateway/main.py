@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 
-from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
 from sage_client.jobs.grpc_jobs import GrpcJobs
 from sage_client.knowledge.grpc_knowledge import GrpcKnowledge
 from sage_client.management.api_keys import KeyManagement
 from sage_client.management.mesh_management import MeshManagement
+from sage_client.management.tenants import TenantManagement
 from sage_client.ring import RingTransport
 from sage_common.clock import MonotonicClock
 from sage_common.logging import get_logger
@@ -44,6 +45,10 @@ from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
 from sage_gateway.service import GatewayServicer
+from sage_gateway.tenancy.gate import Gate, OpenGate
+from sage_gateway.tenancy.tenancy import open_tenancy
+from sage_gateway.tenancy.tenant_routes import TenantRoutes
+from sage_gateway.tenancy.tenant_service import TenantServicer
 from sage_gateway.while_open import WhileOpen
 from sage_middleware.features import load_feature_extractor
 from sage_platform import registry, subjects
@@ -65,22 +70,35 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     host.issued_keys.on_invalid(answers.end)
     edge = await open_edge(host.ring, host.instance_id)
     log.info("feature extractor chosen", implementation=edge.feature_extractor)
-    batches = assemble_batches(settings, host.ring, edge.edge)
     bucket = await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
+    metrics = GatewayMetrics()
+    tenancy = await open_tenancy(
+        host.js,
+        host.instance_id,
+        edge,
+        metrics.count_usage,
+        MonotonicClock(),
+        assumed_output_tokens=settings.assumed_output_tokens,
+        fail_open=settings.limits_fail_open,
+    )
+    host.on_reconnect(tenancy.reconnected)
+    batches = assemble_batches(settings, host.ring, tenancy.gate)
     app = http_app(
         settings,
         host.ring,
         edge,
         host.instance_id,
-        GatewayMetrics(),
+        metrics,
         lambda: registry.list_instances(bucket),
         credentials,
         host.mesh_token,
         host.health,
         answers,
         batches,
+        tenancy.gate,
     )
-    client = AsyncUnifiedInferenceClient(RingTransport(edge), timeout_seconds=settings.timeout_seconds)
+    transport = RingTransport(edge, tenancy.gate.submit)
+    client = AsyncUnifiedInferenceClient(transport, timeout_seconds=settings.timeout_seconds)
     host.grpc.add(
         gateway_pb2_grpc.add_GatewayServiceServicer_to_server,
         GatewayServicer(client, edge.directory, credentials, max_timeout_seconds=settings.max_timeout_seconds),
@@ -90,6 +108,11 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         keys_pb2_grpc.add_KeyServiceServicer_to_server,
         KeyServicer(host.issued_keys, has_mesh_token=bool(host.mesh_token)),
         keys_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name,
+    )
+    host.grpc.add(
+        tenants_pb2_grpc.add_TenantServiceServicer_to_server,
+        TenantServicer(tenancy.tenants, tenancy.prices, tenancy.sums),
+        tenants_pb2.DESCRIPTOR.services_by_name["TenantService"].full_name,
     )
     http = HttpServer(
         app,
@@ -109,6 +132,7 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         await http.stop()
         await edge.edge.drained(settings.drain_timeout_seconds)
         await edge.close()
+        await tenancy.stop()
 
     return stop
 
@@ -125,6 +149,7 @@ def http_app(
     health: ServiceHealth | None = None,
     answers: AnswersByKey | None = None,
     batches: Batches | None = None,
+    gate: Gate | None = None,
 ) -> App:
     """Return the HTTP application. Raises ConfigurationError for a host that is not understood.
 
@@ -134,16 +159,18 @@ def http_app(
         health: what keeps the gateway from its work; it is not ready meanwhile.
         answers: where the answers are counted that holders of issued keys are getting.
         batches: files and batches; by default those of the settings, which nobody runs here.
+        gate: lets requests into the mesh; by default all of them.
     """
     credentials = credentials or Credentials(settings.api_keys, settings.operators)
     answers = answers or AnswersByKey()
-    batches = batches or assemble_batches(settings, ring, edge.edge)
+    gate = gate or OpenGate(edge.edge)
+    batches = batches or assemble_batches(settings, ring, gate)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
     hot: dict[str, App] = {
         endpoint.path: InferenceEndpoint(
             endpoint,
-            edge.edge,
+            gate,
             credentials,
             answers,
             bodies,
@@ -161,7 +188,7 @@ def http_app(
     for dialect in dialects:
         hot[dialect.path] = DialectEndpoint(
             dialect,
-            edge.edge,
+            gate,
             credentials,
             answers,
             bodies,
@@ -188,6 +215,7 @@ def http_app(
         return GrpcKnowledge(list_instances, mesh_token if key is None else key, tenant=tenant)
 
     keys = KeyRoutes(KeyManagement(list_instances, mesh_token), credentials, settings.body_timeout_seconds)
+    tenants = TenantRoutes(TenantManagement(list_instances, mesh_token), credentials, settings.body_timeout_seconds)
     jobs = JobRoutes(jobs_for, credentials, settings.body_timeout_seconds)
     knowledge = KnowledgeRoutes(knowledge_for, credentials, settings.body_timeout_seconds)
     app: App = build_app(
@@ -198,6 +226,7 @@ def http_app(
             *catalog.routes(),
             *management.routes(),
             *keys.routes(),
+            *tenants.routes(),
             *jobs.routes(),
             *knowledge.routes(),
             *batches.routes(credentials),

@@ -7,9 +7,14 @@ from collections.abc import Awaitable
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from sage_common.clock import Clock
+from sage_common.usage import UsageEvent
 
 _TTFT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TOTAL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+# Callers without keys may name any tenant; what comes after so many is counted together.
+MOST_SERIES = 3_000
+OTHER_TENANTS = "(others)"
 
 
 class GatewayMetrics:
@@ -35,6 +40,30 @@ class GatewayMetrics:
             buckets=_TOTAL_BUCKETS,
             registry=registry,
         )
+
+        self._by_tenant: dict[tuple[str, str, str], Counter] = {}
+        self._tokens = Counter(
+            "sage_gateway_tokens", "Tokens of ended requests.", ["tenant", "model", "kind"], registry=registry
+        )
+
+    def count_usage(self, event: UsageEvent) -> None:
+        """Count the tokens of a request that has ended; ``kind`` is prompt, cached or completion."""
+        for kind, tokens in (
+            ("prompt", event.prompt_tokens - event.cached_tokens),
+            ("cached", event.cached_tokens),
+            ("completion", event.completion_tokens),
+        ):
+            if tokens > 0:
+                self._tokens_of(event.tenant, event.model, kind).inc(tokens)
+
+    def _tokens_of(self, tenant: str, model: str, kind: str) -> Counter:
+        key = (tenant, model, kind)
+        child = self._by_tenant.get(key)
+        if child is None:
+            if len(self._by_tenant) >= MOST_SERIES:
+                key = (OTHER_TENANTS, model, kind)
+            child = self._by_tenant[key] = self._tokens.labels(*key)
+        return child
 
     def endpoint(self, name: str) -> EndpointMetrics:
         """Return the meters of one endpoint."""

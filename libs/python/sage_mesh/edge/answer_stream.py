@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sage_mesh.edge.continuation import StreamContinuation
-from sage_mesh.reply import TokenUsage
+from sage_mesh.edge.partial_answer import NotResumableError, read_partial_answer
+from sage_mesh.reply import ReplyHead, TokenUsage
 from sage_mesh.sse import SseFramer
 
-# A token's event is about 200 bytes: 10,000 tokens. A longer answer is not continued when its engine dies.
+# A token's event, about.
+EVENT_BYTES = 200
+# 10,000 tokens. A longer answer is not continued when its engine dies.
 MAX_STREAM_BYTES = 2 * 1024 * 1024
 # All streams of an edge together; when it is used up, further events make their own stream one that is not continued.
 MAX_EDGE_BYTES = 256 * 1024 * 1024
+# What may wait for a consumer that does not read, of a stream and of an answer in one piece.
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+MAX_WHOLE_BYTES = 320 * 1024 * 1024
 
 
 class RecordBudget:
@@ -137,6 +144,13 @@ class AnswerStream:
         self._framer = SseFramer()
         self._continuation: StreamContinuation | None = None
 
+    def begin_attempt(self, head: ReplyHead) -> None:
+        """Record what follows while another engine could go on with it."""
+        if head.resumable:
+            self.record.begin_attempt(names_tokens=head.tells_tokens)
+        else:
+            self.record.close()
+
     def take(self, data: bytes) -> bytes:
         """Take bytes as they come; return what the consumer gets. Raises EngineFailedError for an endless event."""
         return b"".join(self.take_each(data))
@@ -158,6 +172,14 @@ class AnswerStream:
     def usage(self, usage: TokenUsage) -> TokenUsage:
         """Return the usage of the whole answer, from that of the last engine."""
         return usage if self._continuation is None else self._continuation.usage(usage)
+
+    def usage_so_far(self, received_bytes: int) -> TokenUsage:
+        """Return the tokens of what was recorded; where the record is closed, as many as so many bytes may be."""
+        tokens = received_bytes // EVENT_BYTES
+        if self.record.complete:
+            with suppress(NotResumableError):
+                tokens = read_partial_answer(self.record.events()).tokens
+        return TokenUsage(completion_tokens=tokens)
 
     def continue_with(self, events: bytes, continuation: StreamContinuation) -> None:
         """Keep what was taken so far, and ``events``; what comes next is another engine's continuation of it."""

@@ -220,7 +220,7 @@ class Edge:
     def _end(self, request: EdgeRequest, error: SageError) -> None:
         if self._requests.pop(request.request_id, None) is not None:
             self._send_cancelled(request.request_id, error.code)
-            request.reply.fail(error)
+            request.reply.fail(error, request.usage_so_far())
             request.close()
 
     def _stop(self, request_id: str, error: SageError) -> None:

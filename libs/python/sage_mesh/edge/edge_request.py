@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import EngineFailedError, SageError, TooLargeError
 from sage_control_plane.request.request import Attempt, Endpoint
-from sage_mesh.edge.answer_stream import AnswerStream, RecordBudget, StreamRecord
+from sage_mesh.edge.answer_stream import MAX_UNREAD_BYTES, MAX_WHOLE_BYTES, AnswerStream, RecordBudget, StreamRecord
 from sage_mesh.edge.continuation import ContinuationPlan
 from sage_mesh.edge.hedged_pair import HedgedPair
 from sage_mesh.edge.outcome import Outcome, stream_interrupted, unread
@@ -22,9 +22,6 @@ from sage_mesh.wire.requests import attempt_from_wire, id_fields, set_delivered_
 
 # How often an edge starts a request over by itself; the scheduler's own retries and interruptions do not count here.
 MAX_SUBMISSIONS = 3
-# What may wait for a consumer that does not read, of a stream and of an answer in one piece.
-MAX_UNREAD_BYTES = 64 * 1024 * 1024
-MAX_WHOLE_BYTES = 320 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -269,10 +266,8 @@ class EdgeRequest:
         self.engine_id = head.engine_id
         if head.media is Media.EVENT_STREAM and self._stream is None:
             self._stream = AnswerStream(StreamRecord(self.budget))
-        if self._stream is not None and not head.resumable:
-            self._stream.record.close()
-        elif self._stream is not None:
-            self._stream.record.begin_attempt(names_tokens=head.tells_tokens)
+        if self._stream is not None:
+            self._stream.begin_attempt(head)
         self._tries = max(self._hedged.tries, head.tries)
         head = head.with_tries(self._tries_before + self._tries)
         if self.whole is None or self._stream is None:
@@ -289,7 +284,7 @@ class EdgeRequest:
             if error.retryable:
                 self._counted = usage
                 return self._broken(error)
-            self.reply.fail(error)
+            self.reply.fail(error, usage if usage.completion_tokens else self.usage_so_far())
             return Outcome.ENDED
         if self._stream is not None and (rest := self._stream.rest()):
             self._deliver(rest)
@@ -301,6 +296,10 @@ class EdgeRequest:
             self.reply.begin(self.whole.head)
         self.reply.end(usage)
         return Outcome.ENDED
+
+    def usage_so_far(self) -> TokenUsage:
+        """Return what an answer has taken whose engine does not come to count it."""
+        return NO_USAGE if self._stream is None else self._stream.usage_so_far(self.received_bytes)
 
     @property
     def unread_limit(self) -> int:

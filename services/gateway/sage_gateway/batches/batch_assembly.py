@@ -23,7 +23,7 @@ from sage_gateway.credentials import Credentials
 from sage_gateway.dialects.openai_responses import OpenAiResponses
 from sage_gateway.files.file_routes import FileRoutes
 from sage_gateway.files.file_store import FileStore
-from sage_mesh.edge.edge import Edge
+from sage_gateway.tenancy.gate import Gate
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
 
@@ -80,11 +80,11 @@ class Batches:
         return BatchWorker(tools, holder, settings.batches_at_once, clock)
 
 
-def assemble_batches(settings: GatewaySettings, ring: Ring, edge: Edge) -> Batches:
+def assemble_batches(settings: GatewaySettings, ring: Ring, gate: Gate) -> Batches:
     """Return the files and batches of a gateway; nothing is asked of JetStream before it is needed."""
     js = ring.connection.jetstream()
     answers = LineAnswers(
-        edge,
+        gate,
         OpenAiResponses(time.time),
         in_flight=settings.batch_requests_in_flight,
         timeout_seconds=settings.timeout_seconds,

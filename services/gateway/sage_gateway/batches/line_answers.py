@@ -24,8 +24,8 @@ from sage_gateway.batches.batch_lines import BatchLine
 from sage_gateway.batches.line_result import LineResult, answered, refused
 from sage_gateway.dialects.chat_delta import ChatReader
 from sage_gateway.dialects.dialect import Dialect
+from sage_gateway.tenancy.gate import Gate
 from sage_mesh import exact_json
-from sage_mesh.edge.edge import Edge
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.reply import Media, Reply, TokenUsage
 
@@ -55,14 +55,14 @@ class LineAnswers:
 
     def __init__(
         self,
-        edge: Edge,
+        gate: Gate,
         responses: Dialect,
         *,
         in_flight: int,
         timeout_seconds: float,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._edge = edge
+        self._gate = gate
         self._responses = responses
         self._room = asyncio.Semaphore(in_flight)
         self._timeout_seconds = timeout_seconds
@@ -106,7 +106,7 @@ class LineAnswers:
     ) -> tuple[bytes, TokenUsage]:
         if endpoint == self._responses.path:
             return await self._response(tenant, body, request_id)
-        reply = self._submit(tenant, _BY_PATH[endpoint], exact_json.write(body), request_id)
+        reply = await self._submit(tenant, _BY_PATH[endpoint], exact_json.write(body), request_id)
         try:
             return await _whole_body(reply)
         finally:
@@ -114,7 +114,7 @@ class LineAnswers:
 
     async def _response(self, tenant: str, body: dict[str, Any], request_id: str) -> tuple[bytes, TokenUsage]:
         translation = self._responses.translate(body)
-        reply = self._submit(tenant, Endpoint.CHAT_COMPLETIONS, translation.body, request_id)
+        reply = await self._submit(tenant, Endpoint.CHAT_COMPLETIONS, translation.body, request_id)
         try:
             head = await reply.head()
             reader, answer = ChatReader(), translation.answer
@@ -127,8 +127,8 @@ class LineAnswers:
         finally:
             reply.cancel("its batch does not wait for it any more")
 
-    def _submit(self, tenant: str, endpoint: Endpoint, body: bytes, request_id: str) -> Reply:
-        return self._edge.submit(
+    async def _submit(self, tenant: str, endpoint: Endpoint, body: bytes, request_id: str) -> Reply:
+        return await self._gate.submit(
             InferenceRequest(
                 correlation_id=request_id,
                 endpoint=endpoint,

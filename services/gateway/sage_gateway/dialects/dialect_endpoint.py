@@ -34,7 +34,7 @@ from sage_gateway.dialects.refusal import check_method, send_refusal
 from sage_gateway.inference import EVENT_STREAM, cancel_when_gone, way_of
 from sage_gateway.keep_alive_comments import COMMENT, with_comments
 from sage_gateway.metrics import EndpointMetrics
-from sage_mesh.edge.edge import Edge
+from sage_gateway.tenancy.gate import Gate
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply, ReplyHead
 
@@ -47,7 +47,7 @@ class DialectEndpoint:
     def __init__(
         self,
         dialect: Dialect,
-        edge: Edge,
+        gate: Gate,
         credentials: Credentials,
         answers: AnswersByKey,
         bodies: BodyReader,
@@ -59,7 +59,7 @@ class DialectEndpoint:
         comment_seconds: float | None = None,
     ) -> None:
         self._dialect = dialect
-        self._edge = edge
+        self._gate = gate
         self._credentials = credentials
         self._answers = answers
         self._bodies = bodies
@@ -110,17 +110,16 @@ class DialectEndpoint:
     ) -> tuple[Reply, AnswerBuilder, bool]:
         """Submit a request; return its reply, what builds the answer, and whether it is to be streamed."""
         translation = self._dialect.translate(read_object(await self._bodies.read(headers, receive)))
-        reply = self._edge.submit(
-            InferenceRequest(
-                correlation_id=correlation_id_of(headers),
-                endpoint=Endpoint.CHAT_COMPLETIONS,
-                body=translation.body,
-                tenant=admitted.tenant,
-                hints=admitted.hints,
-                timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
-                traceparent=admitted.traceparent,
-            )
+        request = InferenceRequest(
+            correlation_id=correlation_id_of(headers),
+            endpoint=Endpoint.CHAT_COMPLETIONS,
+            body=translation.body,
+            tenant=admitted.tenant,
+            hints=admitted.hints,
+            timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
+            traceparent=admitted.traceparent,
         )
+        reply = await self._gate.submit(request, admitted.key_id)
         return reply, translation.answer, translation.streaming
 
     async def _whole(self, reply: Reply, answer: AnswerBuilder, send: Send) -> int:

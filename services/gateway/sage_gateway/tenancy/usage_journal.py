@@ -1,0 +1,181 @@
+"""Says on a stream what requests have come to, before their callers have the last byte of their answers.
+
+A message holds the events of one tenant, and everything that this gateway's requests of the tenant have come to by
+meter. The last one tells whoever finds this gateway dead how much of what it held was spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import orjson
+from nats.errors import Error as NatsError
+from nats.js.api import Header, RetentionPolicy, StorageType, StreamConfig
+from nats.js.client import JetStreamContext
+from nats.js.errors import BadRequestError, NotFoundError
+
+from sage_common.errors import describe
+from sage_common.logging import get_logger
+from sage_common.tasks import end_tasks
+from sage_common.usage import UsageEvent
+from sage_platform import subjects
+
+log = get_logger(__name__)
+
+# Of tenants without limits nobody waits for the totals.
+LAZY_SECONDS = 0.1
+ACK_SECONDS = 5.0
+AGAIN_SECONDS = 0.5
+# The server drops a message that it has had within this time.
+DUPLICATE_SECONDS = 120.0
+KEPT_SECONDS = 35 * 86_400.0
+MOST_EVENTS = 1_000
+# About 50 MB; beyond it, while JetStream is away, the oldest are given up.
+MOST_MESSAGES_WAITING = 1_000
+CALL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    subject: str
+    id: str
+    data: bytes
+
+
+class UsageJournal:
+    """Publishes the events of one gateway.
+
+    Args:
+        replica: id of this gateway, which no other has had.
+    """
+
+    def __init__(self, js: JetStreamContext, replica: str) -> None:
+        self._js = js
+        self._replica = replica
+        self._events: dict[str, list[UsageEvent]] = {}
+        self._totals: dict[str, Mapping[str, int]] = {}
+        self._flush: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._is_soon = False
+        self._count = 0
+        self._sending: set[asyncio.Task[None]] = set()
+        self._unsent: deque[_Message] = deque()
+        self._resending: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Make the stream where it is not there. Raises NatsError or TimeoutError."""
+        config = StreamConfig(
+            name=subjects.USAGE_STREAM,
+            subjects=[subjects.USAGE_ALL],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            max_age=KEPT_SECONDS,
+            duplicate_window=DUPLICATE_SECONDS,
+            allow_direct=True,
+        )
+        try:
+            await self._js.stream_info(subjects.USAGE_STREAM)
+        except NotFoundError:
+            try:
+                await self._js.add_stream(config)
+            except BadRequestError:
+                # Another gateway has made it between the two calls; if not, this says what is wrong.
+                await self._js.stream_info(subjects.USAGE_STREAM)
+
+    async def stop(self) -> None:
+        """Publish what is left."""
+        self._send_all()
+        if self._sending:
+            await asyncio.wait(tuple(self._sending), timeout=ACK_SECONDS)
+        if self._resending is not None:
+            await end_tasks(self._resending)
+        if self._unsent:
+            log.error("usage events are lost: JetStream did not take them", messages=len(self._unsent))
+
+    def add(self, event: UsageEvent, totals: Mapping[str, int] | None) -> None:
+        """Publish an event soon.
+
+        Args:
+            totals: what the requests of its tenant have come to by meter, the event's included; None for a tenant
+                without limits, whose events may take their time.
+        """
+        self._events.setdefault(event.tenant, []).append(event)
+        if totals is not None:
+            self._totals[event.tenant] = totals
+        if self._flush is not None and (self._is_soon or totals is None):
+            return
+        if self._flush is not None:
+            self._flush.cancel()
+        loop = asyncio.get_running_loop()
+        self._is_soon = totals is not None
+        self._flush = loop.call_soon(self._send_all) if self._is_soon else loop.call_later(LAZY_SECONDS, self._send_all)
+
+    async def last_totals(self, replica: str, tenant: str) -> Mapping[str, int]:
+        """Return the totals that a gateway has last published of a tenant. Raises NatsError or TimeoutError."""
+        try:
+            message = await asyncio.wait_for(
+                self._js.get_last_msg(subjects.USAGE_STREAM, subjects.usage(replica, tenant)), CALL_SECONDS
+            )
+        except NotFoundError:
+            return {}
+        totals: dict[str, int] = orjson.loads(message.data or b"{}").get("totals", {})
+        return totals
+
+    def _send_all(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+        self._flush = None
+        events, self._events = self._events, {}
+        totals, self._totals = self._totals, {}
+        for tenant, of_tenant in events.items():
+            for first in range(0, len(of_tenant), MOST_EVENTS):
+                self._count += 1
+                body: dict[str, Any] = {
+                    "totals": totals.get(tenant, {}),
+                    "events": [astuple(event) for event in of_tenant[first : first + MOST_EVENTS]],
+                }
+                subject = subjects.usage(self._replica, tenant)
+                self._send(_Message(subject, f"{self._replica}.{self._count}", orjson.dumps(body)))
+
+    def _send(self, message: _Message) -> None:
+        task = asyncio.get_running_loop().create_task(self._publish(message))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _publish(self, message: _Message) -> None:
+        try:
+            await self._published(message)
+        except (NatsError, asyncio.TimeoutError) as error:
+            log.warning("usage events not taken yet; publishing them again", error=describe(error))
+            self._unsent.append(message)
+            if len(self._unsent) > MOST_MESSAGES_WAITING:
+                self._unsent.popleft()
+                log.error("usage events are lost: too many wait for JetStream")
+            if self._resending is None or self._resending.done():
+                self._resending = asyncio.get_running_loop().create_task(self._resend())
+
+    async def _published(self, message: _Message) -> None:
+        await self._js.publish(
+            message.subject,
+            message.data,
+            timeout=ACK_SECONDS,
+            stream=subjects.USAGE_STREAM,
+            headers={Header.MSG_ID.value: message.id},
+        )
+
+    async def _resend(self) -> None:
+        while self._unsent:
+            try:
+                await self._published(self._unsent[0])
+            except (NatsError, asyncio.TimeoutError):
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            self._unsent.popleft()
+
+
+def read_events(data: bytes) -> list[UsageEvent]:
+    """Return the events of a message. Raises ValueError or TypeError for something else."""
+    return [UsageEvent(*fields) for fields in orjson.loads(data)["events"]]
