@@ -6,13 +6,16 @@ from typing import Any
 
 import grpc
 import pytest
+from fixtures.eventually import eventually
 from fixtures.worker_processes import WorkerProcesses, until, worker_processes
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sage.dataflow.v1 import dataflow_pb2 as pb
+from sage_cli.mesh.registrations import is_serving, why_not_serving
 from sage_kernel.builder import Pipeline
 from sage_platform.grpc_server import channel
+from sage_platform.registry import Instance
 
 
 @pytest.fixture
@@ -49,6 +52,44 @@ async def test_the_api_answers_with_health_and_typed_errors(mesh: WorkerProcesse
             with pytest.raises(aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is code
+
+
+async def test_a_worker_whose_reader_cannot_start_is_not_well_until_it_can(
+    mesh: WorkerProcesses, tmp_path: Path
+) -> None:
+    obstacle = tmp_path / "no-memory"
+    obstacle.touch()
+    # Loaded by every Python at its start: it ends the processes that read pipelines, and no other.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'sage_dataflow_worker.validation_child' in sys.orig_argv and os.path.exists({str(obstacle)!r}):\n"
+        "    os._exit(1)\n"
+    )
+    process, instance = await mesh.worker("one", variables={"PYTHONPATH": str(tmp_path)})
+    # Registered at its start, when its health is not yet what it will be.
+    await eventually(lambda: is_unwell(instance))
+    pipeline = Pipeline("copy")
+    pipeline.source(records=[{"n": 1}]).sink("collection:out")
+    async with mesh.stub(instance) as stub:
+        with pytest.raises(aio.AioRpcError, match="did not start") as refusal:
+            await stub.ValidatePipeline(pb.ValidatePipelineRequest(pipeline=pipeline.to_yaml()))
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        await mesh.publish_job("waits", pipeline.to_yaml())
+        await eventually(lambda: is_waiting(stub, "waits"))
+        obstacle.unlink()
+        assert (await until(stub, "waits", "SUCCEEDED")).attempts == 1
+    await eventually(lambda: is_serving(instance))
+    assert process.returncode is None
+
+
+async def is_unwell(instance: Instance) -> bool:
+    reason = await why_not_serving(instance.grpc_address) or ""
+    return "pipeline-reader: the process that reads pipelines did not start" in reason
+
+
+async def is_waiting(stub: Any, job_id: str) -> bool:
+    jobs = (await stub.ListJobs(pb.ListJobsRequest())).jobs
+    return any(job.job_id == job_id and "did not start" in job.waiting for job in jobs)
 
 
 async def test_a_worker_killed_with_9_loses_its_job_to_another(mesh: WorkerProcesses) -> None:
