@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 from fixtures.nats import NatsProcess, start_nats
+from fixtures.shared_readers import ReaderProcesses, SharedReader
 from nats.js.errors import NotFoundError as NoMessageError
 from prometheus_client import CollectorRegistry, Counter
 
@@ -154,6 +155,7 @@ class Workplace:
 
     url: str
     checkpoint_dir: Path
+    readers: ReaderProcesses
     exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def worker(self, name: str, models: GatedModels | None = None, **options: Any) -> WorkerUnderTest:
@@ -185,12 +187,19 @@ class Workplace:
 
         assembly = await assemble(ring, js, settings, name, models_for, registry=CollectorRegistry())
         await assembly.streams.ensure()
+        assembly.admission._readers = [SharedReader(one._given, self.readers) for one in assembly.admission._readers]
         assemblies.append(assembly)
         await assembly.start()
         made = WorkerUnderTest(assembly, models, ring)
         self.exits.push_async_callback(made.stop)
         return made
 
+
+@pytest.fixture(scope="session")
+def readers() -> Iterator[ReaderProcesses]:
+    processes = ReaderProcesses()
+    yield processes
+    processes.end()
 
 
 @pytest.fixture
@@ -201,7 +210,7 @@ def own_nats(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-async def workplace(own_nats: NatsProcess, tmp_path: Path) -> AsyncIterator[Workplace]:
-    place = Workplace(own_nats.url, tmp_path / "checkpoints")
+async def workplace(own_nats: NatsProcess, readers: ReaderProcesses, tmp_path: Path) -> AsyncIterator[Workplace]:
+    place = Workplace(own_nats.url, tmp_path / "checkpoints", readers)
     async with place.exits:
         yield place

@@ -23,8 +23,11 @@ def garbage_collector_as_before() -> Iterator[None]:
     """An engine that starts settles it for the whole process."""
     thresholds = gc.get_threshold()
     yield
-    gc.set_threshold(*thresholds)
-    gc.unfreeze()
+    if gc.get_threshold() != thresholds:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
