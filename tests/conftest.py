@@ -58,6 +58,7 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         configure(**{**how, "cache_logger_on_first_use": False})
 
     monkeypatch.setattr(structlog, "configure", uncached)
+    monkeypatch.setattr("sage_common.logging._LoggerOnUse.configure", None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

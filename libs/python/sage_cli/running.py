@@ -20,7 +20,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def quiet_logs() -> None:
     """Leave the libraries' own log lines out below errors."""
-    from sage_common.logging import configure_logging
-    from sage_common.service_settings import LogSettings
+    from sage_common.logging import log_errors_only
 
-    configure_logging(LogSettings(level="error", format="console"), service="cli", instance="cli")
+    log_errors_only(service="cli")

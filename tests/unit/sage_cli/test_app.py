@@ -29,7 +29,7 @@ COMMANDS = (
     "engine",
     "explain",
 )
-HEAVY = ("grpc", "nats", "numpy", "aiohttp", "torch", "pydantic", "uvloop", "psutil", "polars")
+HEAVY = ("grpc", "nats", "numpy", "aiohttp", "torch", "pydantic", "uvloop", "psutil", "polars", "rich", "structlog")
 
 
 def sage(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -57,6 +57,16 @@ def test_starting_the_command_line_imports_nothing_heavy() -> None:
     code = f"import sys, sage_cli.app; print([m for m in {HEAVY!r} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_command_imports_no_other() -> None:
+    code = (
+        "import sys; from sage_cli.app import app; from typer.main import get_command; root = get_command(app);"
+        "print(root.commands['ask'].name, root.get_command(None, 'nonsense'));"
+        "print([m for m in sys.modules if m.startswith('sage_cli.commands.')])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.splitlines() == ["ask None", "['sage_cli.commands.ask']"]
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     """
     from sage_cli.doctor import installation, mesh
     from sage_cli.doctor.finding import Check, Level
-    from sage_common.logging import configure_logging
-    from sage_common.service_settings import LogSettings
+    from sage_cli.running import quiet_logs
 
-    configure_logging(LogSettings(level="error", format="console"), service="cli", instance="cli")
+    quiet_logs()
     checks: tuple[Check, ...] = (
         installation.python,
         installation.packages,
