@@ -20,11 +20,13 @@ class OpenEdge:
 
     Attributes:
         directory: the engines that the edge knows.
+        classifier: used when no classifier runs.
         feature_extractor: ``"native"`` or ``"python"``; used when no classifier runs.
     """
 
     edge: Edge
     directory: EngineDirectory
+    classifier: RequestClassifier
     feature_extractor: str
 
     async def close(self) -> None:
@@ -52,7 +54,8 @@ async def open_edge(
     extractor, implementation = load_feature_extractor()
     directory = EngineDirectory(ring, edge_id, clock)
     rules = load(ClassificationSettings).rules() if rules is None else rules
-    edge = Edge(ring, edge_id, directory, RequestClassifier(extractor, rules), clock, timings)
+    classifier = RequestClassifier(extractor, rules)
+    edge = Edge(ring, edge_id, directory, classifier, clock, timings)
     await edge.start()
     await directory.start()
-    return OpenEdge(edge, directory, implementation)
+    return OpenEdge(edge, directory, classifier, implementation)

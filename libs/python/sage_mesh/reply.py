@@ -115,7 +115,7 @@ class Reply:
         delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
         unread_bytes: what has arrived and was not taken yet.
         on_low: called once when no more than ``LOW_WATER_BYTES`` of it are left.
-        on_end: called once when the last piece, or the error, has arrived, before the consumer is told.
+        on_end: called once at the end; the consumer gets nothing more until the future that it returns is done.
     """
 
     __slots__ = (
@@ -125,6 +125,7 @@ class Reply:
         "_ended",
         "_error",
         "_head",
+        "_held",
         "_kept",
         "_stop",
         "_waiter",
@@ -144,7 +145,8 @@ class Reply:
         self.delivered = False
         self.unread_bytes = 0
         self.on_low: Callable[[], None] | None = None
-        self.on_end: Callable[[Reply, SageError | None], None] | None = None
+        self.on_end: Callable[[Reply, SageError | None], asyncio.Future[None] | None] | None = None
+        self._held = False
         self._head: ReplyHead | None = None
         self._chunks: deque[bytes] = deque()
         # Pieces of an earlier attempt that the present one continues; they go out first.
@@ -195,12 +197,12 @@ class Reply:
 
     def take(self) -> bytes:
         """Return what has arrived and was not taken yet, without waiting; empty where nothing has."""
-        if self._kept:
+        if self._kept and not self._held:
             kept = b"".join(self._kept)
             self._kept.clear()
             self._took(len(kept))
             return kept
-        if not self._chunks:
+        if not self._chunks or self._held:
             return b""
         self.delivered = True
         data = self._chunks.popleft()
@@ -284,15 +286,21 @@ class Reply:
 
     def fail(self, error: SageError, usage: TokenUsage = NO_USAGE) -> None:
         """End the answer with an error; ``usage`` is what it had taken by then."""
-        self._error = error
         self.usage = usage
         self._end(error)
 
     def _end(self, error: SageError | None) -> None:
-        self._ended = True
         on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end(self, error)
+        if on_end is None or (until := on_end(self, error)) is None:
+            self._finish(error)
+            return
+        self._held = True
+        until.add_done_callback(lambda _: self._finish(error))
+
+    def _finish(self, error: SageError | None) -> None:
+        self._held = False
+        self._error = error
+        self._ended = True
         self._notify()
 
     def _notify(self) -> None:

@@ -12,10 +12,12 @@ from sage_common.clock import MonotonicClock
 from sage_common.config import load
 from sage_common.logging import get_logger
 from sage_control_plane.request.classification import RequestClassifier
+from sage_mesh.class_ceilings import class_ceilings
 from sage_mesh.classification import ClassificationSettings
 from sage_mesh.directory import EngineDirectory
 from sage_middleware.features import load_feature_extractor
 from sage_platform.service_host import ServiceHost, Stop, run
+from sage_platform.tenant_records import tenant_records
 
 log = get_logger(__name__)
 
@@ -26,9 +28,13 @@ async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
     extractor, implementation = load_feature_extractor()
     log.info("feature extractor chosen", implementation=implementation)
     directory = EngineDirectory(host.ring, host.instance_id, clock)
+    classifier = RequestClassifier(extractor, load(ClassificationSettings).rules())
+    tenants = tenant_records(host.js)
+    tenants.on_change(lambda: classifier.set_class_ceilings(class_ceilings(tenants.records.values())))
+    host.on_reconnect(tenants.reconnected)
     ring = ClassifierRing(
         host.ring,
-        RequestClassifier(extractor, load(ClassificationSettings).rules()),
+        classifier,
         directory,
         clock,
         Counter("sage_classifier_requests", "Requests classified.", ["outcome"]),
@@ -39,6 +45,7 @@ async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
         ),
     )
     await directory.start()
+    await tenants.start()
     await ring.start()
     descriptor = classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"]
     host.grpc.add(
@@ -48,6 +55,7 @@ async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
     async def stop() -> None:
         await ring.close()
         await directory.stop()
+        await tenants.stop()
 
     return stop
 

@@ -73,7 +73,7 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     bucket = await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=registry.TTL_SECONDS)
     metrics = GatewayMetrics()
     tenancy = await open_tenancy(
-        host.js,
+        host.ring.connection,
         host.instance_id,
         edge,
         metrics.count_usage,

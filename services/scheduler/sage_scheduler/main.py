@@ -21,6 +21,7 @@ from sage_platform.background import ServiceHealth
 from sage_platform.kv import open_bucket
 from sage_platform.ring import Ring
 from sage_platform.service_host import ServiceHost, Stop, run
+from sage_platform.tenant_records import tenant_records
 from sage_scheduler.config import SchedulerSettings
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.drain_pruning import DrainPruning
@@ -33,6 +34,7 @@ from sage_scheduler.pool_leases import PoolLeases
 from sage_scheduler.pool_runner import PoolRunner
 from sage_scheduler.ring import SchedulerRing
 from sage_scheduler.service import SchedulerServicer
+from sage_scheduler.tenant_weights import TenantWeights
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ async def assemble(
     Raises:
         ConfigurationError: an unknown policy or picker.
     """
-    control = settings.control()
+    weights = TenantWeights(settings.control())
+    control = weights.control
+    tenants = tenant_records(js)
+    tenants.on_change(lambda: weights.follow(tenants.records.values()))
     directory = EngineDirectory(ring, replica, clock)
     edge = Edge(ring, replica, directory, RequestClassifier(load_feature_extractor()[0]), clock)
     lease_bucket = await open_bucket(js, subjects.BUCKET_LEASES, ttl_seconds=leases.TTL_SECONDS)
@@ -99,6 +104,7 @@ async def assemble(
     def reconnected() -> None:
         lease_board.restart()
         board.restart()
+        tenants.reconnected()
 
     async def stop() -> None:
         await pool_leases.stop()
@@ -109,10 +115,12 @@ async def assemble(
         await board.stop()
         await lease_board.stop()
         await directory.stop()
+        await tenants.stop()
 
     await directory.start()
     await lease_board.start()
     await board.start()
+    await tenants.start()
     await edge.start()
     await scheduler_ring.start()
     await exchange.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sage_control_plane.request.body import RequestBody, read_body
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT, ModelCatalog
@@ -60,6 +60,11 @@ class RequestClassifier:
     def __init__(self, extract_features: FeatureExtractor, rules: ClassificationRules | None = None) -> None:
         self._extract = extract_features
         self._rules = rules or ClassificationRules()
+        self._class_ceilings: Mapping[str, ServiceClass] = {}
+
+    def set_class_ceilings(self, ceilings: Mapping[str, ServiceClass]) -> None:
+        """Lower the requests of these tenants to these classes from now on, where they are above them."""
+        self._class_ceilings = ceilings
 
     def classify(
         self, endpoint: Endpoint, body: bytes, hints: Hints, tenant: str, catalog: ModelCatalog
@@ -78,6 +83,8 @@ class RequestClassifier:
         text_tokens, blocks = self._extract(content.segments, self._rules.block_bytes)
         input_tokens = max(1, text_tokens + content.given_tokens)
         service_class = self._service_class(kind, content, hints, reasons)
+        if tenant in self._class_ceilings:
+            service_class, hints = self._lowered(service_class, hints, tenant, reasons)
         return Classification(
             kind=kind,
             pool=entry.pool,
@@ -109,6 +116,16 @@ class RequestClassifier:
             return ServiceClass.BULK
         reasons.append(f"class {chosen.name} from the kind")
         return chosen
+
+    def _lowered(
+        self, chosen: ServiceClass, hints: Hints, tenant: str, reasons: list[str]
+    ) -> tuple[ServiceClass, Hints]:
+        """Return a class that the tenant may have, and without the targets that are tighter than that one's."""
+        ceiling = self._class_ceilings[tenant]
+        if chosen >= ceiling or (chosen is ServiceClass.EMBEDDING and ceiling is not ServiceClass.BULK):
+            return chosen, hints
+        reasons.append(f"class {chosen.name} lowered to tenant {tenant!r}'s ceiling {ceiling.name}")
+        return ceiling, replace(hints, slo_ttft_ms=0, slo_tpot_ms=0, slo_deadline_ms=0)
 
     def _priority(self, content: RequestBody, hints: Hints, tenant: str, reasons: list[str]) -> Priority:
         asked = hints.priority or TIER_PRIORITY.get(content.service_tier) or Priority.NORMAL

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.client import JetStreamContext
 
 from sage_client.edge_factory import OpenEdge
 from sage_common.clock import Clock
@@ -20,6 +20,7 @@ from sage_gateway.tenancy.quota_keeper import QuotaKeeper
 from sage_gateway.tenancy.tenant_gate import TenantGate
 from sage_gateway.tenancy.usage_journal import UsageJournal
 from sage_gateway.tenancy.usage_sums import UsageSums
+from sage_mesh.class_ceilings import class_ceilings
 from sage_middleware.features import load_feature_extractor
 from sage_platform import leases, subjects
 from sage_platform.kv import open_bucket
@@ -84,7 +85,7 @@ class Tenancy:
 
 
 async def open_tenancy(
-    js: JetStreamContext,
+    connection: Client,
     replica: str,
     edge: OpenEdge,
     on_usage: Callable[[UsageEvent], None],
@@ -101,13 +102,15 @@ async def open_tenancy(
         assumed_output_tokens: reserved for an answer whose request sets no limit.
         fail_open: whether requests pass, and are counted later, while NATS is away.
     """
+    js = connection.jetstream()
     tenants, prices = tenant_records(js), price_records(js)
-    journal = UsageJournal(js, replica)
+    journal = UsageJournal(connection, replica)
     keeper = QuotaKeeper(js, replica, lambda: tenants.records, journal.last_totals, clock, fail_open=fail_open)
     bucket = await open_bucket(js, subjects.BUCKET_LEASES, ttl_seconds=leases.TTL_SECONDS)
     leadership = Leadership(bucket, LEASE, replica, clock=clock, on_gained=lambda _epoch: None, on_lost=lambda: None)
     sums = UsageSums(js, lambda: leadership.may_act)
     tenants.on_change(keeper.tenants_changed)
+    tenants.on_change(lambda: edge.classifier.set_class_ceilings(class_ceilings(tenants.records.values())))
     starting = asyncio.create_task(_start_until_done(journal.start, keeper.start, sums.start), name="tenancy")
     await asyncio.gather(tenants.start(), prices.start(), asyncio.wait({starting}, timeout=FIRST_START_SECONDS))
     leadership.start()

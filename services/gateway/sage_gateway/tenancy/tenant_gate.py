@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -170,16 +171,19 @@ class TenantGate:
             Unit.MONEY: 0 if price is None else price.nanos(prompt_tokens, 0, output_tokens),
         }
 
-    def _ended_safely(self, admission: _Admission, reply: Reply, error: SageError | None) -> None:
+    def _ended_safely(
+        self, admission: _Admission, reply: Reply, error: SageError | None
+    ) -> asyncio.Future[None] | None:
         """Nothing that goes wrong here may keep the edge from its other requests."""
         try:
-            self._ended(admission, reply, error)
+            return self._ended(admission, reply, error)
         except Exception:
             ids = {"request_id": reply.request_id, "correlation_id": reply.correlation_id}
             log.exception("a request was not accounted for", tenant=admission.tenant, **ids)
+            return None
 
-    def _ended(self, admission: _Admission, reply: Reply, error: SageError | None) -> None:
-        """Settle a request by what was delivered, and say so before its caller can have noticed its end."""
+    def _ended(self, admission: _Admission, reply: Reply, error: SageError | None) -> asyncio.Future[None] | None:
+        """Settle a request by what was delivered, and say so; the end of its answer waits for that."""
         usage = _usage_of(admission, reply, error)
         model = "" if reply.begun_head is None else reply.begun_head.model
         price = price_of(self._prices.records, model) if model else None
@@ -203,8 +207,8 @@ class TenantGate:
             nanos=nanos,
             status="ok" if error is None else error.code,
         )
-        self._journal.add(event, totals)
         self._on_usage(event)
+        return self._journal.add(event, totals)
 
 
 def _usage_of(admission: _Admission, reply: Reply, error: SageError | None) -> TokenUsage:

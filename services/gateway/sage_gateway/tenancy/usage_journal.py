@@ -1,4 +1,4 @@
-"""Says on a stream what requests have come to, before their callers have the last byte of their answers.
+"""Says on a stream what requests have come to, before their callers see the end of their answers.
 
 A message holds the events of one tenant, and everything that this gateway's requests of the tenant have come to by
 meter. The last one tells whoever finds this gateway dead how much of what it held was spent.
@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 import orjson
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.api import Header, RetentionPolicy, StorageType, StreamConfig
-from nats.js.client import JetStreamContext
+from nats.js.api import Header, PubAck, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from sage_common.errors import describe
@@ -28,6 +28,8 @@ log = get_logger(__name__)
 
 # Of tenants without limits nobody waits for the totals.
 LAZY_SECONDS = 0.1
+# How long an answer's end may wait for its event to reach the server.
+WRITTEN_SECONDS = 0.25
 ACK_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 # The server drops a message that it has had within this time.
@@ -41,9 +43,9 @@ CALL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    subject: str
     id: str
-    data: bytes
+    tenant: str
+    events: list[UsageEvent]
 
 
 class UsageJournal:
@@ -53,13 +55,15 @@ class UsageJournal:
         replica: id of this gateway, which no other has had.
     """
 
-    def __init__(self, js: JetStreamContext, replica: str) -> None:
-        self._js = js
+    def __init__(self, connection: Client, replica: str) -> None:
+        self._connection = connection
+        self._js = connection.jetstream()
         self._replica = replica
         self._events: dict[str, list[UsageEvent]] = {}
+        # Of every tenant with limits, the latest: a message that is sent again must not tell an older one last.
         self._totals: dict[str, Mapping[str, int]] = {}
         self._flush: asyncio.TimerHandle | asyncio.Handle | None = None
-        self._is_soon = False
+        self._written: asyncio.Future[None] | None = None
         self._count = 0
         self._sending: set[asyncio.Task[None]] = set()
         self._unsent: deque[_Message] = deque()
@@ -95,23 +99,26 @@ class UsageJournal:
         if self._unsent:
             log.error("usage events are lost: JetStream did not take them", messages=len(self._unsent))
 
-    def add(self, event: UsageEvent, totals: Mapping[str, int] | None) -> None:
-        """Publish an event soon.
+    def add(self, event: UsageEvent, totals: Mapping[str, int] | None) -> asyncio.Future[None] | None:
+        """Publish an event soon; return what is done once the server has it, where that is to be waited for.
 
         Args:
             totals: what the requests of its tenant have come to by meter, the event's included; None for a tenant
                 without limits, whose events may take their time.
         """
         self._events.setdefault(event.tenant, []).append(event)
-        if totals is not None:
-            self._totals[event.tenant] = totals
-        if self._flush is not None and (self._is_soon or totals is None):
-            return
-        if self._flush is not None:
-            self._flush.cancel()
         loop = asyncio.get_running_loop()
-        self._is_soon = totals is not None
-        self._flush = loop.call_soon(self._send_all) if self._is_soon else loop.call_later(LAZY_SECONDS, self._send_all)
+        if totals is None:
+            if self._flush is None:
+                self._flush = loop.call_later(LAZY_SECONDS, self._send_all)
+            return None
+        self._totals[event.tenant] = totals
+        if self._written is None:
+            self._written = loop.create_future()
+            if self._flush is not None:
+                self._flush.cancel()
+            self._flush = loop.call_soon(self._send_all)
+        return self._written
 
     async def last_totals(self, replica: str, tenant: str) -> Mapping[str, int]:
         """Return the totals that a gateway has last published of a tenant. Raises NatsError or TimeoutError."""
@@ -129,47 +136,65 @@ class UsageJournal:
             self._flush.cancel()
         self._flush = None
         events, self._events = self._events, {}
-        totals, self._totals = self._totals, {}
+        written, self._written = self._written, None
+        messages = []
         for tenant, of_tenant in events.items():
             for first in range(0, len(of_tenant), MOST_EVENTS):
                 self._count += 1
-                body: dict[str, Any] = {
-                    "totals": totals.get(tenant, {}),
-                    "events": [astuple(event) for event in of_tenant[first : first + MOST_EVENTS]],
-                }
-                subject = subjects.usage(self._replica, tenant)
-                self._send(_Message(subject, f"{self._replica}.{self._count}", orjson.dumps(body)))
-
-    def _send(self, message: _Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish(message))
+                messages.append(
+                    _Message(f"{self._replica}.{self._count}", tenant, of_tenant[first : first + MOST_EVENTS])
+                )
+        task = asyncio.get_running_loop().create_task(self._send(messages, written))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _publish(self, message: _Message) -> None:
+    async def _send(self, messages: list[_Message], written: asyncio.Future[None] | None) -> None:
+        sent: list[tuple[_Message, asyncio.Future[PubAck]]] = []
         try:
-            await self._published(message)
+            for message in messages:
+                sent.append((message, await self._published(message)))
+            if written is not None:
+                await asyncio.wait_for(self._connection.flush(), WRITTEN_SECONDS)
         except (NatsError, asyncio.TimeoutError) as error:
-            log.warning("usage events not taken yet; publishing them again", error=describe(error))
-            self._unsent.append(message)
-            if len(self._unsent) > MOST_MESSAGES_WAITING:
-                self._unsent.popleft()
-                log.error("usage events are lost: too many wait for JetStream")
-            if self._resending is None or self._resending.done():
-                self._resending = asyncio.get_running_loop().create_task(self._resend())
+            log.warning("usage events are slow to reach the server", error=describe(error))
+        finally:
+            # Whoever waits for it goes on, whatever has become of it.
+            if written is not None and not written.done():
+                written.set_result(None)
+        for message in messages[len(sent) :]:
+            self._send_again(message)
+        for message, taken in sent:
+            try:
+                await asyncio.wait_for(taken, ACK_SECONDS)
+            except (NatsError, asyncio.TimeoutError):
+                self._send_again(message)
 
-    async def _published(self, message: _Message) -> None:
-        await self._js.publish(
-            message.subject,
-            message.data,
-            timeout=ACK_SECONDS,
+    async def _published(self, message: _Message) -> asyncio.Future[PubAck]:
+        body: dict[str, Any] = {
+            "totals": self._totals.get(message.tenant, {}),
+            "events": [astuple(event) for event in message.events],
+        }
+        return await self._js.publish_async(
+            subjects.usage(self._replica, message.tenant),
+            orjson.dumps(body),
+            wait_stall=ACK_SECONDS,
             stream=subjects.USAGE_STREAM,
             headers={Header.MSG_ID.value: message.id},
         )
 
+    def _send_again(self, message: _Message) -> None:
+        self._unsent.append(message)
+        if len(self._unsent) > MOST_MESSAGES_WAITING:
+            self._unsent.popleft()
+            log.error("usage events are lost: too many wait for JetStream")
+        if self._resending is None or self._resending.done():
+            log.warning("usage events were not taken yet; publishing them again")
+            self._resending = asyncio.get_running_loop().create_task(self._resend())
+
     async def _resend(self) -> None:
         while self._unsent:
             try:
-                await self._published(self._unsent[0])
+                await asyncio.wait_for(await self._published(self._unsent[0]), ACK_SECONDS)
             except (NatsError, asyncio.TimeoutError):
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue

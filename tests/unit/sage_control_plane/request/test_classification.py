@@ -123,6 +123,30 @@ def test_a_tenant_cannot_rise_above_its_ceiling_and_the_reasons_say_so() -> None
     assert classify(hints=Hints(Priority.CRITICAL), tenant="other", rules=rules).priority is Priority.CRITICAL
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "asked", "given"),
+    [
+        (ServiceClass.DEFAULT, ServiceClass.INTERACTIVE, ServiceClass.DEFAULT),
+        (ServiceClass.DEFAULT, ServiceClass.BULK, ServiceClass.BULK),
+        (ServiceClass.DEFAULT, ServiceClass.EMBEDDING, ServiceClass.EMBEDDING),
+        (ServiceClass.BULK, ServiceClass.EMBEDDING, ServiceClass.BULK),
+        (ServiceClass.INTERACTIVE, ServiceClass.INTERACTIVE, ServiceClass.INTERACTIVE),
+    ],
+)
+def test_a_request_above_its_tenants_class_is_lowered_and_loses_its_tighter_targets(
+    ceiling: ServiceClass, asked: ServiceClass, given: ServiceClass
+) -> None:
+    classifier = RequestClassifier(request_features)
+    classifier.set_class_ceilings({"acme": ceiling})
+    body = b'{"model":"llama","messages":[{"role":"user","content":"hello"}]}'
+    hints = Hints(service_class=asked, slo_ttft_ms=7)
+    value = classifier.classify(Endpoint.CHAT_COMPLETIONS, body, hints, "acme", CATALOG)
+    is_lowered = given is not asked
+    assert (value.service_class, value.sheddable) == (given, given is ServiceClass.BULK)
+    assert (value.slo.ttft_ms == 7) is not is_lowered
+    assert any("lowered to tenant 'acme''s ceiling" in reason for reason in value.reasons) is is_lowered
+
+
 def test_output_is_estimated_from_input_limit_and_cap() -> None:
     long_text = [{"role": "user", "content": "word " * 4000}]
     assert classify(messages=long_text).output_tokens == 512
