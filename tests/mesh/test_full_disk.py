@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+import openai
 import orjson
 import pytest
+from fixtures.batch_client import batch_when, chat_line, client_of, ended_batch, lines_of, started_batch
 from fixtures.small_disk import SmallDisk, small_disk
 
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
@@ -21,6 +24,7 @@ from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_kernel.builder import Pipeline
 
 BODY = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
+BATCH_LINES = 4000
 # Six seconds after the disk had become full every request was refused, before leases were kept in memory.
 FULL_SECONDS = 8.0
 # From room on the disk to a job that is taken.
@@ -76,6 +80,34 @@ def status(mesh: IsolatedMesh) -> tuple[int, dict[str, Any]]:
     return done.returncode, orjson.loads(done.stdout)
 
 
+async def began_batch(mesh: IsolatedMesh) -> str:
+    """Begin a batch; return its id once some of it is done."""
+    content = b"".join(chat_line(f"r{number}", "hi", model="static") for number in range(BATCH_LINES))
+    async with client_of(mesh.gateway_url, "full") as client:
+        batch = await started_batch(client, content)
+        batch = await batch_when(client, batch.id, lambda batch: batch.request_counts.completed > 0)
+        assert batch.request_counts.completed < BATCH_LINES
+        return str(batch.id)
+
+
+async def finished_batch(mesh: IsolatedMesh, batch_id: str) -> int:
+    """How many lines a batch has in its file in the end."""
+    async with client_of(mesh.gateway_url, "full") as client:
+        batch = await ended_batch(client, batch_id, 60)
+        assert batch.status == "completed"
+        return len(await lines_of(client, batch.output_file_id))
+
+
+def upload(mesh: IsolatedMesh) -> tuple[int, str]:
+    """Status of an upload's answer, and its error's code."""
+    with openai.OpenAI(base_url=f"{mesh.gateway_url}/v1", api_key="unused", max_retries=0, timeout=30) as client:
+        try:
+            client.files.create(file=("a", b"x" * 2_000_000), purpose="batch")
+        except openai.APIStatusError as error:
+            return error.status_code, str(error.code)
+        return 200, ""
+
+
 def within(seconds: float, attempt: Callable[[], bool]) -> bool:
     """Whether an attempt succeeds in time."""
     deadline = time.monotonic() + seconds
@@ -90,12 +122,14 @@ def test_a_full_disk_stops_nothing_that_needs_none_and_is_survived(mesh: Isolate
     assert chat(mesh) == 200
     assert submit(mesh).state == dataflow_pb2.JOB_STATE_SUCCEEDED
     assert status(mesh)[0] == 0
+    batch_id = asyncio.run(began_batch(mesh))
     disk.fill()
     with pytest.raises(grpc.RpcError) as refusal:
         submit(mesh)
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "JetStream" in refusal.value.details()
 
+    assert upload(mesh) == (503, "jetstream_unavailable")
     until = time.monotonic() + FULL_SECONDS
     outcomes = []
     while time.monotonic() < until:
@@ -118,6 +152,8 @@ def test_a_full_disk_stops_nothing_that_needs_none_and_is_survived(mesh: Isolate
 
     disk.free()
     _works_again(mesh)
+    assert within(RECOVERY_SECONDS, lambda: upload(mesh)[0] == 200)
+    assert asyncio.run(finished_batch(mesh, batch_id)) == BATCH_LINES
 
 
 def test_nats_killed_on_a_full_disk_comes_back_and_takes_jobs_once_there_is_room(

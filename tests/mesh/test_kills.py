@@ -7,14 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from fixtures.batch_client import batch_when, chat_line, client_of, ended_batch, lines_of, started_batch
 from fixtures.process_mesh import static_mesh
+from fixtures.second_gateway import second_gateway
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 
 IN_FLIGHT = 50
+# At 32 at a time, a second each: several seconds.
+BATCH_LINES = 220
 DEADLINE_SECONDS = 20.0
 BODY = {"model": "static", "messages": [{"role": "user", "content": "hi"}]}
 # Statuses that say clearly what happened; a connection error is the gateway's own death.
@@ -69,6 +74,31 @@ def test_killing_one_process_with_fifty_requests_in_flight(mesh: IsolatedMesh, v
                 pass
 
     asyncio.run(asyncio.wait_for(ask_until_answered(), 30))
+
+
+async def batch_through_a_kill(mesh: IsolatedMesh) -> tuple[Any, dict[str | None, dict[str, Any]]]:
+    """Begin a batch, kill the gateway that runs it in the midst, and return what another made of it."""
+    content = b"".join(chat_line(f"r{number}", "hi", model="static") for number in range(BATCH_LINES))
+    async with client_of(mesh.gateway_url, "killed") as first:
+        batch = await started_batch(first, content)
+        # Now that the first has it, there is another.
+        with second_gateway(mesh) as other_url:
+            async with client_of(other_url, "killed") as other:
+                begun = await batch_when(other, batch.id, lambda batch: batch.request_counts.completed > 0)
+                assert begun.request_counts.completed < BATCH_LINES
+                mesh.process("gateway").kill()
+                batch = await ended_batch(other, batch.id)
+                return batch, await lines_of(other, batch.output_file_id)
+
+
+def test_a_batch_goes_on_in_another_gateway_when_its_own_is_killed(mesh: IsolatedMesh) -> None:
+    pid = mesh.process("gateway").pid
+    batch, lines = asyncio.run(batch_through_a_kill(mesh))
+    assert batch.status == "completed"
+    assert batch.request_counts.completed == BATCH_LINES
+    assert set(lines) == {f"r{number}" for number in range(BATCH_LINES)}
+    assert {line["response"]["status_code"] for line in lines.values()} == {200}
+    mesh.wait_ready("gateway", not_pid=pid)
 
 
 def test_a_replica_takes_over_with_nothing_lost(tmp_path: Path) -> None:
