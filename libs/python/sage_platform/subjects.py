@@ -48,6 +48,9 @@ BUCKET_FILES = "files"
 BUCKET_BATCHES = "batches"
 # The batches that have not ended.
 BUCKET_OPEN_BATCHES = "open-batches"
+BUCKET_RESPONSES = "responses"
+# Those that are made in the background and have not ended.
+BUCKET_OPEN_RESPONSES = "open-responses"
 BUCKET_WORK_LEASES = "work-leases"
 BUCKET_TENANTS = "tenants"
 BUCKET_PRICES = "prices"

@@ -79,6 +79,10 @@ class GatewaySettings(ServiceSettings):
     batch_retention_days: float = Field(
         30.0, gt=0, le=35, description="how long a batch can be looked up, from its last change on"
     )
+    response_retention_days: float = Field(30.0, gt=0, description="how long a stored response can be looked up")
+    background_responses_at_once: int = Field(
+        64, ge=0, description="responses that one gateway makes in the background at the same time; 0 makes none"
+    )
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

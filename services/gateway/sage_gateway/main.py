@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_client.edge_factory import OpenEdge, open_edge
@@ -30,7 +28,6 @@ from sage_gateway.credentials import Credentials
 from sage_gateway.dialects.anthropic_messages import AnthropicMessages
 from sage_gateway.dialects.dialect import Dialect
 from sage_gateway.dialects.dialect_endpoint import DialectEndpoint
-from sage_gateway.dialects.openai_responses import OpenAiResponses
 from sage_gateway.dialects.token_count import TokenCountEndpoint
 from sage_gateway.dialects.unserved_routes import unserved_routes
 from sage_gateway.front_page import FrontPage
@@ -44,6 +41,7 @@ from sage_gateway.management_routes import ManagementRoutes
 from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
+from sage_gateway.responses.response_assembly import Responses, assemble_responses
 from sage_gateway.service import GatewayServicer
 from sage_gateway.tenancy.gate import Gate, OpenGate
 from sage_gateway.tenancy.tenancy import open_tenancy
@@ -82,7 +80,8 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         fail_open=settings.limits_fail_open,
     )
     host.on_reconnect(tenancy.reconnected)
-    batches = assemble_batches(settings, host.ring, tenancy.gate)
+    responses = assemble_responses(settings, host.ring, tenancy.gate)
+    batches = assemble_batches(settings, host.ring, tenancy.gate, responses.dialect)
     app = http_app(
         settings,
         host.ring,
@@ -96,6 +95,7 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
         answers,
         batches,
         tenancy.gate,
+        responses,
     )
     transport = RingTransport(edge, tenancy.gate.submit)
     client = AsyncUnifiedInferenceClient(transport, timeout_seconds=settings.timeout_seconds)
@@ -122,12 +122,14 @@ async def start(host: ServiceHost[GatewaySettings]) -> Stop:
     )
     host.http_port = await http.start(settings.host, settings.port, setting="SAGE_GATEWAY_PORT")
 
-    worker = batches.worker(host.instance_id, MonotonicClock())
-    host.on_reconnect(worker.reconnected)
+    workers = [made.worker(host.instance_id, MonotonicClock()) for made in (batches, responses)]
+    for worker in workers:
+        host.on_reconnect(worker.reconnected)
     sweeper = batches.sweeper()
 
     async def stop() -> None:
-        await worker.stop()
+        for worker in workers:
+            await worker.stop()
         await end_tasks(sweeper)
         await http.stop()
         await edge.edge.drained(settings.drain_timeout_seconds)
@@ -150,6 +152,7 @@ def http_app(
     answers: AnswersByKey | None = None,
     batches: Batches | None = None,
     gate: Gate | None = None,
+    responses: Responses | None = None,
 ) -> App:
     """Return the HTTP application. Raises ConfigurationError for a host that is not understood.
 
@@ -158,13 +161,15 @@ def http_app(
         mesh_token: what the services of the mesh are called with.
         health: what keeps the gateway from its work; it is not ready meanwhile.
         answers: where the answers are counted that holders of issued keys are getting.
-        batches: files and batches; by default those of the settings, which nobody runs here.
+        batches, responses: stored requests and answers; by default those of the settings, with nobody here who works on
+            what is open.
         gate: lets requests into the mesh; by default all of them.
     """
     credentials = credentials or Credentials(settings.api_keys, settings.operators)
     answers = answers or AnswersByKey()
     gate = gate or OpenGate(edge.edge)
-    batches = batches or assemble_batches(settings, ring, gate)
+    responses = responses or assemble_responses(settings, ring, gate)
+    batches = batches or assemble_batches(settings, ring, gate, responses.dialect)
     bodies = BodyReader(body_limit(settings.max_body_bytes, ring.max_item_bytes), settings.body_timeout_seconds)
     clock = MonotonicClock()
     hot: dict[str, App] = {
@@ -184,7 +189,7 @@ def http_app(
     }
     messages = AnthropicMessages()
     extract_features, _ = load_feature_extractor()
-    dialects: tuple[Dialect, ...] = (messages, OpenAiResponses(time.time))
+    dialects: tuple[Dialect, ...] = (messages, responses.dialect)
     for dialect in dialects:
         hot[dialect.path] = DialectEndpoint(
             dialect,
@@ -230,7 +235,8 @@ def http_app(
             *jobs.routes(),
             *knowledge.routes(),
             *batches.routes(credentials),
-            *unserved_routes(credentials),
+            *responses.routes(credentials),
+            *unserved_routes(),
         ],
     )
     checked = HostCheck(OriginCheck(app), AllowedHosts(settings.allowed_hosts, settings.own_hosts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass
 
 from nats.errors import Error as NatsError
@@ -13,18 +12,19 @@ from starlette.routing import Route
 
 from sage_common.clock import Clock
 from sage_gateway.batches.batch_routes import BatchRoutes
-from sage_gateway.batches.batch_run import BatchTools
+from sage_gateway.batches.batch_run import BatchRun, BatchTools
 from sage_gateway.batches.batch_store import BatchStore
-from sage_gateway.batches.batch_worker import BatchWorker
 from sage_gateway.batches.line_answers import LineAnswers
 from sage_gateway.body_reader import body_limit
 from sage_gateway.config import GatewaySettings
 from sage_gateway.credentials import Credentials
-from sage_gateway.dialects.openai_responses import OpenAiResponses
+from sage_gateway.dialects.dialect import Dialect
 from sage_gateway.files.file_routes import FileRoutes
 from sage_gateway.files.file_store import FileStore
 from sage_gateway.tenancy.gate import Gate
 from sage_platform.background import keep_running
+from sage_platform.marked_work import MarkedWork
+from sage_platform.open_marks import OpenMark
 from sage_platform.ring import Ring
 
 _SWEEP_SECONDS = 900.0
@@ -65,7 +65,7 @@ class Batches:
 
         return keep_running(sweep_forever, name="file-sweep")
 
-    def worker(self, holder: str, clock: Clock) -> BatchWorker:
+    def worker(self, holder: str, clock: Clock) -> MarkedWork:
         """Start to run batches."""
         settings = self.settings
         tools = BatchTools(
@@ -77,15 +77,31 @@ class Batches:
             max_requests=settings.max_batch_requests,
             max_line_bytes=self.max_line_bytes,
         )
-        return BatchWorker(tools, holder, settings.batches_at_once, clock)
+
+        async def run(batch: OpenMark) -> None:
+            await BatchRun(tools, batch.tenant, batch.record_id).run()
+
+        return MarkedWork(
+            self.js,
+            self.store.marks,
+            "batches",
+            run,
+            holder=holder,
+            slots=settings.batches_at_once,
+            clock=clock,
+        )
 
 
-def assemble_batches(settings: GatewaySettings, ring: Ring, gate: Gate) -> Batches:
-    """Return the files and batches of a gateway; nothing is asked of JetStream before it is needed."""
+def assemble_batches(settings: GatewaySettings, ring: Ring, gate: Gate, responses: Dialect) -> Batches:
+    """Return the files and batches of a gateway; nothing is asked of JetStream before it is needed.
+
+    Args:
+        responses: how requests of ``/v1/responses`` are translated.
+    """
     js = ring.connection.jetstream()
     answers = LineAnswers(
         gate,
-        OpenAiResponses(time.time),
+        responses,
         in_flight=settings.batch_requests_in_flight,
         timeout_seconds=settings.timeout_seconds,
     )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import orjson
 from nats.js.client import JetStreamContext
 
 from sage_common.errors import NotFoundError
@@ -17,26 +15,16 @@ from sage_gateway.batches.batch_record import (
     is_batch_id,
 )
 from sage_platform import subjects
-from sage_platform.kv import open_bucket, purge_until
+from sage_platform.kv import open_bucket
+from sage_platform.open_marks import OpenMarks
 from sage_platform.opened_late import OpenedLate
 from sage_platform.tenant_bucket import StoredRecord, TenantBucket
 
 _DAY_SECONDS = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class OpenBatch:
-    """The mark of a batch that has not ended."""
-
-    tenant: str
-    batch_id: str
-
-
 class BatchStore:
     """Keeps batches. Every method raises nats.errors.Error or asyncio.TimeoutError where JetStream does not answer.
-
-    The mark of an open batch is written before its record and goes after its end, so that whatever dies in between
-    leaves a mark too many rather than a batch that nobody runs.
 
     Args:
         retention_days: after which a batch is forgotten, from its last change on.
@@ -46,15 +34,12 @@ class BatchStore:
         retention = retention_days * _DAY_SECONDS
         bucket = OpenedLate(lambda: open_bucket(js, subjects.BUCKET_BATCHES, ttl_seconds=retention))
         self._records = TenantBucket(bucket, subjects.BUCKET_BATCHES, encode_batch, decode_batch)
-        self.open_batches = OpenedLate(lambda: open_bucket(js, subjects.BUCKET_OPEN_BATCHES, ttl_seconds=retention))
+        self.marks = OpenMarks(OpenedLate(lambda: open_bucket(js, subjects.BUCKET_OPEN_BATCHES, ttl_seconds=retention)))
         self._now = now
 
     async def create(self, record: BatchRecord) -> None:
         """Store a new batch, to be run by whichever gateway takes it."""
-        marks = await self.open_batches.get()
-        mark = orjson.dumps({"tenant": record.tenant, "batch_id": record.id})
-        # The record first would be lost to all if this process died here.
-        await marks.put(subjects.tenant_key(record.tenant, record.id), mark)
+        await self.marks.set(record.tenant, record.id)
         await self._records.create(record.tenant, record.id, record)
 
     async def find(self, tenant: str, batch_id: str) -> StoredRecord[BatchRecord] | None:
@@ -87,12 +72,7 @@ class BatchStore:
 
     async def close(self, tenant: str, batch_id: str) -> None:
         """Take the mark off a batch that has ended."""
-        marks = await self.open_batches.get()
-        key = subjects.tenant_key(tenant, batch_id)
-        await marks.delete(key)
-        # The mark of the delete is what watchers hear of; it need not stay.
-        last = await marks._js.get_last_msg(marks._stream, f"{marks._pre}{key}", direct=True)
-        await purge_until(marks, key, last.seq or 0)
+        await self.marks.remove(tenant, batch_id)
 
     async def ids(self, tenant: str) -> list[str]:
         """Return the ids of a tenant's batches, the oldest first."""
@@ -101,11 +81,3 @@ class BatchStore:
     async def get_all(self, tenant: str, ids: list[str]) -> list[BatchRecord]:
         """Return the batches of ``ids`` that are there."""
         return await self._records.get_all(tenant, ids)
-
-
-def decode_mark(data: bytes) -> OpenBatch:
-    """Return the mark of an open batch from what is stored of it. Raises ValueError, KeyError, TypeError."""
-    mark = orjson.loads(data)
-    if not is_batch_id(mark["batch_id"]):
-        raise ValueError(f"{mark['batch_id']!r} is no batch")
-    return OpenBatch(str(mark["tenant"]), mark["batch_id"])

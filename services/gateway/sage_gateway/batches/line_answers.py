@@ -20,6 +20,7 @@ from sage_common.errors import (
 )
 from sage_common.logging import get_logger
 from sage_control_plane.request.request import Endpoint, Hints, ServiceClass
+from sage_gateway.admission import Admitted
 from sage_gateway.batches.batch_lines import BatchLine
 from sage_gateway.batches.line_result import LineResult, answered, refused
 from sage_gateway.dialects.chat_delta import ChatReader
@@ -113,7 +114,13 @@ class LineAnswers:
             reply.cancel("its batch does not wait for it any more")
 
     async def _response(self, tenant: str, body: dict[str, Any], request_id: str) -> tuple[bytes, TokenUsage]:
-        translation = self._responses.translate(body)
+        if body.get("background"):
+            raise InvalidRequestError(
+                "'background' has no place in a batch, which is in the background", param="background"
+            )
+        # What a batch's file holds need not be kept once more; who wants it says so.
+        asked = body if body.get("store") is not None else {**body, "store": False}
+        translation = await self._responses.translate(asked, Admitted(tenant, "", BULK, None, ""))
         reply = await self._submit(tenant, Endpoint.CHAT_COMPLETIONS, translation.body, request_id)
         try:
             head = await reply.head()
@@ -122,7 +129,7 @@ class LineAnswers:
             answer.begin(reply.request_id, next((delta.model for delta in deltas if delta.model), "") or head.model)
             for delta in deltas:
                 answer.add(delta)
-            answer.end(reply.usage)
+            await translation.end(reply.usage)
             return answer.document(), reply.usage
         finally:
             reply.cancel("its batch does not wait for it any more")

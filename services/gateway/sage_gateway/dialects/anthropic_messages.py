@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sage_common.errors import InvalidRequestError, SageError, UnauthenticatedError
+from sage_gateway.admission import Admitted
 from sage_gateway.asgi import Headers, Scope
 from sage_gateway.credentials import AUTHORIZATION
 from sage_gateway.dialects.anthropic_errors import anthropic_error
-from sage_gateway.dialects.dialect import Translation
+from sage_gateway.dialects.dialect import Translation, end_at_once
 from sage_gateway.dialects.message_answer import MessageAnswer
 from sage_gateway.dialects.message_request import read_message_request
 from sage_mesh import exact_json
@@ -52,13 +53,13 @@ class AnthropicMessages:
                     param="anthropic-version",
                 )
 
-    def translate(self, value: dict[str, Any]) -> Translation:
+    async def translate(self, value: dict[str, Any], caller: Admitted) -> Translation:
         """Translate a parsed body. Raises InvalidRequestError."""
         request = read_message_request(value)
         answer = MessageAnswer(tuple(request.chat.get("stop", ())), shows_thinking=request.shows_thinking)
-        return Translation(exact_json.write(request.chat), request.streaming, answer)
+        return Translation(exact_json.write(request.chat), request.streaming, answer, end_at_once(answer))
 
-    def chat_to_count(self, value: dict[str, Any]) -> dict[str, Any]:
+    async def chat_to_count(self, value: dict[str, Any], tenant: str) -> dict[str, Any]:
         """Return the chat completion whose prompt is to be counted. Raises InvalidRequestError."""
         return read_message_request(value, counting=True).chat
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
 from sage_common.errors import SageError
+from sage_gateway.admission import Admitted
 from sage_gateway.asgi import Headers, Scope
 from sage_gateway.dialects.chat_delta import ChatDelta
 from sage_mesh.reply import TokenUsage
@@ -59,11 +61,25 @@ class Translation(NamedTuple):
         body: of a chat completion.
         streaming: whether the client asked for events.
         answer: builds the answer to it.
+        end: ends the answer as its ``end`` does, after what the vendor's API has to do before the client is told of the
+            end.
+        begun: the document to answer with at once, where the request is worked on in the background; None for others.
     """
 
     body: bytes
     streaming: bool
     answer: AnswerBuilder
+    end: Callable[[TokenUsage], Awaitable[bytes]]
+    begun: bytes | None = None
+
+
+def end_at_once(answer: AnswerBuilder) -> Callable[[TokenUsage], Awaitable[bytes]]:
+    """Return the end of an answer before which there is nothing to do."""
+
+    async def end(usage: TokenUsage) -> bytes:
+        return answer.end(usage)
+
+    return end
 
 
 class Dialect(Protocol):
@@ -83,16 +99,17 @@ class Dialect(Protocol):
         """Complete ``headers``, which the gateway goes by, from the vendor's own. Raises SageError."""
         ...
 
-    def translate(self, value: dict[str, Any]) -> Translation:
+    async def translate(self, value: dict[str, Any], caller: Admitted) -> Translation:
         """Translate a parsed body.
 
         Raises:
             InvalidRequestError: a field has the wrong shape, or is not served; ``param`` names it.
+            NotFoundError: it refers to what the caller does not have.
         """
         ...
 
-    def chat_to_count(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Return the chat completion whose prompt is to be counted. Raises InvalidRequestError as ``translate``."""
+    async def chat_to_count(self, value: dict[str, Any], tenant: str) -> dict[str, Any]:
+        """Return the chat completion whose prompt is to be counted. Raises as ``translate``."""
         ...
 
     def counted(self, tokens: int) -> bytes:

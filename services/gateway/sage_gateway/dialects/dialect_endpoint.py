@@ -28,7 +28,7 @@ from sage_gateway.asgi import (
 from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
 from sage_gateway.dialects.chat_delta import ChatDelta, ChatReader
-from sage_gateway.dialects.dialect import AnswerBuilder, Dialect
+from sage_gateway.dialects.dialect import Dialect, Translation
 from sage_gateway.dialects.fields import read_object
 from sage_gateway.dialects.refusal import check_method, send_refusal
 from sage_gateway.inference import EVENT_STREAM, cancel_when_gone, way_of
@@ -76,7 +76,12 @@ class DialectEndpoint:
         headers = wanted_headers(scope)
         try:
             admitted = self._admit(scope, headers)
-            reply, answer, streaming = await self._submit(admitted, headers, receive)
+            translation = await self._dialect.translate(
+                read_object(await self._bodies.read(headers, receive)), admitted
+            )
+            if translation.begun is not None:
+                return await self._begun(translation.begun, request_id_of(headers), send)
+            reply = await self._submit(translation, admitted, headers)
         except SageError as error:
             return await send_refusal(
                 send, self._dialect, error, request_id_of(headers), body_expected="expect" in headers
@@ -84,9 +89,9 @@ class DialectEndpoint:
         watch = asyncio.get_running_loop().create_task(cancel_when_gone(receive, reply))
         try:
             with self._answers.holding(admitted.key_id, reply):
-                if streaming:
-                    return await self._stream(reply, answer, send)
-                return await self._whole(reply, answer, send)
+                if translation.streaming:
+                    return await self._stream(reply, translation, send)
+                return await self._whole(reply, translation, send)
         except SageError as error:
             return await send_refusal(send, self._dialect, error, reply.caller_id)
         except ClientGoneError:
@@ -105,11 +110,7 @@ class DialectEndpoint:
         self._dialect.read_headers(scope, headers, key_required=self._credentials.required)
         return admit(headers, self._credentials)
 
-    async def _submit(
-        self, admitted: Admitted, headers: dict[str, str], receive: Receive
-    ) -> tuple[Reply, AnswerBuilder, bool]:
-        """Submit a request; return its reply, what builds the answer, and whether it is to be streamed."""
-        translation = self._dialect.translate(read_object(await self._bodies.read(headers, receive)))
+    async def _submit(self, translation: Translation, admitted: Admitted, headers: dict[str, str]) -> Reply:
         request = InferenceRequest(
             correlation_id=correlation_id_of(headers),
             endpoint=Endpoint.CHAT_COMPLETIONS,
@@ -119,10 +120,15 @@ class DialectEndpoint:
             timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
             traceparent=admitted.traceparent,
         )
-        reply = await self._gate.submit(request, admitted.key_id)
-        return reply, translation.answer, translation.streaming
+        return await self._gate.submit(request, admitted.key_id)
 
-    async def _whole(self, reply: Reply, answer: AnswerBuilder, send: Send) -> int:
+    async def _begun(self, document: bytes, request_id: str, send: Send) -> int:
+        """Answer a request that is worked on in the background."""
+        await send_whole(send, 200, [JSON, *self._dialect.id_headers(request_id)], document)
+        return 200
+
+    async def _whole(self, reply: Reply, translation: Translation, send: Send) -> int:
+        answer = translation.answer
         began = self._clock.now()
         head = await reply.head()
         self._metrics.first_byte(self._clock.now() - began)
@@ -132,18 +138,18 @@ class DialectEndpoint:
             deltas = [delta async for piece in reply for delta in reader.feed(head.media, piece)]
         else:
             deltas = reader.feed(head.media, await reply.read())
-        answer.begin(reply.request_id, _model_of(deltas, head))
+        answer.begin(reply.request_id, model_of(deltas, head))
         for delta in deltas:
             answer.add(delta)
-        answer.end(reply.usage)
+        await translation.end(reply.usage)
         headers = [JSON, *self._dialect.id_headers(reply.caller_id), *way_of(head)]
         await send_whole(send, 200, headers, answer.document())
         return 200
 
-    async def _stream(self, reply: Reply, answer: AnswerBuilder, send: Send) -> int:
+    async def _stream(self, reply: Reply, translation: Translation, send: Send) -> int:
         began = self._clock.now()
         pieces = aiter(reply) if self._comment_seconds is None else with_comments(aiter(reply), self._comment_seconds)
-        events = _events(reply, answer, pieces)
+        events = _events(reply, translation, pieces)
         # An error before the first event still gets its own status.
         piece = await anext(events)
         headers = self._dialect.id_headers(reply.caller_id)
@@ -159,14 +165,14 @@ class DialectEndpoint:
                 piece = await anext(events, b"")
         except SageError as error:
             status = self._dialect.error(error, reply.caller_id)[0]
-            last = answer.failed(error)
+            last = translation.answer.failed(error)
         await send({"type": "http.response.body", "body": last})
         return status
 
 
-async def _events(reply: Reply, answer: AnswerBuilder, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _events(reply: Reply, translation: Translation, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the events of an answer, and comments; the first with those that open the stream. Raises SageError."""
-    reader = ChatReader()
+    reader, answer = ChatReader(), translation.answer
     begun = False
     async for piece in pieces:
         if piece == COMMENT:
@@ -176,14 +182,15 @@ async def _events(reply: Reply, answer: AnswerBuilder, pieces: AsyncIterator[byt
         if head.media is not Media.EVENT_STREAM:
             piece += await reply.read()
         deltas = reader.feed(head.media, piece)
-        opening = b"" if begun else answer.begin(reply.request_id, _model_of(deltas, head))
+        opening = b"" if begun else answer.begin(reply.request_id, model_of(deltas, head))
         begun = True
         events = opening + b"".join([answer.add(delta) for delta in deltas])
         if events:
             yield events
     opening = b"" if begun else answer.begin(reply.request_id, (await reply.head()).model)
-    yield opening + answer.end(reply.usage)
+    yield opening + await translation.end(reply.usage)
 
 
-def _model_of(deltas: Sequence[ChatDelta], head: ReplyHead) -> str:
+def model_of(deltas: Sequence[ChatDelta], head: ReplyHead) -> str:
+    """Return the name of the model to report: the engine's own, or the one that was asked."""
     return next((delta.model for delta in deltas if delta.model), "") or head.model

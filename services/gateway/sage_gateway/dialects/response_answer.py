@@ -86,6 +86,10 @@ class ResponseAnswer:
 
     def end(self, usage: TokenUsage) -> bytes:
         """Return the events that close the open item and the response."""
+        return self.close(usage) + self.tell_end()
+
+    def close(self, usage: TokenUsage) -> bytes:
+        """Return the events that close the open item; the response is what it will be then."""
         if self._counts is NO_COUNTS:
             self._counts = TokenCounts(usage)
         reason = _INCOMPLETE.get(self._finish_reason)
@@ -97,7 +101,15 @@ class ResponseAnswer:
             self._response["incomplete_details"] = {"reason": reason}
         else:
             self._response["completed_at"] = int(self._now())
-        return self._render([*events, (f"response.{status}", {"response": self._response})])
+        return self._render(events)
+
+    def tell_end(self) -> bytes:
+        """Return the event that tells of the whole response; after ``close``."""
+        return self._render([(f"response.{self._response['status']}", {"response": self._response})])
+
+    def mark(self, **fields: Any) -> None:
+        """Set fields of the response; after ``begin``."""
+        self._response |= fields
 
     def failed(self, error: SageError) -> bytes:
         """Return ``response.failed``, after what opens a stream where nothing was sent yet."""
@@ -108,6 +120,11 @@ class ResponseAnswer:
         code = "rate_limit_exceeded" if error.kind is ErrorKind.CONTENDED else "server_error"
         self._response["error"] = {"code": code, "message": _message(error)}
         return opened + self._render([("response.failed", {"response": self._response})])
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """The response as it is now; after ``begin``."""
+        return self._response
 
     def document(self) -> bytes:
         """Return the response."""

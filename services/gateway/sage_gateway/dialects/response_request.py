@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sage_common.errors import InvalidRequestError
@@ -11,19 +12,15 @@ from sage_gateway.dialects.fields import Fields, not_served
 from sage_gateway.dialects.response_input import add_input
 from sage_gateway.dialects.response_tools import chat_tools, choose_tools
 
-_NOTHING_KEPT = "responses are not stored; send the whole conversation as 'input'"
 _REFUSED = {
     "access_programs": "there are none",
-    "background": "an answer lives as long as its connection",
-    "background_options": "an answer lives as long as its connection",
+    "background_options": "there is one way to be in the background",
     "context_management": "the context is the caller's to edit",
-    "conversation": _NOTHING_KEPT,
+    "conversation": "conversations are not kept; 'previous_response_id' goes on from a stored response",
     "image": "images are the engine's to judge",
     "moderation": "answers are not moderated",
     "personality": "'instructions' say how to answer",
-    "previous_response_id": _NOTHING_KEPT,
     "prompt": "no prompts are kept; send 'instructions' and 'input'",
-    "store": "responses are not stored; send false, or leave it out",
 }
 _PASSED_ON = (
     "temperature",
@@ -50,7 +47,7 @@ _ECHOED: dict[str, Any] = {
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "service_tier": None,
-    "store": False,
+    "store": True,
     "temperature": None,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
@@ -73,16 +70,23 @@ class ResponseRequest(NamedTuple):
         streaming: whether it asks for events.
         echo: the fields that the answer says again.
         logprobs: whether log probabilities were asked for.
+        store: whether the response is to be stored; None where the request does not say.
+        background: whether it is to be made while nobody waits for it.
     """
 
     chat: dict[str, Any]
     streaming: bool
     echo: dict[str, Any]
     logprobs: bool
+    store: bool | None
+    background: bool
 
 
-def read_response_request(value: dict[str, Any]) -> ResponseRequest:
+def read_response_request(value: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> ResponseRequest:
     """Translate a parsed body.
+
+    Args:
+        earlier: items of the conversation that the request goes on with.
 
     Raises:
         InvalidRequestError: a field has the wrong shape or is not served; ``param`` names it.
@@ -92,7 +96,14 @@ def read_response_request(value: dict[str, Any]) -> ResponseRequest:
     fields.refuse(_REFUSED)
     model = fields.text("model")
     body: dict[str, Any] = {} if model is None else {"model": model}
-    body["messages"] = _read_messages(fields)
+    body["messages"] = _read_messages(fields, earlier)
+    store, background = fields.flag("store"), fields.flag("background") or False
+    # Whoever calls has found it.
+    fields.text("previous_response_id")
+    if background and store is False:
+        raise InvalidRequestError(
+            "'store' is false; a response in the background is stored, or nobody could get it", param="store"
+        )
     streaming = fields.flag("stream") or False
     if streaming:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -118,14 +129,15 @@ def read_response_request(value: dict[str, Any]) -> ResponseRequest:
     if fields.choice("truncation", ("auto", "disabled")) == "auto":
         raise not_served("truncation", "nothing is left out of what was said; 'disabled' is what happens")
     fields.finish()
-    return ResponseRequest(body, streaming, {**_ECHOED, **given}, logprobs)
+    return ResponseRequest(body, streaming, {**_ECHOED, **given}, logprobs, store, background)
 
 
-def _read_messages(fields: Fields) -> list[dict[str, Any]]:
+def _read_messages(fields: Fields, earlier: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     chat = ChatMessages()
     instructions = fields.text("instructions")
     if instructions is not None:
         chat.system(instructions)
+    add_input(chat, list(earlier))
     given = fields.take("input")
     if given is None:
         raise InvalidRequestError("'input' is needed", code="missing_required_parameter", param="input")

@@ -58,8 +58,9 @@ class TokenCountEndpoint:
         try:
             check_method(scope)
             self._dialect.read_headers(scope, headers, key_required=self._credentials.required)
-            admit(headers, self._credentials)
-            chat = self._dialect.chat_to_count(read_object(await self._bodies.read(headers, receive)))
+            tenant = admit(headers, self._credentials).tenant
+            value = read_object(await self._bodies.read(headers, receive))
+            chat = await self._dialect.chat_to_count(value, tenant)
             counted = self._dialect.counted(self._estimate(chat))
         except SageError as error:
             return await send_refusal(send, self._dialect, error, request_id, body_expected="expect" in headers)

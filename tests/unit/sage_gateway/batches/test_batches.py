@@ -11,9 +11,11 @@ import pytest
 from fixtures.batch_client import batch_when, chat_line, client_of, ended_batch, lines_of, started_batch
 from fixtures.engines import CHAT_MODEL, EMBEDDING_MODEL
 from fixtures.eventually import eventually
+from fixtures.marked_work import is_unmarked
 from fixtures.mesh import Mesh
 
 from sage_control_plane.request.request import ServiceClass
+from sage_platform import subjects
 
 
 async def test_a_batch_is_answered_into_a_file(client: openai.AsyncOpenAI, mesh: Mesh) -> None:
@@ -39,6 +41,15 @@ async def test_a_batch_is_answered_into_a_file(client: openai.AsyncOpenAI, mesh:
     output = await client.files.retrieve(batch.output_file_id)
     assert output.purpose == "batch_output"
     assert output.filename == f"{batch.id}_output.jsonl"
+
+
+async def test_a_batch_that_has_ended_leaves_no_mark_and_no_log(client: openai.AsyncOpenAI, mesh: Mesh) -> None:
+    await ended_batch(client, (await started_batch(client, chat_line("r", "say this"))).id)
+    await eventually(lambda: is_unmarked(mesh, subjects.BUCKET_OPEN_BATCHES, mesh.name))
+    logs = await mesh.ring.connection.jetstream().stream_info(
+        subjects.BATCH_RESULTS_STREAM, subjects_filter=subjects.batch_results(mesh.name, "*")
+    )
+    assert not logs.state.subjects
 
 
 async def test_requests_of_a_batch_are_bulk_work_of_its_tenant(client: openai.AsyncOpenAI, mesh: Mesh) -> None:

@@ -61,7 +61,7 @@ async def test_an_input_is_answered_with_its_usage(client: openai.AsyncOpenAI, e
     assert response.usage.input_tokens_details.cached_tokens == 4
     assert response.usage.output_tokens_details.reasoning_tokens == 2
     said_again = response.model_dump()
-    assert (said_again["store"], said_again["metadata"], said_again["instructions"]) == (False, {"a": "b"}, "Be brief.")
+    assert (said_again["store"], said_again["metadata"], said_again["instructions"]) == (True, {"a": "b"}, "Be brief.")
     assert engine.body == {
         "model": MODEL,
         "max_tokens": 50,
@@ -157,9 +157,11 @@ async def test_errors_come_as_the_clients_own_classes(client: openai.AsyncOpenAI
         await client.responses.create(model="nope", input="hello")
     assert unknown.value.code == "model_not_found"
     for given, param in (
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"store": True}, "store"),
-        ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"store": "yes"}, "store"),
+        ({"background": True, "store": False}, "store"),
+        ({"background": True, "stream": True}, "stream"),
+        ({"previous_response_id": 1}, "previous_response_id"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
         ({"extra_body": {"messages": []}}, "messages"),
@@ -208,10 +210,3 @@ async def test_tokens_are_counted_without_an_engine(client: openai.AsyncOpenAI, 
     more = await client.responses.input_tokens.count(model=MODEL, input="hello", instructions="Be brief, and polite.")
     assert 0 < few.input_tokens < more.input_tokens
     assert not engine.bodies
-
-
-async def test_responses_are_not_kept_and_it_says_so(client: openai.AsyncOpenAI, engine: ScriptedChat) -> None:
-    response = await client.responses.create(model=MODEL, input="hello")
-    for asked in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
-        with pytest.raises(openai.NotFoundError, match="not stored"):
-            await asked(response.id)

@@ -170,4 +170,4 @@ def test_reasoning_that_only_its_maker_can_read_is_refused() -> None:
 
 def test_the_answer_says_its_request_again() -> None:
     echo = read_response_request({"input": "hi", "temperature": 0.5, "tools": [FUNCTION], "user": None}).echo
-    assert (echo["temperature"], echo["tools"], echo["user"], echo["store"]) == (0.5, [FUNCTION], None, False)
+    assert (echo["temperature"], echo["tools"], echo["user"], echo["store"]) == (0.5, [FUNCTION], None, True)

@@ -6,12 +6,12 @@ import asyncio
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import openai
 import pytest
 from fixtures.batch_client import client_of
+from fixtures.eventually import eventually
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 
@@ -42,6 +42,10 @@ async def chunk_counts(mesh: Mesh, tenant: str) -> dict[str, int]:
     js = mesh.ring.connection.jetstream()
     found = await js.stream_info(subjects.FILES_STREAM, subjects_filter=f"sage.files.v1.{subjects.token(tenant)}.*")
     return found.state.subjects or {}
+
+
+async def has_chunks(mesh: Mesh, tenant: str) -> bool:
+    return bool(await chunk_counts(mesh, tenant))
 
 
 async def test_a_file_is_kept_as_it_was_given(client: openai.AsyncOpenAI) -> None:
@@ -202,14 +206,14 @@ async def test_an_upload_whose_client_goes_away_leaves_nothing(http: aiohttp.Cli
             pass
 
     posting = asyncio.create_task(post())
-    await when(lambda: chunk_counts(mesh, tenant))
+    await eventually(lambda: has_chunks(mesh, tenant))
     posting.cancel()
     await asyncio.wait({posting})
 
     async def is_gone() -> bool:
-        return not await chunk_counts(mesh, tenant)
+        return not await has_chunks(mesh, tenant)
 
-    await when(is_gone)
+    await eventually(is_gone)
 
 
 async def test_a_sweep_removes_what_a_killed_gateway_left(mesh: Mesh, client: openai.AsyncOpenAI) -> None:
@@ -226,11 +230,3 @@ async def test_a_sweep_removes_what_a_killed_gateway_left(mesh: Mesh, client: op
     now[0] += 7 * 3600
     await files.sweep()
     assert list(await chunk_counts(mesh, mesh.name)) == [subjects.file_chunks(mesh.name, kept.id)]
-
-
-async def when(condition: Any, seconds: float = 10.0) -> None:
-    async def poll() -> None:
-        while not await condition():  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.02)
-
-    await asyncio.wait_for(poll(), seconds)
