@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 import random
 import threading
 import warnings
@@ -18,6 +17,7 @@ import pytest
 
 from sage_embed_executor.backends.backend import EmbeddingBackend, Runtime, Vectors
 from sage_embed_executor.backends.registry import BACKENDS, load_backend, problem_with
+from sage_embed_executor.child_process import ChildRunner
 from sage_embed_executor.exports.export_form import Precision
 from sage_embed_executor.models.model_folder import ModelFolder, read_model_folder
 from sage_embed_executor.models.tokenizer import TextTokenizer
@@ -171,23 +171,17 @@ def test_a_vector_stays_when_the_next_batch_is_computed(subject: Subject, tokeni
     assert (first == kept).all()
 
 
-def test_memory_stays_flat_over_shapes_that_never_repeat(subject: Subject) -> None:
-    shapes = [(texts, tokens) for texts in range(1, 5) for tokens in range(3, 41)]
-    random.Random(5).shuffle(shapes)
-    shapes = sample(shapes, subject.precision)
-    quarter = len(shapes) // 4
-    levels = []
-    for start in range(0, len(shapes), quarter):
-        for texts, tokens in shapes[start : start + quarter]:
-            subject.backend.embed([np.full(tokens, 2000 + n, dtype=np.int32) for n in range(texts)])
-        levels.append(_resident_mb())
-    # The first half fills what is kept, and what others have left may go meanwhile; a runtime that keeps every shape
-    # goes on by 60-90 MB a quarter.
-    assert levels[-1] - max(levels[:2]) < 24, levels
-
-
-def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def test_memory_stays_flat_over_shapes_that_never_repeat(
+    subject: Subject, folder: ModelFolder, export_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(export_cache))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    every = SAMPLED.get(subject.precision, 1)
+    asked = {"backend": subject.name, "precision": subject.precision.value, "folder": str(folder.path), "every": every}
+    levels = ChildRunner().run("fixtures.memory_over_shapes", asked, 240)["levels"]
+    # The first half fills what is kept; a runtime that keeps every shape goes on by 30-70 MB.
+    assert len(levels) == 4
+    assert levels[-1] - levels[1] < 20, levels
 
 
 def test_reduced_precision_passes_the_quality_gate(

@@ -9,7 +9,8 @@ import pytest
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 
 
-@pytest.fixture(scope="session")
+# Down again after the last test here: idle, it takes a sixteenth of a processor from all tests that follow.
+@pytest.fixture(scope="package")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
     """The embedded default: MiniLM and the extractive engine, one process of each service."""
     with isolated_mesh(tmp_path_factory.mktemp("mesh")) as running:

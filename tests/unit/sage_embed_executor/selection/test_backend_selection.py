@@ -236,17 +236,19 @@ def test_bulk_work_is_computed_on_threads_that_make_way(folder: ModelFolder, str
     loaded = select_and_load(folder, preference, GivenSpeeds({"torch fp32": 10, "openvino fp32": 10}))
     assert loaded.bulk_backend is not None
     inputs = [np.arange(5, 133, dtype=np.int32)] * 4
+    found = []
     # Bulk work first: what it starts must not compute what comes after.
     for backend, niceness in ((loaded.bulk_backend, BULK_NICENESS), (loaded.backend, own)):
         idle = processor_times()
-        for _ in range(12):
+        for _ in range(4):
             vectors = backend.embed(inputs)
-        assert np.allclose(vectors, loaded.backend.embed(inputs), atol=1e-6)
+        found.append(vectors)
         spent: Counter[int] = Counter()
         for thread, seconds in processor_times().items():
             if thread not in before:
                 spent[os.getpriority(os.PRIO_PROCESS, thread)] += seconds - idle.get(thread, 0)
         assert spent[niceness] > 0.8 * spent.total()
+    assert np.allclose(*found, atol=1e-6)
 
 
 def processor_times() -> dict[int, int]:
