@@ -30,10 +30,17 @@ settings.register_profile("sage", deadline=None, derandomize=True)
 settings.load_profile("sage")
 
 
+def pytest_configure() -> None:
+    """Import all tests before anything is collected."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep what the tests' imports have made out of every later collection: a tenth of the time would go into it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

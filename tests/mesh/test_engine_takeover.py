@@ -35,8 +35,6 @@ from fixtures.process_mesh import engines_of, further_process, sage
 from sage_benchmark.isolated_mesh import IsolatedMesh
 from sage_llm_coordinator.adoption import HUNG_SECONDS, SILENT_SECONDS
 
-pytestmark = pytest.mark.alone
-
 LOADING_SECONDS = 8.0
 # Some looks of every coordinator, and the time in which one that woke up lets go.
 WATCHED_SECONDS = 7.0
@@ -92,6 +90,7 @@ async def watched(mesh: IsolatedMesh) -> AsyncIterator[list[list[str]]]:
         await asyncio.gather(looking, return_exceptions=True)
 
 
+@pytest.mark.alone
 def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(two: TwoCoordinators) -> None:
     mesh, directory = two.mesh, two.directory
     start(mesh)
@@ -119,6 +118,7 @@ def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(t
     assert servers(directory) == before
 
 
+@pytest.mark.alone
 def test_a_server_that_still_loads_when_its_coordinator_is_killed_is_adopted_and_waited_for(
     two: TwoCoordinators,
 ) -> None:
@@ -157,6 +157,7 @@ def test_a_server_that_still_loads_when_its_coordinator_is_killed_is_adopted_and
     assert servers(directory) == before
 
 
+@pytest.mark.alone
 def test_the_engine_of_a_hung_coordinator_is_taken_over_and_not_served_by_it_when_it_goes_on(
     two: TwoCoordinators,
 ) -> None:
@@ -204,6 +205,7 @@ def test_the_engine_of_a_hung_coordinator_is_taken_over_and_not_served_by_it_whe
     assert replica_of(mesh, engines(mesh)[0]["executor_id"]) == name
 
 
+# What it may take is three times what it takes, so others may run beside it.
 def test_a_coordinator_that_is_started_again_takes_its_engine_back(tmp_path: Path) -> None:
     with mesh_with_fake(tmp_path) as mesh:
         start(mesh)
@@ -214,6 +216,7 @@ def test_a_coordinator_that_is_started_again_takes_its_engine_back(tmp_path: Pat
         assert servers(tmp_path) == before
 
 
+@pytest.mark.alone
 def test_an_engine_that_nobody_adopts_ends_within_ten_seconds(tmp_path: Path) -> None:
     with mesh_with_fake(tmp_path, coordinators=0) as mesh:
         with further_process(mesh, "llm-coordinator", tmp_path / "log"):

@@ -39,9 +39,10 @@ from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
 pytestmark = pytest.mark.alone
 
-# The load lasts so long, five seconds of it before each kill; on a slow machine until the last of what was killed is
-# back, or the latter at most.
-SECONDS, MOST_SECONDS = 30.0, 180.0
+# The load lasts so long, with a kill when so much is under way and then every few seconds; on a slow machine until the
+# last of what was killed is back, or the latter at most.
+SECONDS, MOST_SECONDS = 20.0, 180.0
+FIRST_KILL_SECONDS, KILLS_APART_SECONDS = 3.0, 3.4
 READY_SECONDS = 60.0
 ENGINES = 3
 # Each simulated engine at both coordinators, and an embedder at each of its executors.
@@ -141,7 +142,7 @@ class Kills:
     under_way_at_kill: list[int] = field(default_factory=list)
 
     async def all(self, began: float) -> None:
-        """Kill one after another, a sixth of the load's time apart."""
+        """Kill one after another, each when it is time and what the one before has killed is back."""
         kills: tuple[Callable[[], Awaitable[None]], ...] = (
             self.engine,
             self.coordinator,
@@ -150,7 +151,7 @@ class Kills:
             self.leader,
         )
         for number, kill in enumerate(kills):
-            at = began + SECONDS * (number + 0.6) / (len(kills) + 1)
+            at = began + FIRST_KILL_SECONDS + number * KILLS_APART_SECONDS
             await asyncio.sleep(max(0.0, at - time.monotonic()))
             self.under_way_at_kill.append(self.under_way())
             await kill()

@@ -4,7 +4,7 @@ from sage_benchmark.simulator.simulation_benchmark import CLAIRVOYANT, VirtualPl
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.mixed_load import SharedPrefixes
 
-PLAN = VirtualPlan((LoadSettings(engines=1, seconds=20, load=1.5),), repetitions=2, seed=3)
+PLAN = VirtualPlan((LoadSettings(engines=1, seconds=12, load=1.5),), repetitions=2, seed=3)
 
 
 def test_every_policy_gets_every_request_of_every_seed() -> None:
