@@ -347,10 +347,10 @@ async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
 
 
 def test_a_benchmark_runs_a_policy_and_nothing_in_front_of_a_real_engine() -> None:
-    rates = ClassRates(seconds=4.0, load=0.5, chat_tokens=6, bulk_tokens=12)
+    rates = ClassRates(seconds=6.0, load=0.5, chat_tokens=6, bulk_tokens=12)
     plan = ComparisonPlan((rates,), repetitions=1, seed=3, timeout_seconds=60.0, warm_up_seconds=1.0, alone=True)
     options = PolicyOptions(simulate=False, direct=True, capacities=(UNTOLD,))
-    engines = partial(llamacpp_pool, LlamacppServers(slots=2))
+    engines = partial(llamacpp_pool, LlamacppServers())
     report = run_policies(plan, ["hybrid"], engines, "sage bench policies", lambda _: None, options)
     assert [system.name for system in report.systems] == ["none", "hybrid"]
     asked = {"interactive": 6, "bulk": 12}

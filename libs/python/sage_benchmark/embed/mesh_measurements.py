@@ -46,10 +46,14 @@ class MeasuredMesh:
 
 
 def check_backend(mesh: MeasuredMesh, expected: str) -> None:
-    """Raise RuntimeError unless the mesh computes as the offline plan did: a ratio of the two would be of backends."""
+    """Raise RuntimeError unless the mesh computes as the offline plan did: a ratio of the two would be of backends.
+
+    torch's linear layers may be of another kind: each process measures them, and on a busy machine two that are nearly
+    as fast come out either way.
+    """
     models = orjson.loads(fetch(f"{mesh.url}/v1/models"))["data"]
     description = next((str(model.get("description", "")) for model in models if model["id"] == mesh.model), "")
-    if expected not in description:
+    if expected.removesuffix(", plain").removesuffix(", oneDNN") not in description:
         raise RuntimeError(f"the mesh runs {mesh.model!r} as {description!r}, the offline plan as {expected!r}")
 
 
