@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import uvloop
 
+from sage_benchmark.gateway_limits import measure_limits
 from sage_benchmark.http_client import render_post
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile, run_closed_loop
@@ -25,6 +26,7 @@ from sage_benchmark.report.bars import Bar
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"static","messages":[{"role":"user","content":"Say something."}]}'
 STREAM_BODY = b'{"model":"static","stream":true,"messages":[{"role":"user","content":"Say something."}]}'
+LIMITED_BODY = b'{"model":"static","max_tokens":16,"messages":[{"role":"user","content":"Say something."}]}'
 SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator")
 LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
 # Files of torch that a process which has imported it has mapped.
@@ -66,11 +68,16 @@ class ServiceCost:
 
 @dataclass(frozen=True)
 class GatewayResult:
-    """Everything that was measured. Times are milliseconds."""
+    """Everything that was measured. Times are milliseconds.
+
+    Attributes:
+        limits: with keys asked for and a tenant held to limits, and without; see ``measure_limits``.
+    """
 
     plan: GatewayPlan
     rows: list[dict[str, float]]
     streaming: dict[str, float]
+    limits: dict[str, float]
     services: list[ServiceCost]
     ready_seconds: float
     bars: list[Bar]
@@ -97,9 +104,18 @@ def run(plan: GatewayPlan) -> GatewayResult:
             first_token = _first_token(plan, engine, mesh)
         with isolated_mesh(directory / "streaming", llm=paced, replicas=light) as mesh:
             streaming = first_token | _paced_stream(plan, paced, mesh)
+        limits = measure_limits(
+            engine,
+            directory,
+            LIMITED_BODY,
+            single_requests=plan.single_requests,
+            loaded_requests=plan.loaded_requests,
+            repetitions=plan.repetitions,
+        )
         with isolated_mesh(directory / "whole") as mesh:
             ready_seconds = mesh.ready_seconds
-    return GatewayResult(plan, rows, streaming, costs, ready_seconds, _bars(rows, streaming, costs, ready_seconds))
+    bars = _bars(rows, streaming, limits, costs, ready_seconds)
+    return GatewayResult(plan, rows, streaming, limits, costs, ready_seconds, bars)
 
 
 @contextmanager
@@ -231,7 +247,11 @@ def _maps_torch(process: psutil.Process) -> bool:
 
 
 def _bars(
-    rows: list[dict[str, float]], streaming: dict[str, float], costs: list[ServiceCost], ready_seconds: float
+    rows: list[dict[str, float]],
+    streaming: dict[str, float],
+    limits: dict[str, float],
+    costs: list[ServiceCost],
+    ready_seconds: float,
 ) -> list[Bar]:
     by_concurrency = {int(row["concurrency"]): row for row in rows}
     bars = [
@@ -245,6 +265,8 @@ def _bars(
             "×",
             at_most=False,
         ),
+        Bar("requests/s with keys and limits, against without", limits["rate_ratio"], 0.85, "×", at_most=False),
+        Bar("p50 at concurrency 1 with keys and limits, against without", limits["latency_ratio"], 1.15, "×"),
         Bar("sage up to ready, warm disk", ready_seconds, 15.0, "s"),
     ]
     for cost in costs:

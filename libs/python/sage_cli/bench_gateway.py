@@ -75,6 +75,12 @@ def _print_tables(result: GatewayResult) -> None:
         ("gap between tokens at the client p99, ms", "token_gap_p99_ms"),
     ):
         streaming.add_row(figure, f"{result.streaming[key]:.2f}")
+    limits = Table(title="Keys and limits", title_justify="left", box=None, header_style="bold")
+    for name in ("", "requests/s, 64 connections", "p50 ms, one connection"):
+        limits.add_column(name, justify="right" if name else "left")
+    for title, key in (("no keys, no limits", "off"), ("an API key, a tenant with every limit", "on")):
+        rate, latency = result.limits[f"{key}_requests_per_second"], result.limits[f"{key}_p50_ms"]
+        limits.add_row(title, f"{rate:,.0f}", f"{latency:.2f}")
     services = Table(title="Services", title_justify="left", box=None, header_style="bold")
     for name in ("service", "CPU µs a request", "resident MB"):
         services.add_column(name, justify="left" if name == "service" else "right")
@@ -87,6 +93,6 @@ def _print_tables(result: GatewayResult) -> None:
         sign = "≤" if bar.at_most else "≥"
         verdict = "reached" if bar.reached else "MISSED"
         bars.add_row(bar.name, f"{bar.value:,.2f} {bar.unit}", f"{sign} {bar.bar:,.4g} {bar.unit}", verdict)
-    for table in (loads, streaming, services, bars):
+    for table in (loads, streaming, limits, services, bars):
         output().print(table)
         output().print()

@@ -54,6 +54,7 @@ class CallOptions:
         hints: how urgent the request is.
         request_id: id to find the request by, at most 128 printable ASCII characters; None has the mesh make one.
         traceparent: W3C trace context to go on with; empty for none.
+        key_id: for a gateway's accounts; servers find the caller's themselves.
     """
 
     hints: Hints = Hints()
@@ -61,6 +62,7 @@ class CallOptions:
     tenant: str | None = None
     request_id: str | None = None
     traceparent: str = ""
+    key_id: str = ""
 
 
 DEFAULT_OPTIONS = CallOptions()
@@ -91,8 +93,7 @@ class AsyncUnifiedInferenceClient:
         self._target = target
         self._api_key = api_key
         self._jobs: Jobs | None = None
-        self._tenant = tenant
-        self._timeout_seconds = timeout_seconds
+        self._tenant, self._timeout_seconds = tenant, timeout_seconds
 
     @classmethod
     async def create(
@@ -299,9 +300,8 @@ class AsyncUnifiedInferenceClient:
         return None if ready and self._on_wait is log_wait else text
 
     def _request(self, endpoint: Endpoint, body: Mapping[str, Any], options: CallOptions) -> InferenceRequest:
-        given = {name: value for name, value in body.items() if value is not None}
         try:
-            encoded = orjson.dumps(given)
+            encoded = orjson.dumps({name: value for name, value in body.items() if value is not None})
         except TypeError as error:
             raise InvalidRequestError(f"the request is not JSON: {error}", code="invalid_type") from None
         return InferenceRequest(
@@ -312,6 +312,7 @@ class AsyncUnifiedInferenceClient:
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
             traceparent=options.traceparent,
+            key_id=options.key_id,
         )
 
 

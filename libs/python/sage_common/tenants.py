@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -48,8 +49,9 @@ class Tenant(BaseModel):
     daily_money: Money | None = None
     monthly_money: Money | None = None
 
+    @cached_property
     def meters(self) -> tuple[Meter, ...]:
-        """Return the limits to keep: rates and seats first, then budgets."""
+        """The limits to keep: rates and seats first, then budgets."""
         limits = (
             (Unit.CONCURRENCY, Period.HELD, self.max_concurrent),
             (Unit.REQUESTS, Period.MINUTE, self.requests_per_minute),

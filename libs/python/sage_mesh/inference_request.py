@@ -27,6 +27,7 @@ class InferenceRequest:
         hints: how urgent it is.
         timeout_seconds: longest wait for the whole answer, from when an edge accepts it.
         traceparent: W3C trace context; empty for none.
+        key_id: of the API key that it came with, where the mesh has issued it, for accounts; it does not travel.
     """
 
     correlation_id: str | None
@@ -36,6 +37,7 @@ class InferenceRequest:
     hints: Hints = NO_HINTS
     timeout_seconds: float = 600.0
     traceparent: str = ""
+    key_id: str = ""
 
 
 def new_request_id() -> str:

@@ -141,8 +141,9 @@ class InferenceEndpoint:
             hints=admitted.hints,
             timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
             traceparent=admitted.traceparent,
+            key_id=admitted.key_id,
         )
-        reply = await self._gate.submit(request, admitted.key_id)
+        reply = await self._gate.submit(request)
         commented = self._comment_seconds is not None and wants_stream(body)
         return reply, self._comment_seconds if commented else None
 

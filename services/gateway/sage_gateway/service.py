@@ -119,12 +119,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         if envelope.tenant:
             headers[names.TENANT] = envelope.tenant
         timeout = min(envelope.timeout_ms / 1000, self._max_timeout_seconds)
+        principal = self._credentials.principal(headers)
         return CallOptions(
             hints=hints_from_wire(envelope.hints),
             timeout_seconds=timeout or None,
-            tenant=self._credentials.tenant(headers),
+            tenant=principal.tenant,
             request_id=envelope.request_id or None,
             traceparent=traceparent_of(headers),
+            key_id=principal.key_id,
         )
 
 

@@ -112,6 +112,19 @@ def remaining(account: Account, meter: Meter, now: float) -> int:
     return max(0, math.floor(meter.limit - account.spent) - reserved)
 
 
+def headroom(account: Account, meter: Meter, replica: str, reserved: int, unreported: int, now: float) -> int:
+    """As ``remaining``, with what one replica has reserved and spent in place of what it has reported of that; may be
+    below 0."""
+    spent = account.spent
+    if now > account.at:
+        if meter.period is Period.MINUTE:
+            spent = max(0.0, spent - meter.limit * (now - account.at) / 60)
+        elif meter.period is not Period.HELD:
+            spent = brought_forward(account, meter, now).spent
+    elsewhere = sum(holder.reserved for name, holder in account.holders.items() if name != replica)
+    return math.floor(meter.limit - spent) - elsewhere - reserved - (0 if meter.period is Period.HELD else unreported)
+
+
 def seconds_until(account: Account, meter: Meter, amount: int, now: float) -> float:
     """Return when so much could be had if nobody spent anything, in seconds from now."""
     account = brought_forward(account, meter, now)

@@ -119,8 +119,9 @@ class DialectEndpoint:
             hints=admitted.hints,
             timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
             traceparent=admitted.traceparent,
+            key_id=admitted.key_id,
         )
-        return await self._gate.submit(request, admitted.key_id)
+        return await self._gate.submit(request)
 
     async def _begun(self, document: bytes, request_id: str, send: Send) -> int:
         """Answer a request that is worked on in the background."""

@@ -98,8 +98,8 @@ class BackgroundRuns:
                     tenant=stored.tenant,
                     hints=hints_from_headers(order.hints),
                     timeout_seconds=order.timeout_seconds,
-                ),
-                order.key_id,
+                    key_id=order.key_id,
+                )
             )
             try:
                 head = await reply.head()

@@ -13,7 +13,7 @@ from sage_mesh.reply import Reply
 class Gate(Protocol):
     """Lets requests into the mesh."""
 
-    async def submit(self, request: InferenceRequest, key_id: str = "") -> Reply:
+    async def submit(self, request: InferenceRequest) -> Reply:
         """Submit a request. Raises SageError where it is refused."""
         ...
 
@@ -28,7 +28,7 @@ class OpenGate:
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
 
-    async def submit(self, request: InferenceRequest, key_id: str = "") -> Reply:
+    async def submit(self, request: InferenceRequest) -> Reply:
         return self._edge.submit(request)
 
     def headers(self, tenant: str) -> Headers:

@@ -107,7 +107,7 @@ class QuotaKeeper:
                 self._clock,
                 fail_open=self._fail_open,
             )
-            quota.set_meters(tenant.meters())
+            quota.set_meters(tenant.meters)
             self._quotas[tenant.name] = self._by_key[quota.key] = quota
         return quota
 
@@ -116,7 +116,7 @@ class QuotaKeeper:
         tenants = self._tenants()
         for name, quota in self._quotas.items():
             tenant = tenants.get(name)
-            quota.set_meters(() if tenant is None else tenant.meters())
+            quota.set_meters(() if tenant is None else tenant.meters)
 
     def _on_record(self, key: str) -> None:
         quota = self._by_key.get(key)
@@ -172,7 +172,7 @@ class QuotaKeeper:
             for replica, holder in account.holders.items()
             if replica != self._replica and (holder.held or holder.wanted)
         }
-        meters = {meter.name: meter for meter in tenant.meters()}
+        meters = {meter.name: meter for meter in tenant.meters}
         for replica in sorted(holders):
             if not self.pulse.seems_dead(replica) or not await self.pulse.is_dead(replica):
                 continue

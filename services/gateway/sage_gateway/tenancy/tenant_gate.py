@@ -41,7 +41,6 @@ class _Admission:
         prompt_tokens: the estimate.
     """
 
-    request: InferenceRequest
     tenant: str
     key_id: str
     quota: TenantQuota | None = None
@@ -82,7 +81,7 @@ class TenantGate:
         self._on_usage = on_usage
         self._assumed_output_tokens = assumed_output_tokens
 
-    async def submit(self, request: InferenceRequest, key_id: str = "") -> Reply:
+    async def submit(self, request: InferenceRequest) -> Reply:
         """Submit a request.
 
         Raises:
@@ -95,9 +94,9 @@ class TenantGate:
         name = request.tenant or DEFAULT_TENANT
         tenant = self._tenants.records.get(name)
         if tenant is not None:
-            admission = await self._admit(tenant, request, key_id)
+            admission = await self._admit(tenant, request)
         elif self._tenants.is_read:
-            admission = _Admission(request, name, key_id)
+            admission = _Admission(name, request.key_id)
         else:
             raise UnavailableError(
                 "the tenants of the mesh could not be read from NATS yet; try again, and look at the NATS server",
@@ -131,7 +130,7 @@ class TenantGate:
                 ]
         return headers
 
-    async def _admit(self, tenant: Tenant, request: InferenceRequest, key_id: str) -> _Admission:
+    async def _admit(self, tenant: Tenant, request: InferenceRequest) -> _Admission:
         body = read_body(request.endpoint, request.body)
         model = self._directory.catalog.resolve(body.model, request.endpoint).card.name
         if not tenant.may_use(model):
@@ -141,13 +140,13 @@ class TenantGate:
                 code="model_not_allowed",
                 param="model",
             )
-        if not tenant.meters():
-            return _Admission(request, tenant.name, key_id)
+        if not tenant.meters:
+            return _Admission(tenant.name, request.key_id)
         prompt_tokens = max(1, self._extract(body.segments, DEFAULT_BLOCK_BYTES)[0] + body.given_tokens)
         amounts = self._estimate(tenant, model, request.endpoint, body, prompt_tokens)
         quota = self._keeper.quota(tenant)
         reservation = quota.reserve_now(amounts) or await quota.reserve(amounts)
-        return _Admission(request, tenant.name, key_id, quota, reservation, prompt_tokens)
+        return _Admission(tenant.name, request.key_id, quota, reservation, prompt_tokens)
 
     def _estimate(
         self, tenant: Tenant, model: str, endpoint: Endpoint, body: RequestBody, prompt_tokens: int

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from sage_common.clock import Clock
 from sage_common.errors import UnavailableError, describe
 from sage_common.logging import get_logger
-from sage_common.quota.account import Account, Holder, brought_forward, exchange, remaining
+from sage_common.quota.account import Account, Holder, brought_forward, exchange, headroom
 from sage_common.quota.holding import Holding
 from sage_common.quota.meter import Meter, Period, Unit
 from sage_gateway.tenancy.kept_limit import Amounts, KeptLimit, Reservation
@@ -207,16 +207,11 @@ class TenantQuota:
     def left(self, unit: Unit, period: Period) -> tuple[int, int, float] | None:
         """Return a limit, what is left of it, and in how many seconds all of it is there again; None where there is no
         such limit."""
-        limit = next(
-            (each for each in self._limits.values() if (each.meter.unit, each.meter.period) == (unit, period)), None
-        )
+        limit = self._limits.get(f"{unit.value}_{period.value}")
         if limit is None:
             return None
-        now = self._pulse.server_now()
-        account = self._account(limit, now)
-        left = remaining(account, limit.meter, now)
-        seconds = 60 * (limit.meter.limit - left) / max(1, limit.meter.limit)
-        return limit.meter.limit, left, seconds
+        left = max(0, self._headroom(limit, self._pulse.server_now()))
+        return limit.meter.limit, left, 60 * (limit.meter.limit - left) / max(1, limit.meter.limit)
 
     async def _exchange(self, records: QuotaRecords, *, spare: bool) -> None:
         limits = [limit for limit in self._limits.values() if limit.records is records]
@@ -258,10 +253,14 @@ class TenantQuota:
         for limit in self._limits.values():
             if not self._lacks(limit, amounts):
                 continue
-            account = self._account(limit, now)
-            if amounts.get(limit.meter.unit, 0) > remaining(account, limit.meter, now):
+            if amounts.get(limit.meter.unit, 0) > self._headroom(limit, now):
                 return limit
         return None
+
+    def _headroom(self, limit: KeptLimit, now: float) -> int:
+        account = limit.records.latest(self.key).get(limit.meter.name, Account(at=now))
+        holding = limit.holding
+        return headroom(account, limit.meter, self._replica, holding.reserved, holding.unreported, now)
 
     def _account(self, limit: KeptLimit, now: float) -> Account:
         """Return the account as it was last known, and what this gateway has reserved and spent since."""

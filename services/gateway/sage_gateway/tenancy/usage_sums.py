@@ -31,6 +31,7 @@ log = get_logger(__name__)
 KEPT_SECONDS = 400 * 86_400.0
 LOOK_SECONDS = 0.5
 FETCH_MESSAGES = 500
+TOGETHER_SECONDS = 1.0
 FETCH_SECONDS = 1.0
 READ_TOGETHER = 64
 POSITION = "position"
@@ -106,6 +107,8 @@ class UsageSums:
                     messages = await reading.fetch(FETCH_MESSAGES, timeout=FETCH_SECONDS)
                 except asyncio.TimeoutError:
                     continue
+                if not messages:
+                    continue
                 events: dict[int, list[UsageEvent]] = {}
                 for message in messages:
                     sequence = message.metadata.sequence.stream
@@ -113,6 +116,9 @@ class UsageSums:
                     events[sequence] = read or []
                 await self._add(events)
                 revision = await self._bucket.update(POSITION, b"%d" % max(events), last=revision)
+                if len(messages) < FETCH_MESSAGES:
+                    # Many messages cost hardly more than one.
+                    await asyncio.sleep(TOGETHER_SECONDS)
         except KeyWrongLastSequenceError:
             log.info("another gateway sums usage now")
         finally:

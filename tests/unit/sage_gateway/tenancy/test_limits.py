@@ -69,7 +69,7 @@ async def test_a_budget_of_tokens_is_spent_by_what_was_answered_and_then_refused
     nats_server: NatsProcess,
 ) -> None:
     async with tenants(nats_server) as acme, acme.session() as http:
-        (meter,) = (await acme.set(daily_tokens=60)).meters()
+        (meter,) = (await acme.set(daily_tokens=60)).meters
         statuses = [(await acme.ask(http, "one two three"))[0] for _ in range(6)]
         # Each comes to six tokens, and reserves ten for its answer and some for its prompt.
         assert statuses == [200] * 6
@@ -121,7 +121,7 @@ async def test_a_seat_comes_back_when_its_client_goes_away_and_what_it_was_sent_
     nats_server: NatsProcess,
 ) -> None:
     async with tenants(nats_server) as acme, acme.session() as http:
-        meters = (await acme.set(max_concurrent=1, daily_tokens=1_000)).meters()
+        meters = (await acme.set(max_concurrent=1, daily_tokens=1_000)).meters
         body = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "first wait"}], "stream": True}
         async with http.post(PATH, json=body) as response:
             await asyncio.wait_for(response.content.readuntil(b"FIRST"), 5)
@@ -146,7 +146,7 @@ async def test_a_model_that_is_not_the_tenants_is_refused(nats_server: NatsProce
 async def test_a_budget_in_money_needs_a_price_and_is_spent_by_it(nats_server: NatsProcess) -> None:
     async with tenants(nats_server) as acme, acme.session() as http:
         prices = acme.mesh.tenancies[0].prices
-        (meter,) = (await acme.set(monthly_money="0.001")).meters()
+        (meter,) = (await acme.set(monthly_money="0.001")).meters
         status, body, _ = await acme.ask(http, "hello")
         assert (status, body["error"]["code"]) == (422, "model_without_price")
         await prices.put(checked(Price, {"model": CHAT_MODEL, "prompt": "1.5", "completion": "6"}))
@@ -187,7 +187,7 @@ async def test_what_one_gateway_holds_idle_another_gets(nats_server: NatsProcess
 async def test_two_gateways_spend_one_budget_and_not_more(nats_server: NatsProcess) -> None:
     async with tenants(nats_server) as acme:
         other = await acme.mesh.another_gateway(tenancy=True)
-        (meter,) = (await acme.set(daily_tokens=300)).meters()
+        (meter,) = (await acme.set(daily_tokens=300)).meters
         async with acme.session() as here, acme.session(other) as there:
 
             async def client(http: aiohttp.ClientSession) -> int:
