@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev proto lint format test test-vllm test-ray test-compose test-soak bench up down
+.PHONY: help dev proto compiled interpreted lint format test test-compiled test-vllm test-ray test-compose test-soak bench up down
 
 BIN := .venv/bin
 CODE := libs/python services
@@ -11,6 +11,8 @@ ARGS ?=
 # Processes that share the tests which need not be alone, and that check types.
 WORKERS ?= 2
 QUICK := not soak and not vllm and not compose and not ray
+# Tests of what `make compiled` compiles: alone, in its service, and in a mesh that is killed.
+COMPILED_TESTS := tests/unit/sage_control_plane tests/unit/sage_scheduler tests/contracts/test_policies.py tests/mesh/test_kills.py
 # pytest's exit code where ARGS choose no test.
 NOTHING_CHOSEN := [ $$? -eq 5 ]
 
@@ -22,6 +24,12 @@ dev: ## Install everything into .venv, with the tools of the tests and checks.
 
 proto: dev ## Generate the protobuf and gRPC stubs again.
 	@$(BIN)/python -m sage_tools.stubs
+
+compiled: dev ## Compile the scheduler's decisions with mypyc, in place: half the CPU of each. Again after each change.
+	@CFLAGS="$${CFLAGS:--O2}" $(BIN)/python -m sage_tools.compiled build
+
+interpreted: dev ## Remove what `make compiled` has built.
+	@$(BIN)/python -m sage_tools.compiled remove
 
 lint: dev ## Check style, types, layers, protobuf and that the stubs are fresh.
 	@# Types take the longest: all the rest is checked beside them.
@@ -44,6 +52,10 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: lint ## Lint, then unit, contract, mesh and architecture tests.
 	@$(BIN)/pytest -m "$(QUICK) and not alone" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) || $(NOTHING_CHOSEN)
 	@$(BIN)/pytest -m "$(QUICK) and alone" -o testpaths="$$(grep -rl --include='test_*.py' 'mark\.alone' tests)" $(ARGS) || $(NOTHING_CHOSEN)
+
+test-compiled: compiled ## The tests of the scheduler with its decisions compiled, which it removes after that.
+	@trap '$(BIN)/python -m sage_tools.compiled remove' EXIT; \
+	$(BIN)/pytest -m "$(QUICK) and not alone" -n $(WORKERS) $(COMPILED_TESTS) $(ARGS)
 
 test-vllm: dev ## Tests against a real vLLM on the CPU: installs it into .sage/vllm-venv, takes minutes.
 	@tests/vllm/install.sh

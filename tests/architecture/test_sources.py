@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 import pytest
 
-from sage_tools import stubs
+from sage_tools import compiled, stubs
 
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 320
@@ -83,3 +83,15 @@ def test_each_package_is_pinned_once_and_in_order() -> None:
     names = [re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines if line and line[0] != "#"]
     assert [name for name in names if names.count(name) > 1] == []
     assert names == sorted(names)
+
+
+def test_compiled_modules_are_as_new_as_their_sources() -> None:
+    assert not compiled.stale(ROOT / compiled.SOURCES), "run `make compiled` or `make interpreted`"
+
+
+def test_what_is_not_compiled_is_there_and_has_a_reason() -> None:
+    folder = ROOT / compiled.SOURCES
+    left_out = {folder / compiled.PACKAGE / name for name in compiled.INTERPRETED}
+    assert all(path.exists() for path in left_out)
+    assert all(compiled.INTERPRETED.values())
+    assert not left_out & {folder / source for source in compiled.sources(folder)}

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 from fixtures.control_plane import Pool, engine, request
+from fixtures.interpreted_only import interpreted_only
 from fixtures.pool_view import FakePoolView
 
 from sage_control_plane.policies.lanes import Lane
@@ -198,6 +199,7 @@ def comparisons_per_request(name: str, count: int) -> float:
     return Counted.comparisons / count
 
 
+@interpreted_only
 def test_the_cost_of_a_request_grows_with_the_logarithm_of_the_queue(name: str) -> None:
     small, large = comparisons_per_request(name, 500), comparisons_per_request(name, 16_000)
     assert small > 1  # the times are what orders, so they were counted

@@ -12,7 +12,7 @@ from sage_control_plane.placement.scorers import ScorerWeights
 from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.pool.breaker import BreakerSettings
-from sage_control_plane.pool.reservation import ReservationSettings
+from sage_control_plane.pool.reservation_settings import ReservationSettings
 from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.tracking.settings import HedgeSettings, InterruptionSettings, RetrySettings
 

@@ -65,8 +65,8 @@ def test_the_defaults_are_the_control_planes() -> None:
 def test_the_prices_of_a_seat_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGE_SCHEDULER_RESERVATION_LATE_PER_REQUEST", "0.25")
     control = load(SchedulerSettings, ["--reservation.late-per-bulk-request", "0.1"]).control()
-    assert set(control.reservation.prices[: 2 * Band.BULK]) == {0.25}
-    assert control.reservation.prices[2 * Band.BULK :] == (0.1, 0.1)
+    assert set(control.reservation.prices[: Band.BULK]) == {0.25}
+    assert control.reservation.prices[Band.BULK :] == (0.1,)
 
 
 @pytest.mark.parametrize("name", ["holdback_most", "holdback_least", "holdback_memory_seconds"])

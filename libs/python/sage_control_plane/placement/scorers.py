@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from annotated_types import Ge
 
@@ -122,9 +122,8 @@ def _predicted_ttft(engine: EngineView, request: PendingRequest, prefixes: Prefi
     return engine.forecast.ttft_seconds(classification.generates, uncached)
 
 
-def _weight(default: float, make: Callable[[PrefixIndex], Scorer], prefers: str) -> float:
-    weight: float = field(default=default, metadata={"make": make, "description": f"placement: {prefers}"})
-    return weight
+def _weight(default: float, make: Callable[[PrefixIndex], Scorer], prefers: str) -> Any:
+    return field(default=default, metadata={"make": make, "description": f"placement: {prefers}"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,11 @@ class OfferedLoad:
 
     def __add__(self, other: OfferedLoad) -> OfferedLoad:
         total = OfferedLoad()
-        for name in self.__slots__:
-            setattr(total, name, getattr(self, name) + getattr(other, name))
+        total.load = self.load + other.load
+        total.rate = self.rate + other.rate
+        total._holds = self._holds + other._holds
+        total._peaks = self._peaks + other._peaks
+        total._patience = self._patience + other._patience
         return total
 
     @property

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import exp
-from typing import Annotated
-
-from annotated_types import Gt
 
 from sage_control_plane.policies.bands import Band, band_of, level_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt, may_go_on
@@ -15,24 +11,6 @@ from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.seat_group import Absorbs, SeatGroup
 from sage_control_plane.prediction.demand import Demand
 from sage_control_plane.request.request import PendingRequest, Route
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationSettings:
-    """How far less urgent work may be in the way of more urgent work.
-
-    Attributes:
-        late_per_request: more urgent requests that one request may make late, where it has a near target itself.
-        late_per_bulk_request: the same for bulk work.
-    """
-
-    late_per_request: Annotated[float, Gt(0)] = 0.5
-    late_per_bulk_request: Annotated[float, Gt(0)] = 0.5
-
-    @property
-    def prices(self) -> tuple[float, ...]:
-        """By band."""
-        return tuple(self.late_per_bulk_request if band is Band.BULK else self.late_per_request for band in Band)
 
 
 class Reservation:

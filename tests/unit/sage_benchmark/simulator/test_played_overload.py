@@ -14,7 +14,7 @@ from sage_benchmark.simulator.simulation_plan import SimulationPlan
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.request_shapes import CHAT, MIXED, RequestShape
-from sage_control_plane.policies.hybrid import HybridSettings
+from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.request.request import ServiceClass
 from sage_control_plane.settings import ControlSettings

@@ -10,7 +10,8 @@ from fixtures.control_plane import Pool, engine, request
 from fixtures.pool_view import FakePoolView
 
 from sage_control_plane.policies.bands import Band
-from sage_control_plane.policies.hybrid import FADING_SECONDS, HybridSchedulingPolicy, HybridSettings
+from sage_control_plane.policies.hybrid import FADING_SECONDS, HybridSchedulingPolicy
+from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.policy import Pick
 from sage_control_plane.policies.virtual_counters import VirtualCounters

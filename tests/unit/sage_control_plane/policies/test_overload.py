@@ -9,7 +9,8 @@ from fixtures.control_plane import request
 from fixtures.pool_view import FakePoolView
 
 from sage_control_plane.policies.bands import Band
-from sage_control_plane.policies.hybrid import OVERLOADED, HybridSchedulingPolicy, HybridSettings
+from sage_control_plane.policies.hybrid import OVERLOADED, HybridSchedulingPolicy
+from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.overload import RATE_SECONDS, UNKNOWN_SECONDS, VAIN_DISPATCHES
 from sage_control_plane.policies.policy import Pick

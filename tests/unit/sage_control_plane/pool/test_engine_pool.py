@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fixtures.control_plane import Pool, engine, request
+from fixtures.interpreted_only import interpreted_only
 
 from sage_control_plane.pool.capacity import FIRST_LIMIT
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
@@ -65,6 +66,7 @@ def test_what_was_learned_of_a_server_is_forgotten_when_another_takes_its_place(
     assert (credits.learned.limit, credits.request_cap) == (FIRST_LIMIT, FIRST_LIMIT)
 
 
+@interpreted_only
 def test_the_time_for_which_a_seat_is_held_is_judged_with_the_prompt_that_is_not_cached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,7 +13,8 @@ from fixtures.seat_counts import assert_seats_balance, seats_left_over
 
 from sage_control_plane.policies.bands import Band
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
-from sage_control_plane.pool.reservation import Reservation, ReservationSettings
+from sage_control_plane.pool.reservation import Reservation
+from sage_control_plane.pool.reservation_settings import ReservationSettings
 from sage_control_plane.pool.seat_group import FRESH_SECONDS
 from sage_control_plane.request.engine_state import EngineState
 from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fixtures.control_plane import Pool, engine, request
+from fixtures.interpreted_only import interpreted_only
 
 from sage_control_plane.policies.admission import AdmissionSettings
 from sage_control_plane.request.engine_state import RunningRequest
@@ -386,6 +387,7 @@ def test_a_lost_engine_ends_an_interruption_under_way() -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
+@interpreted_only
 def test_the_tenant_pays_for_its_tokens_once(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = taught(1)
     charges = _charges(pool, "b", monkeypatch)
