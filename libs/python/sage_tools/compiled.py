@@ -1,6 +1,6 @@
 """Compile the scheduler's decisions with mypyc: the same sources, about twice as fast.
 
-Run as ``python -m sage_tools.compiled build|remove|check [FOLDER]`` from the repository's root; it needs mypy, setuptools
+Run as ``python -m sage_tools.compiled build|remove|check [FOLDER]`` from the repository's root; needs mypy, setuptools
 and a C compiler. Each module's extension lies beside its source, where Python finds it first, so a change of the source
 has no effect until it is built again or removed. FOLDER: where the packages lie, if not in ``libs/python``.
 """
