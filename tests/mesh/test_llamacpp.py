@@ -28,9 +28,10 @@ from fixtures.llamacpp_mesh import (
 from fixtures.process_mesh import all_ready, engines_of, listed_engines, sage, static_mesh, until_engines
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
+from sage_benchmark.live import llamacpp_pool
 from sage_benchmark.live.capacities import UNTOLD
 from sage_benchmark.live.comparison import ComparisonPlan
-from sage_benchmark.live.llamacpp_pool import LlamacppServers, llamacpp_pool
+from sage_benchmark.live.llamacpp_pool import LlamacppServers
 from sage_benchmark.live.policy_benchmark import PolicyOptions, run_policies
 from sage_benchmark.workload.class_rates import ClassRates
 
@@ -346,11 +347,13 @@ async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
     return await running_requests(session, port) == count
 
 
-def test_a_benchmark_runs_a_policy_and_nothing_in_front_of_a_real_engine() -> None:
-    rates = ClassRates(seconds=6.0, load=0.5, chat_tokens=6, bulk_tokens=12)
+def test_a_benchmark_runs_a_policy_and_nothing_in_front_of_a_real_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    # How fast the engine is decides nothing here.
+    monkeypatch.setattr(llamacpp_pool, "_CALIBRATION_ROUNDS", 1)
+    rates = ClassRates(seconds=3.0, load=1.0, chat_tokens=6, bulk_tokens=12)
     plan = ComparisonPlan((rates,), repetitions=1, seed=3, timeout_seconds=60.0, warm_up_seconds=1.0, alone=True)
     options = PolicyOptions(simulate=False, direct=True, capacities=(UNTOLD,))
-    engines = partial(llamacpp_pool, LlamacppServers())
+    engines = partial(llamacpp_pool.llamacpp_pool, LlamacppServers(slots=2))
     report = run_policies(plan, ["hybrid"], engines, "sage bench policies", lambda _: None, options)
     assert [system.name for system in report.systems] == ["none", "hybrid"]
     asked = {"interactive": 6, "bulk": 12}
