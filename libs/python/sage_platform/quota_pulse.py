@@ -87,12 +87,20 @@ class QuotaPulse:
 
     def seems_dead(self, replica: str) -> bool:
         """Whether nothing was heard of a holder for so long that it may be dead."""
+        return self.silence_seconds(replica) > LAPSE_SECONDS
+
+    def silence_seconds(self, replica: str) -> float:
+        """Return for how long nothing was heard of a holder, though the keys were followed."""
         assert self._bucket is not None
         now = self._clock.now()
         stored = self._bucket.latest.get(subjects.token(replica))
         noticed_at = self._noticed_at.setdefault(replica, now)
         heard_at = stored.read_at if stored is not None else noticed_at
-        return now - max(heard_at, self._following_since) > LAPSE_SECONDS
+        return now - max(heard_at, self._following_since)
+
+    def forget(self, replica: str) -> None:
+        """Forget a holder that no record names any more."""
+        self._noticed_at.pop(replica, None)
 
     async def is_dead(self, replica: str) -> bool:
         """Ask the server whether a holder that seems dead is. Raises NatsError or TimeoutError."""

@@ -105,6 +105,14 @@ def lapse(account: Account, meter: Meter, replica: str, settled: int, now: float
     return replace(account, holders={**account.holders, replica: Holder(settled=max(settled, before.settled))})
 
 
+def forget(account: Account, replica: str) -> Account:
+    """Return the account without a replica that holds nothing and will not come again."""
+    holder = account.holders.get(replica)
+    if holder is None or holder.held or holder.wanted:
+        return account
+    return replace(account, holders={name: each for name, each in account.holders.items() if name != replica})
+
+
 def remaining(account: Account, meter: Meter, now: float) -> int:
     """Return what is neither spent nor reserved, as far as replicas have reported; at least 0."""
     account = brought_forward(account, meter, now)

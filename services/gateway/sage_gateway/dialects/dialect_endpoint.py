@@ -34,7 +34,7 @@ from sage_gateway.dialects.refusal import check_method, send_refusal
 from sage_gateway.inference import EVENT_STREAM, cancel_when_gone, way_of
 from sage_gateway.keep_alive_comments import COMMENT, with_comments
 from sage_gateway.metrics import EndpointMetrics
-from sage_gateway.tenancy.gate import Gate
+from sage_gateway.tenancy.gate import Gate, naming_rates
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply, ReplyHead
 
@@ -76,6 +76,7 @@ class DialectEndpoint:
         headers = wanted_headers(scope)
         try:
             admitted = self._admit(scope, headers)
+            send = naming_rates(send, self._gate, admitted.tenant)
             translation = await self._dialect.translate(
                 read_object(await self._bodies.read(headers, receive)), admitted
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sage_gateway.asgi import Headers
+from sage_gateway.asgi import Headers, Message, Send
 from sage_mesh.edge.edge import Edge
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Reply
@@ -33,3 +33,14 @@ class OpenGate:
 
     def headers(self, tenant: str) -> Headers:
         return []
+
+
+def naming_rates(send: Send, gate: Gate, tenant: str) -> Send:
+    """Return ``send`` with what an answer says of its tenant's rates, as they are when it begins."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and (rates := gate.headers(tenant)):
+            message["headers"] = [*message["headers"], *rates]
+        await send(message)
+
+    return sending

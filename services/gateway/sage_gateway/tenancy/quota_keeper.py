@@ -12,7 +12,7 @@ from nats.js.client import JetStreamContext
 from sage_common.clock import Clock
 from sage_common.errors import SageError, describe
 from sage_common.logging import get_logger
-from sage_common.quota.account import lapse
+from sage_common.quota.account import forget, lapse
 from sage_common.quota.meter import Meter
 from sage_common.tasks import end_tasks
 from sage_common.tenants import Tenant
@@ -27,6 +27,8 @@ log = get_logger(__name__)
 # How long what was spent and given back may go unreported.
 REPORT_SECONDS = 0.25
 REAP_SECONDS = 1.0
+# A gateway that was taken for dead may come to again for so long without being counted twice.
+FORGET_SECONDS = 3_600.0
 
 # The last totals that a gateway has published of a tenant, by meter.
 LastTotals = Callable[[str, str], Awaitable[Mapping[str, int]]]
@@ -179,6 +181,27 @@ class QuotaKeeper:
             totals = await self._last_totals(replica, tenant.name)
             log.info("what a dead gateway held comes back", tenant=tenant.name, gateway=replica)
             await records.change(key, lambda now, r=replica, t=totals: self._lapsed(now, meters, r, t))  # type: ignore[misc]
+        for replica in self._forgotten(accounts):
+            await records.change(
+                key,
+                lambda now, r=replica: {name: forget(account, r) for name, account in now.items()},  # type: ignore[misc]
+            )
+            self.pulse.forget(replica)
+
+    def _forgotten(self, accounts: Accounts) -> set[str]:
+        """Return gateways that ended long ago, whose totals nobody asks for any more."""
+        named = {replica for account in accounts.values() for replica in account.holders} - {self._replica}
+        return {
+            replica
+            for replica in named
+            if self.pulse.silence_seconds(replica) > FORGET_SECONDS
+            and not any(
+                holder.held or holder.wanted
+                for account in accounts.values()
+                for name, holder in account.holders.items()
+                if name == replica
+            )
+        }
 
     def _lapsed(
         self, accounts: Accounts, meters: Mapping[str, Meter], replica: str, totals: Mapping[str, int]

@@ -124,6 +124,7 @@ async def open_tenancy(
         journal,
         on_usage,
         assumed_output_tokens=assumed_output_tokens,
+        fail_open=fail_open,
     )
     return Tenancy(gate, tenants, prices, keeper, journal, sums, leadership, starting)
 

@@ -56,6 +56,7 @@ class TenantGate:
     Args:
         assumed_output_tokens: reserved for an answer whose request sets no limit.
         on_usage: told of every event, for metrics.
+        fail_open: whether requests pass while nobody knows their tenants' limits.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TenantGate:
         on_usage: Callable[[UsageEvent], None],
         *,
         assumed_output_tokens: int,
+        fail_open: bool = False,
     ) -> None:
         self._edge = edge
         self._directory = directory
@@ -80,6 +82,7 @@ class TenantGate:
         self._journal = journal
         self._on_usage = on_usage
         self._assumed_output_tokens = assumed_output_tokens
+        self._fail_open = fail_open
 
     async def submit(self, request: InferenceRequest) -> Reply:
         """Submit a request.
@@ -95,7 +98,7 @@ class TenantGate:
         tenant = self._tenants.records.get(name)
         if tenant is not None:
             admission = await self._admit(tenant, request)
-        elif self._tenants.is_read:
+        elif self._tenants.is_read or self._fail_open:
             admission = _Admission(name, request.key_id)
         else:
             raise UnavailableError(

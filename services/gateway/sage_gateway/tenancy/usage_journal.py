@@ -38,6 +38,8 @@ AGAIN_SECONDS = 0.5
 # The server drops a message that it has had within this time.
 DUPLICATE_SECONDS = 120.0
 KEPT_SECONDS = 35 * 86_400.0
+# About ten million events.
+KEPT_BYTES = 1024 * 1024 * 1024
 MOST_EVENTS = 1_000
 # About 50 MB; beyond it, while JetStream is away, the oldest are given up.
 MOST_MESSAGES_WAITING = 1_000
@@ -82,6 +84,7 @@ class UsageJournal:
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             max_age=KEPT_SECONDS,
+            max_bytes=KEPT_BYTES,
             duplicate_window=DUPLICATE_SECONDS,
             allow_direct=True,
         )
@@ -191,7 +194,6 @@ class UsageJournal:
         return await self._js.publish_async(
             subjects.usage(self._replica, message.tenant),
             orjson.dumps(body),
-            wait_stall=ACK_SECONDS,
             stream=subjects.USAGE_STREAM,
             headers={Header.MSG_ID.value: message.id},
         )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sage_common.quota.account import Account, Claim, Holder, exchange, lapse, remaining, seconds_until
+from sage_common.quota.account import Account, Claim, Holder, exchange, forget, lapse, remaining, seconds_until
 from sage_common.quota.holding import Holding
 from sage_common.quota.meter import Meter, Period, Unit, period_end, period_start
 
@@ -176,6 +176,13 @@ def test_where_another_holds_idle_what_is_needed_the_record_says_so_and_nobody_t
     account = exchange(account, DAY, "b", Claim(0, 0, 0, 900), NOON)
     assert account.holders["b"].wanted == 900
     assert exchange(account, DAY, "a", Claim(10, 0, 0), NOON).holders["a"].held == 10
+
+
+def test_a_replica_that_is_gone_for_good_is_forgotten_once_it_holds_nothing() -> None:
+    account = Account(500, NOON, {"a": Holder(100, 0, 500), "b": Holder(0, 0, 7)})
+    assert forget(account, "a") is account
+    assert forget(account, "b").holders == {"a": Holder(100, 0, 500)}
+    assert forget(account, "c") is account
 
 
 def test_what_does_not_fit_the_budget_at_all_is_not_waited_for() -> None:

@@ -90,7 +90,7 @@ async def test_a_budget_of_tokens_is_spent_by_what_was_answered_and_then_refused
 )
 async def test_every_dialect_refuses_in_its_vendors_shape(nats_server: NatsProcess, path: str, kind: str) -> None:
     async with tenants(nats_server) as acme, acme.session() as http:
-        await acme.set(daily_tokens=1)
+        await acme.set(daily_tokens=1, requests_per_minute=100)
         fields = (
             {"input": "hello"}
             if path == "/v1/responses"
@@ -99,6 +99,7 @@ async def test_every_dialect_refuses_in_its_vendors_shape(nats_server: NatsProce
         async with http.post(path, json={"model": CHAT_MODEL, **fields}) as response:
             error = (await response.json())["error"]
             assert (response.status, error["type"], "Retry-After" in response.headers) == (429, kind, True)
+            assert response.headers["x-ratelimit-limit-requests"] == "100"
 
 
 async def test_requests_a_minute_are_told_in_headers_and_refused_with_when_to_try_again(
