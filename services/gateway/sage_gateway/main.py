@@ -42,6 +42,7 @@ from sage_gateway.metrics import GatewayMetrics
 from sage_gateway.origin_check import OriginCheck
 from sage_gateway.readiness import Readiness
 from sage_gateway.responses.response_assembly import Responses, assemble_responses
+from sage_gateway.scoring.score_routes import ScoreRoutes
 from sage_gateway.service import GatewayServicer
 from sage_gateway.tenancy.gate import Gate, OpenGate
 from sage_gateway.tenancy.tenancy import open_tenancy
@@ -223,6 +224,13 @@ def http_app(
     tenants = TenantRoutes(TenantManagement(list_instances, mesh_token), credentials, settings.body_timeout_seconds)
     jobs = JobRoutes(jobs_for, credentials, settings.body_timeout_seconds)
     knowledge = KnowledgeRoutes(knowledge_for, credentials, settings.body_timeout_seconds)
+    scores = ScoreRoutes(
+        gate,
+        credentials,
+        bodies,
+        timeout_seconds=settings.timeout_seconds,
+        max_timeout_seconds=settings.max_timeout_seconds,
+    )
     app: App = build_app(
         hot,
         [
@@ -236,6 +244,7 @@ def http_app(
             *knowledge.routes(),
             *batches.routes(credentials),
             *responses.routes(credentials),
+            *scores.routes(),
             *unserved_routes(),
         ],
     )
