@@ -70,6 +70,27 @@ def chat(tokens: int, **fields: Any) -> dict[str, Any]:
     return {"model": MODEL, "messages": QUESTION, "max_tokens": tokens, "temperature": 0, **fields}
 
 
+def test_tokens_are_told_in_vllms_shape_and_read_back(mesh: IsolatedMesh) -> None:
+    with openai.OpenAI(base_url=mesh.gateway_url, api_key="unused", max_retries=0) as client:
+
+        def post(path: str, **body: Any) -> Any:
+            return client.post(path, cast_to=dict[str, Any], body={"model": MODEL, **body})
+
+        told = post("/tokenize", prompt="A fox and a river.", return_token_strs=True)
+        assert told["count"] == len(told["tokens"]) > 3
+        assert told["max_model_len"] > 0
+        assert "".join(told["token_strs"]).endswith("A fox and a river.")
+        assert post("/detokenize", tokens=told["tokens"])["prompt"].endswith("A fox and a river.")
+        chat = post("/tokenize", messages=QUESTION)
+        answer = client.with_options(base_url=f"{mesh.gateway_url}/v1").chat.completions.create(
+            model=MODEL,
+            messages=QUESTION,  # type: ignore[arg-type]
+            max_tokens=1,
+        )
+        assert answer.usage is not None
+        assert chat["count"] == answer.usage.prompt_tokens
+
+
 def test_a_chat_is_answered_whole_and_the_same_streamed(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(**chat(24))
     pieces = list(client.chat.completions.create(**chat(24), stream=True, stream_options={"include_usage": True}))

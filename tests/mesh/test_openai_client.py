@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import struct
+from typing import Any
 
 import openai
 import pytest
@@ -113,6 +114,53 @@ def test_documents_are_ranked(client: openai.OpenAI) -> None:
     with client:
         answer = client.post("/rerank", cast_to=dict[str, object], body=body)
     assert [result["index"] for result in answer["results"]] == [1]  # type: ignore[attr-defined]
+
+
+def test_pairs_are_scored(client: openai.OpenAI) -> None:
+    body = {"model": "minilm", "text_1": "reset a password", "text_2": ["Bananas are yellow.", "I forgot my login."]}
+    with client:
+        answer: Any = client.post("/score", cast_to=dict[str, Any], body=body)
+    fruit, login = (one["score"] for one in answer["data"])
+    assert 0.2 < login <= 1
+    assert fruit < login / 2
+
+
+def test_tokens_of_an_embedding_model_are_told_and_read(client: openai.OpenAI, mesh: IsolatedMesh) -> None:
+    with client.with_options(base_url=mesh.gateway_url) as plain:
+        told: Any = plain.post(
+            "/tokenize",
+            cast_to=dict[str, Any],
+            body={"model": "minilm", "prompt": "the scheduler", "return_token_strs": True},
+        )
+        assert told["token_strs"][0] == "[CLS]"
+        assert told["token_strs"][-1] == "[SEP]"
+        assert told["count"] == len(told["tokens"]) == len(told["token_strs"])
+        assert told["max_model_len"] == 256
+        bare: Any = plain.post(
+            "/tokenize",
+            cast_to=dict[str, Any],
+            body={"model": "minilm", "prompt": "the scheduler", "add_special_tokens": False},
+        )
+        assert bare["tokens"] == told["tokens"][1:-1]
+        assert bare["token_strs"] is None
+        text: Any = plain.post(
+            "/detokenize", cast_to=dict[str, Any], body={"model": "minilm", "tokens": bare["tokens"]}
+        )
+        assert text == {"prompt": "the scheduler"}
+
+
+def test_tokens_are_refused_by_name_where_there_are_none(client: openai.OpenAI, mesh: IsolatedMesh) -> None:
+    with client.with_options(base_url=mesh.gateway_url) as plain:
+        for path, body, status, code in (
+            ("/tokenize", {"model": "sage-extractive", "prompt": "x"}, 501, "no_tokenizer"),
+            ("/detokenize", {"model": "nope", "tokens": [1]}, 404, "model_not_found"),
+            ("/tokenize", {"model": "minilm"}, 400, "missing_required_parameter"),
+            ("/tokenize", {"model": "minilm", "messages": []}, 400, "unsupported_parameter"),
+            ("/detokenize", {"model": "minilm", "tokens": [10**7]}, 400, "invalid_request"),
+        ):
+            with pytest.raises(openai.APIStatusError) as refused:
+                plain.post(path, cast_to=dict[str, Any], body=body)
+            assert (refused.value.status_code, refused.value.code) == (status, code), path
 
 
 def test_headers_say_what_happened(client: openai.OpenAI) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
+from sage.inference.v1 import tokens_pb2, tokens_pb2_grpc
 from sage_common.clock import MonotonicClock
 from sage_embed_executor.config import EmbedExecutorSettings
 from sage_embed_executor.engines.engine_type import EngineContext
@@ -12,6 +13,7 @@ from sage_embed_executor.engines.registry import make_engines
 from sage_embed_executor.metrics import EmbedMetrics
 from sage_embed_executor.service import EmbeddingServicer
 from sage_mesh.executor.executor import Executor
+from sage_mesh.executor.token_service import TokenServicer
 from sage_platform.service_host import ServiceHost, Stop, run
 
 
@@ -27,6 +29,10 @@ async def start(host: ServiceHost[EmbedExecutorSettings]) -> Stop:
     host.grpc.add(
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server, EmbeddingServicer(executor), descriptor.full_name
     )
+
+    tokens = tokens_pb2.DESCRIPTOR.services_by_name["TokenService"]
+    servicer = TokenServicer(lambda: executor.engines)
+    host.grpc.add(tokens_pb2_grpc.add_TokenServiceServicer_to_server, servicer, tokens.full_name)
 
     async def stop() -> None:
         await executor.stop(host.settings.drain_timeout_seconds)

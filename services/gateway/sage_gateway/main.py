@@ -48,6 +48,8 @@ from sage_gateway.tenancy.gate import Gate, OpenGate
 from sage_gateway.tenancy.tenancy import open_tenancy
 from sage_gateway.tenancy.tenant_routes import TenantRoutes
 from sage_gateway.tenancy.tenant_service import TenantServicer
+from sage_gateway.tokens.token_engines import TokenEngines
+from sage_gateway.tokens.token_routes import TokenRoutes
 from sage_gateway.while_open import WhileOpen
 from sage_middleware.features import load_feature_extractor
 from sage_platform import registry, subjects
@@ -231,6 +233,7 @@ def http_app(
         timeout_seconds=settings.timeout_seconds,
         max_timeout_seconds=settings.max_timeout_seconds,
     )
+    tokens = TokenRoutes(TokenEngines(edge.directory, list_instances, mesh_token), credentials, bodies)
     app: App = build_app(
         hot,
         [
@@ -245,6 +248,7 @@ def http_app(
             *batches.routes(credentials),
             *responses.routes(credentials),
             *scores.routes(),
+            *tokens.routes(),
             *unserved_routes(),
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sage_platform.grpc_without_forks  # noqa: F401 - before gRPC
+from sage.inference.v1 import tokens_pb2, tokens_pb2_grpc
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage_client.edge_factory import open_edge
 from sage_common import paths
@@ -26,6 +27,7 @@ from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
 from sage_llm_coordinator.start_rules import StartRules
 from sage_mesh.executor.executor import Executor
+from sage_mesh.executor.token_service import TokenServicer
 from sage_platform.background import keep_running
 from sage_platform.kv import open_bucket
 from sage_platform.service_host import ServiceHost, Stop, run
@@ -71,6 +73,10 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     servicer = LlmServicer(coordinator, registrations, settings.drain_timeout_seconds, rules)
     descriptor = llm_pb2.DESCRIPTOR.services_by_name["LlmService"]
     host.grpc.add(llm_pb2_grpc.add_LlmServiceServicer_to_server, servicer, descriptor.full_name)
+
+    tokens = tokens_pb2.DESCRIPTOR.services_by_name["TokenService"]
+    token_servicer = TokenServicer(lambda: coordinator.engines)
+    host.grpc.add(tokens_pb2_grpc.add_TokenServiceServicer_to_server, token_servicer, tokens.full_name)
 
     async def stop() -> None:
         await registrations.stop()

@@ -27,6 +27,7 @@ from sage_embed_executor.batching.vector_lru import VectorLru
 from sage_embed_executor.engines.model_loader import LoadedModel, runtime_labels
 from sage_embed_executor.engines.served_model import Responder, ServedModel
 from sage_embed_executor.metrics import EmbedMetrics
+from sage_embed_executor.models.model_tokens import ModelTokens
 from sage_embed_executor.models.tokenizer import TokenIds
 from sage_embed_executor.requests.input_limits import Tokenised
 from sage_embed_executor.selection.backend_selection import BackendPreference
@@ -125,6 +126,7 @@ class InProcessEngine(ABC):
         self._phase = EnginePhase.STARTING
         self._reason = "loading the model"
         self._serving: ServedModel | None = None
+        self._tokens: ModelTokens | None = None
         self._measuring: asyncio.Task[None] | None = None
 
     @property
@@ -138,6 +140,11 @@ class InProcessEngine(ABC):
     @property
     def reason(self) -> str:
         return self._reason
+
+    @property
+    def token_source(self) -> ModelTokens | None:
+        """The loaded model's tokenizer."""
+        return self._tokens
 
     async def start(self) -> None:
         """Load the model and warm it up, off the event loop. Raises SageError, with the phase UNHEALTHY."""
@@ -234,6 +241,7 @@ class InProcessEngine(ABC):
     def _serve(self, model: LoadedModel, serving: ServedModel, card: ModelCard | None = None) -> ServedModel | None:
         """Have ``serving`` answer from now on; return what did before. ``card`` is the model's before it was loaded."""
         before, self._serving = self._serving, serving
+        self._tokens = ModelTokens(model.tokenizer, model.folder.max_tokens)
         completed = _complete(card or self._spec.models[0], model)
         named = tuple((name, value) for name, value in self._spec.labels if name == NAME_LABEL)
         self._spec = replace(self._spec, models=(completed,), labels=(*named, *runtime_labels(model, self._streams)))

@@ -42,6 +42,7 @@ from sage_mesh.upstream.large_document import is_large_object, usage_of, write_i
 from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.reported_failure import read_failure
 from sage_mesh.upstream.retry_after import retry_after_seconds
+from sage_mesh.upstream.token_client import TokenClient
 from sage_mesh.upstream.upstream import MANY_CONNECTIONS, NotServingError, Upstream, UpstreamTimeouts
 from sage_mesh.upstream.upstream_errors import (
     MAX_ERROR_BYTES,
@@ -134,6 +135,7 @@ class OpenAiEmbeddingEngine:
         self._spec = spec
         self._capacity = capacity
         self._upstream = upstream
+        self._tokens = TokenClient(spec.engine_id, upstream, spec.models[0].max_context_tokens)
         self._watch = HealthWatch(lambda: self._spec, upstream.root, self._look, check_seconds)
 
     @property
@@ -147,6 +149,11 @@ class OpenAiEmbeddingEngine:
     @property
     def reason(self) -> str:
         return self._watch.reason
+
+    @property
+    def token_source(self) -> TokenClient | None:
+        """The server's tokenizer; None while the server does not answer."""
+        return self._tokens if self.phase is EnginePhase.READY else None
 
     async def start(self) -> None:
         """Start to watch the server; return when it has answered for the first time."""

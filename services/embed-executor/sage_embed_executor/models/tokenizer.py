@@ -58,6 +58,22 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._frame(encoding.ids, max_tokens, side) for encoding in encodings]
 
+    def tell(self, text: str, *, add_special_tokens: bool) -> tuple[list[int], list[str]]:
+        """Return the ids of a text's tokens, and the tokens as the vocabulary writes them; nothing is cut."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return encoding.ids, encoding.tokens
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens, special ones included. Raises InvalidRequestError for one that is unknown."""
+        size = self._tokenizer.get_vocab_size()
+        for place, token in enumerate(ids):
+            if not 0 <= token < size:
+                raise InvalidRequestError(
+                    f"'tokens[{place}]' is {token}; the model's tokens are from 0 to {size - 1}",
+                    param=f"tokens[{place}]",
+                )
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
     def encode_pairs(
         self, query: str, documents: Sequence[str], max_tokens: int
     ) -> list[tuple[TokenIds, TokenIds, int]]:

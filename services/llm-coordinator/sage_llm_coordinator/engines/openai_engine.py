@@ -25,6 +25,7 @@ from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.upstream.capacity_probe import CapacityProbe, with_tokens
 from sage_mesh.upstream.health_watch import HealthWatch
 from sage_mesh.upstream.model_list import KIND_NAMES, LLM_KINDS, card_of_name
+from sage_mesh.upstream.token_client import TokenClient
 from sage_mesh.upstream.upstream import HEALTH_PATH, MANY_CONNECTIONS, NotServingError, Upstream, UpstreamTimeouts
 
 # Health checks after which the list of models is read again: adapters come and go.
@@ -115,6 +116,14 @@ class OpenAiEngine:
     def lora(self) -> LoraAdapters | None:
         """Loads and unloads adapters."""
         return self._lora
+
+    @property
+    def token_source(self) -> TokenClient | None:
+        """The server's tokenizer; None while the server does not answer."""
+        if self.phase is not EnginePhase.READY:
+            return None
+        context_tokens = max((card.max_context_tokens for card in self._spec.models), default=0)
+        return TokenClient(self._spec.engine_id, self._upstream, context_tokens)
 
     @property
     def phase(self) -> EnginePhase:

@@ -25,6 +25,7 @@ from sage_llm_coordinator.servers.program import ServerProgram
 from sage_llm_coordinator.servers.server_log import ServerLog
 from sage_llm_coordinator.servers.servers import NATS_UNREACHABLE, OwnedServer, Servers
 from sage_mesh.engine import EngineRequest, ReplyWriter
+from sage_mesh.tokenization import TokenSource
 from sage_platform.background import keep_running
 from sage_platform.supervision.guarded_process import ServerEnd
 
@@ -130,6 +131,11 @@ class ServerEngine:
     def lora(self) -> LoraAdapters | None:
         """Loads and unloads adapters of the present server."""
         return self._client.lora
+
+    @property
+    def token_source(self) -> TokenSource | None:
+        """The tokenizer of the present server."""
+        return self._client.token_source
 
     async def start(self) -> None:
         """Start the server and keep it running from now on; return when it first answers."""
