@@ -94,7 +94,9 @@ class ScoreRoutes:
             ranked = ranking.result()
         finally:
             await end_tasks(gone, *tasks)
-        return json_answer(self._document(asked, ranked))
+        answer = json_answer(self._document(asked, ranked))
+        answer.raw_headers += self._gate.headers(admitted.tenant)
+        return answer
 
     async def _rank(
         self, asked: ScoreRequest, ranking: Ranking, admitted: Admitted, correlation_id: str | None
@@ -108,8 +110,8 @@ class ScoreRoutes:
                 hints=admitted.hints,
                 timeout_seconds=min(admitted.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds),
                 traceparent=admitted.traceparent,
-            ),
-            admitted.key_id,
+                key_id=admitted.key_id,
+            )
         )
         try:
             return _read_ranking(await reply.read(), ranking, reply.usage.prompt_tokens)
