@@ -37,12 +37,14 @@ class _Admission:
     """A request that was let in.
 
     Attributes:
+        model: what it asks for; empty where nobody had to know.
         quota: None where its tenant has no limits.
         prompt_tokens: the estimate.
     """
 
     tenant: str
     key_id: str
+    model: str = ""
     quota: TenantQuota | None = None
     reservation: Reservation | None = None
     prompt_tokens: int = 0
@@ -144,12 +146,12 @@ class TenantGate:
                 param="model",
             )
         if not tenant.meters:
-            return _Admission(tenant.name, request.key_id)
+            return _Admission(tenant.name, request.key_id, model)
         prompt_tokens = max(1, self._extract(body.segments, DEFAULT_BLOCK_BYTES)[0] + body.given_tokens)
         amounts = self._estimate(tenant, model, request.endpoint, body, prompt_tokens)
         quota = self._keeper.quota(tenant)
         reservation = quota.reserve_now(amounts) or await quota.reserve(amounts)
-        return _Admission(tenant.name, request.key_id, quota, reservation, prompt_tokens)
+        return _Admission(tenant.name, request.key_id, model, quota, reservation, prompt_tokens)
 
     def _estimate(
         self, tenant: Tenant, model: str, endpoint: Endpoint, body: RequestBody, prompt_tokens: int
@@ -187,7 +189,7 @@ class TenantGate:
     def _ended(self, admission: _Admission, reply: Reply, error: SageError | None) -> asyncio.Future[None] | None:
         """Settle a request by what was delivered, and say so; the end of its answer waits for that."""
         usage = _usage_of(admission, reply, error)
-        model = "" if reply.begun_head is None else reply.begun_head.model
+        model = admission.model or ("" if reply.begun_head is None else reply.begun_head.model)
         price = price_of(self._prices.records, model) if model else None
         nanos = 0
         if price is not None:

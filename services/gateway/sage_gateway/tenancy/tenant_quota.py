@@ -187,7 +187,8 @@ class TenantQuota:
             if limit.records is not records:
                 continue
             mine = dict(_holders(accounts, limit)).get(self._replica, Holder())
-            if not limit.holding.is_settled or mine.reserved != limit.holding.reserved or mine.wanted:
+            is_stale = mine.held > 0 and limit.holding.is_idle
+            if is_stale or mine.wanted or not limit.holding.is_settled or mine.reserved != limit.holding.reserved:
                 return True
         return False
 

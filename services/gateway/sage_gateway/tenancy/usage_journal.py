@@ -41,6 +41,7 @@ KEPT_SECONDS = 35 * 86_400.0
 # About ten million events.
 KEPT_BYTES = 1024 * 1024 * 1024
 MOST_EVENTS = 1_000
+MOST_SUBJECTS = 10_000
 # About 50 MB; beyond it, while JetStream is away, the oldest are given up.
 MOST_MESSAGES_WAITING = 1_000
 CALL_SECONDS = 5.0
@@ -69,6 +70,7 @@ class UsageJournal:
         self._totals: dict[str, Mapping[str, int]] = {}
         self._flush: asyncio.TimerHandle | asyncio.Handle | None = None
         self._written: asyncio.Future[None] | None = None
+        self._subjects: dict[str, str] = {}
         self._count = 0
         # Batches that the server has not acknowledged yet.
         self._awaited = 0
@@ -192,11 +194,19 @@ class UsageJournal:
             "events": [_fields(event) for event in message.events],
         }
         return await self._js.publish_async(
-            subjects.usage(self._replica, message.tenant),
+            self._subject(message.tenant),
             orjson.dumps(body),
             stream=subjects.USAGE_STREAM,
             headers={Header.MSG_ID.value: message.id},
         )
+
+    def _subject(self, tenant: str) -> str:
+        subject = self._subjects.get(tenant)
+        if subject is None:
+            if len(self._subjects) >= MOST_SUBJECTS:
+                self._subjects.clear()
+            subject = self._subjects[tenant] = subjects.usage(self._replica, tenant)
+        return subject
 
     def _send_again(self, message: _Message) -> None:
         self._unsent.append(message)
@@ -209,12 +219,12 @@ class UsageJournal:
 
     async def _resend(self) -> None:
         while self._unsent:
+            message = self._unsent.popleft()
             try:
-                await asyncio.wait_for(await self._published(self._unsent[0]), ACK_SECONDS)
+                await asyncio.wait_for(await self._published(message), ACK_SECONDS)
             except (NatsError, asyncio.TimeoutError):
+                self._unsent.appendleft(message)
                 await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            self._unsent.popleft()
 
 
 def _release(written: asyncio.Future[None]) -> None:

@@ -496,3 +496,15 @@ def test_a_document_made_of_a_stream_says_what_the_stream_says(
     assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"] == 105
     assert life.request.reply._head is not None
     assert life.request.reply._head.media is Media.JSON
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_of_an_answer_that_ends_in_the_middle_the_delivered_tokens_are_known(resumable: bool) -> None:
+    life = Life(Endpoint.CHAT_COMPLETIONS, body_of(Endpoint.CHAT_COMPLETIONS, 40))
+    chunks = life.stream().split(b"\n\n")
+    delivered = b"\n\n".join(chunks[:21]) + b"\n\n"
+    refusal = frame_pb2.FrameEnd(error=error_to_wire(EngineFailedError("no more")))
+    assert life.send([(delivered, True)], resumable=resumable, end=refusal) is Outcome.ENDED
+    tokens = life.request.reply.usage.completion_tokens
+    # From its record, and without one from its bytes.
+    assert tokens == 20 if resumable else 10 <= tokens <= 40
