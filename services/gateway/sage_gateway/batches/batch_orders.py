@@ -68,7 +68,18 @@ def read_metadata(given: dict[str, Any] | None) -> dict[str, str] | None:
                 f"at most {MAX_KEY_CHARACTERS}",
                 param="metadata",
             )
+        if not _is_text(key + value):
+            raise InvalidRequestError("'metadata' holds half a character (a lone surrogate)", param="metadata")
     return given
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8: JSON may escape halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _window_seconds(window: str) -> int:

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from nats.errors import Error as NatsError
 from nats.js.client import JetStreamContext
 
-from sage_common.errors import NotFoundError
+from sage_common.errors import NotFoundError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_gateway.batches.batch_lines import BrokenLineError, FileLine, file_lines, read_line
@@ -122,15 +123,29 @@ class BatchRun:
     async def _run_lines(self, batch: BatchRecord) -> str:
         """Check the file, and answer its lines; return the state that the batch comes to."""
         try:
-            source = await self._tools.files.get(self._tenant, batch.input_file_id)
-            if batch.status == VALIDATING:
-                batch = await self._check(batch, source)
-            if batch.errors:
-                return FAILED
-            return await self._answer_until_ended(batch, source)
+            return await self._run_source(batch)
         except NotFoundError:
-            await self._change(lambda current: current.failing((self._deleted(current),)))
+            message = f"the file {batch.input_file_id} was deleted before all of its requests were run"
+            return await self._fail(BatchError("input_file_deleted", message, "input_file_id"))
+        except (NatsError, asyncio.TimeoutError, SageError):
+            raise
+        except Exception:
+            # Run again, it would break again, and stay open for ever.
+            log.exception("a batch cannot be run", batch=batch.id)
+            return await self._fail(BatchError("internal_error", "the gateway failed; its log says why"))
+
+    async def _run_source(self, batch: BatchRecord) -> str:
+        source = await self._tools.files.get(self._tenant, batch.input_file_id)
+        if batch.status == VALIDATING:
+            batch = await self._check(batch, source)
+        if batch.errors:
             return FAILED
+        return await self._answer_until_ended(batch, source)
+
+    async def _fail(self, error: BatchError) -> str:
+        """Say why the batch cannot be run; return the state that it comes to."""
+        await self._change(lambda current: current.failing((error,)))
+        return FAILED
 
     async def _check(self, batch: BatchRecord, source: FileRecord) -> BatchRecord:
         tools = self._tools
@@ -249,10 +264,6 @@ class BatchRun:
 
     def _counted(self, current: BatchRecord) -> BatchRecord:
         return replace(current, counts=replace(self._results.counts, total=current.counts.total))
-
-    def _deleted(self, current: BatchRecord) -> BatchError:
-        message = f"the file {current.input_file_id} was deleted before all of its requests were run"
-        return BatchError("input_file_deleted", message, "input_file_id")
 
     async def _change(self, change: Callable[[BatchRecord], BatchRecord]) -> BatchRecord:
         return await self._tools.store.change(self._tenant, self._batch_id, change)

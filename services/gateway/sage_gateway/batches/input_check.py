@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sage_common.labels import MAX_MODEL_CHARACTERS, is_label
 from sage_gateway.batches.batch_lines import BrokenLineError, FileLine, read_line
 from sage_gateway.batches.batch_record import BatchError
 
@@ -67,7 +68,7 @@ def _custom_id(line: FileLine, endpoint: str, max_line_bytes: int) -> tuple[str,
     except BrokenLineError as error:
         return None if error.custom_id is None else (error.custom_id, None)
     asked = request.body.get("model")
-    return request.custom_id, asked if isinstance(asked, str) else None
+    return request.custom_id, asked if isinstance(asked, str) and is_label(asked, MAX_MODEL_CHARACTERS) else None
 
 
 def _digest(custom_id: str) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sage_client.headers import hints_from_headers
-from sage_common.errors import InternalError, NotFoundError, SageError
+from sage_common.errors import InternalError, InvalidRequestError, NotFoundError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import Endpoint
@@ -51,7 +51,7 @@ class BackgroundRuns:
         """
         stored = await self._find(tenant, response_id)
         if stored is not None and stored.is_open and stored.order is not None:
-            await self._make(stored, stored.order)
+            await self._make_or_fail(stored, stored.order)
         await self._store.marks.remove(tenant, response_id)
 
     async def _find(self, tenant: str, response_id: str) -> StoredResponse | None:
@@ -63,6 +63,14 @@ class BackgroundRuns:
                 return stored.value
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return None
+
+    async def _make_or_fail(self, stored: StoredResponse, order: BackgroundOrder) -> None:
+        try:
+            await self._make(stored, order)
+        except InvalidRequestError as error:
+            # Another version of the gateway has read it otherwise.
+            failed = {"code": "server_error", "message": error.message}
+            await self._tell(stored, {**stored.document, "status": "failed", "error": failed}, None)
 
     async def _make(self, stored: StoredResponse, order: BackgroundOrder) -> None:
         request = read_response_request(order.body, stored.earlier)

@@ -200,6 +200,25 @@ async def test_a_batch_whose_file_is_deleted_fails_and_keeps_what_was_done(
     assert batch.request_counts.completed == len(done)
 
 
+async def test_a_batch_that_breaks_the_gateway_fails_and_is_not_run_for_ever(
+    client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sage_gateway.batches.batch_run.check_input", broken)
+    batch = await ended_batch(client, (await started_batch(client, chat_line("r", "x"))).id)
+    assert batch.status == "failed"
+    assert batch.errors.data[0].code == "internal_error"
+
+
+async def test_half_a_character_harms_no_batch(client: openai.AsyncOpenAI) -> None:
+    # JSON may escape a lone surrogate.
+    content = (chat_line("r", "x", model="HALF") + chat_line("HALF", "x")).replace(b"HALF", rb"\ud800")
+    batch = await ended_batch(client, (await started_batch(client, content)).id)
+    assert (batch.request_counts.failed, batch.request_counts.completed) == (1, 1)
+
+
 async def test_batches_of_another_tenant_are_not_there(client: openai.AsyncOpenAI, mesh: Mesh) -> None:
     batch = await started_batch(client, chat_line("r", "say this"))
     async with client_of(mesh.url, f"other-{mesh.name}") as other:
