@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import math
 import struct
+import time
+from pathlib import Path
 from typing import Any
 
 import openai
+import orjson
 import pytest
+from fixtures.process_mesh import sage
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
 
@@ -114,6 +118,51 @@ def test_documents_are_ranked(client: openai.OpenAI) -> None:
     with client:
         answer = client.post("/rerank", cast_to=dict[str, object], body=body)
     assert [result["index"] for result in answer["results"]] == [1]  # type: ignore[attr-defined]
+
+
+def test_a_batch_goes_from_file_to_file(client: openai.OpenAI, mesh: IsolatedMesh, tmp_path: Path) -> None:
+    """By the client, and by the command line."""
+    embed = {"model": "minilm", "input": "the scheduler"}
+    asked = {"custom_id": "one", "method": "POST", "url": "/v1/embeddings", "body": embed}
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(orjson.dumps(asked) + b"\n{broken\n")
+    with client:
+        uploaded = client.files.create(file=file, purpose="batch")
+        batch = client.batches.create(input_file_id=uploaded.id, endpoint="/v1/embeddings", completion_window="24h")
+        sage(mesh, "batch", "submit", str(file), "--endpoint", "/v1/embeddings", "--wait")
+        listed = orjson.loads(sage(mesh, "batch", "list", "--json"))
+        assert [one["status"] for one in listed[:1]] == ["completed"]
+        assert batch.id in {one["id"] for one in listed}
+        told = sage(mesh, "batch", "show", listed[0]["id"])
+        assert told.startswith(f"{listed[0]['id']}  completed: 1 of 2 answered, 1 failed")
+        line = orjson.loads(sage(mesh, "batch", "results", listed[0]["id"]))
+        assert len(line["response"]["body"]["data"][0]["embedding"]) == 384
+        failed = orjson.loads(sage(mesh, "batch", "results", listed[0]["id"], "--errors"))
+        assert failed["response"]["body"]["error"]["code"] == "invalid_json_line"
+        output = client.batches.retrieve(listed[0]["id"]).output_file_id
+        assert output is not None
+        assert client.files.content(output).read() == orjson.dumps(line) + b"\n"
+
+
+def test_a_response_is_stored_gone_on_from_and_made_in_the_background(client: openai.OpenAI) -> None:
+    with client:
+        first = client.responses.create(model="sage-extractive", input=CONTEXT)
+        assert client.responses.retrieve(first.id).output_text == first.output_text
+        second = client.responses.create(
+            model="sage-extractive",
+            input="And the cats?",
+            previous_response_id=first.id,
+            background=True,
+        )
+        deadline = time.monotonic() + 20
+        while second.status in ("queued", "in_progress"):
+            assert time.monotonic() < deadline
+            second = client.responses.retrieve(second.id)
+        assert second.status == "completed"
+        assert len(client.responses.input_items.list(second.id).data) == 3
+        client.responses.delete(first.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(first.id)
 
 
 def test_pairs_are_scored(client: openai.OpenAI) -> None:

@@ -19,7 +19,7 @@ _COMMANDS = {
         name: f"sage_cli.commands.{name}"
         for name in (
             "up", "status", "logs", "down", "chat", "embed", "rerank", "ask", "models", "explain", "usage",
-            "doctor", "engine", "policy", "pipeline", "job", "kb", "key", "tenant", "price", "config",
+            "doctor", "engine", "policy", "pipeline", "job", "kb", "key", "batch", "tenant", "price", "config",
         )
     },
     "bench": "sage_cli.bench",

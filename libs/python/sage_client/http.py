@@ -111,7 +111,12 @@ class HttpTransport:
 
     @asynccontextmanager
     async def open(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_seconds: float | None
+        self,
+        method: str,
+        path: str,
+        body: bytes | aiohttp.FormData | None,
+        headers: dict[str, str],
+        timeout_seconds: float | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; what goes wrong until the response has been read becomes a SageError.
 
@@ -121,7 +126,7 @@ class HttpTransport:
         total = None if timeout_seconds is None else timeout_seconds + GRACE_SECONDS
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT_SECONDS)
         # A large body in one piece would hold up the event loop.
-        data = io.BytesIO(body) if body is not None and len(body) > WHOLE_BODY_BYTES else body
+        data = io.BytesIO(body) if isinstance(body, bytes) and len(body) > WHOLE_BODY_BYTES else body
         try:
             async with self._session.request(
                 method, self._root + path, data=data, headers={**self._headers, **headers}, timeout=timeout
