@@ -101,6 +101,8 @@ def results(
     batch_id: BatchId,
     errors: Annotated[bool, typer.Option("--errors", help="The requests that failed, instead.")] = False,
     output_file: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; stdout without.")] = None,
+    # The lines are JSON, whether it is asked for or not.
+    _as_json: Annotated[bool, typer.Option("--json", help="JSON, a line a request; so it is without, too.")] = False,
     url: Url = None,
 ) -> None:
     """Write the answers of a batch that has ended, one a line."""
