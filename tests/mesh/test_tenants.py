@@ -117,7 +117,6 @@ async def test_eight_clients_spend_one_budget_to_the_end_though_one_of_two_gatew
         clients = (spending.client("acme", number, process, 250) for number in range(CLIENTS))
         await asyncio.wait_for(asyncio.gather(*clients), LAPSED_SECONDS)
     assert spending.killed
-    print(f"budget {budget}, received {spending.answered * SPENT}, broken {spending.broken}")  # noqa: T201
     # Not more than the budget; and all of it but what no request fits in, and what may have come to an end unseen.
     received = spending.answered * SPENT
     assert budget - ESTIMATE - spending.broken * SPENT < received <= budget

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +20,6 @@ from nats.errors import Error as NatsError
 from nats.js.api import Header, PubAck, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
-from sage_common.errors import describe
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_common.usage import UsageEvent
@@ -72,7 +72,7 @@ class UsageJournal:
         self._written: asyncio.Future[None] | None = None
         self._subjects: dict[str, str] = {}
         self._count = 0
-        # Batches that the server has not acknowledged yet.
+        # Messages that the server has not acknowledged yet.
         self._awaited = 0
         self._sending: set[asyncio.Task[None]] = set()
         self._unsent: deque[_Message] = deque()
@@ -104,6 +104,10 @@ class UsageJournal:
         self._send_all()
         if self._sending:
             await asyncio.wait(tuple(self._sending), timeout=ACK_SECONDS)
+        try:
+            await asyncio.wait_for(self._js.publish_async_completed(), ACK_SECONDS)
+        except asyncio.TimeoutError:
+            log.warning("usage events were published and not acknowledged")
         if self._resending is not None:
             await end_tasks(self._resending)
         if self._unsent:
@@ -159,32 +163,31 @@ class UsageJournal:
                 messages.append(
                     _Message(f"{self._replica}.{self._count}", tenant, of_tenant[first : first + MOST_EVENTS])
                 )
-        self._awaited += 1
         task = asyncio.get_running_loop().create_task(self._send(messages, written))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, messages: list[_Message], written: asyncio.Future[None] | None) -> None:
-        sent: list[tuple[_Message, asyncio.Future[PubAck]]] = []
-        try:
-            for message in messages:
+        for message in messages:
+            try:
                 # The client writes it to its socket in the next turn of the loop, before anybody who waits for
                 # ``written`` can have written anything to its own.
-                sent.append((message, await self._published(message)))
-        except (NatsError, asyncio.TimeoutError) as error:
-            log.warning("usage events are slow to reach the server", error=describe(error))
-        finally:
-            # Whoever waits for it goes on, whatever has become of it.
-            if written is not None:
-                _release(written)
-        for message in messages[len(sent) :]:
-            self._send_again(message)
-        for message, taken in sent:
-            try:
-                await asyncio.wait_for(taken, ACK_SECONDS)
+                taken = await self._published(message)
             except (NatsError, asyncio.TimeoutError):
                 self._send_again(message)
+                continue
+            self._awaited += 1
+            late = asyncio.get_running_loop().call_later(ACK_SECONDS, taken.cancel)
+            taken.add_done_callback(partial(self._acknowledged, message, late))
+        # Whoever waits for it goes on, whatever has become of it.
+        if written is not None:
+            _release(written)
+
+    def _acknowledged(self, message: _Message, late: asyncio.TimerHandle, taken: asyncio.Future[PubAck]) -> None:
+        late.cancel()
         self._awaited -= 1
+        if taken.cancelled() or taken.exception() is not None:
+            self._send_again(message)
         if not self._awaited and self._written is not None:
             self._send_all()
 
