@@ -15,16 +15,18 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Keep the garbage collector away while the context lasts, and away from what was imported for good.
+    """Keep the garbage collector away while the context lasts, and then away from what is there.
 
-    For the imports of a program, before it does anything.
+    For the imports of a program before it does anything, and of a framework of thousands of modules.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -13,16 +13,16 @@ from sage_common.quick_imports import imports_without, quick_imports
 
 def test_nothing_is_collected_meanwhile_and_what_was_imported_never() -> None:
     frozen = gc.get_freeze_count()
-    try:
+    with quick_imports():
+        assert not gc.isenabled()
         with quick_imports():
-            assert not gc.isenabled()
-        assert gc.isenabled()
-        with pytest.raises(ImportError), quick_imports():
-            importlib.import_module("no_such_module_at_all")
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > frozen
-    finally:
-        gc.unfreeze()
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), quick_imports():
+        importlib.import_module("no_such_module_at_all")
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen
 
 
 def test_a_library_is_away_only_for_those_that_are_imported_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from sage_common.config import nearest
 from sage_common.errors import ConfigurationError
+from sage_common.quick_imports import quick_imports
 from sage_embed_executor.backends import onnx_model, openvino_model, sentence_transformers_library, torch_bert
 from sage_embed_executor.backends.backend import BackendEntry, BackendModule, EmbeddingBackend, Runtime
 from sage_embed_executor.exports.export_form import Precision
@@ -48,10 +49,11 @@ def load_backend(name: str, folder: ModelFolder, runtime: Runtime) -> EmbeddingB
     entry = BACKENDS[name]
     problem = problem_with(name, runtime.precision)
     if not problem:
-        module = cast(BackendModule, importlib.import_module(entry.module))
-        problem = module.supports(folder, runtime)
-        if not problem:
-            return module.load(folder, runtime)
+        with quick_imports():
+            module = cast(BackendModule, importlib.import_module(entry.module))
+            problem = module.supports(folder, runtime)
+            if not problem:
+                return module.load(folder, runtime)
     raise no_backend(folder, [f"{name}: {problem}"], [entry.extra])
 
 
