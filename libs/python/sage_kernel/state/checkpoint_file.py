@@ -12,7 +12,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import orjson
 import polars as pl
@@ -40,10 +40,10 @@ def write_checkpoint(checkpoint: Checkpoint, file: BinaryIO) -> None:
         for name, state in (("state", node.state), ("inbox", node.inbox)):
             frames: dict[str, list[int]] = {}
             for frame_name in state.frames:
-                data = _frame_bytes(state.frames[frame_name])
-                file.write(data)
-                frames[frame_name] = [place, len(data), zlib.crc32(data)]
-                place += len(data)
+                counted = _CountedFile(file)
+                write_ipc_stream(state.frames[frame_name], cast(IO[bytes], counted))
+                frames[frame_name] = [place, counted.length, counted.crc]
+                place += counted.length
             written[name] = {"values": state.values, "frames": frames}
         nodes[node_id] = written
     manifest = orjson.dumps(
@@ -112,10 +112,26 @@ class _HeldFile:
         self.file.close()
 
 
-def _frame_bytes(frame: pl.DataFrame) -> memoryview:
-    buffer = io.BytesIO()
-    write_ipc_stream(frame, buffer)
-    return buffer.getbuffer()
+class _CountedFile:
+    """Takes what is written to a file into account: a frame in a buffer of its own would be copied twice more.
+
+    Attributes:
+        length: bytes written.
+        crc: their CRC-32.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.length = 0
+        self.crc = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.length += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """The file is flushed when all is in it."""
 
 
 def _read_manifest(file: BinaryIO) -> dict[str, Any]:

@@ -144,3 +144,14 @@ async def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypa
 
     await blobs.FileBlobs(tmp_path).put("a", write)
     assert events == ["sync", "rename", "sync"]
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_frame_is_an_error_of_the_system() -> None:
+    class FullAfterAFewBytes(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 1000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    with pytest.raises(OSError, match="No space left"):
+        write_checkpoint(numbered(10_000), FullAfterAFewBytes())
