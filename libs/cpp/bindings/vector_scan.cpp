@@ -93,10 +93,7 @@ void append_vectors(sage::PackedRows& rows, const Floats& vectors) {
   if (!sage::quantize_rows(vectors.data(), count, dimension, values.data(), scales.data(), errors.data()))
     throw py::value_error("a vector holds NaN or infinity");
   for (std::size_t row = 0; row < count; ++row) {
-    double squares = 0;
-    for (std::size_t at = row * dimension; at < (row + 1) * dimension; ++at)
-      squares += static_cast<double>(vectors.data()[at]) * vectors.data()[at];
-    if (squares > 1.0002) throw py::value_error("vector " + std::to_string(row) + " is longer than 1; bring it to length 1");
+    if (sage::squares_of(vectors.data() + row * dimension, dimension) > 1.0002) throw py::value_error("vector " + std::to_string(row) + " is longer than 1; bring it to length 1");
   }
   rows.append(values.data(), scales.data(), errors.data(), count);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <mutex>
 #include <stdexcept>
 
@@ -11,6 +12,16 @@ namespace {
 
 // Lengths are rounded up by more than float arithmetic loses.
 constexpr double rounding_up = 1 + 1e-6;
+
+// Of at most a stretch.
+std::int32_t squares_of(const std::int8_t* values, std::size_t count) noexcept {
+  std::int32_t sum = 0;
+  for (std::size_t at = 0; at < count; ++at) {
+    const std::int32_t value = values[at];
+    sum += value * value;
+  }
+  return sum;
+}
 
 template <typename T>
 void reserve_for(AlignedVector<T>& values, std::size_t size) {
@@ -51,15 +62,17 @@ void PackedRows::append(const std::int8_t* values, const float* scales, const fl
   for (std::size_t i = 0; i < count; ++i, ++rows_, values += dimension_) {
     const std::size_t panel_index = rows_ / panel_rows, lane = rows_ % panel_rows;
     std::int8_t* target = values_.data() + panel_index * quads_ * panel_line + lane * quad;
-    for (std::size_t at = 0; at < dimension_; at += quad, target += panel_line)
-      std::copy_n(values + at, std::min(quad, dimension_ - at), target);
+    std::size_t quads = dimension_ / quad;
+    for (std::size_t at = 0; at < quads; ++at, target += panel_line) std::memcpy(target, values + at * quad, quad);
+    std::copy_n(values + quads * quad, dimension_ % quad, target);
     scales_[rows_] = scales[i];
     errors_[rows_] = errors[i];
     std::int64_t squares = 0;
     std::size_t at = dimension_;
     for (std::size_t stretch = stretches_; stretch-- > 0;) {
-      for (; at > (stretch + 1) * stretch_dimensions; --at)
-        squares += static_cast<std::int64_t>(values[at - 1]) * values[at - 1];
+      const std::size_t end = (stretch + 1) * stretch_dimensions;
+      squares += squares_of(values + end, at - end);
+      at = end;
       const double length = std::sqrt(static_cast<double>(squares)) * static_cast<double>(scales[i]);
       rests_[(panel_index * stretches_ + stretch) * panel_rows + lane] = static_cast<float>(length * rounding_up);
     }

@@ -42,20 +42,32 @@ WholeVector quantize_to(const float* vector, std::size_t dimension, int peak, Wh
   // The least scale keeps the quotients of subnormal numbers finite.
   const float largest = peak_of(vector, dimension), steps = static_cast<float>(peak);
   const float scale = largest > 0 ? std::max(largest / steps, 1e-38F) : 1.0F;
-  double squares[lanes] = {};
-  const auto quantize = [&](std::size_t at, double& sum) {
+  const auto whole_of = [scale, steps](float value) {
     // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number, ties to even.
-    const float rounded = (vector[at] / scale + 12582912.0F) - 12582912.0F;
-    const float whole = std::min(std::max(rounded, -steps), steps);
-    values[at] = static_cast<Whole>(whole);
-    const double off = static_cast<double>(vector[at]) - static_cast<double>(whole) * static_cast<double>(scale);
-    sum += off * off;
+    const float rounded = (value / scale + 12582912.0F) - 12582912.0F;
+    const float least = rounded > -steps ? rounded : -steps;
+    return least < steps ? least : steps;
   };
+  const auto square_off = [scale](float value, float whole) {
+    const double off = static_cast<double>(value) - static_cast<double>(whole) * static_cast<double>(scale);
+    return off * off;
+  };
+  double squares[lanes] = {};
   std::size_t at = 0;
-  for (; at + lanes <= dimension; at += lanes)
-    for (std::size_t lane = 0; lane < lanes; ++lane) quantize(at + lane, squares[lane]);
+  // One step after the other over all lanes: each is vector code by itself.
+  for (; at + lanes <= dimension; at += lanes) {
+    float whole[lanes];
+    for (std::size_t lane = 0; lane < lanes; ++lane) whole[lane] = whole_of(vector[at + lane]);
+    for (std::size_t lane = 0; lane < lanes; ++lane) squares[lane] += square_off(vector[at + lane], whole[lane]);
+    for (std::size_t lane = 0; lane < lanes; ++lane)
+      values[at + lane] = static_cast<Whole>(static_cast<std::int32_t>(whole[lane]));
+  }
   double total = 0;
-  for (; at < dimension; ++at) quantize(at, total);
+  for (; at < dimension; ++at) {
+    const float whole = whole_of(vector[at]);
+    values[at] = static_cast<Whole>(whole);
+    total += square_off(vector[at], whole);
+  }
   for (const double other : squares) total += other;
   // Rounded up by more than the arithmetic here and the conversion to float lose.
   return {scale, static_cast<float>(std::sqrt(total) * (1 + 1e-6) + 1e-7), true};
@@ -72,6 +84,18 @@ bool quantize_rows(const float* rows, std::size_t count, std::size_t dimension, 
     errors[row] = whole.error;
   }
   return true;
+}
+
+double squares_of(const float* vector, std::size_t dimension) noexcept {
+  double sums[lanes] = {};
+  std::size_t at = 0;
+  for (; at + lanes <= dimension; at += lanes)
+    for (std::size_t lane = 0; lane < lanes; ++lane)
+      sums[lane] += static_cast<double>(vector[at + lane]) * static_cast<double>(vector[at + lane]);
+  double total = 0;
+  for (; at < dimension; ++at) total += static_cast<double>(vector[at]) * static_cast<double>(vector[at]);
+  for (const double sum : sums) total += sum;
+  return total;
 }
 
 WholeVector quantize_vector(const float* vector, std::size_t dimension, int peak, std::int16_t* values) noexcept {

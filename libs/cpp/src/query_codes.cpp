@@ -13,8 +13,28 @@ namespace {
 constexpr float float_error = 2e-6F;
 // What counts as a length of 1, of queries as of rows.
 constexpr double most_length = 1 + 1e-4;
+// Sums side by side, which compilers turn into vector code.
+constexpr std::size_t lanes = 8;
 // Behind this much above the floor, by the share of a query's own length that is left, a check cannot succeed yet.
 constexpr float hopeless = 0.02F;
+
+// Of at most a stretch: whole numbers, which doubles add without an error, in whatever order.
+double squares_of(const std::int16_t* values, std::size_t count) noexcept {
+  double sums[lanes] = {};
+  std::size_t at = 0;
+  for (; at + lanes <= count; at += lanes)
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      const std::int32_t value = values[at + lane];
+      sums[lane] += static_cast<double>(value * value);
+    }
+  double total = 0;
+  for (; at < count; ++at) {
+    const std::int32_t value = values[at];
+    total += static_cast<double>(value * value);
+  }
+  for (const double sum : sums) total += sum;
+  return total;
+}
 
 }  // namespace
 
@@ -32,43 +52,41 @@ QueryCodes::QueryCodes(const ScanVariant& variant, const float* queries, std::si
   rests_.resize((stretches_ + 1) * count), corrections_.resize((stretches_ + 1) * count);
 
   std::vector<std::int16_t> values(quads * quad);
+  std::vector<std::int32_t> sums(stretches_ + 1);
   for (std::size_t query = 0; query < count; ++query) {
     const float* vector = queries + query * dimension;
     const WholeVector whole = quantize_vector(vector, dimension, peak, values.data());
-    const std::string name = "query " + std::to_string(query);
-    if (!whole.is_finite) throw UnfitQuery(name + " holds NaN or infinity");
-    double squares = 0;
-    for (std::size_t at = 0; at < dimension; ++at) squares += static_cast<double>(vector[at]) * vector[at];
+    if (!whole.is_finite) throw UnfitQuery("query " + std::to_string(query) + " holds NaN or infinity");
+    const double squares = squares_of(vector, dimension);
     if (squares > most_length * most_length)
-      throw UnfitQuery(name + " has length " + std::to_string(std::sqrt(squares)) + "; bring it to length 1");
+      throw UnfitQuery("query " + std::to_string(query) + " has length " + std::to_string(std::sqrt(squares)) + "; bring it to length 1");
     scales_[query] = whole.scale;
     slacks_[query] = whole.error * static_cast<float>(most_length) + float_error;
     growths_[query] = static_cast<float>(most_length) + whole.error;
 
     const std::size_t first = query / width * width, queries_of_tile = std::min(width, count - first);
     std::uint8_t* codes = codes_.data() + query / width * tile_bytes_ + (query - first) * quad * number;
-    for (std::size_t at = 0; at < quads; ++at, codes += queries_of_tile * quad * number)
-      for (std::size_t one = 0; one < quad; ++one) {
-        const std::int16_t value = values[at * quad + one];
-        if (is_wide)
-          std::memcpy(codes + one * number, &value, number);
-        else
-          codes[one] = static_cast<std::uint8_t>(value);
+    for (std::size_t at = 0; at < quads; ++at, codes += queries_of_tile * quad * number) {
+      if (is_wide) {
+        std::memcpy(codes, values.data() + at * quad, quad * sizeof(std::int16_t));
+        continue;
       }
+      for (std::size_t one = 0; one < quad; ++one) codes[one] = static_cast<std::uint8_t>(values[at * quad + one]);
+    }
 
     const std::size_t place = first * (stretches_ + 1) + (query - first);
     std::int32_t sum = 0;
-    std::vector<std::int32_t> sums(stretches_ + 1);
-    for (std::size_t at = 0; at < dimension; ++at) {
-      sum += values[at];
-      if ((at + 1) % stretch_dimensions == 0 && at / stretch_dimensions < stretches_) sums[at / stretch_dimensions] = sum;
+    for (std::size_t stretch = 0; stretch <= stretches_ && !is_wide; ++stretch) {
+      const std::size_t end = stretch == stretches_ ? dimension : (stretch + 1) * stretch_dimensions;
+      for (std::size_t at = stretch * stretch_dimensions; at < end; ++at) sum += values[at];
+      sums[stretch] = sum;
     }
-    sums[stretches_] = sum;
     double rest = 0;
     std::size_t at = dimension;
     for (std::size_t stretch = stretches_ + 1; stretch-- > 0;) {
       const std::size_t end = stretch == stretches_ ? dimension : (stretch + 1) * stretch_dimensions;
-      for (; at > end; --at) rest += static_cast<double>(values[at - 1]) * values[at - 1];
+      rest += squares_of(values.data() + end, at - end);
+      at = end;
       const double length = std::sqrt(rest) * static_cast<double>(whole.scale) * (1 + 1e-6);
       rests_[place + stretch * queries_of_tile] = static_cast<float>(length);
       // Only int8 codes, whose sums are small, are corrected.

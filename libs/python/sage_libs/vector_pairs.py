@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +13,9 @@ from sage_libs.quantization import Floats
 
 Ints = npt.NDArray[np.int64]
 
-# NumPy multiplies this many stored vectors at a time.
+# A block has at most so many vectors: NumPy multiplies one at a time. The first has the least.
 _BLOCK_ROWS = 4096
+_LEAST_BLOCK_ROWS = 256
 # By what float32 products, rounded, may differ from the scores below.
 _FLOAT_ERROR = 1e-5
 
@@ -24,29 +25,48 @@ class TooManyPairsError(Exception):
 
 
 class StoredVectors:
-    """Unit vectors that only grow, shape (n, d)."""
+    """Unit vectors that only grow, in blocks: one that is there is never moved again."""
 
     def __init__(self, dimension: int) -> None:
-        self._rows: Floats = np.empty((0, dimension), dtype=np.float32)
+        self._dimension = dimension
+        self._blocks: list[Floats] = []
+        # Number of the first vector of each block.
+        self._starts: list[int] = []
         self._count = 0
+        self._room = 0
 
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def vectors(self) -> Floats:
-        """The vectors, float32 (n, d)."""
-        return self._rows[: self._count]
+    def blocks(self) -> Iterator[tuple[int, Floats]]:
+        """Yield the vectors in order: the number of the first, and float32 (m, d)."""
+        for start, block in zip(self._starts, self._blocks, strict=True):
+            yield start, block[: self._count - start]
+
+    def at(self, rows: Ints) -> Floats:
+        """Return the vectors of these numbers, float32 (m, d)."""
+        if len(self._blocks) == 1:
+            return self._blocks[0][rows]
+        found = np.empty((len(rows), self._dimension), dtype=np.float32)
+        numbers = np.searchsorted(self._starts, rows, "right") - 1
+        for number in distinct(numbers):
+            chosen = numbers == number
+            found[chosen] = self._blocks[number][rows[chosen] - self._starts[number]]
+        return found
 
     def append(self, unit: Floats) -> None:
         """Add unit vectors (m, d)."""
-        total = self._count + len(unit)
-        if total > len(self._rows):
-            larger = np.empty((max(total, 2 * len(self._rows), 64), self._rows.shape[1]), dtype=np.float32)
-            larger[: self._count] = self.vectors
-            self._rows = larger
-        self._rows[self._count : total] = unit
-        self._count = total
+        while len(unit):
+            if self._count == self._room:
+                rows = min(max(self._count, _LEAST_BLOCK_ROWS), _BLOCK_ROWS)
+                self._blocks.append(np.empty((rows, self._dimension), dtype=np.float32))
+                self._starts.append(self._count)
+                self._room += rows
+            fitting = unit[: self._room - self._count]
+            place = self._count - self._starts[-1]
+            self._blocks[-1][place : place + len(fitting)] = fitting
+            self._count += len(fitting)
+            unit = unit[len(fitting) :]
 
 
 class PairSearch(Protocol):
@@ -83,8 +103,8 @@ class NumpyPairSearch:
         """Return the candidates."""
         found, total = [np.empty((0, 3), dtype=np.int64)], 0
         for number, store in enumerate(stores):
-            for start in range(0, len(store), _BLOCK_ROWS):
-                scores = store.vectors[start : start + _BLOCK_ROWS] @ unit.T
+            for start, block in store.blocks():
+                scores = block @ unit.T
                 rows, queries = np.nonzero(scores >= threshold - _FLOAT_ERROR)
                 total += len(rows)
                 if total > most:
@@ -133,6 +153,14 @@ def best_pair_search() -> PairSearch:
     return NativePairSearch(native) if native is not None else NumpyPairSearch()
 
 
+def distinct(numbers: Ints) -> list[int]:
+    """Return the numbers that there are, sorted; most often there is one, which takes no sorting to find out."""
+    if not len(numbers):
+        return []
+    first = int(numbers[0])
+    return [first] if (numbers == first).all() else [int(number) for number in np.unique(numbers)]
+
+
 class Pairs(NamedTuple):
     """Pairs: store, row in it, query, all int64 (m,), and their cosine similarity, float64 (m,)."""
 
@@ -156,9 +184,9 @@ def similar_pairs(
     """
     found = search.candidates(stores, unit, threshold, most)
     scores = np.empty(len(found), dtype=np.float64)
-    for number in np.unique(found[:, 0]).tolist():
+    for number in distinct(found[:, 0]):
         at = np.flatnonzero(found[:, 0] == number)
-        ours = stores[number].vectors[found[at, 1]].astype(np.float64)
+        ours = stores[number].at(found[at, 1]).astype(np.float64)
         # Summed in float64 and rounded, so that scores do not depend on the machine.
         scores[at] = np.round(np.einsum("ij,ij->i", ours, unit[found[at, 2]].astype(np.float64)), 6)
     keep = scores >= threshold

@@ -12,6 +12,9 @@ namespace sage {
 bool quantize_rows(const float* rows, std::size_t count, std::size_t dimension, std::int8_t* values, float* scales,
                    float* errors) noexcept;
 
+// The sum of the squares of a vector's numbers.
+double squares_of(const float* vector, std::size_t dimension) noexcept;
+
 // Quantize one vector to whole numbers of at most `peak`.
 struct WholeVector {
   float scale, error;

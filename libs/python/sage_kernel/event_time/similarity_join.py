@@ -20,7 +20,7 @@ from sage_kernel.operator import Emission, State
 from sage_kernel.runtime.elements import END_OF_TIME_US, START_OF_TIME_US
 from sage_kernel.vector_columns import vectors_of
 from sage_libs.quantization import Floats, unit_rows
-from sage_libs.vector_pairs import PairSearch, TooManyPairsError, similar_pairs
+from sage_libs.vector_pairs import PairSearch, TooManyPairsError, distinct, similar_pairs
 
 # Columns that a record has while it is kept; a field's name has no colon.
 LEFT_ID, LEFT_TIME, RIGHT_TIME = ":left", ":left_time", ":right_time"
@@ -247,7 +247,7 @@ def _where_equal(
 
 def _times_of(buckets: Sequence[TimeBucket], numbers: Ints, rows: Ints) -> Ints:
     times = np.empty(len(rows), dtype=np.int64)
-    for number in np.unique(numbers).tolist():
+    for number in distinct(numbers):
         chosen: npt.NDArray[np.bool_] = numbers == number
         times[chosen] = buckets[number].times()[rows[chosen]]
     return times
@@ -255,7 +255,10 @@ def _times_of(buckets: Sequence[TimeBucket], numbers: Ints, rows: Ints) -> Ints:
 
 def _take(buckets: Sequence[TimeBucket], numbers: Ints, rows: Ints) -> pl.DataFrame:
     """Return rows of buckets, which are in the order of ``numbers``."""
+    present = distinct(numbers)
+    if len(present) == 1:
+        return buckets[present[0]].take(rows)
     order = np.argsort(numbers, kind="stable")
-    frames = [buckets[number].take(rows[numbers == number]) for number in np.unique(numbers).tolist()]
+    frames = [buckets[number].take(rows[numbers == number]) for number in present]
     ordered: pl.DataFrame = pl.concat(frames)[np.argsort(order, kind="stable")]
     return ordered

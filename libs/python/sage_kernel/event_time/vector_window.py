@@ -9,7 +9,7 @@ import polars as pl
 
 from sage_kernel.event_time.timed_index import Ints
 from sage_libs.quantization import Floats
-from sage_libs.vector_pairs import PairSearch, StoredVectors
+from sage_libs.vector_pairs import PairSearch, StoredVectors, distinct
 
 
 class TimeBucket:
@@ -37,12 +37,13 @@ class TimeBucket:
     def take(self, rows: Ints) -> pl.DataFrame:
         """Return rows as a frame. Copies no more than them."""
         parts = np.searchsorted(self._starts, rows, "right") - 1
+        pieces: list[pl.DataFrame] = [
+            self._frames[part][rows[parts == part] - self._starts[part]] for part in distinct(parts)
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
         order = np.argsort(parts, kind="stable")
-        pieces = []
-        for part in np.unique(parts).tolist():
-            pieces.append(self._frames[part][rows[parts == part] - self._starts[part]])
-        frame = pl.concat(pieces)
-        ordered: pl.DataFrame = frame[np.argsort(order, kind="stable")] if len(pieces) > 1 else frame
+        ordered: pl.DataFrame = pl.concat(pieces)[np.argsort(order, kind="stable")]
         return ordered
 
     def frame(self) -> pl.DataFrame:
@@ -67,7 +68,7 @@ class VectorWindow:
     def add(self, frame: pl.DataFrame, times: Ints, unit: Floats) -> None:
         """Add records with these times and unit vectors (m, d)."""
         numbers = times // self._bucket_us
-        for number in np.unique(numbers).tolist():
+        for number in distinct(numbers):
             bucket = self._buckets.get(number)
             if bucket is None:
                 bucket = self._buckets[number] = TimeBucket(self._search.store(unit.shape[1]))
