@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from sage.classifier.v1 import classifier_pb2, classifier_pb2_grpc
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
-from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc
+from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.gateway_benchmark import static_engine
@@ -93,6 +93,19 @@ SERVICES = {
             ("ListKeys", keys_pb2.ListKeysRequest()),
             ("RotateKey", keys_pb2.RotateKeyRequest(id="nobody")),
             ("RevokeKey", keys_pb2.RevokeKeyRequest(id="nobody")),
+        ),
+    ),
+    "gateway's tenants": Service(
+        tenants_pb2_grpc.TenantServiceStub,
+        None,
+        (
+            ("SetTenant", tenants_pb2.SetTenantRequest()),
+            ("ListTenants", tenants_pb2.ListTenantsRequest()),
+            ("RemoveTenant", tenants_pb2.RemoveTenantRequest(name="nobody")),
+            ("SetPrice", tenants_pb2.SetPriceRequest()),
+            ("ListPrices", tenants_pb2.ListPricesRequest()),
+            ("RemovePrice", tenants_pb2.RemovePriceRequest(model="nothing")),
+            ("QueryUsage", tenants_pb2.QueryUsageRequest()),
         ),
     ),
     "classifier": Service(
@@ -197,6 +210,11 @@ def test_orders_over_grpc_are_for_operators(mesh: IsolatedMesh, service: str, me
     ("method", "path", "body"),
     [
         ("PUT", "policy", {"policy": "hybrid"}),
+        ("GET", "tenants", None),
+        ("PUT", "tenants/acme", {"daily_tokens": -1}),
+        ("DELETE", "tenants/nobody", None),
+        ("PUT", "prices/nothing", {}),
+        ("GET", "usage?by=week", None),
         ("POST", "engines", {"url": ""}),
         ("POST", "engines", {"model": "", "preset": "cpu-tiny"}),
         ("POST", "engines/nobody/drain", None),
