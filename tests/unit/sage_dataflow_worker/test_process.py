@@ -62,7 +62,7 @@ async def test_a_worker_whose_reader_cannot_start_is_not_well_until_it_can(
     # Loaded by every Python at its start: it ends the processes that read pipelines, and no other.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        f"if 'sage_dataflow_worker.validation_child' in sys.orig_argv and os.path.exists({str(obstacle)!r}):\n"
+        f"if 'sage_dataflow_worker.validation_process' in sys.orig_argv and os.path.exists({str(obstacle)!r}):\n"
         "    os._exit(1)\n"
     )
     process, instance = await mesh.worker("one", variables={"PYTHONPATH": str(tmp_path)})
