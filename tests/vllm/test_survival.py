@@ -168,10 +168,13 @@ async def test_the_texts_of_streams_whose_vllm_was_killed_are_those_of_an_unbrok
         seen = [Seen() for _ in range(count)]
         streams = [asyncio.create_task(listen(session, twins, number, seen[number])) for number in range(count)]
         await asyncio.wait_for(until(lambda: all_begun(seen)), 60)
-        vllm_servers[1].kill()
+        # Which of the two has more of them depends on how fast each was lately.
+        on = [sum(one.engine.startswith(f"twin{index}") for one in seen) for index in range(2)]
+        victim = on.index(max(on))
+        assert sum(on) == count
+        assert any(one.engine.startswith(f"twin{victim}") and not one.done for one in seen)
+        vllm_servers[victim].kill()
         await asyncio.wait_for(asyncio.gather(*streams), 120)
-    broken = [number for number in range(count) if seen[number].engine.startswith("twin1")]
-    assert broken
     for number in range(count):
         one, (text, usage) = seen[number], expected[number]
         assert one.error == "", number
