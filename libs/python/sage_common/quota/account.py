@@ -70,14 +70,16 @@ class Claim:
 def brought_forward(account: Account, meter: Meter, now: float) -> Account:
     """Return the account at a later time: drained, or empty where a new day or month has begun. A time before the
     account's own changes nothing."""
-    if now <= account.at:
-        return account
-    spent = account.spent
+    return account if now <= account.at else replace(account, spent=_spent_at(account, meter, now), at=now)
+
+
+def _spent_at(account: Account, meter: Meter, now: float) -> float:
+    """Return what counts against the limit at a time, without an account of that time: every request asks."""
+    if now <= account.at or meter.period is Period.HELD:
+        return account.spent
     if meter.period is Period.MINUTE:
-        spent = max(0.0, spent - meter.limit * (now - account.at) / 60)
-    elif meter.period is not Period.HELD and account.at < period_start(meter.period, now):
-        spent = 0
-    return replace(account, spent=spent, at=now)
+        return max(0.0, account.spent - meter.limit * (now - account.at) / 60)
+    return 0 if account.at < period_start(meter.period, now) else account.spent
 
 
 def exchange(account: Account, meter: Meter, replica: str, claim: Claim, now: float) -> Account:
@@ -123,12 +125,7 @@ def remaining(account: Account, meter: Meter, now: float) -> int:
 def headroom(account: Account, meter: Meter, replica: str, reserved: int, unreported: int, now: float) -> int:
     """As ``remaining``, with what one replica has reserved and spent in place of what it has reported of that; may be
     below 0."""
-    spent = account.spent
-    if now > account.at:
-        if meter.period is Period.MINUTE:
-            spent = max(0.0, spent - meter.limit * (now - account.at) / 60)
-        elif meter.period is not Period.HELD:
-            spent = brought_forward(account, meter, now).spent
+    spent = _spent_at(account, meter, now)
     elsewhere = sum(holder.reserved for name, holder in account.holders.items() if name != replica)
     return math.floor(meter.limit - spent) - elsewhere - reserved - (0 if meter.period is Period.HELD else unreported)
 
