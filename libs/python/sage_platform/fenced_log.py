@@ -26,6 +26,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, NotFoundError
 
 from sage_common.errors import ConflictError
+from sage_platform.streams import ensure_stream
 
 _WRONG_LAST_SEQUENCE = 10071
 PUBLISH_SECONDS = 5.0
@@ -70,16 +71,7 @@ async def ensure_log_stream(
         allow_direct=True,
         compression=StoreCompression.S2,
     )
-    try:
-        await js.stream_info(name)
-        return
-    except NotFoundError:
-        pass
-    try:
-        await js.add_stream(config)
-    except BadRequestError:
-        # Another process made it between the two calls; if not, this says what is wrong.
-        await js.stream_info(name)
+    await ensure_stream(js, config)
 
 
 class FencedLog:

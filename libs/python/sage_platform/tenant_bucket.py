@@ -89,6 +89,18 @@ class TenantBucket(Generic[T]):
             return None
         return StoredRecord(value, stored)
 
+    async def change(self, tenant: str, record_id: str, change: Callable[[T], T]) -> T | None:
+        """Store what ``change`` makes of a record, as it is now, and return it; None where there is none.
+
+        Args:
+            change: may be called again where another has changed the record at the same time, and may raise.
+        """
+        while (stored := await self.get(tenant, record_id)) is not None:
+            changed = change(stored.value)
+            if changed == stored.value or await self.update(tenant, record_id, changed, stored.revision) is not None:
+                return changed
+        return None
+
     async def remove(self, tenant: str, record_id: str) -> bool:
         """Remove a record without a trace; return whether there was one."""
         stored = await self.get(tenant, record_id)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
 from nats.js.client import JetStreamContext
-from nats.js.errors import APIError, BadRequestError, NotFoundError
+from nats.js.errors import APIError
 
 from sage_common.errors import ContendedError
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_kernel.pipeline_text import MAX_TEXT_BYTES
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_platform import subjects
+from sage_platform.streams import ensure_stream
 
 JOB_ID_HEADER = "Sage-Job-Id"
 TENANT_HEADER = "Sage-Tenant"
@@ -122,16 +123,8 @@ class JobStreams:
         return Submission(ack.seq, bool(ack.duplicate))
 
     async def _ensure_stream(self, config: StreamConfig) -> None:
-        name = str(config.name)
-        try:
-            existing = (await self._js.stream_info(name)).config
-            missing = set(config.subjects or ()) - set(existing.subjects or ())
-            if missing:
-                # An earlier version made it. Everything else stays as its operator wants it.
-                await self._js.update_stream(existing.evolve(subjects=[*(existing.subjects or ()), *sorted(missing)]))
-        except NotFoundError:
-            try:
-                await self._js.add_stream(config)
-            except BadRequestError:
-                # Another worker created it between the two calls; if not, this says what is wrong.
-                await self._js.stream_info(name)
+        existing = await ensure_stream(self._js, config)
+        missing = set(config.subjects or ()) - set(existing.subjects or ()) if existing is not None else set()
+        if existing is not None and missing:
+            # An earlier version made it. Everything else stays as its operator wants it.
+            await self._js.update_stream(existing.evolve(subjects=[*(existing.subjects or ()), *sorted(missing)]))

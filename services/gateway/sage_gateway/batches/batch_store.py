@@ -50,7 +50,7 @@ class BatchStore:
         """Return a batch. Raises NotFoundError where the tenant has none of this id."""
         stored = await self.find(tenant, batch_id)
         if stored is None:
-            raise NotFoundError(f"no batch has the id {batch_id[:80]!r}", code="batch_not_found", param="batch_id")
+            raise _no_such_batch(batch_id)
         return stored.value
 
     async def change(self, tenant: str, batch_id: str, change: Callable[[BatchRecord], BatchRecord]) -> BatchRecord:
@@ -60,15 +60,10 @@ class BatchStore:
         Raises:
             NotFoundError: the tenant has none of this id.
         """
-        while True:
-            stored = await self.find(tenant, batch_id)
-            if stored is None:
-                raise NotFoundError(f"no batch has the id {batch_id[:80]!r}", code="batch_not_found", param="batch_id")
-            changed = change(stored.value)
-            if changed == stored.value:
-                return changed
-            if await self._records.update(tenant, batch_id, changed, stored.revision) is not None:
-                return changed
+        changed = await self._records.change(tenant, batch_id, change) if is_batch_id(batch_id) else None
+        if changed is None:
+            raise _no_such_batch(batch_id)
+        return changed
 
     async def close(self, tenant: str, batch_id: str) -> None:
         """Take the mark off a batch that has ended."""
@@ -81,3 +76,7 @@ class BatchStore:
     async def get_all(self, tenant: str, ids: list[str]) -> list[BatchRecord]:
         """Return the batches of ``ids`` that are there."""
         return await self._records.get_all(tenant, ids)
+
+
+def _no_such_batch(batch_id: str) -> NotFoundError:
+    return NotFoundError(f"no batch has the id {batch_id[:80]!r}", code="batch_not_found", param="batch_id")

@@ -65,15 +65,10 @@ class ResponseStore:
         Raises:
             NotFoundError: the tenant has none of this id.
         """
-        while True:
-            stored = await self.find(tenant, response_id)
-            if stored is None:
-                raise _no_such_response(response_id, "response_id")
-            changed = change(stored.value)
-            if changed == stored.value:
-                return changed
-            if await self._records.update(tenant, response_id, changed, stored.revision) is not None:
-                return changed
+        changed = await self._records.change(tenant, response_id, change) if is_response_id(response_id) else None
+        if changed is None:
+            raise _no_such_response(response_id, "response_id")
+        return changed
 
     async def remove(self, tenant: str, response_id: str) -> None:
         """Remove a response. Raises NotFoundError where the tenant has none of this id."""

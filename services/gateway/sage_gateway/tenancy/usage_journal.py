@@ -18,12 +18,13 @@ import orjson
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import Header, PubAck, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_common.usage import UsageEvent
 from sage_platform import subjects
+from sage_platform.streams import ensure_stream
 
 log = get_logger(__name__)
 
@@ -90,14 +91,7 @@ class UsageJournal:
             duplicate_window=DUPLICATE_SECONDS,
             allow_direct=True,
         )
-        try:
-            await self._js.stream_info(subjects.USAGE_STREAM)
-        except NotFoundError:
-            try:
-                await self._js.add_stream(config)
-            except BadRequestError:
-                # Another gateway has made it between the two calls; if not, this says what is wrong.
-                await self._js.stream_info(subjects.USAGE_STREAM)
+        await ensure_stream(self._js, config)
 
     async def stop(self) -> None:
         """Publish what is left."""
