@@ -14,8 +14,10 @@ profile="${1:-run}"
 services=(classifier scheduler embed-executor llm-coordinator gateway dataflow-worker)
 # Their versions are in constraints.txt.
 dev_tools=(
-  anthropic buf-bin duckdb grpc-stubs grpcio-tools hypothesis import-linter mypy openai pytest pytest-asyncio
-  pytest-timeout pytest-xdist ruff semchunk types-protobuf types-PyYAML usearch
+  anthropic buf-bin build duckdb grpc-stubs grpcio-tools hypothesis import-linter kubernetes-validate langchain-openai
+  mypy openai
+  "pydantic-ai-slim[openai]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis semchunk types-protobuf
+  types-PyYAML usearch
   # For the documents that they ship, which labelled questions are about.
   cmake mercurial
 )
@@ -69,12 +71,13 @@ projects=(libs/python/pyproject.toml)
 for service in "${services[@]}"; do projects+=("services/$service/pyproject.toml"); done
 
 install_packages() {
-  local wanted=(-e "libs/python[cli,bench]") embedding_extras=torch
-  # The tests hold every backend to the same promises.
-  if [ "$profile" = dev ]; then embedding_extras=torch,openvino,onnx,int8; fi
+  local wanted=(-e "libs/python[cli,bench,studio]") embedding_extras=torch llm_extras=
+  # The tests hold every backend to the same promises, and find engines through an API of Kubernetes.
+  if [ "$profile" = dev ]; then embedding_extras=torch,openvino,onnx,int8 llm_extras=[kubernetes]; fi
   for service in "${services[@]}"; do
     case "$service" in
       embed-executor) wanted+=(-e "services/$service[$embedding_extras]") ;;
+      llm-coordinator) wanted+=(-e "services/$service$llm_extras") ;;
       *) wanted+=(-e "services/$service") ;;
     esac
   done

@@ -42,6 +42,7 @@ The mesh is running. Try next (\`source .venv/bin/activate\` shortens .venv/bin/
   $sage down                                            stop everything
 
   http://localhost:8888/ says in a browser what this is and where to go
+  http://localhost:8889/requests shows the question that was just asked as a timeline: the studio
 
   curl http://localhost:8888/v1/embeddings -H 'Content-Type: application/json' -d '{"model": "minilm", "input": "hi"}'
 EOF

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sage_cli.mesh.services import SERVICES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -35,7 +37,7 @@ def test_no_layer_imports_upward() -> None:
 
 def test_the_top_level_is_the_agreed_one() -> None:
     services = {path.name for path in (ROOT / "services").iterdir() if path.is_dir()}
-    assert services == {"classifier", "scheduler", "embed-executor", "llm-coordinator", "gateway", "dataflow-worker"}
+    assert services == {entry.name for entry in SERVICES}
     for name in ("proto", "libs/cpp", "compose", "tests"):
         assert (ROOT / name).is_dir(), name
 

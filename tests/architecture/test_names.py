@@ -12,7 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Modules that every package of their kind has, for the same thing.
-CONVENTIONAL = {"__init__", "__main__", "main", "config", "service", "ring", "metrics", "settings", "registry"}
+CONVENTIONAL = {
+    *("__init__", "__main__", "main", "config", "service", "ring", "metrics", "settings", "registry"),
+    # Of every application.
+    *("evaluation", "sample"),
+}
 
 
 def layers() -> list[str]:

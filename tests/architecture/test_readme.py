@@ -12,8 +12,10 @@ import pytest
 from typer.main import get_command
 
 from sage_cli.app import app
+from sage_cli.applications.run_by_default import RunByDefault
 from sage_cli.effective_settings import settings_classes
 from sage_common.setting_table import SettingTable, setting_table
+from sage_tools.dev import app as sage_dev
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -21,6 +23,7 @@ DOCUMENTS = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("services/*/README.md")),
+    *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("libs/python/sage_apps/*/README.md")),
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")),
 ]
 
@@ -52,10 +55,11 @@ def test_every_sage_command_shown_exists(document: str) -> None:
         command = root
         for word in match.group(1).split():
             commands = getattr(command, "commands", None)
-            if commands is None or word.startswith("-"):
+            if commands is None or word.startswith("-") or (isinstance(command, RunByDefault) and word not in commands):
                 break
             assert word in commands, f"{document}: `{line}`: no command {word!r}"
             command = commands[word]
+        command = command.commands["run"] if isinstance(command, RunByDefault) else command
         options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
         for word in shlex.split(match.group(1), comments=True):
             if word.startswith("-") and word != "-":
@@ -81,6 +85,8 @@ def test_every_make_target_and_script_shown_exists(document: str) -> None:
         if line.startswith("make "):
             for target in line.split("#")[0].split()[1:]:
                 assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"{document}: `{line}`"
+        if line.startswith("sage-dev "):
+            assert line.split()[1] in get_command(sage_dev).commands, f"{document}: `{line}`"
         if line.startswith("./"):
             assert (ROOT / line.split()[0]).exists(), f"{document}: `{line}`"
 

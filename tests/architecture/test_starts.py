@@ -32,3 +32,17 @@ def test_a_service_starts_without_what_it_never_uses(package: str) -> None:
     exit_code, *loaded = ended.stdout.split()
     assert (exit_code, "sage_common.logging" in loaded) == ("78", True), ended.stderr
     assert not {"aiohttp.client", "rich.console", "pygments", "attr"} & {*loaded}
+
+
+# Everything that a service's process imports before its settings ask for traces.
+MAINS = """
+import sys
+import sage_gateway.main, sage_classifier.main, sage_scheduler.main
+import sage_embed_executor.main, sage_llm_coordinator.main, sage_dataflow_worker.main
+print(*sys.modules)
+"""
+
+
+def test_nothing_of_opentelemetry_is_loaded_while_nothing_is_traced() -> None:
+    loaded = subprocess.run([sys.executable, "-c", MAINS], capture_output=True, text=True, timeout=100, check=True)
+    assert not [name for name in loaded.stdout.split() if name.partition(".")[0] == "opentelemetry"]

@@ -45,6 +45,8 @@ SAMPLED = {Precision.BF16: 4}
 SAMPLED_PAIRS = {Precision.BF16: 12}
 Text = TypeVar("Text")
 PAIRS = [(name, precision) for name, entry in BACKENDS.items() for precision in entry.precisions]
+# Where a processor has no bf16, it is emulated at a tenth of the speed.
+LONG = {Precision.BF16}
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,11 @@ def export_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("exports")
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: f"{pair[0]}-{pair[1].value}")
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(pair, marks=[pytest.mark.long] if pair[1] in LONG else []) for pair in PAIRS],
+    ids=lambda pair: f"{pair[0]}-{pair[1].value}",
+)
 def subject(
     request: pytest.FixtureRequest, folder: ModelFolder, export_cache: Path, reference: Reference
 ) -> Iterator[Subject]:
@@ -172,6 +178,7 @@ def test_a_vector_stays_when_the_next_batch_is_computed(subject: Subject, tokeni
     assert (first == kept).all()
 
 
+@pytest.mark.long
 def test_memory_stays_flat_over_shapes_that_never_repeat(
     subject: Subject, folder: ModelFolder, export_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,11 @@ NODES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         _op("window_join", within=DURATIONS, threshold=st.sampled_from([0.8, -1.0, 1.0])),
         on=st.lists(NAMES, max_size=2, unique=True), right_by=NAMES, k=st.integers(1, 20),
     ),
+    "cluster": _node(
+        _op("cluster", within=DURATIONS, threshold=st.sampled_from([0.3, -1.0, 1.0])),
+        by=NAMES, into=NAMES, max_clusters=st.integers(1, 99),
+    ),
+    "vote": _node(_op("vote", label=NAMES), voters=NAMES, weight=NAMES, into=NAMES, share=NAMES),
     "window": _node(_op("window", tumbling=DURATIONS), offset=DURATIONS, lateness=DURATIONS)
     | _node(_op("window", sliding=st.sampled_from([["10m", "1m"], ["1h", 60]])), offset=DURATIONS)
     | _node(_op("window", session=DURATIONS), lateness=DURATIONS),
@@ -95,7 +100,7 @@ def test_every_operator_is_tried() -> None:
     assert set(NODES) == set(OPERATORS)
 
 
-@settings(deadline=None, max_examples=400, derandomize=True)
+@settings(deadline=None, max_examples=150, derandomize=True)
 @given(
     st.dictionaries(NAMES, st.one_of(*NODES.values()), min_size=1, max_size=5),
     st.fixed_dictionaries({}, optional={"deadline": DURATIONS, "checkpoint_interval": st.integers(1, 60)}),

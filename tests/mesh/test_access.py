@@ -20,13 +20,23 @@ import nats
 import psutil
 import pytest
 from fixtures.fake_vllm_mesh import FAKE
+from fixtures.warm_command import run_sage
 from nats.js.api import StreamInfo
 from pydantic import SecretStr
 
 from sage.classifier.v1 import classifier_pb2, classifier_pb2_grpc
 from sage.dataflow.v1 import dataflow_pb2, dataflow_pb2_grpc
 from sage.embedding.v1 import embedding_pb2, embedding_pb2_grpc
-from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc, keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
+from sage.gateway.v1 import (
+    gateway_pb2,
+    gateway_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    tenants_pb2,
+    tenants_pb2_grpc,
+)
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.gateway_benchmark import static_engine
@@ -100,12 +110,22 @@ SERVICES = {
         None,
         (
             ("SetTenant", tenants_pb2.SetTenantRequest()),
+            ("GetTenant", tenants_pb2.GetTenantRequest(name="nobody")),
             ("ListTenants", tenants_pb2.ListTenantsRequest()),
             ("RemoveTenant", tenants_pb2.RemoveTenantRequest(name="nobody")),
             ("SetPrice", tenants_pb2.SetPriceRequest()),
             ("ListPrices", tenants_pb2.ListPricesRequest()),
             ("RemovePrice", tenants_pb2.RemovePriceRequest(model="nothing")),
             ("QueryUsage", tenants_pb2.QueryUsageRequest()),
+        ),
+    ),
+    "gateway's models": Service(
+        models_pb2_grpc.ModelServiceStub,
+        None,
+        (
+            ("SetModelRoute", models_pb2.SetModelRouteRequest()),
+            ("ListModelRoutes", models_pb2.ListModelRoutesRequest()),
+            ("RemoveModelRoute", models_pb2.RemoveModelRouteRequest(name="nothing")),
         ),
     ),
     "classifier": Service(
@@ -177,8 +197,7 @@ def http(
 
 def sage(mesh: IsolatedMesh, *arguments: str, key: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**mesh.environment, **({"SAGE_CLIENT_API_KEY": key} if key else {})}
-    command = [sys.executable, "-m", "sage_cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return run_sage(arguments, environment, 60)
 
 
 def mesh_token(mesh: IsolatedMesh) -> str:
@@ -213,7 +232,12 @@ def test_orders_over_grpc_are_for_operators(mesh: IsolatedMesh, service: str, me
         ("GET", "tenants", None),
         ("PUT", "tenants/acme", {"daily_tokens": -1}),
         ("DELETE", "tenants/nobody", None),
+        ("GET", "tenants/nobody", None),
         ("PUT", "prices/nothing", {}),
+        ("GET", "models", None),
+        ("GET", "models/nothing", None),
+        ("PUT", "models/twice", {"targets": [{"model": "a"}, {"model": "a"}]}),
+        ("DELETE", "models/nothing", None),
         ("GET", "usage?by=week", None),
         ("POST", "engines", {"url": ""}),
         ("POST", "engines", {"model": "", "preset": "cpu-tiny"}),
@@ -265,6 +289,7 @@ def test_a_key_is_made_known_to_every_service_and_revoked_while_the_mesh_runs(me
     assert key not in sage(mesh, "key", "list", "--json").stdout
     status, rotated = http(mesh, "POST", f"/v1/management/keys/{mine['id']}/rotate", OPERATOR)
     assert status == 201
+    answered_soon(mesh, rotated["secret"], grpc.StatusCode.OK)
     assert http(mesh, "GET", "/v1/models", rotated["secret"])[0] == 200
     assert sage(mesh, "key", "revoke", rotated["id"]).returncode == 0
     for ended in (key, rotated["secret"]):

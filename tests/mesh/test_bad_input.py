@@ -68,7 +68,7 @@ def test_a_bad_body_is_refused_in_openais_form(
 
 
 def test_a_body_over_the_limit_is_413(mesh: IsolatedMesh) -> None:
-    status, _, content = send(mesh, "POST", "/v1/chat/completions", chat(padding="x" * (9 * MEGABYTE)))
+    status, _, content = send(mesh, "POST", "/v1/chat/completions", chat(padding="x y " * (3 * MEGABYTE)))
     assert status == 413, content
 
 

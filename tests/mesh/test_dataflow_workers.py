@@ -76,7 +76,7 @@ async def busy_tasks(stub: Any, job_id: str, worker: str) -> None:
 OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.03", "ack_wait_seconds": "3"}
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
 async def test_a_workers_tasks_go_on_elsewhere_from_their_checkpoints(
     workers: WorkerProcesses, pipeline: str, tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -109,6 +109,7 @@ async def test_the_mesh_gives_what_a_local_run_gives(
     assert found == sorted(record["n"] for record in local.collections["out"])
 
 
+@pytest.mark.long
 async def test_parts_are_merged_exactly_whichever_workers_are_killed(
     workers: WorkerProcesses, pipeline: str, tmp_path: Path
 ) -> None:

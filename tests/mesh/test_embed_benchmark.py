@@ -19,6 +19,7 @@ SETTINGS = {"SAGE_EMBED_EXECUTOR_STREAMS": "2", "HF_HUB_OFFLINE": "1"}
 COMMAND = ("bench", "embed", "--quick", "--json", "--backend", "torch", "--precision", "fp32", "--output")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + STOP_SECONDS + 15)
 def test_the_embedding_benchmark_measures_every_figure(tmp_path: Path) -> None:
     homes = {f"XDG_{name}_HOME": str(tmp_path / name.lower()) for name in ("CACHE", "CONFIG", "DATA", "STATE")}

@@ -25,6 +25,7 @@ def mesh(home: Path) -> Iterator[IsolatedMesh]:
         yield running
 
 
+@pytest.mark.long
 def test_what_operators_started_comes_back_after_everything_was_stopped_until_they_stop_it(tmp_path: Path) -> None:
     with mesh_with_fake(tmp_path) as mesh:
         start(mesh, "--name", "first")

@@ -118,6 +118,7 @@ def test_a_coordinator_adopts_the_engine_of_a_killed_one_and_its_streams_go_on(t
     assert servers(directory) == before
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_server_that_still_loads_when_its_coordinator_is_killed_is_adopted_and_waited_for(
     two: TwoCoordinators,
@@ -157,6 +158,7 @@ def test_a_server_that_still_loads_when_its_coordinator_is_killed_is_adopted_and
     assert servers(directory) == before
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_the_engine_of_a_hung_coordinator_is_taken_over_and_not_served_by_it_when_it_goes_on(
     two: TwoCoordinators,
@@ -227,3 +229,33 @@ def test_an_engine_that_nobody_adopts_ends_within_ten_seconds(tmp_path: Path) ->
         while servers(tmp_path):
             assert time.monotonic() - began < ORPHAN_SECONDS + SLACK_SECONDS
             time.sleep(0.05)
+
+
+async def restarted(mesh: IsolatedMesh, service: str) -> str:
+    """Restart a service, one process at a time; return what was said."""
+    return await asyncio.to_thread(sage, mesh, "restart", service)
+
+
+@pytest.mark.alone
+def test_a_coordinator_that_is_restarted_hands_its_engine_over_under_a_stream(tmp_path: Path) -> None:
+    with mesh_with_fake(tmp_path) as mesh:
+        start(mesh)
+        (engine,) = engines(mesh)
+        before = servers(tmp_path)
+        tokens = 400
+
+        async def restart_in_the_midst() -> str:
+            under_way = asyncio.Event()
+            streaming = asyncio.create_task(stream(mesh, tokens, under_way))
+            await under_way.wait()
+            await restarted(mesh, "llm-coordinator")
+            return await streaming
+
+        assert asyncio.run(restart_in_the_midst()) == whole_answer(tokens)
+        # The server is the same, and its engine another's; nothing was started twice and nothing is left behind.
+        assert servers(tmp_path) == before
+        (taken,) = engines(mesh)
+        assert (taken["phase"], taken["name"]) == ("ready", engine["name"])
+        assert taken["executor_id"] != engine["executor_id"]
+        assert "another coordinator has taken the engine over; letting it go" in mesh.log("llm-coordinator")
+        assert "request submitted again" not in mesh.log("gateway")

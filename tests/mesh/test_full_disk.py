@@ -118,6 +118,7 @@ def within(seconds: float, attempt: Callable[[], bool]) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_nothing_that_needs_none_and_is_survived(mesh: IsolatedMesh, disk: SmallDisk) -> None:
     assert chat(mesh) == 200
     assert submit(mesh).state == dataflow_pb2.JOB_STATE_SUCCEEDED

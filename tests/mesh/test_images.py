@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import random
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import nats
 import pytest
+from fixtures.eventually import eventually
 from fixtures.process_mesh import process_mesh
 
 from sage_benchmark.isolated_mesh import IsolatedMesh
@@ -141,6 +144,44 @@ def test_an_alias_changes_the_models_name_and_nothing_else(seeing: tuple[Isolate
     aliased = body_with().replace(b'"model":"sees"', b'"model":"default"')
     assert chat(mesh, aliased)[0] == 200
     assert ordered(recorder.bodies[-1]) == ordered(body_with())
+
+
+def test_an_image_of_forty_megabytes_reaches_the_engine_whole_and_leaves_nothing(
+    seeing: tuple[IsolatedMesh, Recorder],
+) -> None:
+    """It is longer than any message of the mesh, and goes beside them."""
+    mesh, recorder = seeing
+    url = b"data:image/png;base64," + base64.b64encode(random.Random(7).randbytes(30 * 1024 * 1024))
+    body = body_with(b', "stream": true' if recorder.owner == "vllm" else b"")
+    body = body.replace(b"https://example.com/a.png?x=1&y=%20", url)
+    assert len(body) > 40_000_000
+    status, answer = chat(mesh, body)
+    assert status == 200, answer
+    original = ordered(body)
+    assert ordered(recorder.bodies.pop())[: len(original)] == original
+    asyncio.run(nothing_stored(mesh))
+
+
+def test_a_long_body_without_anything_to_leave_out_is_413(seeing: tuple[IsolatedMesh, Recorder]) -> None:
+    mesh, _ = seeing
+    status, answer = chat(mesh, body_with(b', "padding": "' + b"so much. " * 1_000_000 + b'"'))
+    assert status == 413, answer
+    assert json.loads(answer)["error"]["code"] == "request_too_large"
+
+
+async def nothing_stored(mesh: IsolatedMesh) -> None:
+    """Wait until nothing of a body is left in JetStream; whatever were left would go by its age."""
+    connection = await nats.connect(mesh.nats_url)
+
+    async def is_empty() -> bool:
+        info = await connection.jetstream().stream_info("OBJ_bodies", subjects_filter="$O.bodies.C.>")
+        assert info.config.max_age
+        return not info.state.subjects
+
+    try:
+        await eventually(is_empty)
+    finally:
+        await connection.close()
 
 
 def test_an_engine_that_cannot_see_says_so_in_its_own_words(seeing: tuple[IsolatedMesh, Recorder]) -> None:

@@ -25,6 +25,7 @@ from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.simulated_engine.engine_record import RecordEntry
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.request import Endpoint
+from sage_llm_coordinator.engines.upstream_proxy import GATHER_SECONDS
 
 MODELS = SimulatedModels()
 SEATS = 2
@@ -33,6 +34,7 @@ BULK_TOKENS = 180
 CHAT_TOKENS = 10
 # Far below what is left of a bulk answer, 5 s long; what is above two steps and a prompt is for a busy machine.
 BEGINS_WITHIN_SECONDS = 1.5
+WRITTEN_WITHIN_SECONDS = 5.0
 BULK = {"X-Request-Priority": "background"}
 
 pytestmark = pytest.mark.timeout(180)
@@ -117,13 +119,22 @@ def begun_at(engines: list[JournaledEngine], name: str) -> list[int]:
 
 
 async def while_bulk_holds_all_seats(
-    mesh: IsolatedMesh, engines: list[JournaledEngine], bulk: list[Exchange], chats: list[Exchange]
+    mesh: IsolatedMesh,
+    engines: list[JournaledEngine],
+    bulk: list[Exchange],
+    chats: list[Exchange],
+    *,
+    tokens: int = 20,
 ) -> list[float]:
-    """Send bulk work, and chats once it holds all seats and runs; return the chats' seconds to their first byte."""
+    """Send bulk work, and chats once it holds all seats and has ``tokens`` tokens of each answer.
+
+    Returns:
+        The chats' seconds to their first byte.
+    """
     async with client_of(mesh) as client:
         sending = [asyncio.create_task(client.send(exchange, BULK)) for exchange in bulk]
         try:
-            await eventually(under_way(engines, len(bulk), 20), seconds=30)
+            await eventually(under_way(engines, len(bulk), tokens), seconds=30)
             seconds = await asyncio.gather(*(client.send(chat, {}) for chat in chats))
             assert not any(task.done() for task in sending)
             await asyncio.gather(*sending)
@@ -134,9 +145,17 @@ async def while_bulk_holds_all_seats(
 
 def check(engines: list[JournaledEngine], exchanges: list[Exchange]) -> None:
     """Compare every byte with what the engines wrote down."""
-    recorded = records(engines)
-    problems = {one.request_id: problem_with(one, recorded[one.mesh_id]) for one in exchanges}
-    assert not any(problems.values()), problems
+
+    def problems() -> dict[str, str]:
+        recorded = records(engines)
+        found = {one.request_id: problem_with(one, recorded[one.mesh_id]) for one in exchanges}
+        return {name: problem for name, problem in found.items() if problem}
+
+    # An engine writes down that an answer is complete when its last byte has left, which its client may have by then.
+    deadline = time.monotonic() + WRITTEN_WITHIN_SECONDS
+    while problems() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not problems()
 
 
 def test_a_chat_begins_at_once_and_the_bulk_streams_go_on_where_they_were(tmp_path: Path) -> None:
@@ -161,6 +180,7 @@ def test_a_chat_begins_at_once_and_the_bulk_streams_go_on_where_they_were(tmp_pa
         assert 0 < pool["recomputed_tokens"] <= 20
 
 
+@pytest.mark.long
 def test_several_chats_get_as_many_seats(tmp_path: Path) -> None:
     with mesh_of(2, tmp_path) as (mesh, engines):
         bulk = [asked(f"bulk-{number}", BULK_TOKENS, chat=bool(number % 2)) for number in range(2 * SEATS)]
@@ -210,11 +230,14 @@ def test_an_interrupted_answer_survives_the_death_of_the_engine_that_goes_on_wit
         assert len(set(firsts)) == 3
 
 
+@pytest.mark.long
 def test_a_bulk_answer_in_one_piece_keeps_its_tokens_too(tmp_path: Path) -> None:
     with mesh_of(1, tmp_path) as (mesh, engines):
         bulk = [asked(f"whole-{chat}", BULK_TOKENS, chat=chat, stream=False) for chat in (True, False)]
         chat = asked("chat", CHAT_TOKENS)
-        (seconds,) = asyncio.run(while_bulk_holds_all_seats(mesh, engines, bulk, [chat]))
+        # Its events are passed on four times a second: what has come since is computed again.
+        gathered = int(GATHER_SECONDS / STEP_SECONDS) + 2
+        (seconds,) = asyncio.run(while_bulk_holds_all_seats(mesh, engines, bulk, [chat], tokens=20 + gathered))
         assert seconds < BEGINS_WITHIN_SECONDS
         check(engines, [*bulk, chat])
         firsts = sorted(first for one in bulk for first in begun_at(engines, one.request_id))

@@ -154,7 +154,7 @@ def test_a_job_stops_behind_a_checkpoint_and_goes_on(surface: JobSurface, stream
     streams.add(job_id)
     surface.submit(endless(job_id), job_id)
     streams.publish(job_id, range(3, 6))
-    streams.until_counted(job_id, "big", 2)
+    streams.until_counted(job_id, "big", 3)
     assert surface.act("savepoint", job_id)["state"] == "running"
     with pytest.raises(RefusedError, match=r"runs|running"):
         surface.resume(job_id)

@@ -7,114 +7,44 @@ nothing is delivered twice, and the pool has another leader within two seconds.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import grpc
 import nats
 import orjson
 import pytest
+from fixtures.checked_load import STEP_SECONDS, Sending, problems_of, real_references, schedule, send
 from fixtures.eventually import eventually
 from fixtures.journaled_engines import JournaledEngine, journaled_engines
 from fixtures.process_mesh import Engines, all_ready, process_mesh, until_engines
-from fixtures.received_answers import Exchange, problem_with, problem_with_real_vector
+from fixtures.received_answers import Exchange
 from nats.aio.msg import Msg
 
 from sage.inference.v1 import frame_pb2
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_benchmark.isolated_mesh import IsolatedMesh
-from sage_benchmark.simulated_engine.answer_text import marker
-from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.simulated_engine.engine_record import RecordEntry
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import DEFAULT_POOL
-from sage_control_plane.request.request import Endpoint
 from sage_control_plane.tracking.reconciliation import EPOCH_SHIFT
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 # The load lasts so long, with a kill when so much is under way and then every few seconds; on a slow machine until the
-# last of what was killed is back, or the latter at most.
-SECONDS, MOST_SECONDS = 20.0, 180.0
+# last of what was killed is back.
+SECONDS = 20.0
 FIRST_KILL_SECONDS, KILLS_APART_SECONDS = 3.0, 3.4
 READY_SECONDS = 60.0
 ENGINES = 3
 # Each simulated engine at both coordinators, and an embedder at each of its executors.
 EVERYTHING = 2 * ENGINES + 2
-# About thirty answers are under way at any time: 5 a second of 100 to 300 tokens, 30 ms apart.
-TEXTS_PER_SECOND = 5.0
-VECTORS_PER_SECOND = 3.0
-REAL_VECTORS_PER_SECOND = 1.0
-TOKENS = (100, 300)
-STREAMED_SHARE = 0.75
-STEP_SECONDS = "0.03"
 TAKEOVER_SECONDS = 2.0
 ANSWER_SECONDS = 45.0
-MODELS = SimulatedModels()
-REAL_MODEL = "all-MiniLM-L6-v2"
-REAL_TEXTS = ("a lease is renewed", "who leads the pool?", "an engine has died", "the stream goes on")
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A request and when it is to be sent, in seconds from the start of the load."""
-
-    at: float
-    exchange: Exchange
-
-
-def schedule(seed: int) -> list[Sending]:
-    """The load: chats, completions, and embeddings by simulated engines and by the real embedder."""
-    rng = random.Random(seed)
-    kinds = ((TEXTS_PER_SECOND, text_request), (VECTORS_PER_SECOND, vector_request), (REAL_VECTORS_PER_SECOND, real))
-    sendings = []
-    for rate, make in kinds:
-        for number in range(int(MOST_SECONDS * rate)):
-            sendings.append(Sending(number / rate + rng.random() / rate, make(number, rng)))
-    return sorted(sendings, key=lambda sending: sending.at)
-
-
-def text_request(number: int, rng: random.Random) -> Exchange:
-    request_id, tokens = f"text-{number}", rng.randint(*TOKENS)
-    prompt = f"{marker(request_id, tokens)} tell me about leases"
-    body: dict[str, Any] = {"model": MODELS.llm, "max_tokens": tokens - 10 if number % 4 == 0 else tokens + 50}
-    if rng.random() < STREAMED_SHARE:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
-    if number % 2:
-        return Exchange(request_id, Endpoint.COMPLETIONS, orjson.dumps({**body, "prompt": prompt + "\n"}))
-    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": prompt}]
-    return Exchange(request_id, Endpoint.CHAT_COMPLETIONS, orjson.dumps({**body, "messages": messages}))
-
-
-def vector_request(number: int, rng: random.Random) -> Exchange:
-    texts = [f"text {item} of embedding {number}: {rng.random()}" for item in range(rng.choice((1, 4, 16)))]
-    body = {"model": MODELS.embedding, "input": texts, "encoding_format": "base64"}
-    return Exchange(f"vector-{number}", Endpoint.EMBEDDINGS, orjson.dumps(body))
-
-
-def real(number: int, _rng: random.Random) -> Exchange:
-    body = {"model": REAL_MODEL, "input": REAL_TEXTS[number % len(REAL_TEXTS)], "encoding_format": "base64"}
-    return Exchange(f"real-{number}", Endpoint.EMBEDDINGS, orjson.dumps(body))
-
-
-async def send(session: aiohttp.ClientSession, url: str, exchange: Exchange) -> None:
-    """Send a request and keep every byte of what comes."""
-    headers = {"Content-Type": "application/json"}
-    try:
-        async with session.post(f"{url}{exchange.endpoint.path}", data=exchange.body, headers=headers) as response:
-            exchange.status = response.status
-            exchange.engine = response.headers.get("x-sage-engine", "")
-            exchange.mesh_id = response.headers.get("x-request-id", "")
-            async for piece in response.content.iter_any():
-                exchange.answer += piece
-    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-        exchange.failure = repr(error)
 
 
 @dataclass
@@ -219,10 +149,7 @@ async def play(
     url = mesh.gateway_url
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         await until_engines(mesh, all_ready(EVERYTHING), READY_SECONDS)
-        references = [real(number, random.Random(0)) for number in range(len(REAL_TEXTS))]
-        for exchange in references:
-            exchange.request_id = f"before-{exchange.request_id}"
-            await send(session, url, exchange)
+        references = await real_references(session, url)
         kills = Kills(mesh, engines, dispatches, lambda: sum(not task.done() for task in sending))
         began = time.monotonic()
         killing = asyncio.create_task(kills.all(began))
@@ -257,15 +184,7 @@ def test_kills_of_every_part_in_turn_lose_nothing_and_tell_nothing_twice(tmp_pat
             for entry in engine.record():
                 recorded[entry.request_id].append(entry)
 
-    problems = {}
-    for exchange in exchanges:
-        if exchange.request_id.startswith("real-") and exchange.status == 200:
-            number = int(exchange.request_id.removeprefix("real-"))
-            problem = problem_with_real_vector(exchange.answer, references[number % len(references)].answer)
-        else:
-            problem = problem_with(exchange, recorded[exchange.mesh_id])
-        if problem:
-            problems[exchange.request_id] = problem
+    problems = problems_of(exchanges, references, recorded)
     assert not problems, f"{len(problems)} of {len(exchanges)}: {dict(list(problems.items())[:10])}"
     print(f"takeovers after {kills.takeover_seconds} s; under way at the kills: {kills.under_way_at_kill}")  # noqa: T201
     assert len(kills.takeover_seconds) == 2

@@ -263,6 +263,7 @@ def test_a_stream_whose_server_is_killed_is_continued_by_the_other(tmp_path: Pat
             asyncio.run(until_engines(mesh, all_ready(2), READY_SECONDS))
 
 
+@pytest.mark.long
 def test_a_second_coordinator_adopts_the_server_of_a_killed_one(tmp_path: Path) -> None:
     with static_mesh(tmp_path / "mesh", replicas={"llm-coordinator": 2}, settings={SERVER_PORTS: "0-0"}) as mesh:
         engine = sage(mesh, "engine", "start", MODEL, "--max-concurrency", "2", "--arg=--threads=1")
@@ -286,6 +287,7 @@ def _adopted(listed: list[dict[str, Any]], owner: str) -> bool:
     return found == [("ready", True)]
 
 
+@pytest.mark.long
 def test_a_chat_takes_the_seat_of_a_bulk_answer_which_goes_on_unbroken(tmp_path: Path) -> None:
     with llamacpp_mesh(tmp_path / "mesh") as mesh:
         asyncio.run(_through_an_interruption(mesh))
@@ -368,6 +370,7 @@ async def _runs(session: aiohttp.ClientSession, port: int, count: int) -> bool:
     return await running_requests(session, port) == count
 
 
+@pytest.mark.long
 def test_a_benchmark_runs_a_policy_and_nothing_in_front_of_a_real_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     # How fast the engine is decides nothing here.
     monkeypatch.setattr(llamacpp_pool, "_CALIBRATION_ROUNDS", 1)

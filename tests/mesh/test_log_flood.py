@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nats
 import orjson
+import pytest
 
 from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
@@ -66,6 +67,7 @@ def chat(mesh: IsolatedMesh) -> int:
         return int(answer.status)
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_garbage_messages_write_fewer_than_two_hundred_lines(tmp_path: Path) -> None:
     replicas = {"embed-executor": 0}
     with static_engine() as engine, isolated_mesh(tmp_path / "mesh", llm=engine, replicas=replicas) as mesh:

@@ -25,6 +25,7 @@ def shortened(shape: RequestShape) -> RequestShape:
     return replace(shape, outputs=shorter)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_two_policies_get_the_same_requests_and_each_is_answered() -> None:
     load = LoadSettings(engines=1, seconds=3.0, load=0.8, shapes=tuple(shortened(shape) for shape in MIXED))

@@ -1,4 +1,4 @@
-"""Tenants of a whole mesh: two gateways, one budget, one of them killed; and what the command line says of it."""
+"""Tenants and model routes of a whole mesh: two gateways, one of them killed; and what the command line says of it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import aiohttp
 import polars as pl
 import pytest
 from fixtures.eventually import eventually
-from fixtures.process_mesh import further_process, sage, static_mesh
+from fixtures.process_mesh import further_process, listed_engines, sage, static_mesh, until_engines
 
+from sage_benchmark.gateway_benchmark import static_engine
 from sage_benchmark.isolated_mesh import IsolatedMesh
 
 PATH = "/v1/chat/completions"
@@ -105,6 +106,7 @@ def usage_of(mesh: IsolatedMesh, tenant: str) -> dict[str, Any]:
     return dict(rows[0]) if len(rows) == 1 else {"requests": sum(row["requests"] for row in rows)}
 
 
+@pytest.mark.long
 async def test_eight_clients_spend_one_budget_to_the_end_though_one_of_two_gateways_is_killed(
     mesh: IsolatedMesh, tmp_path: Path
 ) -> None:
@@ -179,8 +181,84 @@ def test_tenants_and_prices_are_listed_and_removed(mesh: IsolatedMesh) -> None:
         "tokens_per_minute": 100_000,
         "monthly_money": "20",
     }
+    (left,) = json.loads(sage(mesh, "tenant", "show", "team-a", "--json"))["left"][1:]
+    assert (left["unit"], left["period"], left["left"]) == ("money", "month", "20")
+    assert "tokens/minute" in sage(mesh, "tenant", "show", "team-a")
     listed = sage(mesh, "tenant", "list")
     assert ("team-a" in listed, "100,000 tokens/min" in listed) == (True, True)
     assert "has no limits" in sage(mesh, "tenant", "remove", "team-a")
     assert "0.075" in sage(mesh, "price", "set", "a/b", "--prompt", "0.15", "--completion", "0.6", "--cached", "0.075")
     assert "has no price" in sage(mesh, "price", "remove", "a/b")
+
+
+async def asked(url: str, **fields: Any) -> tuple[str, str]:
+    """Ask for a chat; return the model that answered and the id of the request."""
+    async with aiohttp.ClientSession() as http, http.post(url + PATH, json={**BODY, **fields}) as response:
+        answer = await response.json()
+        assert response.status == 200, answer
+        return str(answer["model"]), response.headers["x-request-id"]
+
+
+@asynccontextmanager
+async def registered(mesh: IsolatedMesh, model: str) -> AsyncIterator[str]:
+    """Run a further engine with a model of its own, until the context ends or it is killed."""
+    with static_engine("--model", model) as url:
+        sage(mesh, "engine", "register", f"{url}/v1", "--id", model)
+        await until_engines(mesh, lambda listed: any(model in one["models"] for one in listed), 20)
+        await eventually(lambda: model in ready_models(mesh), seconds=20)
+        yield url
+    # Its server is gone; so that the others are alone again:
+    sage(mesh, "engine", "remove", model)
+
+
+def ready_models(mesh: IsolatedMesh) -> set[str]:
+    return {model for one in listed_engines(mesh) if one["phase"] == "ready" for model in one["models"]}
+
+
+async def test_a_name_falls_back_at_both_gateways_when_its_engine_is_gone_and_its_explanation_says_so(
+    mesh: IsolatedMesh, tmp_path: Path
+) -> None:
+    async with second_gateway(mesh, tmp_path / "gateway.log") as (_, url):
+        async with registered(mesh, "big"):
+            sage(mesh, "model", "set", "best", "--target", "big", "--fallback", "static=failure")
+            assert [(await asked(each, model="best"))[0] for each in (mesh.gateway_url, url)] == ["big", "big"]
+            listed = json.loads(sage(mesh, "models", "--json"))
+            assert {model["id"]: model.get("targets") for model in listed}["best"] == ["big", "static"]
+        for each in (mesh.gateway_url, url):
+            model, request_id = await asked(each, model="best")
+            assert model == "static"
+        (decision,) = json.loads(sage(mesh, "explain", request_id, "--json"))["decisions"]
+        assert (decision["routed"]["name"], decision["classification"]["model"]) == ("best", "static")
+        (failed,) = decision["routed"]["failed"]
+        assert (failed["model"], failed["reason"]) == ("big", "failure")
+        assert "fell back" in sage(mesh, "explain", request_id)
+        # An alias that changes is seen by both at once.
+        sage(mesh, "model", "set", "best", "--target", "static", "--fallback", "none")
+        assert [(await asked(each, model="best"))[0] for each in (mesh.gateway_url, url)] == ["static", "static"]
+
+
+async def test_routes_outlive_their_gateway_and_a_circle_is_refused_by_its_names(mesh: IsolatedMesh) -> None:
+    sage(mesh, "model", "set", "kept", "--target", "static", "--default", "temperature=0.2")
+    mesh.process(mesh.processes("gateway")[0].name).kill()
+
+    async def answers() -> bool:
+        try:
+            return (await asked(mesh.gateway_url, model="kept"))[0] == "static"
+        except (aiohttp.ClientError, AssertionError):
+            return False
+
+    await eventually(answers, seconds=30)
+    sage(mesh, "model", "set", "above", "--target", "kept")
+    with pytest.raises(AssertionError, match="in a circle: "):
+        sage(mesh, "model", "set", "kept", "--target", "above")
+    assert json.loads(sage(mesh, "model", "show", "kept", "--json"))["targets"] == [{"model": "static", "weight": 1}]
+    async with aiohttp.ClientSession(mesh.gateway_url) as http:
+        body = {"targets": [{"model": "static", "weight": 9}, {"model": "other"}]}
+        async with http.put("/v1/management/models/split", json=body) as response:
+            assert response.status == 200
+        async with http.get("/v1/management/models/split") as response:
+            assert [target["weight"] for target in (await response.json())["targets"]] == [9, 1]
+        async with http.put("/v1/management/models/split", json={"targets": [{"model": "x", "weight": 0}]}) as response:
+            assert (response.status, "'split'" in (await response.json())["error"]["message"]) == (400, True)
+    assert "0.9 static, 0.1 other" in sage(mesh, "model", "list")
+    assert "no model route any more" in sage(mesh, "model", "drop", "split")

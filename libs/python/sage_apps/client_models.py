@@ -20,10 +20,11 @@ SMALL_MODEL = "smollm2-135m"
 def answering_model(models: Sequence[ModelInfo]) -> str | None:
     """Return the model that answers questions from documents where no model is named.
 
-    The first that chats and came with neither SAGE nor another model (as an adapter does); else the one that quotes;
-    None, the mesh's default, where there is neither.
+    The first that chats and came with neither SAGE nor another model (as an adapter does, and a route to others); else
+    the one that quotes; None, the mesh's default, where there is neither.
     """
-    chatting = (one.id for one in models if RequestKind.LLM_CHAT in one.kinds and not one.parent)
+    served = (one for one in models if not one.targets or one.id in one.targets)
+    chatting = (one.id for one in served if RequestKind.LLM_CHAT in one.kinds and not one.parent)
     own = next((name for name in chatting if name not in (QUOTING_MODEL, SMALL_MODEL)), None)
     return own or (QUOTING_MODEL if any(one.id == QUOTING_MODEL for one in models) else None)
 

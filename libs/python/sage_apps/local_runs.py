@@ -11,6 +11,7 @@ from sage_apps.client_models import ClientModels
 from sage_client.client import AsyncUnifiedInferenceClient
 from sage_common import paths
 from sage_common.errors import UnavailableError
+from sage_kernel.connectors.collections import OnRecords
 from sage_kernel.functions import allow
 from sage_kernel.model_port import ChatText, Embeddings, ModelPort, Ranking
 from sage_kernel.runtime.local import LocalRunner
@@ -27,6 +28,8 @@ async def run(
     target: str | None = None,
     api_key: str | None = None,
     on_progress: OnProgress | None = None,
+    on_records: OnRecords | None = None,
+    collects: bool = True,
     on_wait: Callable[[str], None] | None = None,
     cache_dir: Path | None = None,
     keeps_nothing: bool = False,
@@ -38,6 +41,8 @@ async def run(
         models: how to reach models; None connects to ``target`` where a node calls a model.
         target: gateway (http://…) or ring (nats://…); None takes the client's settings.
         on_progress: called with a node and its counts after each change; it must not block.
+        on_records: called with a collection and the records that it has got, as they come; it must not block.
+        collects: whether the result has the records; False where ``on_records`` has them, as on a stream without end.
         on_wait: called with for whom and why, when a call of a model waits long.
         cache_dir: where vectors and answers are kept between runs; None takes the user's cache.
         keeps_nothing: whether vectors and answers are kept nowhere.
@@ -53,7 +58,7 @@ async def run(
         knowledge = LibraryAccess(Library())
         try:
             runner = LocalRunner(port, functions=allow(functions), knowledge=knowledge, cache_dir=kept)
-            return await runner.run(spec, on_progress)
+            return await runner.run(spec, on_progress, on_records=on_records, collects=collects)
         finally:
             await knowledge.close()
 

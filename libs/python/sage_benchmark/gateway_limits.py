@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 
 import uvloop
 
@@ -31,7 +33,14 @@ LOAD_SECONDS = 60.0
 
 
 def measure_limits(
-    engine: str, directory: Path, body: bytes, *, single_requests: int, loaded_requests: int, repetitions: int
+    engine: str,
+    directory: Path,
+    body: bytes,
+    *,
+    single_requests: int,
+    loaded_requests: int,
+    repetitions: int,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Return requests/s at 64 connections and milliseconds at one, with everything on and with all off; medians.
 
@@ -39,12 +48,13 @@ def measure_limits(
         engine: URL of an engine that answers at once.
         directory: for the files of both meshes.
         body: of the requests.
+        settings: what is on beside keys and limits.
     """
     light = {"embed-executor": 0, "dataflow-worker": 0}
     keys = {"SAGE_ACCESS_API_KEYS": json.dumps({KEY: {"tenant": TENANT, "operator": True}})}
     with (
         isolated_mesh(directory / "off", llm=engine, replicas=light) as off,
-        isolated_mesh(directory / "on", llm=engine, replicas=light, settings=keys) as on,
+        isolated_mesh(directory / "on", llm=engine, replicas=light, settings={**keys, **settings}) as on,
     ):
         _sage(on, "price", "set", "static", "--prompt", "0.15", "--cached", "0.075", "--completion", "0.6")
         _sage(on, "tenant", "set", TENANT, *LIMITS)

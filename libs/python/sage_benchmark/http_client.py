@@ -204,7 +204,7 @@ class ConnectionPool:
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.perf_counter, idle_seconds: float = 2.0) -> None:
-        self._url = url
+        self.url = url
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._idle: deque[tuple[float, ClientConnection]] = deque()
@@ -235,7 +235,7 @@ class ConnectionPool:
         idle = self._take_idle()
         if idle is not None:
             return idle
-        return await asyncio.wait_for(connect(self._url, self._clock), timeout_seconds)
+        return await asyncio.wait_for(connect(self.url, self._clock), timeout_seconds)
 
     def give_back(self, connection: ClientConnection, *, reusable: bool) -> None:
         """Take back a connection whose answer is finished."""

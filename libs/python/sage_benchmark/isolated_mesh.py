@@ -57,6 +57,14 @@ class IsolatedMesh:
         scheme, _, address = self.state.facts["nats_url"].partition("://")
         return f"{scheme}://{token}@{address}"
 
+    @property
+    def studio_url(self) -> str:
+        """Base URL of the studio. Raises UnavailableError where none runs."""
+        for status in self.processes("studio"):
+            if "http" in status.ports:
+                return f"http://127.0.0.1:{status.ports['http']}"
+        raise UnavailableError(f"no studio runs in {self.directory}")
+
     def processes(self, service: str) -> list[ProcessStatus]:
         """The replicas of a service."""
         return [status for status in self.state.processes if status.service == service]
@@ -106,12 +114,14 @@ def isolated_mesh(
     replicas: Mapping[str, int] | None = None,
     settings: Mapping[str, str] | None = None,
     timeout_seconds: float = 120.0,
+    studio: bool = False,
 ) -> Iterator[IsolatedMesh]:
     """Run a mesh below ``directory`` for as long as the context lasts.
 
     Args:
         llm: URL or model, as for ``sage up --llm``.
         replicas: processes of each service where it is not one.
+        studio: also run the studio, on a free port.
         settings: further ``SAGE_*`` variables. Without ``llm`` and these the only LLM engine is the extractive one.
 
     Raises:
@@ -120,7 +130,7 @@ def isolated_mesh(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SAGE_")}
     environment |= {f"XDG_{kind.upper()}_HOME": str(directory / kind) for kind in ("config", "data", "state")}
     environment["SAGE_NATS_URL"] = "nats://127.0.0.1:0"
-    environment["SAGE_GATEWAY_PORT"] = "0"
+    environment |= {"SAGE_GATEWAY_PORT": "0", "SAGE_STUDIO_PORT": "0"}
     for section in SECTIONS_WITH_PORTS:
         environment[f"SAGE_{section}_GRPC_PORT"] = "0"
         environment[f"SAGE_{section}_METRICS_PORT"] = "0"
@@ -130,6 +140,7 @@ def isolated_mesh(
     environment["SAGE_LLM_COORDINATOR_ENGINES"] = '[{"kind": "extractive"}]'
     environment |= settings or {}
     command = [sys.executable, "-m", "sage_cli", "up", "--timeout", f"{timeout_seconds:g}"]
+    command += ["--studio" if studio else "--no-studio"]
     command += ["--llm", llm] if llm else []
     for name, count in (replicas or {}).items():
         command += ["--replicas", f"{name}={count}"]

@@ -2,7 +2,8 @@
 
 ``python -m sage_benchmark.static_engine --port 0`` prints its URL and serves ``/v1/chat/completions``,
 ``/v1/completions``, ``/v1/models`` and ``/health`` until it is signalled to end. It is no simulation: it has no
-latency model, it counts nothing, and it does not read the prompt. The answers are rendered once, at start.
+latency model, it counts nothing, and it does not read the prompt. The answers are rendered once, at start. With
+``--record-gaps``, ``/gaps`` tells the gaps between its own writes to a stream since it was last asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import time
+from array import array
 from dataclasses import dataclass
 
 import orjson
@@ -27,6 +30,7 @@ from sage_benchmark.engine_http_server import (
     render_json,
     render_response,
 )
+from sage_platform.process_tuning import allow_many_open_files
 
 MODEL = "static"
 CREATED = 1_700_000_000
@@ -44,12 +48,14 @@ class StaticAnswer:
         gap_ms: milliseconds between the tokens of a stream; 0 sends them all in one write.
         delay_ms: milliseconds before the first byte.
         model: name in ``/v1/models`` and in the answers; requests for any other are answered all the same.
+        record_gaps: whether the gaps between tokens are noted.
     """
 
     tokens: int = 16
     gap_ms: float = 0.0
     delay_ms: float = 0.0
     model: str = MODEL
+    record_gaps: bool = False
 
     def usage(self) -> dict[str, int]:
         """The usage that every answer reports."""
@@ -63,6 +69,7 @@ class StaticEngine:
         self._server = EngineHttpServer(self._serve, host, port, reads_headers=False)
         self._gap_seconds = answer.gap_ms / 1000
         self._delay_seconds = answer.delay_ms / 1000
+        self._gaps: array[float] | None = array("d") if answer.record_gaps else None
         self._whole = {chat: (render_json(_whole(answer, chat=chat)),) for chat in (True, False)}
         self._streams = {
             (chat, usage): self._paced(_stream(answer, chat=chat, include_usage=usage))
@@ -110,19 +117,43 @@ class StaticEngine:
         return self._whole[chat]
 
     def _state(self, target: bytes) -> bytes:
+        if target == b"/gaps" and self._gaps is not None:
+            return render_json(self._gaps_so_far(self._gaps))
         if target == b"/v1/models":
             return self._models
         return self._health if target == b"/health" else self._missing
 
-    def _write(self, connection: ServerConnection, pieces: tuple[bytes, ...], position: int) -> None:
+    def _gaps_so_far(self, gaps: array[float]) -> dict[str, float]:
+        """Return them in milliseconds, and begin anew."""
+        ordered = sorted(gap * 1e3 for gap in gaps) or [0.0]
+        self._gaps = array("d")
+        at = {
+            name: int(share * (len(ordered) - 1)) for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99), ("max_ms", 1))
+        }
+        return {"count": len(gaps), **{name: ordered[place] for name, place in at.items()}}
+
+    def _write(
+        self, connection: ServerConnection, pieces: tuple[bytes, ...], position: int, written_at: float = 0.0
+    ) -> None:
+        now = time.perf_counter() if self._gaps is not None else 0.0
+        if self._gaps is not None and position:
+            self._gaps.append(now - written_at)
         connection.write(pieces[position])
         if position + 1 < len(pieces):
-            self._later(self._gap_seconds, connection, pieces, position + 1)
+            self._later(self._gap_seconds, connection, pieces, position + 1, now)
         else:
             connection.finish()
 
-    def _later(self, seconds: float, connection: ServerConnection, pieces: tuple[bytes, ...], position: int) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, self._write, connection, pieces, position)
+    def _later(
+        self,
+        seconds: float,
+        connection: ServerConnection,
+        pieces: tuple[bytes, ...],
+        position: int,
+        written_at: float = 0.0,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds, self._write, connection, pieces, position, written_at)
         connection.on_disconnect = timer.cancel
 
 
@@ -167,6 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=16, help="tokens in an answer (default 16)")
     parser.add_argument("--gap-ms", type=float, default=0.0, help="milliseconds between the tokens of a stream")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="milliseconds before the first byte")
+    parser.add_argument("--record-gaps", action="store_true", help="note the gaps between tokens, for /gaps")
     parser.add_argument("--model", default=MODEL, help=f"name of the model (default {MODEL})")
     arguments = parser.parse_args()
     if arguments.tokens < 1 or arguments.gap_ms < 0 or arguments.delay_ms < 0:
@@ -179,7 +211,9 @@ async def _run(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    answer = StaticAnswer(arguments.tokens, arguments.gap_ms, arguments.delay_ms, arguments.model)
+    answer = StaticAnswer(
+        arguments.tokens, arguments.gap_ms, arguments.delay_ms, arguments.model, arguments.record_gaps
+    )
     engine = StaticEngine(answer, arguments.host, arguments.port)
     await engine.start()
     print(engine.url, flush=True)
@@ -189,6 +223,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the program."""
+    allow_many_open_files()
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(_run(_arguments()))
 

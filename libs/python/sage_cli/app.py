@@ -18,11 +18,15 @@ _COMMANDS = {
     **{
         name: f"sage_cli.commands.{name}"
         for name in (
-            "up", "status", "logs", "down", "chat", "embed", "rerank", "ask", "models", "explain", "usage",
-            "doctor", "engine", "policy", "pipeline", "job", "kb", "key", "batch", "tenant", "price", "config",
+            "up", "status", "logs", "restart", "down", "chat", "embed", "rerank", "ask", "models", "explain", "trace",
+            "usage", "studio", "doctor", "engine", "model", "policy", "pipeline", "job", "kb", "key", "batch", "tenant",
+            "price",
+            "config", "openapi",
         )
     },
+    "app": "sage_cli.commands.applications",
     "bench": "sage_cli.bench",
+    "mesh": "sage_cli.commands.mesh_security",
 }  # fmt: skip
 
 app = typer.Typer(

@@ -9,11 +9,13 @@ import typer
 
 from sage_cli.bench_dataflow import dataflow
 from sage_cli.bench_embed import embed
+from sage_cli.bench_figures import figures
 from sage_cli.bench_gateway import gateway
 from sage_cli.bench_grid import grid
 from sage_cli.bench_kb import kb
 from sage_cli.bench_load import compare, policies, simulate
 from sage_cli.bench_native import native
+from sage_cli.bench_resilience import hosts, limits, overload, streams
 
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
 app.command()(embed)
@@ -25,6 +27,11 @@ app.command()(policies)
 app.command()(compare)
 app.command()(simulate)
 app.command()(grid)
+app.command()(streams)
+app.command()(overload)
+app.command()(limits)
+app.command()(hosts)
+app.command()(figures)
 
 
 @app.callback()

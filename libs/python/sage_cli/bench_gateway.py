@@ -16,9 +16,19 @@ def gateway(
     output_directory: Annotated[
         Path, typer.Option("--output", "-o", help="Where result.json and chart.png go.")
     ] = Path("bench-results/gateway"),
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Only compare a mesh with everything on and one with all off.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure the mesh in front of an engine that answers at once; takes about a minute and starts its own mesh."""
+    """Measure the mesh in front of an engine that answers at once; takes some minutes and starts its own meshes."""
+    if everything:
+        from sage_benchmark.resilience import everything_on
+        from sage_cli.bench_resilience import show
+
+        plan = everything_on.EverythingPlan(repetitions=repetitions)
+        show(everything_on.run(plan), output_directory, as_json=as_json)
+        return
     import orjson
 
     from sage_benchmark.gateway_benchmark import GatewayPlan, run, write_chart

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 
 if TYPE_CHECKING:
     from sage_benchmark.knowledge.knowledge_result import KnowledgeResult
@@ -31,7 +31,7 @@ def kb(
     queries: Annotated[int, typer.Option("--queries", min=1, help="Searches that are timed.")] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the vectors.")] = 7,
     as_json: AsJson = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
 ) -> None:
     """Measure ingest, search and how often the answer is found, with the embedder of the mesh that runs."""
     from sage_benchmark.knowledge.knowledge_benchmark import KnowledgePlan, run

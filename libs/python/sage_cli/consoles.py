@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Of every command: what it prints, for programs.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+# Of a command that speaks to a mesh, by either way.
+Url = Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")]
 # What reads a pipe wants a line a record, however long.
 PIPE_COLUMNS = 100_000
 

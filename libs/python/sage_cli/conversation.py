@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass, replace
 
 from sage_cli.consoles import notes, print_json_line
+from sage_cli.prompt_loop import ask_until_left
 from sage_cli.waiting import WaitDisplay
 from sage_client.sync_client import UnifiedInferenceClient
-from sage_common.errors import SageError
 from sage_control_plane.request.request import RequestKind
 
 HELP = """\
@@ -60,33 +60,11 @@ class Conversation:
 
     def hold(self) -> None:
         """Ask what is typed, until an empty line, Ctrl-D, or Ctrl-C at the prompt."""
-        # Line editing and history for input().
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401
-        interactive = sys.stdin.isatty()
-        if interactive:
-            notes().print("/help shows the commands; an empty line, Ctrl-D or Ctrl-C leaves", style="dim", markup=False)
-        while True:
-            try:
-                said = input("> " if interactive else "").strip()
-            except (EOFError, KeyboardInterrupt):
-                if interactive:
-                    sys.stdout.write("\n")
-                return
-            if not said:
-                return
-            try:
-                self._turn(said)
-            except SageError as error:
-                # One failed turn does not end a conversation; it can be asked again.
-                notes().print(error.message, markup=False, style="red")
+        ask_until_left(self._turn)
 
     def _turn(self, said: str) -> None:
         if not said.startswith("/"):
-            try:
-                self.ask(said)
-            except KeyboardInterrupt:
-                notes().print("stopped", style="dim")
+            self.ask(said)
             return
         command, _, argument = said[1:].partition(" ")
         if command == "clear":

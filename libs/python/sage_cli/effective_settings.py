@@ -12,8 +12,11 @@ from sage_cli.settings import CliSettings
 from sage_client.settings import ClientSettings
 from sage_common.config import SectionSettings, load, nearest, sources
 from sage_common.errors import ConfigurationError
+from sage_common.oidc_settings import OidcSettings
 from sage_common.secret_text import HIDDEN, is_secret_name, secret_arguments, without_credentials
 from sage_common.service_settings import AccessSettings, LogSettings, NatsSettings
+from sage_common.telemetry_settings import TelemetrySettings
+from sage_common.tls_settings import TlsSettings
 from sage_mesh.classification import ClassificationSettings
 
 SECRET = HIDDEN
@@ -38,19 +41,20 @@ class EffectiveSetting:
 
 def settings_classes() -> Iterator[type[SectionSettings]]:
     """Yield the settings class of each section. A service that is not installed here is left out."""
-    yield from (NatsSettings, AccessSettings, LogSettings, ClassificationSettings, ClientSettings, CliSettings)
-    for entry in SERVICES:
+    yield from (NatsSettings, AccessSettings, TlsSettings, OidcSettings, LogSettings, TelemetrySettings)
+    yield from (ClassificationSettings, ClientSettings, CliSettings)
+    for package, section in (*((entry.module, entry.section) for entry in SERVICES), ("sage_studio", "studio")):
         try:
-            module = importlib.import_module(f"{entry.module}.config")
+            module = importlib.import_module(f"{package}.config")
         except ModuleNotFoundError as error:
-            if error.name and error.name.split(".")[0] == entry.module:
+            if error.name and error.name.split(".")[0] == package:
                 continue
             raise
         for value in vars(module).values():
             if (
                 isinstance(value, type)
                 and issubclass(value, SectionSettings)
-                and getattr(value, "section", "") == entry.section
+                and getattr(value, "section", "") == section
             ):
                 yield value
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sage_cli.fitted_tables import Column, fitted
-from sage_client.management.views import ClassificationView, DispatchView, Explanation
+from sage_client.management.views import ClassificationView, DispatchView, Explanation, RoutedModelView
 
 # More candidates than this say little; they are ordered by what the picker looked at.
 MOST_CANDIDATES = 8
@@ -51,6 +51,15 @@ def _facts(explanation: Explanation) -> list[tuple[str, str]]:
         facts.append(("caller's id", explanation.correlation_id))
     if explanation.error_code:
         facts.append(("why", f"{explanation.error_message} ({explanation.error_code})"))
+    if explanation.routed is not None:
+        facts.append(("model", _routed(explanation.routed)))
+        facts += [
+            (
+                "fell back",
+                f"from {each.model} on {each.reason.replace('_', ' ')}: {each.error_message} ({each.error_code})",
+            )
+            for each in explanation.routed.failed
+        ]
     if explanation.classification is not None:
         facts += _request(explanation.tenant, explanation.classification)
     policy = f"{explanation.policy}, band {explanation.band}" if explanation.band else explanation.policy
@@ -66,6 +75,12 @@ def _facts(explanation: Explanation) -> list[tuple[str, str]]:
     if explanation.ended_after_ms is not None:
         facts.append(("ended after", _duration(explanation.ended_after_ms)))
     return facts
+
+
+def _routed(routed: RoutedModelView) -> str:
+    """Return the name that the caller used, and the way from it."""
+    further = routed.path[1:]
+    return f"asked for as {routed.name}{''.join(f', then {name}' for name in further)}"
 
 
 def _request(tenant: str, request: ClassificationView) -> list[tuple[str, str]]:

@@ -15,9 +15,12 @@ from sage_common.ports import port_offset
 if TYPE_CHECKING:
     from sage_client.management.api_keys import KeyManagement
     from sage_client.management.mesh_management import MeshManagement
+    from sage_client.management.operator_records import OperatorRecords
     from sage_client.management.service_calls import ListInstances
     from sage_client.management.tenants import TenantManagement
+    from sage_client.management.traces import TraceManagement
     from sage_client.wait_notice import OnWait
+    from sage_common.model_routes import ModelRoute
 
 
 class Target(NamedTuple):
@@ -83,12 +86,30 @@ async def key_management() -> AsyncIterator[KeyManagement]:
 
 
 @contextlib.asynccontextmanager
+async def trace_management() -> AsyncIterator[TraceManagement]:
+    """Open the traces of the mesh whose registry NATS holds; see ``open_mesh``."""
+    from sage_client.management.traces import TraceManagement
+
+    async with open_mesh() as mesh:
+        yield TraceManagement(*mesh)
+
+
+@contextlib.asynccontextmanager
 async def tenant_management() -> AsyncIterator[TenantManagement]:
     """Open the tenants, prices and usage of the mesh whose registry NATS holds; see ``open_mesh``."""
     from sage_client.management.tenants import TenantManagement
 
     async with open_mesh() as mesh:
         yield TenantManagement(*mesh)
+
+
+@contextlib.asynccontextmanager
+async def model_management() -> AsyncIterator[OperatorRecords[ModelRoute]]:
+    """Open the model routes of the mesh whose registry NATS holds; see ``open_mesh``."""
+    from sage_client.management.model_routes import model_routes
+
+    async with open_mesh() as mesh:
+        yield model_routes(*mesh)
 
 
 @contextlib.asynccontextmanager

@@ -27,12 +27,8 @@ from sage_client.transport import Answer, Transport
 from sage_client.transport_choice import open_transport
 from sage_client.wait_notice import OnWait, log_wait, notice_of, what_is_waited_for
 from sage_common.config import load
-from sage_common.errors import (
-    InvalidRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
+from sage_common.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from sage_common.trace_context import current_traceparent
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT
 from sage_control_plane.request.request import Endpoint, Hints, RequestKind
 from sage_mesh.inference_request import InferenceRequest, check_correlation_id
@@ -53,7 +49,7 @@ class CallOptions:
     Attributes:
         hints: how urgent the request is.
         request_id: id to find the request by, at most 128 printable ASCII characters; None has the mesh make one.
-        traceparent: W3C trace context to go on with; empty for none.
+        traceparent: W3C trace context to go on with; empty for that of the code that calls, if any.
         key_id: for a gateway's accounts; servers find the caller's themselves.
     """
 
@@ -311,7 +307,7 @@ class AsyncUnifiedInferenceClient:
             tenant=(self._tenant if options.tenant is None else options.tenant) or None,
             hints=options.hints,
             timeout_seconds=self._timeout_seconds if options.timeout_seconds is None else options.timeout_seconds,
-            traceparent=options.traceparent,
+            traceparent=options.traceparent or current_traceparent(),
             key_id=options.key_id,
         )
 

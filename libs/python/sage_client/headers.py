@@ -37,10 +37,10 @@ HINT_HEADERS = (PRIORITY, REQUEST_TYPE, SLO_DEADLINE_MS, SLO_TTFT_MS, SLO_TPOT_M
 # Milliseconds travel as an unsigned 32-bit number.
 MAX_MS = 2**32 - 1
 
-_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+PRIORITY_NAMES = {priority.name.lower(): priority for priority in Priority}
 _CLASSES = {service_class.name.lower(): service_class for service_class in ServiceClass}
 # Clients of the original say the kind of request instead of the class.
-_CLASS_NAMES = {
+CLASS_NAMES = {
     **_CLASSES,
     "llm_chat": ServiceClass.INTERACTIVE,
     "llm_generate": ServiceClass.DEFAULT,
@@ -80,8 +80,8 @@ def hints_from_headers(headers: Mapping[str, str]) -> Hints:
         InvalidRequestError: a value that is not understood; the message names the header.
     """
     return Hints(
-        priority=_choice(headers, PRIORITY, _PRIORITIES),
-        service_class=_choice(headers, REQUEST_TYPE, _CLASS_NAMES),
+        priority=_choice(headers, PRIORITY, PRIORITY_NAMES),
+        service_class=_choice(headers, REQUEST_TYPE, CLASS_NAMES),
         slo_ttft_ms=milliseconds(headers, SLO_TTFT_MS),
         slo_tpot_ms=milliseconds(headers, SLO_TPOT_MS),
         slo_deadline_ms=milliseconds(headers, SLO_DEADLINE_MS),

@@ -16,8 +16,10 @@ from sage_client.embedding_body import read_embedding_body
 from sage_client.error_body import error_from_response
 from sage_client.headers import hints_to_headers, metadata_from_headers
 from sage_client.models import ModelInfo, model_from_json
+from sage_client.settings import ClientSettings
 from sage_client.transport import Answer, StreamAnswer, VectorAnswer
 from sage_client.wait_notice import Engines
+from sage_common.config import load
 from sage_common.errors import (
     DeadlineExceededError,
     EngineFailedError,
@@ -27,6 +29,7 @@ from sage_common.errors import (
     describe,
     why_unconnected,
 )
+from sage_common.tls_settings import gateway_context
 from sage_mesh.inference_request import InferenceRequest
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -48,8 +51,9 @@ class HttpTransport:
     def __init__(self, base_url: str, *, api_key: str = "", max_connections: int = 256) -> None:
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        context = gateway_context(load(ClientSettings).ca_file) if self._root.startswith("https:") else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections, limit_per_host=max_connections),
+            connector=aiohttp.TCPConnector(limit=max_connections, limit_per_host=max_connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
         )
         # A client that nobody closed ends without aiohttp's complaint on stderr.
@@ -134,6 +138,8 @@ class HttpTransport:
                 if response.status >= 400:
                     raise error_from_response(response.status, await response.read(), response.headers)
                 yield response
+        except aiohttp.ClientSSLError as error:
+            raise self._distrusted(error) from None
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(why_unconnected(error.os_error)) from None
         except aiohttp.ServerTimeoutError as error:
@@ -149,6 +155,16 @@ class HttpTransport:
                 code="connection_lost",
                 retryable=True,
             ) from None
+
+    def _distrusted(self, error: aiohttp.ClientSSLError) -> SageError:
+        reason = getattr(error, "certificate_error", None) or error.os_error
+        why = getattr(reason, "verify_message", "") or describe(reason)
+        return UnavailableError(
+            f"the certificate of {self._root} is not accepted: {why}; ask for a host that is in it, or set "
+            "SAGE_CLIENT_CA_FILE to the authority that has signed it (`sage mesh secure --host NAME` adds a host to "
+            "the certificate of a mesh of your own)",
+            code="certificate_refused",
+        )
 
     def _unreachable(self, reason: str) -> SageError:
         return UnavailableError(

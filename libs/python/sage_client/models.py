@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from typing_extensions import NotRequired, TypedDict
 
 from sage_control_plane.request.catalog import CatalogEntry
 from sage_control_plane.request.request import RequestKind
@@ -17,6 +19,7 @@ class ModelInfo:
     Attributes:
         kinds: work that it can do; empty where the server does not list it.
         max_context_tokens, dimensions: 0 where not known.
+        targets: of a model route, the served models that may answer for it, fallbacks last.
     """
 
     id: str
@@ -28,9 +31,27 @@ class ModelInfo:
     description: str = ""
     pool: str = ""
     parent: str = ""
+    targets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"ModelInfo({self.id!r}, {', '.join(kind.name.lower() for kind in self.kinds) or 'work unknown'})"
+
+
+class ModelDocument(TypedDict):
+    """OpenAI's model object with SAGE's additions; ``created`` is in Unix seconds."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: int | None
+    kinds: list[str]
+    aliases: list[str]
+    dimensions: int | None
+    description: str
+    parent: str | None
+    pool: str
+    targets: NotRequired[list[str]]
 
 
 def model_of_entry(entry: CatalogEntry) -> ModelInfo:
@@ -49,9 +70,9 @@ def model_of_entry(entry: CatalogEntry) -> ModelInfo:
     )
 
 
-def model_to_json(model: ModelInfo, created: int) -> dict[str, Any]:
-    """Render OpenAI's model object with SAGE's additions. ``created`` is in Unix seconds."""
-    return {
+def model_to_json(model: ModelInfo, created: int) -> ModelDocument:
+    """Render a model."""
+    document: ModelDocument = {
         "id": model.id,
         "object": "model",
         "created": created,
@@ -64,6 +85,9 @@ def model_to_json(model: ModelInfo, created: int) -> dict[str, Any]:
         "parent": model.parent or None,
         "pool": model.pool,
     }
+    if model.targets:
+        document["targets"] = list(model.targets)
+    return document
 
 
 def model_from_json(value: Mapping[str, Any]) -> ModelInfo:
@@ -79,4 +103,5 @@ def model_from_json(value: Mapping[str, Any]) -> ModelInfo:
         description=str(value.get("description") or ""),
         parent=str(value.get("parent") or ""),
         pool=str(value.get("pool") or ""),
+        targets=tuple(value.get("targets") or ()),
     )

@@ -1,13 +1,15 @@
-"""Structured logs: one line an event, with the service, the instance and, where there is one, the request id."""
+"""Structured logs: one line an event, with the service, the instance and, where there are any, the ids of the
+request and its trace."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from sage_common.quick_imports import imports_without
+from sage_common.trace_context import current_traceparent, trace_fields
 
 if TYPE_CHECKING:
     import structlog
@@ -34,6 +36,7 @@ def configure_logging(settings: LogSettings, *, service: str, instance: str) -> 
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -123,6 +126,13 @@ class _FirstError(logging.Handler):
         self._configure()
         for handler in logging.getLogger().handlers:
             handler.handle(record)
+
+
+def _add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the trace that an event belongs to, where the event does not say."""
+    if (traceparent := current_traceparent()) and "trace_id" not in event:
+        event.update(trace_fields(traceparent))
+    return event
 
 
 def _ignore(*_: object, **__: object) -> None:

@@ -23,6 +23,11 @@ def config_file() -> Path:
     return Path(override) if override else _base("XDG_CONFIG_HOME", ".config") / "sage" / "config.yaml"
 
 
+def mesh_tls_dir() -> Path:
+    """Certificates of this user's meshes: their authority, and a folder for each identity; see `sage mesh secure`."""
+    return _base("XDG_CONFIG_HOME", ".config") / "sage" / "tls"
+
+
 def _mesh() -> str:
     """The folder's name: each mesh of a machine has data and state of its own."""
     offset = port_offset()

@@ -31,11 +31,13 @@ class SagePorts(IntEnum):
     """Default ports, each overridable by the owning service's ``port`` settings."""
 
     GATEWAY_HTTP = 8888
+    STUDIO = 8889
     LLM_ENGINE = 8001
     LLM_ENGINE_SECOND = 8901
     EMBEDDING_ENGINE = 8090
     NATS = 4222
     NATS_MONITOR = 8222
+    NATS_CLUSTER = 6222
     GATEWAY_GRPC = 50050
     CLASSIFIER_GRPC = 50051
     SCHEDULER_GRPC = 50052

@@ -16,6 +16,7 @@ from sage_common import paths
 from sage_common.api_keys import ApiKeys, KeyHolder
 from sage_common.config import SectionSettings, load
 from sage_common.errors import ConfigurationError
+from sage_common.oidc_settings import OidcSettings
 from sage_common.ports import SagePorts
 from sage_common.secret_text import without_credentials
 
@@ -44,6 +45,11 @@ class NatsSettings(SectionSettings):
         """The URL without the credentials in it, for people and logs."""
         return without_credentials(self.url)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the URL is a server of this machine, without credentials of its own."""
+        return _LOOPBACK.fullmatch(self.url) is not None
+
     def current_token(self) -> str:
         """Return the token; empty for none.
 
@@ -54,7 +60,7 @@ class NatsSettings(SectionSettings):
             return ""
         given = secret_of(self.token, self.token_file)
         # Another machine's server is not shown what this one's is to know.
-        return given or (mesh_token_here() if _LOOPBACK.fullmatch(self.url) else "")
+        return given or (mesh_token_here() if self.is_loopback else "")
 
 
 class LogSettings(SectionSettings):
@@ -116,7 +122,7 @@ def known_api_keys(
         {**gateway.api_keys, **access.api_keys, **keys},
         (*gateway.operators, *access.operators, *operators),
         access.token(),
-        always_required=access.require_keys,
+        always_required=access.require_keys or bool(load(OidcSettings).issuer),
     )
 
 
@@ -146,6 +152,12 @@ class ServiceSettings(SectionSettings):
     grpc_port: int = Field(0, ge=0, le=65535)
     metrics_port: int = Field(0, ge=0, le=65535)
     drain_timeout_seconds: float = Field(10.0, ge=0, description="longest wait for work in flight when stopping")
+    replaced_drain_seconds: float = Field(
+        3600.0, ge=0, description="the same where another process has taken this one's place, as in `sage restart`"
+    )
+    share_ports: bool = Field(
+        False, description="let a successor bind the same gRPC and metrics ports; `sage up` sets it"
+    )
     insecure: bool = Field(False, description="bind another address than loopback without API keys")
 
     def known_keys(self, access: AccessSettings) -> ApiKeys:

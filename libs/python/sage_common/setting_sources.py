@@ -25,7 +25,10 @@ from sage_common.setting_table import SettingTable, group_fields, nearest, setti
 SECTIONS = (
     "nats",
     "access",
+    "tls",
+    "oidc",
     "log",
+    "telemetry",
     "classification",
     "classifier",
     "scheduler",
@@ -33,6 +36,7 @@ SECTIONS = (
     "llm_coordinator",
     "gateway",
     "dataflow_worker",
+    "studio",
     "client",
     "cli",
 )

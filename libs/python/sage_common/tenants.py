@@ -72,14 +72,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def checked(kind: type[M], values: Mapping[str, Any]) -> M:
-    """Return a tenant or a price. Raises InvalidRequestError, which names the field."""
+    """Return what operators set: a tenant, a price, a model route. Raises InvalidRequestError, with the field."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if not where:
+            raise InvalidRequestError(first["msg"].removeprefix("Value error, ")) from None
         shown = str(first["input"])[:80]
-        raise InvalidRequestError(f"{where}: {first['msg']}; got {shown!r}", param=where or None) from None
+        raise InvalidRequestError(f"{where}: {first['msg']}; got {shown!r}", param=where) from None
 
 
 def _nanos(money: Decimal | None) -> int | None:

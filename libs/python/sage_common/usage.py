@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from sage_common.value_type import value_type
 
 HOUR_SECONDS = 3_600
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class UsageEvent:
     """One request that has ended.
 
@@ -19,6 +20,7 @@ class UsageEvent:
         cached_tokens: those of the prompt that the engine had in its cache.
         nanos: what it cost, in billionths of the currency; 0 without a price.
         status: ``ok``, or the code of the error that ended it.
+        route: the model route that it named; empty where it named the model itself.
     """
 
     at: float
@@ -31,9 +33,10 @@ class UsageEvent:
     completion_tokens: int
     nanos: int
     status: str
+    route: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class UsageSum:
     """Several requests together.
 
@@ -60,14 +63,19 @@ class UsageSum:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class UsageGroup:
-    """What is summed together; ``hour`` is its beginning, in seconds since 1970-01-01 UTC."""
+    """What is summed together; ``hour`` is its beginning, in seconds since 1970-01-01 UTC.
+
+    Attributes:
+        route: the model route that requests named; empty for those that named the model itself.
+    """
 
     hour: int
     tenant: str
     key_id: str
     model: str
+    route: str = ""
 
 
 Sums = Mapping[UsageGroup, UsageSum]
@@ -75,17 +83,17 @@ Sums = Mapping[UsageGroup, UsageSum]
 
 def summed(events: Iterable[UsageEvent]) -> dict[UsageGroup, UsageSum]:
     """Return the sums of events."""
-    sums: dict[UsageGroup, UsageSum] = {}
+    counts: dict[tuple[int, str, str, str, str], list[int]] = {}
     for event in events:
         hour = int(event.at // HOUR_SECONDS * HOUR_SECONDS)
-        group = UsageGroup(hour, event.tenant, event.key_id, event.model)
-        one = UsageSum(
-            1,
-            int(event.status != "ok"),
-            event.prompt_tokens,
-            event.cached_tokens,
-            event.completion_tokens,
-            event.nanos,
-        )
-        sums[group] = sums.get(group, UsageSum()).plus(one)
-    return sums
+        key = (hour, event.tenant, event.key_id, event.model, event.route)
+        count = counts.get(key)
+        if count is None:
+            count = counts[key] = [0] * 6
+        count[0] += 1
+        count[1] += event.status != "ok"
+        count[2] += event.prompt_tokens
+        count[3] += event.cached_tokens
+        count[4] += event.completion_tokens
+        count[5] += event.nanos
+    return {UsageGroup(*key): UsageSum(*count) for key, count in counts.items()}

@@ -18,8 +18,9 @@ from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.route_placer import RoutePlacer
 from sage_control_plane.placement.scorers import make_scorers
 from sage_control_plane.policies.admission import Admission, Queued
+from sage_control_plane.policies.outlook import Outlook, outlook
 from sage_control_plane.policies.policy import SchedulingPolicy
-from sage_control_plane.policies.registry import make_policy
+from sage_control_plane.policies.registry import PolicySettings, make_policy
 from sage_control_plane.policies.work_queue import WorkQueue
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.engine_pool import EnginePool
@@ -154,6 +155,10 @@ class ControlPlaneManager:
         """Return whether the request waits or runs."""
         return request_id in self._table
 
+    def outlook(self, now: float) -> Outlook:
+        """Return what is to be expected of the queue."""
+        return outlook(self.waiting(), self._queue.admission.tokens_per_second(now), self._view, now)
+
     def next_deadline(self) -> float | None:
         """Return when ``tick`` has to be called if no event comes before; None for never."""
         times = (self._timers.first_at(), self._queue.policy.next_change_at())
@@ -173,7 +178,7 @@ class ControlPlaneManager:
                 self._table.attach(tracked, request)
                 return True
             self._recovery.supersede(tracked, now)
-        error: SageError | None = None if request.goes_on else self._queue.refusal(request, now)
+        error: SageError | None = None if request.was_admitted else self._queue.refusal(request, now)
         if not (known := self._recovery.awaited(request.classification.route)) and error is None:
             error = self._recovery.refusal_for(request.classification.route)
         if known or error is None:  # who is refused asked for a seat too, but not of a model that nobody serves
@@ -189,12 +194,7 @@ class ControlPlaneManager:
     def cancel(
         self, request_id: str, up_to: Attempt | None = None, now: float = 0.0, engine_id: str | None = None
     ) -> None:
-        """Cancel a request, or attempts at it.
-
-        Args:
-            up_to: only attempts up to this one.
-            engine_id: only the attempt on this engine.
-        """
+        """Cancel a request; or of its attempts those up to ``up_to``, or the one on ``engine_id``."""
         tracked = self._table.get(request_id)
         if tracked is None:
             return
@@ -290,9 +290,9 @@ class ControlPlaneManager:
             self._table.refresh(entry)
             self._recovery.watch(self._engines.routes_of(entry), now)
 
-    def set_policy(self, name: str, now: float) -> None:
-        """Change the policy; queued requests stay queued. Raises InvalidRequestError on an unknown name."""
-        self._queue.switch(make_policy(name, self._settings.policies), now)
+    def set_policy(self, name: str, now: float, settings: PolicySettings | None = None) -> None:
+        """Change the policy, or its settings; queued requests stay. Raises InvalidRequestError on an unknown name."""
+        self._queue.switch(make_policy(name, settings or self._settings.policies), now)
 
     def use_policy(self, policy: SchedulingPolicy, now: float) -> None:
         """Change to a policy that is not in the registry, such as a simulator's baseline."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from sage_common.value_type import value_type
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec
 from sage_control_plane.request.request import NO_HINTS, Attempt, Classification, Endpoint, Hints
+from sage_mesh.bodies.body_parts import BodyParts
 from sage_mesh.inference_request import DEFAULT_TENANT
 from sage_mesh.reply import Media, TokenUsage
 
@@ -31,12 +32,14 @@ class EngineRequest:
     """One request for an engine to run.
 
     Attributes:
-        body: the caller's JSON, untouched.
+        body: the caller's JSON, untouched; where ``parts`` travelled beside it, with marks in their place.
         model: the model's name, resolved from any alias.
         classification: None for a request that came straight to the engine's service.
         traceparent: W3C trace context; empty for none.
         waited_seconds: time since an edge accepted it, for engines that go by deadlines.
         delivered: the answer's beginning, where the body asks for its continuation and its tokens are known.
+        in_one_piece: whether the consumer gets a stream as one document, so that its events may come late together.
+        parts: of a body that fits no message; None where the body is whole.
     """
 
     request_id: str
@@ -50,6 +53,17 @@ class EngineRequest:
     traceparent: str = ""
     waited_seconds: float = 0.0
     delivered: DeliveredTokens | None = None
+    in_one_piece: bool = False
+    parts: BodyParts | None = None
+
+    @property
+    def whole_body(self) -> bytes:
+        """The caller's JSON with all its parts."""
+        return self.whole(self.body)
+
+    def whole(self, body: bytes) -> bytes:
+        """Return a body that was made of this one with its parts in place of the marks."""
+        return body if self.parts is None else self.parts.put_back(body)
 
 
 class ReplyWriter(Protocol):

@@ -7,7 +7,7 @@ from typing import Final
 
 from sage_common.labels import MAX_LABEL_CHARACTERS, check_label, is_label
 from sage_common.value_type import value_type
-from sage_control_plane.request.request import NO_HINTS, Endpoint, Hints
+from sage_control_plane.request.request import NO_HINTS, Endpoint, Hints, RoutedModel
 
 # The tenant of a caller who names none.
 DEFAULT_TENANT: Final = "default"
@@ -28,6 +28,8 @@ class InferenceRequest:
         timeout_seconds: longest wait for the whole answer, from when an edge accepts it.
         traceparent: W3C trace context; empty for none.
         key_id: of the API key that it came with, where the mesh has issued it, for accounts; it does not travel.
+        routed: how its edge came to the model that the body names; None where its caller named that model.
+        body_object: of the parts of the body that travel beside it; empty where it is whole.
     """
 
     correlation_id: str | None
@@ -38,6 +40,8 @@ class InferenceRequest:
     timeout_seconds: float = 600.0
     traceparent: str = ""
     key_id: str = ""
+    routed: RoutedModel | None = None
+    body_object: str = ""
 
 
 def new_request_id() -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tenacity
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.js.api import (
     DiscardPolicy,
     Header,
@@ -23,14 +24,15 @@ from nats.js.api import (
     StreamConfig,
 )
 from nats.js.client import JetStreamContext
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from sage_common.errors import ConflictError
 from sage_platform.streams import ensure_stream
 
 _WRONG_LAST_SEQUENCE = 10071
+_NOT_STORED = 10077
 PUBLISH_SECONDS = 5.0
-# How long a message is tried for while JetStream does not answer: a server that is started again takes seconds.
+# How long JetStream is tried while it does not answer: a server that is started again takes seconds.
 PATIENCE_SECONDS = 10.0
 
 
@@ -45,6 +47,10 @@ class FencedLogError(ConflictError):
     """Another writer has appended to the log."""
 
     default_code = "log_fenced"
+
+
+class LogFullError(NatsError):
+    """The stream of the log is full, and takes no message of any log."""
 
 
 async def ensure_log_stream(
@@ -92,16 +98,16 @@ class FencedLog:
 
         Raises:
             FencedLogError: another writer has stored one there.
+            LogFullError: the stream is full; the message is not stored.
+            nats.errors.MaxPayloadError: it is longer than ``longest_message``, and is not stored.
             nats.errors.Error, asyncio.TimeoutError: JetStream does not answer, or refuses. Whether the message is
                 stored is then not known.
         """
+        if len(data) > longest_message(self._js):
+            # With its headers the server would end the connection for it.
+            raise MaxPayloadError
         message_id = os.urandom(12).hex()
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_may_pass),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2.0),
-            stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
-            reraise=True,
-        ):
+        async for attempt in until_jetstream_answers():
             with attempt:
                 self._last = await self._publish(data, message_id)
         return self._last
@@ -123,6 +129,10 @@ class FencedLog:
                 raise FencedLogError(f"{self._subject} has another writer now") from None
             # An earlier try has stored it, and only its acknowledgement was lost.
             return stored.seq
+        except APIError as error:
+            if error.err_code == _NOT_STORED and "maximum" in (error.description or ""):
+                raise LogFullError(f"{self._stream} is full ({error.description})") from None
+            raise
         return int(ack.seq)
 
     async def _last_message(self) -> RawStreamMsg | None:
@@ -132,9 +142,23 @@ class FencedLog:
             return None
 
 
+def until_jetstream_answers() -> tenacity.AsyncRetrying:
+    """Return attempts at what can be done twice, for as long as a server takes to be started again.
+
+    The last one's error is raised, and at once one that the next would meet too.
+    """
+    return tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(_may_pass),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2.0),
+        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+        reraise=True,
+    )
+
+
 def _may_pass(error: BaseException) -> bool:
     """Whether the same message may be taken a moment later: not where it was refused for what it is."""
-    return isinstance(error, (NatsError, asyncio.TimeoutError)) and not isinstance(error, BadRequestError)
+    passing = isinstance(error, (NatsError, asyncio.TimeoutError))
+    return passing and not isinstance(error, (BadRequestError, LogFullError, MaxPayloadError))
 
 
 async def read_log(js: JetStreamContext, stream: str, subject: str, after: int = 0) -> AsyncIterator[Logged]:

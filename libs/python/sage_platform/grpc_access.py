@@ -6,7 +6,7 @@ Health stays open, because probes have no key. So does reflection: it says what 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -14,10 +14,14 @@ from grpc import aio
 
 from sage_common.api_keys import ANYBODY, ApiKeys, Caller, refuse_if_no_operator
 from sage_common.errors import SageError
+from sage_common.trace_context import current_traceparent
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 AUTHORIZATION = "authorization"
+# With an operator's rights, or the mesh's: the call counts as this tenant's own, with a tenant's rights.
+ACTING_FOR = "sage-acting-for"
+TRACEPARENT = "traceparent"
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 _MARK = "_for_operators"
 
@@ -59,10 +63,20 @@ class AccessInterceptor(aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler:
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
-        if handler is None or not self._keys.required or path.startswith(OPEN_SERVICES):
+        if handler is None or path.startswith(OPEN_SERVICES):
+            return handler
+        metadata = handler_call_details.invocation_metadata
+        # Here nobody may need a key where the gateway's callers do; what one of them has asked for is still theirs.
+        acting_for = _single(metadata, ACTING_FOR)
+        if not self._keys.required and not acting_for:
             return handler
         try:
-            caller = self._keys.caller(_authorization(handler_call_details.invocation_metadata))
+            authorization = _single(metadata, AUTHORIZATION)
+            await self._keys.prepare(authorization)
+            caller = self._keys.caller(authorization)
+            if acting_for and caller.operator:
+                # What one tenant has asked the gateway for, whose token means nothing here.
+                caller = Caller(acting_for, False)
             if path in self._orders:
                 refuse_if_no_operator(caller)
         except SageError as error:
@@ -139,34 +153,45 @@ def _calling_stream(caller: Caller) -> Callable[[Method], Method]:
     return wrap
 
 
-def _authorization(metadata: Any) -> str | None:
-    found = [value for key, value in metadata or () if key == AUTHORIZATION and isinstance(value, str)]
+def _single(metadata: Any, name: str) -> str | None:
+    found = [value for key, value in metadata or () if key == name and isinstance(value, str)]
     # Two of them are one too many to say who calls.
     return found[0] if len(found) == 1 else None
 
 
-def client_interceptors(token: str) -> Sequence[Any]:
-    """Return what sends ``token`` with every call of a channel; nothing for an empty one."""
-    return (_UnaryToken(token), _StreamToken(token)) if token else ()
+def client_interceptors(token: str, acting_for: str = "") -> Sequence[Any]:
+    """Return what sends ``token`` and ``acting_for`` with every call of a channel, and the trace context of who opens
+    it; nothing where there is none of them.
+
+    Args:
+        acting_for: tenant whose call it counts as; empty for the token's own.
+    """
+    sent = {AUTHORIZATION: f"Bearer {token}"} if token else {}
+    if acting_for:
+        sent[ACTING_FOR] = acting_for
+    if traceparent := current_traceparent():
+        sent[TRACEPARENT] = traceparent
+    return (_UnaryMetadata(sent), _StreamMetadata(sent)) if sent else ()
 
 
-def _with_token(details: aio.ClientCallDetails, token: str) -> aio.ClientCallDetails:
+def _with_metadata(details: aio.ClientCallDetails, sent: Mapping[str, str]) -> aio.ClientCallDetails:
     metadata = aio.Metadata(*(details.metadata or ()))
-    metadata.add(AUTHORIZATION, f"Bearer {token}")
+    for name, value in sent.items():
+        metadata.add(name, value)
     return aio.ClientCallDetails(details.method, details.timeout, metadata, details.credentials, details.wait_for_ready)
 
 
-class _UnaryToken(aio.UnaryUnaryClientInterceptor):
-    def __init__(self, token: str) -> None:
-        self._token = token
+class _UnaryMetadata(aio.UnaryUnaryClientInterceptor):
+    def __init__(self, sent: Mapping[str, str]) -> None:
+        self._sent = sent
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await continuation(_with_token(client_call_details, self._token), request)
+        return await continuation(_with_metadata(client_call_details, self._sent), request)
 
 
-class _StreamToken(aio.UnaryStreamClientInterceptor):
-    def __init__(self, token: str) -> None:
-        self._token = token
+class _StreamMetadata(aio.UnaryStreamClientInterceptor):
+    def __init__(self, sent: Mapping[str, str]) -> None:
+        self._sent = sent
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await continuation(_with_token(client_call_details, self._token), request)
+        return await continuation(_with_metadata(client_call_details, self._sent), request)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
@@ -11,11 +12,19 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sage_common.api_keys import ApiKeys
-from sage_common.errors import ErrorKind, SageError
+from sage_common.errors import ConfigurationError, ErrorKind, SageError
 from sage_common.logging import get_logger
 from sage_common.ports import port_taken
+from sage_common.tls_settings import ANY_SERVICE, FOLDER_VARIABLE, TlsFiles, configured_tls, own_tls
 from sage_platform.grpc_access import AccessInterceptor, client_interceptors, orders_of, wrapped
+from sage_platform.grpc_revocation import RevokedPeers
+from sage_platform.grpc_tls import channel_credentials, name_option, server_credentials
+from sage_platform.grpc_tracing import TraceInterceptor
 from sage_platform.port_wait import wait_for_port
+from sage_platform.registry import Instance
+
+if TYPE_CHECKING:
+    from sage_platform.tracing.tracer import Tracer
 
 log = get_logger(__name__)
 
@@ -53,20 +62,33 @@ class GrpcServer:
 
     Args:
         keys: what callers need; without any, everybody may call.
+        tls: the server's certificate; callers then need one of the same authority, too. None for calls in the clear.
+        shared_port: whether others of this user that say so too may bind the same port.
     """
 
-    def __init__(self, keys: ApiKeys = NO_KEYS) -> None:
+    def __init__(self, keys: ApiKeys = NO_KEYS, tls: TlsFiles | None = None, *, shared_port: bool = False) -> None:
+        self._tls = tls
         self._orders: set[str] = set()
+        self._traces = TraceInterceptor()
         self._server = aio.server(
-            interceptors=[ErrorInterceptor(), AccessInterceptor(keys, self._orders)],
+            interceptors=[
+                self._traces,
+                ErrorInterceptor(),
+                *([RevokedPeers(tls)] if tls is not None else []),
+                AccessInterceptor(keys, self._orders),
+            ],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shared_port)),
             ],
         )
         self._health = _HealthWithReason()
         self._names: list[str] = []
+
+    def trace(self, tracer: Tracer) -> None:
+        """Make a span of each call from now on."""
+        self._traces.tracer = tracer
 
     def add(self, register: Callable[[Any, aio.Server], None], servicer: Any, full_name: str) -> None:
         """Add a servicer with its generated ``add_…_to_server`` function and full service name."""
@@ -104,6 +126,8 @@ class GrpcServer:
     def _bind(self, host: str, port: int) -> int | None:
         """Return the port bound; None where it is not free."""
         try:
+            if self._tls is not None:
+                return self._server.add_secure_port(f"{host}:{port}", server_credentials(self._tls))
             return self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError:
             return None
@@ -169,18 +193,55 @@ async def _abort(context: aio.ServicerContext[Any, Any], error: SageError) -> No
     await context.abort(GRPC_STATUS[error.kind], error.message, ((CODE_METADATA, error.code),))
 
 
-def channel(address: str, options: Iterable[tuple[str, Any]] = (), *, token: str = "") -> aio.Channel:
-    """Open an insecure channel to ``host:port`` with SAGE's message limits.
+def channel(
+    address: str,
+    options: Iterable[tuple[str, Any]] = (),
+    *,
+    token: str = "",
+    acting_for: str = "",
+    tls: TlsFiles | None = None,
+    service: str = ANY_SERVICE,
+) -> aio.Channel:
+    """Open a channel to ``host:port`` with SAGE's message limits.
 
     Args:
         token: API key or mesh token that every call sends; empty for none.
+        acting_for: tenant whose calls they count as; empty for the token's own.
+        tls: the certificate to call with; None for calls in the clear.
+        service: whose certificate the server must have.
+
+    Raises:
+        ConfigurationError: the certificate cannot be read.
     """
-    return aio.insecure_channel(
-        address,
-        interceptors=client_interceptors(token),
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            *options,
-        ],
-    )
+    chosen = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        *options,
+    ]
+    interceptors = client_interceptors(token, acting_for)
+    if tls is None:
+        return aio.insecure_channel(address, interceptors=interceptors, options=chosen)
+    chosen.append(name_option(service))
+    return aio.secure_channel(address, channel_credentials(tls), interceptors=interceptors, options=chosen)
+
+
+def channel_to(
+    instance: Instance, options: Iterable[tuple[str, Any]] = (), *, token: str = "", acting_for: str = ""
+) -> aio.Channel:
+    """Open a channel to a registered instance, as ``channel``, with the certificate that it asks for.
+
+    Raises:
+        ConfigurationError: it asks for one, and this process has none.
+    """
+    # Who has a certificate by its environment, as services have, calls nobody in the clear.
+    tls = configured_tls() if instance.tls or FOLDER_VARIABLE in os.environ else None
+    if instance.tls:
+        tls = tls or own_tls()
+    if instance.tls and tls is None:
+        raise ConfigurationError(
+            f"the {instance.service} at {instance.grpc_address} asks for a certificate of its mesh; set "
+            "SAGE_TLS_FOLDER to a folder that `sage mesh secure` has made there, such as 'operator'",
+            code="no_certificate",
+        )
+    address = instance.grpc_address
+    return channel(address, options, token=token, acting_for=acting_for, tls=tls, service=instance.service)

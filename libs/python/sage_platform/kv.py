@@ -19,6 +19,10 @@ from nats.js.kv import KeyValue
 
 from sage_common.logging import get_logger
 from sage_platform import subjects
+from sage_platform.identity_subjects import identity_of
+from sage_platform.mesh_tls.nats_rights import may_make
+from sage_platform.nats_cluster import copies_on
+from sage_platform.streams import keep_copies, until_made
 
 log = get_logger(__name__)
 
@@ -42,12 +46,14 @@ async def open_bucket(
         nats.errors.Error, asyncio.TimeoutError: JetStream does not answer, or refuses.
     """
     in_memory = bucket in subjects.MEMORY_BUCKETS
+    copies = copies_on(js._nc)
     config = KeyValueConfig(
         bucket=bucket,
         ttl=ttl_seconds,
         history=history,
         storage=StorageType.MEMORY if in_memory else StorageType.FILE,
         max_bytes=MEMORY_BUCKET_BYTES if in_memory else None,
+        replicas=copies,
     )
     await _ensure(js, config)
     opened = await js.key_value(bucket)
@@ -173,7 +179,10 @@ class _MemoryBucket(KeyValue):
     async def _in_bucket(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
             return await call()
-        except (NoStreamResponseError, NotFoundError):
+        except (NoStreamResponseError, NotFoundError) as error:
+            if isinstance(error, NoStreamResponseError) and copies_on(self._js._nc) > 1:
+                # A cluster does not lose it; its servers choose who leads it.
+                raise
             await _ensure(self._js, self._config)
             return await call()
 
@@ -182,8 +191,9 @@ async def _ensure(js: JetStreamContext, config: KeyValueConfig) -> None:
     """Make a bucket that is not there, or whose storage is of the other kind where nothing in it must survive."""
     stream = f"KV_{config.bucket}"
     try:
-        existing = (await js.stream_info(stream)).config.storage
-        if existing == config.storage:
+        found = (await js.stream_info(stream)).config
+        if found.storage == config.storage:
+            await keep_copies(js, found)
             return
         if config.storage is StorageType.FILE:
             log.warning("bucket is in memory, so NATS will lose it; another program made it", bucket=config.bucket)
@@ -192,6 +202,9 @@ async def _ensure(js: JetStreamContext, config: KeyValueConfig) -> None:
         await js.delete_stream(stream)
     except NotFoundError:
         pass
+    if not may_make(identity_of(js._nc), stream):
+        await until_made(js, stream)
+        return
     try:
         await js.create_key_value(config)
     except BadRequestError:

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,10 @@ from sage_common.errors import ConfigurationError, UnavailableError
 from sage_common.paths import private_dir
 from sage_common.ports import port_is_free, port_taken
 from sage_common.secret_text import without_credentials
+from sage_common.tls_settings import GENERATIONS, read_generations
+from sage_platform.mesh_tls.nats_configuration import AUTHORIZATION, authorization_file, nats_tls
+from sage_platform.mesh_tls.private_file import write_private
+from sage_platform.nats_cluster import NatsCluster
 from sage_platform.supervision.process_spec import ProcessSpec
 
 PROGRAM = "nats-server"
@@ -26,6 +32,11 @@ LOOPBACK = "127.0.0.1"
 # nats-server's name for "take a free port".
 ANY_PORT = -1
 POLL_SECONDS = 0.02
+CLUSTER_POLL_SECONDS = 0.2
+HEALTH_SECONDS = 2.0
+# A machine that dies says no goodbye. Until its clients are missed, messages to queue groups go to those of it, too.
+CLIENT_PING = "500ms"
+CLIENT_PINGS = 2
 READY_TIMEOUT_SECONDS = 20.0
 # The server's own share, of what is free when it starts.
 STORAGE_SHARE = 0.75
@@ -52,7 +63,7 @@ def find_program() -> Path:
 
 @dataclass(frozen=True)
 class NatsServerOptions:
-    """How to run the server. It binds 127.0.0.1 only.
+    """How to run the server.
 
     Attributes:
         directory: JetStream's store, the configuration and the ports file live below it.
@@ -60,6 +71,10 @@ class NatsServerOptions:
         monitor_port: HTTP monitoring port; 0 takes a free one.
         max_payload_bytes: largest message that the server takes.
         token: what it asks its clients for; empty for none.
+        tls_folder: its certificate, and the identities that it lets in with theirs, in place of the token; None for
+            connections in the clear.
+        host: address that clients connect to; monitoring stays on 127.0.0.1.
+        cluster: its place among other servers, which it needs a ``tls_folder`` for; None where it is alone.
     """
 
     directory: Path
@@ -67,6 +82,9 @@ class NatsServerOptions:
     monitor_port: int = 0
     max_payload_bytes: int = 16 * 1024 * 1024
     token: str = field(default="", repr=False)
+    tls_folder: Path | None = None
+    host: str = LOOPBACK
+    cluster: NatsCluster | None = None
 
 
 class NatsServer:
@@ -115,7 +133,11 @@ class NatsServer:
         program = find_program()
         for port in filter(None, (self._port, self._monitor_port)):
             if not port_is_free(port):
-                raise port_taken(port, LOOPBACK, "SAGE_NATS_URL, or use the server that runs there with --nats URL")
+                remedy = "SAGE_NATS_URL, or use the server that runs there with --nats URL"
+                raise port_taken(port, self._options.host, remedy)
+        if self._options.tls_folder is not None:
+            # A server that has chosen its ports itself refuses to read its configuration again with those in it.
+            self._port, self._monitor_port = self._port or _free_port(), self._monitor_port or _free_port()
         self._write_configuration()
         return (str(program), "-c", str(self._configuration))
 
@@ -127,7 +149,7 @@ class NatsServer:
                 retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_fixed(POLL_SECONDS)
             ):
                 with attempt:
-                    await _accepts(self._port)
+                    await _accepts(self._port, greets=self._greets)
             return {"nats": self._port, "monitor": self._monitor_port}
         ports_file = self._options.directory / f"{PROGRAM}_{pid}.ports"
         # Until the server listens the file is missing, or for a moment incomplete.
@@ -138,8 +160,15 @@ class NatsServer:
                 listening = json.loads(ports_file.read_text(encoding="utf-8"))
                 self._port = _port_of(listening["nats"])
                 self._monitor_port = _port_of(listening["monitoring"])
-                await _accepts(self._port)
+                await _accepts(self._port, greets=self._greets)
         self._write_configuration()
+        if self._options.cluster is not None:
+            # JetStream takes nothing until more than half of the servers are there.
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(OSError), wait=tenacity.wait_fixed(CLUSTER_POLL_SECONDS)
+            ):
+                with attempt:
+                    await asyncio.to_thread(_agreeing, f"{self.monitor_url}/healthz?js-server-only=true")
         self._was_ready = True
         return {"nats": self._port, "monitor": self._monitor_port}
 
@@ -157,16 +186,31 @@ class NatsServer:
     def _configuration(self) -> Path:
         return self._options.directory / "nats-server.conf"
 
+    @property
+    def _greets(self) -> bool:
+        """Whether it speaks first, see ``nats_tls``."""
+        return self._options.tls_folder is None or self._options.host == LOOPBACK
+
     def _restrictions(self) -> dict[str, object]:
+        folder = self._options.tls_folder
+        if folder is not None:
+            tls = nats_tls(folder, others=not self._greets)
+            secured = {"tls": tls, **self._monitoring()}
+            if not self._greets:
+                secured |= {"ping_interval": CLIENT_PING, "ping_max": CLIENT_PINGS}
+            cluster = self._options.cluster
+            return secured if cluster is None else secured | cluster.configuration(folder)
         if not self._options.token:
             return {}
-        return {"authorization": {"token": self._options.token}, "http_base_path": self._monitor_path}
+        return {"authorization": {"token": self._options.token}, **self._monitoring()}
+
+    def _monitoring(self) -> dict[str, object]:
+        return {"http_base_path": self._monitor_path} if self._monitor_path else {}
 
     def _write_configuration(self) -> None:
         directory = private_dir(self._options.directory)
-        # JSON is a subset of the server's configuration language.
         content = {
-            "host": LOOPBACK,
+            "host": self._options.host,
             "port": self._port or ANY_PORT,
             "http": f"{LOOPBACK}:{self._monitor_port or ANY_PORT}",
             "max_payload": self._options.max_payload_bytes,
@@ -180,11 +224,26 @@ class NatsServer:
         scratch.unlink(missing_ok=True)
         # Never on the command line, which everybody on this machine can read.
         with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2))
+            # JSON is a subset of the server's configuration language, but for the outer braces.
+            file.writelines(f"{json.dumps(name)}: {json.dumps(value)}\n" for name, value in content.items())
+            if self._options.tls_folder is not None:
+                file.write(f"include {AUTHORIZATION}\n")
+        if self._options.tls_folder is not None:
+            # Paths that are included are relative. What it leads to is read again when the server is told to.
+            here, there = directory / AUTHORIZATION, (self._options.tls_folder / AUTHORIZATION).absolute()
+            # Written at each start: a machine that has joined the mesh is not told it, and rights change with versions.
+            write_private(there, authorization_file(read_generations(self._options.tls_folder / GENERATIONS)))
+            here.unlink(missing_ok=True)
+            here.symlink_to(there)
         scratch.replace(self._configuration)
         # A killed server leaves its ports file; one of a pid that comes again would be believed.
         for leftover in directory.glob(f"{PROGRAM}_*.ports"):
             leftover.unlink()
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def _storage_limit(directory: Path) -> int:
@@ -194,6 +253,13 @@ def _storage_limit(directory: Path) -> int:
     everything for ever after.
     """
     return int(shutil.disk_usage(directory).total * STORAGE_SHARE)
+
+
+def _agreeing(url: str) -> None:
+    """Return where a server of a cluster knows who leads it. Raises OSError where it does not. Blocks."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=HEALTH_SECONDS):
+        return
 
 
 def loopback_port(url: str) -> int | None:
@@ -219,10 +285,12 @@ def _port_of(urls: list[str]) -> int:
     return int(urls[0].rpartition(":")[2])
 
 
-async def _accepts(port: int) -> None:
-    """Return when the server greets a client. Raises OSError when it does not."""
+async def _accepts(port: int, *, greets: bool) -> None:
+    """Return when the server greets a client, or takes one where TLS comes first. Raises OSError when it does not."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
+        if not greets:
+            return
         greeting = await reader.readline()
     finally:
         writer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import orjson
+from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
 from sage_platform import subjects
@@ -37,12 +38,15 @@ class OpenMarks:
         await bucket.put(subjects.tenant_key(tenant, record_id), mark)
 
     async def remove(self, tenant: str, record_id: str) -> None:
-        """Take the mark off work that has ended."""
+        """Take the mark off work that has ended; without effect where another has."""
         bucket = await self.bucket.get()
         key = subjects.tenant_key(tenant, record_id)
         await bucket.delete(key)
         # The mark of the delete is what watchers hear of; it need not stay.
-        last = await bucket._js.get_last_msg(bucket._stream, f"{bucket._pre}{key}", direct=bucket._direct)
+        try:
+            last = await bucket._js.get_last_msg(bucket._stream, f"{bucket._pre}{key}", direct=bucket._direct)
+        except NotFoundError:
+            return
         await purge_until(bucket, key, last.seq or 0)
 
 

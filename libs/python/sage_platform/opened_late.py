@@ -24,3 +24,7 @@ class OpenedLate(Generic[T]):
                 if not self._opened:
                     self._opened.append(await self._open())
         return self._opened[0]
+
+    def forget(self) -> None:
+        """Have it opened anew by whoever asks next."""
+        self._opened.clear()

@@ -10,6 +10,7 @@ Exit status 0: well; 1: not well, with the reason on stderr; 2: wrong usage.
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -20,7 +21,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sage_common.errors import ConfigurationError, SageError, UnavailableError
 from sage_common.ports import SagePorts
+from sage_common.tls_settings import ANY_SERVICE, configured_tls
 from sage_platform.grpc_server import HEALTH_METADATA
+from sage_platform.grpc_tls import channel_credentials, name_option
 
 TIMEOUT_SECONDS = 3.0
 
@@ -34,9 +37,17 @@ def check_grpc(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
 
     Raises:
         UnavailableError: nothing answers there within ``timeout_seconds``, or it is not serving.
+        ConfigurationError: the certificate that is set cannot be read.
     """
     # A proxy in the environment is for the outside; a probe never leaves the machine.
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    options: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", 0)]
+    tls = configured_tls()
+    if tls is not None:
+        options.append(name_option(ANY_SERVICE))
+        opened = grpc.secure_channel(address, channel_credentials(tls), options=options)
+    else:
+        opened = grpc.insecure_channel(address, options=options)
+    with opened as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer, call = stub.Check.with_call(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
@@ -57,7 +68,11 @@ def check_http(url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"{url!r} is not a URL; it must begin with http:// or https://")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # What answers on this machine's loopback is asked whether it is well, not who it is.
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if url.startswith("https://127.0.0.1:"):
+        handlers.append(urllib.request.HTTPSHandler(context=ssl._create_unverified_context()))
+    opener = urllib.request.build_opener(*handlers)
     try:
         with opener.open(url, timeout=timeout_seconds):
             return

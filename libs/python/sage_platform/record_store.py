@@ -28,9 +28,11 @@ R = TypeVar("R", bound=BaseModel)
 class RecordStore(Generic[R]):
     """Keeps the records of a bucket in memory, as they are in the mesh.
 
+    Attributes:
+        name_of: what a record is stored under.
+
     Args:
         kind: of the records; what cannot be read as one is taken for absent.
-        name_of: what a record is stored under.
         noun: what to call one in messages.
     """
 
@@ -40,7 +42,7 @@ class RecordStore(Generic[R]):
         self._js = js
         self._name = bucket
         self._kind = kind
-        self._name_of = name_of
+        self.name_of = name_of
         self._noun = noun
         self._bucket: FollowedBucket[R] | None = None
         self._opened = asyncio.Event()
@@ -88,10 +90,17 @@ class RecordStore(Generic[R]):
         await self._opened.wait()
         return [self._by_name[name] for name in sorted(self._by_name)]
 
+    def get(self, name: str) -> R:
+        """Return a record. Raises NotFoundError."""
+        record = self._by_name.get(name)
+        if record is None:
+            raise self._missing(name)
+        return record
+
     async def put(self, record: R) -> R:
         """Store a record in place of the one of its name, and return it once this process goes by it."""
         bucket = await self._opened_bucket()
-        key = subjects.token(self._name_of(record))
+        key = subjects.token(self.name_of(record))
         revision = await bucket.put(key, record.model_dump_json(exclude_none=True).encode())
         await bucket.after(key, revision - 1)
         return record
@@ -101,11 +110,15 @@ class RecordStore(Generic[R]):
         bucket = await self._opened_bucket()
         stored = await bucket.get(subjects.token(name))
         if stored is None:
-            known = ", ".join(sorted(self._by_name)[:10])
-            hint = f"there are {known}" if known else "there is none"
-            raise NotFoundError(f"no {self._noun} {name[:80]!r} is kept; {hint}", code=f"no_such_{self._noun}")
+            raise self._missing(name)
         await bucket.remove(subjects.token(name))
         return stored.value
+
+    def _missing(self, name: str) -> NotFoundError:
+        known = ", ".join(sorted(self._by_name)[:10])
+        hint = f"there are {known}" if known else "there is none"
+        code = f"no_such_{self._noun.replace(' ', '_')}"
+        return NotFoundError(f"no {self._noun} {name[:80]!r} is kept; {hint}", code=code)
 
     async def _follow(self) -> None:
         bucket = self._bucket
@@ -131,6 +144,6 @@ class RecordStore(Generic[R]):
     def _tell(self) -> None:
         assert self._bucket is not None
         records = [stored.value for stored in self._bucket.latest.values()]
-        self._by_name = {self._name_of(record): record for record in records}
+        self._by_name = {self.name_of(record): record for record in records}
         for call in self._on_change:
             call()

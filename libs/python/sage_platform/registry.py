@@ -14,6 +14,7 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_platform.background import keep_running
 from sage_platform.kv import read_records, record_fields
+from sage_platform.machine import machine_id
 from sage_platform.subjects import token
 
 log = get_logger(__name__)
@@ -24,7 +25,14 @@ TTL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Instance:
-    """One running process of a service."""
+    """One running process of a service.
+
+    Attributes:
+        host: address that others reach it at.
+        machine: where it runs, see ``machine_id``; empty from a process of an earlier version.
+        tls: whether its gRPC API asks for a certificate of the mesh.
+        http_tls: whether its HTTP API is HTTPS.
+    """
 
     service: str
     instance_id: str
@@ -35,11 +43,19 @@ class Instance:
     http_port: int = 0
     version: str = ""
     started_unix_seconds: float = field(default_factory=time.time)
+    tls: bool = False
+    http_tls: bool = False
+    machine: str = ""
 
     @property
     def grpc_address(self) -> str:
         """``host:port`` of its gRPC API."""
         return f"{self.host}:{self.grpc_port}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine, so that its pid is a process's here."""
+        return not self.machine or self.machine == machine_id()
 
     @property
     def key(self) -> str:

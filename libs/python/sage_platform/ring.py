@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -22,6 +22,10 @@ from nats.errors import Error as NatsError
 from sage_common.errors import TooLargeError
 from sage_common.logging import get_logger
 from sage_platform.background import keep_running
+from sage_platform.identity_subjects import identity_of
+
+if TYPE_CHECKING:
+    from sage_platform.tracing.tracer import Tracer
 
 log = get_logger(__name__)
 
@@ -50,9 +54,13 @@ class Ring:
 
     A batch type is any message whose field 1 is ``repeated Item items``; the ring writes that framing itself,
     so an item is serialised once.
+
+    Attributes:
+        tracer: makes the spans of what travels here, for its participants; None while nothing is traced.
     """
 
     def __init__(self, connection: Client) -> None:
+        self.tracer: Tracer | None = None
         self._connection = connection
         self._outbox: dict[str, list[bytes]] = {}
         self._singles: list[tuple[str, bytes]] = []
@@ -69,6 +77,11 @@ class Ring:
     def connection(self) -> Client:
         """The NATS connection, for KV and JetStream."""
         return self._connection
+
+    @property
+    def identity(self) -> str:
+        """Whose connection it is, in a mesh where each hears its own only; empty elsewhere."""
+        return identity_of(self._connection)
 
     @property
     def max_item_bytes(self) -> int:

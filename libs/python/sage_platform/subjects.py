@@ -10,6 +10,10 @@ INQUIRE = "sage.v1.inquire"
 HEARTBEAT = "sage.v1.heartbeat"
 HELLO = "sage.v1.hello"
 EXPLAIN = "sage.v1.explain"
+SCHEDULE_ALL = "sage.v1.schedule.*"
+DISPATCH_ALL = "sage.v1.dispatch.*"
+REPLY_ALL = "sage.v1.reply.>"
+REPORT_ALL = "sage.v1.report.*"
 # Header with the instance id of the asking process.
 FROM_HEADER = "Sage-From"
 
@@ -31,6 +35,9 @@ FILES_ALL = "sage.files.v1.*.*"
 # What the lines of running batches came to, a subject a batch.
 BATCH_RESULTS_STREAM = "SAGE_BATCH_RESULTS"
 BATCH_RESULTS_ALL = "sage.batches.v1.*.*"
+# What is told of responses that are made in the background, a subject a response.
+RESPONSE_EVENTS_STREAM = "SAGE_RESPONSE_EVENTS"
+RESPONSE_EVENTS_ALL = "sage.responses.v1.*.*"
 
 BUCKET_SERVICES = "services"
 BUCKET_LEASES = "leases"
@@ -45,6 +52,8 @@ BUCKET_ANSWERS = "answers"
 BUCKET_KNOWLEDGE = "knowledge"
 BUCKET_KEYS = "api-keys"
 BUCKET_FILES = "files"
+# Of objects, not of records: parts of bodies that are too long for a message.
+BUCKET_BODIES = "bodies"
 BUCKET_BATCHES = "batches"
 # The batches that have not ended.
 BUCKET_OPEN_BATCHES = "open-batches"
@@ -54,6 +63,7 @@ BUCKET_OPEN_RESPONSES = "open-responses"
 BUCKET_WORK_LEASES = "work-leases"
 BUCKET_TENANTS = "tenants"
 BUCKET_PRICES = "prices"
+BUCKET_MODEL_ROUTES = "model-routes"
 # What of budgets is spent, and what of rates and seats; see ``sage_common.quota``.
 BUCKET_BUDGETS = "budgets"
 BUCKET_RATES = "rates"
@@ -85,9 +95,18 @@ def dispatch(engine_id: str) -> str:
     return f"sage.v1.dispatch.{token(engine_id)}"
 
 
-def reply(edge_id: str) -> str:
-    """Where frames for an edge go."""
-    return f"sage.v1.reply.{token(edge_id)}"
+def reply(edge_id: str, identity: str = "") -> str:
+    """Where frames for an edge go.
+
+    Args:
+        identity: whose edge it is, in a mesh where each may hear its own only; empty elsewhere.
+    """
+    return f"sage.v1.reply.{token(identity)}.{token(edge_id)}" if identity else f"sage.v1.reply.{token(edge_id)}"
+
+
+def replies(identity: str) -> str:
+    """Matches the subjects of all edges of an identity."""
+    return f"sage.v1.reply.{token(identity)}.*"
 
 
 def report(pool: str) -> str:
@@ -143,6 +162,11 @@ def file_chunks(tenant: str, file_id: str) -> str:
 def batch_results(tenant: str, batch_id: str) -> str:
     """Where the results of a tenant's batch go."""
     return f"sage.batches.v1.{tenant_key(tenant, batch_id)}"
+
+
+def response_events(tenant: str, response_id: str) -> str:
+    """Where the events of a tenant's response go."""
+    return f"sage.responses.v1.{token(tenant)}.{token(response_id)}"
 
 
 def usage(replica: str, tenant: str) -> str:

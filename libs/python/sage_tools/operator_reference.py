@@ -17,8 +17,8 @@ from sage_kernel.operators.registry import OPERATORS
 BEGIN = "<!-- operators: begin, written by python -m sage_tools.operator_reference -->"
 END = "<!-- operators: end -->"
 _ORDER = (
-    "source", "map", "filter", "flat_map", "key_by", "union", "join", "window_join", "window", "aggregate", "reduce",
-    "chunk",
+    "source", "map", "filter", "flat_map", "key_by", "union", "join", "window_join", "cluster", "window",
+    "aggregate", "reduce", "chunk",
 )  # fmt: skip
 _WIDTH = 120
 
@@ -84,6 +84,16 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).replace("``", "`")
 
 
+def main() -> None:
+    """Write the page, or with ``--check`` say whether it is stale."""
+    given = [argument for argument in sys.argv[1:] if argument != "--check"]
+    target = Path(given[0] if given else "docs/pipelines.md")
+    text = target.read_text(encoding="utf-8")
+    if "--check" not in sys.argv:
+        target.write_text(rewritten(text), encoding="utf-8")
+    elif rewritten(text) != text:
+        raise SystemExit(f"{target} is stale; run python -m sage_tools.operator_reference")
+
+
 if __name__ == "__main__":
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pipelines.md")
-    target.write_text(rewritten(target.read_text(encoding="utf-8")), encoding="utf-8")
+    main()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
-
 from sage.classifier.v1 import classifier_pb2, classifier_pb2_grpc
 from sage_classifier.config import ClassifierSettings
+from sage_classifier.metrics import ClassifierMetrics
 from sage_classifier.ring import ClassifierRing
 from sage_classifier.service import ClassifierServicer
 from sage_common.clock import MonotonicClock
@@ -15,9 +14,13 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_mesh.class_ceilings import class_ceilings
 from sage_mesh.classification import ClassificationSettings
 from sage_mesh.directory import EngineDirectory
+from sage_mesh.first_heartbeats import hear_executors
 from sage_middleware.features import load_feature_extractor
+from sage_platform import subjects
+from sage_platform.kv import open_bucket
+from sage_platform.operator_records import tenant_records
+from sage_platform.registry import TTL_SECONDS
 from sage_platform.service_host import ServiceHost, Stop, run
-from sage_platform.tenant_records import tenant_records
 
 log = get_logger(__name__)
 
@@ -25,6 +28,7 @@ log = get_logger(__name__)
 async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
     """Wire the service."""
     clock = MonotonicClock()
+    metrics = ClassifierMetrics()
     extractor, implementation = load_feature_extractor()
     log.info("feature extractor chosen", implementation=implementation)
     directory = EngineDirectory(host.ring, host.instance_id, clock)
@@ -37,15 +41,12 @@ async def start(host: ServiceHost[ClassifierSettings]) -> Stop:
         classifier,
         directory,
         clock,
-        Counter("sage_classifier_requests", "Requests classified.", ["outcome"]),
-        Histogram(
-            "sage_classifier_seconds",
-            "Time to classify one request.",
-            buckets=(5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2),
-        ),
+        metrics.requests,
+        metrics.seconds,
     )
     await directory.start()
     await tenants.start()
+    await hear_executors(directory, await open_bucket(host.js, subjects.BUCKET_SERVICES, ttl_seconds=TTL_SECONDS))
     await ring.start()
     descriptor = classifier_pb2.DESCRIPTOR.services_by_name["ClassifierService"]
     host.grpc.add(

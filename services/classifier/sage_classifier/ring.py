@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from prometheus_client import Counter, Histogram
 
 from sage.inference.v1 import request_pb2
 from sage_common.clock import Clock
-from sage_common.errors import SageError
+from sage_common.errors import SageError, describe
 from sage_common.logging import get_logger
 from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.request import Attempt
-from sage_mesh.classification import classify_message
+from sage_mesh.classify_span import classify_traced
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.wire.frames import error_frame
@@ -20,6 +23,9 @@ from sage_platform import subjects
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
+
+# For what has been delivered and not been classified yet.
+LEAVE_SECONDS = 2.0
 
 
 class ClassifierRing:
@@ -41,20 +47,27 @@ class ClassifierRing:
         self._pools = PoolSender(ring, clock)
         self._classified = classified
         self._seconds = seconds
+        self._subscription: Subscription | None = None
 
     async def start(self) -> None:
         """Join the queue group."""
-        await self._ring.subscribe(
+        self._subscription = await self._ring.subscribe(
             subjects.CLASSIFY, request_pb2.InferenceRequestBatch, self._on_requests, queue=subjects.CLASSIFY_QUEUE
         )
 
     async def close(self) -> None:
-        """Stop; the edges submit again what waits for a leader."""
+        """Leave the queue group, send on what has come, and stop; edges submit again what waits for a leader."""
+        if self._subscription is not None:
+            try:
+                await asyncio.wait_for(self._subscription.drain(), LEAVE_SECONDS)  # type: ignore[no-untyped-call]
+            except (NatsError, asyncio.TimeoutError) as error:
+                log.warning("requests may be left; their edges submit them again", error=describe(error))
+        await self._ring.flush()
         await self._pools.close()
 
     def classify(self, request: request_pb2.InferenceRequest) -> request_pb2.Classification:
         """Classify one request; the gRPC API uses it too. Raises SageError."""
-        return classify_message(self._classifier, request, self._directory.catalog)
+        return classify_traced(self._ring.tracer, self._classifier, request, self._directory.catalog)
 
     def _on_requests(self, requests: Sequence[request_pb2.InferenceRequest]) -> None:
         began = self._clock.now()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nats.js.client import JetStreamContext
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from sage_common import paths
 from sage_common.clock import MonotonicClock
@@ -29,6 +29,7 @@ from sage_dataflow_worker.job_streams import JobStreams
 from sage_dataflow_worker.kept_answers import KeptAnswers
 from sage_dataflow_worker.knowledge_api import KnowledgeApi
 from sage_dataflow_worker.knowledge_home import KnowledgeHome
+from sage_dataflow_worker.metrics import WorkerMetrics
 from sage_dataflow_worker.node_directory import TTL_SECONDS, NodeDirectory
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
@@ -125,13 +126,14 @@ async def assemble(
         nats.errors.Error, asyncio.TimeoutError: a bucket could not be opened.
     """
     clock = MonotonicClock()
+    metrics = WorkerMetrics(registry)
     files = FileAccess(settings.allowed_roots, setting="dataflow_worker.allowed_roots")
     hosts = HostAccess(settings.allowed_hosts, setting="dataflow_worker.allowed_hosts")
     functions = FunctionRegistry(settings.functions, setting="dataflow_worker.functions")
     retention = settings.job_retention_days * _DAY_SECONDS
     events = JobEventPublisher(
         js,
-        Counter("sage_dataflow_events_dropped", "Events of jobs that were not published.", registry=registry),
+        metrics.events_dropped,
         now_ms,
     )
     jobs = JobStore(await open_bucket(js, subjects.BUCKET_JOBS, ttl_seconds=retention, history=8), events)
@@ -170,13 +172,14 @@ async def assemble(
         functions=functions,
         answers_for=partial(KeptAnswers, answers),
         knowledge=home,
+        tracer=ring.tracer,
         memory=guard_of_process(settings.memory_limit_mb, "dataflow_worker.memory_limit_mb"),
     )
     task_worker = TaskWorker(
         task_tools,
         settings.max_tasks,
-        Counter("sage_dataflow_tasks", "Tasks that left this worker.", ["outcome"], registry=registry),
-        Gauge("sage_dataflow_tasks_running", "Tasks that run now.", registry=registry),
+        metrics.tasks,
+        metrics.tasks_running,
     )
 
     async def parts_of(spec: PipelineSpec, job: Job) -> SourceParts:
@@ -213,8 +216,8 @@ async def assemble(
         run_tools,
         settings,
         worker_id,
-        Counter("sage_dataflow_jobs", "Jobs that left this worker.", ["outcome"], registry=registry),
-        Gauge("sage_dataflow_jobs_running", "Jobs that run now.", registry=registry),
+        metrics.jobs,
+        metrics.jobs_running,
     )
     api = JobApi(ring.connection, streams, jobs, tasks, texts, now_ms, int(retention * 1000))
     control = JobControl(ring.connection, streams, jobs, tasks, texts, checkpoints, checkpoint_dir, now_ms)

@@ -67,6 +67,7 @@ class Job:
         plan: why it has as many.
         resumes: how often it was resumed after a pause or a failure.
         savepoint: counts the savepoints that were asked for.
+        traceparent: W3C trace context of its submission; empty for none.
     """
 
     job_id: str
@@ -86,6 +87,7 @@ class Job:
     plan: str = ""
     resumes: int = 0
     savepoint: int = 0
+    traceparent: str = ""
 
     def to_json(self) -> bytes:
         """Return the stored form."""

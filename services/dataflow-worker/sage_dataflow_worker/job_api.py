@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from nats.aio.client import Client
 
 from sage_common.errors import InvalidRequestError
+from sage_common.trace_context import current_traceparent
 from sage_dataflow_worker.job import Job, JobState, is_job_id
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
@@ -122,6 +123,7 @@ class JobApi:
                 spec_hash=admitted.spec_hash,
                 message=submission.sequence,
                 tenant=tenant,
+                traceparent=current_traceparent(),
             )
         stored = await self._store.write(job, 0)
         # A worker may have taken the job before its state was written; then that state is the later one.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,17 +16,21 @@ from sage_common.errors import ConflictError
 from sage_dataflow_worker.job import Job, JobState
 from sage_dataflow_worker.job_store import JobStore
 from sage_dataflow_worker.job_streams import JobStreams
-from sage_dataflow_worker.job_task import JobTask
+from sage_dataflow_worker.job_task import JobTask, TaskState
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints, read_pointer
 from sage_dataflow_worker.task_stage import resumed_nodes
 from sage_dataflow_worker.task_store import TaskStore
+from sage_dataflow_worker.task_tools import LEASE_TTL_SECONDS
 from sage_kernel.placement.stages import cut_of
 from sage_kernel.placement.tasks import TaskRole, partitioned_sources
 from sage_kernel.state.checkpoint import Checkpoint
 from sage_kernel.state.resume_plan import plan_resume
 from sage_platform import subjects
+
+# A task has one lease's time to come to its checkpoint. One whose worker is dead says no more, and cannot act either.
+_STOP_SECONDS = 2 * LEASE_TTL_SECONDS
 
 
 class JobControl:
@@ -56,7 +62,11 @@ class JobControl:
         self._now_ms = now_ms
 
     async def pause(self, job_id: str) -> Job:
-        """Have the tasks of a job stop, each behind a checkpoint. Raises NotFoundError, ConflictError."""
+        """Have the tasks of a job stop, each behind a checkpoint, and return when they have.
+
+        A task that does not answer is waited for until its worker may act on it no longer. Raises NotFoundError,
+        ConflictError.
+        """
 
         def paused(job: Job) -> Job:
             if job.state not in (JobState.PENDING, JobState.RUNNING, JobState.PAUSED):
@@ -66,6 +76,7 @@ class JobControl:
         job = await self._change(job_id, paused)
         # The state alone stops them at their next reading; this makes them read now.
         await self._connection.publish(subjects.JOBS_CANCEL, job_id.encode())
+        await self._until_stopped(job_id)
         return job
 
     async def savepoint(self, job_id: str) -> Job:
@@ -92,14 +103,17 @@ class JobControl:
             ContendedError: too many pipelines wait to be read.
         """
         job = (await self._jobs.require(job_id)).job
-        if not only_plan and job.state not in (JobState.PAUSED, JobState.FAILED):
-            raise ConflictError(
-                f"job {job_id!r} is {job.state.name.lower()}; one that is paused or has failed can be resumed"
-            )
+        if not only_plan:
+            _require_resumable(job, job)
         text = await self._texts.text(job_id)
         old = new = await self._texts.admit(text, job.tenant, has_caller=True)
         if pipeline:
             new = await self._texts.admit(pipeline.encode("utf-8", "surrogatepass"), job.tenant, has_caller=True)
+        if not only_plan:
+            # What still stops writes one more checkpoint, which is the one to go on from.
+            await self._until_stopped(job_id)
+            # Of several orders one goes on from here, before anything of the job is written.
+            job = await self._change(job_id, partial(_claimed, job))
         lines = await self._carry_over(job, old, new, only_plan=only_plan)
         if only_plan:
             return job, lines
@@ -108,12 +122,12 @@ class JobControl:
             await self._texts.keep(job_id, text)
 
         def waiting(current: Job) -> Job:
+            _require_resumable(current, job)
             return replace(
                 current,
                 state=JobState.PENDING,
                 # Whichever message carries it next: it is published only when the state says that it may be taken.
                 message=0,
-                resumes=job.resumes + 1,
                 errors=(),
                 attempts=0,
                 spec_hash=new.spec_hash,
@@ -124,8 +138,14 @@ class JobControl:
         message_id = f"{job_id}:resume:{resumed.resumes}"
         try:
             await self._streams.submit(job_id, text.decode("utf-8", "replace"), job.tenant, message_id)
-        except Exception:
-            await self._change(job_id, lambda current: replace(current, state=job.state, errors=job.errors))
+        except BaseException:
+
+            def undone(current: Job) -> Job:
+                """As it was, unless it was given another order meanwhile."""
+                is_ours = current.state is JobState.PENDING and current.resumes == resumed.resumes
+                return replace(current, state=job.state, errors=job.errors) if is_ours else current
+
+            await self._change(job_id, undone)
             raise
         return resumed, lines
 
@@ -133,6 +153,25 @@ class JobControl:
         """Return a job and its tasks, each with why it is where it is. Raises NotFoundError."""
         job = (await self._jobs.require(job_id)).job
         return job, self._tasks.of_job(job_id)
+
+    async def _until_stopped(self, job_id: str) -> None:
+        changed = asyncio.Event()
+
+        def heard(task: JobTask) -> None:
+            if task.job_id == job_id:
+                changed.set()
+
+        async def stopped() -> None:
+            while any(task.state is TaskState.RUNNING for task in self._tasks.of_job(job_id)):
+                changed.clear()
+                await changed.wait()
+
+        forget = self._tasks.on_change(heard)
+        try:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stopped(), _STOP_SECONDS)
+        finally:
+            forget()
 
     async def _carry_over(
         self, job: Job, old: AdmittedPipeline, new: AdmittedPipeline, *, only_plan: bool
@@ -187,3 +226,17 @@ class JobControl:
             written = await self._jobs.write(change(stored.job), stored.revision)
             if written is not None:
                 return written.job
+
+
+def _claimed(seen: Job, current: Job) -> Job:
+    """Return the job with one more resumption. Raises ConflictError as ``_require_resumable`` does."""
+    _require_resumable(current, seen)
+    return replace(current, resumes=seen.resumes + 1)
+
+
+def _require_resumable(current: Job, seen: Job) -> None:
+    """Raise ConflictError where a job cannot go on, or another order has had it go on since it was ``seen``."""
+    if current.state not in (JobState.PAUSED, JobState.FAILED) or current.resumes != seen.resumes:
+        raise ConflictError(
+            f"job {current.job_id!r} is {current.state.name.lower()}; one that is paused or has failed can be resumed"
+        )

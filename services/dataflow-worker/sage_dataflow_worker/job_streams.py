@@ -9,6 +9,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import APIError
 
 from sage_common.errors import ContendedError
+from sage_common.trace_context import current_traceparent
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_kernel.pipeline_text import MAX_TEXT_BYTES
 from sage_mesh.inference_request import DEFAULT_TENANT
@@ -17,6 +18,7 @@ from sage_platform.streams import ensure_stream
 
 JOB_ID_HEADER = "Sage-Job-Id"
 TENANT_HEADER = "Sage-Tenant"
+TRACEPARENT_HEADER = "traceparent"
 CONSUMER = "dataflow-workers"
 # Submitting an id again within this time is answered by the stream itself; later on the job's state answers it.
 DUPLICATE_WINDOW_SECONDS = 120.0
@@ -111,12 +113,15 @@ class JobStreams:
         Args:
             message_id: another than the job's id for one that goes on after a pause.
         """
+        headers = {JOB_ID_HEADER: job_id, TENANT_HEADER: tenant, Header.MSG_ID.value: message_id or job_id}
+        if traceparent := current_traceparent():
+            headers[TRACEPARENT_HEADER] = traceparent
         try:
             ack = await self._js.publish(
                 subjects.JOBS_SUBMIT,
                 pipeline.encode(),
                 stream=subjects.JOBS_STREAM,
-                headers={JOB_ID_HEADER: job_id, TENANT_HEADER: tenant, Header.MSG_ID.value: message_id or job_id},
+                headers=headers,
             )
         except APIError as error:
             raise ContendedError(f"the job was not taken: {error.description}; submit it again later") from None

@@ -14,6 +14,7 @@ from sage_common.errors import SageError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_dataflow_worker.job import Job, JobState, NodeProgress
+from sage_dataflow_worker.job_spans import job_span
 from sage_dataflow_worker.job_task import JobTask, TaskState
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.pipeline_reader import READER_KILLED
@@ -122,6 +123,13 @@ class TaskRun:
         job = await tools.jobs.get(task.job_id)
         if job is None or job.job.state is not JobState.RUNNING:
             return await self._stopped(TaskOutcome.DROPPED, job.job if job else None)
+        with job_span(tools.tracer, job.job, task.number) as ended:
+            outcome = await self._run_job(job.job, task, epoch, lease)
+            ended(outcome.value)
+        return outcome
+
+    async def _run_job(self, job: Job, task: JobTask, epoch: int, lease: Leadership) -> TaskOutcome:
+        tools = self._tools
         try:
             admitted = await tools.texts.admitted(task.job_id)
         except UnavailableError as error:
@@ -131,11 +139,11 @@ class TaskRun:
             tools.checkpoints, tools.checkpoint_dir, task.job_id, task.number, epoch, self._progress
         )
         results = self._results = TaskResults(tools.js, task.job_id, task.number)
-        await asyncio.gather(checkpoints.open(), results.open(is_first=task.epoch == 0 and job.job.resumes == 0))
+        await asyncio.gather(checkpoints.open(), results.open(is_first=task.epoch == 0 and job.resumes == 0))
         if checkpoints.pointer.file:
             self._before = checkpoints.pointer.progress
-        async with contextlib.aclosing(TaskKnowledge(tools.knowledge, job.job.tenant)) as knowledge:
-            execution = await self._execution(admitted, job.job, results, checkpoints, lease, knowledge)
+        async with contextlib.aclosing(TaskKnowledge(tools.knowledge, job.tenant)) as knowledge:
+            execution = await self._execution(admitted, job, results, checkpoints, lease, knowledge)
             work = asyncio.create_task(execution.run(), name=f"task-{task.job_id}-{task.number}")
             try:
                 outcome = await self._watch(work, execution)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nats.js.client import JetStreamContext
 from nats.js.kv import KeyValue
@@ -23,6 +24,9 @@ from sage_kernel.model_port import ModelPort
 from sage_kernel.nats_access import NatsAccess
 from sage_kernel.runtime.memory_guard import MemoryGuard, guard_of_process
 
+if TYPE_CHECKING:
+    from sage_platform.tracing.tracer import Tracer
+
 LEASE_TTL_SECONDS = 3.0
 
 
@@ -36,6 +40,7 @@ class TaskTools:
         checkpoint_dir: where the files of checkpoints are; one folder for all workers.
         interval_seconds: between writes of a task's progress.
         answers_for: returns where answers to a tenant's pipelines are kept, for all workers.
+        tracer: makes the spans of tasks; None while nothing is traced.
         knowledge: the mesh's knowledge bases, where this worker has them.
     """
 
@@ -58,4 +63,5 @@ class TaskTools:
     knowledge: KnowledgeHome
     functions: FunctionRegistry = NO_FUNCTIONS
     answers_for: Callable[[str], AnswerStore | None] = lambda tenant: None
+    tracer: Tracer | None = None
     memory: MemoryGuard = field(default_factory=guard_of_process)

@@ -16,11 +16,13 @@ from sage_common.errors import UnavailableError
 from sage_common.labels import is_label
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_common.trace_context import usable_traceparent
 from sage_dataflow_worker.config import DataflowWorkerSettings
 from sage_dataflow_worker.job import Claim, Job, JobState, claim, is_job_id
 from sage_dataflow_worker.job_run import JobRun, RunTools
+from sage_dataflow_worker.job_spans import job_span
 from sage_dataflow_worker.job_store import StoredJob
-from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, JobStreams
+from sage_dataflow_worker.job_streams import JOB_ID_HEADER, TENANT_HEADER, TRACEPARENT_HEADER, JobStreams
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.pipeline_reader import READER_KILLED
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
@@ -227,11 +229,13 @@ class JobWorker:
         log.info("job started", job=job.job_id, pipeline=job.pipeline, attempt=job.attempts)
         run = self._runs[job.job_id] = JobRun(message, claimed, spec, self._tools)
         self._running_gauge.inc()
-        try:
-            outcome = await run.run()
-        finally:
-            self._running_gauge.dec()
-            del self._runs[job.job_id]
+        with job_span(self._ring.tracer, job) as ended:
+            try:
+                outcome = await run.run()
+            finally:
+                self._running_gauge.dec()
+                del self._runs[job.job_id]
+            ended(outcome.value)
         self._ended.labels(outcome=outcome.value).inc()
         log.info("job ended", job=job.job_id, outcome=outcome.value)
 
@@ -251,6 +255,7 @@ class JobWorker:
             worker_id=self._worker_id,
             message=sequence,
             tenant=tenant if is_label(tenant, MAX_TENANT_CHARACTERS) else DEFAULT_TENANT,
+            traceparent=usable_traceparent((message.headers or {}).get(TRACEPARENT_HEADER, "")),
         )
 
 

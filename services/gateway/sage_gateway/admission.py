@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sage_client import headers as names
 from sage_client.headers import hints_from_headers, milliseconds
 from sage_common.errors import UnsupportedMediaTypeError
+from sage_common.trace_context import usable_traceparent
 from sage_common.value_type import value_type
 from sage_control_plane.request.request import NO_HINTS, Hints
 from sage_gateway.asgi import Scope
@@ -30,7 +31,6 @@ _WANTED = {
         "expect",
     )
 }
-_TRACEPARENT_CHARACTERS = 55
 
 
 @value_type
@@ -109,5 +109,4 @@ def _check_encoding(value: str | None) -> None:
 
 def traceparent_of(headers: Mapping[str, str]) -> str:
     """Return the caller's trace context; empty for none, and for another form (W3C Trace Context, §3.2)."""
-    value = headers.get(names.TRACEPARENT, "")
-    return value if len(value) == _TRACEPARENT_CHARACTERS and value.isascii() else ""
+    return usable_traceparent(headers.get(names.TRACEPARENT, ""))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sage_common.errors import CancelledError, InvalidRequestError, TooLargeError
+from sage_common.errors import CancelledError, InvalidRequestError, TooLargeError, UnavailableError
 from sage_gateway.asgi import Receive
 
 # What stages add to a request besides the prefix hashes: ids, hints, classification and its reasons.
@@ -33,11 +33,16 @@ class BodyReader:
     Args:
         max_bytes: largest body taken.
         timeout_seconds: longest wait for the rest of a body whose first part is there.
+        inline_bytes: of bodies longer than this only ``long_at_once`` are read at the same time; None for no bound.
     """
 
-    def __init__(self, max_bytes: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, max_bytes: int, timeout_seconds: float, *, inline_bytes: int | None = None, long_at_once: int = 4
+    ) -> None:
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
+        self._inline_bytes = max_bytes if inline_bytes is None else inline_bytes
+        self._long = asyncio.Semaphore(long_at_once)
 
     async def read(self, headers: dict[str, str], receive: Receive) -> bytes:
         """Return the whole body.
@@ -46,6 +51,7 @@ class BodyReader:
             TooLargeError: over the limit, by its announced length or by what came.
             InvalidRequestError: empty, or not whole in time.
             CancelledError: the client went away.
+            UnavailableError: it is long, and others are being read.
         """
         announced = _announced_bytes(headers)
         if announced > self._max_bytes:
@@ -70,19 +76,36 @@ class BodyReader:
     async def _rest(self, first: bytes, receive: Receive) -> bytes:
         parts = [first]
         size = len(first)
-        more = True
-        while more:
+        is_long, more = False, True
+        try:
+            while more:
+                if size > self._max_bytes:
+                    raise self._too_large(size)
+                if size > self._inline_bytes and not is_long:
+                    await self._begin_long()
+                    is_long = True
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise CancelledError("the client went away")
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                more = bool(message.get("more_body"))
             if size > self._max_bytes:
                 raise self._too_large(size)
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise CancelledError("the client went away")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = bool(message.get("more_body"))
-        if size > self._max_bytes:
-            raise self._too_large(size)
-        return b"".join(parts)
+            return b"".join(parts)
+        finally:
+            if is_long:
+                self._long.release()
+
+    async def _begin_long(self) -> None:
+        try:
+            await asyncio.wait_for(self._long.acquire(), self._timeout_seconds / 2)
+        except asyncio.TimeoutError:
+            raise UnavailableError(
+                f"other bodies of more than {self._inline_bytes} bytes are being read; try again",
+                code="too_many_long_bodies",
+                retry_after_seconds=1,
+            ) from None
 
     def _too_large(self, size: int) -> TooLargeError:
         return TooLargeError(

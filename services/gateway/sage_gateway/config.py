@@ -22,8 +22,22 @@ class GatewaySettings(ServiceSettings):
     port: int = Field(
         default_factory=lambda: SagePorts.GATEWAY_HTTP.here, ge=0, le=65535, description="HTTP port; 0 takes a free one"
     )
+    listener_descriptors: tuple[int, ...] = Field(
+        (), description="sockets that the gateway inherits and shares with others on its port; `sage up` sets them"
+    )
     max_body_bytes: int = Field(
-        8 * MEBIBYTE, ge=1024, description="largest request body; the mesh's own message limit bounds it too"
+        64 * MEBIBYTE,
+        ge=1024,
+        description="largest request body; without its images and the like it is to have inline_body_bytes at most",
+    )
+    inline_body_bytes: int = Field(
+        8 * MEBIBYTE,
+        ge=1024,
+        description="largest body that goes through the mesh in messages; the mesh's own message limit bounds it too",
+    )
+    long_bodies_at_once: int = Field(4, ge=1, description="longer bodies that are read at the same time")
+    long_bodies_bytes: int = Field(
+        2048 * MEBIBYTE, ge=1024, description="what the images and the like of such bodies may have together"
     )
     body_timeout_seconds: float = Field(30.0, gt=0, description="longest wait for the whole body of a request")
     timeout_seconds: float = Field(600.0, gt=0, description="longest wait for an answer when the caller sets no limit")
@@ -58,6 +72,9 @@ class GatewaySettings(ServiceSettings):
     limits_fail_open: bool = Field(
         False, description="whether tenants' requests pass while NATS is away and nobody can say what is left to them"
     )
+    studio_url: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="where the studio is, which the page at / leads to"
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call this gateway from a browser, such as https://chat.example.com"
     )
@@ -66,6 +83,17 @@ class GatewaySettings(ServiceSettings):
         gt=0,
         description="after this long a silence a stream gets a comment, so that proxies keep its connection; its "
         "status is then 200 before its engine has answered; empty for no comments",
+    )
+    https: bool = Field(
+        False, description="serve the API over HTTPS with the certificate that `sage mesh secure` has made for it"
+    )
+    tls_certificate_file: str = Field(
+        "", description="PEM certificate to serve the API over HTTPS with, and those above it; with tls_key_file"
+    )
+    tls_key_file: str = Field("", description="PEM key of tls_certificate_file")
+    max_connections: int = Field(10_000, ge=0, description="most HTTP connections at once; 0 for any number")
+    max_connections_per_address: int = Field(
+        5_000, ge=0, description="most HTTP connections at once from one address; 0 for any number"
     )
     max_file_bytes: int = Field(512 * MEBIBYTE, ge=1024, description="largest file that can be uploaded")
     max_tenant_file_bytes: int = Field(
@@ -83,6 +111,11 @@ class GatewaySettings(ServiceSettings):
     background_responses_at_once: int = Field(
         64, ge=0, description="responses that one gateway makes in the background at the same time; 0 makes none"
     )
+
+    @property
+    def most_inline_bytes(self) -> int:
+        """Of a body in messages, before the mesh's own limit."""
+        return min(self.max_body_bytes, self.inline_body_bytes)
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

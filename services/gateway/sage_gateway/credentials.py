@@ -68,6 +68,23 @@ class Credentials:
         caller = self._keys.caller(headers.get(AUTHORIZATION))
         return Principal(caller.acts_for(named) or DEFAULT_TENANT, caller.key_id)
 
+    def forwarded(self, headers: Mapping[str, str]) -> tuple[str | None, str]:
+        """Return the key to call a service with for the caller, and for whom the call counts.
+
+        A service knows API keys itself. Tokens of an issuer it does not: for their bearers, as where nobody needs a
+        key, it is called as the mesh (None), on behalf of the tenant of one who is no operator.
+
+        Raises:
+            As ``principal``.
+        """
+        self.principal(headers)
+        if not self._keys.required:
+            return None, ""
+        caller = self._keys.caller(headers.get(AUTHORIZATION))
+        if caller.from_issuer:
+            return None, "" if caller.operator else str(caller.tenant)
+        return headers[AUTHORIZATION].partition(" ")[2].strip(), ""
+
     def operates(self, headers: Mapping[str, str]) -> bool:
         """Return whether the caller may change the mesh. Raises UnauthenticatedError."""
         return self._keys.caller(headers.get(AUTHORIZATION)).operator

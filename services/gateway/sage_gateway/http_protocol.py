@@ -8,8 +8,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sage_common.errors import InvalidRequestError, SageError
+from sage_common.errors import InvalidRequestError, SageError, UnavailableError
 from sage_gateway.admission import request_id_of
+from sage_gateway.connection_limit import ConnectionLimit
 from sage_gateway.dialects.error_shape import id_headers, shaped_error
 from sage_gateway.http_1_0 import end_with_connection
 from sage_gateway.joined_writes import JoinedWrites
@@ -19,11 +20,13 @@ MAX_HEAD_BYTES = 64 * 1024
 WRITE_TIMEOUT_SECONDS = 30.0
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 4 * 1024 * 1024
+# How long a connection without a request stays open while its server leaves: its client may be about to send one.
+LEAVING_SECONDS = 1
 # They name who is asked and who asks: of two, the gateway and what stands before it could take different ones.
 ONCE_ONLY = (b"host", b"authorization")
 _METHODS = (b"POST ", b"GET ", b"PUT ", b"DELETE ")
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
-_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
 
 
 class _RefusedError(Exception):
@@ -38,6 +41,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     Args:
         write_timeout_seconds: how long a client may read nothing of what waits for it.
+        limit: counts the connections of all.
     """
 
     _waiting: asyncio.TimerHandle | None = None
@@ -48,18 +52,34 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _piece_bytes = 0
     _writing: WritingWatch
+    # Whether the server leaves, and each answer tells its client to take another connection for the next request.
+    is_leaving = False
     # How much has come since the connection was refused; None before.
     _refused_bytes: int | None = None
 
-    def __init__(self, *arguments: Any, write_timeout_seconds: float = WRITE_TIMEOUT_SECONDS, **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        write_timeout_seconds: float = WRITE_TIMEOUT_SECONDS,
+        limit: ConnectionLimit | None = None,
+        **named: Any,
+    ) -> None:
         super().__init__(*arguments, **named)
         self._write_timeout_seconds = write_timeout_seconds
+        self._limit = limit
+        self._address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport = JoinedWrites(transport, self.loop)
         super().connection_made(transport)
         self._writing = WritingWatch(transport, self.loop, self._write_timeout_seconds)
         self._wait()
+        if self._limit is not None:
+            self._address = str((transport.get_extra_info("peername") or ("",))[0])
+            if reason := self._limit.opened(self._address):
+                message = f"{reason}; use connections again, or send the request later"
+                self._refusal = 503, UnavailableError(message, code="too_many_connections", retryable=True)
+                self.send_400_response("")
 
     def data_received(self, data: bytes) -> None:
         if self._refused_bytes is not None:
@@ -83,6 +103,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._waited()
         self._writing.stop()
+        if self._limit is not None:
+            self._limit.closed(self._address)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -117,6 +139,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refusal = 400, InvalidRequestError(message, code="duplicate_header", param=once.decode())
                 raise _RefusedError
         super().on_headers_complete()
+        if self.is_leaving and self.cycle is not None:
+            self.cycle.keep_alive = False
         if self.scope["http_version"] == "1.0" and self.cycle is not None:
             end_with_connection(self.cycle)
 
@@ -129,6 +153,20 @@ class HttpProtocol(HttpToolsProtocol):
         self._waited()
         self._in_head = True
         super().on_message_complete()
+
+    def leave(self) -> None:
+        """End with the request under way, or soon where there is none, and never under one that its client is sending.
+
+        Closing at once, as ``shutdown`` does, would meet requests of clients that have not seen it yet.
+        """
+        self.is_leaving = True
+        self.timeout_keep_alive = min(self.timeout_keep_alive, LEAVING_SECONDS)
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self._wait()
+        elif not cycle.response_started:
+            cycle.keep_alive = False
 
     def _measure_head(self) -> None:
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
@@ -163,7 +201,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n" % (status, _REASONS[status], head) + body)
         # What is on its way is thrown away for a moment: a connection closed with bytes unread is reset, and its client
         # would not get to read why.
-        self.transport.write_eof()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self._waited()
         self._refused_bytes = 0
         self._waiting = self.loop.call_later(LINGER_SECONDS, self.transport.abort)

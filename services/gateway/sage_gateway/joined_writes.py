@@ -55,6 +55,10 @@ class JoinedWrites(asyncio.Transport):
         self._release()
         self._transport.write_eof()
 
+    def can_write_eof(self) -> bool:
+        """Return whether the end can be sent without closing, which TLS cannot."""
+        return self._transport.can_write_eof()
+
     def abort(self) -> None:
         """Close it at once."""
         self._take_head()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from grpc import aio
 
@@ -14,16 +12,12 @@ from sage_common.api_keys import MAX_TENANT_CHARACTERS
 from sage_common.errors import InvalidRequestError, UnprocessableError
 from sage_common.issued_keys import IssuedKey
 from sage_common.labels import check_label, is_label
+from sage_gateway.stored_records import stored
 from sage_platform.grpc_access import for_operators
 from sage_platform.issued_key_store import IssuedKeyStore
-from sage_platform.jetstream_access import reaching_jetstream
 
 Context = aio.ServicerContext[Any, Any]
-# JetStream's answers, and the wait for keys that were not read yet.
-STORE_SECONDS = 5.0
 MAX_SECONDS = 100 * 365 * 86_400
-
-T = TypeVar("T")
 
 
 class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
@@ -56,25 +50,25 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
             )
         label = check_label(request.label, "label")
         lifetime = _checked_seconds(request.lifetime_seconds, "lifetime_seconds")
-        key, secret = await _stored(
+        key, secret = await stored(
             self._store.create(request.tenant, operator=request.operator, label=label, lifetime_seconds=lifetime)
         )
         return pb.CreateKeyResponse(key=key_to_wire(key), secret=secret)
 
     @for_operators
     async def ListKeys(self, request: pb.ListKeysRequest, context: Context) -> pb.ListKeysResponse:  # noqa: N802
-        keys = await _stored(self._store.list_keys())
+        keys = await stored(self._store.list_keys())
         return pb.ListKeysResponse(keys=[key_to_wire(key) for key in keys])
 
     @for_operators
     async def RotateKey(self, request: pb.RotateKeyRequest, context: Context) -> pb.RotateKeyResponse:  # noqa: N802
         grace = _checked_seconds(request.grace_seconds, "grace_seconds")
-        key, secret = await _stored(self._store.rotate(request.id, grace))
+        key, secret = await stored(self._store.rotate(request.id, grace))
         return pb.RotateKeyResponse(key=key_to_wire(key), secret=secret)
 
     @for_operators
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: Context) -> pb.RevokeKeyResponse:  # noqa: N802
-        key = await _stored(self._store.revoke(request.id, forget=request.forget))
+        key = await stored(self._store.revoke(request.id, forget=request.forget))
         return pb.RevokeKeyResponse(key=key_to_wire(key))
 
 
@@ -95,8 +89,3 @@ def _checked_seconds(seconds: int, param: str) -> float:
     if seconds > MAX_SECONDS:
         raise InvalidRequestError(f"{param!r} is {seconds}; the most is {MAX_SECONDS}, 100 years", param=param)
     return float(seconds)
-
-
-async def _stored(work: Awaitable[T]) -> T:
-    with reaching_jetstream():
-        return await asyncio.wait_for(work, STORE_SECONDS)

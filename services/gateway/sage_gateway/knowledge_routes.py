@@ -5,33 +5,67 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import asdict
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import orjson
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
-from sage_client import headers as names
 from sage_client.knowledge.knowledge_bases import KnowledgeBases
 from sage_client.knowledge.knowledge_limits import MAX_DOCUMENT_BYTES, document_too_large
-from sage_client.knowledge.knowledge_views import IngestView
+from sage_client.knowledge.knowledge_views import (
+    DocumentStored,
+    DocumentView,
+    IngestView,
+    KnowledgeBaseView,
+    PassageView,
+)
 from sage_common.errors import InvalidRequestError, TooLargeError
 from sage_gateway.admission import wanted_headers
 from sage_gateway.body_reader import BodyReader
-from sage_gateway.credentials import AUTHORIZATION, Credentials
+from sage_gateway.credentials import Credentials
 from sage_gateway.event_stream import event_stream, json_answer
 from sage_gateway.knowledge_orders import MAX_FILTERS, CreateOrder, IngestOrder, SearchOrder
+from sage_gateway.openapi.answers import Listed, ListedOf
+from sage_gateway.openapi.operation import BINARY, TEXT, operation, routes_of
 from sage_gateway.order_bodies import OrderBodies
 from sage_gateway.order_origin import refuse_foreign_page
-from sage_gateway.query_parameters import count, flag, sequence
+from sage_gateway.query_parameters import Count, Flag, Sequence, Text
+
+_ROOT = "/v1/management/kb"
+_BASE = f"{_ROOT}/{{name}}"
+_DOCUMENT = f"{_BASE}/documents/{{path:path}}"
+_MOST_DOCUMENTS = Count("limit", "documents", about="most documents to list; 0 for the usual number")
+_AFTER = Sequence("after", "id of the document behind which to begin")
+_TAG = Text("tag", "FIELD=VALUE, kept with the document's passages", many=True)
+_FOLLOW = Flag("follow", "answer with events of how far it has come")
+_VECTORS = Flag("vectors", "with the passages' vectors")
 
 # Each is held whole until a worker has it.
 DOCUMENTS_AT_ONCE = 4
 
-B = TypeVar("B", bound=BaseModel)
+
+class DocumentList(ListedOf[DocumentView]):
+    """Documents; the next page is behind ``next_after``."""
+
+    next_after: int
+
+
+class RemovedDocument(TypedDict):
+    """A document that was removed."""
+
+    path: str
+    removed: Literal[True]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument(DocumentStored):
+    """What became of a document."""
+
+    path: str
 
 
 class KnowledgeRoutes:
@@ -44,7 +78,7 @@ class KnowledgeRoutes:
 
     def __init__(
         self,
-        knowledge_for: Callable[[str | None, str], KnowledgeBases],
+        knowledge_for: Callable[[str | None, str, str], KnowledgeBases],
         credentials: Credentials,
         body_timeout_seconds: float,
     ) -> None:
@@ -56,25 +90,14 @@ class KnowledgeRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
-        root = "/v1/management/kb"
-        one = f"{root}/{{name}}"
-        return [
-            Route(root, self._list, methods=["GET"]),
-            Route(root, self._create, methods=["POST"]),
-            Route(one, self._get, methods=["GET"]),
-            Route(one, self._drop, methods=["DELETE"]),
-            Route(f"{one}/documents", self._list_documents, methods=["GET"]),
-            Route(f"{one}/documents/{{path:path}}", self._store, methods=["PUT"]),
-            Route(f"{one}/documents/{{path:path}}", self._remove, methods=["DELETE"]),
-            Route(f"{one}/ingest", self._ingest, methods=["POST"]),
-            Route(f"{one}/search", self._search, methods=["POST"]),
-            Route(f"{one}/export", self._export, methods=["GET"]),
-        ]
+        return routes_of(self)
 
+    @operation("GET", _ROOT, "List the tenant's knowledge bases", answer=Listed[KnowledgeBaseView])
     async def _list(self, request: Request) -> Response:
         found = await self._knowledge(request).list_bases()
         return json_answer({"object": "list", "data": [asdict(one) for one in found]})
 
+    @operation("POST", _ROOT, "Make a knowledge base", body=CreateOrder, answer=KnowledgeBaseView, status=201)
     async def _create(self, request: Request) -> Response:
         knowledge = self._ordered(request)
         order = await self._orders.read(request, CreateOrder)
@@ -83,19 +106,38 @@ class KnowledgeRoutes:
         )
         return json_answer(asdict(made), 201)
 
+    @operation("GET", _BASE, "Get a knowledge base", answer=KnowledgeBaseView)
     async def _get(self, request: Request) -> Response:
         return json_answer(asdict(await self._knowledge(request).get(_name(request))))
 
+    @operation("DELETE", _BASE, "Remove a knowledge base", answer=KnowledgeBaseView)
     async def _drop(self, request: Request) -> Response:
         return json_answer(asdict(await self._ordered(request).drop(_name(request))))
 
+    @operation(
+        "GET",
+        f"{_BASE}/documents",
+        "List documents by id",
+        answer=DocumentList,
+        query=(_MOST_DOCUMENTS, _AFTER),
+    )
     async def _list_documents(self, request: Request) -> Response:
-        limit, after = count(request, "limit", "documents"), sequence(request, "after")
+        limit, after = _MOST_DOCUMENTS.of(request), _AFTER.of(request)
         page = await self._knowledge(request).documents(_name(request), limit=limit, after=after)
         last = page.documents[-1].id if page.documents else after
         data = [asdict(one) for one in page.documents]
         return json_answer({"object": "list", "data": data, "total": page.total, "next_after": last})
 
+    @operation(
+        "PUT",
+        _DOCUMENT,
+        "Store a document: 201 where it is new or changed, 200 where it was there",
+        raw_body={"application/octet-stream": BINARY},
+        answer=StoredDocument,
+        status=201,
+        others=(200,),
+        query=(_TAG,),
+    )
     async def _store(self, request: Request) -> Response:
         knowledge, name, path = self._ordered(request), _name(request), str(request.path_params["path"])
         tags = _tags(request)
@@ -111,15 +153,27 @@ class KnowledgeRoutes:
                     "the body is empty; send the document's file as it is", code="empty_body"
                 ) from None
             stored = await knowledge.store(name, path, body, tags)
-        return json_answer({"path": path, **asdict(stored)}, 201 if stored.stored else 200)
+        answer = StoredDocument(**asdict(stored), path=path)
+        return json_answer(asdict(answer), 201 if stored.stored else 200)
 
+    @operation("DELETE", _DOCUMENT, "Remove a document", answer=RemovedDocument)
     async def _remove(self, request: Request) -> Response:
         path = str(request.path_params["path"])
         await self._ordered(request).remove(_name(request), path)
-        return json_answer({"path": path, "removed": True})
+        removed: RemovedDocument = {"path": path, "removed": True}
+        return json_answer(removed)
 
+    @operation(
+        "POST",
+        f"{_BASE}/ingest",
+        "Take a folder of the worker in",
+        body=IngestOrder,
+        answer=IngestView,
+        events=IngestView,
+        query=(_FOLLOW,),
+    )
     async def _ingest(self, request: Request) -> Response:
-        knowledge, follows = self._ordered(request), flag(request, "follow")
+        knowledge, follows = self._ordered(request), _FOLLOW.of(request)
         order = await self._orders.read(request, IngestOrder)
         reports = knowledge.ingest(_name(request), order.folder, order.metadata)
         if follows:
@@ -129,6 +183,7 @@ class KnowledgeRoutes:
             last = report
         return json_answer(asdict(last))
 
+    @operation("POST", f"{_BASE}/search", "Find passages, best first", body=SearchOrder, answer=Listed[PassageView])
     async def _search(self, request: Request) -> Response:
         knowledge = self._knowledge(request)
         order = await self._orders.read(request, SearchOrder)
@@ -142,8 +197,15 @@ class KnowledgeRoutes:
         )
         return json_answer({"object": "list", "data": [asdict(one) for one in found]})
 
+    @operation(
+        "GET",
+        f"{_BASE}/export",
+        "Read every passage, a line of JSON each",
+        raw_answer={"application/x-ndjson": TEXT},
+        query=(_VECTORS,),
+    )
     async def _export(self, request: Request) -> Response:
-        pieces = self._knowledge(request).export(_name(request), vectors=flag(request, "vectors"))
+        pieces = self._knowledge(request).export(_name(request), vectors=_VECTORS.of(request))
         # A refusal must come before the head of the answer is sent.
         first = await anext(pieces, b"")
         return StreamingResponse(_lines(first, pieces), media_type="application/x-ndjson")
@@ -151,10 +213,9 @@ class KnowledgeRoutes:
     def _knowledge(self, request: Request) -> KnowledgeBases:
         """Return the knowledge bases as the caller sees them. Raises UnauthenticatedError, PermissionDeniedError."""
         tenant = self._credentials.tenant(request.headers)
-        named = tenant if names.TENANT in request.headers else ""
-        if not self._credentials.required:
-            return self._knowledge_for(None, named)
-        return self._knowledge_for(request.headers[AUTHORIZATION].partition(" ")[2].strip(), named)
+        key, acting_for = self._credentials.forwarded(request.headers)
+        # Always named: called as the mesh, for an operator with a token, a worker knows no tenant of the caller's own.
+        return self._knowledge_for(key, tenant, acting_for)
 
     def _ordered(self, request: Request) -> KnowledgeBases:
         """Return the same for an order. Raises PermissionDeniedError for one that a page of another site sends."""
@@ -173,7 +234,7 @@ def _announced(request: Request) -> int:
 
 def _tags(request: Request) -> dict[str, str]:
     """Return what ``tag=FIELD=VALUE`` says. Raises InvalidRequestError."""
-    given = request.query_params.getlist("tag")
+    given = _TAG.all_of(request)
     if len(given) > MAX_FILTERS:
         raise InvalidRequestError(f"{len(given)} tags; a document has at most {MAX_FILTERS}", param="tag")
     tags = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 
-from sage_common.errors import InvalidRequestError
-from sage_gateway.query_parameters import count
+from sage_gateway.openapi.answers import Paged
+from sage_gateway.query_parameters import Choice, Count, Text
 
-_ORDERS = ("asc", "desc")
+_AFTER = Text("after", "id of the last one that the caller has")
+_ORDER = Choice("order", ("desc", "asc"), "by when they were made")
+D = TypeVar("D", bound=Mapping[str, Any])
 
 
 class Page(NamedTuple):
@@ -26,33 +29,24 @@ class Page(NamedTuple):
         return [one for one in ascending if one > self.after]
 
 
-def read_page(request: Request, *, default_limit: int, most: int, known: tuple[str, ...] = ()) -> Page:
-    """Read the query of a list.
+class PageParameters(NamedTuple):
+    """Parameters of a list's query."""
 
-    Args:
-        known: parameters that the caller reads itself.
+    limit: Count
+    after: Text = _AFTER
+    order: Choice = _ORDER
 
-    Raises:
-        InvalidRequestError: a parameter has another value, or is not known; ``param`` names it.
-    """
-    query = request.query_params
-    for name in query:
-        if name not in ("after", "limit", "order", *known):
-            raise InvalidRequestError(
-                f"{name[:80]!r} is not a parameter that is known here; leave it out",
-                code="unknown_parameter",
-                param=name[:80],
-            )
-    limit = count(request, "limit", "objects", default_limit)
-    if not 1 <= limit <= most:
-        raise InvalidRequestError(f"limit is {limit}; write a number from 1 to {most}", param="limit")
-    order = query.get("order", "desc")
-    if order not in _ORDERS:
-        raise InvalidRequestError(f"order is {order[:40]!r}; write asc or desc", param="order")
-    return Page(query.get("after", ""), limit, order == "desc")
+    def of(self, request: Request) -> Page:
+        """Return what is asked for. Raises InvalidRequestError; ``param`` names the parameter."""
+        return Page(self.after.of(request), self.limit.of(request), self.order.of(request) == "desc")
 
 
-def list_document(documents: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+def page_parameters(*, default_limit: int, most: int) -> PageParameters:
+    """Return the parameters of a list that gives at most so many at a time."""
+    return PageParameters(Count("limit", "objects", default_limit, least=1, most=most))
+
+
+def list_document(documents: list[D], *, has_more: bool) -> Paged[D]:
     """Return a page as OpenAI writes it."""
     return {
         "object": "list",

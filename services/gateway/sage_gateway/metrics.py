@@ -46,6 +46,17 @@ class GatewayMetrics:
             "sage_gateway_tokens", "Tokens of ended requests.", ["tenant", "model", "kind"], registry=registry
         )
 
+        self._fallbacks = Counter(
+            "sage_gateway_model_fallbacks",
+            "Requests that went on with another model.",
+            ["route", "reason"],
+            registry=registry,
+        )
+
+    def count_fallback(self, route: str, reason: str) -> None:
+        """Count a request that went on with another model of its route."""
+        self._fallbacks.labels(route, reason).inc()
+
     def count_usage(self, event: UsageEvent) -> None:
         """Count the tokens of a request that has ended; ``kind`` is prompt, cached or completion."""
         for kind, tokens in (

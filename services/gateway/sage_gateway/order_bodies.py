@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
@@ -50,9 +51,20 @@ class OrderBodies:
 
 def _order_of(body: bytes, kind: type[B]) -> B:
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate_json(_without_nulls(body))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = f"{where or 'body'}: {first['msg']}; fields: {', '.join(kind.model_fields)}"
         raise InvalidRequestError(message, param=where or None) from None
+
+
+def _without_nulls(body: bytes) -> bytes:
+    """Return a body without its fields that are null, which are absent; what is no JSON object as it is."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(value, dict) or None not in value.values():
+        return body
+    return orjson.dumps({name: given for name, given in value.items() if given is not None})

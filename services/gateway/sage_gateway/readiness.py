@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sage_common.clock import Clock
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
@@ -18,6 +18,9 @@ class Readiness:
     that is: it must not take requests that would wait for a model of another mesh's start, nor stay away because one
     large model loads for minutes. Once ready, it stays so as long as any engine is: what loads later takes nothing from
     what there is.
+
+    Args:
+        unread: what requests are let in by and has not been read yet; empty for nothing.
     """
 
     def __init__(
@@ -27,12 +30,14 @@ class Readiness:
         clock: Clock,
         wait_seconds: float,
         health: ServiceHealth | None = None,
+        unread: Callable[[], str] = lambda: "",
     ) -> None:
         self._health = health or ServiceHealth()
         self._ring = ring
         self._directory = directory
         self._clock = clock
         self._wait_seconds = wait_seconds
+        self._unread = unread
         self._answers_since: float | None = None
         self._complete = False
 
@@ -53,6 +58,8 @@ class Readiness:
             return "NATS is not connected; `sage status` shows whether it runs"
         if self._health.summary is not None:
             return self._health.summary
+        if unread := self._unread():
+            return f"{unread} could not be read from NATS yet; look at the NATS server"
         if not len(self._directory.catalog):
             return "no engine has announced a model yet; `sage status` shows what is starting"
         loading = self.loading

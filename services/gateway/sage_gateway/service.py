@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from grpc import aio
@@ -12,9 +11,14 @@ from sage.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sage_client import headers as names
 from sage_client.client import AsyncUnifiedInferenceClient, CallOptions
 from sage_client.headers import ResponseMetadata
+from sage_client.models import ModelInfo
 from sage_client.results import ChatResult, EmbeddingResult, TextPiece
+from sage_common.trace_context import current_traceparent
+from sage_control_plane.request.engine_state import ModelCard
 from sage_gateway.admission import traceparent_of
 from sage_gateway.credentials import Credentials
+from sage_gateway.model_routing.listed_models import listed_models
+from sage_gateway.model_routing.model_router import ModelRouter
 from sage_mesh.directory import EngineDirectory
 from sage_mesh.wire.engines import card_to_wire
 from sage_mesh.wire.frames import usage_to_wire
@@ -34,12 +38,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         client: AsyncUnifiedInferenceClient,
         directory: EngineDirectory,
         credentials: Credentials,
+        router: ModelRouter | None = None,
         *,
         max_timeout_seconds: float,
     ) -> None:
         self._client = client
         self._directory = directory
         self._credentials = credentials
+        self._router = router
         self._max_timeout_seconds = max_timeout_seconds
 
     async def Chat(  # noqa: N802 - the name in the contract
@@ -111,8 +117,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: gateway_pb2.ListModelsRequest, context: Context
     ) -> gateway_pb2.ListModelsResponse:
         self._credentials.tenant(_headers(context))
-        cards = [replace(entry.card, kinds=entry.kinds) for entry in self._directory.catalog.entries]
-        return gateway_pb2.ListModelsResponse(models=[card_to_wire(card) for card in cards])
+        models = listed_models(self._directory.catalog, self._router)
+        return gateway_pb2.ListModelsResponse(models=[card_to_wire(_card(model)) for model in models])
 
     def _options(self, envelope: gateway_pb2.Envelope, context: Context) -> CallOptions:
         headers = _headers(context)
@@ -125,7 +131,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             timeout_seconds=timeout or None,
             tenant=principal.tenant,
             request_id=envelope.request_id or None,
-            traceparent=traceparent_of(headers),
+            traceparent=current_traceparent() or traceparent_of(headers),
             key_id=principal.key_id,
         )
 
@@ -133,6 +139,19 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 def _headers(context: Context) -> dict[str, str]:
     metadata = context.invocation_metadata() or ()
     return {name: value for name, value in metadata if isinstance(value, str)}
+
+
+def _card(model: ModelInfo) -> ModelCard:
+    return ModelCard(
+        model.id,
+        frozenset(model.kinds),
+        model.aliases,
+        model.max_context_tokens,
+        model.dimensions,
+        model.owned_by,
+        model.description,
+        model.parent,
+    )
 
 
 def _text_fields(result: ChatResult) -> dict[str, Any]:

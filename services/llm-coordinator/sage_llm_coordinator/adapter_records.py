@@ -25,7 +25,7 @@ class AdapterRecords:
     """Reads and writes the adapters of engines that have an origin; of others nothing is kept.
 
     Args:
-        host: this machine, see ``host_id``. The origins of configured engines are the same on every machine.
+        host: this machine, see ``machine_id``. The origins of configured engines are the same on every machine.
     """
 
     def __init__(self, bucket: KeyValue, host: str) -> None:

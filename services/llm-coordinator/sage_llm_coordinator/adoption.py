@@ -39,6 +39,8 @@ SILENT_SECONDS = 1.0
 HUNG_SECONDS = 3.0
 # For a server of another machine; its guardian has ended it long before.
 FORGOTTEN_SECONDS = 30.0
+# For what runs on a server that another has taken over. Edges have stopped what they have continued elsewhere.
+REPLACED_DRAIN_SECONDS = 30.0
 
 
 class Adoption:
@@ -46,6 +48,7 @@ class Adoption:
 
     Args:
         replica: which coordinator of this machine it is.
+        successor_of: executor id of one that is to leave: its servers are taken over while it still uses them.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Adoption:
         *,
         executor_id: str,
         replica: int,
+        successor_of: str = "",
     ) -> None:
         self._servers = servers
         self._coordinator = coordinator
@@ -64,6 +68,7 @@ class Adoption:
         self._clock = clock
         self._executor_id = executor_id
         self._replica = replica
+        self._successor_of = successor_of
         self._pending: dict[str, EngineSettings] = {}
         self._listening_since = clock.now()
         self._silent_since: dict[str, float] = {}
@@ -114,6 +119,9 @@ class Adoption:
 
     async def _reconcile_record(self, kept: KeptRecord) -> None:
         record = kept.record
+        if self._successor_of and record.owner == self._successor_of and record.host == self._servers.host:
+            await self._adopt(kept, HUNG_SECONDS + RECONCILE_SECONDS)
+            return
         owner_age = self._directory.heartbeat_age_seconds(record.owner)
         now = self._clock.now()
         listened = now - self._listening_since
@@ -162,7 +170,8 @@ class Adoption:
     async def _leave_replaced(self) -> None:
         for engine_id in self._replaced():
             with self._faults.apart(engine_id):
-                await self._coordinator.remove(engine_id, drain=False, timeout_seconds=0)
+                # A successor has taken its server; what runs through this coordinator's connections runs on.
+                await self._coordinator.remove(engine_id, drain=True, timeout_seconds=REPLACED_DRAIN_SECONDS)
 
     def _replaced(self) -> list[str]:
         """Return the engines of this coordinator whose servers another has taken over while it hung."""

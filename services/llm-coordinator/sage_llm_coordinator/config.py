@@ -11,6 +11,7 @@ from sage_common.config import gathered, including
 from sage_common.service_settings import ServiceSettings
 from sage_llm_coordinator.engines.engine_kind import EngineSettings
 from sage_llm_coordinator.engines.registry import KindSettings, default_engines, engine_settings
+from sage_llm_coordinator.pods.settings import KubernetesSettings
 from sage_llm_coordinator.servers.settings import ServerSettings
 
 
@@ -30,7 +31,12 @@ class LlmCoordinatorSettings(ServiceSettings):
         "goes by its model. Left out: the packaged model on llama.cpp, where installed, and the extractive engine",
     )
     servers: ServerSettings = ServerSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     replica: int = Field(1, ge=1, description="which coordinator of this machine it is; its own engines go by it")
+    successor_of: str = Field(
+        "",
+        description="id of the coordinator whose engines this one takes over at once; `sage restart` sets it",
+    )
     allowed_arguments: tuple[str, ...] = Field(
         (), description="options of an engine's server that an order may set, beside those that only tune it"
     )

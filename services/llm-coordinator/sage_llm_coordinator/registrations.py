@@ -84,6 +84,7 @@ class Registrations:
 
     Args:
         running_elsewhere: origins of the engines whose servers run, whoever owns them.
+        successor_of: executor id of one that is to leave: its engines are taken up while it still has them.
     """
 
     def __init__(
@@ -93,12 +94,15 @@ class Registrations:
         directory: EngineDirectory,
         executor_id: str,
         running_elsewhere: Callable[[], Collection[str]] = tuple,
+        *,
+        successor_of: str = "",
     ) -> None:
         self._bucket = bucket
         self._coordinator = coordinator
         self._directory = directory
         self._executor_id = executor_id
         self._running_elsewhere = running_elsewhere
+        self._successor_of = successor_of
         self._missing: Counter[str] = Counter()
         self._doubled: Counter[str] = Counter()
         self._logged: set[str] = set()
@@ -166,8 +170,14 @@ class Registrations:
             await self._yield_to_another(name, hosts)
             return
         self._missing[name] += 1
-        if self._missing[name] >= ROUNDS_UNTIL_TAKEN_UP:
+        if self._missing[name] >= ROUNDS_UNTIL_TAKEN_UP or self._inherits(name):
             await self._take_up(registration)
+
+    def _inherits(self, name: str) -> bool:
+        """Whether one that is to leave has the engine, and nobody else."""
+        states = self._directory.engines.values()
+        names = (registered_name(state.spec.labels) for state in states if state.executor_id == self._successor_of)
+        return name in names
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -193,13 +203,14 @@ class Registrations:
     def _hosts(self) -> dict[str, dict[str, EngineState]]:
         """Return executor id → engine for every registered name that some coordinator hosts.
 
-        One that is being stopped, or could not be, is among them: until it has stopped, none may start another.
+        One that is being stopped, or could not be, is among them: until it has stopped, none may start another. Those
+        of a coordinator that this one succeeds are not.
         """
         hosts: dict[str, dict[str, EngineState]] = {}
         # This coordinator's own engines count before their first heartbeat has come round.
         for state in (*self._directory.engines.values(), *self._coordinator.states()):
             name = registered_name(state.spec.labels)
-            if name:
+            if name and (state.executor_id != self._successor_of or state.phase is EnginePhase.STOPPED):
                 hosts.setdefault(name, {})[state.executor_id] = state
         return hosts
 

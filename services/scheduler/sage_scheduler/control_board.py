@@ -12,10 +12,10 @@ from nats.js.kv import KeyValue
 from sage_common.clock import Clock
 from sage_common.errors import UnavailableError, describe
 from sage_common.logging import get_logger
-from sage_control_plane.policies.registry import POLICIES
 from sage_platform.kv import purge_until
 from sage_platform.subjects import token
 from sage_scheduler.bucket_mirror import BucketMirror
+from sage_scheduler.policy_orders import PolicyChoice, read_order
 
 log = get_logger(__name__)
 
@@ -56,17 +56,17 @@ class ControlBoard:
         """Watch again after a loss of the connection."""
         self._mirror.restart()
 
-    def policy(self, pool: str) -> str:
+    def policy(self, pool: str) -> PolicyChoice:
         """Return the policy in force for a pool: the later of the one set for it and the one set for all pools."""
         set_for = (self._mirror.entries.get(key) for key in (_policy_key(pool), EVERY_POOL))
         latest = max((entry for entry in set_for if entry and entry.value), key=lambda e: e.revision, default=None)
         if latest is None or latest.value is None:
-            return self._default
-        name = latest.value.decode("utf-8", "replace")
-        if name not in POLICIES:
-            log.error("policy is not known to this version; using the default", policy=name, default=self._default)
-            return self._default
-        return name
+            return PolicyChoice(self._default)
+        try:
+            return read_order(latest.value.decode("utf-8", "replace"))
+        except ValueError as error:
+            log.error("policy is not known to this version; using the default", order=str(error), default=self._default)
+            return PolicyChoice(self._default)
 
     def drained(self) -> set[str]:
         """Return the ids of the engines that operators drain."""
@@ -117,9 +117,9 @@ class ControlBoard:
         except KeyNotFoundError:
             self._mirror.forget(key, revision)
 
-    async def set_policy(self, pool: str | None, name: str) -> None:
+    async def set_policy(self, pool: str | None, order: PolicyChoice) -> None:
         """Set the policy of a pool, or of every pool when ``pool`` is None. Raises UnavailableError."""
-        await self._write(EVERY_POOL if pool is None else _policy_key(pool), name)
+        await self._write(EVERY_POOL if pool is None else _policy_key(pool), order.stored())
 
     async def set_drain(self, engine_id: str, draining: bool) -> None:
         """Drain an engine, or undo that. Raises UnavailableError."""

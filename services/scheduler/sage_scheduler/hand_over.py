@@ -30,6 +30,8 @@ async def hand_over(
     """
     subject = subjects.schedule(pool)
     deadline = clock.now() + GIVE_UP_SECONDS
+    for one in waiting:
+        one.request.admitted = True
     left = [item.SerializeToString() for item in waiting]
     returned: list[bytes] = []
     ring.on_no_responders(subject, lambda _subject, items: returned.extend(items))

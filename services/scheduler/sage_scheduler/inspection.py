@@ -40,7 +40,7 @@ class Inspection:
 
     def _pool(self, pool: str) -> scheduler_pb2.PoolStatus:
         status = scheduler_pb2.PoolStatus(
-            pool=pool, leader=self._lease_board.holder(pool), policy=self._board.policy(pool)
+            pool=pool, leader=self._lease_board.holder(pool), policy=self._board.policy(pool).policy
         )
         runner = self._leases.runners.get(pool)
         if runner is not None:

@@ -19,9 +19,10 @@ from sage_middleware.features import load_feature_extractor
 from sage_platform import leases, registry, subjects
 from sage_platform.background import ServiceHealth
 from sage_platform.kv import open_bucket
+from sage_platform.operator_records import tenant_records
 from sage_platform.ring import Ring
 from sage_platform.service_host import ServiceHost, Stop, run
-from sage_platform.tenant_records import tenant_records
+from sage_scheduler.attainment import AnswerMeters
 from sage_scheduler.config import SchedulerSettings
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.drain_pruning import DrainPruning
@@ -83,19 +84,20 @@ async def assemble(
     lease_board = LeaseBoard(lease_bucket, service_bucket, replica, clock)
     board = ControlBoard(control_bucket, clock, settings.policy, lambda: scheduler_ring.apply_orders())
     metrics = SchedulerMetrics(metrics_registry)
+    answers = AnswerMeters(metrics_registry)
     decision_log = DecisionLog(control.explained)
 
     def make_runner(pool: str, epoch: int) -> PoolRunner:
-        policy = board.policy(pool)
+        order = board.policy(pool)
         runner = PoolRunner(
-            ring, directory, clock, metrics, control, decision_log, pool=pool, policy=policy, epoch=epoch
+            ring, directory, clock, metrics, control, decision_log, answers, pool=pool, policy=order.policy, epoch=epoch
         )
-        runner.apply_orders(policy, board.drained())
+        runner.apply_orders(order, board.drained())
         return runner
 
     pool_leases = PoolLeases(lease_bucket, lease_board, replica, ring, clock, make_runner, health or ServiceHealth())
     scheduler_ring = SchedulerRing(ring, directory, pool_leases, board)
-    metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()]))
+    metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()], clock))
     explanations = Explanations(replica, decision_log, clock)
     exchange = ExplanationExchange(ring.connection, replica, explanations, lambda: lease_board.others)
     pruning = DrainPruning(board, lambda: directory.engines, clock, settings.forget_drained_seconds)
@@ -126,7 +128,9 @@ async def assemble(
     await exchange.start()
     pool_leases.start()
     pruning.start()
-    servicer = SchedulerServicer(edge, inspection, board, exchange, settings.submit_timeout_seconds)
+    servicer = SchedulerServicer(
+        edge, inspection, board, exchange, explanations, control.policies, settings.submit_timeout_seconds
+    )
     return Scheduler(pool_leases, servicer, reconnected, stop)
 
 

@@ -8,7 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sage_common.clock import Clock
 from sage_control_plane.manager import ControlPlaneManager
+from sage_control_plane.pool.breaker import BreakerState
+from sage_control_plane.request.engine_state import EnginePhase
 from sage_control_plane.request.request import ServiceClass
 
 QUEUE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -34,6 +37,12 @@ class SchedulerMetrics:
         self._queue_seconds = Histogram(
             "sage_scheduler_queue_seconds", "Time queued.", labels, buckets=QUEUE_SECONDS, registry=registry
         )
+        self._engines_lost = Counter(
+            "sage_scheduler_engines_lost",
+            "Engines that fell silent, or that their executors took out.",
+            ["pool"],
+            registry=registry,
+        )
         self._children: dict[tuple[str, ServiceClass], tuple[Counter, Counter, Histogram]] = {}
 
     def dispatched(self, pool: str, service_class: ServiceClass, queue_us: int, tries: int) -> None:
@@ -56,6 +65,10 @@ class SchedulerMetrics:
         """Count a hedge."""
         self._hedged.labels(pool, service_class.name.lower()).inc()
 
+    def engine_lost(self, pool: str) -> None:
+        """Count an engine that is gone."""
+        self._engines_lost.labels(pool).inc()
+
     def refused(self, pool: str, service_class: ServiceClass, code: str) -> None:
         """Count a refusal."""
         self._refused.labels(pool, service_class.name.lower(), code).inc()
@@ -64,8 +77,9 @@ class SchedulerMetrics:
 class PoolGauges(Collector):
     """Figures of the pools that this replica leads, read at each scrape; counts begin with its lead."""
 
-    def __init__(self, managers: Callable[[], Iterable[ControlPlaneManager]]) -> None:
+    def __init__(self, managers: Callable[[], Iterable[ControlPlaneManager]], clock: Clock) -> None:
         self._managers = managers
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         queued = GaugeMetricFamily("sage_scheduler_queued", "Requests queued.", labels=["pool", "service_class"])
@@ -82,16 +96,47 @@ class PoolGauges(Collector):
         recomputed = CounterMetricFamily(
             "sage_scheduler_recomputed_tokens", "Tokens given to engines again after that.", labels=["pool"]
         )
+        ejections = CounterMetricFamily(
+            "sage_scheduler_ejections", "Engines that get no work after failures in a row.", labels=["pool"]
+        )
+        ejected = GaugeMetricFamily(
+            "sage_scheduler_ejected", "Engines that are ejected, or on probation after it.", labels=["pool"]
+        )
+        engines = GaugeMetricFamily("sage_scheduler_engines", "Engines, by phase.", labels=["pool", "phase"])
+        drain = GaugeMetricFamily(
+            "sage_scheduler_drain_seconds",
+            "Expected time until what is queued has been dispatched, at the present rate; absent while none is known.",
+            labels=["pool"],
+        )
+        attainment = GaugeMetricFamily(
+            "sage_scheduler_predicted_attainment",
+            "Share of queued requests with a target that can begin in time, at the present rate; 1 where none waits.",
+            labels=["pool"],
+        )
         # The scrape runs on a thread of its own, so it iterates over copies.
         for manager in list(self._managers()):
             for service_class, waiting in manager.queued_by_class.items():
                 queued.add_metric([manager.pool, service_class.name.lower()], waiting.requests)
-            for entry in list(manager.engines.values()):
+            phases = dict.fromkeys(EnginePhase, 0)
+            entries = list(manager.engines.values())
+            for entry in entries:
                 outstanding.add_metric([manager.pool, entry.engine_id], entry.credits.requests)
+                phases[entry.state.phase] += 1
+            for phase, count in phases.items():
+                engines.add_metric([manager.pool, phase.name.lower()], count)
+            open_breakers = sum(entry.breaker.state is not BreakerState.CLOSED for entry in entries)
+            ejected.add_metric([manager.pool], open_breakers)
+            ejections.add_metric([manager.pool], manager.totals.ejected)
             saturation.add_metric([manager.pool], manager.saturation)
             interrupted.add_metric([manager.pool], manager.totals.interrupted)
             recomputed.add_metric([manager.pool], manager.totals.recomputed_tokens)
+            expected = manager.outlook(self._clock.now())
+            if expected.drain_seconds is not None:
+                drain.add_metric([manager.pool], expected.drain_seconds)
+            if expected.attainment is not None:
+                attainment.add_metric([manager.pool], expected.attainment)
             for what, error in manager.prediction_errors.items():
                 if error is not None:
                     errors.add_metric([manager.pool, what], error)
-        yield from (queued, outstanding, saturation, errors, interrupted, recomputed)
+        yield from (queued, outstanding, saturation, errors, interrupted, recomputed, ejections, ejected, engines)
+        yield from (drain, attainment)

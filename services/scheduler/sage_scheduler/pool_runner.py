@@ -10,7 +10,7 @@ from nats.aio.subscription import Subscription
 
 from sage.inference.v1 import engine_pb2, request_pb2
 from sage_common.clock import Clock
-from sage_common.errors import InternalError, TooLargeError
+from sage_common.errors import InternalError, InvalidRequestError, TooLargeError
 from sage_common.logging import get_logger
 from sage_control_plane.manager import ControlPlaneManager
 from sage_control_plane.request.engine_state import EngineState
@@ -23,7 +23,10 @@ from sage_mesh.wire.errors import error_from_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields
 from sage_platform import subjects
 from sage_platform.ring import Ring
+from sage_scheduler.attainment import AnswerMeters, PoolAnswers
 from sage_scheduler.metrics import SchedulerMetrics
+from sage_scheduler.policy_orders import PolicyChoice, settings_of
+from sage_scheduler.queue_spans import QueueSpans
 from sage_scheduler.translation import (
     abort_to_wire,
     dispatch_to_wire,
@@ -51,6 +54,7 @@ class PoolRunner:
         metrics: SchedulerMetrics,
         settings: ControlSettings,
         decision_log: DecisionLog,
+        answers: AnswerMeters,
         *,
         pool: str,
         policy: str,
@@ -61,10 +65,14 @@ class PoolRunner:
         self.manager = ControlPlaneManager(
             pool, policy, settings, epoch=epoch, random=Random(epoch), decision_log=decision_log
         )
+        self._settings = settings
+        self._policy = PolicyChoice(policy)
         self._ring = ring
         self._directory = directory
         self._clock = clock
         self._metrics = metrics
+        self._answers = PoolAnswers(pool, answers)
+        self._spans = None if ring.tracer is None else QueueSpans(ring.tracer, pool)
         self._payloads: dict[str, request_pb2.ClassifiedRequest] = {}
         self._subscriptions: list[Subscription] = []
         self._dispatch_subjects: dict[str, str] = {}
@@ -142,21 +150,32 @@ class PoolRunner:
             self._update(state, now)
         for state in lost:
             engine_id = state.spec.engine_id
+            self._metrics.engine_lost(self.pool)
             self.manager.engine_lost(engine_id, reason, now)
             subject = self._dispatch_subjects.pop(engine_id, None)
             if subject is not None:
                 self._ring.on_no_responders(subject, None)
         self._decide()
 
-    def apply_orders(self, policy: str, drained: set[str]) -> None:
-        """Apply operators' orders: the policy, and the ids of all drained engines."""
+    def apply_orders(self, order: PolicyChoice, drained: set[str]) -> None:
+        """Apply operators' orders: the policy with its settings, and the ids of all drained engines."""
         now = self._clock.now()
-        if policy != self.manager.policy:
-            log.info("policy changed", pool=self.pool, before=self.manager.policy, now=policy)
-            self.manager.set_policy(policy, now)
+        if order != self._policy:
+            self._change_policy(order, now)
         for engine_id in drained ^ self.manager.draining:
             self.manager.set_draining(engine_id, engine_id in drained, now)
         self._decide()
+
+    def _change_policy(self, order: PolicyChoice, now: float) -> None:
+        before, self._policy = self._policy, order
+        try:
+            settings = settings_of(order, self._settings.policies)
+        except InvalidRequestError as error:
+            # Of another version, whose settings are others.
+            log.error("settings of the policy are not known to this version; using its own", error=error.message)
+            settings = self._settings.policies
+        log.info("policy changed", pool=self.pool, before=before.stored(), now=order.stored())
+        self.manager.set_policy(order.policy, now, settings)
 
     # Batches from the ring
 
@@ -170,6 +189,7 @@ class PoolRunner:
                 continue
             if self.manager.submit(request, now):
                 self._payloads[request.request_id] = item
+                self._answers.arrived(request)
         self._decide()
 
     def _on_reports(self, items: Sequence[engine_pb2.Report]) -> None:
@@ -180,8 +200,11 @@ class PoolRunner:
             # The wire has 0 for what is not reported.
             ttft_seconds = report.ttft_us / 1_000_000 or None
             if event == engine_pb2.REPORT_EVENT_FINISHED:
+                began = now - (report.elapsed_us - report.ttft_us) / 1_000_000
+                self._answers.finished(request_id, now, report.usage.completion_tokens, began)
                 manager.finished(request_id, attempt, now, _used(report), ttft_seconds)
             elif event == engine_pb2.REPORT_EVENT_FIRST_TOKEN:
+                self._answers.first_token(request_id, now)
                 used, resumable = _used(report), report.resumable
                 manager.first_token(request_id, attempt, now, ttft_seconds, resumable=resumable, used=used)
             elif event == engine_pb2.REPORT_EVENT_FAILED:
@@ -229,10 +252,15 @@ class PoolRunner:
             if not self.manager.holds(decision.request_id):
                 # Otherwise the payload belongs to a later submission of the same request.
                 del self._payloads[decision.request_id]
+                self._answers.ended(decision.request_id, None if isinstance(decision, Refuse) else decision.outcome)
+                if self._spans is not None:
+                    self._spans.ended(decision.request_id)
             if isinstance(decision, Refuse):
                 service_class = ServiceClass(payload.classification.service_class)
                 self._metrics.refused(self.pool, service_class, decision.error.code)
                 self._ring.send(payload.request.reply_subject, refusal_to_wire(decision))
+                if self._spans is not None:
+                    self._spans.refused(payload, decision, self.manager.policy)
 
     def _dispatch(self, decision: Dispatch, now: float) -> None:
         payload = self._payloads[decision.request_id]
@@ -254,6 +282,8 @@ class PoolRunner:
             self._metrics.hedged(self.pool, service_class)
         else:
             self._metrics.dispatched(self.pool, service_class, decision.queue_us, decision.tries)
+        if self._spans is not None:
+            self._spans.dispatched(payload, decision, self.manager.policy)
 
     def _refuse_unreadable(self, item: request_pb2.ClassifiedRequest, error: ValueError) -> None:
         request = item.request

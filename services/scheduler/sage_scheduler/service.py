@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from grpc import aio
 
@@ -12,7 +12,7 @@ from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_common.errors import NotFoundError
 from sage_common.labels import check_label
 from sage_common.name_list import shown_names
-from sage_control_plane.policies.registry import check_policy, policy_names
+from sage_control_plane.policies.registry import PolicySettings, check_policy, policy_names
 from sage_control_plane.request.engine_state import DEFAULT_POOL
 from sage_mesh.edge.edge import Edge
 from sage_mesh.inference_request import check_correlation_id
@@ -22,7 +22,9 @@ from sage_mesh.wire.requests import inference_request_from_wire
 from sage_platform.grpc_access import current_caller, for_operators
 from sage_scheduler.control_board import ControlBoard
 from sage_scheduler.explanation_exchange import ExplanationExchange
+from sage_scheduler.explanations import Explanations
 from sage_scheduler.inspection import Inspection
+from sage_scheduler.policy_orders import PolicyChoice, number_settings, settings_of
 
 
 class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
@@ -34,12 +36,16 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         inspection: Inspection,
         board: ControlBoard,
         exchange: ExplanationExchange,
+        explanations: Explanations,
+        policies: PolicySettings,
         timeout_seconds: float,
     ) -> None:
         self._edge = edge
         self._inspection = inspection
         self._board = board
         self._exchange = exchange
+        self._explanations = explanations
+        self._policies = policies
         self._timeout_seconds = timeout_seconds
 
     async def Submit(  # noqa: N802 - the name in the contract
@@ -81,17 +87,22 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.GetPolicyRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.GetPolicyResponse:
         pool = self._known_pool(request.pool or DEFAULT_POOL)
-        return scheduler_pb2.GetPolicyResponse(policy=self._board.policy(pool), available=policy_names())
+        order = self._board.policy(pool)
+        settings = [scheduler_pb2.PolicySetting(**asdict(one)) for one in number_settings(order, self._policies)]
+        return scheduler_pb2.GetPolicyResponse(policy=order.policy, available=policy_names(), settings=settings)
 
     @for_operators
     async def SetPolicy(  # noqa: N802
         self, request: scheduler_pb2.SetPolicyRequest, context: aio.ServicerContext
     ) -> scheduler_pb2.SetPolicyResponse:
-        name = check_policy(request.policy)
+        order = PolicyChoice(check_policy(request.policy), dict(request.settings))
+        settings_of(order, self._policies)
         pool = self._known_pool(request.pool) if request.pool else None
-        previous = self._board.policy(pool or DEFAULT_POOL)
-        await self._board.set_policy(pool, name)
-        return scheduler_pb2.SetPolicyResponse(previous=previous, policy=self._board.policy(pool or DEFAULT_POOL))
+        previous = self._board.policy(pool or DEFAULT_POOL).policy
+        await self._board.set_policy(pool, order)
+        return scheduler_pb2.SetPolicyResponse(
+            previous=previous, policy=self._board.policy(pool or DEFAULT_POOL).policy
+        )
 
     async def Explain(  # noqa: N802
         self, request: scheduler_pb2.ExplainRequest, context: aio.ServicerContext
@@ -110,6 +121,17 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
                 param="request_id",
             )
         return scheduler_pb2.ExplainResponse(explanations=explanations)
+
+    async def ListRequests(  # noqa: N802
+        self, request: scheduler_pb2.ListRequestsRequest, context: aio.ServicerContext
+    ) -> AsyncIterator[scheduler_pb2.ListRequestsResponse]:
+        caller = current_caller()
+        tenant = request.tenant if caller.operator else caller.acts_for(request.tenant or None)
+        query = scheduler_pb2.ListRequestsRequest(
+            tenant=tenant, changed_within_ms=request.changed_within_ms, limit=request.limit
+        )
+        async for response in self._explanations.latest(query):
+            yield response
 
     def _known_pool(self, pool: str) -> str:
         pools = [status.pool for status in self._inspection.status().pools]

@@ -8,7 +8,13 @@ from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_control_plane.request.request import Attempt, PendingRequest
 from sage_control_plane.tracking.decisions import Abort, Dispatch, Interrupt, Refuse
 from sage_mesh.wire.frames import error_frame
-from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, classification_from_wire, tenant_from_wire
+from sage_mesh.wire.requests import (
+    attempt_from_wire,
+    attempt_to_wire,
+    classification_from_wire,
+    routed_from_wire,
+    tenant_from_wire,
+)
 
 # Time-out of requests without one; the gateway always sets one.
 DEFAULT_TIMEOUT_MS = 600_000
@@ -34,6 +40,8 @@ def pending_from_wire(item: request_pb2.ClassifiedRequest, now: float) -> Pendin
         request.interrupted,
         request.delivered_tokens,
         request.correlation_id or None,
+        routed_from_wire(request.routed) if request.HasField("routed") else None,
+        request.admitted,
     )
 
 

@@ -15,6 +15,9 @@ COMPLETES = ModelInfo("base", (RequestKind.LLM_GENERATE,))
 OWN = ModelInfo("llama-8b", (RequestKind.LLM_CHAT,))
 ADAPTER = ModelInfo("adapter", (RequestKind.LLM_CHAT,), parent="llama-8b")
 
+ROUTE = ModelInfo("assistant", (RequestKind.LLM_CHAT,), targets=("smollm2-135m", "sage-extractive"))
+ROUTED = ModelInfo("llama-8b", (RequestKind.LLM_CHAT,), targets=("llama-8b", "smollm2-135m"))
+
 
 @pytest.mark.parametrize(
     ("models", "expected"),
@@ -22,6 +25,8 @@ ADAPTER = ModelInfo("adapter", (RequestKind.LLM_CHAT,), parent="llama-8b")
         pytest.param([EMBEDDER, QUOTING, SMALL], "sage-extractive", id="what SAGE brings quotes"),
         pytest.param([EMBEDDER, QUOTING, ADAPTER, SMALL, OWN], "llama-8b", id="a model of the user's goes before it"),
         pytest.param([EMBEDDER, QUOTING, COMPLETES], "sage-extractive", id="one that does not chat does not"),
+        pytest.param([ROUTE, QUOTING, SMALL], "sage-extractive", id="a route to what SAGE brings does not"),
+        pytest.param([ROUTE, QUOTING, ROUTED], "llama-8b", id="a model with fallbacks is one"),
         pytest.param([EMBEDDER, SMALL], None, id="without it the mesh chooses"),
         pytest.param([ModelInfo("unknown")], None, id="a server that does not list what its models do chooses"),
     ],

@@ -92,3 +92,17 @@ async def test_the_program_prints_its_url_and_ends_when_told_to(session: aiohttp
         assert response.status == 200
     process.terminate()
     assert await process.wait() == 0
+
+
+async def test_the_gaps_between_its_own_writes_are_told_and_begin_anew(session: aiohttp.ClientSession) -> None:
+    engine = await started(StaticAnswer(tokens=4, gap_ms=5, record_gaps=True))
+    for _ in range(2):
+        async with session.post(f"{engine.url}/v1/chat/completions", json={**CHAT, "stream": True}) as response:
+            await response.read()
+    async with session.get(f"{engine.url}/gaps") as response:
+        gaps = await response.json()
+    assert gaps["count"] == 6
+    assert 4 <= gaps["p50_ms"] <= gaps["p99_ms"] <= gaps["max_ms"]
+    async with session.get(f"{engine.url}/gaps") as response:
+        assert (await response.json())["count"] == 0
+    engine.close()

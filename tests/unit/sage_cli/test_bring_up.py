@@ -20,7 +20,7 @@ from sage_platform.supervision.process_status import ProcessIdentity, ProcessPha
 from sage_platform.supervision.state_file import read_state
 
 COUNTS = [f"{entry.name}={int(entry.name == 'classifier')}" for entry in SERVICES]
-SMALL = [argument for count in COUNTS for argument in ("--replicas", count)]
+SMALL = ["--no-studio", *(argument for count in COUNTS for argument in ("--replicas", count))]
 
 
 class Home:

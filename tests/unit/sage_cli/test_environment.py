@@ -67,3 +67,11 @@ def test_threads_are_left_to_the_services_that_compute_and_to_the_user() -> None
     assert service_environment(service("gateway"), 1, PLAN, NATS, {}, {})["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in service_environment(service("embed-executor"), 1, PLAN, NATS, {}, {})
     assert "OMP_NUM_THREADS" not in service_environment(service("gateway"), 1, PLAN, NATS, {}, {"OMP_NUM_THREADS": "3"})
+
+
+def test_gateways_on_one_port_have_the_first_ones_port_and_their_own_for_the_rest() -> None:
+    gateway = service("gateway")
+    plan = MeshPlan(replica_counts({}), gateways=2)
+    first, second = (service_environment(gateway, replica, plan, NATS, {}, {}) for replica in (1, 2))
+    assert first["SAGE_GATEWAY_PORT"] == second["SAGE_GATEWAY_PORT"] == str(SagePorts.GATEWAY_HTTP.here)
+    assert second["SAGE_GATEWAY_GRPC_PORT"] == "0"

@@ -7,7 +7,14 @@ import pytest
 from rich.console import Console
 
 from sage_cli.explanation_text import explanation_text
-from sage_client.management.views import CandidateView, ClassificationView, DispatchView, Explanation
+from sage_client.management.views import (
+    CandidateView,
+    ClassificationView,
+    DispatchView,
+    Explanation,
+    FailedModelView,
+    RoutedModelView,
+)
 
 CHAT = ClassificationView(
     "llm_chat", "main", "m", "interactive", "high", 500, 50, 0, 120, 64, True, False, True, ("endpoint says chat",)
@@ -51,6 +58,16 @@ def test_the_callers_id_is_shown_beside_the_meshs() -> None:
     lines = rendered(replace(EXPLANATION, correlation_id="nightly [7]")).splitlines()
     assert lines[0].startswith("req-1  finished")
     assert lines[1].rstrip().split(maxsplit=2) == ["caller's", "id", "nightly [7]"]
+
+
+def test_a_request_for_a_model_route_tells_its_name_and_what_was_tried_before() -> None:
+    assert "asked for as" not in rendered(EXPLANATION)
+    failed = FailedModelView("big", "context_length", "context_length_exceeded", "9 tokens are too many")
+    lines = rendered(replace(EXPLANATION, routed=RoutedModelView("best", ("best", "large"), (failed,)))).splitlines()
+    assert [line.strip() for line in lines if line.startswith(("model", "fell back"))] == [
+        "model        asked for as best, then large",
+        "fell back    from big on context length: 9 tokens are too many (context_length_exceeded)",
+    ]
 
 
 def test_an_interrupted_request_says_so() -> None:

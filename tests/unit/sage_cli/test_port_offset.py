@@ -60,6 +60,8 @@ def test_the_clients_target_follows_the_gateways_port(tmp_path: Path, monkeypatc
     assert load(ClientSettings).target == "http://127.0.0.1:9000"
     monkeypatch.setenv("SAGE_GATEWAY_PORT", "9001")
     assert load(ClientSettings).target == "http://127.0.0.1:9001"
+    monkeypatch.setenv("SAGE_GATEWAY_HTTPS", "true")
+    assert load(ClientSettings).target == "https://127.0.0.1:9001"
 
 
 @pytest.mark.parametrize("command", [["status"], ["logs"], ["down"], ["job", "list"], ["job", "results", "j"]])

@@ -50,6 +50,13 @@ def test_healthy_means_that_all_serve_and_an_engine_is_ready() -> None:
     assert not MeshView("stopped").healthy
 
 
+@pytest.mark.parametrize("name", ["gateway (next)", "gateway (leaving)"])
+def test_a_process_on_its_way_in_or_out_of_a_restart_is_no_problem(name: str) -> None:
+    passing = replace(GATEWAY, name=name, serving=False)
+    assert MeshView("ready", processes=(GATEWAY, passing), engines=(ENGINE,)).healthy
+    assert not MeshView("ready", processes=(replace(passing, name="gateway"),), engines=(ENGINE,)).healthy
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0s"), (59, "59s"), (61, "1m 1s"), (3_725, "1h 2m"), (180_000, "2d 2h")]
 )
@@ -97,3 +104,20 @@ def test_an_engine_of_the_mesh_that_starts_and_starts_is_a_problem(implementatio
         assert view.healthy is well
     (problem,) = view.problems
     assert problem == f"engine big has been starting for 901 s (loading weights); `{logs}` shows its last words"
+
+
+def test_the_hosts_of_a_mesh_of_several_are_shown_with_what_runs_there() -> None:
+    here = replace(GATEWAY, host="10.0.0.1")
+    there = ProcessView("c-1", "llm-coordinator", "registered", "10.0.0.2", 7, PORTS)
+    view = MeshView(
+        "ready", processes=(here, there, there), engines=(replace(ENGINE, host="10.0.0.2"),), this_host="10.0.0.1"
+    )
+    text = rendered(view, 120)
+    assert "10.0.0.1 (here)  gateway" in text
+    assert "llm-coordinator ×2" in text
+    assert [(host.host, host.serving, host.engines_ready) for host in view.hosts] == [
+        ("10.0.0.1", 1, 0),
+        ("10.0.0.2", 0, 1),
+    ]
+    assert "c-1 on 10.0.0.2 does not serve; `sage logs llm-coordinator` there" in view.problems
+    assert "10.0.0" not in rendered(replace(view, processes=(here,)), 120)

@@ -186,6 +186,15 @@ def test_a_full_queue_refuses_with_429_and_when_to_come_back() -> None:
     assert (pool.refusals()[0].error.retry_after_seconds or 0) >= 1
 
 
+@pytest.mark.parametrize("again", [{"submission": 2}, {"handed_over": True}])
+def test_what_another_scheduler_had_admitted_is_not_judged_again(again: dict[str, object]) -> None:
+    limits = AdmissionSettings(class_max_queued={"interactive": 0})
+    pool = Pool(engine("a", concurrency=1), settings=replace(TIGHT, admission=limits))
+    pool.submit(request("new", pool.now), *(replace(request(str(n), pool.now), **again) for n in range(5)))
+    assert [refusal.request_id for refusal in pool.refusals()] == ["new"]
+    assert pool.manager.queued == 4
+
+
 def test_refused_requests_count_as_demand_but_those_for_unknown_models_take_no_memory() -> None:
     limits = AdmissionSettings(class_max_queued={"interactive": 0})
     pool = Pool(engine("a", concurrency=1), policy="hybrid", settings=ControlSettings(admission=limits))

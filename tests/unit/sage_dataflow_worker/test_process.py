@@ -83,7 +83,7 @@ async def test_a_worker_whose_reader_cannot_start_is_not_well_until_it_can(
 
 
 async def is_unwell(instance: Instance) -> bool:
-    reason = await why_not_serving(instance.grpc_address) or ""
+    reason = await why_not_serving(instance) or ""
     return "pipeline-reader: the process that reads pipelines did not start" in reason
 
 

@@ -127,11 +127,9 @@ async def test_a_paused_job_goes_on_where_it_was(workplace: Any) -> None:
     paused = await worker.assembly.control.pause(job.job_id)
     assert paused.state.name == "PAUSED"
 
-    async def stopped() -> bool:
-        _, (task,) = await worker.assembly.control.explain("mine")
-        return bool(task.state.value == "paused")
-
-    await eventually(stopped)
+    # Nothing that comes now is read before the job goes on.
+    _, (task,) = await worker.assembly.control.explain("mine")
+    assert task.state.value == "paused"
     chats = worker.models.chats
     worker.models.gate.set()
     _, plan = await worker.assembly.control.resume("mine", only_plan=True)
@@ -144,6 +142,28 @@ async def test_a_paused_job_goes_on_where_it_was(workplace: Any) -> None:
     assert sorted(records) == ["HI", "THERE"]
     with pytest.raises(ConflictError, match="is succeeded"):
         await worker.assembly.control.pause("mine")
+
+
+@pytest.mark.parametrize("order", ["cancel", "resume"])
+async def test_a_job_that_was_given_another_order_while_it_stopped_is_not_resumed(
+    workplace: Any, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await workplace.worker("one")
+    job = await worker.api.submit(shouting("hi"), "mine")
+    await asyncio.wait_for(worker.models.asked.wait(), 20)
+    control = worker.assembly.control
+    await control.pause(job.job_id)
+    worker.models.gate.set()
+    until_stopped = control._until_stopped
+
+    async def meanwhile(job_id: str) -> None:
+        monkeypatch.setattr(control, "_until_stopped", until_stopped)
+        await (worker.api.cancel(job_id) if order == "cancel" else control.resume(job_id))
+
+    monkeypatch.setattr(control, "_until_stopped", meanwhile)
+    with pytest.raises(ConflictError, match="can be resumed"):
+        await control.resume("mine")
+    await worker.until("mine", "CANCELLED" if order == "cancel" else "SUCCEEDED")
 
 
 async def test_every_failure_is_a_letter_and_letters_can_be_replayed(workplace: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 from fixtures.mesh import Mesh, gateway_mesh
 from fixtures.nats import NatsProcess
 
+from sage_common.allowed_hosts import AllowedHosts
 from sage_common.errors import ConfigurationError
-from sage_gateway.allowed_hosts import AllowedHosts
 from sage_gateway.config import GatewaySettings
 
 ORDER = "/v1/management/engines/a/drain"
@@ -74,7 +74,7 @@ def test_a_name_given_as_it_is_allows_itself_only() -> None:
 @pytest.mark.parametrize("pattern", ["http://gateway", "gateway:8888", "*gateway", "a.*.example", "a/b", ""])
 def test_a_pattern_that_is_no_name_is_refused(pattern: str) -> None:
     with pytest.raises(ConfigurationError, match="SAGE_GATEWAY_ALLOWED_HOSTS"):
-        AllowedHosts([pattern])
+        AllowedHosts([pattern], setting="SAGE_GATEWAY_ALLOWED_HOSTS")
 
 
 def test_a_gateway_knows_the_names_it_is_called_by() -> None:

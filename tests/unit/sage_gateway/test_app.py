@@ -46,6 +46,27 @@ async def test_a_wrong_method_is_405_and_names_the_right_one(
     assert allowed in response.headers["allow"]
 
 
+async def test_a_wrong_method_names_all_that_a_path_has(http: aiohttp.ClientSession) -> None:
+    async with http.put("/v1/files") as response:
+        assert response.status == 405
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/management/status?limit=5", "/v1/management/engines?pool=main", "/v1/files?sort=name"]
+)
+async def test_a_parameter_that_is_not_known_is_refused_by_name(http: aiohttp.ClientSession, path: str) -> None:
+    response, body = await get(http, path)
+    name = path.partition("?")[2].partition("=")[0]
+    assert response.status == 400
+    assert (body["error"]["code"], body["error"]["param"]) == ("unknown_parameter", name)
+
+
+async def test_probes_and_lists_of_models_may_be_asked_for_with_any_parameter(http: aiohttp.ClientSession) -> None:
+    for path in ("/health?t=1", "/v1/models?client_version=1"):
+        assert (await get(http, path))[0].status == 200
+
+
 async def test_the_gateway_is_alive_before_it_is_ready(nats_server: NatsProcess) -> None:
     async with gateway_mesh(nats_server, engines=False) as mesh, aiohttp.ClientSession(mesh.url) as http:
         response, body = await get(http, "/health")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 import pytest
 
 from sage_common.errors import ConfigurationError
-from sage_gateway import http_server
+from sage_gateway import http_protocol, http_server
 from sage_gateway.asgi import JSON, App, Receive, Scope, Send, send_whole
 from sage_gateway.http_server import HttpServer
 
@@ -150,3 +151,92 @@ async def test_an_offer_to_upgrade_does_not_cost_the_body() -> None:
     assert bodies == [b"hello"]
     writer.close()
     await http.stop()
+
+
+async def _answer_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_whole(send, 200, [JSON], b"{}")
+
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def test_a_replaced_server_answers_what_clients_send_on_open_connections_and_says_that_it_closes() -> None:
+    http = server(_answer_at_once)
+    port = await http.start("127.0.0.1", 0, setting="X")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    assert b"connection" not in await asyncio.wait_for(reader.readuntil(b"{}"), 5)
+    stopping = asyncio.create_task(http.stop(gently=True))
+    await asyncio.wait_for(_refused(port), 5)
+    # Its client cannot know yet that the server leaves.
+    writer.write(REQUEST)
+    assert b"connection: close" in await asyncio.wait_for(reader.read(), 5)
+    await asyncio.wait_for(stopping, 5)
+    writer.close()
+
+
+async def test_a_server_that_is_replaced_does_not_close_behind_an_answer_that_did_not_say_so() -> None:
+    app = SlowStream()
+    http = server(app)
+    port = await http.start("127.0.0.1", 0, setting="X")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    head = await asyncio.wait_for(reader.readuntil(b"begun\r\n"), 5)
+    assert b"connection: close" not in head
+    stopping = asyncio.create_task(http.stop(gently=True))
+    await asyncio.wait_for(_refused(port), 5)
+    app.go_on.set()
+    await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+    writer.write(REQUEST)
+    assert b"connection: close" in await asyncio.wait_for(reader.read(), 5)
+    await asyncio.wait_for(stopping, 5)
+    writer.close()
+
+
+async def test_an_idle_connection_to_a_server_that_is_replaced_is_closed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "LEAVING_SECONDS", 0)
+    http = server(_answer_at_once)
+    port = await http.start("127.0.0.1", 0, setting="X")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    await asyncio.wait_for(reader.readuntil(b"{}"), 5)
+    await asyncio.wait_for(http.stop(gently=True), 2)
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+
+
+class SlowStream(SlowApp):
+    """Begins an answer at once and ends it when it is told to."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await self.go_on.wait()
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def test_what_waits_in_a_shared_socket_is_accepted_by_the_next_server() -> None:
+    held = [socket.socket(family, socket.SOCK_STREAM) for family in (socket.AF_INET, socket.AF_INET6)]
+    try:
+        first = server(_answer_at_once)
+        port = await first.start("127.0.0.1", 0, setting="X", descriptors=[os.dup(one.fileno()) for one in held])
+        await first.stop(gently=True)
+        # Nobody accepts now, and the connection is made all the same.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        second = server(_answer_at_once)
+        again = await second.start("127.0.0.1", port, setting="X", descriptors=[os.dup(one.fileno()) for one in held])
+        assert again == port
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"{}"), 5)
+        writer.close()
+        await second.stop()
+    finally:
+        for one in held:
+            one.close()
+
+
+async def test_a_taken_port_is_a_clear_error_for_a_shared_socket_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder, socket.socket() as held:
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {port} .* is in use"):
+            await server(SlowApp()).start("127.0.0.1", port, setting="X", descriptors=[os.dup(held.fileno())])

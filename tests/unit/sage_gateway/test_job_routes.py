@@ -103,7 +103,7 @@ async def test_an_operator_submits_for_the_tenant_that_the_header_names(
     assert (status, answer["job_id"], answer["created_unix_ms"]) == (201, "j", 5)
     assert (await ask(http, "POST", "", "{}"))[0] == 201
     assert (await ask(http, "POST", "", "{}", **{"X-SAGE-Tenant": "other"}))[0] == 403
-    assert submitted == [("a: é", "j", "acme"), ("{}", "", "")]
+    assert submitted == [("a: é", "j", "acme"), ("{}", "", "acme")]
 
 
 async def test_results_come_in_pages(http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ async def test_the_worker_is_called_with_the_callers_own_key_and_the_tenant_that
         },
     )
     await ask(http, "GET", "/docs", authorization="Bearer k-ops", **{"X-SAGE-Tenant": "acme"})
-    assert calls == [("k-acme", ""), ("k-ops", "acme")]
+    assert calls == [("k-acme", "acme"), ("k-ops", "acme")]
 
 
 async def test_a_document_goes_with_its_path_and_tags(

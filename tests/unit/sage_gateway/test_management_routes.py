@@ -13,7 +13,7 @@ from fixtures.nats import NatsProcess
 
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.management.translation import engine_view
-from sage_client.management.views import EngineRegistration, EngineView, Explanation
+from sage_client.management.views import EngineRegistration, EngineView, Explanation, PolicyChange
 from sage_common.errors import NotFoundError
 from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
 
@@ -63,6 +63,25 @@ async def test_a_tenant_gives_no_orders_and_an_operator_does(
     # Past the door: this mesh has no scheduler and no coordinator to carry the order out.
     assert (status, answer["error"]["code"]) == (503, "unavailable")
     assert "is registered" in answer["error"]["message"]
+
+
+async def test_settings_of_a_policy_are_passed_on_and_what_is_no_number_is_refused(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, dict[str, float]]] = []
+
+    async def set_policy(self: MeshManagement, policy: str, pool: str, settings: dict[str, float]) -> PolicyChange:
+        asked.append((policy, pool, settings))
+        return PolicyChange(pool or None, "fifo", policy)
+
+    monkeypatch.setattr(MeshManagement, "set_policy", set_policy)
+    order = {"policy": "hybrid", "pool": "main", "settings": {"margin": 0.1, "lead_seconds": 2}}
+    assert (await ask(http, "PUT", "policy", "k-ops", order))[0] == 200
+    assert (await ask(http, "PUT", "policy", "k-ops", {"policy": "fifo"}))[0] == 200
+    assert asked == [("hybrid", "main", {"margin": 0.1, "lead_seconds": 2.0}), ("fifo", "", {})]
+    status, answer = await ask(http, "PUT", "policy", "k-ops", {"policy": "hybrid", "settings": {"margin": "wide"}})
+    assert (status, "settings.margin" in answer["error"]["message"]) == (400, True), answer
+    assert len(asked) == 2
 
 
 async def test_a_tenant_sees_its_own_decisions_and_an_operator_all(http: aiohttp.ClientSession) -> None:

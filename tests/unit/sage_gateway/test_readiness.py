@@ -85,3 +85,13 @@ def test_a_second_engine_of_a_served_model_is_no_reason_to_wait(directory: Direc
     directory.has("llm-2", "small", EnginePhase.STARTING)
     assert readiness.reason() == ""
     assert readiness.loading == []
+
+
+def test_what_operators_have_set_is_read_before_requests_are_taken(directory: Directory, clock: ManualClock) -> None:
+    ring = SimpleNamespace(connection=SimpleNamespace(is_connected=True))
+    unread = ["the tenants"]
+    readiness = Readiness(ring, directory, clock, 60.0, unread=lambda: "".join(unread))  # type: ignore[arg-type]
+    directory.has("llm-1", "small", EnginePhase.READY)
+    assert readiness.reason() == "the tenants could not be read from NATS yet; look at the NATS server"
+    unread.clear()
+    assert readiness.reason() == ""

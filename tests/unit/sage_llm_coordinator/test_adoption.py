@@ -115,10 +115,18 @@ def clock() -> Time:
 
 
 def adoption_of(
-    records: MemoryRecords, coordinator: Added, clock: Time, *heard: str, servers: Servers | None = None
+    records: MemoryRecords,
+    coordinator: Added,
+    clock: Time,
+    *heard: str,
+    servers: Servers | None = None,
+    successor_of: str = "",
 ) -> Adoption:
     servers = servers or Servers(ServerSettings(), records, "me", "this-host")
-    return Adoption(servers, coordinator, Heard(*heard), clock, executor_id="me", replica=1)  # type: ignore[arg-type]
+    directory = Heard(*heard)
+    return Adoption(
+        servers, coordinator, directory, clock, executor_id="me", replica=1, successor_of=successor_of  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 async def test_a_configured_engine_starts_though_another_machine_runs_the_one_of_the_same_number(clock: Time) -> None:
@@ -166,6 +174,21 @@ def here(server_id: str, **fields: Any) -> ServerRecord:
     return replace(
         RECORD, server_id=server_id, name=server_id, origin=f"registered/{server_id}", host="this-host", **fields
     )
+
+
+async def test_a_successor_takes_the_servers_of_its_predecessor_over_while_that_uses_them(clock: Time) -> None:
+    records, coordinator = MemoryRecords(), Added()
+    await records.create(replace(here("own"), origin="configured/1/1"))
+    await records.create(here("started"))
+    await records.create(here("of-a-third", owner="third"))
+    await records.create(replace(here("elsewhere"), host="another-host"))
+    servers = Adoptable(records)
+    adoption = adoption_of(records, coordinator, clock, "other", "third", servers=servers, successor_of="other")
+    await adoption.start([TINY])
+    await adoption.stop()
+    assert list(servers.held) == ["own", "started"]
+    # What the settings name runs already.
+    assert coordinator.origins == ["configured/1/1", "registered/started"]
 
 
 @pytest.mark.parametrize(

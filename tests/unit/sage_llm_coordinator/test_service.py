@@ -33,7 +33,7 @@ from sage_llm_coordinator.engines.openai_engine import OpenAiEngineSettings
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
 from sage_llm_coordinator.engines.vllm_engine import VllmEngineSettings
 from sage_llm_coordinator.engines.wanted_adapters import Adapter
-from sage_llm_coordinator.registrations import Registration, Registrations
+from sage_llm_coordinator.registrations import ROUNDS_UNTIL_GIVEN_UP, Registration, Registrations
 from sage_llm_coordinator.servers.record import ServerRecords
 from sage_llm_coordinator.servers.servers import Servers
 from sage_llm_coordinator.service import LlmServicer
@@ -67,7 +67,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterator[Running]:
+async def running(nats: NatsProcess, bucket: str, instance: str, *, successor_of: str = "") -> AsyncIterator[Running]:
     connection = await connect(NatsSettings(url=nats.url), name=instance)
     ring = Ring(connection)
     await ring.start()
@@ -81,7 +81,8 @@ async def running(nats: NatsProcess, bucket: str, instance: str) -> AsyncIterato
     parts = EngineParts(settings.of_kinds(), lambda *_: MeshEmbedder(edge, directory), clock, servers)
     adapters = AdapterRecords(await open_bucket(connection.jetstream(), f"adapters-{bucket}"), "this-host")
     coordinator = ExecutionCoordinator(executor, parts, adapters, instance)
-    registrations = Registrations(await open_bucket(connection.jetstream(), bucket), coordinator, directory, instance)
+    kept = await open_bucket(connection.jetstream(), bucket)
+    registrations = Registrations(kept, coordinator, directory, instance, successor_of=successor_of)
     server = GrpcServer()
     name = llm_pb2.DESCRIPTOR.services_by_name["LlmService"].full_name
     server.add(llm_pb2_grpc.add_LlmServiceServicer_to_server, LlmServicer(coordinator, registrations, 5.0), name)
@@ -314,6 +315,20 @@ async def test_of_two_coordinators_with_one_engine_the_first_keeps_it(
             await service.registrations.reconcile()
         assert [state.spec.engine_id for state in first.coordinator.states()] == ["mine-aaaa"]
         assert second.coordinator.states() == []
+
+
+async def test_a_successor_has_its_predecessors_engines_before_that_leaves_and_keeps_them(
+    nats_server: NatsProcess, bucket: str, upstream: Any
+) -> None:
+    async with running(nats_server, bucket, "llm-coordinator-1-aaaa") as old:
+        await old.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
+        async with running(nats_server, bucket, "llm-coordinator-2-bbbb", successor_of="llm-coordinator-1-aaaa") as new:
+            assert await new.directory.wait_until(lambda d: "mine-aaaa" in d.engines, 5)
+            await new.registrations.reconcile()
+            await new.wait_ready("mine-bbbb")
+            for _ in range(2 * ROUNDS_UNTIL_GIVEN_UP):
+                await new.registrations.reconcile()
+            assert [state.spec.engine_id for state in new.coordinator.states()] == ["mine-bbbb"]
 
 
 async def test_an_engine_is_not_given_up_for_one_that_another_coordinator_is_letting_go(

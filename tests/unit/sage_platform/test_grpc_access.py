@@ -128,3 +128,22 @@ async def test_health_and_reflection_need_no_key(address: str) -> None:
 async def test_without_keys_everybody_may_call() -> None:
     async with serving(ApiKeys({}, mesh_token="mesh-token")) as address, channel(address) as opened:
         assert (await stub(opened).RemoveEngine(llm_pb2.RemoveEngineRequest())).aborted == 7
+
+
+@pytest.mark.parametrize("token", ["", "mesh-token"])
+async def test_what_a_tenant_has_asked_for_is_its_own_where_nobody_needs_a_key(token: str) -> None:
+    async with (
+        serving(ApiKeys({}, mesh_token="mesh-token")) as address,
+        channel(address, token=token, acting_for="acme") as opened,
+    ):
+        api = stub(opened)
+        answer = await api.ListEngines(llm_pb2.ListEnginesRequest())
+        assert answer.engines[0].spec.engine_id == "acme"
+        denied = (grpc.StatusCode.PERMISSION_DENIED, "operators_only")
+        assert await refusal(api.RemoveEngine(llm_pb2.RemoveEngineRequest())) == denied
+
+
+async def test_acting_for_a_tenant_takes_no_keys_place(address: str) -> None:
+    async with channel(address, acting_for="acme") as opened:
+        call = stub(opened).ListEngines(llm_pb2.ListEnginesRequest())
+        assert await refusal(call) == (grpc.StatusCode.UNAUTHENTICATED, "invalid_api_key")

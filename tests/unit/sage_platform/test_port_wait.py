@@ -105,5 +105,7 @@ async def test_a_port_that_something_listens_on_is_refused_at_once(outgoing: Out
 async def test_a_free_port_is_not_waited_for(outgoing: Outgoing) -> None:
     port = outgoing.port
     outgoing.end()
-    assert connection_on(port) is None
+    found = connection_on(port)
+    # Other processes of the machine may be given it at once.
+    assert found is None or f"(pid {os.getpid()})" not in found
     await wait_for_port(HOST, port, SETTING, tell=pytest.fail)

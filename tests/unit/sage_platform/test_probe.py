@@ -15,6 +15,7 @@ from sage_common.errors import ConfigurationError
 from sage_common.ports import free_port
 from sage_platform.grpc_server import GrpcServer
 from sage_platform.probe import EXIT_NOT_WELL, EXIT_USAGE, EXIT_WELL, probe, service_address
+from sage_platform.registry import Instance
 
 
 async def run(*arguments: str) -> tuple[int, str]:
@@ -49,10 +50,11 @@ async def test_a_server_that_does_not_serve_says_why() -> None:
         status, reason = await run(f"127.0.0.1:{port}")
         assert status == EXIT_NOT_WELL
         assert reason.endswith("NOT_SERVING; pool main: no scheduler can lead it (\\xfcber)\n")
-        fault = await why_not_serving(f"127.0.0.1:{port}")
+        instance = Instance("classifier", "one", "127.0.0.1", 0, port)
+        fault = await why_not_serving(instance)
         assert fault == "pool main: no scheduler can lead it (\\xfcber)"
         await server.set_serving(True)
-        assert await why_not_serving(f"127.0.0.1:{port}") is None
+        assert await why_not_serving(instance) is None
     finally:
         await server.stop(0)
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -15,6 +17,7 @@ import pytest
 import tenacity
 
 from sage_common.clock import MonotonicClock
+from sage_common.errors import UnavailableError
 from sage_platform.service_host import EXIT_CONFIGURATION as SERVICE_EXIT_CONFIGURATION
 from sage_platform.supervision import supervised_process
 from sage_platform.supervision.process_spec import ProcessSpec, RestartPolicy
@@ -192,6 +195,7 @@ def test_a_killed_supervisor_takes_its_processes_with_it(tmp_path: Path) -> None
 import asyncio, random, sys
 from pathlib import Path
 from sage_common.clock import MonotonicClock
+from sage_common.errors import UnavailableError
 from sage_platform.supervision.process_spec import ProcessSpec
 from sage_platform.supervision.supervisor import Supervisor
 
@@ -228,3 +232,132 @@ def test_supervisor_and_services_agree_on_the_code_for_configuration_errors() ->
 async def _never(pid: int) -> Mapping[str, int]:
     await asyncio.Event().wait()
     return {}
+
+
+# Leaves when it is asked to, once what it has under way (a line on a pipe, here a file) is done.
+LEAVING = """
+import os, pathlib, signal, sys, time
+def leave(*_):
+    while not pathlib.Path({done!r}).exists(): time.sleep(0.005)
+    print('left', flush=True); sys.exit(0)
+signal.signal(signal.SIGUSR1, leave)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+print('up', flush=True)
+while True: signal.pause()
+"""
+
+
+async def always(old: ProcessStatus, new: ProcessStatus) -> None:
+    """The old one may leave."""
+
+
+async def test_a_replaced_process_leaves_only_when_its_work_is_done_and_the_other_is_ready(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    old = spec(tmp_path, "a", LEAVING.format(done=str(done)))
+    new = dataclasses.replace(old, environment={"GENERATION": "2"})
+    asked: list[tuple[ProcessPhase, ProcessPhase]] = []
+
+    async def may_leave(was: ProcessStatus, comes: ProcessStatus) -> None:
+        asked.append((was.phase, comes.phase))
+
+    async with supervising(tmp_path, [old]) as (supervisor, history):
+        await supervisor.start()
+        first = supervisor.statuses[0].identity
+        replacing = asyncio.create_task(supervisor.replace("a", new, may_leave=may_leave, leave_seconds=60))
+        await history.until(lambda s: s.name == "a (leaving)" and s.phase is ProcessPhase.STOPPING)
+        both = {status.name: status.phase for status in supervisor.statuses}
+        assert both == {"a": ProcessPhase.READY, "a (leaving)": ProcessPhase.STOPPING}
+        done.touch()
+        assert await asyncio.wait_for(replacing, 20)
+        assert asked == [(ProcessPhase.READY, ProcessPhase.READY)]
+        (status,) = supervisor.statuses
+        assert (status.name, status.phase) == ("a", ProcessPhase.READY)
+        assert status.identity != first
+        assert supervisor.specs[0].environment == {"GENERATION": "2"}
+
+
+async def test_a_process_that_does_not_leave_in_time_is_stopped(tmp_path: Path) -> None:
+    old = spec(tmp_path, "a", LEAVING.format(done=str(tmp_path / "never")), stop_timeout_seconds=0.1)
+    async with supervising(tmp_path, [old]) as (supervisor, _):
+        await supervisor.start()
+        first = supervisor.statuses[0].identity
+        assert first is not None
+        assert not await asyncio.wait_for(supervisor.replace("a", old, may_leave=always, leave_seconds=0.05), 20)
+        assert first.process() is None
+        assert [status.phase for status in supervisor.statuses] == [ProcessPhase.READY]
+
+
+async def test_where_the_other_process_does_not_come_up_the_old_one_runs_on(tmp_path: Path) -> None:
+    old = spec(tmp_path, "a", FOREVER)
+    new = dataclasses.replace(old, argv=(sys.executable, "-S", "-c", "import sys; print('boom'); sys.exit(3)"))
+    # Its own output is what it is judged by.
+    new = dataclasses.replace(new, ready=never_ready)
+    async with supervising(tmp_path, [old]) as (supervisor, _):
+        await supervisor.start()
+        before = supervisor.statuses
+        with pytest.raises(ProcessFailedError, match="exit code 3, 3 times in a row") as raised:
+            await supervisor.replace("a", new, may_leave=always, leave_seconds=5)
+        assert raised.value.output[-1] == "boom"
+        assert supervisor.statuses == before
+        assert supervisor.specs == (old,)
+
+
+async def test_where_the_other_process_may_not_take_over_it_goes_and_the_old_one_runs_on(tmp_path: Path) -> None:
+    async def refuse(old: ProcessStatus, new: ProcessStatus) -> None:
+        raise UnavailableError("it serves nothing")
+
+    a = spec(tmp_path, "a", FOREVER)
+    async with supervising(tmp_path, [a]) as (supervisor, history):
+        await supervisor.start()
+        before = supervisor.statuses
+        with pytest.raises(UnavailableError, match="it serves nothing"):
+            await supervisor.replace("a", a, may_leave=refuse, leave_seconds=5)
+        assert supervisor.statuses == before
+        other = next(s for s in reversed(history.seen) if s.name == "a (next)")
+        assert other.phase is ProcessPhase.STOPPED
+
+
+# Ends with itself what it was given: here a file.
+GREEDY = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: (os.path.exists({taken!r}) and os.remove({taken!r}), sys.exit(0)))
+print('up', flush=True)
+while True: signal.pause()
+"""
+
+
+async def test_what_the_other_process_has_taken_over_is_left_where_it_may_not_stay(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+
+    async def take_and_refuse(old: ProcessStatus, new: ProcessStatus) -> None:
+        async for attempt in tenacity.AsyncRetrying(wait=tenacity.wait_fixed(0.01)):
+            with attempt:
+                # Both would now end it.
+                assert (tmp_path / "a.log").read_bytes().count(b"up") == 2
+        taken.touch()
+        raise UnavailableError("it serves nothing")
+
+    a = spec(tmp_path, "a", GREEDY.format(taken=str(taken)))
+    async with supervising(tmp_path, [a]) as (supervisor, history):
+        await supervisor.start()
+        before = supervisor.statuses
+        with pytest.raises(UnavailableError, match="it serves nothing"):
+            await supervisor.replace("a", a, may_leave=take_and_refuse, leave_seconds=5, takes_over=True)
+        assert taken.exists()
+        assert supervisor.statuses == before
+        other = next(s for s in reversed(history.seen) if s.name == "a (next)")
+        assert other.phase is ProcessPhase.STOPPED
+
+
+async def never_ready(pid: int) -> Mapping[str, int]:
+    await asyncio.Event().wait()
+    return {}
+
+
+async def test_a_process_inherits_the_descriptors_of_its_spec(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        number = held.fileno()
+        code = f"import os, signal; os.fstat({number}); print('up', flush=True); signal.pause()"
+        async with supervising(tmp_path, [spec(tmp_path, "a", code, descriptors=(number,))]) as (supervisor, _):
+            await supervisor.start()
+            assert supervisor.statuses[0].phase is ProcessPhase.READY

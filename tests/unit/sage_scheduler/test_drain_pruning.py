@@ -15,6 +15,7 @@ from sage_platform import subjects
 from sage_platform.kv import open_bucket, purge_until, read_all
 from sage_scheduler.control_board import MARKER_SECONDS, ControlBoard
 from sage_scheduler.drain_pruning import DrainPruning
+from sage_scheduler.policy_orders import PolicyChoice
 
 HOUR = 3600.0
 
@@ -36,7 +37,7 @@ async def test_the_order_for_an_engine_that_is_gone_is_forgotten_after_a_while(m
         pruning = DrainPruning(board, lambda: there, clock, HOUR)
         await board.set_drain("stays", True)
         await board.set_drain("leaves", True)
-        await board.set_policy(None, "fifo")
+        await board.set_policy(None, PolicyChoice("fifo"))
         await pruning.reconcile()
         there.remove("leaves")
         for _ in range(2):

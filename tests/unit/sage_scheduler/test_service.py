@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -216,3 +217,27 @@ async def test_the_leader_lists_engines_with_its_books(mesh: Mesh) -> None:
         (entry,) = (await stub.ListEngines(scheduler_pb2.ListEnginesRequest())).engines
     assert (entry.outstanding, entry.breaker, entry.executor_id) == (1, "closed", "executor-0")
     assert entry.outstanding_tokens > 0
+
+
+async def test_settings_of_a_policy_are_shown_and_changed_while_it_runs(mesh: Mesh) -> None:
+    scheduler = await mesh.scheduler("s1")
+    await mesh.host(FakeEngine())
+    async with served(scheduler) as stub:
+        await until(lambda: leads(scheduler))
+        before = await stub.GetPolicy(scheduler_pb2.GetPolicyRequest())
+        usual = {one.name: one for one in before.settings}
+        assert usual["margin"].value == usual["margin"].configured == 0.05
+        await stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy="hybrid", settings={"margin": 0.3}))
+        shown = {one.name: one for one in (await stub.GetPolicy(scheduler_pb2.GetPolicyRequest())).settings}
+        assert (shown["margin"].value, shown["margin"].configured) == (0.3, 0.05)
+        (runner,) = scheduler.leases.runners.values()
+        policy: Any = runner.manager._queue.policy
+        assert (policy.name, policy._settings.margin) == ("hybrid", 0.3)
+        for settings, said in (({"margn": 1.0}, "did you mean 'margin'"), ({"margin": 7.0}, "less than 1")):
+            with pytest.raises(grpc.aio.AioRpcError, match=said) as caught:
+                await stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy="hybrid", settings=settings))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        # An order without settings is the policy as it was configured.
+        await stub.SetPolicy(scheduler_pb2.SetPolicyRequest(policy="hybrid"))
+        after = await stub.GetPolicy(scheduler_pb2.GetPolicyRequest())
+        assert after == before

@@ -81,7 +81,7 @@ def quick_plan(plan: EmbedPlan) -> EmbedPlan:
         repetitions=1,
         idle_requests=20,
         interactive_requests=20,
-        bulk_texts=3_000,
+        bulk_texts=1_000,
         memory_minutes=0.05,
         memory_round_texts=32,
         sts_pairs=64,

@@ -45,6 +45,11 @@ class MeshWithPolicy:
         return self._name
 
     @property
+    def mesh(self) -> IsolatedMesh:
+        """The mesh."""
+        return self._mesh
+
+    @property
     def url(self) -> str:
         return self._mesh.gateway_url
 

@@ -45,6 +45,16 @@ def write_report(root: Path, name: str, timestamp: str, report: BenchmarkReport)
     return folder
 
 
+def over_load(report: BenchmarkReport, figure: str) -> dict[str, list[tuple[float, Spread]]]:
+    """Return a figure of each system, by the load at which it was measured."""
+    points: dict[str, list[tuple[float, Spread]]] = defaultdict(list)
+    for system in report.systems:
+        value = system.figures.get(figure)
+        if value is not None:
+            points[system.name].append((system.load, value))
+    return points
+
+
 def _draw(folder: Path, report: BenchmarkReport) -> list[tuple[str, str]]:
     charts: list[tuple[str, str]] = []
     target = float(DEFAULT_LEVEL[ServiceClass.INTERACTIVE].ttft_ms)
@@ -56,12 +66,7 @@ def _draw(folder: Path, report: BenchmarkReport) -> list[tuple[str, str]]:
             charts.append((title, f"ttft-cdf-{load:g}.png"))
     if len({system.load for system in report.systems}) > 1:
         for title, file, figure, label, top in OVER_LOAD:
-            points: dict[str, list[tuple[float, Spread]]] = defaultdict(list)
-            for system in report.systems:
-                value = system.figures.get(figure)
-                if value is not None:
-                    points[system.name].append((system.load, value))
-            draw_over_load(folder / file, title, points, label, top)
+            draw_over_load(folder / file, title, over_load(report, figure), label, top)
             charts.append((title, file))
     if report.timelines:
         draw_timeline(folder / "timeline.png", report.timelines)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.rendered_request import prefix_blocks
 from sage_control_plane.request.classification import DEFAULT_LEVEL, ClassificationRules
-from sage_control_plane.request.request import Classification, PendingRequest, Priority, RequestKind, ServiceClass
+from sage_control_plane.request.request import (
+    Classification,
+    PendingRequest,
+    Priority,
+    RequestKind,
+    ServiceClass,
+    ServiceLevel,
+)
 
 TEXT_MODEL = "simulated"
 EMBEDDING_MODEL = "simulated-embedding"
@@ -14,8 +23,18 @@ _CAP = ClassificationRules().output_cap_tokens
 _GENERATES = frozenset({RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE})
 
 
-def pending(arrival: Arrival, request_id: str, block_tokens: int, timeout_seconds: float) -> PendingRequest:
-    """Return the request as it comes to the scheduler, without the length of its answer."""
+def pending(
+    arrival: Arrival,
+    request_id: str,
+    block_tokens: int,
+    timeout_seconds: float,
+    levels: Mapping[ServiceClass, ServiceLevel] = DEFAULT_LEVEL,
+) -> PendingRequest:
+    """Return the request as it comes to the scheduler, without the length of its answer.
+
+    Args:
+        levels: the targets of each class.
+    """
     generates = arrival.kind in _GENERATES
     expected = max(1, min(int(1.5 * arrival.input_tokens), arrival.max_tokens or _CAP, _CAP)) if generates else 0
     classification = Classification(
@@ -24,7 +43,7 @@ def pending(arrival: Arrival, request_id: str, block_tokens: int, timeout_second
         model=TEXT_MODEL if generates else EMBEDDING_MODEL,
         service_class=arrival.service_class,
         priority=Priority.NORMAL,
-        slo=DEFAULT_LEVEL[arrival.service_class],
+        slo=levels[arrival.service_class],
         input_tokens=arrival.input_tokens,
         output_tokens=expected,
         prefix_blocks=_blocks(arrival, block_tokens) if generates else (),

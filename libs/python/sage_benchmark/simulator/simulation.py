@@ -129,7 +129,9 @@ class Simulation:
 
     def _arrive(self, arrival: Arrival, now: float) -> None:
         request_id = str(arrival.index)
-        request = pending(arrival, request_id, self.plan.engine.block_tokens, self.plan.timeout_seconds)
+        request = pending(
+            arrival, request_id, self.plan.engine.block_tokens, self.plan.timeout_seconds, self.plan.levels
+        )
         flight = self._flights[request_id] = _Flight(arrival, request, request.classification.prefix_blocks)
         if not self.plan.affinity:
             blind = replace(request.classification, prefix_blocks=())

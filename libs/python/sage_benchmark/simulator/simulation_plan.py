@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.workload.engine_fault import EngineFault
+from sage_control_plane.request.classification import DEFAULT_LEVEL
 from sage_control_plane.request.engine_state import CapacitySource
+from sage_control_plane.request.request import ServiceClass, ServiceLevel
 from sage_control_plane.settings import ControlSettings
 
 # What reports call a policy after whose name it stands, when it does not see which prompts begin alike.
@@ -31,6 +34,7 @@ class SimulationPlan:
         seed: of the control plane's own randomness.
         registered_concurrency: seats that the engines register with; None for those that they have. With more, requests
             wait in the engines, and heartbeats say so, as servers' metrics do.
+        levels: targets of each class.
         capacity_source: who said so; where nobody did, nobody said how many tokens fit either.
     """
 
@@ -46,6 +50,7 @@ class SimulationPlan:
     seed: int = 1
     registered_concurrency: int | None = None
     capacity_source: CapacitySource = CapacitySource.TOLD
+    levels: Mapping[ServiceClass, ServiceLevel] = field(default_factory=lambda: DEFAULT_LEVEL)
 
 
 def for_many_engines(control: ControlSettings, engines: int) -> ControlSettings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 
 if TYPE_CHECKING:
     from sage_apps.knowledge_answers import KnowledgeAnswer
@@ -44,7 +44,7 @@ def ask(
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a model order the first passages.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="With --docs: embed every document again.")] = False,
     as_json: AsJson = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
 ) -> None:
     """Answer a question from documents, with the passages that the answer rests on."""
     from sage_apps.knowledge_answers import answer_from_knowledge, with_ingest

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def chat(
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
     as_json: AsJson = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
 ) -> None:
     """Ask once, or hold a conversation; the answer appears as it is made.
 

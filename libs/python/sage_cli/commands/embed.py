@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from sage_cli.consoles import Url
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -17,7 +19,7 @@ def embed(
     model: Annotated[str | None, typer.Option(help="Model; left out, the mesh's own choice.")] = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Cut vectors to this many dimensions.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the vectors as JSON, a line a text.")] = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
 ) -> None:
     """Turn texts into vectors; for several texts, show how similar they are."""
     from sage_cli.running import run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 
 if TYPE_CHECKING:
     from sage_middleware.knowledge.ingest_report import IngestReport
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Keep documents that can be searched and asked.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the knowledge base.")]
-Url = Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", metavar="FIELD=VALUE", help="Only such documents, as `path=docs/*`; may be repeated."),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 
 
 def register(app: typer.Typer) -> None:
@@ -16,9 +14,9 @@ def register(app: typer.Typer) -> None:
 
 def models(
     as_json: AsJson = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
 ) -> None:
-    """List the models that some engine serves."""
+    """List the models that some engine serves, and the names that `sage model` gives them."""
     from sage_cli.running import run
 
     run(_models(as_json, url))
@@ -46,12 +44,14 @@ async def _models(as_json: bool, url: str | None) -> None:
         listed = [model_to_json(model, int(time.time())) for model in found]
         typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2).decode())
         return
+    routed = any(model.targets for model in found)
     columns = (
         Column("model"),
         Column("work", wrap=True),
         Column("context", right=True, drop=1),
         Column("dimensions", right=True, drop=2),
         Column("also called", wrap=True, drop=3),
+        *([Column("leads to", wrap=True)] if routed else []),
     )
     rows = [
         (
@@ -60,6 +60,7 @@ async def _models(as_json: bool, url: str | None) -> None:
             str(model.max_context_tokens or ""),
             str(model.dimensions or ""),
             ", ".join(model.aliases),
+            *([", ".join(model.targets)] if routed else []),
         )
         for model in found
     ]

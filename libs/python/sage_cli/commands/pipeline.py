@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sage_cli.commands import job
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 from sage_cli.pipeline_file import PipelineFile, read_pipeline
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run(
     allow: Allowed = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Most records to print; 0: all.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Reuse no vectors and answers of earlier runs.")] = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and not a record a line.")] = False,
 ) -> None:
     """Run a pipeline to its end, and print its collections, one JSON object a line; counts go to stderr."""

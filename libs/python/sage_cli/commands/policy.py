@@ -29,19 +29,26 @@ def get_policy(
         return
     typer.echo(found.policy)
     typer.echo(f"pool {found.pool}; available: {', '.join(found.available)}", err=True)
+    for setting in found.settings:
+        was = "" if setting.value == setting.configured else f" (configured: {setting.configured:g})"
+        typer.echo(f"{setting.name} = {setting.value:g}{was}  # {setting.meaning}", err=True)
 
 
 @app.command(name="set")
 def set_policy(
     name: Annotated[str, typer.Argument(help="Policy; `sage policy get` lists the names.")],
     pool: Annotated[str, typer.Option(help="Pool of engines; left out, every pool.")] = "",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=NUMBER", help="A setting of it; those left out are as configured."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change the policy; queued work is kept."""
+    """Change the policy and its settings; queued work is kept."""
     from sage_cli.consoles import print_json
     from sage_cli.running import run
 
-    change = run(_set(name, pool))
+    change = run(_set(name, pool, _numbers(setting or [])))
     if as_json:
         print_json(change)
         return
@@ -56,8 +63,22 @@ async def _get(pool: str) -> PolicyInForce:
         return await mesh.policy(pool)
 
 
-async def _set(name: str, pool: str) -> PolicyChange:
+async def _set(name: str, pool: str, settings: dict[str, float]) -> PolicyChange:
     from sage_cli.target import management
 
     async with management() as mesh:
-        return await mesh.set_policy(name, pool)
+        return await mesh.set_policy(name, pool, settings)
+
+
+def _numbers(given: list[str]) -> dict[str, float]:
+    """Return settings by name. Raises InvalidRequestError for one that is not NAME=NUMBER."""
+    from sage_common.errors import InvalidRequestError
+
+    numbers = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            numbers[name.strip()] = float(value)
+        except ValueError:
+            raise InvalidRequestError(f"--set {text!r}: write NAME=NUMBER, for example --set margin=0.1") from None
+    return numbers

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sage_cli.consoles import AsJson
+from sage_cli.consoles import AsJson, Url
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def rerank(
     model: Annotated[str | None, typer.Option(help="Model; left out, the mesh's own choice.")] = None,
     top_n: Annotated[int | None, typer.Option("--top", "-n", min=1, help="Only the best N.")] = None,
     as_json: AsJson = False,
-    url: Annotated[str | None, typer.Option(help="Gateway (http://…) or ring (nats://…).")] = None,
+    url: Url = None,
 ) -> None:
     """Order documents by their relevance to a query, the most relevant first."""
     from sage_cli.running import run

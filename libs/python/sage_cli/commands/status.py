@@ -39,6 +39,8 @@ def status(
         console.print(mesh_tables(view, console.width))
         if view.message and view.message not in view.problems:
             notes().print(f"{view.phase}: {view.message}", markup=False)
+        for warning in view.warnings:
+            notes().print(warning, markup=False, style="yellow")
         for problem in view.problems:
             notes().print(problem, markup=False, style="red")
     else:

@@ -9,6 +9,7 @@ import typer
 from sage_cli.consoles import AsJson
 
 if TYPE_CHECKING:
+    from sage_client.management.tenants import LimitView, TenantState
     from sage_common.tenants import Tenant
 
 app = typer.Typer(help="Give tenants limits and budgets while the mesh runs.", no_args_is_help=True)
@@ -67,18 +68,26 @@ def set_tenant(
 
 @app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show what a tenant may have."""
-    from sage_cli.consoles import print_json
+    """Show what a tenant may have, and what is left of it."""
+    from sage_cli.consoles import output, print_json
+    from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.running import run
     from sage_common.errors import NotFoundError
 
-    tenant = next((each for each in run(_list()) if each.name == name), None)
-    if tenant is None:
-        raise NotFoundError(f"no limits of tenant {name!r} are kept; `sage tenant set {name} --rpm 60` sets one")
+    try:
+        state = run(_state(name))
+    except NotFoundError:
+        hint = f"`sage tenant set {name} --rpm 60` sets one"
+        raise NotFoundError(f"no limits of tenant {name!r} are kept; {hint}") from None
     if as_json:
-        print_json(_shown(tenant))
+        print_json(_shown(state))
         return
-    _print_tenants([tenant])
+    _print_tenants([state])
+    if state.left:
+        numbers = (Column("of", right=True), Column("left", right=True))
+        columns = (Column("limit"), *numbers, Column("all of it again", wrap=True))
+        output().print()
+        print_rows(output(), columns, [_limit_row(limit) for limit in state.left])
 
 
 @app.command(name="list")
@@ -120,6 +129,13 @@ async def _set(name: str, given: dict[str, Any]) -> Tenant:
         return await tenants.set_tenant(checked(Tenant, values))
 
 
+async def _state(name: str) -> TenantState:
+    from sage_cli.target import tenant_management
+
+    async with tenant_management() as tenants:
+        return await tenants.tenant(name)
+
+
 async def _list() -> list[Tenant]:
     from sage_cli.target import tenant_management
 
@@ -158,6 +174,15 @@ def _limits(tenant: Tenant) -> list[str]:
         ("weight {:g}", tenant.weight),
     )
     return [form.format(value) for form, value in counts if value is not None]
+
+
+def _limit_row(limit: LimitView) -> tuple[str, ...]:
+    from datetime import timedelta
+    from decimal import Decimal
+
+    what = "at a time" if limit.period == "held" else f"{limit.unit}/{limit.period}"
+    again = f"in {timedelta(seconds=round(limit.resets_seconds))}" if limit.resets_seconds else ""
+    return (what, f"{Decimal(limit.limit):,}", f"{Decimal(limit.left):,}", again)
 
 
 def _shown(tenant: Tenant) -> dict[str, Any]:

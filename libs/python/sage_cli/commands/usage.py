@@ -93,6 +93,7 @@ def _write_parquet(rows: list[UsageView], path: Path) -> None:
         "cached_tokens": pl.Int64,
         "completion_tokens": pl.Int64,
         "money": pl.String,
+        "route": pl.String,
     }
     pl.DataFrame([asdict(row) for row in rows], schema=schema).with_columns(
         pl.col("money").cast(pl.Decimal(38, 9))
@@ -108,6 +109,7 @@ def _print_rows(rows: list[UsageView]) -> None:
         Column("tenant"),
         Column("key", drop=2),
         Column("model", wrap=True, drop=1),
+        Column("asked as", wrap=True, drop=6),
         Column("requests"),
         Column("failed", drop=3),
         Column("prompt"),
@@ -121,6 +123,7 @@ def _print_rows(rows: list[UsageView]) -> None:
             row.tenant,
             row.key_id,
             row.model,
+            row.route,
             f"{row.requests:,}",
             f"{row.failed:,}",
             f"{row.prompt_tokens:,}",

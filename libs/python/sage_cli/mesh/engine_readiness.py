@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import ssl
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -117,10 +119,10 @@ async def wait_for_engines(
     return list(directory.engines.values())
 
 
-async def wait_for_gateway(port: int, models: frozenset[str], tell: Callable[[str], None]) -> None:
-    """Return once the gateway on ``port`` lists ``models``: it learns of engines by itself, a moment later."""
+async def wait_for_gateway(url: str, models: frozenset[str], tell: Callable[[str], None]) -> None:
+    """Return once the gateway at ``url`` lists ``models``: it learns of engines by itself, a moment later."""
     while True:
-        listed = await asyncio.to_thread(_listed_models, port)
+        listed = await asyncio.to_thread(_listed_models, url)
         if listed is None or models <= listed:
             return
         tell(f"the gateway does not list {', '.join(sorted(models - listed))} yet")
@@ -132,9 +134,17 @@ def open_directory(ring: Ring, name: str) -> EngineDirectory:
     return EngineDirectory(ring, name, MonotonicClock())
 
 
-def _listed_models(port: int) -> frozenset[str] | None:
+def _listed_models(url: str) -> frozenset[str] | None:
     """Return the models that the gateway lists: none while it does not answer, None where it wants an API key."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=HTTP_TIMEOUT_SECONDS)
+    parts = urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        # Its certificate may be for the name that clients ask for. What was started on this port is asked whether it is
+        # ready, not who it is.
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(LOOPBACK, parts.port, timeout=HTTP_TIMEOUT_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(LOOPBACK, parts.port, timeout=HTTP_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/v1/models")
         answer = connection.getresponse()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sage_cli.mesh.plan import MeshPlan
 from sage_cli.mesh.services import ServiceEntry
+from sage_platform.nats_cluster import ANY_ADDRESS
 
 # Python 3.11 and later then leave the current folder off the module path, where any file could stand in for a library.
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
@@ -38,7 +39,7 @@ def service_environment(
 
     Args:
         replica: 1 for the first. The first takes the well-known ports unless the user chose others; the others
-            take free ones.
+            take free ones, but for the port that gateways share.
         configured: the service's section of the config file.
     """
     defaults = {**COMMON, **({} if entry.name in COMPUTING else ONE_THREAD)}
@@ -47,12 +48,21 @@ def service_environment(
     ports = {"grpc_port": entry.grpc_port.here, "metrics_port": entry.grpc_port.metrics}
     if entry.http is not None:
         ports["port"] = entry.http.here
+    # A successor takes the same ports while its predecessor leaves.
+    variables[f"SAGE_{entry.section.upper()}_SHARE_PORTS"] = "true"
     for setting, port in ports.items():
         variable = f"SAGE_{entry.section.upper()}_{setting.upper()}"
-        if replica > 1:
+        is_shared = setting == "port" and plan.gateways > 0
+        if replica > 1 and not is_shared:
             variables[variable] = "0"
         elif variable not in environ and setting not in configured:
             variables[variable] = str(port)
+    if plan.advertise:
+        # On every address: its own machine's commands and supervisor reach it on loopback.
+        for setting, value in (("host", ANY_ADDRESS), ("advertise_host", plan.advertise)):
+            variable = f"SAGE_{entry.section.upper()}_{setting.upper()}"
+            if variable not in environ and setting not in configured:
+                variables[variable] = value
     variables.update(_engine_choice(entry, plan))
     if entry.name == "llm-coordinator":
         variables["SAGE_LLM_COORDINATOR_REPLICA"] = str(replica)

@@ -12,8 +12,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from sage_cli.mesh.engine_readiness import open_directory
+from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
 from sage_cli.mesh.registrations import Registrations, why_not_serving
 from sage_cli.mesh.running_supervisor import local_state
+from sage_cli.mesh.security import TLS_FACT, certificate_warnings, has_joined, own_certificates
+from sage_cli.mesh.services import NATS
+from sage_cli.mesh.studio_process import STUDIO
 from sage_cli.mesh.token import operator_token
 from sage_cli.mesh.view import EngineView, MeshView, NatsView, ProcessView
 from sage_client.management.mesh_management import MeshManagement
@@ -36,6 +40,8 @@ HEARTBEAT_SECONDS = 0.6
 # A scheduler whose health has just been asked answers at once.
 POOLS_SECONDS = 2.0
 EXECUTORS = ("llm-coordinator", "embed-executor")
+# Processes that are no services of the mesh.
+UNREGISTERED = (NATS, STUDIO)
 
 
 def nats_settings(state: SupervisorState | None) -> NatsSettings:
@@ -67,7 +73,7 @@ async def inspect_mesh() -> MeshView:
         else:
             connection = await registrations.connection()
             instances = await registrations.instances()
-            faults = list(await asyncio.gather(*(why_not_serving(instance.grpc_address) for instance in instances)))
+            faults = list(await asyncio.gather(*(why_not_serving(instance) for instance in instances)))
             serving = [instance for instance, fault in zip(instances, faults, strict=True) if not fault]
             executors = [instance for instance in serving if instance.service in EXECUTORS]
             engines = await _engines(connection, len(executors)) if executors else []
@@ -86,8 +92,9 @@ async def inspect_mesh() -> MeshView:
 
 async def _local_health(state: SupervisorState) -> dict[int, str | None]:
     """Return why each supervised service does not serve, by pid; None for one that does."""
+    tls = TLS_FACT in state.facts
     asked = {
-        status.identity.pid: f"{LOOPBACK}:{status.ports['grpc']}"
+        status.identity.pid: Instance(status.service, status.name, LOOPBACK, 0, status.ports["grpc"], tls=tls)
         for status in state.processes
         if status.identity is not None and "grpc" in status.ports
     }
@@ -104,7 +111,8 @@ def _assembled(
     nats: NatsView | None,
     trouble: str = "",
 ) -> MeshView:
-    processes = [_local(status, health) for status in (state.processes if state else ())]
+    here = own_host(state)
+    processes = [_local(status, health, here) for status in (state.processes if state else ())]
     known = {process.pid for process in processes if process.pid}
     processes += [
         _registered(instance, fault)
@@ -112,6 +120,7 @@ def _assembled(
         if _is_elsewhere(instance) or (instance.pid not in known and psutil.pid_exists(instance.pid))
     ]
     phase = state.phase.value if state else "external" if instances else "stopped"
+    certificates = own_certificates() if state and TLS_FACT in state.facts else ()
     return MeshView(
         phase=phase,
         message="; ".join(filter(None, (state.message if state else "", trouble))),
@@ -119,12 +128,27 @@ def _assembled(
         gateway_url=_gateway_url(state, instances),
         nats=nats,
         processes=tuple(processes),
-        engines=tuple(engine_view(engine) for engine in engines),
+        engines=tuple(engine_view(engine, _host_of(engine, instances)) for engine in engines),
+        secured=TLS_FACT in state.facts if state else any(instance.tls for instance in instances),
+        warnings=certificate_warnings(certificates, time.time(), joined=has_joined()) if certificates else (),
+        certificates_end_unix_seconds=certificates[0].expires_unix_seconds if certificates else None,
         pools=tuple(pools),
+        this_host=here,
     )
 
 
-def engine_view(engine: EngineState) -> EngineView:
+def own_host(state: SupervisorState | None) -> str:
+    """Return the address that this machine has in its mesh: loopback where that is of one machine."""
+    text = state.facts.get(PLAN_FACT) if state else None
+    return (MeshPlan.from_json(text).advertise if text else "") or LOOPBACK
+
+
+def _host_of(engine: EngineState, instances: Iterable[Instance]) -> str:
+    """Return where the executor of an engine runs; empty where it has not registered."""
+    return next((one.host for one in instances if one.instance_id == engine.executor_id), "")
+
+
+def engine_view(engine: EngineState, host: str = "") -> EngineView:
     """Return an engine's state as people see it."""
     spec = engine.spec
     return EngineView(
@@ -143,6 +167,7 @@ def engine_view(engine: EngineState) -> EngineView:
         name=spec.name,
         capacity_source=spec.capacity_source.name.lower(),
         phase_seconds=engine.phase_seconds,
+        host=host,
     )
 
 
@@ -180,12 +205,12 @@ async def _nats(connection: Client) -> NatsView:
     return NatsView(without_credentials(url.geturl()) if url else "", version, account.streams, account.storage)
 
 
-def _local(status: ProcessStatus, health: Mapping[int, str | None]) -> ProcessView:
+def _local(status: ProcessStatus, health: Mapping[int, str | None], host: str) -> ProcessView:
     process = status.identity.process() if status.identity else None
     pid = status.identity.pid if status.identity and process else 0
     ready = status.phase is ProcessPhase.READY
-    if status.service == "nats":
-        # It does not register; what keeps it from its work the supervisor says in its message.
+    if status.service in UNREGISTERED:
+        # What keeps it from its work the supervisor says in its message.
         fault = status.message or None if ready else "is not ready"
     else:
         fault = health.get(pid, "has not registered")
@@ -193,7 +218,7 @@ def _local(status: ProcessStatus, health: Mapping[int, str | None]) -> ProcessVi
         name=status.name,
         service=status.service,
         phase=status.phase.value if pid or status.identity is None else "gone",
-        host="127.0.0.1",
+        host=host,
         pid=pid,
         ports=dict(status.ports),
         serving=fault is None,
@@ -206,7 +231,8 @@ def _local(status: ProcessStatus, health: Mapping[int, str | None]) -> ProcessVi
 
 
 def _registered(instance: Instance, fault: str | None) -> ProcessView:
-    ports = {"http": instance.http_port, "grpc": instance.grpc_port, "metrics": instance.metrics_port}
+    http = "https" if instance.http_tls else "http"
+    ports = {http: instance.http_port, "grpc": instance.grpc_port, "metrics": instance.metrics_port}
     return ProcessView(
         name=instance.instance_id,
         service=instance.service,
@@ -246,10 +272,16 @@ def _is_down(nats_url: str) -> bool:
 
 
 def _is_elsewhere(instance: Instance) -> bool:
+    if instance.machine:
+        return not instance.is_here
     return instance.host not in ("127.0.0.1", "localhost", socket.gethostname())
 
 
 def _gateway_url(state: SupervisorState | None, instances: Iterable[Instance]) -> str:
     if state and "gateway_url" in state.facts:
         return state.facts["gateway_url"]
-    return next((f"http://{i.host}:{i.http_port}" for i in instances if i.service == "gateway" and i.http_port), "")
+    return next((_http_url(i) for i in instances if i.service == "gateway" and i.http_port), "")
+
+
+def _http_url(instance: Instance) -> str:
+    return f"{'https' if instance.http_tls else 'http'}://{instance.host}:{instance.http_port}"

@@ -14,7 +14,7 @@ from nats.js.kv import KeyValue
 
 from sage_common.service_settings import NatsSettings
 from sage_platform import registry, subjects
-from sage_platform.grpc_server import HEALTH_METADATA, channel
+from sage_platform.grpc_server import HEALTH_METADATA, channel_to
 from sage_platform.kv import open_bucket
 from sage_platform.nats_connection import connect
 from sage_platform.supervision.process_spec import ReadyCheck
@@ -67,7 +67,7 @@ class Registrations:
             while True:
                 try:
                     for instance in await self.instances():
-                        if instance.pid == pid and await is_serving(instance):
+                        if instance.is_here and instance.pid == pid and await is_serving(instance):
                             return _ports(instance)
                 except (NatsError, asyncio.TimeoutError):
                     # NATS restarts too; the process's own time limit says when this has taken too long.
@@ -79,12 +79,12 @@ class Registrations:
 
 async def is_serving(instance: registry.Instance) -> bool:
     """Ask an instance's gRPC health."""
-    return await why_not_serving(instance.grpc_address) is None
+    return await why_not_serving(instance) is None
 
 
-async def why_not_serving(grpc_address: str) -> str | None:
-    """Ask the gRPC health of the service at ``host:port``; return why it does not serve, None when it does."""
-    async with channel(grpc_address) as open_channel:
+async def why_not_serving(instance: registry.Instance) -> str | None:
+    """Ask the gRPC health of an instance; return why it does not serve, None when it does."""
+    async with channel_to(instance) as open_channel:
         stub = health_pb2_grpc.HealthStub(open_channel)
         call = stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_SECONDS)
         try:
@@ -99,5 +99,6 @@ async def why_not_serving(grpc_address: str) -> str | None:
 
 
 def _ports(instance: registry.Instance) -> dict[str, int]:
-    ports = {"http": instance.http_port, "grpc": instance.grpc_port, "metrics": instance.metrics_port}
+    http = "https" if instance.http_tls else "http"
+    ports = {http: instance.http_port, "grpc": instance.grpc_port, "metrics": instance.metrics_port}
     return {name: port for name, port in ports.items() if port}

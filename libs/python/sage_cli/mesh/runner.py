@@ -6,15 +6,20 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sage_cli.mesh.engine_readiness import open_directory, wait_for_engines, wait_for_gateway
+from sage_cli.mesh.gateway_listeners import GatewayListeners
 from sage_cli.mesh.plan import PLAN_FACT, MeshPlan
 from sage_cli.mesh.registrations import Registrations
+from sage_cli.mesh.rolling_restart import RollingRestart, chosen_services
+from sage_cli.mesh.security import TLS_FACT, secured_folder
 from sage_cli.mesh.services import NATS
 from sage_cli.mesh.specs import choose_nats, fixed_ports, nats_spec, service_specs
+from sage_cli.mesh.supervisor_orders import OrderServer, RestartOrder
 from sage_cli.mesh.token import make_token, remove_token, token_variables
 from sage_common import paths
 from sage_common.clock import MonotonicClock
@@ -86,7 +91,7 @@ class MeshRunner:
                 keep_running(rotation.run, name="log-rotation"),
             ]
             try:
-                await self._run(stopping, make_token())
+                await self._run(stopping)
             except SageError as error:
                 output = error.output if isinstance(error, ProcessFailedError) else ()
                 self._change(phase=SupervisorPhase.FAILED, message=error.message, output=output)
@@ -96,15 +101,28 @@ class MeshRunner:
                 remove_token()
             remove_state(self._directory)
 
-    async def _run(self, stopping: asyncio.Event, token_file: Path) -> None:
-        nats = choose_nats(self._plan, token_file)
+    async def _run(self, stopping: asyncio.Event) -> None:
+        folder = secured_folder()
+        if self._plan.advertise or self._plan.join:
+            # Certificates take a library that no other mesh needs.
+            from sage_cli.mesh.machines import prepare_machine
+
+            folder = prepare_machine(self._plan, folder)
+        token_file = make_token()
+        nats = choose_nats(self._plan, token_file, folder)
+        # Another's NATS server has identities of its own.
+        tls_folder = folder if nats.server is not None or self._plan.join else None
         facts = {"nats_url": nats.settings.url, PLAN_FACT: self._plan.to_json()}
+        if tls_folder is not None:
+            facts[TLS_FACT] = str(tls_folder)
         self._change(facts=facts, message="starting")
         registrations = Registrations(nats.settings, f"supervisor-{os.getpid()}")
         tokens = token_variables(token_file, ours=nats.server is not None)
-        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check(), tokens)
+        listeners = GatewayListeners()
+        specs = service_specs(self._plan, nats.settings.url, registrations.ready_check(), tokens, tls_folder)
+        specs = listeners.given(specs, shared=self._plan.gateways > 0)
         if nats.server is not None:
-            specs.insert(0, nats_spec(nats.server))
+            specs.insert(0, nats_spec(nats.server, self._plan.timeout_seconds if self._plan.cluster else None))
         self._supervisor = Supervisor(
             specs,
             log_directory=paths.private_dir(paths.log_dir()),
@@ -113,22 +131,39 @@ class MeshRunner:
             generator=random.Random(),
         )
         watches = self._watches(nats.server, self._supervisor)
+        orders = OrderServer(partial(self._restart, self._supervisor, registrations))
         try:
             if nats.server is None:
                 # A server that SAGE does not run: it must answer before anything is started.
                 await registrations.connection()
             coming_up = self._come_up(self._supervisor, registrations, fixed_ports(specs))
             if await self._up_or_stopped(coming_up, stopping):
+                await orders.start()
                 self._change(phase=SupervisorPhase.READY, message=self._health.summary or "")
                 await stopping.wait()
         finally:
+            await orders.stop()
             await end_tasks(*watches)
             if self._state.phase is not SupervisorPhase.FAILED:
                 self._change(phase=SupervisorPhase.STOPPING, message="stopping")
             await registrations.close()
+            # From here on the gateways alone hold them: once they leave, who connects is refused and does not wait.
+            listeners.close()
             await self._supervisor.stop()
             # Servers that a killed coordinator had started and no other has adopted.
             await asyncio.to_thread(end_guarded, self._directory)
+
+    async def _restart(
+        self,
+        supervisor: Supervisor,
+        registrations: Registrations,
+        order: RestartOrder,
+        tell: Callable[[str], None],
+    ) -> Sequence[str]:
+        restart = RollingRestart(
+            supervisor, registrations, self._plan.timeout_seconds, f"supervisor-{os.getpid()}", tell
+        )
+        return await restart.run(chosen_services(order.services), order.drain_seconds)
 
     def _watches(self, server: NatsServer | None, supervisor: Supervisor) -> list[asyncio.Task[None]]:
         if server is None:
@@ -189,8 +224,9 @@ class MeshRunner:
             )
             models = frozenset(card.name for engine in engines for card in engine.spec.models if card.kinds & kinds)
             for status in supervisor.statuses:
-                if status.service == "gateway" and "http" in status.ports:
-                    await wait_for_gateway(status.ports["http"], models, lambda text: self._change(message=text))
+                url = _gateway_url(status)
+                if url:
+                    await wait_for_gateway(url, models, lambda text: self._change(message=text))
         finally:
             await directory.stop()
             await ring.close()
@@ -201,9 +237,11 @@ class MeshRunner:
         if self._state.phase is SupervisorPhase.STARTING:
             waiting = [s.name for s in statuses if s.phase is not ProcessPhase.READY]
             changes["message"] = f"waiting for {', '.join(waiting)}" if waiting else "waiting for engines"
-        gateway = next((s for s in statuses if s.service == "gateway" and "http" in s.ports), None)
-        if gateway is not None:
-            changes["facts"] = {**self._state.facts, "gateway_url": f"http://127.0.0.1:{gateway.ports['http']}"}
+            if NATS in waiting and self._plan.cluster:
+                changes["message"] = f"waiting for {self._plan.most_of_cluster()}"
+        gateway_url = next(filter(None, map(_gateway_url, statuses)), None)
+        if gateway_url is not None:
+            changes["facts"] = {**self._state.facts, "gateway_url": gateway_url}
         self._change(**changes)
 
     def _change(self, **changes: object) -> None:
@@ -213,3 +251,11 @@ class MeshRunner:
             self._report(self._state)
         except OSError as error:
             log.error("change not shown", error=str(error))
+
+
+def _gateway_url(status: ProcessStatus) -> str | None:
+    """Return where a gateway's process serves HTTP; None for another process, and for one that does not yet."""
+    if status.service != "gateway":
+        return None
+    scheme = next((name for name in ("https", "http") if name in status.ports), None)
+    return f"{scheme}://{LOOPBACK}:{status.ports[scheme]}" if scheme else None

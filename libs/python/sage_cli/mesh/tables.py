@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
@@ -20,15 +21,23 @@ WAITING = frozenset({"starting", "waiting", "backing-off", "draining", "stopping
 def mesh_tables(view: MeshView, width: int) -> RenderableType:
     """Render processes, engines and where to reach the mesh, for a terminal of ``width`` columns."""
     parts = [*_processes(view, width), Text("")]
+    if len(view.hosts) > 1:
+        parts += [*_hosts(view, width), Text("")]
     if view.engines:
         parts += [*_engines(view, width), Text("")]
     if view.pools:
         parts += [*_pools(view, width), Text("")]
     if view.gateway_url:
         parts.append(Text.assemble("OpenAI API  ", (f"{view.gateway_url}/v1", "bold")))
+    if view.studio_url:
+        parts.append(Text.assemble("Studio      ", (view.studio_url, "bold")))
     if view.nats:
         storage = f"{view.nats.jetstream_streams} streams, {megabytes(view.nats.jetstream_bytes)}"
         parts.append(Text(f"NATS        {view.nats.url}  ({view.nats.version}; {storage})"))
+    if view.secured:
+        ends = view.certificates_end_unix_seconds
+        days = "" if ends is None else f" (certificates end in {(ends - time.time()) / 86_400:.0f} days)"
+        parts.append(Text(f"TLS         between services, and to NATS{days}"))
     return Group(*parts)
 
 
@@ -62,6 +71,12 @@ PROCESS_COLUMNS = (
     Column("up", drop=5),
     Column("restarts", right=True, drop=4),
 )
+HOST_COLUMNS = (
+    Column("host"),
+    Column("services", wrap=True),
+    Column("serving", right=True),
+    Column("engines ready", right=True, drop=1),
+)
 ENGINE_COLUMNS = (
     Column("engine"),
     Column("state"),
@@ -94,7 +109,7 @@ def _processes(view: MeshView, width: int) -> list[Table | Text]:
             (
                 process.name,
                 phase_text(phase),
-                _address(process.host, process.ports),
+                _address(process.host if process.host != view.this_host else "", process.ports),
                 str(process.pid or ""),
                 megabytes(process.rss_bytes) if process.rss_bytes else "",
                 duration(process.uptime_seconds) if process.uptime_seconds else "",
@@ -103,6 +118,19 @@ def _processes(view: MeshView, width: int) -> list[Table | Text]:
         )
     messages = [Text(f"{p.name}: {p.message}", style="dim") for p in view.processes if p.message]
     return [*fitted(width, PROCESS_COLUMNS, rows), *messages]
+
+
+def _hosts(view: MeshView, width: int) -> list[Table | Text]:
+    rows = [
+        (
+            f"{host.host} (here)" if host.is_this else host.host,
+            ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in host.services.items()),
+            f"{host.serving}/{sum(host.services.values())}",
+            f"{host.engines_ready}/{host.engines}" if host.engines else "",
+        )
+        for host in view.hosts
+    ]
+    return fitted(width, HOST_COLUMNS, rows)
 
 
 def _engines(view: MeshView, width: int) -> list[Table | Text]:
@@ -146,7 +174,7 @@ def busy(outstanding: int, capacity: int, source: str) -> str:
 
 def _address(host: str, ports: Mapping[str, int]) -> str:
     listed = " ".join(f"{name}:{port}" for name, port in ports.items())
-    return listed if host in LOCAL_HOSTS else f"{host} {listed}".rstrip()
+    return listed if not host or host in LOCAL_HOSTS else f"{host} {listed}".rstrip()
 
 
 def _short(kinds: Iterable[str]) -> str:

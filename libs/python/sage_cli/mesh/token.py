@@ -1,4 +1,7 @@
-"""The mesh's own token: made for each run of the mesh, in a file that only its owner reads."""
+"""The mesh's own token: made for each run of the mesh, in a file that only its owner reads.
+
+A mesh of several machines has one that all of them keep: a machine that comes back has to know it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,23 @@ TOKEN_BYTES = 32
 
 
 def make_token() -> Path:
-    """Write a new token and return the file. NATS asks its clients for it, and the services each other."""
+    """Write the token and return the file. NATS asks its clients for it, and the services each other."""
+    token = _kept() or secrets.token_urlsafe(TOKEN_BYTES)
     path = paths.mesh_token_file()
     paths.private_dir(path.parent)
     path.unlink(missing_ok=True)
     # Made with its rights: one that is narrowed afterwards could be opened before.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(secrets.token_urlsafe(TOKEN_BYTES))
+        file.write(token)
     return path
+
+
+def _kept() -> str:
+    """Return the token of a mesh of several machines that this one belongs to; empty where there is none."""
+    try:
+        return (paths.mesh_tls_dir() / "mesh.token").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def token_variables(token_file: Path, *, ours: bool) -> dict[str, str]:

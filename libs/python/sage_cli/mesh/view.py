@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sage_cli.mesh.studio_process import STUDIO
 from sage_client.management.views import PoolView
+from sage_platform.supervision.process_status import LEAVING, NEXT
 
 # Their servers are somebody else's: one that has not answered may be away for good, and nobody here is starting it.
 ATTACHED_ENGINES = frozenset({"openai", "openai-embedding"})
@@ -39,6 +42,11 @@ class ProcessView:
     message: str = ""
     log: str = ""
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether it is on its way in or out while a restart replaces one by the other."""
+        return self.name.endswith((NEXT, LEAVING))
+
 
 @dataclass(frozen=True)
 class EngineView:
@@ -53,6 +61,7 @@ class EngineView:
         waiting: requests queued inside the engine itself.
         labels: what the engine says of how it runs, e.g. its backend.
         phase_seconds: how long it has been in its phase; None where its executor does not tell.
+        host: where its executor runs; empty where that is not known.
     """
 
     engine_id: str
@@ -70,6 +79,7 @@ class EngineView:
     name: str = ""
     capacity_source: str = ""
     phase_seconds: float | None = None
+    host: str = ""
 
 
 def _long_start(engine: EngineView) -> str:
@@ -78,6 +88,26 @@ def _long_start(engine: EngineView) -> str:
     logs = f"sage engine logs {name}" if engine.implementation in OWN_SERVERS else "sage logs"
     seconds = f"{engine.phase_seconds or 0.0:.0f} s"
     return f"engine {name} has been starting for {seconds}{reason}; `{logs}` shows its last words"
+
+
+@dataclass(frozen=True)
+class HostView:
+    """One machine of the mesh.
+
+    Attributes:
+        host: address that the others reach it at.
+        is_this: whether it is the one that this command runs on.
+        services: how many processes of each run there.
+        serving: how many of its processes serve.
+        engines_ready: of its ``engines``.
+    """
+
+    host: str
+    is_this: bool
+    services: Mapping[str, int]
+    serving: int
+    engines_ready: int
+    engines: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +128,10 @@ class MeshView:
         phase: the supervisor's phase; ``stopped`` where none runs here,
             ``external`` where a mesh answers that no supervisor here runs.
         pools: as the schedulers count; empty where none answers this user.
+        secured: whether its services and NATS ask for certificates.
+        certificates_end_unix_seconds: when the first of its certificates ends; None where they are not this user's.
+        warnings: what is well now and will not stay so, a sentence each.
+        this_host: address of this machine among those of the mesh.
     """
 
     phase: str
@@ -108,6 +142,35 @@ class MeshView:
     processes: tuple[ProcessView, ...] = ()
     engines: tuple[EngineView, ...] = ()
     pools: tuple[PoolView, ...] = ()
+    secured: bool = False
+    certificates_end_unix_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    this_host: str = ""
+
+    @property
+    def hosts(self) -> tuple[HostView, ...]:
+        """The machines, this one first."""
+        found: dict[str, list[ProcessView]] = {self.this_host: []} if self.this_host else {}
+        for process in self.processes:
+            found.setdefault(process.host, []).append(process)
+        return tuple(
+            HostView(
+                host=host,
+                is_this=host == self.this_host,
+                services=dict(Counter(process.service for process in processes)),
+                serving=sum(process.serving for process in processes),
+                engines_ready=sum(engine.phase == "ready" for engine in self.engines if engine.host == host),
+                engines=sum(engine.host == host for engine in self.engines),
+            )
+            for host, processes in found.items()
+            if processes
+        )
+
+    @property
+    def studio_url(self) -> str:
+        """Where the studio is on this machine; empty where none runs."""
+        ports = (process.ports["http"] for process in self.processes if process.service == STUDIO and process.ports)
+        return next((f"http://localhost:{port}/" for port in ports), "")
 
     @property
     def healthy(self) -> bool:
@@ -122,7 +185,10 @@ class MeshView:
         found = [] if self.phase in ("ready", "external") else [f"the mesh is {self.phase}"]
         if self.message and not found:
             found.append(self.message)
-        found += [f"{p.name} does not serve; `sage logs {p.service}`" for p in self.processes if not p.serving]
+        silent = [process for process in self.processes if not process.serving and not process.is_passing]
+        for process in silent:
+            there = "" if process.host in (self.this_host, "") else f" on {process.host}"
+            found.append(f"{process.name}{there} does not serve; `sage logs {process.service}`{there and ' there'}")
         for engine in self.engines:
             if engine.phase == "unhealthy":
                 reason = engine.reason.partition("\n")[0]
@@ -137,4 +203,10 @@ class MeshView:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""
-        return {"healthy": self.healthy, "problems": list(self.problems), **asdict(self)}
+        return {
+            "healthy": self.healthy,
+            "problems": list(self.problems),
+            "studio_url": self.studio_url,
+            "hosts": [asdict(host) for host in self.hosts],
+            **asdict(self),
+        }

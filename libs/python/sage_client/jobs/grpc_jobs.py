@@ -35,6 +35,7 @@ class GrpcJobs:
         token: API key or mesh token that they are called with; empty for none.
         on_wait: called with which worker a call waits for, when that takes longer than two seconds.
         closing: releases what ``list_instances`` uses.
+        acting_for: tenant whose calls they count as; empty for the token's own.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class GrpcJobs:
         token: str = "",
         on_wait: OnWait | None = None,
         closing: Callable[[], Awaitable[None]] | None = None,
+        *,
+        acting_for: str = "",
     ) -> None:
-        self._calls = ServiceCalls(list_instances, token, on_wait)
+        self._calls = ServiceCalls(list_instances, token, on_wait, acting_for=acting_for)
         self._closing = closing
 
     async def submit(self, pipeline: object, job_id: str = "", *, tenant: str = "") -> JobView:

@@ -38,6 +38,7 @@ class GrpcKnowledge:
         tenant: whose knowledge bases they are; empty for the caller's own.
         on_wait: called with which worker a call waits for, when that takes longer than two seconds.
         closing: releases what ``list_instances`` uses.
+        acting_for: tenant whose calls they count as; empty for the token's own.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class GrpcKnowledge:
         tenant: str = "",
         on_wait: OnWait | None = None,
         closing: Callable[[], Awaitable[None]] | None = None,
+        acting_for: str = "",
     ) -> None:
-        self._calls = ServiceCalls(list_instances, token, on_wait, passed_over=frozenset({ELSEWHERE}))
+        elsewhere = frozenset({ELSEWHERE})
+        self._calls = ServiceCalls(list_instances, token, on_wait, passed_over=elsewhere, acting_for=acting_for)
         self._tenant = tenant
         self._closing = closing
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from grpc.aio import Channel
 
 from sage.llm.v1 import llm_pb2, llm_pb2_grpc
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
+from sage_client.management.request_list import RequestList
 from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.management.translation import engine_of_entry, engine_view, explanation, pool_view
 from sage_client.management.views import (
@@ -20,6 +21,7 @@ from sage_client.management.views import (
     Explanation,
     PolicyChange,
     PolicyInForce,
+    PolicySettingView,
     PoolView,
 )
 from sage_client.wait_notice import OnWait
@@ -45,6 +47,9 @@ MOST_DRAIN_SECONDS = 3600.0
 class MeshManagement:
     """Shows and changes the mesh. Every method raises UnavailableError when the service it needs does not answer.
 
+    Attributes:
+        requests: the latest requests.
+
     Args:
         token: API key or mesh token that the services are called with; empty for none. Where they ask for one, every
             method raises UnauthenticatedError for a wrong one and orders PermissionDeniedError for a tenant's.
@@ -53,6 +58,7 @@ class MeshManagement:
 
     def __init__(self, list_instances: ListInstances, token: str = "", on_wait: OnWait | None = None) -> None:
         self._calls = ServiceCalls(list_instances, token, on_wait)
+        self.requests = RequestList(self._calls)
 
     async def policy(self, pool: str = "") -> PolicyInForce:
         """Return the policy of a pool; empty for the default one. Raises NotFoundError for a pool that is not known."""
@@ -60,16 +66,23 @@ class MeshManagement:
         answer: scheduler_pb2.GetPolicyResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).GetPolicy(request, timeout=CALL_SECONDS)
         )
-        return PolicyInForce(pool or DEFAULT_POOL, answer.policy, tuple(answer.available))
+        settings = (PolicySettingView(one.name, one.value, one.configured, one.meaning) for one in answer.settings)
+        return PolicyInForce(pool or DEFAULT_POOL, answer.policy, tuple(answer.available), tuple(settings))
 
-    async def set_policy(self, policy: str, pool: str = "") -> PolicyChange:
+    async def set_policy(
+        self, policy: str, pool: str = "", settings: Mapping[str, float] | None = None
+    ) -> PolicyChange:
         """Change the policy of a pool, or of every pool when ``pool`` is empty; queued work is kept.
 
+        Args:
+            settings: those of the policy that are to differ from what the schedulers were started with, by name.
+
         Raises:
-            InvalidRequestError: no policy has this name; the message lists those that exist.
+            InvalidRequestError: no policy or setting has this name, and the message lists those that exist; or a value
+                is out of its range.
             NotFoundError: no pool is called so.
         """
-        request = scheduler_pb2.SetPolicyRequest(policy=policy, pool=pool)
+        request = scheduler_pb2.SetPolicyRequest(policy=policy, pool=pool, settings=settings or {})
         answer: scheduler_pb2.SetPolicyResponse = await self._calls.any(
             SCHEDULER, lambda c: _scheduler(c).SetPolicy(request, timeout=CALL_SECONDS)
         )

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from sage_client.wait_notice import OnWait, notice_of
 from sage_common.errors import SageError, UnavailableError, describe
-from sage_platform.grpc_server import channel
+from sage_platform.grpc_server import channel_to
 from sage_platform.grpc_status import error_from_status, is_unanswered
 from sage_platform.registry import Instance
 
@@ -30,6 +30,7 @@ class ServiceCalls:
         token: what they are called with; empty for none.
         on_wait: called with which instance a call waits for, when that takes longer than two seconds.
         passed_over: codes of errors with which an instance says that another may have what is asked for.
+        acting_for: tenant whose calls they count as; empty for the token's own.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class ServiceCalls:
         on_wait: OnWait | None = None,
         *,
         passed_over: frozenset[str] = frozenset(),
+        acting_for: str = "",
     ) -> None:
         self._list_instances = list_instances
         self._token = token
         self._on_wait = on_wait
         self._passed_over = passed_over
+        self._acting_for = acting_for
 
     async def any(self, service: str, call: Call[T]) -> T:
         """Call one instance; those that do not answer are passed over.
@@ -118,13 +121,14 @@ class ServiceCalls:
 
     async def instance(self, instance_id: str) -> Instance | None:
         """The instance with this id, if it is registered."""
-        return next((i for i in await self._instances() if i.instance_id == instance_id), None)
+        return next((i for i in await self.all_instances() if i.instance_id == instance_id), None)
 
     async def instances(self, service: str) -> list[Instance]:
         """The registered instances of a service, the one that started first coming first."""
-        return [instance for instance in await self._instances() if instance.service == service]
+        return [instance for instance in await self.all_instances() if instance.service == service]
 
-    async def _instances(self) -> list[Instance]:
+    async def all_instances(self) -> list[Instance]:
+        """All registered instances. Raises UnavailableError when the registry does not answer."""
         try:
             return await asyncio.wait_for(self._list_instances(), REGISTRY_SECONDS)
         except (NatsError, asyncio.TimeoutError) as error:
@@ -147,7 +151,7 @@ class ServiceCalls:
             return await call(opened)
 
     def _channel(self, instance: Instance) -> Channel:
-        return channel(instance.grpc_address, [("grpc.enable_http_proxy", 0)], token=self._token)
+        return channel_to(instance, [("grpc.enable_http_proxy", 0)], token=self._token, acting_for=self._acting_for)
 
 
 def _none_registered(service: str) -> UnavailableError:

@@ -9,13 +9,11 @@ from grpc.aio import Channel
 
 from sage.gateway.v1 import tenants_pb2 as pb
 from sage.gateway.v1 import tenants_pb2_grpc
+from sage_client.management.operator_records import CALL_SECONDS, GATEWAY, OperatorRecords, from_wire
 from sage_client.management.service_calls import ListInstances, ServiceCalls
 from sage_client.wait_notice import OnWait
 from sage_common.prices import Price
-from sage_common.tenants import Tenant, checked
-
-GATEWAY = "gateway"
-CALL_SECONDS = 10.0
+from sage_common.tenants import Tenant
 
 UsagePeriod = Literal["all", "hour", "day"]
 _PERIODS = {
@@ -36,6 +34,7 @@ class UsageView:
         failed: those of the requests that ended with an error.
         cached_tokens: those of the prompts that the engine had in its cache.
         money: what they cost, a decimal number in the currency of the prices.
+        route: the model route that they named; empty for those that named the model itself.
     """
 
     start_unix_ms: int | None
@@ -48,11 +47,40 @@ class UsageView:
     cached_tokens: int
     completion_tokens: int
     money: str
+    route: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """What is left of a limit of a tenant.
+
+    Attributes:
+        unit: requests, tokens, money or concurrency.
+        period: minute, day, month, or held for what is held at once.
+        limit, left: decimal numbers; money in the currency of the prices. What running requests have reserved is not
+            left.
+        resets_seconds: until all of it is there again, if nothing more is spent.
+    """
+
+    unit: str
+    period: str
+    limit: str
+    left: str
+    resets_seconds: float
+
+
+class TenantState(Tenant):
+    """A tenant, and what is left of its limits."""
+
+    left: tuple[LimitView, ...] = ()
 
 
 class TenantManagement:
     """Reads and sets tenants and prices. Every method raises UnavailableError when no gateway answers, and
     PermissionDeniedError for a caller who is no operator.
+
+    Attributes:
+        tenants, prices: as records.
 
     Args:
         token: API key or mesh token that the gateways are called with; empty for none.
@@ -61,50 +89,43 @@ class TenantManagement:
 
     def __init__(self, list_instances: ListInstances, token: str = "", on_wait: OnWait | None = None) -> None:
         self._calls = ServiceCalls(list_instances, token, on_wait)
+        self.tenants = OperatorRecords(self._calls, Tenant, pb, _gateway, "Tenant", field="tenant")
+        self.prices = OperatorRecords(self._calls, Price, pb, _gateway, "Price", field="price", key="model")
 
     async def set_tenant(self, tenant: Tenant) -> Tenant:
         """Store a tenant in place of the one of its name."""
-        request = pb.SetTenantRequest(tenant=tenant_to_wire(tenant))
-        answer: pb.SetTenantResponse = await self._calls.any(
-            GATEWAY, lambda c: _gateway(c).SetTenant(request, timeout=CALL_SECONDS)
-        )
-        return tenant_from_wire(answer.tenant)
+        return await self.tenants.put(tenant)
 
     async def list_tenants(self) -> list[Tenant]:
         """Return the tenants that are kept, by name."""
-        answer: pb.ListTenantsResponse = await self._calls.any(
-            GATEWAY, lambda c: _gateway(c).ListTenants(pb.ListTenantsRequest(), timeout=CALL_SECONDS)
+        return await self.tenants.all()
+
+    async def tenant(self, name: str) -> TenantState:
+        """Return a tenant and what is left of its limits. Raises NotFoundError."""
+        answer: pb.GetTenantResponse = await self._calls.any(
+            GATEWAY, lambda c: _gateway(c).GetTenant(pb.GetTenantRequest(name=name), timeout=CALL_SECONDS)
         )
-        return [tenant_from_wire(tenant) for tenant in answer.tenants]
+        left = tuple(
+            LimitView(each.unit, each.period, each.limit, each.left, round(each.resets_seconds, 1))
+            for each in answer.limits
+        )
+        return TenantState(**from_wire(Tenant, answer.tenant).model_dump(), left=left)
 
     async def remove_tenant(self, name: str) -> Tenant:
         """Remove a tenant, and with it its limits. Raises NotFoundError."""
-        answer: pb.RemoveTenantResponse = await self._calls.any(
-            GATEWAY, lambda c: _gateway(c).RemoveTenant(pb.RemoveTenantRequest(name=name), timeout=CALL_SECONDS)
-        )
-        return tenant_from_wire(answer.tenant)
+        return await self.tenants.remove(name)
 
     async def set_price(self, price: Price) -> Price:
         """Store what a model costs."""
-        request = pb.SetPriceRequest(price=price_to_wire(price))
-        answer: pb.SetPriceResponse = await self._calls.any(
-            GATEWAY, lambda c: _gateway(c).SetPrice(request, timeout=CALL_SECONDS)
-        )
-        return price_from_wire(answer.price)
+        return await self.prices.put(price)
 
     async def list_prices(self) -> list[Price]:
         """Return the prices, by model."""
-        answer: pb.ListPricesResponse = await self._calls.any(
-            GATEWAY, lambda c: _gateway(c).ListPrices(pb.ListPricesRequest(), timeout=CALL_SECONDS)
-        )
-        return [price_from_wire(price) for price in answer.prices]
+        return await self.prices.all()
 
     async def remove_price(self, model: str) -> Price:
         """Remove a price. Raises NotFoundError."""
-        answer: pb.RemovePriceResponse = await self._calls.any(
-            GATEWAY, lambda c: _gateway(c).RemovePrice(pb.RemovePriceRequest(model=model), timeout=CALL_SECONDS)
-        )
-        return price_from_wire(answer.price)
+        return await self.prices.remove(model)
 
     async def usage(
         self, *, tenant: str = "", key_id: str = "", model: str = "", since_unix_ms: int = 0, by: UsagePeriod = "all"
@@ -134,34 +155,10 @@ class TenantManagement:
                 row.cached_tokens,
                 row.completion_tokens,
                 row.money,
+                row.route,
             )
             for row in answer.rows
         ]
-
-
-def tenant_to_wire(tenant: Tenant) -> pb.Tenant:
-    """Return a tenant as it travels."""
-    return pb.Tenant(**tenant.model_dump(mode="json", exclude_none=True))
-
-
-def tenant_from_wire(tenant: pb.Tenant) -> Tenant:
-    """Return a tenant that has come. Raises InvalidRequestError."""
-    return checked(Tenant, _given(tenant, "models"))
-
-
-def price_to_wire(price: Price) -> pb.Price:
-    """Return a price as it travels."""
-    return pb.Price(**price.model_dump(mode="json", exclude_none=True))
-
-
-def price_from_wire(price: pb.Price) -> Price:
-    """Return a price that has come. Raises InvalidRequestError."""
-    return checked(Price, _given(price))
-
-
-def _given(message: Any, *repeated: str) -> dict[str, Any]:
-    given = {field.name: value for field, value in message.ListFields()}
-    return {name: tuple(value) if name in repeated else value for name, value in given.items()}
 
 
 def _gateway(channel: Channel) -> Any:

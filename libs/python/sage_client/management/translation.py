@@ -12,7 +12,10 @@ from sage_client.management.views import (
     DispatchView,
     EngineView,
     Explanation,
+    FailedModelView,
     PoolView,
+    RequestView,
+    RoutedModelView,
 )
 from sage_control_plane.request.engine_state import NO_LOAD, EngineState
 from sage_mesh.wire.engines import state_from_wire
@@ -98,7 +101,48 @@ def explanation(message: scheduler_pb2.Explanation) -> Explanation:
         error_code=message.error_code,
         error_message=message.error_message,
         interruptions=message.interruptions,
+        output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
+        routed=_routed(message.routed) if message.HasField("routed") else None,
     )
+
+
+def request_view(message: scheduler_pb2.RequestSummary) -> RequestView:
+    """Return a request of a list."""
+    known = _classification(message.classification) if message.HasField("classification") else None
+    return RequestView(
+        request_id=message.request_id,
+        correlation_id=message.correlation_id or None,
+        tenant=message.tenant,
+        state=message.state,
+        kind=known.kind if known else "",
+        model=known.model if known else "",
+        pool=known.pool if known else "",
+        service_class=known.service_class if known else "",
+        priority=known.priority if known else "",
+        slo_ttft_ms=known.slo_ttft_ms if known else 0,
+        slo_tpot_ms=known.slo_tpot_ms if known else 0,
+        slo_end_to_end_ms=known.slo_end_to_end_ms if known else 0,
+        input_tokens=known.input_tokens if known else 0,
+        engine_id=message.engine_id,
+        age_ms=message.age_ms,
+        decided_ms_ago=message.decided_ms_ago,
+        queue_ms=_rounded(message.queue_ms),
+        tries=message.tries,
+        hedged=message.hedged,
+        ttft_ms=_rounded(message.ttft_ms) if message.HasField("ttft_ms") else None,
+        ended_after_ms=_rounded(message.ended_after_ms) if message.HasField("ended_after_ms") else None,
+        output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
+        streaming=known.streaming if known else False,
+        error_code=message.error_code,
+        interruptions=message.interruptions,
+    )
+
+
+def _routed(message: request_pb2.RoutedModel) -> RoutedModelView:
+    failed = tuple(
+        FailedModelView(each.model, each.reason, each.error_code, each.error_message) for each in message.failed
+    )
+    return RoutedModelView(message.name, tuple(message.path), failed)
 
 
 def _dispatch(message: scheduler_pb2.DispatchExplanation) -> DispatchView:

@@ -6,12 +6,27 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySettingView:
+    """A setting of a policy that is a number.
+
+    Attributes:
+        configured: what the scheduler was started with.
+    """
+
+    name: str
+    value: float
+    configured: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyInForce:
-    """The policy of a pool, and the names that may be set."""
+    """The policy of a pool with its settings that are numbers, and the names that may be set."""
 
     pool: str
     policy: str
     available: tuple[str, ...]
+    settings: tuple[PolicySettingView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +222,25 @@ class ClassificationView:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedModelView:
+    """A model that was tried before, its error, and the reason: ``refusal``, ``failure`` or ``context_length``."""
+
+    model: str
+    reason: str
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedModelView:
+    """How a gateway came to the model: the name that the caller used, the model routes behind it, what had failed."""
+
+    name: str
+    path: tuple[str, ...]
+    failed: tuple[FailedModelView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What one scheduler decided about a request; ``sage.scheduler.v1.Explanation`` describes the fields.
 
@@ -214,6 +248,8 @@ class Explanation:
         request_id: the mesh's id of it.
         correlation_id: its caller's id for it; None where it gave none.
         interruptions: how often it gave its seat to more urgent work.
+        routed: None where the caller named the model itself.
+        output_tokens: of its answer; None until it has finished, and where its engine does not report them.
     """
 
     request_id: str
@@ -235,3 +271,48 @@ class Explanation:
     error_message: str
     correlation_id: str | None = None
     interruptions: int = 0
+    routed: RoutedModelView | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """A request in short; times are milliseconds from its arrival, targets milliseconds, 0 for none.
+
+    Attributes:
+        request_id: the mesh's id of it.
+        correlation_id: its caller's id for it; None where it gave none.
+        state: ``queued``, ``running``, ``finished``, ``failed``, ``cancelled``, ``lost`` or ``refused``.
+        kind: work that it asks for; this, its model, class and targets are empty where a scheduler only found it
+            running.
+        input_tokens: estimated tokens of its prompt.
+        tries: dispatches, hedges among them.
+        streaming: whether the answer comes token by token; the first token of another is all of it.
+        output_tokens: of its answer; None until it has finished, and where its engine does not report them.
+    """
+
+    request_id: str
+    correlation_id: str | None
+    tenant: str
+    state: str
+    kind: str
+    model: str
+    pool: str
+    service_class: str
+    priority: str
+    slo_ttft_ms: int
+    slo_tpot_ms: int
+    slo_end_to_end_ms: int
+    input_tokens: int
+    engine_id: str
+    age_ms: int
+    decided_ms_ago: int
+    queue_ms: float
+    tries: int
+    hedged: bool
+    ttft_ms: float | None
+    ended_after_ms: float | None
+    output_tokens: int | None
+    streaming: bool
+    error_code: str
+    interruptions: int

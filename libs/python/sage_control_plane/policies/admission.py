@@ -102,8 +102,12 @@ class Admission:
 
     def wait_seconds(self, now: float) -> float | None:
         """Return the seconds until the queue will have drained; None while no rate has been measured."""
-        rate = self._drained.per_second(now)
+        rate = self.tokens_per_second(now)
         return self._tokens / rate if rate > 0 else None
+
+    def tokens_per_second(self, now: float) -> float:
+        """Return the rate at which requests leave the queue for engines; 0 while none has."""
+        return self._drained.per_second(now)
 
     def joined(self, request: PendingRequest) -> None:
         """Count a request that was queued."""

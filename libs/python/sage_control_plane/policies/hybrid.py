@@ -71,6 +71,9 @@ class HybridSchedulingPolicy:
         flows = shelves.of(band).flows
         if not flows or not self._overload.refuses(request):
             return None
+        # What waits for other models only does not stand before it.
+        if not self._shelves.waits_for(request.classification.route):
+            return None
         ttft = view.predicted_ttft_seconds(request) or 0.0
         if self._overload.surely_in_time(request, band, len(flows), ttft, now):
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from sage_common.value_type import value_type
 from sage_control_plane.request.request import Attempt, RequestKind
 
 # Label of an engine that an operator registered or started; its value is the name that the operator gave it.
@@ -93,7 +94,7 @@ class EngineSpec:
         return next((card for card in self.models if model in card.names), None)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class RunningRequest:
     """A request that an engine runs, as its heartbeat lists it.
 

@@ -167,6 +167,36 @@ NOT_COUNTED = TokensUsed()
 
 
 @value_type
+class FailedModel:
+    """A model that could not answer a request, so that its edge went on with another.
+
+    Attributes:
+        reason: ``refusal``, ``failure`` or ``context_length``.
+        code, message: of the error.
+    """
+
+    model: str
+    reason: str
+    code: str
+    message: str
+
+
+@value_type
+class RoutedModel:
+    """How an edge came to the model of a request whose caller used another name.
+
+    Attributes:
+        name: that the caller used.
+        path: model routes from that name to the model.
+        failed: models that were tried before, in order.
+    """
+
+    name: str
+    path: tuple[str, ...] = ()
+    failed: tuple[FailedModel, ...] = ()
+
+
+@value_type
 class PendingRequest:
     """A request as the scheduler queues it. Times are seconds of the scheduler's clock.
 
@@ -179,6 +209,8 @@ class PendingRequest:
         interrupted: whether its last attempt was stopped to give its seat to more urgent work.
         delivered_tokens: tokens of its answer that its client has from earlier engines; part of its prompt now.
         correlation_id: its caller's id for it, which others may have too; None where it gave none.
+        routed: how its edge came to its model; None where its caller named that model.
+        handed_over: whether a scheduler that stopped had admitted it.
     """
 
     request_id: str
@@ -192,6 +224,13 @@ class PendingRequest:
     interrupted: bool = False
     delivered_tokens: int = 0
     correlation_id: str | None = None
+    routed: RoutedModel | None = None
+    handed_over: bool = False
+
+    @property
+    def was_admitted(self) -> bool:
+        """Whether it was taken before, by this scheduler or the one before it. What waited there comes all at once."""
+        return self.handed_over or self.submission > 1 or self.goes_on
 
     @property
     def goes_on(self) -> bool:

@@ -87,6 +87,7 @@ class AttemptReports:
         self._table.settle(tracked, attempt, used)
         self._interruption.on_finished(attempt, used, now)
         self._hedging.on_completed(tracked, attempt, now)
+        self._log.finished(request_id, used.output)
         self._table.end(tracked, Outcome.FINISHED, now)
 
     def on_failed(

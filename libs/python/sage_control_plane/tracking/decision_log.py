@@ -49,6 +49,7 @@ class DecisionRecord:
         decided_at: time of the latest decision or report.
         outcome: how it ended, ``refused`` with an error; None while it has not.
         interruptions: how often it gave its seat to more urgent work.
+        output_tokens: of its answer; None until it has finished, and where its engine does not report them.
         error_code: machine code of the error that ended it; None when none did.
         error: that error's message.
     """
@@ -68,6 +69,7 @@ class DecisionRecord:
     ended_at: float | None = None
     outcome: str | None = None
     interruptions: int = 0
+    output_tokens: int | None = None
     error_code: str | None = None
     error: str | None = None
 
@@ -82,6 +84,22 @@ class DecisionRecord:
         """The caller's id for it; None where it gave none, or that is not known."""
         source = self.request or self.found
         return None if source is None else source.correlation_id
+
+    @property
+    def arrived_at(self) -> float:
+        """When it arrived; without the request, the time of the first dispatch or decision that is known."""
+        if self.request is not None:
+            return self.request.arrived_at
+        return self.dispatches[0].at if self.dispatches else self.decided_at
+
+    @property
+    def first_token_at(self) -> float | None:
+        """When the attempt that won gave its first token; None until then, or where its dispatch is not known."""
+        if self.actual_ttft is None:
+            return None
+        won = (one for one in reversed(self.dispatches) if one.decision.engine_id == self.engine_id)
+        dispatch = next(won, None)
+        return None if dispatch is None else dispatch.at + self.actual_ttft
 
     @property
     def state(self) -> str:
@@ -122,6 +140,22 @@ class DecisionLog:
             if any_id in (record.request_id, record.correlation_id) and tenant in (None, record.tenant)
         )
         return list(islice(named, most))
+
+    def latest(self, tenant: str | None, changed_since: float, most: int) -> list[DecisionRecord]:
+        """Return the latest requests about which something was decided or reported since a time, the latest first.
+
+        Takes O(records).
+
+        Args:
+            tenant: whose requests; None for everybody's.
+            most: how many to return at most.
+        """
+        changed = (
+            record
+            for record in reversed(self._records.values())
+            if record.decided_at >= changed_since and tenant in (None, record.tenant)
+        )
+        return list(islice(changed, most))
 
     def waits(self, request: PendingRequest, policy: str, now: float) -> None:
         """Record that a request waits for an engine, for the first time or again."""
@@ -169,6 +203,12 @@ class DecisionLog:
             record.actual_ttft = ttft_seconds
             record.predicted_ttft = predicted
             record.decided_at = now
+
+    def finished(self, request_id: str, output_tokens: int | None) -> None:
+        """Record the length of a complete answer; None where its engine does not report it."""
+        record = self._records.get(request_id)
+        if record is not None:
+            record.output_tokens = output_tokens
 
     def attempt_failed(
         self, request_id: str, attempt: Attempt, error: SageError, cooled_seconds: float | None = None

@@ -20,6 +20,7 @@ class Totals:
     Attributes:
         interrupted: attempts whose edges were asked to stop them.
         recomputed_tokens: tokens of prompts and partial answers that engines were given again after that.
+        ejected: engines that get no work for a while after failures in a row.
         refused: by machine code of the error.
     """
 
@@ -28,6 +29,7 @@ class Totals:
     hedged: int = 0
     interrupted: int = 0
     recomputed_tokens: int = 0
+    ejected: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
 

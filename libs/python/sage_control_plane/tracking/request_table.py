@@ -70,7 +70,7 @@ class RequestTable:
         """Return the requests that wait for an engine."""
         return [
             tracked.request
-            for tracked in self._requests.values()
+            for tracked in list(self._requests.values())  # a copy, because metrics are read from another thread
             if tracked.request is not None and tracked.state is not RequestState.RUNNING
         ]
 
@@ -213,6 +213,7 @@ class RequestTable:
             self._timers.prefill.disarm((attempt.engine_id, attempt.request_id))
         entry, ejected_seconds = self._engines.give(attempt, verdict, now)
         if ejected_seconds is not None:
+            self._outbox.totals.ejected += 1
             self._timers.ejection.arm(attempt.engine_id, now + ejected_seconds)
         self.refresh(entry)
 

@@ -13,6 +13,7 @@ from sage_kernel.nodes import NodeSpec
 from sage_kernel.operator_type import OperatorType
 from sage_kernel.operators.aggregate import AGGREGATE
 from sage_kernel.operators.chunk import CHUNK
+from sage_kernel.operators.cluster import CLUSTER
 from sage_kernel.operators.embed import EMBED
 from sage_kernel.operators.filter import FILTER
 from sage_kernel.operators.flat_map import FLAT_MAP
@@ -27,6 +28,7 @@ from sage_kernel.operators.retrieve import RETRIEVE
 from sage_kernel.operators.sink import SINK
 from sage_kernel.operators.source import SOURCE
 from sage_kernel.operators.union import UNION
+from sage_kernel.operators.vote import VOTE
 from sage_kernel.operators.window import WINDOW
 from sage_kernel.operators.window_join import WINDOW_JOIN
 

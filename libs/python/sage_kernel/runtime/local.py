@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sage_common.clock import Clock, MonotonicClock
-from sage_kernel.connectors.collections import MemoryCollections
+from sage_kernel.connectors.collections import MemoryCollections, OnRecords
 from sage_kernel.file_access import ANY_FILE, FileAccess
 from sage_kernel.file_answers import FileAnswers
 from sage_kernel.functions import NO_FUNCTIONS, FunctionRegistry
@@ -75,11 +75,15 @@ class LocalRunner:
         on_progress: OnProgress | None = None,
         checkpoints: CheckpointStore | None = None,
         on_start: Callable[[Execution], None] = lambda execution: None,
+        on_records: OnRecords | None = None,
+        collects: bool = True,
     ) -> RunResult:
         """Run ``spec`` to its end, from the last of ``checkpoints`` if there is one. Cancel the task to stop it.
 
         Args:
             on_start: gets the execution, which can be paused, resumed and stopped with a savepoint.
+            on_records: told of what comes into a collection, as it comes.
+            collects: whether the result has the records of collections.
 
         Raises:
             PipelineInvalidError: the graph is wrong.
@@ -90,7 +94,7 @@ class LocalRunner:
         if problems:
             raise PipelineInvalidError(problems)
         result = RunResult({}, {node_id: NodeCounts() for node_id in spec.nodes})
-        collections = MemoryCollections()
+        collections = MemoryCollections(on_records, collects=collects)
         keeps_answers = checkpoints is not None or any(getattr(node, "cache", None) for node in spec.nodes.values())
         answers = FileAnswers(self._cache_dir / "answers.sqlite") if self._cache_dir and keeps_answers else None
         loop = asyncio.get_running_loop()

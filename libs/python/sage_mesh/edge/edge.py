@@ -15,21 +15,17 @@ from nats.aio.subscription import Subscription
 
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.clock import Clock
-from sage_common.errors import (
-    DeadlineExceededError,
-    SageError,
-    TooLargeError,
-    UnavailableError,
-)
+from sage_common.errors import DeadlineExceededError, SageError, TooLargeError, UnavailableError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.classification import RequestClassifier
-from sage_mesh.classification import classify_message
+from sage_mesh.classify_span import classify_traced
 from sage_mesh.directory import DirectoryChange, EngineDirectory
 from sage_mesh.edge.answer_stream import RecordBudget
 from sage_mesh.edge.edge_request import EdgeRequest
-from sage_mesh.edge.outcome import Outcome, stream_interrupted
+from sage_mesh.edge.outcome import Outcome, edge_stopping, stream_interrupted
 from sage_mesh.edge.partial_answer import NotResumableError
+from sage_mesh.edge.request_span import open_request_span
 from sage_mesh.edge.whole_answer import WholeAnswer, streamed_body
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 from sage_mesh.pool_sender import PoolSender
@@ -81,7 +77,7 @@ class Edge:
             classifier: used while no classifier service listens.
         """
         self._ring = ring
-        self._subject = subjects.reply(edge_id)
+        self._subject = subjects.reply(edge_id, ring.identity)
         self._directory = directory
         self._classifier = classifier
         self._clock = clock
@@ -107,7 +103,7 @@ class Edge:
     async def close(self) -> None:
         """End what is in flight with an UnavailableError and stop listening."""
         for request in list(self._requests.values()):
-            self._end(request, UnavailableError("this edge is stopping; send the request again", retryable=True))
+            self._end(request, edge_stopping())
         await self._pools.close()
         if self._sweeper:
             await end_tasks(self._sweeper)
@@ -135,12 +131,14 @@ class Edge:
         request_id = new_request_id()
         sent = inference_request_to_wire(request, request_id, self._subject)
         streamed = streamed_body(request.endpoint, request.body, request.hints, self._directory.catalog)
-        sent.body = streamed or sent.body
+        if streamed is not None:
+            sent.body, sent.in_one_piece = streamed, True
+        span = open_request_span(self._ring.tracer, sent)
         self._ring.send(subjects.CLASSIFY, sent)
         reply = Reply(request_id, lambda error: self._stop(request_id, error), request.correlation_id)
         deadline = now + request.timeout_seconds
         whole = None if streamed is None else WholeAnswer(request.endpoint)
-        self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget, whole)
+        self._requests[request_id] = EdgeRequest(sent, reply, now, deadline, now, self._record_budget, whole, span)
         return reply
 
     def _on_frames(self, frames: Sequence[frame_pb2.Frame]) -> None:
@@ -191,6 +189,7 @@ class Edge:
                 self._send_cancelled(request_id, "the answer is complete")
                 return
             log.info("request submitted again", **request.log_fields, reason=failure.message)
+            request.span.on_resubmitted("resubmitted", request.engine_id, failure.code)
             request.supersede()
             self._send(request)
         except NotResumableError as reason:
@@ -207,6 +206,7 @@ class Edge:
         if not request.interrupt(attempt_from_wire(frame.attempt), frame.head.tries, most_bytes):
             return
         log.info("request interrupted", **request.log_fields, engine=frame.head.engine_id)
+        request.span.on_resubmitted("interrupted", frame.head.engine_id, "its seat is needed")
         self._send_stop(frame, "interrupted")
         self._send(request)
 
@@ -220,6 +220,7 @@ class Edge:
     def _end(self, request: EdgeRequest, error: SageError) -> None:
         if self._requests.pop(request.request_id, None) is not None:
             self._send_cancelled(request.request_id, error.code)
+            request.span.fail(error)
             request.reply.fail(error, request.usage_so_far())
             request.close()
 
@@ -247,13 +248,13 @@ class Edge:
         for item in items:
             message = request_pb2.InferenceRequest.FromString(item)
             try:
-                classification = classify_message(self._classifier, message, self._directory.catalog)
+                found = classify_traced(self._ring.tracer, self._classifier, message, self._directory.catalog)
             except SageError as error:
                 request = self._requests.get(message.request_id)
                 if request is not None:
                     self._end(request, error)
                 continue
-            self._pools.send(request_pb2.ClassifiedRequest(request=message, classification=classification))
+            self._pools.send(request_pb2.ClassifiedRequest(request=message, classification=found))
 
     # What follows watches over silence.
 
@@ -309,11 +310,11 @@ class Edge:
             request.unheld_since = asked_at
         if now - request.unheld_since >= self._timings.give_up_after:
             error = UnavailableError(
-                f"no scheduler has taken the request for {self._timings.give_up_after:g} s; "
-                "`sage status` shows whether one runs",
+                f"no scheduler has taken the request for {self._timings.give_up_after:g} s; see `sage status`",
                 code="no_scheduler",
                 retry_after_seconds=1,
             )
             self._end(request, error)
             return
+        request.sent.admitted = True  # a dead scheduler's whole queue comes to the next one at once
         self._send(request)

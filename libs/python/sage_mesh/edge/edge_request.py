@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from sage.inference.v1 import frame_pb2, request_pb2
-from sage_common.errors import EngineFailedError, SageError, TooLargeError
+from sage_common.errors import EngineFailedError, SageError
 from sage_control_plane.request.request import Attempt, Endpoint
 from sage_mesh.edge.answer_stream import MAX_UNREAD_BYTES, MAX_WHOLE_BYTES, AnswerStream, RecordBudget, StreamRecord
 from sage_mesh.edge.continuation import ContinuationPlan
 from sage_mesh.edge.hedged_pair import HedgedPair
-from sage_mesh.edge.outcome import Outcome, stream_interrupted, unread
+from sage_mesh.edge.outcome import Outcome, answer_not_read, stream_interrupted, unread
 from sage_mesh.edge.partial_answer import NotResumableError, PartialAnswer
+from sage_mesh.edge.request_span import UNRECORDED, UnrecordedRequest
 from sage_mesh.edge.rest_of_answer import plan_rest
 from sage_mesh.edge.whole_answer import WholeAnswer
 from sage_mesh.engine import DeliveredTokens
@@ -36,6 +37,7 @@ class EdgeRequest:
         heard_at: when the last frame of it, or the scheduler's notice that it holds it, arrived.
         budget: room for the record of a resumable stream.
         whole: takes the stream that becomes one document; None where the consumer gets what comes.
+        span: tells what becomes of it.
         attempt: the attempt whose frames are taken.
         next_seq: number of that attempt's next frame.
         engine_id: the engine that answers; None until an answer has begun.
@@ -54,6 +56,7 @@ class EdgeRequest:
     heard_at: float
     budget: RecordBudget = field(default_factory=RecordBudget)
     whole: WholeAnswer | None = None
+    span: UnrecordedRequest = UNRECORDED
     attempt: Attempt = Attempt(0, 0)
     next_seq: int = 0
     engine_id: str | None = None
@@ -169,8 +172,7 @@ class EdgeRequest:
         self._tries_before, self._tries = self._tries_before + self._tries, 0
         self.attempt = Attempt(self.sent.submission, 0)
         self._begin_attempt()
-        self.engine_id = None
-        self.missing_heartbeats = 0
+        self.engine_id, self.missing_heartbeats = None, 0
         self._counted = NO_USAGE
         self._hedged = HedgedPair()
         self._restart()
@@ -179,6 +181,7 @@ class EdgeRequest:
         """Give back the room of its record: it has ended."""
         if self._stream is not None:
             self._stream.record.close()
+        self.span.end(self.reply)
 
     @property
     def taken_bytes(self) -> int:
@@ -270,6 +273,7 @@ class EdgeRequest:
             self._stream.begin_attempt(head)
         self._tries = max(self._hedged.tries, head.tries)
         head = head.with_tries(self._tries_before + self._tries)
+        self.span.on_head(head)
         if self.whole is None or self._stream is None:
             self.reply.begin(head)
         else:
@@ -284,6 +288,7 @@ class EdgeRequest:
             if error.retryable:
                 self._counted = usage
                 return self._broken(error)
+            self.span.fail(error)
             self.reply.fail(error, usage if usage.completion_tokens else self.usage_so_far())
             return Outcome.ENDED
         if self._stream is not None and (rest := self._stream.rest()):
@@ -307,11 +312,7 @@ class EdgeRequest:
         return MAX_UNREAD_BYTES if self._stream is not None and self.whole is None else MAX_WHOLE_BYTES
 
     def _overrun(self) -> Outcome:
-        self.failure = TooLargeError(
-            f"{self.reply.unread_bytes} bytes of the answer wait to be read, the limit is {self.unread_limit}; "
-            "read the stream as it comes",
-            code="answer_not_read",
-        )
+        self.failure = answer_not_read(self.reply.unread_bytes, self.unread_limit)
         return Outcome.OVERRUN
 
     def _broken(self, error: SageError) -> Outcome:

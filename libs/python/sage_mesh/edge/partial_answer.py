@@ -101,13 +101,14 @@ def _take_chunk(answer: PartialAnswer, chunk: dict[str, Any], texts: list[str]) 
             raise NotResumableError("a text is no string")
         texts.append(text)
         if text or "role" not in delta:
-            answer.tokens += _tokens(text)
+            answer.tokens += piece_tokens(text)
             answer.end_tokens = int(not text and bool(choice.get("finish_reason")))
     answer.role = answer.role or "role" in delta
     answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
 
 
-def _tokens(text: str) -> int:
+def piece_tokens(text: str) -> int:
+    """Return how many tokens one piece of a stream is: one, as engines send them, or an estimate for several words."""
     if len(text.split()) < 2:
         return 1
     return max(1, request_features([text])[0] - _SEGMENT_TOKENS)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from sage_common.errors import InternalError, SageError
 from sage_common.tasks import end_tasks
+from sage_common.trace_context import current_traceparent
 from sage_control_plane.request.request import Endpoint
 from sage_mesh.engine import Engine, EngineRequest
 from sage_mesh.inference_request import new_request_id
@@ -67,7 +68,7 @@ def direct_request(endpoint: Endpoint, body: bytes, model: str) -> EngineRequest
         body: OpenAI's JSON for the endpoint.
         model: the model's name, resolved from any alias.
     """
-    return EngineRequest(new_request_id(), endpoint, body, model)
+    return EngineRequest(new_request_id(), endpoint, body, model, traceparent=current_traceparent())
 
 
 @asynccontextmanager

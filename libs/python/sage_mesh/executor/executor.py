@@ -10,16 +10,19 @@ from nats.aio.subscription import Subscription
 
 from sage.inference.v1 import engine_pb2, frame_pb2
 from sage_common.clock import Clock
-from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError
+from sage_common.errors import EngineFailedError, InternalError, SageError, UnavailableError, describe
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
+from sage_mesh.bodies.body_store import BodyStore
 from sage_mesh.engine import Engine
+from sage_mesh.executor.attempt_span import open_attempt_span
+from sage_mesh.executor.dispatched_request import dispatched_request
 from sage_mesh.executor.frame_writer import FrameWriter
 from sage_mesh.executor.hosted_engine import HostedEngine, ReadLoad, RunningAttempt
 from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
-from sage_mesh.wire.requests import attempt_from_wire, engine_request_from_wire, id_fields
+from sage_mesh.wire.requests import attempt_from_wire, id_fields
 from sage_platform import subjects
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
@@ -37,6 +40,7 @@ class Executor:
 
     def __init__(self, ring: Ring, executor_id: str, service: str, clock: Clock) -> None:
         self._ring = ring
+        self._bodies = BodyStore(ring.connection.jetstream())
         self._executor_id = executor_id
         self._service = service
         self._clock = clock
@@ -134,7 +138,7 @@ class Executor:
         try:
             await hosted.engine.stop()
         except Exception as error:
-            hosted.stopping = f"it could not be stopped and may still run; remove it again: {_shown(error)}"
+            hosted.stopping = f"it could not be stopped and may still run; remove it again: {describe(error)}"
             self.beat()
             raise
         if self._hosted.get(engine_id) is hosted:
@@ -194,6 +198,7 @@ class Executor:
         hosted = self._hosted.get(dispatch.engine_id)
         writer = FrameWriter(self._ring, dispatch)
         attempt = RunningAttempt(dispatch, number, writer, self._clock.now())
+        attempt.span = open_attempt_span(self._ring.tracer, dispatch, self._service)
         if hosted is None or not hosted.takes_work:
             reason = "is gone" if hosted is None else f"is {hosted.state(self._executor_id).phase.name.lower()}"
             error = UnavailableError(f"engine {dispatch.engine_id!r} {reason}", code="engine_not_ready", retryable=True)
@@ -212,7 +217,7 @@ class Executor:
         try:
             try:
                 attempt.step()
-                await hosted.engine.run(engine_request_from_wire(attempt.dispatch), attempt.writer)
+                await hosted.engine.run(await dispatched_request(attempt, self._bodies), attempt.writer)
                 attempt.writer.finish()
                 self._report(attempt, engine_pb2.REPORT_EVENT_FINISHED)
             except asyncio.CancelledError:
@@ -261,6 +266,7 @@ class Executor:
         An answer that is complete in the same turn, as vectors are, needs no report of its beginning.
         """
         attempt.ttft_us = self._elapsed_us(attempt)
+        attempt.span.on_first_token()
         first_token = engine_pb2.REPORT_EVENT_FIRST_TOKEN
         attempt.first_token = asyncio.get_running_loop().call_soon(self._report, attempt, first_token)
 
@@ -271,6 +277,7 @@ class Executor:
         if attempt.first_token is not None:
             attempt.first_token.cancel()
             attempt.first_token = None
+        attempt.span.on_report(event, attempt.writer.usage_message, error)
         report = engine_pb2.Report(
             request_id=attempt.request_id,
             engine_id=attempt.engine_id,
@@ -311,7 +318,3 @@ class Executor:
             leaving=leaving,
         )
         self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)
-
-
-def _shown(error: Exception) -> str:
-    return error.message if isinstance(error, SageError) else f"{type(error).__name__}: {error}"

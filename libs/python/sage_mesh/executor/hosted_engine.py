@@ -14,6 +14,7 @@ from sage_common.errors import SageError
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineState, RunningRequest
 from sage_control_plane.request.request import Attempt
 from sage_mesh.engine import Engine
+from sage_mesh.executor.attempt_span import UNRECORDED, UnrecordedAttempt
 from sage_mesh.executor.frame_writer import FrameWriter
 from sage_mesh.wire.requests import tenant_from_wire
 
@@ -35,6 +36,7 @@ class RunningAttempt:
         verdict: why the executor itself ended the task; None when the client or a newer attempt did.
         stepped: whether the task has taken its first step.
         ended_unstepped: whether it was ended before that.
+        span: tells what becomes of it.
     """
 
     dispatch: frame_pb2.Dispatch
@@ -47,6 +49,7 @@ class RunningAttempt:
     verdict: SageError | None = None
     stepped: bool = False
     ended_unstepped: bool = False
+    span: UnrecordedAttempt = UNRECORDED
 
     @property
     def request_id(self) -> str:

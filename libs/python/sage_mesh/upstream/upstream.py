@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,6 +45,7 @@ LITELLM_PATH: Final = "/health/liveliness"
 LITELLM_ALIVE: Final = b"I'm alive!"
 # More than any server computes at once: what is outstanding is a scheduler's decision.
 MANY_CONNECTIONS: Final = 32_768
+LONG_BODY_BYTES: Final = 1024 * 1024
 _CLOSED: Final = "the connection was closed here"
 # Statuses of a server that has no such path.
 _NO_SUCH_PATH = (404, 405, 501)
@@ -156,8 +158,10 @@ class Upstream:
             aiohttp.ClientConnectionError: the upstream was closed, also while the answer is read.
         """
         session = self._open_session
+        # A long body in one piece would hold everything up that this process does.
+        data = body if len(body) <= LONG_BODY_BYTES else io.BytesIO(body)
         return _Exchange(
-            session, session.post(self._url(path), data=body, headers=headers, allow_redirects=False), self._answers
+            session, session.post(self._url(path), data=data, headers=headers, allow_redirects=False), self._answers
         )
 
     async def check(self) -> None:

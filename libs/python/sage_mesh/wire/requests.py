@@ -6,14 +6,17 @@ from typing import Final
 
 from sage.inference.v1 import frame_pb2, request_pb2
 from sage_common.errors import InvalidRequestError
+from sage_common.trace_context import current_traceparent, trace_fields
 from sage_control_plane.request.request import (
     NO_HINTS,
     Attempt,
     Classification,
     Endpoint,
+    FailedModel,
     Hints,
     Priority,
     RequestKind,
+    RoutedModel,
     ServiceClass,
     ServiceLevel,
 )
@@ -106,14 +109,30 @@ def classification_from_wire(message: request_pb2.Classification) -> Classificat
     )
 
 
+def routed_to_wire(routed: RoutedModel) -> request_pb2.RoutedModel:
+    """Translate how an edge came to a model."""
+    failed = [
+        request_pb2.FailedModel(model=each.model, reason=each.reason, error_code=each.code, error_message=each.message)
+        for each in routed.failed
+    ]
+    return request_pb2.RoutedModel(name=routed.name, path=routed.path, failed=failed)
+
+
+def routed_from_wire(message: request_pb2.RoutedModel) -> RoutedModel:
+    """Translate how an edge came to a model."""
+    failed = tuple(FailedModel(each.model, each.reason, each.error_code, each.error_message) for each in message.failed)
+    return RoutedModel(message.name, tuple(message.path), failed)
+
+
 def tenant_from_wire(tenant: str) -> str:
     """Return the tenant; the default one where none is named."""
     return tenant or DEFAULT_TENANT
 
 
 def id_fields(message: request_pb2.InferenceRequest) -> dict[str, str | None]:
-    """Return what a log line about a request names it by: the mesh's key, and the caller's id where it gave one."""
-    return {"request_id": message.request_id, "correlation_id": message.correlation_id or None}
+    """Return what a log line about a request names it by: the mesh's key, the caller's id and the trace, if any."""
+    ids: dict[str, str | None] = {"request_id": message.request_id, "correlation_id": message.correlation_id or None}
+    return {**ids, **trace_fields(message.traceparent)} if message.traceparent else ids
 
 
 def inference_request_to_wire(
@@ -136,6 +155,8 @@ def inference_request_to_wire(
         hints=None if request.hints is NO_HINTS else hints_to_wire(request.hints),
         timeout_ms=max(1, round(request.timeout_seconds * 1000)),
         traceparent=request.traceparent,
+        routed=None if request.routed is None else routed_to_wire(request.routed),
+        body_object=request.body_object,
     )
 
 
@@ -162,7 +183,7 @@ def inference_request_from_wire(message: request_pb2.InferenceRequest, *, timeou
         tenant=message.tenant or None,
         hints=hints_from_wire(message.hints),
         timeout_seconds=message.timeout_ms / 1000 or timeout_seconds,
-        traceparent=message.traceparent,
+        traceparent=message.traceparent or current_traceparent(),
     )
 
 
@@ -174,8 +195,15 @@ def set_delivered_tokens(message: request_pb2.InferenceRequest, delivered: Deliv
         message.told.characters = delivered.characters
 
 
-def engine_request_from_wire(message: frame_pb2.Dispatch) -> EngineRequest:
-    """Translate a dispatch into what its engine is given. Raises ValueError as ``classification_from_wire`` does."""
+def engine_request_from_wire(message: frame_pb2.Dispatch, traceparent: str = "") -> EngineRequest:
+    """Translate a dispatch into what its engine is given.
+
+    Args:
+        traceparent: of the attempt; empty for that of the request.
+
+    Raises:
+        ValueError: as ``classification_from_wire`` does.
+    """
     request = message.request
     return EngineRequest(
         request_id=request.request_id,
@@ -186,9 +214,10 @@ def engine_request_from_wire(message: frame_pb2.Dispatch) -> EngineRequest:
         hints=hints_from_wire(request.hints),
         classification=classification_from_wire(message.classification),
         attempt=attempt_from_wire(message.attempt),
-        traceparent=request.traceparent,
+        traceparent=traceparent or request.traceparent,
         waited_seconds=request.age_ms / 1e3 + message.queue_us / 1e6,
         delivered=_delivered_tokens(request),
+        in_one_piece=request.in_one_piece,
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+# Asks a process to finish what it has under way, for as long as that takes: another has taken its place.
+LEAVE_SIGNAL = signal.SIGUSR1
 
 
 class ReadyCheck(Protocol):
@@ -51,6 +55,7 @@ class ProcessSpec:
         service: what it is an instance of, e.g. ``classifier``.
         argv: program and arguments.
         environment: variables on top of the supervisor's own.
+        descriptors: open files of the supervisor that the process inherits under the same numbers.
         ready: how to tell that it is ready.
         start_stage: processes of a stage start together once every earlier stage is ready.
         stop_stage: processes of a stage are asked to stop once every earlier stage has ended.
@@ -62,6 +67,7 @@ class ProcessSpec:
     service: str
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: tuple[int, ...] = ()
     ready: ReadyCheck = ready_at_once
     start_stage: int = 0
     stop_stage: int = 0

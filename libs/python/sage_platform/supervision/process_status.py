@@ -10,6 +10,8 @@ import psutil
 
 # Both readings of a start time come from the same kernel counter; psutil rounds to clock ticks.
 SAME_START_SECONDS = 1.0
+# What the name of a process ends with while another takes its place, or it takes another's.
+NEXT, LEAVING = " (next)", " (leaving)"
 
 
 class ProcessPhase(str, Enum):

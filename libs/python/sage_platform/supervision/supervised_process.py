@@ -20,7 +20,7 @@ from sage_common.logging import get_logger
 from sage_platform.supervision import bound_to_parent
 from sage_platform.supervision.backoff import Backoff
 from sage_platform.supervision.process_log import last_lines, log_path, open_log
-from sage_platform.supervision.process_spec import ProcessSpec
+from sage_platform.supervision.process_spec import LEAVE_SIGNAL, ProcessSpec
 from sage_platform.supervision.process_status import ProcessIdentity, ProcessPhase, ProcessStatus
 
 log = get_logger(__name__)
@@ -83,6 +83,10 @@ class SupervisedProcess:
         await self._settled.wait()
         return self._status
 
+    def rename(self, name: str) -> None:
+        """Go by another name in what is reported; its log stays."""
+        self._status = replace(self._status, name=name)
+
     def recent_output(self, lines: int) -> list[str]:
         """Return the last lines it has written since its last start."""
         return last_lines(self._log, lines, from_byte=self._log_start)
@@ -101,6 +105,33 @@ class SupervisedProcess:
         if not done:
             self._kill_group()
         await self._task
+
+    async def kill(self) -> None:
+        """End it with SIGKILL, so that it ends nothing of what it has taken over. Returns when it is gone."""
+        self._stop_asked.set()
+        self._kill_group()
+        if self._task is not None:
+            # One that was only about to be started is asked to end instead.
+            await asyncio.wait({self._task}, timeout=self.spec.stop_timeout_seconds)
+        await self.stop()
+
+    async def leave(self, seconds: float) -> bool:
+        """Have it finish what it has under way, since another has taken its place; return, when it is gone, whether it
+        went by itself.
+
+        Args:
+            seconds: after these it is stopped.
+        """
+        self._stop_asked.set()
+        went = True
+        if self._task is not None and self._process is not None and self._process.returncode is None:
+            self._set(phase=ProcessPhase.STOPPING)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(LEAVE_SIGNAL)
+            done, _ = await asyncio.wait({self._task}, timeout=seconds)
+            went = bool(done)
+        await self.stop()
+        return went
 
     async def restart(self) -> None:
         """Ask the process to end, as ``stop`` does, and let it be started again. Returns when it is gone."""
@@ -157,6 +188,7 @@ class SupervisedProcess:
                     env={**os.environ, **self.spec.environment},
                     # A group of its own: Ctrl-C at the terminal reaches the supervisor alone, which stops it in order.
                     start_new_session=True,
+                    pass_fds=self.spec.descriptors,
                 )
             except OSError as error:
                 return _Life(f"cannot be started: {error.strerror}")

@@ -157,7 +157,7 @@ class CrossEncoderResponder:
                 param="model",
             )
         urgency = urgency_of(request.classification, request.waited_seconds, self._clock.now())
-        read = read_rerank_request(request.body, self._folder, self._tokenizer.pair_special_tokens)
+        read = read_rerank_request(request.whole_body, self._folder, self._tokenizer.pair_special_tokens)
         # The query is tokenised once for each document.
         characters = read.characters + len(read.query) * (len(read.documents) - 1)
         tokenised = await self._tokenize_pool.run(lambda: self._tokenise(read), characters, bulk=urgency.bulk)

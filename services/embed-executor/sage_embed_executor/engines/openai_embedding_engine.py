@@ -173,7 +173,7 @@ class OpenAiEmbeddingEngine:
         """
         if KIND_OF_ENDPOINT[request.endpoint] not in self._spec.models[0].kinds:
             raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {request.endpoint.path}")
-        data = await self._post(request.endpoint, with_model(request.body, request.model))
+        data = await self._post(request.endpoint, request.whole(with_model(request.body, request.model)))
         if is_large_object(data):
             reply.head(Media.JSON, model=request.model)
             reply.usage(read_usage(usage_of(data)) or TokenUsage())

@@ -120,7 +120,8 @@ class EmbeddingResponder:
 
     async def _embed(self, request: EngineRequest, reply: ReplyWriter) -> None:
         urgency = urgency_of(request.classification, request.waited_seconds, self._clock.now())
-        read = read_embedding_request(request.body, self._folder, self._tokenizer.special_tokens, self._dimensions)
+        body, special_tokens = request.whole_body, self._tokenizer.special_tokens
+        read = read_embedding_request(body, self._folder, special_tokens, self._dimensions)
         tokenised = await self._tokenize_pool.run(
             lambda: read.tokenise(self._tokenizer), read.characters, bulk=urgency.bulk
         )
@@ -141,7 +142,7 @@ class EmbeddingResponder:
 
     async def _rerank(self, request: EngineRequest, reply: ReplyWriter) -> None:
         urgency = urgency_of(request.classification, request.waited_seconds, self._clock.now())
-        read = read_rerank_request(request.body, self._folder, self._tokenizer.special_tokens)
+        read = read_rerank_request(request.whole_body, self._folder, self._tokenizer.special_tokens)
         tokenised = await self._tokenize_pool.run(
             lambda: self._tokenise_rerank(read), read.characters, bulk=urgency.bulk
         )

@@ -24,15 +24,24 @@ class ModelTokens:
 
     async def tokenize(self, body: bytes) -> bytes:
         """Return the tokens of a text. Raises InvalidRequestError; ``param`` names the field."""
-        value = _known(orjson.loads(body), _TOKENIZE_FIELDS)
+        value = _known(_read(body), _TOKENIZE_FIELDS)
         specials, strings = _flag(value, "add_special_tokens", True), _flag(value, "return_token_strs", False)
         ids, texts = self._tokenizer.tell(value["prompt"], add_special_tokens=specials)
         return tokenized(ids, self._max_tokens, texts if strings else None)
 
     async def detokenize(self, body: bytes) -> bytes:
         """Return the text of tokens. Raises InvalidRequestError; ``param`` names the field."""
-        value = _known(orjson.loads(body), _DETOKENIZE_FIELDS)
+        value = _known(_read(body), _DETOKENIZE_FIELDS)
         return orjson.dumps({"prompt": self._tokenizer.text_of(value["tokens"])})
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # Halves of characters pass where JSON is only handed on.
+        raise InvalidRequestError(f"the body is not valid JSON: {error.msg}", code="invalid_json") from None
+    return value
 
 
 def _known(value: dict[str, Any], names: Collection[str]) -> dict[str, Any]:

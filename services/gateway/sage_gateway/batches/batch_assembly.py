@@ -105,5 +105,5 @@ def assemble_batches(settings: GatewaySettings, ring: Ring, gate: Gate, response
         in_flight=settings.batch_requests_in_flight,
         timeout_seconds=settings.timeout_seconds,
     )
-    limit = body_limit(settings.max_body_bytes, ring.max_item_bytes)
+    limit = body_limit(settings.most_inline_bytes, ring.max_item_bytes)
     return Batches(settings, FileStore(js), BatchStore(js, settings.batch_retention_days), answers, js, limit)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import MaxLen
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
 
 from sage_common.errors import InvalidRequestError
 from sage_gateway.dialects.fields import Fields
 from sage_gateway.files.file_record import DEFAULT_LIFETIME_SECONDS, OUTPUT_PURPOSE
-from sage_gateway.files.upload_orders import checked_lifetime
+from sage_gateway.files.upload_orders import (
+    LONGEST_LIFETIME_SECONDS,
+    SHORTEST_LIFETIME_SECONDS,
+    checked_lifetime,
+)
 
 _WINDOW = re.compile(r"([1-9]\d{0,4})([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -17,6 +25,28 @@ LONGEST_WINDOW_SECONDS = 7 * 86_400
 MOST_METADATA = 16
 MAX_KEY_CHARACTERS = 64
 MAX_VALUE_CHARACTERS = 512
+
+Metadata = Annotated[
+    dict[Annotated[str, MaxLen(MAX_KEY_CHARACTERS)], Annotated[str, MaxLen(MAX_VALUE_CHARACTERS)]],
+    MaxLen(MOST_METADATA),
+]
+
+
+class OutputLifetime(TypedDict):
+    """How long the output files stay."""
+
+    anchor: NotRequired[Literal["created_at"] | None]
+    seconds: Annotated[int, Field(ge=SHORTEST_LIFETIME_SECONDS, le=LONGEST_LIFETIME_SECONDS)]
+
+
+class BatchOrderBody(TypedDict):
+    """Body of ``POST /v1/batches``; the window is ``24h``, or another time of up to 7 days such as ``90m``."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: NotRequired[Metadata | None]
+    output_expires_after: NotRequired[OutputLifetime | None]
 
 
 class BatchOrder(NamedTuple):

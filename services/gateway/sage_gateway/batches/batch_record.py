@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from sage_gateway.batches.batch_document import BatchDocument, BatchError
 from sage_platform.kv import record_fields
 
 VALIDATING = "validating"
@@ -29,16 +30,6 @@ ENDS = frozenset({COMPLETED, FAILED, EXPIRED, CANCELLED})
 # From which a batch can be cancelled.
 CANCELLABLE = frozenset({VALIDATING, IN_PROGRESS})
 _BATCH_ID = re.compile(r"batch_[0-9a-f]{31}")
-
-
-@dataclass(frozen=True, slots=True)
-class BatchError:
-    """Why a batch failed; ``line`` is that of the file, from 1, where one is at fault."""
-
-    code: str
-    message: str
-    param: str | None = None
-    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +117,15 @@ class BatchRecord:
         at: dict[str, Any] = {f"{self.ends_as}_at": int(now)}
         return replace(self, status=self.ends_as, **at)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> BatchDocument:
         """Return OpenAI's batch object."""
         counts = self.counts
-        errors = [asdict(error) for error in self.errors]
         return {
             "id": self.id,
             "object": "batch",
             "endpoint": self.endpoint,
             "model": self.model,
-            "errors": {"object": "list", "data": errors} if errors else None,
+            "errors": {"object": "list", "data": list(self.errors)} if self.errors else None,
             "input_file_id": self.input_file_id,
             "completion_window": self.completion_window,
             "status": self.status,

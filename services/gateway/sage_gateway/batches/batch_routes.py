@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from sage_common.errors import ConflictError, InvalidRequestError, NotFoundError
 from sage_gateway.admission import wanted_headers
-from sage_gateway.batches.batch_orders import read_batch_order
+from sage_gateway.batches.batch_document import BatchDocument
+from sage_gateway.batches.batch_orders import BatchOrderBody, read_batch_order
 from sage_gateway.batches.batch_record import CANCELLABLE, CANCELLING, BatchRecord, new_batch_id
 from sage_gateway.batches.batch_store import BatchStore
 from sage_gateway.body_reader import BodyReader
@@ -20,12 +21,18 @@ from sage_gateway.dialects.fields import read_object
 from sage_gateway.event_stream import json_answer
 from sage_gateway.files.file_record import BATCH_PURPOSE
 from sage_gateway.files.file_store import FileStore
-from sage_gateway.listing import list_document, read_page
+from sage_gateway.listing import list_document, page_parameters
+from sage_gateway.openapi.answers import Paged
+from sage_gateway.openapi.operation import operation, routes_of
 from sage_platform.jetstream_access import reaching_jetstream
 
 _MAX_BODY_BYTES = 64 * 1024
 _DEFAULT_LISTED = 20
 _MOST_LISTED = 100
+
+_ROOT = "/v1/batches"
+_ONE = f"{_ROOT}/{{batch_id}}"
+_PAGE = page_parameters(default_limit=_DEFAULT_LISTED, most=_MOST_LISTED)
 
 
 class BatchRoutes:
@@ -54,14 +61,9 @@ class BatchRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
-        one = "/v1/batches/{batch_id}"
-        return [
-            Route("/v1/batches", self._list, methods=["GET"]),
-            Route("/v1/batches", self._create, methods=["POST"]),
-            Route(one, self._get, methods=["GET"]),
-            Route(f"{one}/cancel", self._cancel, methods=["POST"]),
-        ]
+        return routes_of(self)
 
+    @operation("POST", _ROOT, "Make a batch", body=BatchOrderBody, answer=BatchDocument)
     async def _create(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
         body = await self._bodies.read(wanted_headers(request.scope), request.receive)
@@ -99,20 +101,23 @@ class BatchRoutes:
                 param="input_file_id",
             )
 
+    @operation("GET", _ROOT, "List batches", answer=Paged[BatchDocument], query=_PAGE)
     async def _list(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
-        page = read_page(request, default_limit=_DEFAULT_LISTED, most=_MOST_LISTED)
+        page = _PAGE.of(request)
         with reaching_jetstream():
             ids = page.ids(await self._store.ids(tenant))
             found = await self._store.get_all(tenant, ids[: page.limit])
         documents = [batch.document() for batch in found]
         return json_answer(list_document(documents, has_more=len(ids) > page.limit))
 
+    @operation("GET", _ONE, "Get a batch", answer=BatchDocument)
     async def _get(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
         with reaching_jetstream():
             return json_answer((await self._store.get(tenant, request.path_params["batch_id"])).document())
 
+    @operation("POST", f"{_ONE}/cancel", "Cancel a batch", answer=BatchDocument)
     async def _cancel(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
 

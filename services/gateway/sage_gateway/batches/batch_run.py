@@ -14,6 +14,7 @@ from nats.js.client import JetStreamContext
 from sage_common.errors import NotFoundError, SageError
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
+from sage_gateway.batches.batch_document import BatchError
 from sage_gateway.batches.batch_lines import BrokenLineError, FileLine, file_lines, read_line
 from sage_gateway.batches.batch_record import (
     CANCELLED,
@@ -22,7 +23,6 @@ from sage_gateway.batches.batch_record import (
     EXPIRED,
     FAILED,
     VALIDATING,
-    BatchError,
     BatchRecord,
     made_at,
 )

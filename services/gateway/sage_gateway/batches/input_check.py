@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sage_common.labels import MAX_MODEL_CHARACTERS, is_label
+from sage_gateway.batches.batch_document import BatchError
 from sage_gateway.batches.batch_lines import BrokenLineError, FileLine, read_line
-from sage_gateway.batches.batch_record import BatchError
 
 # Between two turns of the event loop; a chunk may hold thousands of lines.
 _LINES_IN_TURN = 256

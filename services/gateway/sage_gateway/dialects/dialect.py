@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sage_common.errors import SageError
 from sage_gateway.admission import Admitted
+from sage_gateway.answers_by_key import Follow
 from sage_gateway.asgi import Headers, Scope
 from sage_gateway.dialects.chat_delta import ChatDelta
 from sage_mesh.reply import TokenUsage
@@ -64,6 +65,7 @@ class Translation(NamedTuple):
         end: ends the answer as its ``end`` does, after what the vendor's API has to do before the client is told of the
             end.
         begun: the document to answer with at once, where the request is worked on in the background; None for others.
+        told: gives the events to answer with, where it is worked on in the background and streamed; None for others.
     """
 
     body: bytes
@@ -71,6 +73,7 @@ class Translation(NamedTuple):
     answer: AnswerBuilder
     end: Callable[[TokenUsage], Awaitable[bytes]]
     begun: bytes | None = None
+    told: Follow | None = None
 
 
 def end_at_once(answer: AnswerBuilder) -> Callable[[TokenUsage], Awaitable[bytes]]:

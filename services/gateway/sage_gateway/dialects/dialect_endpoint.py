@@ -31,6 +31,7 @@ from sage_gateway.dialects.chat_delta import ChatDelta, ChatReader
 from sage_gateway.dialects.dialect import Dialect, Translation
 from sage_gateway.dialects.fields import read_object
 from sage_gateway.dialects.refusal import check_method, send_refusal
+from sage_gateway.dialects.told_stream import told_stream
 from sage_gateway.inference import EVENT_STREAM, cancel_when_gone, way_of
 from sage_gateway.keep_alive_comments import COMMENT, with_comments
 from sage_gateway.metrics import EndpointMetrics
@@ -80,6 +81,9 @@ class DialectEndpoint:
             translation = await self._dialect.translate(
                 read_object(await self._bodies.read(headers, receive)), admitted
             )
+            if translation.told is not None:
+                events = self._answers.followed(admitted.key_id, translation.told)
+                return await self._told(events, request_id_of(headers), scope, receive, send)
             if translation.begun is not None:
                 return await self._begun(translation.begun, request_id_of(headers), send)
             reply = await self._submit(translation, admitted, headers)
@@ -127,6 +131,16 @@ class DialectEndpoint:
     async def _begun(self, document: bytes, request_id: str, send: Send) -> int:
         """Answer a request that is worked on in the background."""
         await send_whole(send, 200, [JSON, *self._dialect.id_headers(request_id)], document)
+        return 200
+
+    async def _told(
+        self, events: AsyncIterator[bytes], request_id: str, scope: Scope, receive: Receive, send: Send
+    ) -> int:
+        """Answer with the events of a request that is worked on in the background, which goes on without its client."""
+        if self._comment_seconds is not None:
+            events = with_comments(events, self._comment_seconds)
+        response = told_stream(events, self._dialect.id_headers(request_id))
+        await response(scope, receive, send)
         return 200
 
     async def _whole(self, reply: Reply, translation: Translation, send: Send) -> int:

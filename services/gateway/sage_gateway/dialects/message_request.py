@@ -11,7 +11,7 @@ from sage_gateway.dialects.fields import Fields, not_served
 from sage_gateway.dialects.message_content import CACHE_MARK, add_messages, read_blocks, system_text
 from sage_gateway.dialects.message_tools import chat_tool_choice, chat_tools
 
-_REFUSED = {
+REFUSED = {
     "billing_policy": "nothing is billed by request",
     "compaction": "the context is the caller's to edit",
     "container": "there are no containers",
@@ -24,7 +24,7 @@ _REFUSED = {
     "user_profile_id": "who pays is said by the API key, or X-Sage-Tenant",
     "workspace_id": "who pays is said by the API key, or X-Sage-Tenant",
 }
-_PASSED_ON = ("temperature", "top_p", *ENGINE_OPTIONS)
+PASSED_ON = ("temperature", "top_p", *ENGINE_OPTIONS)
 _THINKING = ("enabled", "adaptive", "between_tools", "disabled")
 
 
@@ -83,7 +83,7 @@ def read_message_request(value: dict[str, Any], *, counting: bool = False) -> Me
             code="thread_unsupported_request",
             param="thread",
         )
-    fields.refuse(_REFUSED)
+    fields.refuse(REFUSED)
     fields.finish()
     return MessageRequest(body, streaming, shows_thinking)
 
@@ -98,7 +98,7 @@ def _read_options(fields: Fields, body: dict[str, Any]) -> None:
     stops = fields.items("stop_sequences")
     if stops:
         body["stop"] = stops
-    for name in _PASSED_ON:
+    for name in PASSED_ON:
         given = fields.take(name)
         if given is not None:
             body[name] = given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sage_client.error_body import error_body, status_of
@@ -10,7 +11,6 @@ from sage_common.errors import SageError
 from sage_gateway.admission import Admitted
 from sage_gateway.asgi import Headers, Scope
 from sage_gateway.dialects.dialect import Translation, end_at_once
-from sage_gateway.dialects.fields import not_served
 from sage_gateway.dialects.response_answer import ResponseAnswer
 from sage_gateway.dialects.response_request import read_response_request
 from sage_gateway.responses.response_keeping import ResponseKeeping
@@ -43,11 +43,10 @@ class OpenAiResponses:
         answer = ResponseAnswer(request.echo, self._now, logprobs=request.logprobs)
         body = exact_json.write(request.chat)
         if request.background:
+            stored = await self._keeping.begin(caller, value, earlier, answer, streaming=request.streaming)
             if request.streaming:
-                raise not_served(
-                    "stream", "a response in the background is polled until its status says that it has ended"
-                )
-            await self._keeping.begin(caller, value, earlier, answer)
+                told = partial(self._keeping.events.follow, stored.tenant, stored.id)
+                return Translation(body, True, answer, end_at_once(answer), told=told)
             return Translation(body, False, answer, end_at_once(answer), answer.document())
         if request.store is False:
             return Translation(body, request.streaming, answer, end_at_once(answer))

@@ -62,6 +62,31 @@ class ResponseAnswer:
         response = {"response": self._response}
         return self._render([("response.created", response), ("response.in_progress", response)])
 
+    def begin_queued(self, request_id: str, model: str) -> bytes:
+        """Return ``response.created`` and ``response.queued``."""
+        self.begin(request_id, model)
+        self._sequence = 0
+        self.mark(status="queued")
+        response = {"response": self._response}
+        return self._render([("response.created", response), ("response.queued", response)])
+
+    def go_on(self, sequence: int, *, begun: bool) -> bytes:
+        """Return the event that comes before more of an answer that another has begun to tell; after ``begin``.
+
+        Args:
+            sequence: of the next event.
+            begun: whether ``response.in_progress`` was told.
+        """
+        self._sequence = sequence
+        return b"" if begun else self._render([("response.in_progress", {"response": self._response})])
+
+    def take_up(self, told: str) -> None:
+        """Go on behind a text that was told; after ``go_on``."""
+        sequence = self._sequence
+        if told:
+            self.add(ChatDelta(text=told))
+        self._sequence = sequence
+
     def add(self, delta: ChatDelta) -> bytes:
         """Return the events for what the engine has added."""
         events: list[Event] = []
@@ -97,11 +122,17 @@ class ResponseAnswer:
         events: list[Event] = []
         self._close_item(status, events)
         self._finish(status)
-        if reason:
-            self._response["incomplete_details"] = {"reason": reason}
-        else:
-            self._response["completed_at"] = int(self._now())
+        self._mark_end(reason)
         return self._render(events)
+
+    def end_told(self, output: list[dict[str, Any]]) -> None:
+        """Make of the response what another has told to its end, item by item; after ``go_on``.
+
+        What it has cost was not told, nor why it is incomplete where it is: nearly always for its length.
+        """
+        incomplete = output[-1]["status"] == "incomplete"
+        self._response |= {"status": output[-1]["status"], "output": output, "usage": None}
+        self._mark_end(_INCOMPLETE["length"] if incomplete else None)
 
     def tell_end(self) -> bytes:
         """Return the event that tells of the whole response; after ``close``."""
@@ -114,12 +145,18 @@ class ResponseAnswer:
     def failed(self, error: SageError) -> bytes:
         """Return ``response.failed``, after what opens a stream where nothing was sent yet."""
         opened = b"" if self._response else self.begin(self._id, "")
+        self.end_failed(error)
+        return opened + self.tell_end()
+
+    def end_failed(self, error: SageError) -> None:
+        """Make of the response what an error has left of it, and tell nothing yet; after ``begin``, or ``close``."""
         # What broke off is told as it is, and not as if it were done: half a call is none.
         self._close_item("incomplete", [])
         self._finish("failed")
+        self._response.pop("completed_at", None)
+        self._response["incomplete_details"] = None
         code = "rate_limit_exceeded" if error.kind is ErrorKind.CONTENDED else "server_error"
         self._response["error"] = {"code": code, "message": _message(error)}
-        return opened + self._render([("response.failed", {"response": self._response})])
 
     @property
     def response(self) -> dict[str, Any]:
@@ -156,6 +193,12 @@ class ResponseAnswer:
         if self._is_open:
             events += self._items[-1].close(status)
             self._is_open = False
+
+    def _mark_end(self, incomplete_because: str | None) -> None:
+        if incomplete_because:
+            self._response["incomplete_details"] = {"reason": incomplete_because}
+        else:
+            self._response["completed_at"] = int(self._now())
 
     def _finish(self, status: str) -> None:
         output = [item.value() for item in self._items]

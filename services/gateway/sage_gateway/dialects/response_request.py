@@ -12,7 +12,7 @@ from sage_gateway.dialects.fields import Fields, not_served
 from sage_gateway.dialects.response_input import add_input
 from sage_gateway.dialects.response_tools import chat_tools, choose_tools
 
-_REFUSED = {
+REFUSED = {
     "access_programs": "there are none",
     "background_options": "there is one way to be in the background",
     "context_management": "the context is the caller's to edit",
@@ -22,7 +22,7 @@ _REFUSED = {
     "personality": "'instructions' say how to answer",
     "prompt": "no prompts are kept; send 'instructions' and 'input'",
 }
-_PASSED_ON = (
+PASSED_ON = (
     "temperature",
     "top_p",
     "parallel_tool_calls",
@@ -93,7 +93,7 @@ def read_response_request(value: dict[str, Any], earlier: Sequence[dict[str, Any
     """
     fields = Fields(value)
     given = {name: value[name] for name in _ECHOED if value.get(name) is not None}
-    fields.refuse(_REFUSED)
+    fields.refuse(REFUSED)
     model = fields.text("model")
     body: dict[str, Any] = {} if model is None else {"model": model}
     body["messages"] = _read_messages(fields, earlier)
@@ -114,7 +114,7 @@ def read_response_request(value: dict[str, Any], earlier: Sequence[dict[str, Any
     limit = fields.whole("max_output_tokens", minimum=1)
     if limit is not None:
         body["max_tokens"] = limit
-    for name in _PASSED_ON:
+    for name in PASSED_ON:
         passed = fields.take(name)
         if passed is not None:
             body[name] = passed

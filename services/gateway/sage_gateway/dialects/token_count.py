@@ -6,6 +6,7 @@ often as it likes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sage_common.clock import Clock
@@ -29,12 +30,17 @@ _BESIDE_MESSAGES = ("tools", "response_format")
 
 
 class TokenCountEndpoint:
-    """Serves one API's operation that counts tokens."""
+    """Serves one API's operation that counts tokens.
+
+    Args:
+        served_name: returns the served model that a name leads to.
+    """
 
     def __init__(
         self,
         dialect: Dialect,
         directory: EngineDirectory,
+        served_name: Callable[[str], str],
         extract_features: FeatureExtractor,
         credentials: Credentials,
         bodies: BodyReader,
@@ -43,6 +49,7 @@ class TokenCountEndpoint:
     ) -> None:
         self._dialect = dialect
         self._directory = directory
+        self._served_name = served_name
         self._extract = extract_features
         self._credentials = credentials
         self._bodies = bodies
@@ -69,7 +76,7 @@ class TokenCountEndpoint:
 
     def _estimate(self, chat: dict[str, Any]) -> int:
         content = read_body(Endpoint.CHAT_COMPLETIONS, exact_json.write(chat))
-        self._directory.catalog.resolve(content.model, Endpoint.CHAT_COMPLETIONS)
+        self._directory.catalog.resolve(self._served_name(content.model), Endpoint.CHAT_COMPLETIONS)
         beside = [exact_json.write(chat[name]) for name in _BESIDE_MESSAGES if chat.get(name)]
         calls = [exact_json.write(message["tool_calls"]) for message in chat["messages"] if message.get("tool_calls")]
         return self._extract([*content.segments, *beside, *calls], DEFAULT_BLOCK_BYTES)[0]

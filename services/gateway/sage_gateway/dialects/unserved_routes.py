@@ -19,4 +19,4 @@ def unserved_routes() -> list[Route]:
             f"{request.url.path[:80]} is not served here; /v1/messages and /v1/messages/count_tokens are"
         )
 
-    return [Route("/v1/messages/{rest:path}", below_messages, methods=_METHODS)]
+    return [Route("/v1/messages/{rest:path}", below_messages, methods=_METHODS, include_in_schema=False)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Literal
 
 import orjson
+from typing_extensions import TypedDict
 
 from sage_platform.kv import record_fields
 
@@ -19,6 +20,20 @@ _DAY_SECONDS = 86_400
 # As OpenAI's: what a batch reads or writes goes after 30 days where nobody says otherwise.
 DEFAULT_LIFETIME_SECONDS = {BATCH_PURPOSE: 30 * _DAY_SECONDS, OUTPUT_PURPOSE: 30 * _DAY_SECONDS}
 _FILE_ID = re.compile(r"file-[0-9a-f]{31}")
+
+
+class FileDocument(TypedDict):
+    """OpenAI's file object."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["processed"]
+    status_details: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,7 @@ class FileRecord:
     created_at: int
     expires_at: int | None = None
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> FileDocument:
         """Return OpenAI's file object."""
         return {
             "id": self.id,

@@ -14,16 +14,47 @@ from starlette.routing import Route
 from sage_common.errors import CancelledError, InvalidRequestError, TooLargeError
 from sage_gateway.credentials import Credentials
 from sage_gateway.event_stream import json_answer
-from sage_gateway.files.file_record import FileRecord, new_file_id
+from sage_gateway.files.file_record import UPLOAD_PURPOSES, FileDocument, FileRecord, new_file_id
 from sage_gateway.files.file_store import FileStore, FileWriter
 from sage_gateway.files.upload_form import FILE_FIELD, UploadForm
-from sage_gateway.files.upload_orders import read_upload_order
-from sage_gateway.listing import list_document, read_page
+from sage_gateway.files.upload_orders import (
+    ANCHOR_FIELD,
+    LONGEST_LIFETIME_SECONDS,
+    SECONDS_FIELD,
+    SHORTEST_LIFETIME_SECONDS,
+    read_upload_order,
+)
+from sage_gateway.listing import list_document, page_parameters
+from sage_gateway.openapi.answers import Deleted, Paged
+from sage_gateway.openapi.operation import BINARY, operation, routes_of
+from sage_gateway.query_parameters import Text
 from sage_platform.jetstream_access import reaching_jetstream
 
 _MOST_LISTED = 10_000
 # What a form has beside its file.
 _FORM_BYTES = 64 * 1024
+
+_ROOT = "/v1/files"
+_ONE = f"{_ROOT}/{{file_id}}"
+_PAGE = page_parameters(default_limit=_MOST_LISTED, most=_MOST_LISTED)
+_PURPOSE = Text("purpose", "list only files for it; empty for all")
+_FORM = {
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["file", "purpose"],
+        "additionalProperties": False,
+        "properties": {
+            FILE_FIELD: BINARY,
+            "purpose": {"type": "string", "enum": list(UPLOAD_PURPOSES)},
+            ANCHOR_FIELD: {"const": "created_at"},
+            SECONDS_FIELD: {
+                "type": "integer",
+                "minimum": SHORTEST_LIFETIME_SECONDS,
+                "maximum": LONGEST_LIFETIME_SECONDS,
+            },
+        },
+    }
+}
 
 
 class FileRoutes:
@@ -55,15 +86,9 @@ class FileRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
-        one = "/v1/files/{file_id}"
-        return [
-            Route("/v1/files", self._list, methods=["GET"]),
-            Route("/v1/files", self._create, methods=["POST"]),
-            Route(one, self._get, methods=["GET"]),
-            Route(one, self._delete, methods=["DELETE"]),
-            Route(f"{one}/content", self._content, methods=["GET"]),
-        ]
+        return routes_of(self)
 
+    @operation("POST", _ROOT, "Upload a file", raw_body=_FORM, answer=FileDocument)
     async def _create(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
         form = UploadForm(request.headers.get("content-type", ""))
@@ -122,24 +147,30 @@ class FileRoutes:
         name = form.filename or "file"
         return FileRecord(file_id, tenant, name, order.purpose, writer.bytes, writer.chunks, created_at, expires_at)
 
+    @operation("GET", _ROOT, "List files", answer=Paged[FileDocument], query=(*_PAGE, _PURPOSE))
     async def _list(self, request: Request) -> Response:
         tenant = self._credentials.tenant(request.headers)
-        page = read_page(request, default_limit=_MOST_LISTED, most=_MOST_LISTED, known=("purpose",))
-        purpose = request.query_params.get("purpose", "")
+        page = _PAGE.of(request)
+        purpose = _PURPOSE.of(request)
         with reaching_jetstream():
             found = await self._files.get_all(tenant, page.ids(await self._files.ids(tenant)))
         wanted = [record.document() for record in found if not purpose or record.purpose == purpose]
         return json_answer(list_document(wanted[: page.limit], has_more=len(wanted) > page.limit))
 
+    @operation("GET", _ONE, "Get a file", answer=FileDocument)
     async def _get(self, request: Request) -> Response:
         return json_answer((await self._record_of(request)).document())
 
+    @operation("DELETE", _ONE, "Delete a file", answer=Deleted)
     async def _delete(self, request: Request) -> Response:
         record = await self._record_of(request)
         with reaching_jetstream():
             await self._files.remove(record.tenant, record.id)
         return json_answer({"id": record.id, "object": "file", "deleted": True})
 
+    @operation(
+        "GET", f"{_ONE}/content", "Read a file", raw_answer={"application/octet-stream": BINARY}
+    )
     async def _content(self, request: Request) -> Response:
         record = await self._record_of(request)
         chunks = self._files.chunks(record)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sage_common.errors import InvalidRequestError
 from sage_gateway.files.file_record import DEFAULT_LIFETIME_SECONDS, UPLOAD_PURPOSES
 
-_ANCHOR = "expires_after[anchor]"
-_SECONDS = "expires_after[seconds]"
+ANCHOR_FIELD = "expires_after[anchor]"
+SECONDS_FIELD = "expires_after[seconds]"
 # As OpenAI's: an hour to 30 days.
 SHORTEST_LIFETIME_SECONDS = 3600
 LONGEST_LIFETIME_SECONDS = 2_592_000
@@ -33,7 +33,7 @@ def read_upload_order(fields: dict[str, str]) -> UploadOrder:
             code="missing_required_parameter" if purpose is None else "unsupported_purpose",
             param="purpose",
         )
-    anchor, seconds = left.pop(_ANCHOR, None), left.pop(_SECONDS, None)
+    anchor, seconds = left.pop(ANCHOR_FIELD, None), left.pop(SECONDS_FIELD, None)
     for name in left:
         raise InvalidRequestError(
             f"{name[:80]!r} is not a field that is known here; leave it out", code="unknown_parameter", param=name[:80]
@@ -41,9 +41,9 @@ def read_upload_order(fields: dict[str, str]) -> UploadOrder:
     if anchor is None and seconds is None:
         return UploadOrder(purpose, DEFAULT_LIFETIME_SECONDS.get(purpose))
     if anchor != "created_at":
-        raise InvalidRequestError(f"{_ANCHOR!r} must be 'created_at'", param=_ANCHOR)
+        raise InvalidRequestError(f"{ANCHOR_FIELD!r} must be 'created_at'", param=ANCHOR_FIELD)
     is_number = seconds is not None and seconds.isascii() and seconds.isdecimal() and len(seconds) < 10
-    return UploadOrder(purpose, checked_lifetime(int(seconds) if is_number and seconds else None, _SECONDS))
+    return UploadOrder(purpose, checked_lifetime(int(seconds) if is_number and seconds else None, SECONDS_FIELD))
 
 
 def checked_lifetime(seconds: int | None, param: str) -> int:

@@ -9,10 +9,12 @@ from nats.js.client import JetStreamContext
 from starlette.routing import Route
 
 from sage_common.clock import Clock
+from sage_gateway.answers_by_key import AnswersByKey
 from sage_gateway.config import GatewaySettings
 from sage_gateway.credentials import Credentials
 from sage_gateway.dialects.openai_responses import OpenAiResponses
 from sage_gateway.responses.background_run import BackgroundRuns
+from sage_gateway.responses.response_events import ResponseEvents
 from sage_gateway.responses.response_keeping import ResponseKeeping
 from sage_gateway.responses.response_routes import ResponseRoutes
 from sage_gateway.responses.response_store import ResponseStore
@@ -28,17 +30,18 @@ class Responses:
 
     settings: GatewaySettings
     store: ResponseStore
+    events: ResponseEvents
     dialect: OpenAiResponses
     gate: Gate
     js: JetStreamContext
 
-    def routes(self, credentials: Credentials) -> list[Route]:
+    def routes(self, credentials: Credentials, answers: AnswersByKey) -> list[Route]:
         """Return the routes to mount."""
-        return ResponseRoutes(self.store, credentials).routes()
+        return ResponseRoutes(self.store, self.events, credentials, answers).routes()
 
     def worker(self, holder: str, clock: Clock) -> MarkedWork:
         """Start to make responses in the background."""
-        runs = BackgroundRuns(self.store, self.gate, time.time)
+        runs = BackgroundRuns(self.store, self.events, self.gate, time.time)
 
         async def run(response: OpenMark) -> None:
             await runs.run(response.tenant, response.record_id)
@@ -53,7 +56,8 @@ def assemble_responses(settings: GatewaySettings, ring: Ring, gate: Gate) -> Res
     """Return the Responses API of a gateway; nothing is asked of JetStream before it is needed."""
     js = ring.connection.jetstream()
     store = ResponseStore(js, settings.response_retention_days)
+    events = ResponseEvents(js, store)
     keeping = ResponseKeeping(
-        store, timeout_seconds=settings.timeout_seconds, max_timeout_seconds=settings.max_timeout_seconds
+        store, events, timeout_seconds=settings.timeout_seconds, max_timeout_seconds=settings.max_timeout_seconds
     )
-    return Responses(settings, store, OpenAiResponses(time.time, keeping), gate, js)
+    return Responses(settings, store, events, OpenAiResponses(time.time, keeping), gate, js)

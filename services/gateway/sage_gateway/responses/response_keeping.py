@@ -12,9 +12,9 @@ from sage_common.logging import get_logger
 from sage_gateway.admission import Admitted
 from sage_gateway.dialects.response_answer import ResponseAnswer
 from sage_gateway.dialects.response_request import ResponseRequest
+from sage_gateway.responses.response_events import ResponseEvents
 from sage_gateway.responses.response_store import ResponseStore
 from sage_gateway.responses.stored_response import (
-    QUEUED,
     SPOKEN,
     BackgroundOrder,
     Item,
@@ -39,8 +39,11 @@ class ResponseKeeping:
             that a caller can set.
     """
 
-    def __init__(self, store: ResponseStore, *, timeout_seconds: float, max_timeout_seconds: float) -> None:
+    def __init__(
+        self, store: ResponseStore, events: ResponseEvents, *, timeout_seconds: float, max_timeout_seconds: float
+    ) -> None:
         self._store = store
+        self.events = events
         self._timeout_seconds = timeout_seconds
         self._max_timeout_seconds = max_timeout_seconds
 
@@ -102,12 +105,13 @@ class ResponseKeeping:
         value: dict[str, Any],
         earlier: list[Item],
         answer: ResponseAnswer,
+        *,
+        streaming: bool,
     ) -> StoredResponse:
-        """Store a response that is to be made in the background. Raises SageError."""
+        """Store a response that is to be made in the background, with its first events. Raises SageError."""
         response_id = new_response_id()
         model = value.get("model")
-        answer.begin(response_id.removeprefix("resp_"), model if isinstance(model, str) else "")
-        answer.mark(status=QUEUED)
+        opening = answer.begin_queued(response_id.removeprefix("resp_"), model if isinstance(model, str) else "")
         timeout_seconds = min(caller.timeout_seconds or self._timeout_seconds, self._max_timeout_seconds)
         stored = StoredResponse(
             response_id,
@@ -119,5 +123,9 @@ class ResponseKeeping:
         )
         with reaching_jetstream():
             await self._store.marks.set(caller.tenant, response_id)
+            # Before the response is there to be made: whoever makes it goes on behind them.
+            if streaming:
+                # Where there is no room for them, it is made all the same, and its stream tells its end alone.
+                await self.events.append(await self.events.log(caller.tenant, response_id), opening)
             await self._store.add(stored)
         return stored

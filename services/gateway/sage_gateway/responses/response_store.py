@@ -38,12 +38,7 @@ class ResponseStore:
         try:
             await self._records.create(response.tenant, response.id, response)
         except MaxPayloadError:
-            raise TooLargeError(
-                f"the conversation up to {response.id} is longer than what can be stored; send the request with "
-                "'store': false and the conversation as 'input'",
-                code="response_not_stored",
-                param="store",
-            ) from None
+            raise _too_long(response.id) from None
 
     async def find(self, tenant: str, response_id: str) -> StoredRecord[StoredResponse] | None:
         """Return a response, or None."""
@@ -64,8 +59,12 @@ class ResponseStore:
 
         Raises:
             NotFoundError: the tenant has none of this id.
+            TooLargeError: it is longer now than messages of NATS may be.
         """
-        changed = await self._records.change(tenant, response_id, change) if is_response_id(response_id) else None
+        try:
+            changed = await self._records.change(tenant, response_id, change) if is_response_id(response_id) else None
+        except MaxPayloadError:
+            raise _too_long(response_id) from None
         if changed is None:
             raise _no_such_response(response_id, "response_id")
         return changed
@@ -74,6 +73,15 @@ class ResponseStore:
         """Remove a response. Raises NotFoundError where the tenant has none of this id."""
         if not is_response_id(response_id) or not await self._records.remove(tenant, response_id):
             raise _no_such_response(response_id, "response_id")
+
+
+def _too_long(response_id: str) -> TooLargeError:
+    return TooLargeError(
+        f"the conversation up to {response_id} is longer than what can be stored; send the request with "
+        "'store': false and the conversation as 'input'",
+        code="response_not_stored",
+        param="store",
+    )
 
 
 def _no_such_response(response_id: str, param: str) -> NotFoundError:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.body_fields import wrong_field
@@ -15,6 +18,22 @@ _SECOND = ("text_2", "documents")
 # Read by embedding engines and rerankers; `vllm` takes them of `/v1/rerank` too.
 _PASSED_ON = ("truncate", "truncation_side", "truncate_prompt_tokens", "user")
 MOST_PAIRS = 2048
+_Text = Annotated[str, Field(min_length=1)]
+_Side = _Text | Annotated[list[_Text], Field(min_length=1, max_length=MOST_PAIRS)] | None
+
+
+class ScoreBody(TypedDict, total=False):
+    """Body of ``/v1/score``: one text with any number, or as many with as many; each side by one of its names."""
+
+    model: str | None
+    text_1: _Side
+    queries: _Side
+    text_2: _Side
+    documents: _Side
+    truncate: Any
+    truncation_side: Any
+    truncate_prompt_tokens: Any
+    user: Any
 
 
 class Ranking(NamedTuple):

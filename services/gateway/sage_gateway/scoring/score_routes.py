@@ -9,12 +9,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from sage_common.errors import EngineFailedError
 from sage_common.tasks import end_tasks
@@ -25,13 +26,42 @@ from sage_gateway.body_reader import BodyReader
 from sage_gateway.credentials import Credentials
 from sage_gateway.dialects.fields import read_object
 from sage_gateway.event_stream import json_answer
-from sage_gateway.scoring.score_request import Ranking, ScoreRequest, read_score_request
+from sage_gateway.openapi.headers import INFERENCE_HEADERS
+from sage_gateway.openapi.operation import operation, routes_of
+from sage_gateway.scoring.score_request import Ranking, ScoreBody, ScoreRequest, read_score_request
 from sage_gateway.tenancy.gate import Gate
 from sage_mesh import exact_json
 from sage_mesh.inference_request import InferenceRequest, new_request_id
 
 # Of one request's rankings, in the ring at the same time.
 RANKINGS_AT_ONCE = 32
+
+
+class Score(TypedDict):
+    """The score of one pair."""
+
+    index: int
+    object: Literal["score"]
+    score: float
+
+
+class ScoreUsage(TypedDict):
+    """Tokens of all pairs."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int
+
+
+class Scores(TypedDict):
+    """The scores of all pairs, in their order."""
+
+    id: str
+    object: Literal["list"]
+    created: int
+    model: str
+    data: list[Score]
+    usage: ScoreUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +99,14 @@ class ScoreRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes to mount."""
-        return [Route(path, self._score, methods=["POST"]) for path in ("/v1/score", "/score")]
+        return routes_of(self)
 
+    @operation(
+        "POST", "/v1/score", "Score pairs of texts", body=ScoreBody, answer=Scores, headers=INFERENCE_HEADERS
+    )
+    @operation(
+        "POST", "/score", "Score pairs of texts", body=ScoreBody, answer=Scores, headers=INFERENCE_HEADERS
+    )
     async def _score(self, request: Request) -> Response:
         headers = wanted_headers(request.scope)
         admitted = admit(headers, self._credentials)
@@ -118,7 +154,7 @@ class ScoreRoutes:
         finally:
             reply.cancel("its scores are not waited for any more")
 
-    def _document(self, asked: ScoreRequest, ranked: list[_Ranked]) -> dict[str, object]:
+    def _document(self, asked: ScoreRequest, ranked: list[_Ranked]) -> Scores:
         scores = {number: score for one in ranked for number, score in one.scores.items()}
         tokens = sum(one.tokens for one in ranked)
         return {

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from sage_common.quota.holding import Holding
 from sage_common.quota.meter import Meter, Unit
+from sage_common.value_type import value_type
 from sage_platform.quota_records import QuotaRecords
 
 Amounts = Mapping[Unit, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Reservation:
     """What a request has reserved of each limit; to be settled once."""
 
@@ -31,3 +32,12 @@ class KeptLimit:
     meter: Meter
     holding: Holding
     records: QuotaRecords
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """A limit, what is neither spent nor reserved of it, and in how many seconds all of it is there again."""
+
+    meter: Meter
+    left: int
+    resets_seconds: float

@@ -13,9 +13,10 @@ from sage_common.clock import Clock
 from sage_common.errors import SageError, describe
 from sage_common.logging import get_logger
 from sage_common.quota.account import forget, lapse
-from sage_common.quota.meter import Meter
+from sage_common.quota.meter import Meter, Period, period_end
 from sage_common.tasks import end_tasks
 from sage_common.tenants import Tenant
+from sage_gateway.tenancy.kept_limit import LimitState
 from sage_gateway.tenancy.tenant_quota import TenantQuota
 from sage_platform import subjects
 from sage_platform.background import keep_running
@@ -112,6 +113,20 @@ class QuotaKeeper:
             quota.set_meters(tenant.meters)
             self._quotas[tenant.name] = self._by_key[quota.key] = quota
         return quota
+
+    def states(self, tenant: Tenant) -> list[LimitState]:
+        """Return what is left of each of a tenant's limits, as far as gateways have reported."""
+        quota, now = self.quota(tenant), self.pulse.server_now()
+        states = []
+        for meter in tenant.meters:
+            left = quota.left(meter.unit, meter.period)
+            if left is None:
+                continue
+            seconds = left[2] if meter.period is Period.MINUTE else 0.0
+            if meter.is_budget and left[1] < meter.limit:
+                seconds = period_end(meter.period, now) - now
+            states.append(LimitState(meter, left[1], seconds))
+        return states
 
     def tenants_changed(self) -> None:
         """Go by the tenants as they are now."""

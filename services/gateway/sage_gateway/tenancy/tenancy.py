@@ -16,6 +16,7 @@ from sage_common.prices import Price
 from sage_common.tasks import end_tasks
 from sage_common.tenants import Tenant
 from sage_common.usage import UsageEvent
+from sage_gateway.model_routing.model_router import ModelRouter
 from sage_gateway.tenancy.quota_keeper import QuotaKeeper
 from sage_gateway.tenancy.tenant_gate import TenantGate
 from sage_gateway.tenancy.usage_journal import UsageJournal
@@ -25,8 +26,8 @@ from sage_middleware.features import load_feature_extractor
 from sage_platform import leases, subjects
 from sage_platform.kv import open_bucket
 from sage_platform.leases import Leadership
+from sage_platform.operator_records import price_records, tenant_records
 from sage_platform.record_store import RecordStore
-from sage_platform.tenant_records import price_records, tenant_records
 
 log = get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Tenancy:
         gate: lets their requests in.
         tenants: those that are kept.
         prices: of models.
+        keeper: of their limits.
         sums: of usage.
     """
 
@@ -62,7 +64,7 @@ class Tenancy:
         self.tenants = tenants
         self.prices = prices
         self.sums = sums
-        self._keeper = keeper
+        self.keeper = keeper
         self._journal = journal
         self._leadership = leadership
         self._starting = starting
@@ -71,13 +73,13 @@ class Tenancy:
         """Follow everything again after a loss of the connection."""
         self.tenants.reconnected()
         self.prices.reconnected()
-        self._keeper.reconnected()
+        self.keeper.reconnected()
 
     async def stop(self) -> None:
         """Publish what is left, give back what is held, and stop. After the last request has ended."""
         await end_tasks(self._starting)
         await self._journal.stop()
-        await self._keeper.stop()
+        await self.keeper.stop()
         await self.sums.stop()
         await self._leadership.stop()
         await self.tenants.stop()
@@ -88,6 +90,7 @@ async def open_tenancy(
     connection: Client,
     replica: str,
     edge: OpenEdge,
+    router: ModelRouter,
     on_usage: Callable[[UsageEvent], None],
     clock: Clock,
     *,
@@ -98,6 +101,7 @@ async def open_tenancy(
 
     Args:
         replica: id of this gateway, which no other has had.
+        router: resolves the models that requests name.
         on_usage: told of every request that has ended.
         assumed_output_tokens: reserved for an answer whose request sets no limit.
         fail_open: whether requests pass, and are counted later, while NATS is away.
@@ -122,6 +126,7 @@ async def open_tenancy(
         prices,
         keeper,
         journal,
+        router,
         on_usage,
         assumed_output_tokens=assumed_output_tokens,
         fail_open=fail_open,

@@ -259,13 +259,13 @@ class TenantQuota:
         return None
 
     def _headroom(self, limit: KeptLimit, now: float) -> int:
-        account = limit.records.latest(self.key).get(limit.meter.name, Account(at=now))
+        account = limit.records.latest(self.key).get(limit.meter.name) or Account(at=now)
         holding = limit.holding
         return headroom(account, limit.meter, self._replica, holding.reserved, holding.unreported, now)
 
     def _account(self, limit: KeptLimit, now: float) -> Account:
         """Return the account as it was last known, and what this gateway has reserved and spent since."""
-        account = limit.records.latest(self.key).get(limit.meter.name, Account(at=now))
+        account = limit.records.latest(self.key).get(limit.meter.name) or Account(at=now)
         account = brought_forward(account, limit.meter, now)
         mine = Holder(reserved=limit.holding.reserved)
         spent = 0 if limit.meter.period is Period.HELD else limit.holding.unreported

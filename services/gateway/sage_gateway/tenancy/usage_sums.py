@@ -169,7 +169,8 @@ class UsageSums:
 def _encoded(through: int, groups: Mapping[UsageGroup, UsageSum]) -> bytes:
     rows = [
         [
-            [group.hour, group.tenant, group.key_id, group.model],
+            # Without a route as earlier versions write and read it.
+            [group.hour, group.tenant, group.key_id, group.model, *([group.route] if group.route else [])],
             [
                 total.requests,
                 total.failed,

@@ -25,15 +25,23 @@ class TokenEngines:
 
     Args:
         token: what services are called with; empty for none.
+        served_name: returns the served model that a name leads to.
     """
 
-    def __init__(self, directory: EngineDirectory, list_instances: ListInstances, token: str) -> None:
+    def __init__(
+        self,
+        directory: EngineDirectory,
+        list_instances: ListInstances,
+        token: str,
+        served_name: Callable[[str], str] = str,
+    ) -> None:
         self._directory = directory
+        self._served_name = served_name
         self._calls = ServiceCalls(list_instances, token)
 
     def name_of(self, model: str) -> str:
         """Return a model's own name. Raises SageError where there is no such model, or none at all."""
-        return _entry_name(self._directory.catalog, model)
+        return _entry_name(self._directory.catalog, self._served_name(model))
 
     async def tokenize(self, name: str, body: bytes) -> bytes:
         """Return the tokens of a text or a chat, in vLLM's JSON.

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.body_fields import optional_string, wrong_field
+
+
+class TokenizeBody(TypedDict, total=False):
+    """Body of ``/tokenize``: a text or a chat; further fields are the engine's to judge."""
+
+    model: str | None
+    prompt: str | None
+    messages: list[Any] | None
+
+
+class DetokenizeBody(TypedDict):
+    """Body of ``/detokenize``."""
+
+    model: NotRequired[str | None]
+    tokens: list[Annotated[int, Field(ge=0)]]
 
 
 def check_tokenize(value: dict[str, Any]) -> str:

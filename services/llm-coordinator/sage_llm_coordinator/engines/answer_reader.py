@@ -25,6 +25,8 @@ class AnswerReader:
         # aiohttp names a type of its own where the header is missing.
         self.content_type = response.content_type if "Content-Type" in response.headers else ""
         self._first: list[bytes] = []
+        self._gather_seconds = 0.0
+        self._gathering: asyncio.Future[None] | None = None
 
     async def form(self) -> Media | None:
         """Wait until the answer's form is known and return it; None for an answer without a byte."""
@@ -53,7 +55,31 @@ class AnswerReader:
         Raises:
             asyncio.TimeoutError, aiohttp.ClientError, OSError: it did not come, or the connection broke.
         """
-        return self._content.readany()
+        return self._gathered() if self._gather_seconds else self._content.readany()
+
+    def gather(self, seconds: float) -> None:
+        """Have ``next`` wait until the next multiple of so long, or the end, and then return all that has come.
+
+        The same moments for every stream: what they give then leaves in one message.
+        """
+        self._gather_seconds = seconds
+        self._content.on_eof(self._end_gathering)
+
+    async def _gathered(self) -> bytes:
+        if not self._content.is_eof():
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.create_future()
+            tick = (loop.time() // self._gather_seconds + 1) * self._gather_seconds
+            timer = loop.call_at(tick, self._end_gathering)
+            try:
+                await self._gathering
+            finally:
+                timer.cancel()
+        return await self._content.readany()
+
+    def _end_gathering(self) -> None:
+        if self._gathering is not None and not self._gathering.done():
+            self._gathering.set_result(None)
 
     async def next_within(self, seconds: float) -> bytes:
         """Return the next piece; empty at the end, and where none comes in time, for which the connection is closed.

@@ -136,7 +136,7 @@ class ExtractiveEngine:
         """
         if request.endpoint not in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS):
             raise InvalidRequestError(f"engine {self._spec.engine_id!r} does not serve {request.endpoint.path}")
-        asked = read_request(request.endpoint, request.body)
+        asked = read_request(request.endpoint, request.whole_body)
         sentences = await self._choose(asked, request)
         objects = AnswerObjects(
             request.endpoint,

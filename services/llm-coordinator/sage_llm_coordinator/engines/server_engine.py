@@ -102,8 +102,10 @@ class ServerEngine:
 
     @property
     def phase(self) -> EnginePhase:
-        if self._stopped or self.replaced:
+        if self._stopped:
             return EnginePhase.STOPPED
+        if self.replaced:
+            return EnginePhase.DRAINING
         if self._failure:
             return EnginePhase.UNHEALTHY
         # The client of a run that has ended is stopped; the engine is not.
@@ -228,9 +230,14 @@ class ServerEngine:
         return self._why_ended(end.status, server_log.tail)
 
     async def _end_run(self) -> None:
-        """End the present run: client and server. A no-op once it has ended."""
+        """End the present run: client and server. A no-op once it has ended.
+
+        Of a server that another coordinator has taken over, what runs through the client runs on until this is stopped.
+        """
         if self._answering is not None:
             await end_tasks(self._answering)
+        if self.replaced and not self._stopped:
+            return
         await self._client.stop()
         if self._server is not None and not self.replaced:
             await self._server.process.stop(GRACE_SECONDS)

@@ -43,6 +43,9 @@ log = get_logger(__name__)
 AFTER_FINISH_SECONDS: Final = 2.0
 # Its connection can be used again where it ends this soon after [DONE].
 AFTER_DONE_SECONDS: Final = 0.25
+# The events of a stream that its consumer gets in one piece are passed on together, this long apart: a tenth of what
+# they cost one by one. What an interruption or an engine's death finds ungathered is computed again.
+GATHER_SECONDS: Final = 0.25
 
 
 class UpstreamProxy:
@@ -95,7 +98,7 @@ class UpstreamProxy:
                 asked = await self._from_tokens(asked, request, request.delivered, headers, context_tokens)
             # Leaving this block early, by cancellation too, closes the connection; that is how a server learns that
             # it can stop generating.
-            async with self._upstream.post(asked.path, asked.body, headers) as response:
+            async with self._upstream.post(asked.path, request.whole(asked.body), headers) as response:
                 await self._pass_on(response, reply, request, asked, continuable=continuable)
         except NotFoundError as error:
             raise await self._failures.without_model(error, request.model) from None
@@ -116,7 +119,7 @@ class UpstreamProxy:
         plan = token_prompt(request.endpoint, asked.body, delivered)
         if plan is None:
             return asked
-        async with self._upstream.post("/tokenize", plan.tokenize, headers) as response:
+        async with self._upstream.post("/tokenize", request.whole(plan.tokenize), headers) as response:
             answer = await response.read()
         prompt_ids = read_prompt_ids(answer) if response.status == 200 else None
         if prompt_ids is None:
@@ -249,6 +252,8 @@ class UpstreamProxy:
                     if not begun:
                         begun = True
                         silence_seconds = answer.limit_silence(silence_seconds)
+                        if request.in_one_piece:
+                            answer.gather(GATHER_SECONDS)
                         reply.usage(reader.prompt_usage())  # for the report of the first token
                         begin()
                     if tells_tokens:

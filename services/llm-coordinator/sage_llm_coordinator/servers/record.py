@@ -29,7 +29,7 @@ class ServerRecord:
         server_id: unique to this run of it; names its socket.
         origin: who wants it: ``registered/<name>`` an operator, ``configured/<replica>/<index>`` a coordinator's
             settings.
-        host: machine it runs on, see ``host_id``.
+        host: machine it runs on, see ``machine_id``.
         owner: executor id of the coordinator that owns it.
         devices: GPUs that it has, by index.
         memory_bytes: main memory that it was estimated to need.

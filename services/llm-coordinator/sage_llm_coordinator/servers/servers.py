@@ -63,7 +63,7 @@ class Servers:
 
     Args:
         owner: executor id of this coordinator.
-        host: this machine, see ``host_id``.
+        host: this machine, see ``machine_id``.
     """
 
     def __init__(self, settings: ServerSettings, records: RecordStore, owner: str, host: str) -> None:

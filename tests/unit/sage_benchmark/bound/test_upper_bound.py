@@ -108,7 +108,7 @@ def test_no_order_of_a_few_requests_serves_more(
 
 @pytest.mark.parametrize("cv", [1.0, 3.0])
 @pytest.mark.parametrize(("seats", "engines", "load"), [(2, 1, 1.5), (4, 2, 2.0), (16, 1, 1.2)])
-@pytest.mark.parametrize("per_sequence", [0.002, 0.01])
+@pytest.mark.parametrize("per_sequence", [pytest.param(0.002, marks=pytest.mark.long), 0.01])
 def test_no_policy_serves_more(cv: float, seats: int, engines: int, load: float, per_sequence: float) -> None:
     config = replace(SLOW, max_num_seqs=seats, step_per_sequence_seconds=per_sequence)
     shapes = (replace(CHAT, share=0.7), replace(BULK, share=0.3))

@@ -7,6 +7,7 @@ import pytest
 from sage_benchmark.dataflow.kills import KILLS, RECORDS, run_with_kills
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("records", "kills"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 
 from sage_benchmark.embed.offline_plan import run_plan, sorted_batches
 from sage_embed_executor.backends.backend import Runtime
@@ -18,6 +19,7 @@ def test_batches_hold_every_input_once_within_the_budget() -> None:
     assert batches == [[3], [1], [2, 4, 0], [5]]
 
 
+@pytest.mark.long
 def test_the_plan_gives_each_input_its_own_vector() -> None:
     folder = read_model_folder(find_weights(DEFAULT_MODEL))
     with warnings.catch_warnings():

@@ -42,6 +42,7 @@ def test_every_combination_is_played_in_the_order_of_the_grid() -> None:
     assert len(said) == 4
 
 
+@pytest.mark.long
 def test_processes_of_their_own_give_the_same_results() -> None:
     alone = run_grid(GridPlan(SMALL), lambda _: None, processes=1)
     assert run_grid(GridPlan(SMALL), lambda _: None, processes=2) == alone

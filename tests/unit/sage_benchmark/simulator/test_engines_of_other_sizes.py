@@ -35,6 +35,7 @@ def test_after_200_requests_a_pool_that_was_told_nothing_does_as_well_as_one_tha
         assert 0.6 * seats <= entry.credits.learned.limit <= seats + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("told", [True, False])
 def test_the_pace_is_kept_on_engines_with_more_seats_than_keep_it(told: bool) -> None:
     simulation, played = play(cell(256, 0.5, 1.3), told=told)

@@ -86,6 +86,7 @@ def backlog(seconds: float, gap: float, seed: int) -> list[Arrival]:
     return arrivals(load, streamed_bulk=False)
 
 
+@pytest.mark.long
 def test_chats_are_in_time_at_the_cost_of_few_tokens_and_no_bulk_answer() -> None:
     load = backlog(1000.0, 120.0, seed=5)
     never = ControlSettings(interruption=InterruptionSettings(ratio=0.0))

@@ -61,6 +61,7 @@ def test_hybrid_keeps_chats_in_time_past_saturation_where_fifo_does_not() -> Non
     assert attainment(hybrid) >= 1.5 * attainment(fifo)
 
 
+@pytest.mark.long
 def test_hybrid_comes_near_a_policy_that_knows_every_length() -> None:
     cost = {str(a.index): CONFIG.engine_seconds(a.kind, a.input_tokens, a.output_tokens) for a in OVERLOAD}
     best = 0.0
@@ -79,6 +80,7 @@ def test_a_sick_engine_loses_no_request(kind: FaultKind) -> None:
     assert all(o.tokens == o.arrival.output_tokens for o in outcomes)
 
 
+@pytest.mark.long
 def test_one_greedy_tenant_takes_nothing_from_the_others_and_service_is_shared_fairly() -> None:
     tenants = with_a_greedy_one(3, 1.3)
     everybody = generate(LoadPlan(120.0, 3, tenants), CONFIG, seed=4)

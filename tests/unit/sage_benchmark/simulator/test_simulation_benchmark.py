@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from sage_benchmark.simulator.simulation_benchmark import CLAIRVOYANT, VirtualPlan, run_in_virtual_time
 from sage_benchmark.workload.load_settings import LoadSettings
 from sage_benchmark.workload.mixed_load import SharedPrefixes
@@ -43,6 +45,7 @@ def test_affinity_finds_more_of_shared_prompts_in_the_caches_of_engines() -> Non
     assert hybrid.figures[p99].mean < blind.figures[p99].mean
 
 
+@pytest.mark.long
 def test_the_same_seeds_give_the_same_figures() -> None:
     def figures() -> list[object]:
         report = run_in_virtual_time(PLAN, ["hybrid"], "", lambda _: None)

@@ -58,6 +58,7 @@ def share_of(arrivals: list[Arrival], shape: RequestShape) -> float:
     return offered_engine_seconds(part, CONFIG) / offered_engine_seconds(arrivals, CONFIG)
 
 
+@pytest.mark.long
 def test_the_mixed_load_offers_its_shares_and_its_multiple_of_saturation() -> None:
     arrivals = generate(LoadPlan(1200.0, 3, equal_tenants(1, 1.3)), CONFIG, seed=5)
     assert offered_engine_seconds(arrivals, CONFIG) / 1200 / 3 == pytest.approx(1.3, rel=0.03)

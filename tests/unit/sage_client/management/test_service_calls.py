@@ -11,6 +11,7 @@ from grpc.aio import Channel
 from sage.scheduler.v1 import scheduler_pb2, scheduler_pb2_grpc
 from sage_client.management.mesh_management import MeshManagement
 from sage_client.management.service_calls import ServiceCalls
+from sage_client.management.views import PolicySettingView
 from sage_common.errors import InvalidRequestError, NotFoundError, UnavailableError, UnprocessableError
 from sage_common.ports import free_port
 from sage_control_plane.policies.registry import check_policy
@@ -26,12 +27,15 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
     def __init__(self, *, leads: bool) -> None:
         self.leads = leads
         self.policy = "fifo"
+        self.settings: dict[str, float] = {}
 
     async def GetPolicy(self, request, context):  # type: ignore[no-untyped-def]
-        return scheduler_pb2.GetPolicyResponse(policy=self.policy, available=["fifo"])
+        settings = [scheduler_pb2.PolicySetting(name=n, value=v, configured=0.5) for n, v in self.settings.items()]
+        return scheduler_pb2.GetPolicyResponse(policy=self.policy, available=["fifo"], settings=settings)
 
     async def SetPolicy(self, request, context):  # type: ignore[no-untyped-def]
         previous, self.policy = self.policy, check_policy(request.policy)
+        self.settings = dict(request.settings)
         return scheduler_pb2.SetPolicyResponse(previous=previous, policy=self.policy)
 
     async def GetStatus(self, request, context):  # type: ignore[no-untyped-def]
@@ -83,6 +87,15 @@ async def test_what_an_instance_refuses_is_refused(instances: list[Instance]) ->
     with pytest.raises(InvalidRequestError, match="known: fifo") as caught:
         await management(instances).set_policy("nope")
     assert caught.value.code == "unknown_policy"
+
+
+async def test_settings_of_a_policy_go_to_a_scheduler_and_come_back(instances: list[Instance]) -> None:
+    # To the one that answers first, as what is asked is.
+    mesh = management(instances[1:2])
+    await mesh.set_policy("fifo", settings={"margin": 0.1})
+    assert (await mesh.policy()).settings == (PolicySettingView("margin", 0.1, 0.5, ""),)
+    await mesh.set_policy("fifo")
+    assert (await mesh.policy()).settings == ()
 
 
 async def test_engines_come_with_the_books_of_the_leader(instances: list[Instance]) -> None:

@@ -64,6 +64,15 @@ def test_as_many_may_be_late_as_begin_before_they_are_far_beyond_their_target() 
     assert len(overloaded.policy) == MAY_WAIT - 1
 
 
+def test_the_overload_of_a_model_refuses_nobody_who_wants_another() -> None:
+    overloaded = Overloaded()
+    overloaded.serve(1.0)
+    assert overloaded.refusal(1.0) == OVERLOADED
+    overloaded.push(request("waiting", 1.0, tenant="loud"), 1.0)
+    other = request("other", 1.0, tenant="loud", model="other")
+    assert overloaded.policy.refusal(other, 1.0, overloaded.view) is None
+
+
 def test_once_some_were_refused_those_that_cannot_begin_in_time_are_refused_as_they_come() -> None:
     overloaded = Overloaded()
     assert overloaded.refusal(0.5) is None

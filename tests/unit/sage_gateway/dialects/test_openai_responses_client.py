@@ -160,7 +160,6 @@ async def test_errors_come_as_the_clients_own_classes(client: openai.AsyncOpenAI
         ({"conversation": "conv_1"}, "conversation"),
         ({"store": "yes"}, "store"),
         ({"background": True, "store": False}, "store"),
-        ({"background": True, "stream": True}, "stream"),
         ({"previous_response_id": 1}, "previous_response_id"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),

@@ -13,8 +13,10 @@ from fixtures.eventually import eventually
 from fixtures.marked_work import is_unmarked
 from fixtures.mesh import Mesh
 from fixtures.scripted_chat import DEATH, MODEL, ScriptedChat, call
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import KeyNotFoundError
 
-from sage_common.errors import UnavailableError
+from sage_common.errors import TooLargeError, UnavailableError
 from sage_platform import subjects
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -206,6 +208,93 @@ async def test_a_response_in_the_background_is_cancelled(
     whole = await client.responses.create(model=MODEL, input="hello")
     with pytest.raises(openai.BadRequestError, match="was not made in the background"):
         await client.responses.cancel(whole.id)
+
+
+class HeldBack:
+    """An engine's answer that waits until it is released."""
+
+    def __init__(self, engine: ScriptedChat, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting = asyncio.Event()
+        self.released = asyncio.Event()
+        self._answer = engine.behaviour
+        monkeypatch.setattr(engine, "behaviour", self._wait)
+
+    async def _wait(self, job: Any, reply: Any) -> None:
+        self.waiting.set()
+        await self.released.wait()
+        await self._answer(job, reply)
+
+
+async def test_an_answer_is_not_given_up_while_jetstream_does_not_answer(
+    client: openai.AsyncOpenAI, stored_mesh: Mesh, engine: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stored_mesh.responses is not None
+    store = stored_mesh.responses.store
+    find, change = store.find, store.change
+    looked, tried = asyncio.Event(), asyncio.Event()
+
+    async def find_later(*arguments: Any) -> Any:
+        if not looked.is_set():
+            looked.set()
+            raise NatsTimeoutError
+        return await find(*arguments)
+
+    async def change_later(*arguments: Any) -> Any:
+        if not tried.is_set():
+            tried.set()
+            raise NatsTimeoutError
+        return await change(*arguments)
+
+    held_back = HeldBack(engine, monkeypatch)
+    begun = await client.responses.create(model=MODEL, input="hello", background=True)
+    await asyncio.wait_for(held_back.waiting.wait(), 10)
+    monkeypatch.setattr(store, "find", find_later)
+    monkeypatch.setattr(store, "change", change_later)
+    await asyncio.wait_for(looked.wait(), 10)
+    held_back.released.set()
+    response = await ended(client, begun.id)
+    assert (response.status, response.output_text) == ("completed", "Hello, world.")
+    assert tried.is_set()
+    assert len(engine.bodies) == 1
+
+
+async def test_an_answer_that_is_too_long_to_be_stored_fails_and_is_not_asked_for_again(
+    client: openai.AsyncOpenAI, stored_mesh: Mesh, engine: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stored_mesh.responses is not None
+    store = stored_mesh.responses.store
+    change = store.change
+    tried = asyncio.Event()
+
+    async def change_shorter(*arguments: Any) -> Any:
+        if not tried.is_set():
+            tried.set()
+            raise TooLargeError("it is too long to be stored")
+        return await change(*arguments)
+
+    held_back = HeldBack(engine, monkeypatch)
+    begun = await client.responses.create(model=MODEL, input="hello", background=True)
+    await asyncio.wait_for(held_back.waiting.wait(), 10)
+    monkeypatch.setattr(store, "change", change_shorter)
+    held_back.released.set()
+    response = await ended(client, begun.id)
+    assert (response.status, response.output, response.completed_at) == ("failed", [], None)
+    assert "too long to be stored" in response.error.message
+    assert len(engine.bodies) == 1
+
+
+async def test_a_response_that_is_deleted_while_it_is_open_is_marked_no_more(
+    client: openai.AsyncOpenAI, stored_mesh: Mesh, engine: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stored_mesh.responses is not None
+    held_back = HeldBack(engine, monkeypatch)
+    begun = await client.responses.create(model=MODEL, input="hello", background=True)
+    await asyncio.wait_for(held_back.waiting.wait(), 10)
+    await client.responses.delete(begun.id)
+    marks = await stored_mesh.responses.store.marks.bucket.get()
+    with pytest.raises(KeyNotFoundError):
+        await marks.get(subjects.tenant_key(stored_mesh.name, begun.id))
+    await asyncio.wait_for(engine.job_cancelled.wait(), 10)
 
 
 async def test_nothing_is_left_marked_as_open(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from fixtures.engines import CHAT_MODEL, EMBEDDING_MODEL
 from fixtures.mesh import Mesh, gateway_mesh, until
@@ -53,7 +54,7 @@ class Tenants:
         return aiohttp.ClientSession(url or self.mesh.url, headers={"x-sage-tenant": self.name})
 
     def left(self, meter: Meter) -> int:
-        keeper = self.mesh.tenancies[0]._keeper
+        keeper = self.mesh.tenancies[0].keeper
         records = keeper._budgets if meter.is_budget else keeper._rates
         account = records.latest(keeper.quota(self.mesh.tenancies[0].tenants.records[self.name]).key)[meter.name]
         return remaining(account, meter, keeper.pulse.server_now())
@@ -83,6 +84,18 @@ async def test_a_budget_of_tokens_is_spent_by_what_was_answered_and_then_refused
         assert "60 tokens today (36 tokens spent" in body["error"]["message"]
         assert 1 <= int(headers["Retry-After"]) <= 86_400
         assert (await acme.ask(http, "one two three", max_tokens=10))[0] == 200
+
+
+async def test_what_is_left_of_each_limit_is_told(nats_server: NatsProcess) -> None:
+    async with tenants(nats_server) as acme, acme.session() as http:
+        tenant = await acme.set(daily_tokens=60, requests_per_minute=2, max_concurrent=3)
+        keeper = acme.mesh.tenancies[0].keeper
+        assert [state.left for state in keeper.states(tenant)] == [3, 2, 60]
+        assert (await acme.ask(http, "one two three"))[0] == 200
+        concurrency, requests, tokens = keeper.states(tenant)
+        assert (concurrency.left, concurrency.resets_seconds) == (3, 0)
+        assert (requests.left, 20 < requests.resets_seconds <= 30) == (1, True)
+        assert (tokens.left, 0 < tokens.resets_seconds <= 86_400) == (54, True)
 
 
 @pytest.mark.parametrize(
@@ -204,3 +217,41 @@ async def test_two_gateways_spend_one_budget_and_not_more(nats_server: NatsProce
                 answered += 1
             # The estimate of the prompt is above what it comes to, so the last requests do not fit.
             assert 300 - answered * 6 < 12
+
+
+async def test_a_small_budget_lets_in_what_states_no_limit_and_holds_it_to_what_is_reserved(
+    nats_server: NatsProcess,
+) -> None:
+    async with tenants(nats_server) as acme, acme.session() as http:
+        (meter,) = (await acme.set(daily_tokens=200)).meters
+        body = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "one two three"}]}
+
+        async def ask(**fields: Any) -> int:
+            async with http.post(PATH, json={**body, **fields}) as response:
+                await response.read()
+                return response.status
+
+        # Without a limit 512 tokens are assumed, of which the budget has not half.
+        assert await ask() == 200
+        assert orjson.loads(acme.mesh.engine.jobs[-1].whole_body)["max_tokens"] == 64
+        await until(lambda: acme.left(meter) == 194)
+        # With a limit that is too long the answer is as before.
+        assert await ask(max_tokens=512) == 429
+        statuses = await asyncio.gather(*(ask() for _ in range(40)))
+        assert set(statuses) == {200, 429}
+        await until(lambda: acme.left(meter) == 194 - 6 * statuses.count(200))
+        for _ in range(40):
+            if await ask() != 200:
+                break
+        # What short answers have come to is reserved by now, so that little is left when nothing fits any more.
+        left = acme.left(meter)
+        assert 0 <= left < 40
+
+
+async def test_what_has_room_is_let_in_as_it_came(nats_server: NatsProcess) -> None:
+    async with tenants(nats_server) as acme, acme.session() as http:
+        await acme.set(daily_tokens=2_000)
+        body = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "one two three"}]}
+        async with http.post(PATH, json=body) as response:
+            assert response.status == 200
+        assert "max_tokens" not in orjson.loads(acme.mesh.engine.jobs[-1].whole_body)

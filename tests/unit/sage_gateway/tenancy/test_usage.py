@@ -42,10 +42,12 @@ async def test_events_are_summed_once_however_often_the_stream_is_read(ring: Rin
     await journal.start()
     for model in ("m", "m", "other"):
         journal.add(event(names, model=model), None)
+    journal.add(event(names, route="best"), None)
     journal.add(event(names, at=HOUR + 3_700.0, status="cancelled"), {"tokens_day": 52})
     await journal.stop()
     expected = {
         UsageGroup(HOUR, names, "key", "m"): UsageSum(2, 0, 20, 8, 6, 1_400),
+        UsageGroup(HOUR, names, "key", "m", "best"): UsageSum(1, 0, 10, 4, 3, 700),
         UsageGroup(HOUR, names, "key", "other"): UsageSum(1, 0, 10, 4, 3, 700),
         UsageGroup(HOUR + 3_600, names, "key", "m"): UsageSum(1, 1, 10, 4, 3, 700),
     }
@@ -122,8 +124,12 @@ def test_sums_are_grouped_by_day_and_filtered_by_key_and_model() -> None:
         group: UsageSum(1, 0, 10, 0, 5, 1_500_000_000),
         replace(group, hour=HOUR + 3_600): UsageSum(2, 1, 20, 0, 5, 0),
         replace(group, key_id="k2"): UsageSum(7),
+        replace(group, key_id="k3"): UsageSum(4),
+        replace(group, key_id="k3", route="best"): UsageSum(5),
     }
     (row,) = usage_rows(sums, pb.QueryUsageRequest(key_id="k1", period=pb.USAGE_PERIOD_DAY))
     assert (row.start_unix_ms, row.requests, row.failed, row.money) == (1_795_996_800_000, 3, 1, "1.5")
-    assert [row.requests for row in usage_rows(sums, pb.QueryUsageRequest(model="m"))] == [3, 7]
+    assert [row.requests for row in usage_rows(sums, pb.QueryUsageRequest(model="m"))] == [3, 7, 4, 5]
+    named = usage_rows(sums, pb.QueryUsageRequest(key_id="k3"))
+    assert [(row.route, row.requests) for row in named] == [("", 4), ("best", 5)]
     assert not usage_rows(sums, pb.QueryUsageRequest(model="other"))

@@ -21,6 +21,7 @@ _FILES = 400
 _SECTIONS = 8
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_twenty_kills_in_ingest_leave_complete_documents(tmp_path: Path) -> None:
     docs = _documents(tmp_path / "docs")

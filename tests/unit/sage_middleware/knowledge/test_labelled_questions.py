@@ -45,6 +45,7 @@ def test_the_questions_are_many_and_half_of_the_new_ones_are_held_out() -> None:
     assert splits[Split.HELD_OUT] >= 30
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_questions_about_a_packages_documents_are_found_and_answered(tmp_path: Path) -> None:
     # Three documents: all of them take minutes, and `sage bench kb` measures them.

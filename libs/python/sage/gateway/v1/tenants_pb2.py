@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsage/gateway/v1/tenants.proto\x12\x0fsage.gateway.v1\"\xc8\x03\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\rclass_ceiling\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13requests_per_minute\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x1e\n\x11tokens_per_minute\x18\x05 \x01(\x04H\x03\x88\x01\x01\x12\x1b\n\x0emax_concurrent\x18\x06 \x01(\x04H\x04\x88\x01\x01\x12\x0e\n\x06models\x18\x07 \x03(\t\x12\x19\n\x0c\x64\x61ily_tokens\x18\x08 \x01(\x04H\x05\x88\x01\x01\x12\x1b\n\x0emonthly_tokens\x18\t \x01(\x04H\x06\x88\x01\x01\x12\x18\n\x0b\x64\x61ily_money\x18\n \x01(\tH\x07\x88\x01\x01\x12\x1a\n\rmonthly_money\x18\x0b \x01(\tH\x08\x88\x01\x01\x42\x10\n\x0e_class_ceilingB\t\n\x07_weightB\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minuteB\x11\n\x0f_max_concurrentB\x0f\n\r_daily_tokensB\x11\n\x0f_monthly_tokensB\x0e\n\x0c_daily_moneyB\x10\n\x0e_monthly_money\"h\n\x05Price\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x1a\n\rcached_prompt\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ncompletion\x18\x04 \x01(\tB\x10\n\x0e_cached_prompt\";\n\x10SetTenantRequest\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\"<\n\x11SetTenantResponse\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\"\x14\n\x12ListTenantsRequest\"?\n\x13ListTenantsResponse\x12(\n\x07tenants\x18\x01 \x03(\x0b\x32\x17.sage.gateway.v1.Tenant\"#\n\x13RemoveTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x14RemoveTenantResponse\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\"8\n\x0fSetPriceRequest\x12%\n\x05price\x18\x01 \x01(\x0b\x32\x16.sage.gateway.v1.Price\"9\n\x10SetPriceResponse\x12%\n\x05price\x18\x01 \x01(\x0b\x32\x16.sage.gateway.v1.Price\"\x13\n\x11ListPricesRequest\"<\n\x12ListPricesResponse\x12&\n\x06prices\x18\x01 \x03(\x0b\x32\x16.sage.gateway.v1.Price\"#\n\x12RemovePriceRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x13RemovePriceResponse\x12%\n\x05price\x18\x01 \x01(\x0b\x32\x16.sage.gateway.v1.Price\"\x87\x01\n\x11QueryUsageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rsince_unix_ms\x18\x04 \x01(\x04\x12,\n\x06period\x18\x05 \x01(\x0e\x32\x1c.sage.gateway.v1.UsagePeriod\"\xca\x01\n\x08UsageRow\x12\x15\n\rstart_unix_ms\x18\x01 \x01(\x04\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x07 \x01(\x04\x12\x15\n\rcached_tokens\x18\x08 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\t \x01(\x04\x12\r\n\x05money\x18\n \x01(\t\"=\n\x12QueryUsageResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.sage.gateway.v1.UsageRow*X\n\x0bUsagePeriod\x12\x1c\n\x18USAGE_PERIOD_UNSPECIFIED\x10\x00\x12\x15\n\x11USAGE_PERIOD_HOUR\x10\x01\x12\x14\n\x10USAGE_PERIOD_DAY\x10\x02\x32\xf3\x04\n\rTenantService\x12R\n\tSetTenant\x12!.sage.gateway.v1.SetTenantRequest\x1a\".sage.gateway.v1.SetTenantResponse\x12X\n\x0bListTenants\x12#.sage.gateway.v1.ListTenantsRequest\x1a$.sage.gateway.v1.ListTenantsResponse\x12[\n\x0cRemoveTenant\x12$.sage.gateway.v1.RemoveTenantRequest\x1a%.sage.gateway.v1.RemoveTenantResponse\x12O\n\x08SetPrice\x12 .sage.gateway.v1.SetPriceRequest\x1a!.sage.gateway.v1.SetPriceResponse\x12U\n\nListPrices\x12\".sage.gateway.v1.ListPricesRequest\x1a#.sage.gateway.v1.ListPricesResponse\x12X\n\x0bRemovePrice\x12#.sage.gateway.v1.RemovePriceRequest\x1a$.sage.gateway.v1.RemovePriceResponse\x12U\n\nQueryUsage\x12\".sage.gateway.v1.QueryUsageRequest\x1a#.sage.gateway.v1.QueryUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsage/gateway/v1/tenants.proto\x12\x0fsage.gateway.v1\"\xc8\x03\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\rclass_ceiling\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13requests_per_minute\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x1e\n\x11tokens_per_minute\x18\x05 \x01(\x04H\x03\x88\x01\x01\x12\x1b\n\x0emax_concurrent\x18\x06 \x01(\x04H\x04\x88\x01\x01\x12\x0e\n\x06models\x18\x07 \x03(\t\x12\x19\n\x0c\x64\x61ily_tokens\x18\x08 \x01(\x04H\x05\x88\x01\x01\x12\x1b\n\x0emonthly_tokens\x18\t \x01(\x04H\x06\x88\x01\x01\x12\x18\n\x0b\x64\x61ily_money\x18\n \x01(\tH\x07\x88\x01\x01\x12\x1a\n\rmonthly_money\x18\x0b \x01(\tH\x08\x88\x01\x01\x42\x10\n\x0e_class_ceilingB\t\n\x07_weightB\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minuteB\x11\n\x0f_max_concurrentB\x0f\n\r_daily_tokensB\x11\n\x0f_monthly_tokensB\x0e\n\x0c_daily_moneyB\x10\n\x0e_monthly_money\"h\n\x05Price\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x1a\n\rcached_prompt\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ncompletion\x18\x04 \x01(\tB\x10\n\x0e_cached_prompt\";\n\x10SetTenantRequest\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\"<\n\x11SetTenantResponse\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"i\n\x11GetTenantResponse\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\x12+\n\x06limits\x18\x02 \x03(\x0b\x32\x1b.sage.gateway.v1.LimitState\"_\n\nLimitState\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\t\x12\x0c\n\x04left\x18\x04 \x01(\t\x12\x16\n\x0eresets_seconds\x18\x05 \x01(\x01\"\x14\n\x12ListTenantsRequest\"?\n\x13ListTenantsResponse\x12(\n\x07tenants\x18\x01 \x03(\x0b\x32\x17.sage.gateway.v1.Tenant\"#\n\x13RemoveTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x14RemoveTenantResponse\x12\'\n\x06tenant\x18\x01 \x01(\x0b\x32\x17.sage.gateway.v1.Tenant\"8\n\x0fSetPriceRequest\x12%\n\x05price\x18\x01 \x01(\x0b\x32\x16.sage.gateway.v1.Price\"9\n\x10SetPriceResponse\x12%\n\x05price\x18\x01 \x01(\x0b\x32\x16.sage.gateway.v1.Price\"\x13\n\x11ListPricesRequest\"<\n\x12ListPricesResponse\x12&\n\x06prices\x18\x01 \x03(\x0b\x32\x16.sage.gateway.v1.Price\"#\n\x12RemovePriceRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x13RemovePriceResponse\x12%\n\x05price\x18\x01 \x01(\x0b\x32\x16.sage.gateway.v1.Price\"\x87\x01\n\x11QueryUsageRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rsince_unix_ms\x18\x04 \x01(\x04\x12,\n\x06period\x18\x05 \x01(\x0e\x32\x1c.sage.gateway.v1.UsagePeriod\"\xd9\x01\n\x08UsageRow\x12\x15\n\rstart_unix_ms\x18\x01 \x01(\x04\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x07 \x01(\x04\x12\x15\n\rcached_tokens\x18\x08 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\t \x01(\x04\x12\r\n\x05money\x18\n \x01(\t\x12\r\n\x05route\x18\x0b \x01(\t\"=\n\x12QueryUsageResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.sage.gateway.v1.UsageRow*X\n\x0bUsagePeriod\x12\x1c\n\x18USAGE_PERIOD_UNSPECIFIED\x10\x00\x12\x15\n\x11USAGE_PERIOD_HOUR\x10\x01\x12\x14\n\x10USAGE_PERIOD_DAY\x10\x02\x32\xc7\x05\n\rTenantService\x12R\n\tSetTenant\x12!.sage.gateway.v1.SetTenantRequest\x1a\".sage.gateway.v1.SetTenantResponse\x12R\n\tGetTenant\x12!.sage.gateway.v1.GetTenantRequest\x1a\".sage.gateway.v1.GetTenantResponse\x12X\n\x0bListTenants\x12#.sage.gateway.v1.ListTenantsRequest\x1a$.sage.gateway.v1.ListTenantsResponse\x12[\n\x0cRemoveTenant\x12$.sage.gateway.v1.RemoveTenantRequest\x1a%.sage.gateway.v1.RemoveTenantResponse\x12O\n\x08SetPrice\x12 .sage.gateway.v1.SetPriceRequest\x1a!.sage.gateway.v1.SetPriceResponse\x12U\n\nListPrices\x12\".sage.gateway.v1.ListPricesRequest\x1a#.sage.gateway.v1.ListPricesResponse\x12X\n\x0bRemovePrice\x12#.sage.gateway.v1.RemovePriceRequest\x1a$.sage.gateway.v1.RemovePriceResponse\x12U\n\nQueryUsage\x12\".sage.gateway.v1.QueryUsageRequest\x1a#.sage.gateway.v1.QueryUsageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sage.gateway.v1.tenants_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGEPERIOD']._serialized_start=1632
-  _globals['_USAGEPERIOD']._serialized_end=1720
+  _globals['_USAGEPERIOD']._serialized_start=1885
+  _globals['_USAGEPERIOD']._serialized_end=1973
   _globals['_TENANT']._serialized_start=51
   _globals['_TENANT']._serialized_end=507
   _globals['_PRICE']._serialized_start=509
@@ -41,32 +41,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTENANTREQUEST']._serialized_end=674
   _globals['_SETTENANTRESPONSE']._serialized_start=676
   _globals['_SETTENANTRESPONSE']._serialized_end=736
-  _globals['_LISTTENANTSREQUEST']._serialized_start=738
-  _globals['_LISTTENANTSREQUEST']._serialized_end=758
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=760
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=823
-  _globals['_REMOVETENANTREQUEST']._serialized_start=825
-  _globals['_REMOVETENANTREQUEST']._serialized_end=860
-  _globals['_REMOVETENANTRESPONSE']._serialized_start=862
-  _globals['_REMOVETENANTRESPONSE']._serialized_end=925
-  _globals['_SETPRICEREQUEST']._serialized_start=927
-  _globals['_SETPRICEREQUEST']._serialized_end=983
-  _globals['_SETPRICERESPONSE']._serialized_start=985
-  _globals['_SETPRICERESPONSE']._serialized_end=1042
-  _globals['_LISTPRICESREQUEST']._serialized_start=1044
-  _globals['_LISTPRICESREQUEST']._serialized_end=1063
-  _globals['_LISTPRICESRESPONSE']._serialized_start=1065
-  _globals['_LISTPRICESRESPONSE']._serialized_end=1125
-  _globals['_REMOVEPRICEREQUEST']._serialized_start=1127
-  _globals['_REMOVEPRICEREQUEST']._serialized_end=1162
-  _globals['_REMOVEPRICERESPONSE']._serialized_start=1164
-  _globals['_REMOVEPRICERESPONSE']._serialized_end=1224
-  _globals['_QUERYUSAGEREQUEST']._serialized_start=1227
-  _globals['_QUERYUSAGEREQUEST']._serialized_end=1362
-  _globals['_USAGEROW']._serialized_start=1365
-  _globals['_USAGEROW']._serialized_end=1567
-  _globals['_QUERYUSAGERESPONSE']._serialized_start=1569
-  _globals['_QUERYUSAGERESPONSE']._serialized_end=1630
-  _globals['_TENANTSERVICE']._serialized_start=1723
-  _globals['_TENANTSERVICE']._serialized_end=2350
+  _globals['_GETTENANTREQUEST']._serialized_start=738
+  _globals['_GETTENANTREQUEST']._serialized_end=770
+  _globals['_GETTENANTRESPONSE']._serialized_start=772
+  _globals['_GETTENANTRESPONSE']._serialized_end=877
+  _globals['_LIMITSTATE']._serialized_start=879
+  _globals['_LIMITSTATE']._serialized_end=974
+  _globals['_LISTTENANTSREQUEST']._serialized_start=976
+  _globals['_LISTTENANTSREQUEST']._serialized_end=996
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=998
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1061
+  _globals['_REMOVETENANTREQUEST']._serialized_start=1063
+  _globals['_REMOVETENANTREQUEST']._serialized_end=1098
+  _globals['_REMOVETENANTRESPONSE']._serialized_start=1100
+  _globals['_REMOVETENANTRESPONSE']._serialized_end=1163
+  _globals['_SETPRICEREQUEST']._serialized_start=1165
+  _globals['_SETPRICEREQUEST']._serialized_end=1221
+  _globals['_SETPRICERESPONSE']._serialized_start=1223
+  _globals['_SETPRICERESPONSE']._serialized_end=1280
+  _globals['_LISTPRICESREQUEST']._serialized_start=1282
+  _globals['_LISTPRICESREQUEST']._serialized_end=1301
+  _globals['_LISTPRICESRESPONSE']._serialized_start=1303
+  _globals['_LISTPRICESRESPONSE']._serialized_end=1363
+  _globals['_REMOVEPRICEREQUEST']._serialized_start=1365
+  _globals['_REMOVEPRICEREQUEST']._serialized_end=1400
+  _globals['_REMOVEPRICERESPONSE']._serialized_start=1402
+  _globals['_REMOVEPRICERESPONSE']._serialized_end=1462
+  _globals['_QUERYUSAGEREQUEST']._serialized_start=1465
+  _globals['_QUERYUSAGEREQUEST']._serialized_end=1600
+  _globals['_USAGEROW']._serialized_start=1603
+  _globals['_USAGEROW']._serialized_end=1820
+  _globals['_QUERYUSAGERESPONSE']._serialized_start=1822
+  _globals['_QUERYUSAGERESPONSE']._serialized_end=1883
+  _globals['_TENANTSERVICE']._serialized_start=1976
+  _globals['_TENANTSERVICE']._serialized_end=2687
 # @@protoc_insertion_point(module_scope)

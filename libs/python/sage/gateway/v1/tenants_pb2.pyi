@@ -66,6 +66,34 @@ class SetTenantResponse(_message.Message):
     tenant: Tenant
     def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ...) -> None: ...
 
+class GetTenantRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetTenantResponse(_message.Message):
+    __slots__ = ("tenant", "limits")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    tenant: Tenant
+    limits: _containers.RepeatedCompositeFieldContainer[LimitState]
+    def __init__(self, tenant: _Optional[_Union[Tenant, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[LimitState, _Mapping]]] = ...) -> None: ...
+
+class LimitState(_message.Message):
+    __slots__ = ("unit", "period", "limit", "left", "resets_seconds")
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RESETS_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    unit: str
+    period: str
+    limit: str
+    left: str
+    resets_seconds: float
+    def __init__(self, unit: _Optional[str] = ..., period: _Optional[str] = ..., limit: _Optional[str] = ..., left: _Optional[str] = ..., resets_seconds: _Optional[float] = ...) -> None: ...
+
 class ListTenantsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -137,7 +165,7 @@ class QueryUsageRequest(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., since_unix_ms: _Optional[int] = ..., period: _Optional[_Union[UsagePeriod, str]] = ...) -> None: ...
 
 class UsageRow(_message.Message):
-    __slots__ = ("start_unix_ms", "tenant", "key_id", "model", "requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "money")
+    __slots__ = ("start_unix_ms", "tenant", "key_id", "model", "requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "money", "route")
     START_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +176,7 @@ class UsageRow(_message.Message):
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MONEY_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
     start_unix_ms: int
     tenant: str
     key_id: str
@@ -158,7 +187,8 @@ class UsageRow(_message.Message):
     cached_tokens: int
     completion_tokens: int
     money: str
-    def __init__(self, start_unix_ms: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., money: _Optional[str] = ...) -> None: ...
+    route: str
+    def __init__(self, start_unix_ms: _Optional[int] = ..., tenant: _Optional[str] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., requests: _Optional[int] = ..., failed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., money: _Optional[str] = ..., route: _Optional[str] = ...) -> None: ...
 
 class QueryUsageResponse(_message.Message):
     __slots__ = ("rows",)

@@ -40,6 +40,11 @@ class TenantServiceStub:
                 request_serializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.SetTenantRequest.SerializeToString,
                 response_deserializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.SetTenantResponse.FromString,
                 _registered_method=True)
+        self.GetTenant = channel.unary_unary(
+                '/sage.gateway.v1.TenantService/GetTenant',
+                request_serializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.GetTenantRequest.SerializeToString,
+                response_deserializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.GetTenantResponse.FromString,
+                _registered_method=True)
         self.ListTenants = channel.unary_unary(
                 '/sage.gateway.v1.TenantService/ListTenants',
                 request_serializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.ListTenantsRequest.SerializeToString,
@@ -78,6 +83,13 @@ class TenantServiceServicer:
 
     def SetTenant(self, request, context):
         """SetTenant stores a tenant in place of the one of its name; all gateways go by it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenant(self, request, context):
+        """GetTenant returns a tenant and what is left of its limits. NOT_FOUND when it is not kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +144,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.SetTenant,
                     request_deserializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.SetTenantRequest.FromString,
                     response_serializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.SetTenantResponse.SerializeToString,
+            ),
+            'GetTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenant,
+                    request_deserializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.GetTenantRequest.FromString,
+                    response_serializer=sage_dot_gateway_dot_v1_dot_tenants__pb2.GetTenantResponse.SerializeToString,
             ),
             'ListTenants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTenants,
@@ -192,6 +209,33 @@ class TenantService:
             '/sage.gateway.v1.TenantService/SetTenant',
             sage_dot_gateway_dot_v1_dot_tenants__pb2.SetTenantRequest.SerializeToString,
             sage_dot_gateway_dot_v1_dot_tenants__pb2.SetTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sage.gateway.v1.TenantService/GetTenant',
+            sage_dot_gateway_dot_v1_dot_tenants__pb2.GetTenantRequest.SerializeToString,
+            sage_dot_gateway_dot_v1_dot_tenants__pb2.GetTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

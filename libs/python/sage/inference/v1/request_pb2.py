@@ -24,35 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsage/inference/v1/request.proto\x12\x11sage.inference.v1\"\xb1\x01\n\x05Hints\x12-\n\x08priority\x18\x01 \x01(\x0e\x32\x1b.sage.inference.v1.Priority\x12\x36\n\rservice_class\x18\x02 \x01(\x0e\x32\x1f.sage.inference.v1.ServiceClass\x12\x13\n\x0bslo_ttft_ms\x18\x03 \x01(\r\x12\x13\n\x0bslo_tpot_ms\x18\x04 \x01(\r\x12\x17\n\x0fslo_deadline_ms\x18\x05 \x01(\r\"\x8d\x03\n\x10InferenceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x08\x65ndpoint\x18\x02 \x01(\x0e\x32\x1b.sage.inference.v1.Endpoint\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rreply_subject\x18\x05 \x01(\t\x12\x12\n\nsubmission\x18\x06 \x01(\r\x12\'\n\x05hints\x18\x07 \x01(\x0b\x32\x18.sage.inference.v1.Hints\x12\x0e\n\x06\x61ge_ms\x18\x08 \x01(\r\x12\x12\n\ntimeout_ms\x18\t \x01(\r\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x17\n\x0f\x61voided_engines\x18\x0b \x03(\t\x12+\n\x04told\x18\x10 \x01(\x0b\x32\x1d.sage.inference.v1.ToldTokens\x12\x16\n\x0e\x63orrelation_id\x18\x11 \x01(\t\x12\x13\n\x0binterrupted\x18\x12 \x01(\x08\x12\x18\n\x10\x64\x65livered_tokens\x18\x13 \x01(\r\"-\n\nToldTokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\x12\x12\n\ncharacters\x18\x02 \x01(\r\"K\n\x15InferenceRequestBatch\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.sage.inference.v1.InferenceRequest\"G\n\x0cServiceLevel\x12\x0f\n\x07ttft_ms\x18\x01 \x01(\r\x12\x0f\n\x07tpot_ms\x18\x02 \x01(\r\x12\x15\n\rend_to_end_ms\x18\x03 \x01(\r\"\xa9\x03\n\x0e\x43lassification\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.sage.inference.v1.RequestKind\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x36\n\rservice_class\x18\x04 \x01(\x0e\x32\x1f.sage.inference.v1.ServiceClass\x12-\n\x08priority\x18\x05 \x01(\x0e\x32\x1b.sage.inference.v1.Priority\x12,\n\x03slo\x18\x06 \x01(\x0b\x32\x1f.sage.inference.v1.ServiceLevel\x12\x14\n\x0cinput_tokens\x18\x07 \x01(\r\x12\x15\n\routput_tokens\x18\x08 \x01(\r\x12\x15\n\rprefix_blocks\x18\t \x03(\x06\x12\x11\n\tstreaming\x18\n \x01(\x08\x12\x11\n\tsheddable\x18\x0b \x01(\x08\x12\r\n\x05items\x18\x0c \x01(\r\x12\x0f\n\x07reasons\x18\r \x03(\t\x12\x11\n\tresumable\x18\x0e \x01(\x08\x12\x1a\n\x12most_output_tokens\x18\x0f \x01(\r\"\x84\x01\n\x11\x43lassifiedRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.sage.inference.v1.InferenceRequest\x12\x39\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32!.sage.inference.v1.Classification\"M\n\x16\x43lassifiedRequestBatch\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.sage.inference.v1.ClassifiedRequest*\x8b\x01\n\x08\x45ndpoint\x12\x18\n\x14\x45NDPOINT_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45NDPOINT_CHAT_COMPLETIONS\x10\x01\x12\x18\n\x14\x45NDPOINT_COMPLETIONS\x10\x02\x12\x17\n\x13\x45NDPOINT_EMBEDDINGS\x10\x03\x12\x13\n\x0f\x45NDPOINT_RERANK\x10\x04*\x9a\x01\n\x0bRequestKind\x12\x1c\n\x18REQUEST_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15REQUEST_KIND_LLM_CHAT\x10\x01\x12\x1d\n\x19REQUEST_KIND_LLM_GENERATE\x10\x02\x12\x1a\n\x16REQUEST_KIND_EMBEDDING\x10\x03\x12\x17\n\x13REQUEST_KIND_RERANK\x10\x04*\x9c\x01\n\x0cServiceClass\x12\x1d\n\x19SERVICE_CLASS_UNSPECIFIED\x10\x00\x12\x1d\n\x19SERVICE_CLASS_INTERACTIVE\x10\x01\x12\x19\n\x15SERVICE_CLASS_DEFAULT\x10\x02\x12\x1b\n\x17SERVICE_CLASS_EMBEDDING\x10\x03\x12\x16\n\x12SERVICE_CLASS_BULK\x10\x04*\x8e\x01\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x12\x13\n\x0fPRIORITY_NORMAL\x10\x03\x12\x10\n\x0cPRIORITY_LOW\x10\x04\x12\x17\n\x13PRIORITY_BACKGROUND\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsage/inference/v1/request.proto\x12\x11sage.inference.v1\"\xb1\x01\n\x05Hints\x12-\n\x08priority\x18\x01 \x01(\x0e\x32\x1b.sage.inference.v1.Priority\x12\x36\n\rservice_class\x18\x02 \x01(\x0e\x32\x1f.sage.inference.v1.ServiceClass\x12\x13\n\x0bslo_ttft_ms\x18\x03 \x01(\r\x12\x13\n\x0bslo_tpot_ms\x18\x04 \x01(\r\x12\x17\n\x0fslo_deadline_ms\x18\x05 \x01(\r\"\xfa\x03\n\x10InferenceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x08\x65ndpoint\x18\x02 \x01(\x0e\x32\x1b.sage.inference.v1.Endpoint\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rreply_subject\x18\x05 \x01(\t\x12\x12\n\nsubmission\x18\x06 \x01(\r\x12\'\n\x05hints\x18\x07 \x01(\x0b\x32\x18.sage.inference.v1.Hints\x12\x0e\n\x06\x61ge_ms\x18\x08 \x01(\r\x12\x12\n\ntimeout_ms\x18\t \x01(\r\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x17\n\x0f\x61voided_engines\x18\x0b \x03(\t\x12+\n\x04told\x18\x10 \x01(\x0b\x32\x1d.sage.inference.v1.ToldTokens\x12\x16\n\x0e\x63orrelation_id\x18\x11 \x01(\t\x12\x13\n\x0binterrupted\x18\x12 \x01(\x08\x12\x18\n\x10\x64\x65livered_tokens\x18\x13 \x01(\r\x12.\n\x06routed\x18\x14 \x01(\x0b\x32\x1e.sage.inference.v1.RoutedModel\x12\x14\n\x0cin_one_piece\x18\x15 \x01(\x08\x12\x13\n\x0b\x62ody_object\x18\x16 \x01(\t\x12\x10\n\x08\x61\x64mitted\x18\x17 \x01(\x08\"Y\n\x0bRoutedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\t\x12.\n\x06\x66\x61iled\x18\x03 \x03(\x0b\x32\x1e.sage.inference.v1.FailedModel\"W\n\x0b\x46\x61iledModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nerror_code\x18\x03 \x01(\t\x12\x15\n\rerror_message\x18\x04 \x01(\t\"-\n\nToldTokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\x12\x12\n\ncharacters\x18\x02 \x01(\r\"K\n\x15InferenceRequestBatch\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.sage.inference.v1.InferenceRequest\"G\n\x0cServiceLevel\x12\x0f\n\x07ttft_ms\x18\x01 \x01(\r\x12\x0f\n\x07tpot_ms\x18\x02 \x01(\r\x12\x15\n\rend_to_end_ms\x18\x03 \x01(\r\"\xa9\x03\n\x0e\x43lassification\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.sage.inference.v1.RequestKind\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x36\n\rservice_class\x18\x04 \x01(\x0e\x32\x1f.sage.inference.v1.ServiceClass\x12-\n\x08priority\x18\x05 \x01(\x0e\x32\x1b.sage.inference.v1.Priority\x12,\n\x03slo\x18\x06 \x01(\x0b\x32\x1f.sage.inference.v1.ServiceLevel\x12\x14\n\x0cinput_tokens\x18\x07 \x01(\r\x12\x15\n\routput_tokens\x18\x08 \x01(\r\x12\x15\n\rprefix_blocks\x18\t \x03(\x06\x12\x11\n\tstreaming\x18\n \x01(\x08\x12\x11\n\tsheddable\x18\x0b \x01(\x08\x12\r\n\x05items\x18\x0c \x01(\r\x12\x0f\n\x07reasons\x18\r \x03(\t\x12\x11\n\tresumable\x18\x0e \x01(\x08\x12\x1a\n\x12most_output_tokens\x18\x0f \x01(\r\"\x84\x01\n\x11\x43lassifiedRequest\x12\x34\n\x07request\x18\x01 \x01(\x0b\x32#.sage.inference.v1.InferenceRequest\x12\x39\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32!.sage.inference.v1.Classification\"M\n\x16\x43lassifiedRequestBatch\x12\x33\n\x05items\x18\x01 \x03(\x0b\x32$.sage.inference.v1.ClassifiedRequest*\x8b\x01\n\x08\x45ndpoint\x12\x18\n\x14\x45NDPOINT_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45NDPOINT_CHAT_COMPLETIONS\x10\x01\x12\x18\n\x14\x45NDPOINT_COMPLETIONS\x10\x02\x12\x17\n\x13\x45NDPOINT_EMBEDDINGS\x10\x03\x12\x13\n\x0f\x45NDPOINT_RERANK\x10\x04*\x9a\x01\n\x0bRequestKind\x12\x1c\n\x18REQUEST_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15REQUEST_KIND_LLM_CHAT\x10\x01\x12\x1d\n\x19REQUEST_KIND_LLM_GENERATE\x10\x02\x12\x1a\n\x16REQUEST_KIND_EMBEDDING\x10\x03\x12\x17\n\x13REQUEST_KIND_RERANK\x10\x04*\x9c\x01\n\x0cServiceClass\x12\x1d\n\x19SERVICE_CLASS_UNSPECIFIED\x10\x00\x12\x1d\n\x19SERVICE_CLASS_INTERACTIVE\x10\x01\x12\x19\n\x15SERVICE_CLASS_DEFAULT\x10\x02\x12\x1b\n\x17SERVICE_CLASS_EMBEDDING\x10\x03\x12\x16\n\x12SERVICE_CLASS_BULK\x10\x04*\x8e\x01\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x12\x13\n\x0fPRIORITY_NORMAL\x10\x03\x12\x10\n\x0cPRIORITY_LOW\x10\x04\x12\x17\n\x13PRIORITY_BACKGROUND\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sage.inference.v1.request_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENDPOINT']._serialized_start=1474
-  _globals['_ENDPOINT']._serialized_end=1613
-  _globals['_REQUESTKIND']._serialized_start=1616
-  _globals['_REQUESTKIND']._serialized_end=1770
-  _globals['_SERVICECLASS']._serialized_start=1773
-  _globals['_SERVICECLASS']._serialized_end=1929
-  _globals['_PRIORITY']._serialized_start=1932
-  _globals['_PRIORITY']._serialized_end=2074
+  _globals['_ENDPOINT']._serialized_start=1763
+  _globals['_ENDPOINT']._serialized_end=1902
+  _globals['_REQUESTKIND']._serialized_start=1905
+  _globals['_REQUESTKIND']._serialized_end=2059
+  _globals['_SERVICECLASS']._serialized_start=2062
+  _globals['_SERVICECLASS']._serialized_end=2218
+  _globals['_PRIORITY']._serialized_start=2221
+  _globals['_PRIORITY']._serialized_end=2363
   _globals['_HINTS']._serialized_start=55
   _globals['_HINTS']._serialized_end=232
   _globals['_INFERENCEREQUEST']._serialized_start=235
-  _globals['_INFERENCEREQUEST']._serialized_end=632
-  _globals['_TOLDTOKENS']._serialized_start=634
-  _globals['_TOLDTOKENS']._serialized_end=679
-  _globals['_INFERENCEREQUESTBATCH']._serialized_start=681
-  _globals['_INFERENCEREQUESTBATCH']._serialized_end=756
-  _globals['_SERVICELEVEL']._serialized_start=758
-  _globals['_SERVICELEVEL']._serialized_end=829
-  _globals['_CLASSIFICATION']._serialized_start=832
-  _globals['_CLASSIFICATION']._serialized_end=1257
-  _globals['_CLASSIFIEDREQUEST']._serialized_start=1260
-  _globals['_CLASSIFIEDREQUEST']._serialized_end=1392
-  _globals['_CLASSIFIEDREQUESTBATCH']._serialized_start=1394
-  _globals['_CLASSIFIEDREQUESTBATCH']._serialized_end=1471
+  _globals['_INFERENCEREQUEST']._serialized_end=741
+  _globals['_ROUTEDMODEL']._serialized_start=743
+  _globals['_ROUTEDMODEL']._serialized_end=832
+  _globals['_FAILEDMODEL']._serialized_start=834
+  _globals['_FAILEDMODEL']._serialized_end=921
+  _globals['_TOLDTOKENS']._serialized_start=923
+  _globals['_TOLDTOKENS']._serialized_end=968
+  _globals['_INFERENCEREQUESTBATCH']._serialized_start=970
+  _globals['_INFERENCEREQUESTBATCH']._serialized_end=1045
+  _globals['_SERVICELEVEL']._serialized_start=1047
+  _globals['_SERVICELEVEL']._serialized_end=1118
+  _globals['_CLASSIFICATION']._serialized_start=1121
+  _globals['_CLASSIFICATION']._serialized_end=1546
+  _globals['_CLASSIFIEDREQUEST']._serialized_start=1549
+  _globals['_CLASSIFIEDREQUEST']._serialized_end=1681
+  _globals['_CLASSIFIEDREQUESTBATCH']._serialized_start=1683
+  _globals['_CLASSIFIEDREQUESTBATCH']._serialized_end=1760
 # @@protoc_insertion_point(module_scope)

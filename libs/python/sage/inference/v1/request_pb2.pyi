@@ -76,7 +76,7 @@ class Hints(_message.Message):
     def __init__(self, priority: _Optional[_Union[Priority, str]] = ..., service_class: _Optional[_Union[ServiceClass, str]] = ..., slo_ttft_ms: _Optional[int] = ..., slo_tpot_ms: _Optional[int] = ..., slo_deadline_ms: _Optional[int] = ...) -> None: ...
 
 class InferenceRequest(_message.Message):
-    __slots__ = ("request_id", "endpoint", "body", "tenant", "reply_subject", "submission", "hints", "age_ms", "timeout_ms", "traceparent", "avoided_engines", "told", "correlation_id", "interrupted", "delivered_tokens")
+    __slots__ = ("request_id", "endpoint", "body", "tenant", "reply_subject", "submission", "hints", "age_ms", "timeout_ms", "traceparent", "avoided_engines", "told", "correlation_id", "interrupted", "delivered_tokens", "routed", "in_one_piece", "body_object", "admitted")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,10 @@ class InferenceRequest(_message.Message):
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
     DELIVERED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ROUTED_FIELD_NUMBER: _ClassVar[int]
+    IN_ONE_PIECE_FIELD_NUMBER: _ClassVar[int]
+    BODY_OBJECT_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     endpoint: Endpoint
     body: bytes
@@ -107,7 +111,33 @@ class InferenceRequest(_message.Message):
     correlation_id: str
     interrupted: bool
     delivered_tokens: int
-    def __init__(self, request_id: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, str]] = ..., body: _Optional[bytes] = ..., tenant: _Optional[str] = ..., reply_subject: _Optional[str] = ..., submission: _Optional[int] = ..., hints: _Optional[_Union[Hints, _Mapping]] = ..., age_ms: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., avoided_engines: _Optional[_Iterable[str]] = ..., told: _Optional[_Union[ToldTokens, _Mapping]] = ..., correlation_id: _Optional[str] = ..., interrupted: _Optional[bool] = ..., delivered_tokens: _Optional[int] = ...) -> None: ...
+    routed: RoutedModel
+    in_one_piece: bool
+    body_object: str
+    admitted: bool
+    def __init__(self, request_id: _Optional[str] = ..., endpoint: _Optional[_Union[Endpoint, str]] = ..., body: _Optional[bytes] = ..., tenant: _Optional[str] = ..., reply_subject: _Optional[str] = ..., submission: _Optional[int] = ..., hints: _Optional[_Union[Hints, _Mapping]] = ..., age_ms: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., avoided_engines: _Optional[_Iterable[str]] = ..., told: _Optional[_Union[ToldTokens, _Mapping]] = ..., correlation_id: _Optional[str] = ..., interrupted: _Optional[bool] = ..., delivered_tokens: _Optional[int] = ..., routed: _Optional[_Union[RoutedModel, _Mapping]] = ..., in_one_piece: _Optional[bool] = ..., body_object: _Optional[str] = ..., admitted: _Optional[bool] = ...) -> None: ...
+
+class RoutedModel(_message.Message):
+    __slots__ = ("name", "path", "failed")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    path: _containers.RepeatedScalarFieldContainer[str]
+    failed: _containers.RepeatedCompositeFieldContainer[FailedModel]
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[_Iterable[str]] = ..., failed: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ...) -> None: ...
+
+class FailedModel(_message.Message):
+    __slots__ = ("model", "reason", "error_code", "error_message")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    reason: str
+    error_code: str
+    error_message: str
+    def __init__(self, model: _Optional[str] = ..., reason: _Optional[str] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class ToldTokens(_message.Message):
     __slots__ = ("ids", "characters")

@@ -110,20 +110,43 @@ class GetPolicyRequest(_message.Message):
     def __init__(self, pool: _Optional[str] = ...) -> None: ...
 
 class GetPolicyResponse(_message.Message):
-    __slots__ = ("policy", "available")
+    __slots__ = ("policy", "available", "settings")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     available: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, policy: _Optional[str] = ..., available: _Optional[_Iterable[str]] = ...) -> None: ...
+    settings: _containers.RepeatedCompositeFieldContainer[PolicySetting]
+    def __init__(self, policy: _Optional[str] = ..., available: _Optional[_Iterable[str]] = ..., settings: _Optional[_Iterable[_Union[PolicySetting, _Mapping]]] = ...) -> None: ...
+
+class PolicySetting(_message.Message):
+    __slots__ = ("name", "value", "configured", "meaning")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    configured: float
+    meaning: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ..., configured: _Optional[float] = ..., meaning: _Optional[str] = ...) -> None: ...
 
 class SetPolicyRequest(_message.Message):
-    __slots__ = ("pool", "policy")
+    __slots__ = ("pool", "policy", "settings")
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     POOL_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     pool: str
     policy: str
-    def __init__(self, pool: _Optional[str] = ..., policy: _Optional[str] = ...) -> None: ...
+    settings: _containers.ScalarMap[str, float]
+    def __init__(self, pool: _Optional[str] = ..., policy: _Optional[str] = ..., settings: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class SetPolicyResponse(_message.Message):
     __slots__ = ("previous", "policy")
@@ -148,7 +171,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message", "correlation_id", "interruptions")
+    __slots__ = ("request_id", "scheduler_id", "state", "tenant", "classification", "policy", "band", "age_ms", "decided_ms_ago", "queue_ms", "engine_id", "predicted_ttft_ms", "actual_ttft_ms", "ended_after_ms", "dispatches", "error_code", "error_message", "correlation_id", "interruptions", "routed", "output_tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEDULER_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +191,8 @@ class Explanation(_message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTIONS_FIELD_NUMBER: _ClassVar[int]
+    ROUTED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     scheduler_id: str
     state: str
@@ -187,7 +212,9 @@ class Explanation(_message.Message):
     error_message: str
     correlation_id: str
     interruptions: int
-    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., correlation_id: _Optional[str] = ..., interruptions: _Optional[int] = ...) -> None: ...
+    routed: _request_pb2.RoutedModel
+    output_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., scheduler_id: _Optional[str] = ..., state: _Optional[str] = ..., tenant: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., policy: _Optional[str] = ..., band: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., engine_id: _Optional[str] = ..., predicted_ttft_ms: _Optional[float] = ..., actual_ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., dispatches: _Optional[_Iterable[_Union[DispatchExplanation, _Mapping]]] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ..., correlation_id: _Optional[str] = ..., interruptions: _Optional[int] = ..., routed: _Optional[_Union[_request_pb2.RoutedModel, _Mapping]] = ..., output_tokens: _Optional[int] = ...) -> None: ...
 
 class DispatchExplanation(_message.Message):
     __slots__ = ("engine_id", "tries", "hedge", "at_ms", "queue_ms", "band", "candidates", "predicted_ttft_ms", "error_code", "error_message")
@@ -220,3 +247,55 @@ class Candidate(_message.Message):
     engine_id: str
     score: float
     def __init__(self, engine_id: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class ListRequestsRequest(_message.Message):
+    __slots__ = ("tenant", "changed_within_ms", "limit")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_WITHIN_MS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    changed_within_ms: int
+    limit: int
+    def __init__(self, tenant: _Optional[str] = ..., changed_within_ms: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListRequestsResponse(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[RequestSummary]
+    def __init__(self, requests: _Optional[_Iterable[_Union[RequestSummary, _Mapping]]] = ...) -> None: ...
+
+class RequestSummary(_message.Message):
+    __slots__ = ("request_id", "correlation_id", "tenant", "state", "classification", "engine_id", "age_ms", "decided_ms_ago", "queue_ms", "tries", "hedged", "ttft_ms", "ended_after_ms", "output_tokens", "error_code", "interruptions")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_MS_AGO_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    HEDGED_FIELD_NUMBER: _ClassVar[int]
+    TTFT_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTIONS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    correlation_id: str
+    tenant: str
+    state: str
+    classification: _request_pb2.Classification
+    engine_id: str
+    age_ms: int
+    decided_ms_ago: int
+    queue_ms: float
+    tries: int
+    hedged: bool
+    ttft_ms: float
+    ended_after_ms: float
+    output_tokens: int
+    error_code: str
+    interruptions: int
+    def __init__(self, request_id: _Optional[str] = ..., correlation_id: _Optional[str] = ..., tenant: _Optional[str] = ..., state: _Optional[str] = ..., classification: _Optional[_Union[_request_pb2.Classification, _Mapping]] = ..., engine_id: _Optional[str] = ..., age_ms: _Optional[int] = ..., decided_ms_ago: _Optional[int] = ..., queue_ms: _Optional[float] = ..., tries: _Optional[int] = ..., hedged: _Optional[bool] = ..., ttft_ms: _Optional[float] = ..., ended_after_ms: _Optional[float] = ..., output_tokens: _Optional[int] = ..., error_code: _Optional[str] = ..., interruptions: _Optional[int] = ...) -> None: ...

@@ -70,6 +70,11 @@ class SchedulerServiceStub:
                 request_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.ListRequests = channel.unary_stream(
+                '/sage.scheduler.v1.SchedulerService/ListRequests',
+                request_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ListRequestsRequest.SerializeToString,
+                response_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ListRequestsResponse.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
@@ -105,14 +110,15 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPolicy(self, request, context):
-        """GetPolicy returns the policy of a pool and the names that SetPolicy accepts.
+        """GetPolicy returns the policy of a pool with its settings, and the names that SetPolicy accepts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetPolicy(self, request, context):
-        """SetPolicy changes the policy while running; queued work is kept. INVALID_ARGUMENT for an unknown name.
+        """SetPolicy changes the policy and its settings while running; queued work is kept. INVALID_ARGUMENT for an unknown name
+        of either, or a value out of range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +126,13 @@ class SchedulerServiceServicer:
 
     def Explain(self, request, context):
         """Explain tells what was decided about a request, on whichever replica. NOT_FOUND when none remembers it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRequests(self, request, context):
+        """ListRequests lists the requests that this replica has decided about, the latest first, a batch a message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +175,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainRequest.FromString,
                     response_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ListRequests': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListRequests,
+                    request_deserializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ListRequestsRequest.FromString,
+                    response_serializer=sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ListRequestsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +372,33 @@ class SchedulerService:
             '/sage.scheduler.v1.SchedulerService/Explain',
             sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainRequest.SerializeToString,
             sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sage.scheduler.v1.SchedulerService/ListRequests',
+            sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ListRequestsRequest.SerializeToString,
+            sage_dot_scheduler_dot_v1_dot_scheduler__pb2.ListRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

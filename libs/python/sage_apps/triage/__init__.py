@@ -1,0 +1,1 @@
+"""Triage of support tickets on a stream: similar resolved tickets, a category, counts by window, alerts."""

@@ -1,0 +1,1 @@
+"""The figures of the system's description, each of a real run."""

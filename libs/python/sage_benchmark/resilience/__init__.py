@@ -1,0 +1,1 @@
+"""What the mesh does under many streams, under too much load, and when a gateway dies."""

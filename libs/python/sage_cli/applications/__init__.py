@@ -1,0 +1,1 @@
+"""The applications' commands, a group ``app`` each: ``run``, which is meant by default, and ``evaluate``."""

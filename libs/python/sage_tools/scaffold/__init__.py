@@ -1,0 +1,1 @@
+"""New policies, operators, engines and services from templates that pass every check."""

@@ -1,0 +1,1 @@
+"""Engines that are pods of a Kubernetes cluster, found by label."""
