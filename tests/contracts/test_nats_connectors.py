@@ -14,7 +14,7 @@ import nats
 import polars as pl
 import pytest
 from fixtures.eventually import eventually
-from fixtures.nats import NatsProcess, start_nats
+from fixtures.nats import NatsProcess, delete_stream, start_nats
 from nats.aio.client import Client
 from nats.js.api import StreamConfig, SubjectTransform
 
@@ -57,7 +57,7 @@ async def client(server: NatsProcess) -> AsyncIterator[Client]:
     connected = await nats.connect(server.url)
     js = connected.jetstream()
     for name in [info.config.name for info in await js.streams_info()]:
-        await js.delete_stream(str(name))
+        await delete_stream(js, str(name))
     await js.add_stream(name="T", subjects=["t.>"])
     yield connected
     await connected.close()
@@ -252,7 +252,7 @@ async def test_what_was_purged_made_again_or_deleted_is_an_error_with_a_remedy(
     with pytest.raises(PositionGoneError, match=r"begins with message 9, and message 4 was next.*; start again"):
         await read(source(access), position)
     assert numbers(await read(source(access), {**position, "after": 8})) == [8, 9]
-    await js.delete_stream("T")
+    await delete_stream(js, "T")
     with pytest.raises(NotFoundError, match=r"no stream stores 't\.>'; make one with `nats stream add"):
         await read(source(access), position)
     await js.add_stream(name="T", subjects=["t.>"])

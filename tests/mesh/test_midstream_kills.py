@@ -67,16 +67,18 @@ def two_coordinators(mesh: IsolatedMesh, directory: Path) -> Iterator[TwoCoordin
         yield TwoCoordinators(upstreams, coordinators)
 
 
-async def listen(session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: ReceivedAnswer) -> str:
-    """Stream one answer into ``seen``; return the engine that began it."""
+async def listen(
+    session: aiohttp.ClientSession, url: str, path: str, body: bytes, seen: ReceivedAnswer, engines: dict[int, str]
+) -> None:
+    """Stream one answer into ``seen``, and say in ``engines`` which engine began it."""
     parser = SseParser()
     headers = {"Content-Type": "application/json"}
     async with session.post(f"{url}{path}", data=body, headers=headers) as response:
         assert response.status == 200, await response.text()
+        engines[id(seen)] = response.headers["x-sage-engine"]
         async for piece in response.content.iter_any():
             for event in parser.feed(piece):
                 add_event(event.data, seen)
-        return response.headers["x-sage-engine"]
 
 
 def request_of(number: int) -> tuple[Endpoint, bytes]:
@@ -99,20 +101,26 @@ async def stream_through_a_kill(
 ) -> tuple[list[ReceivedAnswer], Counter[str]]:
     requests = [request_of(number) for number in range(STREAMS)]
     seen = [ReceivedAnswer() for _ in requests]
+    engines: dict[int, str] = {}
+
+    def under_way() -> Counter[str]:
+        """How many streams each engine is in the middle of; on a busy machine some wait for others to end."""
+        return Counter(engines[id(into)] for into in seen if into.text.count(" ") > 8 and not into.finish)
+
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         url = mesh.gateway_url
         tasks = [
-            asyncio.create_task(listen(session, url, endpoint.path, body, into))
+            asyncio.create_task(listen(session, url, endpoint.path, body, into, engines))
             for (endpoint, body), into in zip(requests, seen, strict=True)
         ]
-        while not all(into.text.count(" ") > 8 for into in seen):
-            assert not any(task.done() for task in tasks)
+        while len(middle := under_way()) < 2 or min(middle.values()) < 4:
+            assert not all(task.done() for task in tasks)
             await asyncio.sleep(0.01)
         for victim in victims:
             victim.kill()
-        engines = Counter(await asyncio.gather(*tasks))
-    return seen, engines
+        await asyncio.gather(*tasks)
+    return seen, middle
 
 
 @pytest.mark.parametrize("victim", ["engine", "coordinator", "both"])
@@ -126,7 +134,7 @@ def test_no_stream_is_lost_or_told_twice(mesh: IsolatedMesh, tmp_path: Path, vic
         began = time.monotonic()
         seen, engines = asyncio.run(stream_through_a_kill(mesh, victims))
         assert time.monotonic() - began < 30
-        assert len(engines) == 2, "both engines had streams when one died"
+        assert min(engines.values()) >= 4, "both engines had streams when one died"
         for number, one in enumerate(seen):
             expected = uninterrupted(*request_of(number))
             assert one.error == ""

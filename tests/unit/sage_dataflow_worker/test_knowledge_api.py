@@ -33,6 +33,7 @@ from sage_platform.kv import open_bucket
 from sage_platform.ring import Ring
 from sage_platform.subjects import BUCKET_KNOWLEDGE
 from tests.fixtures.eventually import eventually
+from tests.fixtures.nats import delete_stream
 from tests.fixtures.small_disk import small_disk
 from tests.fixtures.word_models import WordModels
 
@@ -44,7 +45,7 @@ GRASS = b"The grass is green."
 async def bucket(ring: Ring) -> AsyncIterator[KeyValue]:
     js = ring.connection.jetstream()
     yield await open_bucket(js, BUCKET_KNOWLEDGE)
-    await js.delete_key_value(BUCKET_KNOWLEDGE)
+    await delete_stream(js, f"KV_{BUCKET_KNOWLEDGE}")
 
 
 class Models(WordModels):
