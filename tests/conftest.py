@@ -47,8 +47,8 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     """Collect nothing while a failure is told.
 
-    What is collected may warn, and so have another traceback told in the middle of this one; Python 3.11's parser, which
-    both need, counts its depth for both together, and raises SystemError. It ended whole runs.
+    What is collected may warn, and so have another traceback told in the middle of this one; Python 3.11's parser,
+    which both need, counts its depth for both together, and raises SystemError. It ended whole runs.
     """
     was_enabled = gc.isenabled()
     gc.disable()
