@@ -48,14 +48,16 @@ async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, byt
     await send({"type": "http.response.body", "body": body})
 
 
+def retry_headers(error: SageError) -> Headers:
+    """Return the header that says when to try again, or none where it has no place."""
+    seconds = retry_after_of(error)
+    return [] if seconds is None else [(b"retry-after", b"%d" % seconds)]
+
+
 async def send_error(send: Send, error: SageError, headers: Sequence[tuple[bytes, bytes]] = ()) -> int:
     """Send OpenAI's error object, or the engine's own; return the status sent."""
     status = status_of(error)
-    extra: Headers = [JSON, *headers]
-    retry_after = retry_after_of(error)
-    if retry_after is not None:
-        extra.append((b"retry-after", b"%d" % retry_after))
-    await send_whole(send, status, extra, error_body(error))
+    await send_whole(send, status, [JSON, *headers, *retry_headers(error)], error_body(error))
     return status
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from sage_client import headers as names
-from sage_client.error_body import error_body, retry_after_of, status_of
+from sage_client.error_body import error_body, status_of
 from sage_common.errors import SageError
 from sage_gateway.admission import request_id_of, wanted_headers
-from sage_gateway.asgi import JSON, Headers, Scope, Send, send_whole
+from sage_gateway.asgi import JSON, Headers, Scope, Send, retry_headers, send_whole
 from sage_gateway.dialects.anthropic_errors import anthropic_error
 
 _MESSAGES: Final = "/v1/messages"
@@ -23,10 +23,7 @@ def id_headers(path: str, request_id: str) -> Headers:
 
 def shaped_error(path: str, error: SageError, request_id: str) -> tuple[int, Headers, bytes]:
     """Return the status, the headers but those that name the request, and the body of an error."""
-    headers: Headers = [JSON]
-    retry_after = retry_after_of(error)
-    if retry_after is not None:
-        headers.append((b"retry-after", b"%d" % retry_after))
+    headers: Headers = [JSON, *retry_headers(error)]
     if _is_anthropic(path):
         status, body = anthropic_error(error, request_id)
         return status, headers, body

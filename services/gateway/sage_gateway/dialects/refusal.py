@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sage_client.error_body import retry_after_of
 from sage_common.errors import InvalidRequestError, SageError
-from sage_gateway.asgi import CLIENT_GONE, JSON, ClientGoneError, Headers, Scope, Send, send_whole
+from sage_gateway.asgi import CLIENT_GONE, JSON, ClientGoneError, Headers, Scope, Send, retry_headers, send_whole
 from sage_gateway.dialects.dialect import Dialect
 from sage_gateway.inference import CLOSE
 
@@ -32,9 +31,7 @@ async def send_refusal(
         headers.append((b"allow", b"POST"))
     if body_expected:
         headers.append(CLOSE)
-    retry_after = retry_after_of(error)
-    if retry_after is not None:
-        headers.append((b"retry-after", b"%d" % retry_after))
+    headers += retry_headers(error)
     try:
         await send_whole(send, status, headers, body)
     except ClientGoneError:
