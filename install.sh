@@ -71,9 +71,11 @@ projects=(libs/python/pyproject.toml)
 for service in "${services[@]}"; do projects+=("services/$service/pyproject.toml"); done
 
 install_packages() {
-  local wanted=(-e "libs/python[cli,bench,studio]") embedding_extras=torch llm_extras=
-  # The tests hold every backend to the same promises, and find engines through an API of Kubernetes.
-  if [ "$profile" = dev ]; then embedding_extras=torch,openvino,onnx,int8 llm_extras=[kubernetes]; fi
+  local extras=cli,bench,studio embedding_extras=torch llm_extras=
+  # The tests hold every backend to the same promises, find engines through an API of Kubernetes, and read documents of
+  # every format.
+  if [ "$profile" = dev ]; then extras+=,office embedding_extras=torch,openvino,onnx,int8 llm_extras=[kubernetes]; fi
+  local wanted=(-e "libs/python[$extras]")
   for service in "${services[@]}"; do
     case "$service" in
       embed-executor) wanted+=(-e "services/$service[$embedding_extras]") ;;

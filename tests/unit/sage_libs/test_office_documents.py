@@ -7,6 +7,8 @@ import io
 import zipfile
 from typing import Any
 
+import openpyxl
+import pptx
 import pytest
 
 from sage_libs.loaders import UnreadableDocumentError, load_text
@@ -40,34 +42,43 @@ def _docx() -> bytes:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_word_document_has_its_headings_and_title() -> None:
-    pytest.importorskip("markitdown")
-    text, title = load_text(_docx(), ".docx")
-    assert title == "Holidays"
-    assert "# Holidays" in text
-    assert "Everyone has thirty days." in text
+    loaded = load_text(_docx(), ".docx")
+    assert loaded.title == "Holidays"
+    assert "# Holidays" in loaded.text
+    assert "Everyone has thirty days." in loaded.text
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_sheet_and_a_table_are_rows() -> None:
-    pytest.importorskip("markitdown")
-    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     book.active.title = "Prices"
     book.active.append(["fruit", "euro"])
     book.active.append(["apple", 3])
     target = io.BytesIO()
     book.save(target)
-    text, _ = load_text(target.getvalue(), ".xlsx")
+    text = load_text(target.getvalue(), ".xlsx").text
     assert "## Prices" in text
     assert "| apple | 3 |" in text
     assert "| pear | 4 |" in load_text(b"fruit,euro\npear,4\n", ".csv").text
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_presentation_has_the_text_of_its_slides() -> None:
+    show = pptx.Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[1])
+    slide.shapes.title.text = "Opening hours"
+    slide.placeholders[1].text = "The library opens at nine."
+    target = io.BytesIO()
+    show.save(target)
+    text = load_text(target.getvalue(), ".pptx").text
+    assert "Opening hours" in text
+    assert "The library opens at nine." in text
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", [".docx", ".pptx", ".xlsx"])
 @pytest.mark.parametrize("data", [b"PK\x03\x04 cut off", _docx()[:300], b"\xd0\xcf\x11\xe0 encrypted" * 40])
 def test_a_damaged_or_encrypted_file_is_one_line(suffix: str, data: bytes) -> None:
-    pytest.importorskip("markitdown")
     with pytest.raises(UnreadableDocumentError) as refusal:
         load_text(data, suffix)
     assert "\n" not in refusal.value.message
