@@ -92,6 +92,11 @@ class EnginePod:
         )
 
 
+def namespace_of(origin: str) -> str:
+    """Return the namespace of the pod that an ``EnginePod.origin`` names."""
+    return origin.split("/")[1]
+
+
 def read_pod(pod: Mapping[str, Any]) -> EnginePod:
     """Read a pod as the API gives it.
 

@@ -55,9 +55,10 @@ class PodDiscovery:
     async def _rounds(self) -> None:
         while True:
             self._changed.clear()
-            # Until all have been listed, a pod that is missing may be one that is not known yet.
-            if all(watch.listed for watch in self.watches):
-                await self._engines.reconcile(pod for watch in self.watches for pod in watch.pods.values())
+            # Of a namespace that was not listed yet, a pod that is missing is one that is not known; the others go on.
+            unlisted = frozenset(watch.namespace for watch in self.watches if not watch.listed)
+            pods = [pod for watch in self.watches for pod in watch.pods.values()]
+            await self._engines.reconcile(pods, unlisted)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), ROUND_SECONDS)
 

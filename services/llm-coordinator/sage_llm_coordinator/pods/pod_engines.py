@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sage_common.clock import Clock
@@ -19,7 +19,7 @@ from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_llm_coordinator.coordinator import ExecutionCoordinator
-from sage_llm_coordinator.pods.engine_pod import POD, EnginePod, PodStage
+from sage_llm_coordinator.pods.engine_pod import POD, EnginePod, PodStage, namespace_of
 from sage_llm_coordinator.record_faults import RecordFaults
 from sage_mesh.directory import EngineDirectory
 
@@ -77,11 +77,15 @@ class PodEngines:
         """Stop taking engines out; whoever stops the coordinator stops those that are left, all in the same time."""
         await end_tasks(*self._removals.values())
 
-    async def reconcile(self, pods: Iterable[EnginePod]) -> None:
-        """Compare once. ``pods`` are all that there are; what is not among them is gone."""
+    async def reconcile(self, pods: Iterable[EnginePod], unlisted: Collection[str] = ()) -> None:
+        """Compare once. ``pods`` are all that there are; what is not among them is gone.
+
+        Args:
+            unlisted: namespaces whose pods are not known; their engines stay as they are.
+        """
         there = {pod.origin: pod for pod in pods}
         self._there = frozenset(origin for origin, pod in there.items() if pod.stage is not PodStage.ENDED)
-        hosts = self._hosts()
+        hosts = {origin: engines for origin, engines in self._hosts().items() if namespace_of(origin) not in unlisted}
         for origin in (self._unclaimed_since.keys() | self._doubled.keys()) - there.keys():
             self._unclaimed_since.pop(origin, None)
             del self._doubled[origin]

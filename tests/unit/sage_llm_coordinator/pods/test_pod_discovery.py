@@ -22,10 +22,10 @@ class Rounds:
     """Keeps what each round was given."""
 
     def __init__(self) -> None:
-        self.given: list[list[str]] = []
+        self.given: list[tuple[list[str], list[str]]] = []
 
-    async def reconcile(self, pods: Iterable[EnginePod]) -> None:
-        self.given.append(sorted(f"{one.namespace}/{one.name}" for one in pods))
+    async def reconcile(self, pods: Iterable[EnginePod], unlisted: Iterable[str]) -> None:
+        self.given.append((sorted(f"{one.namespace}/{one.name}" for one in pods), sorted(unlisted)))
 
     async def stop(self) -> None:
         """Nothing runs."""
@@ -37,22 +37,33 @@ def settings(kubeconfig: Path, *namespaces: str) -> KubernetesSettings:
     )
 
 
-async def test_no_pod_counts_as_gone_before_every_namespace_was_listed(tmp_path: Path) -> None:
+async def test_a_namespace_that_cannot_be_listed_is_said_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rounds: Any = Rounds()
     registry = CollectorRegistry()
+
+    def current(namespace: str) -> float | None:
+        return registry.get_sample_value("sage_coordinator_pods_current", {"namespace": namespace})
+
     async with cluster_api() as cluster:
         cluster.set(pod("a"))
         cluster.refused_namespaces = {"team-b"}
         given = settings(cluster.kubeconfig(tmp_path / "kubeconfig"), "sage", "team-b")
         discovery = await discover_pods(given, rounds, registry)
         try:
-            await eventually(lambda: discovery.watches[0].listed)
-            assert rounds.given == []
+            await eventually(lambda: (["sage/a"], ["team-b"]) in rounds.given)
+            await eventually(lambda: (current("sage"), current("team-b")) == (1, 0))
+            logged = capsys.readouterr()
+            (line,) = [one for one in (logged.out + logged.err).splitlines() if "cannot be followed" in one]
+            assert "team-b" in line
+            assert "403" in line
+            assert "forbidden" in line
             cluster.refused_namespaces = set()
-            await eventually(lambda: ["sage/a"] in rounds.given)
+            await eventually(lambda: (["sage/a"], []) in rounds.given)
             ready = {"namespace": "sage", "stage": "ready"}
             assert registry.get_sample_value("sage_coordinator_pods", ready) == 1
-            assert registry.get_sample_value("sage_coordinator_pods_current", {"namespace": "team-b"}) == 1
+            assert current("team-b") == 1
         finally:
             await discovery.stop()
 

@@ -157,6 +157,18 @@ async def test_a_pod_that_is_gone_leaves_at_once(
     await eventually(lambda: one.coordinator.states() == [])
 
 
+async def test_engines_of_a_namespace_that_was_not_listed_stay_and_others_come_and_go(
+    join: Join, ready_pod: Callable[..., EnginePod], clock: ManualClock
+) -> None:
+    one = await join("llm-coordinator-1-aaaa")
+    await settle([one], [ready_pod(), ready_pod("other-0", namespace="team-b")], clock)
+    assert one.names() == ["other-0", "vllm-0"]
+    await one.engines.reconcile([], unlisted=["team-b"])
+    await eventually(lambda: one.names() == ["other-0"])
+    await one.engines.reconcile([])
+    await eventually(lambda: one.coordinator.states() == [])
+
+
 async def test_a_pod_that_is_being_deleted_finishes_what_it_has_and_takes_nothing_new(
     join: Join, ready_pod: Callable[..., EnginePod], upstream: Any, clock: ManualClock, ring: Ring
 ) -> None:
