@@ -34,6 +34,7 @@ from sage_dataflow_worker.node_directory import TTL_SECONDS, NodeDirectory
 from sage_dataflow_worker.pipeline_admission import PipelineAdmission
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
 from sage_dataflow_worker.results import JobEnd
+from sage_dataflow_worker.resumptions import Resumptions
 from sage_dataflow_worker.source_splits import SourceParts, source_parts
 from sage_dataflow_worker.task_checkpoints import remove_checkpoints, remove_older_than
 from sage_dataflow_worker.task_store import TaskStore
@@ -64,6 +65,7 @@ class Assembly:
     tasks: TaskWorker
     api: JobApi
     control: JobControl
+    resumptions: Resumptions
     records: JobRecords
     history: JobHistory
     events: JobEventPublisher
@@ -85,6 +87,7 @@ class Assembly:
         await self.task_store.start()
         await self.nodes.start()
         await self.worker.start()
+        self.resumptions.start()
 
     async def stop(self) -> None:
         """Hand over what runs."""
@@ -95,6 +98,7 @@ class Assembly:
 
     async def stop_following(self) -> None:
         """End what reads from NATS, and the child that reads pipelines."""
+        await self.resumptions.stop()
         await self.nodes.stop()
         await self.task_store.stop()
         await self.jobs.stop()
@@ -220,13 +224,15 @@ async def assemble(
         metrics.jobs_running,
     )
     api = JobApi(ring.connection, streams, jobs, tasks, texts, now_ms, int(retention * 1000))
-    control = JobControl(ring.connection, streams, jobs, tasks, texts, checkpoints, checkpoint_dir, now_ms)
+    resumptions = Resumptions(streams, jobs, texts, clock)
+    control = JobControl(ring.connection, resumptions, jobs, tasks, texts, checkpoints, checkpoint_dir, now_ms)
     records = JobRecords(js, jobs, texts, api)
     return Assembly(
         worker=worker,
         tasks=task_worker,
         api=api,
         control=control,
+        resumptions=resumptions,
         records=records,
         history=JobHistory(js, jobs),
         events=events,

@@ -60,7 +60,7 @@ class Job:
         created_unix_ms, updated_unix_ms: milliseconds since 1970-01-01 UTC.
         spec_hash: SHA-256 of the canonical pipeline.
         attempts: how often a worker has started it.
-        message: stream sequence of the message that carries it; 0 when none does.
+        message: stream sequence of the message that carries it; 0 when none is known to.
         tenant: whose job it is.
         waiting: why it does not go on, where it does not: no worker can take a task of it, for one.
         tasks: how many it has; 0 while it is not planned.

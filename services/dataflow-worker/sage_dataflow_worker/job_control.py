@@ -15,10 +15,10 @@ from nats.js.kv import KeyValue
 from sage_common.errors import ConflictError
 from sage_dataflow_worker.job import Job, JobState
 from sage_dataflow_worker.job_store import JobStore
-from sage_dataflow_worker.job_streams import JobStreams
 from sage_dataflow_worker.job_task import JobTask, TaskState
 from sage_dataflow_worker.pipeline_admission import AdmittedPipeline
 from sage_dataflow_worker.pipeline_texts import PipelineTexts
+from sage_dataflow_worker.resumptions import Resumptions
 from sage_dataflow_worker.task_checkpoints import TaskCheckpoints, read_pointer
 from sage_dataflow_worker.task_stage import resumed_nodes
 from sage_dataflow_worker.task_store import TaskStore
@@ -44,7 +44,7 @@ class JobControl:
     def __init__(
         self,
         connection: Client,
-        streams: JobStreams,
+        resumptions: Resumptions,
         jobs: JobStore,
         tasks: TaskStore,
         texts: PipelineTexts,
@@ -53,7 +53,7 @@ class JobControl:
         now_ms: Callable[[], int],
     ) -> None:
         self._connection = connection
-        self._streams = streams
+        self._resumptions = resumptions
         self._jobs = jobs
         self._tasks = tasks
         self._texts = texts
@@ -135,9 +135,8 @@ class JobControl:
             )
 
         resumed = await self._change(job_id, waiting)
-        message_id = f"{job_id}:resume:{resumed.resumes}"
         try:
-            await self._streams.submit(job_id, text.decode("utf-8", "replace"), job.tenant, message_id)
+            submission = await self._resumptions.send(resumed, text)
         except BaseException:
 
             def undone(current: Job) -> Job:
@@ -147,6 +146,7 @@ class JobControl:
 
             await self._change(job_id, undone)
             raise
+        await self._resumptions.note(resumed, submission)
         return resumed, lines
 
     async def explain(self, job_id: str) -> tuple[Job, list[JobTask]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from fixtures.eventually import eventually
 
 from sage_common.errors import ConflictError, UnavailableError
 from sage_dataflow_worker import worker as job_worker
+from sage_dataflow_worker.job import JobState
 from sage_dataflow_worker.pipeline_reader import READER_NOT_STARTED
 from sage_kernel.builder import Pipeline
+from sage_platform import subjects
 
 
 def shouting(*texts: str, **llm: Any) -> str:
@@ -164,6 +167,39 @@ async def test_a_job_that_was_given_another_order_while_it_stopped_is_not_resume
     with pytest.raises(ConflictError, match="can be resumed"):
         await control.resume("mine")
     await worker.until("mine", "CANCELLED" if order == "cancel" else "SUCCEEDED")
+
+
+@pytest.mark.parametrize("message_was_sent", [False, True])
+async def test_a_job_whose_worker_died_as_it_resumed_it_is_sent_on_by_another_once(
+    workplace: Any, message_was_sent: bool
+) -> None:
+    """Between the state and the message, or between the message and the note of it."""
+    worker = await workplace.worker("one", max_jobs=1)
+    await worker.api.submit(shouting("hi", "there"), "mine")
+    await asyncio.wait_for(worker.models.asked.wait(), 20)
+    await worker.assembly.control.pause("mine")
+    # What the dead one has left is not taken up before it is seen.
+    await worker.api.submit(shouting("another"), "busy")
+    await worker.until("busy", "RUNNING")
+    await eventually(lambda: worker.assembly.worker._runs.keys() == {"busy"})
+    stored = await worker.store.get("mine")
+    left = replace(stored.job, state=JobState.PENDING, message=0, attempts=0, resumes=stored.job.resumes + 1)
+    assert await worker.store.write(left, stored.revision) is not None
+    resumptions = worker.assembly.resumptions
+    if message_was_sent:
+        await resumptions.send(left, shouting("hi", "there").encode())
+    await eventually(lambda: worker.store.latest("mine") == left)
+    await resumptions.send_lost()
+    assert (await worker.api.get("mine")).message == 0, "its worker may live, and be about to send it"
+    await resumptions.send_lost(silent_seconds=0.0)
+    sent = await worker.api.get("mine")
+    assert (sent.state.name, sent.message > stored.job.message) == ("PENDING", True)
+    js = worker.ring.connection.jetstream()
+    assert (await js.stream_info(subjects.JOBS_STREAM)).state.messages == 2  # this one, and the busy one's
+    worker.models.gate.set()
+    await worker.until("mine", "SUCCEEDED")
+    records = [r["answer"] for m in await worker.results("mine") if "records" in m for r in m["records"]]
+    assert sorted(records) == ["HI", "THERE"]
 
 
 async def test_every_failure_is_a_letter_and_letters_can_be_replayed(workplace: Any) -> None:
