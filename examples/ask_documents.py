@@ -19,7 +19,8 @@ from sage_common.errors import SageError
 async def ask(folder: Path, question: str) -> None:
     """Print the answer and its sources."""
     async with await AsyncUnifiedInferenceClient.create() as client:
-        answer = await answer_question(question, folder, ClientModels(client, quotes=True), cache_dir=paths.cache_dir())
+        models = ClientModels(client, from_documents=True)
+        answer = await answer_question(question, folder, models, cache_dir=paths.cache_dir())
     sys.stdout.write(f"{answer.text}\n\n")
     for source in answer.sources:
         sys.stdout.write(f"[{source.number}] {source.place} ({source.score:.2f})  {source.excerpt}\n")
