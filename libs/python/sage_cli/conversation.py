@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import dataclass, replace
 
+from sage_cli.answer_writer import answer_writer
 from sage_cli.consoles import notes, print_json_line
 from sage_cli.prompt_loop import ask_until_left
 from sage_cli.waiting import WaitDisplay
@@ -93,6 +93,7 @@ class Conversation:
 
     def _print_answer(self, messages: list[dict[str, str]], pieces: list[str]) -> None:
         ask = self._ask
+        writer = answer_writer()
         self._display.begin()
         try:
             if ask.as_json:
@@ -103,15 +104,15 @@ class Conversation:
                 for piece in answer:
                     self._display.end()
                     pieces.append(piece.text)
-                    sys.stdout.write(piece.text)
-                    sys.stdout.flush()
+                    writer.write(piece.text)
         finally:
             self._display.end()
             if pieces and not ask.as_json:
-                sys.stdout.write("\n")
+                writer.end()
 
     def _print_json(self, messages: list[dict[str, str]]) -> str:
         result = self._client.chat(messages, self._ask.model, max_tokens=self._ask.max_tokens)
+        self._display.end()
         print_json_line(
             {
                 "text": result.text,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from sage_apps.assistant.assistant import (
     TurnEnded,
 )
 from sage_apps.assistant.conversation import AssistantConversation, AssistantTurn
+from sage_cli.answer_writer import answer_writer
 from sage_cli.applications.mesh_access import MeshAccess, open_mesh_access
 from sage_cli.consoles import notes, output, print_json_line
 from sage_cli.prompt_loop import ask_until_left
@@ -57,13 +57,17 @@ def assistant_session(url: str | None, ask: AssistantAsk) -> Iterator[AssistantS
     loop = LoopThread("sage-assistant")
     opened: contextlib.AbstractAsyncContextManager[MeshAccess] = open_mesh_access(url, display.show)
     try:
+        # The first time the documents that come with it are embedded.
+        display.begin()
         mesh = loop.call(opened.__aenter__())
         try:
-            yield loop.call(_session(mesh, ask, display, loop))
-        finally:
+            session = loop.call(_session(mesh, ask, display, loop))
             display.end()
+            yield session
+        finally:
             loop.call(opened.__aexit__(None, None, None))
     finally:
+        display.end()
         loop.stop()
 
 
@@ -94,6 +98,7 @@ class AssistantSession:
     def ask(self, asked: str) -> None:
         """Print the answer as it is made. Raises SageError."""
         self._display.begin()
+        writer = answer_writer()
         writing = False
         try:
             # Closed here: a Ctrl-C must stop the answer now, and not when the generator is collected.
@@ -101,6 +106,7 @@ class AssistantSession:
                 for event in events:
                     if self._as_json:
                         if isinstance(event, TurnEnded):
+                            self._display.end()
                             print_json_line(_as_json(event.turn))
                     elif isinstance(event, QuestionTaken) and event.question != asked.strip():
                         self._display.end()
@@ -109,16 +115,15 @@ class AssistantSession:
                         self._display.end()
                     elif isinstance(event, AnswerPiece):
                         writing = True
-                        sys.stdout.write(event.text)
-                        sys.stdout.flush()
+                        writer.write(event.text)
                     elif isinstance(event, TurnEnded):
-                        sys.stdout.write("\n")
+                        writer.end()
                         writing = False
                         _show_sources(event.turn)
         finally:
             self._display.end()
             if writing:
-                sys.stdout.write("\n")
+                writer.end()
 
     def hold(self) -> None:
         """Ask what is typed, until an empty line, Ctrl-D, or Ctrl-C at the prompt."""

@@ -51,7 +51,7 @@ def usage(
         written = " and ".join(str(path) for path in (csv, parquet) if path is not None)
         notes().print(f"{len(rows)} rows written to {written}", markup=False, style="dim")
     elif rows:
-        _print_rows(rows)
+        _print_rows(rows, by)
     else:
         notes().print("nothing was used; sums lag the last request by a second or two", markup=False, style="dim")
 
@@ -100,26 +100,28 @@ def _write_parquet(rows: list[UsageView], path: Path) -> None:
     ).write_parquet(path)
 
 
-def _print_rows(rows: list[UsageView]) -> None:
+def _print_rows(rows: list[UsageView], by: str) -> None:
     from sage_cli.consoles import output
     from sage_cli.fitted_tables import Column, print_rows
 
     columns = (
-        Column("from", drop=4),
+        # Who asks for a row a day wants to see which.
+        Column("from", drop=6 if by == "all" else 0),
         Column("tenant"),
-        Column("key", drop=2),
+        Column("key", drop=3),
         Column("model", wrap=True, drop=1),
-        Column("asked as", wrap=True, drop=6),
+        Column("asked as", wrap=True, drop=2),
         Column("requests"),
-        Column("failed", drop=3),
+        Column("failed", drop=4),
         Column("prompt"),
         Column("cached", drop=5),
         Column("completion"),
-        Column("money"),
+        Column("money", drop=1),
     )
+    priced = any(row.money.strip("0.") for row in rows)
     cells = [
         (
-            _moment(row.start_unix_ms),
+            _moment(row.start_unix_ms, by),
             row.tenant,
             row.key_id,
             row.model,
@@ -129,14 +131,17 @@ def _print_rows(rows: list[UsageView]) -> None:
             f"{row.prompt_tokens:,}",
             f"{row.cached_tokens:,}",
             f"{row.completion_tokens:,}",
-            row.money,
+            row.money if priced else "",
         )
         for row in rows
     ]
     print_rows(output(), columns, cells)
 
 
-def _moment(unix_ms: int | None) -> str:
+def _moment(unix_ms: int | None, by: str) -> str:
     from datetime import datetime, timezone
 
-    return "" if unix_ms is None else f"{datetime.fromtimestamp(unix_ms / 1000, timezone.utc):%Y-%m-%d %H:%M}"
+    if unix_ms is None:
+        return ""
+    pattern = "%Y-%m-%d" if by == "day" else "%Y-%m-%d %H:%M"
+    return datetime.fromtimestamp(unix_ms / 1000, timezone.utc).strftime(pattern)
