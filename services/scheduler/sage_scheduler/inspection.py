@@ -75,4 +75,5 @@ class Inspection:
             message.outstanding_tokens = entry.credits.tokens
             message.draining = entry.draining
             message.breaker = entry.breaker.shown
+            message.request_cap = entry.credits.request_cap
         return message

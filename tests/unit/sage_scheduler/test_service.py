@@ -217,6 +217,7 @@ async def test_the_leader_lists_engines_with_its_books(mesh: Mesh) -> None:
         (entry,) = (await stub.ListEngines(scheduler_pb2.ListEnginesRequest())).engines
     assert (entry.outstanding, entry.breaker, entry.executor_id) == (1, "closed", "executor-0")
     assert entry.outstanding_tokens > 0
+    assert 0 < entry.request_cap <= entry.state.spec.max_concurrency
 
 
 async def test_settings_of_a_policy_are_shown_and_changed_while_it_runs(mesh: Mesh) -> None:

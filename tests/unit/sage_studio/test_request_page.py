@@ -22,7 +22,7 @@ class _Management:
 
 
 async def test_an_error_is_shown_and_does_not_end_the_updates() -> None:
-    access = SimpleNamespace(management=_Management(), feed=SimpleNamespace(engines=()))
+    access = SimpleNamespace(management=_Management(), feed=SimpleNamespace(engines=(), requests={}, version=0))
     client = Client(ui.page("/"), request=None)
     with client:
         page = _RequestPage(SimpleNamespace(access=access), ["r"])  # type: ignore[arg-type]

@@ -131,6 +131,7 @@ def _print_table(engines: list[EngineView]) -> None:
     from sage_cli.consoles import output
     from sage_cli.fitted_tables import Column, print_rows
     from sage_cli.mesh.tables import busy, phase_text
+    from sage_client.management.engine_cap import narrowed_text
 
     columns = (
         Column("engine"),
@@ -165,6 +166,8 @@ def _print_table(engines: list[EngineView]) -> None:
         if engine.reason:
             reason = engine.reason.partition("\n")[0]
             console.print(Text(f"{engine.name or engine.engine_id}: {reason}", style="dim"), soft_wrap=True)
+        if narrowed := narrowed_text(engine):
+            console.print(Text(narrowed, style="dim"), soft_wrap=True)
 
 
 async def _list() -> list[EngineView]:

@@ -59,6 +59,7 @@ def engine_of_entry(entry: scheduler_pb2.EngineBook) -> EngineView:
         outstanding_tokens=entry.outstanding_tokens,
         draining=entry.draining,
         breaker=entry.breaker,
+        request_cap=entry.request_cap or None,
     )
 
 

@@ -78,6 +78,7 @@ class EngineView:
         draining: whether an operator drains it.
         breaker: ``closed``, ``open`` or ``half_open``; empty while no scheduler leads its pool.
         heartbeat_age_seconds: since the last heartbeat of its executor.
+        request_cap: requests that it is given at once now, see ``narrowed_to``; None while no scheduler leads its pool.
     """
 
     engine_id: str
@@ -103,6 +104,7 @@ class EngineView:
     capacity_source: str = ""
     kinds: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    request_cap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from nicegui.events import ValueChangeEventArguments
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sage_client.management.engine_cap import narrowed_to
 from sage_client.management.views import EngineView
 from sage_common.errors import SageError
 from sage_studio.access import Access
@@ -140,6 +141,8 @@ class _Card:
         self._reason.set_text("" if good else engine.reason.partition("\n")[0])
         kv = f" · KV cache {engine.kv_cache_usage:.0%}" if engine.kv_cache_usage else ""
         seats = f"{engine.outstanding} of {engine.max_concurrency} seats"
+        if (cap := narrowed_to(engine)) is not None:
+            seats = f"{engine.outstanding} of {cap} seats now, {engine.max_concurrency} at most"
         self._seats.set_text(f"{seats} · {engine.waiting} wait inside{kv}")
         self._drain.set_text("Allow work" if engine.draining else "Drain")
 

@@ -10,6 +10,7 @@ from nicegui import ui
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sage_client.management.engine_cap import narrowed_to
 from sage_client.management.views import EngineView
 from sage_studio.feed import MeshFeed
 from sage_studio.figures import Rates, attainment, rates, waiting
@@ -213,7 +214,7 @@ class _EngineCard:
         reason = engine.reason.partition("\n")[0]
         models = ", ".join(engine.models) or "no models"
         self._what.set_text(f"{models} · {rate:.1f}/s" + (f" · {reason}" if reason and not good else ""))
-        seats = engine.max_concurrency
+        seats = narrowed_to(engine) or engine.max_concurrency
         share = engine.outstanding / seats if seats else 0.0
         self._load.show(share, f"{engine.outstanding} of {seats}")
         self._kv.visible(bool(engine.kv_cache_usage))

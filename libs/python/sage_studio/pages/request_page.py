@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from nicegui import ui
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sage_client.management.views import Explanation
+from sage_client.management.views import EngineView, Explanation
 from sage_common.errors import SageError
 from sage_studio.pages.frame import UPDATE_SECONDS, frame
 from sage_studio.rows import engine_names
-from sage_studio.timeline import Timeline, timeline
+from sage_studio.time_account import Group, milliseconds, others_while_queued, time_account
+from sage_studio.timeline import Span, Timeline, timeline
 from sage_studio.visit import Visit, Visits
 
 TICKS = 5
@@ -40,18 +42,26 @@ class _RequestPage:
         self._box = ui.element("div").classes("compare")
         self._timer = ui.timer(UPDATE_SECONDS, self.update, immediate=False)
         self._told: list[Explanation | str] = []
+        self._shown: object = None
+        self._opened_at = visit.access.feed.version
 
     async def update(self) -> None:
         """Ask again, and draw what has changed; of requests that have ended nothing does."""
         asked = [self._explained(request_id) for request_id in self._request_ids]
         told = list(await asyncio.gather(*asked))
-        if all(map(_has_ended, told)):
+        feed = self._access.feed
+        # What ran beside them is known with the first poll that has come since the page was opened.
+        if feed.version > self._opened_at and all(map(_has_ended, told)):
             self._timer.deactivate()
-        if told == self._told:
-            return
         self._told = told
-        names = engine_names(self._access.feed.engines)
         known = [one for one in told if not isinstance(one, str)]
+        others = {one.request_id: others_while_queued(one, timeline(one), feed.requests) for one in known}
+        names = engine_names(feed.engines)
+        engines = {engine.engine_id: engine for engine in feed.engines}
+        caps = [engines[one.engine_id].request_cap for one in known if one.engine_id in engines]
+        if (told, others, names, caps) == self._shown:
+            return
+        self._shown = (told, others, names, caps)
         # One scale for both.
         scale = max((timeline(one).end_ms for one in known), default=0.0)
         self._box.clear()
@@ -60,7 +70,7 @@ class _RequestPage:
                 if isinstance(one, str):
                     ui.label(one).classes("problem").props('role="alert"')
                 else:
-                    _draw(one, names, scale)
+                    _draw(one, others[one.request_id], engines.get(one.engine_id), names, scale)
 
     async def _explained(self, request_id: str) -> Explanation | str:
         try:
@@ -74,10 +84,15 @@ def _has_ended(told: Explanation | str) -> bool:
     return not isinstance(told, str) and told.ended_after_ms is not None
 
 
-def _draw(told: Explanation, names: dict[str, str], scale_ms: float) -> None:
+def _draw(
+    told: Explanation, others: Counter[Group], engine: EngineView | None, names: dict[str, str], scale_ms: float
+) -> None:
     drawn = timeline(told)
     with ui.element("section").classes("card"):
         _facts(told, names)
+        with ui.element("p").classes("account").props('aria-label="Where the time went"'):
+            for sentence in time_account(told, drawn, others, engine):
+                ui.label(sentence)
         _spans(told, drawn, names, scale_ms)
         if told.error_code:
             ui.label(f"{told.error_code}: {told.error_message}").classes("problem").style("margin: 14px 0 0")
@@ -147,18 +162,21 @@ def _spans(told: Explanation, drawn: Timeline, names: dict[str, str], scale_ms: 
                 bar.style(f"left: min({left:.3f}%, calc(100% - 3px)); width: {width:.3f}%")
                 bar.tooltip(f"{milliseconds(span.begin_ms)} to {milliseconds(span.end_ms)}")
                 if target and span.phase == "first_token" and target <= scale:
-                    mark = ui.element("div").classes("target").tooltip("TTFT target")
+                    mark = ui.element("div").classes("target")
                     mark.style(f"left: {target / scale * 100:.3f}%")
             ui.label(length).classes("length")
-            if span.note:
-                ui.label(span.note).classes("note")
+            note = _note(span, target if target <= scale else 0)
+            if note:
+                ui.label(note).classes("note")
         with ui.element("div").classes("axis").props('aria-hidden="true"'):
             for tick in range(TICKS):
                 ui.label(milliseconds(scale * tick / (TICKS - 1)))
 
 
-def milliseconds(value: float) -> str:
-    """Return a time for people."""
-    if value < 10:
-        return f"{value:.1f} ms"
-    return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
+def _note(span: Span, target_ms: int) -> str:
+    """Return what is said below a span: of the first token also what the line in its lane is, where there is one."""
+    if span.phase == "queued" and span.note.endswith(", late"):
+        return f"{span.note}: it could no longer begin in time"
+    if span.phase == "first_token" and target_ms:
+        return "; ".join(filter(None, (span.note, f"the dashed line is its target, {milliseconds(target_ms)}")))
+    return span.note

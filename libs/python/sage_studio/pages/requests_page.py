@@ -17,7 +17,7 @@ from sage_studio.visit import Visit, Visits
 ROWS_AT_ONCE = 1000
 MILLISECONDS = (
     "p => p.value == null ? '' : p.value < 10 ? p.value.toFixed(1) + ' ms'"
-    " : p.value < 10000 ? Math.round(p.value) + ' ms' : (p.value / 1000).toFixed(1) + ' s'"
+    " : p.value < 1000 ? Math.round(p.value) + ' ms' : (p.value / 1000).toFixed(p.value < 10000 ? 2 : 1) + ' s'"
 )
 CLOCK = "p => new Date(p.value).toLocaleTimeString('en-GB')"
 # Fewer columns where there is no room for more.
@@ -147,7 +147,7 @@ def _options() -> dict[str, Any]:
             column("model", "model", 150, flex=1, minWidth=120),
             column("class", "class", 104, **wide),
             column("tenant", "tenant", 92, **wide),
-            column("engine", "engine", 120, **wide),
+            column("engine", "engine", 120, flex=1, minWidth=120, **wide),
             time("queue", "queued") | wide,
             time("ttft", "TTFT"),
             time("tpot", "TPOT") | wide,

@@ -49,9 +49,9 @@ class FakeScheduler(scheduler_pb2_grpc.SchedulerServiceServicer):
             state = state_to_wire(EngineState(EngineSpec(engine_id, "test", ())))
             breaker = "closed" if self.leads else ""
             outstanding = 7 if self.leads else 0
-            books.append(
-                scheduler_pb2.EngineBook(state=state, executor_id=owner, breaker=breaker, outstanding=outstanding)
-            )
+            book = scheduler_pb2.EngineBook(state=state, executor_id=owner, breaker=breaker, outstanding=outstanding)
+            book.request_cap = 9 if self.leads else 0
+            books.append(book)
         return scheduler_pb2.ListEnginesResponse(engines=books)
 
 
@@ -101,6 +101,7 @@ async def test_settings_of_a_policy_go_to_a_scheduler_and_come_back(instances: l
 async def test_engines_come_with_the_books_of_the_leader(instances: list[Instance]) -> None:
     engines = await management(instances).engines()
     assert [(e.engine_id, e.breaker, e.outstanding) for e in engines] == [("a", "closed", 7), ("b", "closed", 7)]
+    assert [e.request_cap for e in engines] == [9, 9]
 
 
 async def test_a_pool_comes_with_the_counts_of_its_leader(instances: list[Instance]) -> None:

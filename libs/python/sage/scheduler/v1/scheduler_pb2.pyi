@@ -66,7 +66,7 @@ class ListEnginesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class EngineBook(_message.Message):
-    __slots__ = ("state", "executor_id", "outstanding", "outstanding_tokens", "draining", "breaker", "heartbeat_age_ms")
+    __slots__ = ("state", "executor_id", "outstanding", "outstanding_tokens", "draining", "breaker", "heartbeat_age_ms", "request_cap")
     STATE_FIELD_NUMBER: _ClassVar[int]
     EXECUTOR_ID_FIELD_NUMBER: _ClassVar[int]
     OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,7 @@ class EngineBook(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     BREAKER_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_CAP_FIELD_NUMBER: _ClassVar[int]
     state: _engine_pb2.EngineState
     executor_id: str
     outstanding: int
@@ -81,7 +82,8 @@ class EngineBook(_message.Message):
     draining: bool
     breaker: str
     heartbeat_age_ms: int
-    def __init__(self, state: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ..., executor_id: _Optional[str] = ..., outstanding: _Optional[int] = ..., outstanding_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., breaker: _Optional[str] = ..., heartbeat_age_ms: _Optional[int] = ...) -> None: ...
+    request_cap: int
+    def __init__(self, state: _Optional[_Union[_engine_pb2.EngineState, _Mapping]] = ..., executor_id: _Optional[str] = ..., outstanding: _Optional[int] = ..., outstanding_tokens: _Optional[int] = ..., draining: _Optional[bool] = ..., breaker: _Optional[str] = ..., heartbeat_age_ms: _Optional[int] = ..., request_cap: _Optional[int] = ...) -> None: ...
 
 class ListEnginesResponse(_message.Message):
     __slots__ = ("engines",)
