@@ -21,12 +21,13 @@ def streams(
     seconds: Annotated[float, typer.Option(min=1.0, help="How long each of those streams lasts.")] = 20.0,
     ladder: Annotated[
         str, typer.Option(help="Numbers of streams to climb, until gaps have grown by 50 ms; empty for none.")
-    ] = "100,250,500,750,1000,1400",
+    ] = "100,250,500,750,1000,1400,1800,2200",
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure many streams at once through one gateway; takes about two minutes and starts its own mesh."""
-    from sage_benchmark.resilience.streams import StreamsPlan, run
+    """Measure many streams at once through one gateway, and what a token costs; takes about three minutes."""
+    from sage_benchmark.resilience.streams import run
+    from sage_benchmark.resilience.streams_plan import StreamsPlan
 
     levels = tuple(int(level) for level in ladder.split(",") if level.strip())
     plan = StreamsPlan(count, 1e3 / tokens_per_second, seconds, levels)
