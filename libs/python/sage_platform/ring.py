@@ -1,7 +1,8 @@
 """The data plane: protobuf batches on core NATS, coalesced per event-loop tick.
 
 Messages for one subject that arise in the same tick leave as one NATS message. There is no timer, so an idle
-system adds no delay and a busy one amortises the cost of a hop (docs/adr/0001).
+system adds no delay and a busy one amortises the cost of a hop (docs/adr/0001). What may wait, as the later tokens of a
+stream may, leaves once in ``MAY_WAIT_SECONDS`` for all streams together (docs/adr/0082).
 
 Delivery is at most once. NATS answers at once when a subject has no subscriber; a sender that registers a
 ``no responders`` callback gets its messages back then.
@@ -23,6 +24,7 @@ from sage_common.errors import TooLargeError
 from sage_common.logging import get_logger
 from sage_platform.background import keep_running
 from sage_platform.identity_subjects import identity_of
+from sage_platform.protobuf_framing import frame_items
 
 if TYPE_CHECKING:
     from sage_platform.tracing.tracer import Tracer
@@ -37,6 +39,8 @@ ENVELOPE_BYTES = 4 * 1024
 REMEMBERED_BATCHES = 4096
 REMEMBERED_BYTES = 4 * 1024 * 1024
 PENDING_BYTES_LIMIT = 512 * 1024 * 1024
+# What may wait leaves at once after a pause of as long.
+MAY_WAIT_SECONDS = 0.004
 
 
 class Message(Protocol):
@@ -62,7 +66,11 @@ class Ring:
     def __init__(self, connection: Client) -> None:
         self.tracer: Tracer | None = None
         self._connection = connection
+        # No subject is in both: what may wait leaves with what may not.
         self._outbox: dict[str, list[bytes]] = {}
+        self._waiting: dict[str, list[bytes]] = {}
+        # Runs from when something that may wait has left.
+        self._tick: asyncio.TimerHandle | None = None
         self._singles: list[tuple[str, bytes]] = []
         self._wake: asyncio.Event = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
@@ -99,6 +107,9 @@ class Ring:
         if self._closed:
             return
         self._closed = True
+        self._end_waiting()
+        if self._tick is not None:
+            self._tick.cancel()
         self._wake.set()
         if self._sender:
             await self._sender
@@ -111,18 +122,51 @@ class Ring:
         """
         self.send_item(subject, message.SerializeToString())
 
-    def send_item(self, subject: str, item: bytes) -> None:
-        """Queue a message that is serialised already. Raises TooLargeError like ``send``."""
+    def send_item(self, subject: str, item: bytes, *, may_wait: bool = False) -> None:
+        """Queue a message that is serialised already.
+
+        Args:
+            may_wait: whether it may leave up to ``MAY_WAIT_SECONDS`` later, where something that may wait left less
+                than as long ago. It never leaves after what is sent later to the same subject.
+
+        Raises:
+            TooLargeError: like ``send``.
+        """
         if len(item) > self.max_item_bytes:
             raise TooLargeError(
                 f"a message of {len(item)} bytes is over the mesh's limit of {self.max_item_bytes} bytes; "
                 "send less, or raise max_payload of the NATS server"
             )
         box = self._outbox.get(subject)
+        if box is not None:
+            box.append(item)
+            return
+        box = self._waiting.get(subject)
+        if may_wait and self._tick is not None:
+            if box is None:
+                self._waiting[subject] = [item]
+            else:
+                box.append(item)
+            return
         if box is None:
             self._outbox[subject] = [item]
         else:
+            del self._waiting[subject]
             box.append(item)
+            self._outbox[subject] = box
+        if may_wait:
+            self._tick = asyncio.get_running_loop().call_later(MAY_WAIT_SECONDS, self._on_tick)
+        self._wake.set()
+
+    def _on_tick(self) -> None:
+        self._tick = None
+        if self._waiting and not self._closed:
+            self._tick = asyncio.get_running_loop().call_later(MAY_WAIT_SECONDS, self._on_tick)
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        self._outbox |= self._waiting
+        self._waiting = {}
         self._wake.set()
 
     def send_unbatched(self, subject: str, message: Message) -> None:
@@ -168,6 +212,7 @@ class Ring:
 
     async def flush(self) -> None:
         """Wait until everything sent so far has reached the server."""
+        self._end_waiting()
         while self._outbox or self._singles:  # noqa: ASYNC110 - one turn of the loop empties both
             await asyncio.sleep(0)
         await self._connection.flush()
@@ -198,7 +243,7 @@ class Ring:
                 if len(self._remembered) == 1:
                     break  # the one just sent is never forgotten, however large
                 self._forget(next(iter(self._remembered)))
-        sent = await self._publish_raw(subject, _frame(items), reply)
+        sent = await self._publish_raw(subject, frame_items(items), reply)
         if not sent and callback is not None:
             self._forget(self._batch_number)
             callback(subject, items)
@@ -241,27 +286,3 @@ def _split(items: list[bytes]) -> list[list[bytes]]:
         batches[-1].append(item)
         size += len(item)
     return batches
-
-
-def _frame(items: list[bytes]) -> bytes:
-    """Encode ``repeated Item items = 1`` from serialised items (protobuf wire format: tag 0x0a, varint length)."""
-    parts: list[bytes] = []
-    for item in items:
-        parts += (_prefix(len(item)), item)
-    return b"".join(parts)
-
-
-def _prefix(size: int) -> bytes:
-    if 0x7F < size <= 0x3FFF:
-        # Most are of such a size.
-        return b"\x0a%c%c" % (size & 0x7F | 0x80, size >> 7)
-    return b"\x0a" + _varint(size)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sage.inference.v1 import frame_pb2
 from sage_common.errors import TooLargeError
 from sage_platform import ring as ring_module
+from sage_platform.protobuf_framing import frame_items
 from sage_platform.ring import Ring
 
 
@@ -120,8 +122,74 @@ async def test_close_sends_what_is_pending(ring: Ring, nats_server: object) -> N
     assert batches == [["last"]]
 
 
+class HeldTick(Ring):
+    """A ring whose ticks a test ends itself."""
+
+    def end_tick(self) -> None:
+        assert self._tick is not None
+        self._tick.cancel()
+        self._on_tick()
+
+
+@pytest.fixture
+async def held(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HeldTick]:
+    monkeypatch.setattr(ring_module, "MAY_WAIT_SECONDS", 3600.0)
+    held = HeldTick(ring.connection)
+    await held.start()
+    yield held
+    await held.close()
+
+
+async def test_what_may_wait_leaves_at_once_after_a_pause_and_then_once_a_tick_together(held: HeldTick) -> None:
+    batches, done = await collect(held, "test.tick", 5)
+    held.send_item("test.tick", frame("a").SerializeToString(), may_wait=True)
+    await held.connection.flush()
+    await asyncio.sleep(0)
+    for name in "bc":
+        held.send_item("test.tick", frame(name).SerializeToString(), may_wait=True)
+        await held.connection.flush()
+    held.end_tick()
+    for name in "de":
+        await asyncio.sleep(0)
+        held.send_item("test.tick", frame(name).SerializeToString(), may_wait=True)
+    held.end_tick()
+    await asyncio.wait_for(done, 5)
+    assert batches == [["a"], ["b", "c"], ["d", "e"]]
+    held.end_tick()
+    assert held._tick is None  # nothing waited: the next one leaves at once again
+
+
+async def test_what_may_not_wait_takes_along_what_waits_for_the_same_subject_in_order(held: HeldTick) -> None:
+    batches, done = await collect(held, "test.urgent", 3)
+    others, _ = await collect(held, "test.other", 1)
+    held.send_item("test.other", frame("begins the tick").SerializeToString(), may_wait=True)
+    await held.flush()
+    for subject in ("test.urgent", "test.other"):
+        held.send_item(subject, frame("a").SerializeToString(), may_wait=True)
+    held.send("test.urgent", frame("b"))
+    held.send_item("test.urgent", frame("c").SerializeToString(), may_wait=True)
+    await asyncio.wait_for(done, 5)
+    assert batches == [["a", "b", "c"]]
+    assert others == [["begins the tick"]]
+
+
+async def test_flush_and_close_send_what_waits(held: HeldTick) -> None:
+    batches, done = await collect(held, "test.waits", 4)
+    for name in "ab":
+        held.send_item("test.waits", frame(name).SerializeToString(), may_wait=True)
+        await held.flush()
+    other = HeldTick(held.connection)
+    await other.start()
+    for name in "cd":
+        other.send_item("test.waits", frame(name).SerializeToString(), may_wait=True)
+        await asyncio.sleep(0)
+    await other.close()
+    await asyncio.wait_for(done, 5)
+    assert [name for batch in batches for name in batch] == ["a", "b", "c", "d"]
+
+
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_hand_made_framing_is_what_protobuf_writes(datas: list[bytes]) -> None:
     frames = [frame(str(index), data) for index, data in enumerate(datas)]
-    written = ring_module._frame([f.SerializeToString() for f in frames])
+    written = frame_items([f.SerializeToString() for f in frames])
     assert written == frame_pb2.FrameBatch(items=frames).SerializeToString()

@@ -8,6 +8,7 @@ from sage.inference.v1 import frame_pb2
 from sage_common.errors import SageError
 from sage_mesh.executor.flow_window import FlowWindow
 from sage_mesh.reply import NO_USAGE, Media, ReplyHead, TokenUsage
+from sage_mesh.wire.data_frames import DataFrames
 from sage_mesh.wire.errors import error_to_wire
 from sage_mesh.wire.frames import head_to_wire, usage_to_wire
 from sage_platform.ring import Ring
@@ -34,6 +35,7 @@ class FrameWriter:
         self._subject = dispatch.request.reply_subject
         self._dispatch = dispatch
         self._seq = 0
+        self._frames: DataFrames | None = None
         self._unsent: frame_pb2.Frame | None = None
         self._usage = NO_USAGE
         self._usage_message: frame_pb2.Usage | None = None
@@ -99,12 +101,29 @@ class FrameWriter:
             raise RuntimeError("the head comes before the data")
         self.window.on_sent(len(data))
         for start in range(0, len(data), MAX_FRAME_BYTES):
-            frame = self._take_unsent() or self._next()
-            frame.data = data if len(data) <= MAX_FRAME_BYTES else data[start : start + MAX_FRAME_BYTES]
-            if self._tokens and start + MAX_FRAME_BYTES >= len(data):
-                frame.token_ids.extend(self._tokens)
-                self._tokens.clear()
+            is_last = start + MAX_FRAME_BYTES >= len(data)
+            self._send(data[start : start + MAX_FRAME_BYTES], self._take_tokens() if is_last else ())
+
+    def _send(self, data: bytes, token_ids: Sequence[int]) -> None:
+        frame = self._unsent
+        if frame is not None:
+            # The beginning of an answer is waited for; what follows it may come a little later.
+            self._unsent = None
+            frame.data = data
+            frame.token_ids.extend(token_ids)
             self._ring.send(self._subject, frame)
+            return
+        if self._frames is None:
+            self._frames = DataFrames(self._dispatch.request.request_id, self._dispatch.attempt)
+        item = self._frames.write(self._seq, data, token_ids)
+        self._seq += 1
+        self._ring.send_item(self._subject, item, may_wait=True)
+
+    def _take_tokens(self) -> Sequence[int]:
+        if not self._tokens:
+            return ()
+        tokens, self._tokens = self._tokens, []
+        return tokens
 
     def usage(self, usage: TokenUsage) -> None:
         self._usage, self._usage_message = usage, None
