@@ -83,6 +83,11 @@ class StreamRecord:
         elif self._tokens is None and not self._pieces:
             self._tokens = array("I")
 
+    @property
+    def names_tokens(self) -> bool:
+        """Whether the tokens of the text are recorded."""
+        return self._tokens is not None
+
     def add_tokens(self, ids: Sequence[int]) -> None:
         """Record tokens of the text."""
         if self._tokens is None or not self.complete:

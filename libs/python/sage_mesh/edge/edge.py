@@ -36,6 +36,7 @@ from sage_platform.background import keep_running
 from sage_platform.ring import Ring
 
 log = get_logger(__name__)
+NOT_READ = "its answer is not read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Edge:
             request = self._requests.get(frame.request_id)
             if request is None:
                 if frame.HasField("head") and not frame.HasField("end"):
-                    self._send_unwanted(frame)
+                    self._send_stop(frame, NOT_READ)
                 continue
             if frame.held:
                 request.on_notice(frame, now)
@@ -155,6 +156,8 @@ class Edge:
                     self._interrupt(request, frame)
                 continue
             outcome = request.on_frame(frame, now)
+            if outcome is Outcome.TAKEN:
+                continue
             if outcome is Outcome.ENDED:
                 self._requests.pop(frame.request_id).close()
             elif outcome is Outcome.BROKEN:
@@ -164,7 +167,7 @@ class Edge:
             elif outcome is Outcome.OVERRUN:
                 self._end(request, request.failure)
             elif outcome is Outcome.UNWANTED:
-                self._send_unwanted(frame)
+                self._send_stop(frame, NOT_READ)
 
     def _acknowledge(self, request: EdgeRequest) -> None:
         """Say how far the consumer of a long stream has come, once it has nearly caught up."""
@@ -232,11 +235,8 @@ class Edge:
     def _send_cancelled(self, request_id: str, reason: str) -> None:
         self._ring.send(subjects.CANCEL, engine_pb2.Cancellation(request_id=request_id, reason=reason))
 
-    def _send_unwanted(self, frame: frame_pb2.Frame) -> None:
-        """Stop one attempt, on its engine; another may be the answer, or the request has ended."""
-        self._send_stop(frame, "its answer is not read")
-
     def _send_stop(self, frame: frame_pb2.Frame, reason: str) -> None:
+        """Stop one attempt, on its engine; another may be the answer, or the request has ended."""
         cancellation = engine_pb2.Cancellation(
             request_id=frame.request_id, up_to=frame.attempt, reason=reason, engine_id=frame.head.engine_id
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sage.inference.v1 import frame_pb2, request_pb2
@@ -175,7 +176,6 @@ class EdgeRequest:
         self.engine_id, self.missing_heartbeats = None, 0
         self._counted = NO_USAGE
         self._hedged = HedgedPair()
-        self._restart()
 
     def close(self) -> None:
         """Give back the room of its record: it has ended."""
@@ -191,8 +191,6 @@ class EdgeRequest:
     def _begin_attempt(self) -> None:
         self.next_seq = 0
         self.received_bytes = self.acknowledged_bytes = 0
-
-    def _restart(self) -> None:
         self.reply.restart()
         if self.whole is not None:
             self.whole.restart()
@@ -215,55 +213,64 @@ class EdgeRequest:
         other of the two has begun. A newer attempt replaces the present one unless bytes of that were delivered. A gap
         in the sequence means that frames were lost on the way.
         """
-        attempt = attempt_from_wire(frame.attempt)
-        if frame.beside and attempt.submission == self.sent.submission:
-            self._hedged.record(attempt, frame.beside)
-        if attempt != self.attempt:
-            if attempt < self.attempt or self._hedged.holds(attempt, self.attempt):
-                return unread(frame)
-            if self.reply.delivered:
-                # Bytes of another attempt cannot be joined to those delivered, but the word that it is over can.
-                return self._end(frame.end) if frame.end.HasField("error") else unread(frame)
-            if frame.end.HasField("error") and not frame.HasField("head") and self._hedged.other_may_answer(attempt):
-                self.heard_at = now
-                return Outcome.DROPPED
-            self.attempt = attempt
-            self._begin_attempt()
-            self._restart()
-        if frame.seq != self.next_seq:
-            if frame.seq < self.next_seq:
+        number, present = frame.attempt, self.attempt
+        if frame.beside or number.dispatch != present.dispatch or number.submission != present.submission:
+            left_out = self._leave_out(attempt_from_wire(number), frame, now)
+            if left_out is not None:
+                return left_out
+        seq = frame.seq
+        if seq != self.next_seq:
+            if seq < self.next_seq:
                 return Outcome.DROPPED
             return self._broken(stream_interrupted("part of the answer was lost on the way"))
-        self.next_seq += 1
+        self.next_seq = seq + 1
         self.heard_at = now
         if frame.HasField("head"):
             self._begin(head_from_wire(frame.head))
-        if frame.token_ids and self._stream is not None:
-            self._stream.record.add_tokens(frame.token_ids)
-        if frame.data:
-            self.received_bytes += len(frame.data)
+        stream = self._stream
+        if stream is not None and stream.record.names_tokens and frame.token_ids:
+            stream.record.add_tokens(frame.token_ids)
+        data = frame.data
+        if data:
+            self.received_bytes += len(data)
             try:
-                self._feed(frame.data)
+                self._deliver((data,) if stream is None else stream.take_each(data))
             except EngineFailedError as error:
                 return self._broken(error)
-            if self.reply.unread_bytes + (self.whole.size if self.whole else 0) > self.unread_limit:
-                return self._overrun()
+            # A whole answer waits for its end, a stream for who does not read.
+            limit = MAX_WHOLE_BYTES if stream is None or self.whole is not None else MAX_UNREAD_BYTES
+            if self.reply.unread_bytes + (0 if self.whole is None else self.whole.size) > limit:
+                self.failure = answer_not_read(self.reply.unread_bytes, limit)
+                return Outcome.OVERRUN
         if frame.HasField("end"):
             return self._end(frame.end)
-        if self.received_bytes - self.acknowledged_bytes >= LOW_WATER_BYTES and self._stream is not None:
+        if stream is not None and self.received_bytes - self.acknowledged_bytes >= LOW_WATER_BYTES:
             return Outcome.TO_ACKNOWLEDGE
         return Outcome.TAKEN
 
-    def _feed(self, data: bytes) -> None:
-        for piece in [data] if self._stream is None else self._stream.take_each(data):
-            if piece:
-                self._deliver(piece)
+    def _leave_out(self, attempt: Attempt, frame: frame_pb2.Frame, now: float) -> Outcome | None:
+        """Return what becomes of a frame that is not taken; None where its attempt is the present one from now on."""
+        if frame.beside and attempt.submission == self.sent.submission:
+            self._hedged.record(attempt, frame.beside)
+        if attempt == self.attempt:
+            return None
+        if attempt < self.attempt or self._hedged.holds(attempt, self.attempt):
+            return unread(frame)
+        if self.reply.delivered:
+            # Bytes of another attempt cannot be joined to those delivered, but the word that it is over can.
+            return self._end(frame.end) if frame.end.HasField("error") else unread(frame)
+        if frame.end.HasField("error") and not frame.HasField("head") and self._hedged.other_may_answer(attempt):
+            self.heard_at = now
+            return Outcome.DROPPED
+        self.attempt = attempt
+        self._begin_attempt()
+        return None
 
-    def _deliver(self, piece: bytes) -> None:
-        if self.whole is None or self._stream is None:
-            self.reply.feed(piece)
-        else:
-            self.whole.add(piece)
+    def _deliver(self, pieces: Iterable[bytes]) -> None:
+        take = self.reply.feed if self.whole is None or self._stream is None else self.whole.add
+        for piece in pieces:
+            if piece:
+                take(piece)
 
     def _begin(self, head: ReplyHead) -> None:
         self.engine_id = head.engine_id
@@ -291,8 +298,8 @@ class EdgeRequest:
             self.span.fail(error)
             self.reply.fail(error, usage if usage.completion_tokens else self.usage_so_far())
             return Outcome.ENDED
-        if self._stream is not None and (rest := self._stream.rest()):
-            self._deliver(rest)
+        if self._stream is not None:
+            self._deliver((self._stream.rest(),))
         if self.whole is not None and self.whole.head is not None:
             try:
                 self.reply.feed(self.whole.document(usage))
@@ -305,15 +312,6 @@ class EdgeRequest:
     def usage_so_far(self) -> TokenUsage:
         """Return what an answer has taken whose engine does not come to count it."""
         return NO_USAGE if self._stream is None else self._stream.usage_so_far(self.received_bytes)
-
-    @property
-    def unread_limit(self) -> int:
-        """Bytes that may wait for the consumer: a whole answer waits for its end, a stream for who does not read."""
-        return MAX_UNREAD_BYTES if self._stream is not None and self.whole is None else MAX_WHOLE_BYTES
-
-    def _overrun(self) -> Outcome:
-        self.failure = answer_not_read(self.reply.unread_bytes, self.unread_limit)
-        return Outcome.OVERRUN
 
     def _broken(self, error: SageError) -> Outcome:
         self.failure = error
