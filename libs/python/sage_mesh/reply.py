@@ -115,6 +115,7 @@ class Reply:
         delivered: whether the consumer has bytes of the present attempt, which then cannot start over unnoticed.
         unread_bytes: what has arrived and was not taken yet.
         on_low: called once when no more than ``LOW_WATER_BYTES`` of it are left.
+        on_arrival: called when there may be something to take, and at the end, for a consumer that does not wait.
         on_end: called once at the end; the consumer gets nothing more until the future that it returns is done.
     """
 
@@ -131,6 +132,7 @@ class Reply:
         "_waiter",
         "correlation_id",
         "delivered",
+        "on_arrival",
         "on_end",
         "on_low",
         "request_id",
@@ -145,6 +147,7 @@ class Reply:
         self.delivered = False
         self.unread_bytes = 0
         self.on_low: Callable[[], None] | None = None
+        self.on_arrival: Callable[[], None] | None = None
         self.on_end: Callable[[Reply, SageError | None], asyncio.Future[None] | None] | None = None
         self._held = False
         self._head: ReplyHead | None = None
@@ -187,13 +190,7 @@ class Reply:
             await self._wait()
         if self._error is not None:
             raise self._error
-        data = self.take()
-        if not self._chunks:
-            return data
-        pieces = [data]
-        while piece := self.take():
-            pieces.append(piece)
-        return b"".join(pieces)
+        return b"".join(iter(self.take, b""))
 
     def take(self) -> bytes:
         """Return what has arrived and was not taken yet, without waiting; empty where nothing has."""
@@ -304,6 +301,8 @@ class Reply:
         self._notify()
 
     def _notify(self) -> None:
+        if self.on_arrival is not None:
+            self.on_arrival()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         if self._ended and self._end_waiters:

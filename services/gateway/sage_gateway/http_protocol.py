@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sage_common.errors import InvalidRequestError, SageError, UnavailableError
 from sage_gateway.admission import request_id_of
+from sage_gateway.asgi import Scope
+from sage_gateway.body_writer import BodyFlow, BodyWriter
 from sage_gateway.connection_limit import ConnectionLimit
 from sage_gateway.dialects.error_shape import id_headers, shaped_error
 from sage_gateway.http_1_0 import end_with_connection
@@ -52,6 +54,7 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _piece_bytes = 0
     _writing: WritingWatch
+    flow: BodyFlow
     # Whether the server leaves, and each answer tells its client to take another connection for the next request.
     is_leaving = False
     # How much has come since the connection was refused; None before.
@@ -72,6 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport = JoinedWrites(transport, self.loop)
         super().connection_made(transport)
+        self.flow = BodyFlow(transport)
         self._writing = WritingWatch(transport, self.loop, self._write_timeout_seconds)
         self._wait()
         if self._limit is not None:
@@ -139,6 +143,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refusal = 400, InvalidRequestError(message, code="duplicate_header", param=once.decode())
                 raise _RefusedError
         super().on_headers_complete()
+        if self.cycle is not None:
+            BodyWriter(self.cycle, self.flow).offer(cast(Scope, self.scope))
         if self.is_leaving and self.cycle is not None:
             self.cycle.keep_alive = False
         if self.scope["http_version"] == "1.0" and self.cycle is not None:

@@ -32,9 +32,11 @@ from sage_gateway.asgi import (
     send_whole,
 )
 from sage_gateway.body_reader import BodyReader
+from sage_gateway.body_writer import body_writer
 from sage_gateway.credentials import Credentials
 from sage_gateway.keep_alive_comments import COMMENT, wants_stream, with_comments
 from sage_gateway.metrics import EndpointMetrics
+from sage_gateway.outflow import Outflow
 from sage_gateway.tenancy.gate import Gate
 from sage_mesh.inference_request import InferenceRequest
 from sage_mesh.reply import Media, Reply, ReplyHead
@@ -86,6 +88,7 @@ class InferenceEndpoint:
         self._timeout_seconds = timeout_seconds
         self._max_timeout_seconds = max_timeout_seconds
         self._comment_seconds = comment_seconds if endpoint in _STREAMING else None
+        self._outflow = Outflow()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._metrics.count(self._serve(scope, receive, send), self._clock)
@@ -113,8 +116,8 @@ class InferenceEndpoint:
         try:
             with self._answers.holding(admitted.key_id, reply):
                 if comments is not None:
-                    return await self._stream(reply, reply_headers, send, with_comments(aiter(reply), comments))
-                return await self._answer(reply, reply_headers, send)
+                    return await self._stream(reply, reply_headers, send, scope, with_comments(aiter(reply), comments))
+                return await self._answer(reply, reply_headers, send, scope)
         except SageError as error:
             return await send_error(send, error, reply_headers)
         except ClientGoneError:
@@ -147,13 +150,13 @@ class InferenceEndpoint:
         commented = self._comment_seconds is not None and wants_stream(body)
         return reply, self._comment_seconds if commented else None
 
-    async def _answer(self, reply: Reply, headers: Headers, send: Send) -> int:
+    async def _answer(self, reply: Reply, headers: Headers, send: Send, scope: Scope) -> int:
         began = self._clock.now()
         head = await reply.head()
         self._metrics.first_byte(self._clock.now() - began)
         headers += way_of(head)
         if head.media is Media.EVENT_STREAM:
-            return await self._stream(reply, headers, send)
+            return await self._stream(reply, headers, send, scope)
         body = await reply.read()
         headers += [(name.encode(), value.encode()) for name, value in names.usage_headers(reply.usage)]
         if head.media is not Media.JSON:
@@ -163,7 +166,12 @@ class InferenceEndpoint:
         return 200
 
     async def _stream(
-        self, reply: Reply, headers: Headers, send: Send, commented: AsyncIterator[bytes] | None = None
+        self,
+        reply: Reply,
+        headers: Headers,
+        send: Send,
+        scope: Scope,
+        commented: AsyncIterator[bytes] | None = None,
     ) -> int:
         """Send a stream.
 
@@ -184,6 +192,9 @@ class InferenceEndpoint:
             # The edge gives whole events, so that an error event is never glued to a torn one.
             while piece is not None:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                # After a comment, the next piece is being waited for already.
+                if piece != COMMENT and (writer := body_writer(scope)) is not None:
+                    await self._outflow.pass_on(reply, writer, self._comment_seconds if commented else None)
                 piece = await anext(pieces, None)
         except SageError as error:
             status = status_of(error)
