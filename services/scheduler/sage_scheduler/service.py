@@ -116,7 +116,8 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         if not explanations:
             raise NotFoundError(
                 f"no scheduler remembers a request {request.request_id!r}: it never got to one (its own error says "
-                "why), or too many have come since; the id is in the x-request-id header of the reply",
+                "why), too many have come since, or the scheduler that decided about it has ended; the id is in the "
+                "x-request-id header of the reply",
                 code="request_not_found",
                 param="request_id",
             )
