@@ -16,16 +16,20 @@ from nats.js.kv import KeyValue
 
 from sage_common.clock import MonotonicClock
 from sage_common.service_settings import NatsSettings
+from sage_common.tasks import end_tasks
 from sage_platform import subjects
 from sage_platform.kv import open_bucket
 from sage_platform.leases import CHOICE_SECONDS, TTL_SECONDS, Leadership
 from sage_platform.nats_connection import connect
+from sage_scheduler.lease_placement import LeasePlacement
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 READY_SECONDS = 30.0
 GAP_SECONDS = 2.0
 # A lease that its holder cannot renew in silence expires first; reads of it go to the frozen server, too, for a while.
 SILENT_SECONDS = 4.5
+# The lease's time, and two pings until a client or a server behind the frozen one is missed.
+FOLLOWED_SECONDS = 3.0
 LOOK_SECONDS = 0.02
 
 
@@ -174,6 +178,34 @@ async def test_a_holder_of_a_frozen_server_steps_down_before_another_leads(serve
             assert epochs == sorted(set(epochs))
             for candidate in candidates:
                 await candidate.leadership.stop()
+
+
+async def test_a_holder_that_dies_with_its_server_is_followed_within_three_seconds(servers: ClusteredServers) -> None:
+    """The bucket is led by another server, so that nobody waits until the servers have chosen."""
+    async with client(servers, "a") as probe:
+        victim = await leader_of(await leases(probe))
+        other = next(name for name in NAMES if name != victim)
+        async with client(servers, victim) as one, client(servers, other) as two:
+            candidates = [Terms(await leases(one), "one", "pool.both"), Terms(await leases(two), "two", "pool.both")]
+            candidates[0].leadership.start()
+            await until_one_leads(candidates)
+            placement = LeasePlacement(await leases(one), lambda: candidates[0].leadership.leading, "")
+            placement.start()
+            deadline = time.monotonic() + READY_SECONDS
+            while await leader_of(await leases(probe)) == victim:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(LOOK_SECONDS)
+            assert candidates[0].lost == 0, "it led all the time"
+            candidates[1].leadership.start()
+            await asyncio.sleep(TTL_SECONDS)  # the candidate has seen that the lease is held
+            with harmed(servers, victim, "freeze"):
+                began = time.monotonic()
+                # The machine of both: neither does anything any more.
+                await end_tasks(candidates[0].leadership._task, placement._looking)
+                while not candidates[1].leadership.may_act:
+                    assert time.monotonic() < began + FOLLOWED_SECONDS
+                    await asyncio.sleep(LOOK_SECONDS)
+            await candidates[1].leadership.stop()
 
 
 @pytest.mark.parametrize("harm", ["kill", "freeze", "restart"])

@@ -30,6 +30,7 @@ from sage_scheduler.explanation_exchange import ExplanationExchange
 from sage_scheduler.explanations import Explanations
 from sage_scheduler.inspection import Inspection
 from sage_scheduler.lease_board import LeaseBoard
+from sage_scheduler.lease_placement import LeasePlacement
 from sage_scheduler.metrics import PoolGauges, SchedulerMetrics
 from sage_scheduler.pool_leases import PoolLeases
 from sage_scheduler.pool_runner import PoolRunner
@@ -96,6 +97,7 @@ async def assemble(
         return runner
 
     pool_leases = PoolLeases(lease_bucket, lease_board, replica, ring, clock, make_runner, health or ServiceHealth())
+    placement = LeasePlacement(lease_bucket, lambda: pool_leases.leads_first, settings.advertise_host)
     scheduler_ring = SchedulerRing(ring, directory, pool_leases, board)
     metrics_registry.register(PoolGauges(lambda: [runner.manager for runner in pool_leases.runners.values()], clock))
     explanations = Explanations(replica, decision_log, clock)
@@ -109,6 +111,7 @@ async def assemble(
         tenants.reconnected()
 
     async def stop() -> None:
+        await placement.stop()
         await pool_leases.stop()
         await scheduler_ring.stop()
         await exchange.stop()
@@ -127,6 +130,7 @@ async def assemble(
     await scheduler_ring.start()
     await exchange.start()
     pool_leases.start()
+    placement.start()
     pruning.start()
     servicer = SchedulerServicer(
         edge, inspection, board, exchange, explanations, control.policies, settings.submit_timeout_seconds

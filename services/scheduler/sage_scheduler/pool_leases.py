@@ -69,6 +69,11 @@ class PoolLeases:
         """Names of the known pools, sorted."""
         return sorted(self._leaderships)
 
+    @property
+    def leads_first(self) -> bool:
+        """Whether this replica leads the first of the pools, by name."""
+        return bool(self._leaderships) and min(self._leaderships) in self.runners
+
     def start(self) -> None:
         """Start to balance pools with the other replicas."""
         self._balancer = keep_running(self._balance_forever, name="pool-balancer")

@@ -35,6 +35,7 @@ _READS = (
     "CONSUMER.DELETE.{}.>",
 )
 _CHANGES = ("STREAM.CREATE.{}", "STREAM.UPDATE.{}", "STREAM.DELETE.{}", "STREAM.PURGE.{}", "STREAM.MSG.DELETE.{}")
+_MOVES = ("STREAM.LEADER.STEPDOWN.{}",)
 _ANY_STREAM = ("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST")
 
 # JetStream's name for the object store.
@@ -118,7 +119,14 @@ def rights_by_identity() -> Mapping[str, Rights]:
     scheduler = _sum(
         scheduler,
         (
-            (subjects.DISPATCH_ALL, subjects.REPLY_ALL, subjects.EXPLAIN, f"{inbox_prefix('scheduler')}.>"),
+            (
+                subjects.DISPATCH_ALL,
+                subjects.REPLY_ALL,
+                subjects.EXPLAIN,
+                f"{inbox_prefix('scheduler')}.>",
+                # It has the servers of a cluster choose which of them leads the leases.
+                *_api(_MOVES, f"KV_{subjects.BUCKET_LEASES}"),
+            ),
             (subjects.SCHEDULE_ALL, subjects.REPORT_ALL, subjects.CANCEL, subjects.INQUIRE, subjects.EXPLAIN),
         ),
     )
@@ -139,7 +147,7 @@ def rights_by_identity() -> Mapping[str, Rights]:
         *(
             pattern
             for name in (*(f"KV_{b}" for b in not_the_workers if b != subjects.BUCKET_KEYS), *_names(_GATEWAY_STREAMS))
-            for pattern in _api((*_READS, *_CHANGES), name)
+            for pattern in _api((*_READS, *_CHANGES, *_MOVES), name)
         ),
     )
     return {

@@ -16,11 +16,13 @@ import pytest_asyncio
 from fixtures.eventually import eventually
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from sage_common.clock import MonotonicClock
 from sage_common.errors import ConfigurationError, UnauthenticatedError, UnavailableError
 from sage_common.service_settings import NatsSettings
 from sage_platform import subjects
+from sage_platform.bucket_leader import API as MOVE_LEADER
 from sage_platform.issued_key_store import IssuedKeyStore
 from sage_platform.kv import open_bucket, read_all
 from sage_platform.mesh_tls.join_token import JoinToken
@@ -172,6 +174,22 @@ async def test_every_service_reads_the_digests_of_keys_and_the_gateway_alone_mak
         assert f"$kv.{subjects.BUCKET_KEYS}." in await denial(executor)
         for store in stores:
             await store.stop()
+
+
+async def test_a_scheduler_alone_has_servers_move_who_leads_the_leases(join: Join) -> None:
+    async with join("scheduler") as scheduler:
+        await open_bucket(scheduler.jetstream(), subjects.BUCKET_LEASES)
+        leases, control = (f"{MOVE_LEADER}.KV_{name}" for name in (subjects.BUCKET_LEASES, subjects.BUCKET_CONTROL))
+        # A server that is alone has nobody to move it to, and says so to whoever may ask.
+        with pytest.raises(APIError):
+            await scheduler.jetstream()._api_request(leases, timeout=5)
+        assert await denials(scheduler) == []
+        await scheduler.publish(control)
+        assert control.lower() in await denial(scheduler)
+    for identity in ("dataflow-worker", "gateway"):
+        async with join(identity) as other:
+            await other.publish(leases)
+            assert leases.lower() in await denial(other)
 
 
 async def test_the_operator_may_do_anything(join: Join) -> None:
