@@ -50,7 +50,8 @@ $studio
 <h2>Models</h2>
 $models
 <h2>Ask it</h2>
-<pre>curl $base/v1/chat/completions -H 'Content-Type: application/json' \\$key
+<pre>curl $base/v1/chat/completions \\
+  -H 'Content-Type: application/json' \\$key
   -d '{"messages": [{"role": "user", "content": "Hello"}]}'</pre>
 <p>Any OpenAI client: base URL <code>$base/v1</code>. In a terminal: <code>$sage chat</code>,
 <code>$sage ask</code>, <code>$sage status</code>.</p>
