@@ -34,8 +34,8 @@ interpreted: dev ## Remove what `make compiled` has built.
 
 lint: dev ## Check style, types, layers, protobuf, what it breaks of the last release, and that the stubs are fresh.
 	@# Types take the longest: all the rest is checked beside them.
-	@$(BIN)/mypy --num-workers $(WORKERS) $(CODE) & types=$$!; trap 'kill $$types 2> /dev/null || true' EXIT; \
-	$(BIN)/ruff check $(CODE) tests; \
+	@$(BIN)/mypy --num-workers $(WORKERS) $(CODE) examples & types=$$!; trap 'kill $$types 2> /dev/null || true' EXIT; \
+	$(BIN)/ruff check $(CODE) examples tests; \
 	$(BIN)/buf lint proto; \
 	$(BIN)/python -m sage_tools.released; \
 	$(BIN)/python -m sage_tools.stubs --check; \
