@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sage_cli.bench_dataflow import dataflow
+from sage_cli.bench_decisions import decisions
 from sage_cli.bench_embed import embed
 from sage_cli.bench_figures import figures
 from sage_cli.bench_gateway import gateway
@@ -23,6 +24,7 @@ app.command()(dataflow)
 app.command()(kb)
 app.command()(native)
 app.command()(gateway)
+app.command()(decisions)
 app.command()(policies)
 app.command()(compare)
 app.command()(simulate)
