@@ -10,10 +10,10 @@ from sage.inference.v1 import request_pb2
 from sage_common.config import SectionSettings, nearest
 from sage_common.errors import InternalError, SageError
 from sage_common.logging import get_logger
-from sage_control_plane.request.catalog import ModelCatalog
 from sage_control_plane.request.classification import ClassificationRules, RequestClassifier
 from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES
 from sage_control_plane.request.request import Endpoint, Priority
+from sage_mesh.pool_choice import PoolChoice
 from sage_mesh.wire.members import Members
 from sage_mesh.wire.requests import classification_to_wire, hints_from_wire, id_fields, tenant_from_wire
 
@@ -52,9 +52,9 @@ class ClassificationSettings(SectionSettings):
 
 
 def classify_message(
-    classifier: RequestClassifier, message: request_pb2.InferenceRequest, catalog: ModelCatalog
+    classifier: RequestClassifier, message: request_pb2.InferenceRequest, pools: PoolChoice
 ) -> request_pb2.Classification:
-    """Classify a request in the form in which it travels.
+    """Classify a request in the form in which it travels, and choose its pool.
 
     Raises:
         SageError: the request is at fault, or, as an InternalError, its endpoint is not known to this version or the
@@ -66,11 +66,13 @@ def classify_message(
         raise InternalError(f"endpoint {message.endpoint} is not known to this version") from None
     try:
         value = classifier.classify(
-            endpoint, message.body, hints_from_wire(message.hints), tenant_from_wire(message.tenant), catalog
+            endpoint, message.body, hints_from_wire(message.hints), tenant_from_wire(message.tenant), pools.catalog
         )
     except SageError:
         raise
     except Exception:
         log.exception("classification failed", **id_fields(message))
         raise InternalError("the request could not be classified") from None
-    return classification_to_wire(value)
+    found = classification_to_wire(value)
+    pools.assign(found)
+    return found

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sage.inference.v1 import request_pb2
 from sage_common.errors import SageError
 from sage_common.trace_context import is_sampled
-from sage_control_plane.request.catalog import ModelCatalog
 from sage_control_plane.request.classification import RequestClassifier
 from sage_mesh.classification import classify_message
 from sage_mesh.genai_attributes import request_attributes
+from sage_mesh.pool_choice import PoolChoice
 from sage_mesh.wire.requests import tenant_from_wire
 from sage_platform import subjects
 
@@ -23,16 +23,16 @@ def classify_traced(
     tracer: Tracer | None,
     classifier: RequestClassifier,
     message: request_pb2.InferenceRequest,
-    catalog: ModelCatalog,
+    pools: PoolChoice,
 ) -> request_pb2.Classification:
     """Classify a request, with a span where it is recorded. Raises SageError as ``classify_message`` does."""
     if tracer is None or not is_sampled(message.traceparent):
-        return classify_message(classifier, message, catalog)
+        return classify_message(classifier, message, pools)
     began = time.perf_counter()
     error = ""
     found: request_pb2.Classification | None = None
     try:
-        found = classify_message(classifier, message, catalog)
+        found = classify_message(classifier, message, pools)
     except SageError as failure:
         error = failure.code
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -14,8 +14,8 @@ from sage_common.clock import Clock
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_control_plane.request.catalog import ModelCatalog
-from sage_control_plane.request.engine_state import EnginePhase, EngineState
-from sage_mesh.wire.engines import state_from_wire
+from sage_control_plane.request.engine_state import EnginePhase, EngineSpec, EngineState
+from sage_mesh.wire.engines import spec_from_wire, state_from_wire
 from sage_platform import subjects
 from sage_platform.background import keep_running
 from sage_platform.ring import Ring
@@ -31,9 +31,34 @@ REMEMBER_SILENT_SECONDS = 30.0
 
 @dataclass
 class _Executor:
+    """An executor as its last heartbeat described it, with what that was read from.
+
+    Attributes:
+        revisions: of its engines, by id; 0 where it tells none.
+        specs: of its engines, by id, with the bytes that they were read from.
+    """
+
     last_heartbeat_at: float
     interval_seconds: float
-    engines: dict[str, EngineState]
+    engines: dict[str, EngineState] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
+    specs: dict[str, tuple[bytes, EngineSpec]] = field(default_factory=dict)
+
+    def read(self, message: engine_pb2.EngineState, executor_id: str, before: _Executor | None) -> EngineState:
+        """Read an engine of a heartbeat; what is as it was ``before`` is not translated again."""
+        engine_id, revision = message.spec.engine_id, message.revision
+        state = None if before is None else before.engines.get(engine_id)
+        spec = None if before is None else before.specs.get(engine_id)
+        if before is None or state is None or not revision or before.revisions.get(engine_id) != revision:
+            written = message.spec.SerializeToString()
+            if spec is None or spec[0] != written:
+                spec = written, spec_from_wire(message.spec)
+            state = state_from_wire(message, executor_id, spec[1])
+        self.engines[engine_id] = state
+        self.revisions[engine_id] = revision
+        if spec is not None:
+            self.specs[engine_id] = spec
+        return state
 
 
 @dataclass(frozen=True)
@@ -65,9 +90,8 @@ class EngineDirectory:
         self._listeners: list[Listener] = []
         self._subscription: Subscription | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._catalog = ModelCatalog()
+        self._catalog: ModelCatalog | None = ModelCatalog()
         self._silent: dict[str, tuple[EngineState, float]] = {}
-        self._fingerprint: object = None
         self._changed = asyncio.Event()
 
     @property
@@ -78,6 +102,10 @@ class EngineDirectory:
     @property
     def catalog(self) -> ModelCatalog:
         """The models of those engines, and for a while of engines whose executor has fallen silent."""
+        if self._catalog is None:
+            # An engine that is silent may be ready still, and is not one to choose.
+            silent = [replace(state, phase=EnginePhase.UNHEALTHY) for state, _ in self._silent.values()]
+            self._catalog = ModelCatalog([*self.engines.values(), *silent])
         return self._catalog
 
     def heartbeat_age_seconds(self, executor_id: str) -> float:
@@ -126,17 +154,25 @@ class EngineDirectory:
         executor_id = heartbeat.executor_id
         known = self._executors.get(executor_id)
         before = known.engines if known else {}
-        engines = {e.spec.engine_id: state_from_wire(e, executor_id) for e in heartbeat.engines}
+        executor = _Executor(self._clock.now(), heartbeat.interval_ms / 1000)
+        models_changed = False
         if heartbeat.leaving:
             self._executors.pop(executor_id, None)
-            engines = {}
         else:
-            self._executors[executor_id] = _Executor(self._clock.now(), heartbeat.interval_ms / 1000, engines)
-        for engine_id in engines:
-            self._silent.pop(engine_id, None)
+            self._executors[executor_id] = executor
+            for engine in heartbeat.engines:
+                state = executor.read(engine, executor_id, known)
+                old = before.get(state.spec.engine_id)
+                if state is not old and (old is None or _models(state) != _models(old)):
+                    models_changed = True
+        engines = executor.engines
+        if self._silent:
+            for engine_id in engines:
+                models_changed |= self._silent.pop(engine_id, None) is not None
         lost = tuple(state for eid, state in before.items() if eid not in engines)
         reason = "its executor left" if heartbeat.leaving else "its executor removed it"
-        self._notify(DirectoryChange(tuple(engines.values()), lost, reason if lost else ""))
+        change = DirectoryChange(tuple(engines.values()), lost, reason if lost else "")
+        self._notify(change, models_changed=models_changed or bool(lost))
 
     async def _watch_silence(self) -> None:
         loop = asyncio.get_running_loop()
@@ -186,16 +222,15 @@ class EngineDirectory:
                 self._remember_silent([state])
                 self._notify(DirectoryChange(lost=(state,), reason=reason))
 
-    def _notify(self, change: DirectoryChange) -> None:
-        # An engine that is silent may be ready still, and is not one to choose.
-        silent = [replace(state, phase=EnginePhase.UNHEALTHY) for state, _ in self._silent.values()]
-        states = [*self.engines.values(), *silent]
-        fingerprint = frozenset((state.spec, state.phase, state.why if state.given_up else "") for state in states)
-        if fingerprint != self._fingerprint:
-            self._fingerprint = fingerprint
-            self._catalog = ModelCatalog(states)
-            for conflict in self._catalog.conflicts:
-                log.warning("model in two pools", conflict=conflict)
+    def _notify(self, change: DirectoryChange, *, models_changed: bool = True) -> None:
+        if models_changed:
+            # Most heartbeats change none, and of a thousand engines there may be hundreds a second.
+            self._catalog = None
         for listener in self._listeners:
             listener(change)
         self._changed.set()
+
+
+def _models(state: EngineState) -> tuple[object, ...]:
+    """Return what the catalog shows of an engine."""
+    return state.spec, state.phase, state.why if state.given_up else ""

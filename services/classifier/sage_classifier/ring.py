@@ -17,6 +17,7 @@ from sage_control_plane.request.classification import RequestClassifier
 from sage_control_plane.request.request import Attempt
 from sage_mesh.classify_span import classify_traced
 from sage_mesh.directory import EngineDirectory
+from sage_mesh.pool_choice import PoolChoice
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.wire.frames import error_frame
 from sage_platform import subjects
@@ -42,9 +43,9 @@ class ClassifierRing:
     ) -> None:
         self._ring = ring
         self._classifier = classifier
-        self._directory = directory
         self._clock = clock
         self._pools = PoolSender(ring, clock)
+        self._choice = PoolChoice(directory, clock)
         self._classified = classified
         self._seconds = seconds
         self._subscription: Subscription | None = None
@@ -67,7 +68,7 @@ class ClassifierRing:
 
     def classify(self, request: request_pb2.InferenceRequest) -> request_pb2.Classification:
         """Classify one request; the gRPC API uses it too. Raises SageError."""
-        return classify_traced(self._ring.tracer, self._classifier, request, self._directory.catalog)
+        return classify_traced(self._ring.tracer, self._classifier, request, self._choice)
 
     def _on_requests(self, requests: Sequence[request_pb2.InferenceRequest]) -> None:
         began = self._clock.now()

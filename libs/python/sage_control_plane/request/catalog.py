@@ -28,33 +28,37 @@ ANY_MODEL = ("", "default", "auto")
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model, the pool that serves it, and every kind of work that some engine does with it.
+    """A model, the pools that serve it, and every kind of work that some engine does with it.
 
     Attributes:
+        pools: names of the pools with an engine of it, sorted.
         ready_kinds: the work that an engine could do with it now.
         generates: whether an engine of it writes text of its own, and does not only quote its prompt.
         failures: why its engines were given up, one each; None where some engine may still serve it.
     """
 
     card: ModelCard
-    pool: str
+    pools: tuple[str, ...]
     kinds: frozenset[RequestKind]
     ready_kinds: frozenset[RequestKind] = frozenset()
     generates: bool = False
     failures: tuple[str, ...] | None = None
 
+    @property
+    def pool(self) -> str:
+        """The pool that serves it, or the first of several."""
+        return self.pools[0]
+
 
 class ModelCatalog:
     """The models of a set of engines. Stopped engines do not count; those that are not ready do, since work may wait.
 
-    A model belongs to one pool: where engines of several pools name the same model, the pool that sorts first wins
-    and the rest are listed in ``conflicts``.
+    Where engines of several pools serve a model, each request goes to one of them (``sage_mesh.pool_choice``).
     """
 
     def __init__(self, engines: Iterable[EngineState] = ()) -> None:
         self._entries: dict[str, CatalogEntry] = {}
         self._names: dict[str, str] = {}
-        self.conflicts: list[str] = []
         live = [engine for engine in engines if engine.phase is not EnginePhase.STOPPED]
         for engine in sorted(live, key=lambda e: (e.spec.pool, e.spec.engine_id)):
             for card in engine.spec.models:
@@ -63,17 +67,12 @@ class ModelCatalog:
     def _add(self, card: ModelCard, engine: EngineState) -> None:
         entry = self._entries.get(card.name)
         if entry is None:
-            entry = CatalogEntry(card, engine.spec.pool, card.kinds, failures=())
-        elif entry.pool != engine.spec.pool:
-            self.conflicts.append(
-                f"model {card.name!r} of engine {engine.spec.engine_id!r} is in pool {engine.spec.pool!r} but other "
-                f"engines serve it in pool {entry.pool!r}; give them one pool"
-            )
-            return
+            entry = CatalogEntry(card, (engine.spec.pool,), card.kinds, failures=())
         ready = card.kinds if engine.phase is EnginePhase.READY else frozenset()
         lost = (f"{engine.spec.name}: {engine.why}",)
         self._entries[card.name] = replace(
             entry,
+            pools=entry.pools if engine.spec.pool == entry.pools[-1] else (*entry.pools, engine.spec.pool),
             kinds=entry.kinds | card.kinds,
             ready_kinds=entry.ready_kinds | ready,
             generates=entry.generates or engine.spec.implementation != _QUOTING,
@@ -89,6 +88,11 @@ class ModelCatalog:
     def entries(self) -> list[CatalogEntry]:
         """Every model, sorted by name."""
         return [self._entries[name] for name in sorted(self._entries)]
+
+    def pools_of(self, model: str) -> tuple[str, ...]:
+        """Return the pools that serve the model of this name, an alias or not; none where no engine knows it."""
+        name = self._names.get(model)
+        return () if name is None else self._entries[name].pools
 
     def resolve(self, model: str, endpoint: Endpoint) -> CatalogEntry:
         """Return the entry that serves ``model`` at ``endpoint``.

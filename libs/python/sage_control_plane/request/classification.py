@@ -79,7 +79,8 @@ class RequestClassifier:
         content = read_body(endpoint, body)
         entry = catalog.resolve(content.model, endpoint)
         kind = KIND_OF_ENDPOINT[endpoint]
-        reasons = [f"kind {kind.name} from {endpoint.path}", f"pool {entry.pool} serves {entry.card.name}"]
+        served = f"pools {', '.join(entry.pools)} serve" if len(entry.pools) > 1 else f"pool {entry.pool} serves"
+        reasons = [f"kind {kind.name} from {endpoint.path}", f"{served} {entry.card.name}"]
         text_tokens, blocks = self._extract(content.segments, self._rules.block_bytes)
         input_tokens = max(1, text_tokens + content.given_tokens)
         service_class = self._service_class(kind, content, hints, reasons)

@@ -28,6 +28,7 @@ from sage_mesh.edge.partial_answer import NotResumableError
 from sage_mesh.edge.request_span import open_request_span
 from sage_mesh.edge.whole_answer import WholeAnswer, streamed_body
 from sage_mesh.inference_request import InferenceRequest, new_request_id
+from sage_mesh.pool_choice import PoolChoice
 from sage_mesh.pool_sender import PoolSender
 from sage_mesh.reply import LOW_WATER_BYTES, Reply
 from sage_mesh.wire.requests import attempt_from_wire, attempt_to_wire, inference_request_to_wire
@@ -83,7 +84,7 @@ class Edge:
         self._classifier = classifier
         self._clock = clock
         self._timings = timings or EdgeTimings()
-        self._pools = PoolSender(ring, clock)
+        self._pools, self._choice = PoolSender(ring, clock), PoolChoice(directory, clock)
         self._requests: dict[str, EdgeRequest] = {}
         self._record_budget = RecordBudget()
         self._subscription: Subscription | None = None
@@ -248,11 +249,9 @@ class Edge:
         for item in items:
             message = request_pb2.InferenceRequest.FromString(item)
             try:
-                found = classify_traced(self._ring.tracer, self._classifier, message, self._directory.catalog)
+                found = classify_traced(self._ring.tracer, self._classifier, message, self._choice)
             except SageError as error:
-                request = self._requests.get(message.request_id)
-                if request is not None:
-                    self._end(request, error)
+                self._stop(message.request_id, error)
                 continue
             self._pools.send(request_pb2.ClassifiedRequest(request=message, classification=found))
 
@@ -266,16 +265,16 @@ class Edge:
             for request in self._on_engine(engine_id):
                 self._recover(request, stream_interrupted(f"engine {engine_id!r} is gone: {change.reason}"))
         now = self._clock.now()
-        for state in change.updated:
-            engine_id = state.spec.engine_id
-            running = {running.request_id for running in state.running}
-            for request in self._on_engine(engine_id):
-                if request.request_id in running or now - request.heard_at < self._timings.answer_within:
-                    request.missing_heartbeats = 0
-                    continue
-                request.missing_heartbeats += 1
-                if request.missing_heartbeats >= self.MISSING_HEARTBEATS:
-                    self._recover(request, stream_interrupted(f"engine {engine_id!r} no longer runs the request"))
+        running = {state.spec.engine_id: {one.request_id for one in state.running} for state in change.updated}
+        for request in list(self._requests.values()):
+            if (answers := request.engine_id) is None or answers not in running:
+                continue
+            if request.request_id in running[answers] or now - request.heard_at < self._timings.answer_within:
+                request.missing_heartbeats = 0
+                continue
+            request.missing_heartbeats += 1
+            if request.missing_heartbeats >= self.MISSING_HEARTBEATS:
+                self._recover(request, stream_interrupted(f"engine {answers!r} no longer runs the request"))
 
     def _on_engine(self, engine_id: str) -> list[EdgeRequest]:
         return [request for request in self._requests.values() if request.engine_id == engine_id]

@@ -20,7 +20,6 @@ from sage_mesh.executor.attempt_span import open_attempt_span
 from sage_mesh.executor.dispatched_request import dispatched_request
 from sage_mesh.executor.frame_writer import FrameWriter
 from sage_mesh.executor.hosted_engine import HostedEngine, ReadLoad, RunningAttempt
-from sage_mesh.wire.engines import state_to_wire
 from sage_mesh.wire.errors import error_to_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields
 from sage_platform import subjects
@@ -309,12 +308,13 @@ class Executor:
 
     def _publish_heartbeat(self, *, leaving: bool) -> None:
         self._sequence += 1
+        engines = [one.reported.message(one.state(self._executor_id), self._sequence) for one in self._hosted.values()]
         heartbeat = engine_pb2.Heartbeat(
             executor_id=self._executor_id,
             service=self._service,
             sequence=self._sequence,
             interval_ms=int(HEARTBEAT_SECONDS * 1000),
-            engines=[state_to_wire(state, with_callers=True) for state in self.states()],
+            engines=engines,
             leaving=leaving,
         )
         self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)

@@ -16,6 +16,7 @@ from sage_control_plane.request.request import Attempt
 from sage_mesh.engine import Engine
 from sage_mesh.executor.attempt_span import UNRECORDED, UnrecordedAttempt
 from sage_mesh.executor.frame_writer import FrameWriter
+from sage_mesh.executor.reported_engine import ReportedEngine
 from sage_mesh.wire.requests import tenant_from_wire
 
 # Gives the load that an engine measures of itself; None where it is not known.
@@ -88,6 +89,7 @@ class HostedEngine:
         attempts: those that run, by request id.
         phase: the phase that was last described, and since when, by the clock.
         removal: its last removal, shared by all who asked for one; results in the number of requests it aborted.
+        reported: what the last heartbeat said of it.
     """
 
     engine: Engine
@@ -100,6 +102,7 @@ class HostedEngine:
     attempts: dict[str, RunningAttempt] = field(default_factory=dict)
     phase: tuple[EnginePhase, float] | None = None
     removal: asyncio.Task[int] | None = None
+    reported: ReportedEngine = field(default_factory=ReportedEngine)
 
     @property
     def takes_work(self) -> bool:

@@ -117,10 +117,10 @@ def _load_from_wire(message: engine_pb2.EngineState) -> EngineLoad:
     )
 
 
-def state_from_wire(message: engine_pb2.EngineState, executor_id: str) -> EngineState:
-    """Translate an engine's state."""
+def state_from_wire(message: engine_pb2.EngineState, executor_id: str, spec: EngineSpec | None = None) -> EngineState:
+    """Translate an engine's state; ``spec`` is that of the message, where it is translated already."""
     return EngineState(
-        spec=spec_from_wire(message.spec),
+        spec=spec_from_wire(message.spec) if spec is None else spec,
         phase=EnginePhase(message.phase),
         reason=message.reason,
         executor_id=executor_id,

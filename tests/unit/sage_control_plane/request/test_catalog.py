@@ -55,3 +55,16 @@ def test_a_model_whose_engines_were_all_given_up_fails_with_their_reasons(asked:
 def test_a_model_with_one_engine_that_may_come_back_is_waited_for() -> None:
     states = [engine("a", EnginePhase.UNHEALTHY, GIVEN_UP, name="one"), engine("a", EnginePhase.STARTING, name="two")]
     assert ModelCatalog(states).resolve("a", Endpoint.CHAT_COMPLETIONS).card.name == "a"
+
+
+def test_a_model_may_be_served_by_several_pools_and_named_by_an_alias_of_either() -> None:
+    cards = (ModelCard("m", CHAT, aliases=("one",)), ModelCard("m", frozenset({RequestKind.EMBEDDING}), ("two",)))
+    states = [
+        EngineState(EngineSpec(f"e{n}", "x", (card,), pool), EnginePhase.READY)
+        for n, (card, pool) in enumerate(((cards[1], "b"), (cards[0], "a"), (cards[0], "b")))
+    ]
+    catalog = ModelCatalog(states)
+    entry = catalog.resolve("two", Endpoint.CHAT_COMPLETIONS)
+    assert (entry.card.name, entry.pools, entry.pool) == ("m", ("a", "b"), "a")
+    assert entry.kinds == CHAT | {RequestKind.EMBEDDING}
+    assert (catalog.pools_of("one"), catalog.pools_of("none")) == (("a", "b"), ())

@@ -181,12 +181,12 @@ def test_what_cannot_be_continued_says_so() -> None:
     assert not classify(Endpoint.EMBEDDINGS, input="x").resumable
 
 
-def test_a_model_in_two_pools_is_a_conflict_that_is_told() -> None:
+def test_a_model_in_two_pools_names_both_and_goes_to_the_first_until_one_is_chosen() -> None:
     card = ModelCard("llama", LLM)
-    catalog = ModelCatalog([engine("a", card, pool="one"), engine("b", card, pool="two")])
-    assert catalog.resolve("llama", Endpoint.CHAT_COMPLETIONS).pool == "one"
-    assert len(catalog.conflicts) == 1
-    assert "give them one pool" in catalog.conflicts[0]
+    catalog = ModelCatalog([engine("a", card, pool="two"), engine("b", card, pool="one")])
+    found = classify(Endpoint.COMPLETIONS, catalog=catalog, model="llama", prompt="hi")
+    assert found.pool == "one"
+    assert "pools one, two serve llama" in found.reasons
 
 
 def test_engines_of_one_pool_add_up_the_kinds_of_a_model() -> None:

@@ -114,7 +114,7 @@ class RunningRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[_Union[_frame_pb2.Attempt, _Mapping]] = ..., started_replying: _Optional[bool] = ..., tokens: _Optional[int] = ..., tenant: _Optional[str] = ..., correlation_id: _Optional[str] = ...) -> None: ...
 
 class EngineState(_message.Message):
-    __slots__ = ("spec", "phase", "reason", "running", "engine_waiting", "kv_cache_usage", "load_known", "engine_running", "prefix_hit_rate", "first_token_seconds", "inter_token_seconds", "engine_queue_seconds", "phase_seconds")
+    __slots__ = ("spec", "phase", "reason", "running", "engine_waiting", "kv_cache_usage", "load_known", "engine_running", "prefix_hit_rate", "first_token_seconds", "inter_token_seconds", "engine_queue_seconds", "phase_seconds", "revision")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,7 @@ class EngineState(_message.Message):
     INTER_TOKEN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PHASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     spec: EngineSpec
     phase: EnginePhase
     reason: str
@@ -141,7 +142,8 @@ class EngineState(_message.Message):
     inter_token_seconds: float
     engine_queue_seconds: float
     phase_seconds: float
-    def __init__(self, spec: _Optional[_Union[EngineSpec, _Mapping]] = ..., phase: _Optional[_Union[EnginePhase, str]] = ..., reason: _Optional[str] = ..., running: _Optional[_Iterable[_Union[RunningRequest, _Mapping]]] = ..., engine_waiting: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ..., load_known: _Optional[bool] = ..., engine_running: _Optional[int] = ..., prefix_hit_rate: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., inter_token_seconds: _Optional[float] = ..., engine_queue_seconds: _Optional[float] = ..., phase_seconds: _Optional[float] = ...) -> None: ...
+    revision: int
+    def __init__(self, spec: _Optional[_Union[EngineSpec, _Mapping]] = ..., phase: _Optional[_Union[EnginePhase, str]] = ..., reason: _Optional[str] = ..., running: _Optional[_Iterable[_Union[RunningRequest, _Mapping]]] = ..., engine_waiting: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ..., load_known: _Optional[bool] = ..., engine_running: _Optional[int] = ..., prefix_hit_rate: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., inter_token_seconds: _Optional[float] = ..., engine_queue_seconds: _Optional[float] = ..., phase_seconds: _Optional[float] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("executor_id", "service", "sequence", "interval_ms", "engines", "leaving")
