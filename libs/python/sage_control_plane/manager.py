@@ -16,7 +16,7 @@ from sage_control_plane.placement.filters import engine_filters, request_filters
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.route_placer import RoutePlacer
-from sage_control_plane.placement.scorers import make_scorers
+from sage_control_plane.placement.scorer_weights import make_scorers
 from sage_control_plane.policies.admission import Admission, Queued
 from sage_control_plane.policies.outlook import Outlook, outlook
 from sage_control_plane.policies.policy import SchedulingPolicy

@@ -8,10 +8,10 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 
 from sage_common.setting_marks import Inlined
-from sage_control_plane.placement.scorers import ScorerWeights
-from sage_control_plane.policies.admission import AdmissionSettings
+from sage_control_plane.placement.scorer_weights import ScorerWeights
+from sage_control_plane.policies.admission_settings import AdmissionSettings
 from sage_control_plane.policies.registry import PolicySettings
-from sage_control_plane.pool.breaker import BreakerSettings
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.pool.reservation_settings import ReservationSettings
 from sage_control_plane.prediction.settings import PredictionSettings
 from sage_control_plane.tracking.settings import HedgeSettings, InterruptionSettings, RetrySettings

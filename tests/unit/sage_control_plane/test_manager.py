@@ -14,7 +14,7 @@ from sage_common.errors import (
     InvalidRequestError,
     UnavailableError,
 )
-from sage_control_plane.policies.admission import AdmissionSettings
+from sage_control_plane.policies.admission_settings import AdmissionSettings
 from sage_control_plane.request.engine_state import EnginePhase, EngineState
 from sage_control_plane.request.request import RequestKind, ServiceClass
 from sage_control_plane.settings import ControlSettings

@@ -9,7 +9,8 @@ from typing import ClassVar
 from sage_control_plane.policies.keyed_lanes import KeyedLanes
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import deadline, latest_start
-from sage_control_plane.policies.policy import Pick, PoolView
+from sage_control_plane.policies.pick import Pick
+from sage_control_plane.policies.policy import PoolView
 from sage_control_plane.request.request import PendingRequest, ServiceClass
 
 

@@ -1,14 +1,9 @@
-"""Scorers: how well an engine suits a request, from 0 to 1; and their weights."""
+"""Scorers: how well an engine suits a request, from 0 to 1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Protocol
+from typing import Protocol
 
-from annotated_types import Ge
-
-from sage_common.setting_marks import Alias
 from sage_control_plane.placement.engine_view import EngineView
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.request.request import PendingRequest
@@ -19,8 +14,6 @@ UNKNOWN = 0.5
 HALF_SECONDS = 0.2
 # A smaller cached share of the prompt is not worth an imbalance of load.
 LEAST_MATCH = 0.8
-
-Weight = Annotated[float, Ge(0)]
 
 
 class Scorer(Protocol):
@@ -120,37 +113,3 @@ def _predicted_ttft(engine: EngineView, request: PendingRequest, prefixes: Prefi
     classification = request.classification
     uncached = classification.input_tokens * (1.0 - prefixes.matched(engine.engine_id, request))
     return engine.forecast.ttft_seconds(classification.generates, uncached)
-
-
-def _weight(default: float, make: Callable[[PrefixIndex], Scorer], prefers: str) -> Any:
-    return field(default=default, metadata={"make": make, "description": f"placement: {prefers}"})
-
-
-@dataclass(frozen=True, slots=True)
-class ScorerWeights:
-    """The scorers with their weights; 0 leaves one out. A line here is all that a scorer needs."""
-
-    least_work: Annotated[Weight, Alias("least_work_weight")] = _weight(
-        1.0, lambda prefixes: LeastWork(), "the engine that is through with everything soonest"
-    )
-    soonest: Annotated[Weight, Alias("soonest_weight")] = _weight(
-        1.0, SoonestStart, "the engine predicted to begin soonest"
-    )
-    headroom: Annotated[Weight, Alias("headroom_weight")] = _weight(
-        0.0, PredictedHeadroom, "the engine that can just meet the targets, so that others stay free"
-    )
-    prefix: Annotated[Weight, Alias("prefix_weight")] = _weight(
-        0.5, PrefixAffinity, "the engine that has the prompt's beginning cached"
-    )
-
-    def __post_init__(self) -> None:
-        """Raise ValueError when a weight is negative or all are 0."""
-        weights = [getattr(self, scorer.name) for scorer in fields(self)]
-        if min(weights) < 0 or sum(weights) <= 0:
-            raise ValueError(f"scorer weights are {self}; none may be negative and one must be above 0")
-
-
-def make_scorers(weights: ScorerWeights, prefixes: PrefixIndex) -> list[tuple[Scorer, float]]:
-    """Make the scorers whose weight is above 0, each with its weight."""
-    weighted = [(scorer.metadata["make"], getattr(weights, scorer.name)) for scorer in fields(weights)]
-    return [(make(prefixes), weight) for make, weight in weighted if weight > 0]

@@ -12,7 +12,8 @@ from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import FAR_OFF_SECONDS, deadline, latest_start
 from sage_control_plane.policies.overload import Overload
-from sage_control_plane.policies.policy import Pick, PolicyType, PoolView
+from sage_control_plane.policies.pick import Pick
+from sage_control_plane.policies.policy import PolicyType, PoolView
 from sage_control_plane.policies.shelves import NEVER, Shelf, Shelves
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest

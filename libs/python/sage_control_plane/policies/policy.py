@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from sage_common.value_type import value_type
 from sage_control_plane.policies.bands import Band
 from sage_control_plane.policies.lanes import Lane
+from sage_control_plane.policies.pick import Pick
 from sage_control_plane.request.request import PendingRequest, Route
 
 S = TypeVar("S")
@@ -56,20 +56,6 @@ class PoolView(Protocol):
     def wait_seconds(self) -> float | None:
         """Return the expected time until the queue has drained: queued tokens / drain rate. None when not known."""
         ...
-
-
-@value_type
-class Pick:
-    """A policy's answer.
-
-    Attributes:
-        band: name of the request's group, for explanations; None where the policy has no groups.
-        shed: why the request is to be refused with 429; None serves it.
-    """
-
-    request: PendingRequest
-    band: str | None = None
-    shed: str | None = None
 
 
 class SchedulingPolicy(Protocol):

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from sage_control_plane.policies.keyed_lanes import KeyedLanes
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.policy import Pick, PoolView
+from sage_control_plane.policies.pick import Pick
+from sage_control_plane.policies.policy import PoolView
 from sage_control_plane.request.request import PendingRequest
 
 

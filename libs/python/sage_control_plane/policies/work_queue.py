@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from sage_common.errors import ContendedError
 from sage_control_plane.policies.admission import Admission
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.policy import Pick, PoolView, SchedulingPolicy
+from sage_control_plane.policies.pick import Pick
+from sage_control_plane.policies.policy import PoolView, SchedulingPolicy
 from sage_control_plane.request.request import PendingRequest, Route
 
 

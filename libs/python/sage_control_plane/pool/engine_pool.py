@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from sage_control_plane.policies.bands import band_of
 from sage_control_plane.pool.batch_limit import limit_batch
-from sage_control_plane.pool.breaker import Breaker, BreakerSettings, BreakerState, Verdict
+from sage_control_plane.pool.breaker import Breaker, BreakerState, Verdict
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
@@ -48,8 +49,7 @@ class EnginePool:
         headroom: float,
     ) -> None:
         self._admits, self._learning, self._prefixes = admits, learning, prefixes
-        self._breaker = breaker
-        self._headroom = headroom
+        self._breaker, self._headroom = breaker, headroom
         self._reservation = reservation
         self.load = load
         self.draining: set[str] = set()

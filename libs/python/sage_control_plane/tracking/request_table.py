@@ -12,7 +12,7 @@ from sage_common.errors import SageError
 from sage_control_plane.placement.placer import Placement
 from sage_control_plane.placement.route_placer import RoutePlacer
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.policy import Pick
+from sage_control_plane.policies.pick import Pick
 from sage_control_plane.policies.work_queue import WorkQueue
 from sage_control_plane.pool.breaker import Verdict
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt

@@ -10,7 +10,8 @@ from fixtures.control_plane import engine, forecast
 
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.placement.pickers import PICKERS, Judge, make_picker
-from sage_control_plane.pool.breaker import Breaker, BreakerSettings
+from sage_control_plane.pool.breaker import Breaker
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.prediction.pace import Pace

@@ -12,7 +12,8 @@ from sage_control_plane.placement.filters import engine_filters, request_filters
 from sage_control_plane.placement.pickers import make_picker
 from sage_control_plane.placement.placer import Placer
 from sage_control_plane.placement.scorers import LeastWork
-from sage_control_plane.pool.breaker import Breaker, BreakerSettings
+from sage_control_plane.pool.breaker import Breaker
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.prediction.pace import Pace

@@ -8,8 +8,10 @@ from random import Random
 import pytest
 from fixtures.control_plane import engine, forecast, request
 
-from sage_control_plane.placement.scorers import PredictedHeadroom, PrefixAffinity, ScorerWeights, SoonestStart
-from sage_control_plane.pool.breaker import Breaker, BreakerSettings
+from sage_control_plane.placement.scorer_weights import ScorerWeights
+from sage_control_plane.placement.scorers import PredictedHeadroom, PrefixAffinity, SoonestStart
+from sage_control_plane.pool.breaker import Breaker
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.prefix_index import PrefixIndex

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fixtures.control_plane import request
 
-from sage_control_plane.policies.admission import Admission, AdmissionSettings
+from sage_control_plane.policies.admission import Admission
+from sage_control_plane.policies.admission_settings import AdmissionSettings
 from sage_control_plane.request.request import ServiceClass
 
 SMALL = AdmissionSettings(max_queued=2, max_queued_bytes=100, class_max_queued={"bulk": 1})

@@ -13,7 +13,7 @@ from sage_control_plane.policies.bands import Band
 from sage_control_plane.policies.hybrid import FADING_SECONDS, HybridSchedulingPolicy
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.policy import Pick
+from sage_control_plane.policies.pick import Pick
 from sage_control_plane.policies.virtual_counters import VirtualCounters
 from sage_control_plane.request.request import PendingRequest, Priority, ServiceClass, ServiceLevel
 from sage_control_plane.settings import ControlSettings

@@ -13,7 +13,7 @@ from sage_control_plane.policies.hybrid import OVERLOADED, HybridSchedulingPolic
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.overload import RATE_SECONDS, UNKNOWN_SECONDS, VAIN_DISPATCHES
-from sage_control_plane.policies.policy import Pick
+from sage_control_plane.policies.pick import Pick
 from sage_control_plane.request.request import PendingRequest, ServiceClass
 
 # Chats have 500 ms, so they may wait for 10 s, in which 20 of them begin.

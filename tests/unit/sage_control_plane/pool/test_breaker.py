@@ -14,7 +14,8 @@ from sage_common.errors import (
     SageError,
     UnavailableError,
 )
-from sage_control_plane.pool.breaker import Breaker, BreakerSettings, BreakerState, Verdict, verdict_of
+from sage_control_plane.pool.breaker import Breaker, BreakerState, Verdict, verdict_of
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 
 
 def tripped_breaker(settings: BreakerSettings | None = None) -> Breaker:

@@ -8,7 +8,7 @@ import pytest
 from fixtures.control_plane import Pool, engine, request
 from fixtures.interpreted_only import interpreted_only
 
-from sage_control_plane.policies.admission import AdmissionSettings
+from sage_control_plane.policies.admission_settings import AdmissionSettings
 from sage_control_plane.request.engine_state import RunningRequest
 from sage_control_plane.request.request import Attempt, PendingRequest, ServiceClass, ServiceLevel, TokensUsed
 from sage_control_plane.settings import ControlSettings

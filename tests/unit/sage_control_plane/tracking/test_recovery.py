@@ -8,7 +8,8 @@ import pytest
 from fixtures.control_plane import Pool, engine, request
 
 from sage_common.errors import EngineFailedError, ErrorKind, InvalidRequestError, SageError, UnavailableError
-from sage_control_plane.pool.breaker import BreakerSettings, BreakerState
+from sage_control_plane.pool.breaker import BreakerState
+from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.request.engine_state import EnginePhase, RunningRequest
 from sage_control_plane.request.request import Attempt
 from sage_control_plane.settings import ControlSettings
