@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from sage_control_plane.manager import ControlPlaneManager
+from sage_control_plane.policies.admission_settings import AdmissionSettings
 from sage_control_plane.policies.registry import policy_names
 from sage_control_plane.request.engine_state import EngineSpec, EngineState, ModelCard
 from sage_control_plane.request.request import (
@@ -43,7 +44,8 @@ class DecisionRate:
 
 def measure(policy: str, *, engines: int = 100, queued: int = 10_000, requests: int = 20_000) -> DecisionRate:
     """Measure one policy with ``queued`` requests waiting throughout."""
-    manager = ControlPlaneManager("main", policy, ControlSettings(headroom=0.0), epoch=1, random=Random(1))
+    settings = ControlSettings(headroom=0.0, admission=AdmissionSettings(max_queued=queued + requests))
+    manager = ControlPlaneManager("main", policy, settings, epoch=1, random=Random(1))
     card = ModelCard("m", frozenset({RequestKind.LLM_CHAT}))
     for number in range(engines):
         manager.engine_updated(EngineState(EngineSpec(f"e{number}", "x", (card,), max_concurrency=CONCURRENCY)), 0.0)

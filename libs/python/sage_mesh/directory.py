@@ -34,12 +34,14 @@ class _Executor:
     """An executor as its last heartbeat described it, with what that was read from.
 
     Attributes:
+        revision: of the whole; 0 where it tells none, and where an engine was dropped since.
         revisions: of its engines, by id; 0 where it tells none.
         specs: of its engines, by id, with the bytes that they were read from.
     """
 
     last_heartbeat_at: float
     interval_seconds: float
+    revision: int
     engines: dict[str, EngineState] = field(default_factory=dict)
     revisions: dict[str, int] = field(default_factory=dict)
     specs: dict[str, tuple[bytes, EngineSpec]] = field(default_factory=dict)
@@ -153,8 +155,12 @@ class EngineDirectory:
         heartbeat = engine_pb2.Heartbeat.FromString(message.data)
         executor_id = heartbeat.executor_id
         known = self._executors.get(executor_id)
+        if known is not None and heartbeat.revision and heartbeat.revision == known.revision and not heartbeat.leaving:
+            known.last_heartbeat_at = self._clock.now()
+            self._notify(DirectoryChange(tuple(known.engines.values())), models_changed=False)
+            return
         before = known.engines if known else {}
-        executor = _Executor(self._clock.now(), heartbeat.interval_ms / 1000)
+        executor = _Executor(self._clock.now(), heartbeat.interval_ms / 1000, heartbeat.revision)
         models_changed = False
         if heartbeat.leaving:
             self._executors.pop(executor_id, None)
@@ -219,6 +225,7 @@ class EngineDirectory:
         for executor in self._executors.values():
             state = executor.engines.pop(engine_id, None)
             if state is not None:
+                executor.revision = 0
                 self._remember_silent([state])
                 self._notify(DirectoryChange(lost=(state,), reason=reason))
 

@@ -24,10 +24,12 @@ class Heard:
     directory: EngineDirectory
     changes: list[DirectoryChange] = field(default_factory=list)
 
-    async def heartbeat(self, *engines: engine_pb2.EngineState, executor: str = "x") -> tuple[EngineState, ...]:
+    async def heartbeat(
+        self, *engines: engine_pb2.EngineState, executor: str = "x", revision: int = 0
+    ) -> tuple[EngineState, ...]:
         """Send one; return the engines that the directory tells of."""
         before = len(self.changes)
-        message = engine_pb2.Heartbeat(executor_id=executor, interval_ms=600_000, engines=engines)
+        message = engine_pb2.Heartbeat(executor_id=executor, interval_ms=600_000, engines=engines, revision=revision)
         await self.ring.connection.publish(subjects.HEARTBEAT, message.SerializeToString())
         assert await self.directory.wait_until(lambda _: len(self.changes) > before, 5)
         return self.changes[-1].updated
@@ -103,3 +105,23 @@ async def test_the_catalog_is_made_again_only_where_models_change(heard: Heard) 
     assert heard.directory.catalog is catalog
     await heard.heartbeat(engine(6, reason="busy"))
     assert heard.directory.catalog is not catalog
+
+
+async def test_a_heartbeat_at_the_same_revision_tells_of_the_same_engines(heard: Heard) -> None:
+    first = await heard.heartbeat(engine(5), engine(5, name="e2"), revision=7)
+    catalog = heard.directory.catalog
+    # Its engines are not looked at.
+    again = await heard.heartbeat(engine(9, reason="not read"), revision=7)
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
+    assert heard.directory.catalog is catalog
+    (changed,) = await heard.heartbeat(engine(9, reason="read"), revision=8)
+    assert changed.reason == "read"
+    assert set(heard.directory.engines) == {"e1"}
+
+
+async def test_what_was_dropped_comes_back_under_the_same_revision(heard: Heard) -> None:
+    await heard.heartbeat(engine(5), engine(5, name="e2"), revision=7)
+    heard.directory.forget("e1", "nobody listens")
+    await heard.heartbeat(engine(5), engine(5, name="e2"), revision=7)
+    assert set(heard.directory.engines) == {"e1", "e2"}
+    assert heard.directory.catalog.resolve("m", Endpoint.CHAT_COMPLETIONS).ready_kinds

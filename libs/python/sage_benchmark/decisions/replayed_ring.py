@@ -14,6 +14,7 @@ from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_control_plane.request.engine_state import EngineLoad, EngineSpec, EngineState, ModelCard, RunningRequest
 from sage_control_plane.request.request import Classification, Priority, RequestKind, ServiceClass, ServiceLevel
 from sage_mesh.executor.executor import HEARTBEAT_SECONDS
+from sage_mesh.executor.heartbeat_writer import HeartbeatWriter
 from sage_mesh.executor.reported_engine import ReportedEngine
 from sage_mesh.wire.requests import attempt_from_wire, classification_to_wire
 from sage_platform import subjects
@@ -50,7 +51,7 @@ class ReplayedExecutor:
             spec = EngineSpec(name, "openai", (card,), POOL, CONCURRENCY, url=url, labels=(("name", name),))
             self._engines.append((spec, ReportedEngine()))
             self.running[name] = {}
-        self._sequence = 0
+        self._heartbeats = HeartbeatWriter(self._id, "llm-coordinator")
 
     async def beat_forever(self, first_seconds: float) -> None:
         """Send a heartbeat after ``first_seconds``, and then every 250 ms."""
@@ -63,21 +64,12 @@ class ReplayedExecutor:
 
     def beat(self) -> None:
         """Send a heartbeat."""
-        self._sequence += 1
-        engines = [reported.message(self._state(spec), self._sequence) for spec, reported in self._engines]
-        heartbeat = engine_pb2.Heartbeat(
-            executor_id=self._id,
-            service="llm-coordinator",
-            sequence=self._sequence,
-            interval_ms=int(HEARTBEAT_SECONDS * 1000),
-            engines=engines,
-        )
-        self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)
+        engines = [(reported, self._state(spec)) for spec, reported in self._engines]
+        self._ring.send_unbatched(subjects.HEARTBEAT, self._heartbeats.next(engines, HEARTBEAT_SECONDS))
 
     def leave(self) -> None:
         """Send the last heartbeat."""
-        heartbeat = engine_pb2.Heartbeat(executor_id=self._id, sequence=self._sequence + 1, leaving=True)
-        self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)
+        self._ring.send_unbatched(subjects.HEARTBEAT, self._heartbeats.next((), HEARTBEAT_SECONDS, leaving=True))
 
     def _state(self, spec: EngineSpec) -> EngineState:
         running = tuple(self.running[spec.engine_id].values())

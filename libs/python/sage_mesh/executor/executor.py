@@ -19,6 +19,7 @@ from sage_mesh.engine import Engine
 from sage_mesh.executor.attempt_span import open_attempt_span
 from sage_mesh.executor.dispatched_request import dispatched_request
 from sage_mesh.executor.frame_writer import FrameWriter
+from sage_mesh.executor.heartbeat_writer import HeartbeatWriter
 from sage_mesh.executor.hosted_engine import HostedEngine, ReadLoad, RunningAttempt
 from sage_mesh.wire.errors import error_to_wire
 from sage_mesh.wire.requests import attempt_from_wire, id_fields
@@ -44,7 +45,7 @@ class Executor:
         self._service = service
         self._clock = clock
         self._hosted: dict[str, HostedEngine] = {}
-        self._sequence = 0
+        self._heartbeats = HeartbeatWriter(executor_id, service)
         self._subscriptions: list[Subscription] = []
         self._beat: asyncio.Task[None] | None = None
         self._stopping = False
@@ -307,14 +308,7 @@ class Executor:
         return {engine_id: hosted.engine.phase for engine_id, hosted in self._hosted.items()}
 
     def _publish_heartbeat(self, *, leaving: bool) -> None:
-        self._sequence += 1
-        engines = [one.reported.message(one.state(self._executor_id), self._sequence) for one in self._hosted.values()]
-        heartbeat = engine_pb2.Heartbeat(
-            executor_id=self._executor_id,
-            service=self._service,
-            sequence=self._sequence,
-            interval_ms=int(HEARTBEAT_SECONDS * 1000),
-            engines=engines,
-            leaving=leaving,
+        engines = [(hosted.reported, hosted.state(self._executor_id)) for hosted in self._hosted.values()]
+        self._ring.send_unbatched(
+            subjects.HEARTBEAT, self._heartbeats.next(engines, HEARTBEAT_SECONDS, leaving=leaving)
         )
-        self._ring.send_unbatched(subjects.HEARTBEAT, heartbeat)

@@ -26,7 +26,7 @@ from sage.inference.v1 import frame_pb2 as sage_dot_inference_dot_v1_dot_frame__
 from sage.inference.v1 import request_pb2 as sage_dot_inference_dot_v1_dot_request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esage/inference/v1/engine.proto\x12\x11sage.inference.v1\x1a\x1dsage/inference/v1/frame.proto\x1a\x1fsage/inference/v1/request.proto\"\xc0\x01\n\tModelCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12-\n\x05kinds\x18\x03 \x03(\x0e\x32\x1e.sage.inference.v1.RequestKind\x12\x1a\n\x12max_context_tokens\x18\x04 \x01(\r\x12\x12\n\ndimensions\x18\x05 \x01(\r\x12\x10\n\x08owned_by\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x0e\n\x06parent\x18\x08 \x01(\t\"\xdf\x02\n\nEngineSpec\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x16\n\x0eimplementation\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12,\n\x06models\x18\x04 \x03(\x0b\x32\x1c.sage.inference.v1.ModelCard\x12\x17\n\x0fmax_concurrency\x18\x05 \x01(\r\x12\x1e\n\x16max_outstanding_tokens\x18\x06 \x01(\r\x12\x0b\n\x03url\x18\x07 \x01(\t\x12\x39\n\x06labels\x18\x08 \x03(\x0b\x32).sage.inference.v1.EngineSpec.LabelsEntry\x12:\n\x0f\x63\x61pacity_source\x18\t \x01(\x0e\x32!.sage.inference.v1.CapacitySource\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa3\x01\n\x0eRunningRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x18\n\x10started_replying\x18\x03 \x01(\x08\x12\x0e\n\x06tokens\x18\x04 \x01(\r\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\"\xba\x03\n\x0b\x45ngineState\x12+\n\x04spec\x18\x01 \x01(\x0b\x32\x1d.sage.inference.v1.EngineSpec\x12-\n\x05phase\x18\x02 \x01(\x0e\x32\x1e.sage.inference.v1.EnginePhase\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x32\n\x07running\x18\x04 \x03(\x0b\x32!.sage.inference.v1.RunningRequest\x12\x16\n\x0e\x65ngine_waiting\x18\x05 \x01(\r\x12\x16\n\x0ekv_cache_usage\x18\x06 \x01(\x02\x12\x12\n\nload_known\x18\x0b \x01(\x08\x12\x16\n\x0e\x65ngine_running\x18\x0c \x01(\r\x12\x17\n\x0fprefix_hit_rate\x18\r \x01(\x02\x12\x1b\n\x13\x66irst_token_seconds\x18\x0e \x01(\x02\x12\x1b\n\x13inter_token_seconds\x18\x0f \x01(\x02\x12\x1c\n\x14\x65ngine_queue_seconds\x18\x10 \x01(\x02\x12\x1a\n\rphase_seconds\x18\x11 \x01(\x02H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x12 \x01(\x04\x42\x10\n\x0e_phase_seconds\"\x9a\x01\n\tHeartbeat\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x13\n\x0binterval_ms\x18\x04 \x01(\r\x12/\n\x07\x65ngines\x18\x05 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x0f\n\x07leaving\x18\x06 \x01(\x08\"\x1c\n\x05Hello\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\"\xb5\x02\n\x06Report\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12+\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12-\n\x05\x65vent\x18\x04 \x01(\x0e\x32\x1e.sage.inference.v1.ReportEvent\x12\'\n\x05usage\x18\x05 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12-\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x1e.sage.inference.v1.ErrorDetail\x12\x0f\n\x07ttft_us\x18\x07 \x01(\r\x12\x12\n\nelapsed_us\x18\x08 \x01(\r\x12\x18\n\x10started_replying\x18\t \x01(\x08\x12\x11\n\tresumable\x18\n \x01(\x08\"7\n\x0bReportBatch\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.sage.inference.v1.Report\"\x81\x01\n\x0c\x43\x61ncellation\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05up_to\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tengine_id\x18\x04 \x01(\t\x12\x0f\n\x07unbegun\x18\x05 \x01(\x08\"C\n\x11\x43\x61ncellationBatch\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.sage.inference.v1.Cancellation\"\\\n\x04\x46low\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x13\n\x0btaken_bytes\x18\x03 \x01(\x04\"3\n\tFlowBatch\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.sage.inference.v1.Flow\"4\n\x07Inquiry\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rreply_subject\x18\x02 \x01(\t\"9\n\x0cInquiryBatch\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.sage.inference.v1.Inquiry*\xaf\x01\n\x0b\x45nginePhase\x12\x1c\n\x18\x45NGINE_PHASE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NGINE_PHASE_STARTING\x10\x01\x12\x16\n\x12\x45NGINE_PHASE_READY\x10\x02\x12\x19\n\x15\x45NGINE_PHASE_DRAINING\x10\x03\x12\x1a\n\x16\x45NGINE_PHASE_UNHEALTHY\x10\x04\x12\x18\n\x14\x45NGINE_PHASE_STOPPED\x10\x05*k\n\x0e\x43\x61pacitySource\x12\x1f\n\x1b\x43\x41PACITY_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43\x41PACITY_SOURCE_CONFIGURED\x10\x01\x12\x18\n\x14\x43\x41PACITY_SOURCE_TOLD\x10\x02*\xb3\x01\n\x0bReportEvent\x12\x1c\n\x18REPORT_EVENT_UNSPECIFIED\x10\x00\x12\x18\n\x14REPORT_EVENT_STARTED\x10\x01\x12\x1c\n\x18REPORT_EVENT_FIRST_TOKEN\x10\x02\x12\x19\n\x15REPORT_EVENT_FINISHED\x10\x03\x12\x17\n\x13REPORT_EVENT_FAILED\x10\x04\x12\x1a\n\x16REPORT_EVENT_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esage/inference/v1/engine.proto\x12\x11sage.inference.v1\x1a\x1dsage/inference/v1/frame.proto\x1a\x1fsage/inference/v1/request.proto\"\xc0\x01\n\tModelCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12-\n\x05kinds\x18\x03 \x03(\x0e\x32\x1e.sage.inference.v1.RequestKind\x12\x1a\n\x12max_context_tokens\x18\x04 \x01(\r\x12\x12\n\ndimensions\x18\x05 \x01(\r\x12\x10\n\x08owned_by\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\x0e\n\x06parent\x18\x08 \x01(\t\"\xdf\x02\n\nEngineSpec\x12\x11\n\tengine_id\x18\x01 \x01(\t\x12\x16\n\x0eimplementation\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12,\n\x06models\x18\x04 \x03(\x0b\x32\x1c.sage.inference.v1.ModelCard\x12\x17\n\x0fmax_concurrency\x18\x05 \x01(\r\x12\x1e\n\x16max_outstanding_tokens\x18\x06 \x01(\r\x12\x0b\n\x03url\x18\x07 \x01(\t\x12\x39\n\x06labels\x18\x08 \x03(\x0b\x32).sage.inference.v1.EngineSpec.LabelsEntry\x12:\n\x0f\x63\x61pacity_source\x18\t \x01(\x0e\x32!.sage.inference.v1.CapacitySource\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa3\x01\n\x0eRunningRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x18\n\x10started_replying\x18\x03 \x01(\x08\x12\x0e\n\x06tokens\x18\x04 \x01(\r\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\"\xba\x03\n\x0b\x45ngineState\x12+\n\x04spec\x18\x01 \x01(\x0b\x32\x1d.sage.inference.v1.EngineSpec\x12-\n\x05phase\x18\x02 \x01(\x0e\x32\x1e.sage.inference.v1.EnginePhase\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x32\n\x07running\x18\x04 \x03(\x0b\x32!.sage.inference.v1.RunningRequest\x12\x16\n\x0e\x65ngine_waiting\x18\x05 \x01(\r\x12\x16\n\x0ekv_cache_usage\x18\x06 \x01(\x02\x12\x12\n\nload_known\x18\x0b \x01(\x08\x12\x16\n\x0e\x65ngine_running\x18\x0c \x01(\r\x12\x17\n\x0fprefix_hit_rate\x18\r \x01(\x02\x12\x1b\n\x13\x66irst_token_seconds\x18\x0e \x01(\x02\x12\x1b\n\x13inter_token_seconds\x18\x0f \x01(\x02\x12\x1c\n\x14\x65ngine_queue_seconds\x18\x10 \x01(\x02\x12\x1a\n\rphase_seconds\x18\x11 \x01(\x02H\x00\x88\x01\x01\x12\x10\n\x08revision\x18\x12 \x01(\x04\x42\x10\n\x0e_phase_seconds\"\xac\x01\n\tHeartbeat\x12\x13\n\x0b\x65xecutor_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x13\n\x0binterval_ms\x18\x04 \x01(\r\x12/\n\x07\x65ngines\x18\x05 \x03(\x0b\x32\x1e.sage.inference.v1.EngineState\x12\x0f\n\x07leaving\x18\x06 \x01(\x08\x12\x10\n\x08revision\x18\x07 \x01(\x04\"\x1c\n\x05Hello\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\"\xb5\x02\n\x06Report\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tengine_id\x18\x02 \x01(\t\x12+\n\x07\x61ttempt\x18\x03 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12-\n\x05\x65vent\x18\x04 \x01(\x0e\x32\x1e.sage.inference.v1.ReportEvent\x12\'\n\x05usage\x18\x05 \x01(\x0b\x32\x18.sage.inference.v1.Usage\x12-\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x1e.sage.inference.v1.ErrorDetail\x12\x0f\n\x07ttft_us\x18\x07 \x01(\r\x12\x12\n\nelapsed_us\x18\x08 \x01(\r\x12\x18\n\x10started_replying\x18\t \x01(\x08\x12\x11\n\tresumable\x18\n \x01(\x08\"7\n\x0bReportBatch\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.sage.inference.v1.Report\"\x81\x01\n\x0c\x43\x61ncellation\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05up_to\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tengine_id\x18\x04 \x01(\t\x12\x0f\n\x07unbegun\x18\x05 \x01(\x08\"C\n\x11\x43\x61ncellationBatch\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.sage.inference.v1.Cancellation\"\\\n\x04\x46low\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1a.sage.inference.v1.Attempt\x12\x13\n\x0btaken_bytes\x18\x03 \x01(\x04\"3\n\tFlowBatch\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.sage.inference.v1.Flow\"4\n\x07Inquiry\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x15\n\rreply_subject\x18\x02 \x01(\t\"9\n\x0cInquiryBatch\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.sage.inference.v1.Inquiry*\xaf\x01\n\x0b\x45nginePhase\x12\x1c\n\x18\x45NGINE_PHASE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NGINE_PHASE_STARTING\x10\x01\x12\x16\n\x12\x45NGINE_PHASE_READY\x10\x02\x12\x19\n\x15\x45NGINE_PHASE_DRAINING\x10\x03\x12\x1a\n\x16\x45NGINE_PHASE_UNHEALTHY\x10\x04\x12\x18\n\x14\x45NGINE_PHASE_STOPPED\x10\x05*k\n\x0e\x43\x61pacitySource\x12\x1f\n\x1b\x43\x41PACITY_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43\x41PACITY_SOURCE_CONFIGURED\x10\x01\x12\x18\n\x14\x43\x41PACITY_SOURCE_TOLD\x10\x02*\xb3\x01\n\x0bReportEvent\x12\x1c\n\x18REPORT_EVENT_UNSPECIFIED\x10\x00\x12\x18\n\x14REPORT_EVENT_STARTED\x10\x01\x12\x1c\n\x18REPORT_EVENT_FIRST_TOKEN\x10\x02\x12\x19\n\x15REPORT_EVENT_FINISHED\x10\x03\x12\x17\n\x13REPORT_EVENT_FAILED\x10\x04\x12\x1a\n\x16REPORT_EVENT_CANCELLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENGINESPEC_LABELSENTRY']._loaded_options = None
   _globals['_ENGINESPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ENGINEPHASE']._serialized_start=2295
-  _globals['_ENGINEPHASE']._serialized_end=2470
-  _globals['_CAPACITYSOURCE']._serialized_start=2472
-  _globals['_CAPACITYSOURCE']._serialized_end=2579
-  _globals['_REPORTEVENT']._serialized_start=2582
-  _globals['_REPORTEVENT']._serialized_end=2761
+  _globals['_ENGINEPHASE']._serialized_start=2313
+  _globals['_ENGINEPHASE']._serialized_end=2488
+  _globals['_CAPACITYSOURCE']._serialized_start=2490
+  _globals['_CAPACITYSOURCE']._serialized_end=2597
+  _globals['_REPORTEVENT']._serialized_start=2600
+  _globals['_REPORTEVENT']._serialized_end=2779
   _globals['_MODELCARD']._serialized_start=118
   _globals['_MODELCARD']._serialized_end=310
   _globals['_ENGINESPEC']._serialized_start=313
@@ -52,23 +52,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENGINESTATE']._serialized_start=833
   _globals['_ENGINESTATE']._serialized_end=1275
   _globals['_HEARTBEAT']._serialized_start=1278
-  _globals['_HEARTBEAT']._serialized_end=1432
-  _globals['_HELLO']._serialized_start=1434
-  _globals['_HELLO']._serialized_end=1462
-  _globals['_REPORT']._serialized_start=1465
-  _globals['_REPORT']._serialized_end=1774
-  _globals['_REPORTBATCH']._serialized_start=1776
-  _globals['_REPORTBATCH']._serialized_end=1831
-  _globals['_CANCELLATION']._serialized_start=1834
-  _globals['_CANCELLATION']._serialized_end=1963
-  _globals['_CANCELLATIONBATCH']._serialized_start=1965
-  _globals['_CANCELLATIONBATCH']._serialized_end=2032
-  _globals['_FLOW']._serialized_start=2034
-  _globals['_FLOW']._serialized_end=2126
-  _globals['_FLOWBATCH']._serialized_start=2128
-  _globals['_FLOWBATCH']._serialized_end=2179
-  _globals['_INQUIRY']._serialized_start=2181
-  _globals['_INQUIRY']._serialized_end=2233
-  _globals['_INQUIRYBATCH']._serialized_start=2235
-  _globals['_INQUIRYBATCH']._serialized_end=2292
+  _globals['_HEARTBEAT']._serialized_end=1450
+  _globals['_HELLO']._serialized_start=1452
+  _globals['_HELLO']._serialized_end=1480
+  _globals['_REPORT']._serialized_start=1483
+  _globals['_REPORT']._serialized_end=1792
+  _globals['_REPORTBATCH']._serialized_start=1794
+  _globals['_REPORTBATCH']._serialized_end=1849
+  _globals['_CANCELLATION']._serialized_start=1852
+  _globals['_CANCELLATION']._serialized_end=1981
+  _globals['_CANCELLATIONBATCH']._serialized_start=1983
+  _globals['_CANCELLATIONBATCH']._serialized_end=2050
+  _globals['_FLOW']._serialized_start=2052
+  _globals['_FLOW']._serialized_end=2144
+  _globals['_FLOWBATCH']._serialized_start=2146
+  _globals['_FLOWBATCH']._serialized_end=2197
+  _globals['_INQUIRY']._serialized_start=2199
+  _globals['_INQUIRY']._serialized_end=2251
+  _globals['_INQUIRYBATCH']._serialized_start=2253
+  _globals['_INQUIRYBATCH']._serialized_end=2310
 # @@protoc_insertion_point(module_scope)

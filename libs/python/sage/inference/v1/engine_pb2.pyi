@@ -146,20 +146,22 @@ class EngineState(_message.Message):
     def __init__(self, spec: _Optional[_Union[EngineSpec, _Mapping]] = ..., phase: _Optional[_Union[EnginePhase, str]] = ..., reason: _Optional[str] = ..., running: _Optional[_Iterable[_Union[RunningRequest, _Mapping]]] = ..., engine_waiting: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ..., load_known: _Optional[bool] = ..., engine_running: _Optional[int] = ..., prefix_hit_rate: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., inter_token_seconds: _Optional[float] = ..., engine_queue_seconds: _Optional[float] = ..., phase_seconds: _Optional[float] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("executor_id", "service", "sequence", "interval_ms", "engines", "leaving")
+    __slots__ = ("executor_id", "service", "sequence", "interval_ms", "engines", "leaving", "revision")
     EXECUTOR_ID_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
     ENGINES_FIELD_NUMBER: _ClassVar[int]
     LEAVING_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     executor_id: str
     service: str
     sequence: int
     interval_ms: int
     engines: _containers.RepeatedCompositeFieldContainer[EngineState]
     leaving: bool
-    def __init__(self, executor_id: _Optional[str] = ..., service: _Optional[str] = ..., sequence: _Optional[int] = ..., interval_ms: _Optional[int] = ..., engines: _Optional[_Iterable[_Union[EngineState, _Mapping]]] = ..., leaving: _Optional[bool] = ...) -> None: ...
+    revision: int
+    def __init__(self, executor_id: _Optional[str] = ..., service: _Optional[str] = ..., sequence: _Optional[int] = ..., interval_ms: _Optional[int] = ..., engines: _Optional[_Iterable[_Union[EngineState, _Mapping]]] = ..., leaving: _Optional[bool] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("instance_id",)
