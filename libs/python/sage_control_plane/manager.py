@@ -37,6 +37,7 @@ from sage_control_plane.tracking.attempt_reports import AttemptReports
 from sage_control_plane.tracking.decision_log import DecisionLog
 from sage_control_plane.tracking.decision_outbox import DecisionOutbox, Totals
 from sage_control_plane.tracking.decisions import Decision, Outcome
+from sage_control_plane.tracking.engines_at_rest import EnginesAtRest
 from sage_control_plane.tracking.hedging import Hedging
 from sage_control_plane.tracking.interruption import Interruption
 from sage_control_plane.tracking.reconciliation import STALE_SECONDS, compare
@@ -97,6 +98,7 @@ class ControlPlaneManager:
             table, engines, prefixes.kept, queue, view, outbox, charges, timers.interruption, log, settings.interruption
         )
         reservation.absorbs = stops.per_second
+        self._at_rest = EnginesAtRest(engines, queue, reservation)
         self._reports = AttemptReports(table, engines, learning, self._recovery, self._hedging, stops, timers, log)
         timers.prefill.on_due = lambda of, now: table.refresh(engines.prefill_due(of, now))
         timers.stale_load.on_due = lambda engine_id, now: table.refresh(engines.forget_load(engine_id))
@@ -246,8 +248,6 @@ class ControlPlaneManager:
         """End an attempt that its executor has stopped because of a cancellation."""
         self._reports.on_cancelled(request_id, attempt, now)
 
-    # Engines
-
     def engine_updated(self, state: EngineState, now: float) -> None:
         """Update an engine from a heartbeat; adopt unknown requests that it runs, recover those that it does not."""
         if state.phase is EnginePhase.STOPPED:
@@ -255,6 +255,8 @@ class ControlPlaneManager:
             self.engine_lost(state.spec.engine_id, state.reason.partition("\n")[0] or "it has stopped", now)
             return
         known = self._engines.entries.get(state.spec.engine_id)
+        if known is not None and self._at_rest.passes(known, state, now):
+            return
         before = tuple(self._engines.routes_of(known)) if known else ()
         entry = self._engines.update(state, now)
         differences = compare(self._engines, entry, state.running, self._epoch, now)
@@ -297,8 +299,6 @@ class ControlPlaneManager:
     def use_policy(self, policy: SchedulingPolicy, now: float) -> None:
         """Change to a policy that is not in the registry, such as a simulator's baseline."""
         self._queue.switch(policy, now)
-
-    # Time
 
     def tick(self, now: float) -> None:
         """Fire the timers that are due at ``now``."""

@@ -32,6 +32,8 @@ class EngineEntry:
         pace_known: whether its batch is limited by what keeps the targets for the time between tokens.
         untold_answers: streams that it has completed since it last said how many tokens one had.
         tightest_ms: smallest target for the time between tokens among the attempts outstanding; None without any.
+        taken_in: times that its present report was taken in while it was at rest.
+        dispatched_at_rest: ``dispatched`` at the first of them.
     """
 
     engine_id: str
@@ -52,6 +54,8 @@ class EngineEntry:
     pace_known: bool = False
     untold_answers: int = 0
     tightest_ms: int | None = None
+    taken_in: int = 0
+    dispatched_at_rest: int = 0
     _tpot_targets: dict[int, int] = field(default_factory=dict)
 
     def add_tpot_target(self, target_ms: int) -> None:

@@ -88,7 +88,7 @@ class EnginePool:
             self.entries[spec.engine_id] = entry
             self._learning.resize(len(self.entries))
             self._routes.join(entry)
-            self._reservation.regroup()
+            self._reservation.join(entry)
         else:
             old, entry.state = entry.state, state
             if old.spec != spec:

@@ -31,13 +31,32 @@ class Reservation:
         self.absorbs: Absorbs = lambda now, hold_seconds: 0.0
         self._demands: dict[Route, list[Demand]] = {}
         self._groups: dict[str, SeatGroup] = {}
+        self._of_model: dict[str, SeatGroup] = {}
         self._of_route: dict[Route, SeatGroup | None] = {}
         self._stale = True
 
     # Engines
 
+    def join(self, entry: EngineEntry) -> None:
+        """Take a new engine into its group. A leader meets a thousand at once, and grouping all for each takes long."""
+        if self._stale:
+            return
+        names = _names(entry)
+        groups = list({id(group): group for name in names if (group := self._of_model.get(name)) is not None}.values())
+        if len(groups) > 1:
+            self._stale = True  # they are one from now on
+            return
+        group = groups[0] if groups else SeatGroup([])
+        group.join(entry)
+        self._groups[entry.engine_id] = group
+        for name in names:
+            self._of_model[name] = group
+        for route in [route for route, known in self._of_route.items() if known is None and entry.serves(route)]:
+            del self._of_route[route]
+            self._route_group(route)
+
     def regroup(self) -> None:
-        """Find the groups again: an engine has come, gone, or serves other models."""
+        """Find the groups again: an engine has gone, or serves other models."""
         self._stale = True
 
     def resize(self, entry: EngineEntry, seats: int) -> None:
@@ -149,11 +168,14 @@ class Reservation:
 
     def _regroup(self) -> None:
         self._groups = {}
+        self._of_model = {}
         self._of_route = {}
         for entries in _components(self._entries.values()):
             group = SeatGroup(entries)
             for entry in entries:
                 self._groups[entry.engine_id] = group
+                for name in _names(entry):
+                    self._of_model[name] = group
                 group.capacity += entry.capacity
                 for attempt in entry.running.values():
                     if attempt.seat is not None:
@@ -174,8 +196,7 @@ def _components(entries: Iterable[EngineEntry]) -> list[list[EngineEntry]]:
 
     firsts: list[tuple[EngineEntry, str]] = []
     for entry in entries:
-        # An engine without models shares work with none.
-        names = [name for card in entry.state.spec.models for name in card.names] or [f"\0{entry.engine_id}"]
+        names = _names(entry)
         first = root(names[0])
         for name in names[1:]:
             parents[root(name)] = first
@@ -184,3 +205,8 @@ def _components(entries: Iterable[EngineEntry]) -> list[list[EngineEntry]]:
     for entry, first in firsts:
         groups.setdefault(root(first), []).append(entry)
     return list(groups.values())
+
+
+def _names(entry: EngineEntry) -> list[str]:
+    """Return what engines that share work with this one have in common with it. One without models shares none."""
+    return [name for card in entry.state.spec.models for name in card.names] or [f"\0{entry.engine_id}"]

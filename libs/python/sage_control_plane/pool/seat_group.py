@@ -52,7 +52,7 @@ class SeatGroup:
         "steady",
     )
 
-    def __init__(self, entries: Sequence[EngineEntry]) -> None:
+    def __init__(self, entries: list[EngineEntry]) -> None:
         self.entries = entries
         self.capacity = 0
         self.held = [0.0] * LEVELS
@@ -63,6 +63,15 @@ class SeatGroup:
         self._kept = 0
         self._lent = 0
         self.steady: int | None = None
+        self._computed_at = float("-inf")
+
+    def join(self, entry: EngineEntry) -> None:
+        """Take an engine in that has no attempts and no capacity yet; what was computed for fewer no longer holds."""
+        self.entries.append(entry)
+        self.patience_seconds = 0.0
+        self._reserved = [0] * LEVELS
+        self._lent = 0
+        self.steady = None
         self._computed_at = float("-inf")
 
     def add(self, attempt: DispatchedAttempt) -> None:
