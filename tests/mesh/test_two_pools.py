@@ -44,8 +44,10 @@ async def test_requests_are_shared_out_and_go_on_in_the_pool_that_is_left(nats_s
             await mesh.host(engine)
         await led_by_each(mesh, "one", "two")
         await ask(mesh, 40, "both")
-        assert len(left.jobs) + len(right.jobs) == 40
-        assert min(len(left.jobs), len(right.jobs)) >= 15
+        # While the lead of a pool changes hands, a request may be dispatched twice; its edge reads one of the two.
+        given = [{job.request_id for job in engine.jobs} for engine in engines]
+        assert len(set().union(*given)) == 40
+        assert min(map(len, given)) >= 15
         left.phase = EnginePhase.UNHEALTHY
         assert await mesh.directory.wait_until(lambda d: d.engines["of-left"].phase is EnginePhase.UNHEALTHY, 5)
         # What is known of the pools may be a moment old; while both are ready, requests go to them in turn.
