@@ -27,7 +27,7 @@ CHAT = "/v1/chat/completions"
 BODY = b'{"model":"static","messages":[{"role":"user","content":"Say something."}]}'
 STREAM_BODY = b'{"model":"static","stream":true,"messages":[{"role":"user","content":"Say something."}]}'
 LIMITED_BODY = b'{"model":"static","max_tokens":16,"messages":[{"role":"user","content":"Say something."}]}'
-SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator")
+SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator", "nats")
 LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
 # Files of torch that a process which has imported it has mapped.
 TORCH_MARK = "libtorch"
@@ -257,6 +257,7 @@ def _bars(
     bars = [
         Bar("added latency p50 at concurrency 1", by_concurrency[1]["added_p50_ms"], 2.0, "ms"),
         Bar("requests/s at concurrency 64", by_concurrency[64]["requests_per_second"], 3000, "/s", at_most=False),
+        Bar("processor time of a request, NATS included", sum(cost.cpu_us_per_request for cost in costs), 300.0, "µs"),
         Bar("added time to first token p50", streaming["added_first_token_p50_ms"], 3.0, "ms"),
         Bar(
             "tokens that arrive apart in time, against the engine's own stream",

@@ -210,7 +210,7 @@ def describe(error: BaseException) -> str:
 
 def why_unconnected(error: OSError) -> str:
     """Return why no connection could be made, in the system's words: asyncio's own repeat the address instead."""
-    if error.errno is not None and error.errno > 0:
+    if error.errno is not None and error.errno > 0 and type(error).__module__ != "ssl":
         return os.strerror(error.errno)
-    # Negative numbers are the resolver's, which has its own words.
+    # Negative numbers are the resolver's, those of an SSLError are OpenSSL's; both have their own words.
     return error.strerror or describe(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 
 import grpc
 
@@ -49,3 +50,5 @@ def test_a_connection_that_failed_is_explained_by_the_system_or_by_the_resolver(
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     assert (why_unconnected(refused), why_unconnected(unknown)) == (os.strerror(errno.ECONNREFUSED), unknown.strerror)
     assert why_unconnected(OSError("Multiple exceptions")) == "Multiple exceptions"
+    # OpenSSL's numbers are not the system's.
+    assert why_unconnected(ssl.SSLCertVerificationError(1, "certificate verify failed")) == "certificate verify failed"
