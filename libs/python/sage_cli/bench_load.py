@@ -14,6 +14,8 @@ from sage_cli.live_bench_options import LiveOptions
 # for what is in front of the engine.
 LLAMACPP_OF_POLICIES = 2
 LLAMACPP_OF_COMPARE = 1
+PEERS = "smg,litellm,sglang-router,vllm-router"
+CACHE_PEERS = "smg-cache-aware,smg,sglang-router,vllm-router"
 
 
 @takes_bench_options(LiveOptions)
@@ -42,8 +44,11 @@ def policies(
 def compare(
     options: LiveOptions,
     peers: Annotated[
-        str, typer.Option(help="Peers to run, with commas between them.")
-    ] = "smg,litellm,sglang-router,vllm-router",
+        str,
+        typer.Option(
+            help=f"Peers to run, with commas between them; by default {PEERS}, and for conversations {CACHE_PEERS}."
+        ),
+    ] = "",
     peer_env: Annotated[
         list[str] | None, typer.Option(help="NAME=/path/to/venv of a peer; may be given several times.")
     ] = None,
@@ -59,7 +64,7 @@ def compare(
 
     compared = Compared(
         [check_policy(name) for name in names_in(policies)],
-        [peer_named(name) for name in names_in(peers)],
+        [peer_named(name) for name in names_in(peers or (CACHE_PEERS if options.conversations else PEERS))],
         read_environments(peer_env or []),
         options.capacities(),
     )

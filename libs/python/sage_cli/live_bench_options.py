@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sage_cli.bench_options import ENGINES, BenchOptions, names_in
+from sage_cli.bench_options import ENGINES, SECONDS, TENANTS, BenchOptions, names_in
 
 if TYPE_CHECKING:
     from sage_benchmark.live.capacities import Capacity
     from sage_benchmark.live.comparison import ComparisonPlan
     from sage_benchmark.live.simulated_pool import SimulatedPool
+    from sage_benchmark.workload.conversations import Conversations
 
 SIMULATED = "simulated"
 LLAMACPP = "llamacpp"
@@ -23,6 +24,7 @@ LLAMACPP = "llamacpp"
 REAL_SECONDS = 50.0
 REAL_TIMEOUT_SECONDS = 180.0
 REAL_WARM_UP_SECONDS = 5.0
+VLLM_BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,20 @@ class LiveOptions(BenchOptions):
     within: Annotated[float, typer.Option(min=0.001, help="Seconds in which first tokens are counted as in time.")] = (
         1.0
     )
+    conversations: Annotated[
+        bool,
+        typer.Option(
+            "--conversations",
+            help="Play conversations of several turns behind shared system prompts, in front of simulated engines with "
+            "prefix caches like vLLM's, instead of the mixed load; without embeddings, load 1 by default.",
+        ),
+    ] = False
+    sessions: Annotated[
+        bool, typer.Option("--sessions", help="Each request of a conversation names it (prompt_cache_key).")
+    ] = False
+    kv_tokens: Annotated[
+        int, typer.Option(min=1_024, help="conversations: tokens that an engine's cache has room for.")
+    ] = 65_536
     capacity: Annotated[
         str,
         typer.Option(
@@ -76,13 +92,13 @@ class LiveOptions(BenchOptions):
         Args:
             servers: how many real ones there are where it was not said.
         """
-        from dataclasses import replace
-
         from sage_benchmark.live.comparison import ComparisonPlan
         from sage_benchmark.workload.class_rates import ClassRates
         from sage_common.errors import InvalidRequestError
 
         plan = replace(self.plan(), within_seconds=self.within)
+        if self.conversations:
+            plan = replace(plan, workloads=self._conversations())
         if not self.real:
             return plan
         for given, option in (
@@ -90,6 +106,7 @@ class LiveOptions(BenchOptions):
             (self.trace is not None, "--trace"),
             (self.greedy, "--greedy-tenant"),
             (self.shared_prefixes, "--shared-prefixes"),
+            (self.conversations, "--conversations"),
         ):
             if given:
                 raise InvalidRequestError(f"{option} is for simulated engines", param="engine")
@@ -122,8 +139,32 @@ class LiveOptions(BenchOptions):
         """
         from sage_benchmark.live.llamacpp_pool import LlamacppServers, llamacpp_pool
         from sage_benchmark.live.simulated_pool import simulated_pool
-        from sage_benchmark.simulated_engine.engine_config import SimulatedModels
+        from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
 
         if self.real:
             return partial(llamacpp_pool, LlamacppServers(self.engines or servers, self.slots, self.threads))
-        return partial(simulated_pool, self.engines or ENGINES, SimulatedModels())
+        engines = self.engines or ENGINES
+        if self.conversations:
+            config = EngineModelConfig(kv_tokens=self.kv_tokens, block_tokens=VLLM_BLOCK_TOKENS)
+            return partial(simulated_pool, engines, SimulatedModels(embedding=""), config=config)
+        return partial(simulated_pool, engines, SimulatedModels())
+
+    def _conversations(self) -> tuple[Conversations, ...]:
+        from sage_benchmark.workload.conversations import Conversations
+        from sage_common.errors import InvalidRequestError
+
+        for given, option in (
+            (self.trace is not None, "--trace"),
+            (self.greedy, "--greedy-tenant"),
+            (self.shared_prefixes, "--shared-prefixes"),
+        ):
+            if given:
+                raise InvalidRequestError(f"{option} and --conversations exclude each other", param="conversations")
+        load = Conversations(
+            self.engines or ENGINES,
+            self.run_seconds(SECONDS),
+            cv=self.cv,
+            tenants=self.tenants or TENANTS,
+            tells_session=self.sessions,
+        )
+        return tuple(replace(load, load=one) for one in self.loads(1.0))

@@ -186,9 +186,10 @@ def _measured(
     used = {name: max(0.0, value - cpu.get(name, 0.0)) for name, value in _cpu_seconds(system, pool).items()}
     machine = MachineUse.between(clock, MachineClock.now(), used)
     prompts_after, hits_after = pool.prompt_tokens()
-    cached = max(0, hits_after - hits) / max(1, prompts_after - prompts)
+    cached = max(0, hits_after - hits)
+    share = cached / max(1, prompts_after - prompts)
     metrics = measure(outcomes, workload.seconds, pool.config, plan.within_seconds)
-    metrics = replace(metrics, cached_prompt_share=cached)
+    metrics = replace(metrics, cached_prompt_share=share, cached_prompt_tokens=cached)
     return _Run(metrics, outcomes, used, machine)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from sage_benchmark.live.capacities import TOLD, Capacity, capacity_suffixes
 from sage_benchmark.live.comparison import ComparisonPlan, compare_systems
 from sage_benchmark.live.mesh_system import mesh_contenders, running_mesh_contenders
-from sage_benchmark.live.peers import Peer, find_program, not_installed
+from sage_benchmark.live.peers import CACHE_AWARE, Peer, find_program, not_installed
 from sage_benchmark.live.running_peer import running_peer
 from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.live.system_under_load import Contender, DirectSystem
-from sage_benchmark.report.bars import peer_bars
+from sage_benchmark.report.bars import cache_bars, peer_bars
 from sage_benchmark.report.benchmark_report import BenchmarkReport
 from sage_benchmark.report.chat_and_bulk import chat_and_bulk_bars, chat_and_bulk_table, ratio_table
 
@@ -98,6 +98,7 @@ def run_compare(
     programs = compared.programs()
     settings |= {f"told: {peer.name}": "NOT INSTALLED" for peer in compared.peers if peer.name not in programs}
     bars = peer_bars(compared.ours, compared.peer_names(), found.systems)
+    bars += cache_bars(compared.ours, CACHE_AWARE + compared.first_suffix, found.systems)
     if not pool.models.reads_markers:
         bars += chat_and_bulk_bars(compared.ours, KNOWS_CLASSES + compared.first_suffix, found.systems)
     return BenchmarkReport(

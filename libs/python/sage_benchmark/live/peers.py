@@ -77,6 +77,10 @@ class Peer:
         return f"{self.labels.described}; {how}"
 
 
+# SMG with its default policy, which sends a prompt to where its beginning was sent before.
+CACHE_AWARE: Final = "smg-cache-aware"
+
+
 def _router(start: PeerStart) -> list[str]:
     listen = ["--host", "127.0.0.1", "--port", str(start.port), "--prometheus-port", str(start.metrics_port)]
     return ["--worker-urls", *start.engines, *listen]
@@ -102,11 +106,18 @@ def _global_limit(start: PeerStart) -> list[str]:
     return [*limit, "--queue-size", str(_LONG_QUEUE), "--queue-timeout-secs", str(round(start.patience_seconds))]
 
 
-def _smg(start: PeerStart) -> list[str]:
+def _smg_listening(start: PeerStart) -> list[str]:
     listen = ["--host", "127.0.0.1", "--port", str(start.port), "--prometheus-port", str(start.metrics_port)]
-    listen += ["--prometheus-host", "127.0.0.1", "--log-level", "warn"]
+    return ["launch", *listen, "--prometheus-host", "127.0.0.1", "--log-level", "warn"]
+
+
+def _smg(start: PeerStart) -> list[str]:
     classes = ["--priority-scheduler-enabled", "--priority-scheduler-default-max-class", "interactive"]
-    return ["launch", *listen, "--policy", "least_load", *classes]
+    return [*_smg_listening(start), "--policy", "least_load", *classes]
+
+
+def _smg_cache_aware(start: PeerStart) -> list[str]:
+    return [*_smg_listening(start), "--policy", "cache_aware"]
 
 
 def _smg_workers(start: PeerStart) -> list[tuple[str, dict[str, object]]]:
@@ -147,6 +158,14 @@ PEERS: Final[dict[str, Peer]] = {
             labels=SMG_LABELS,
             capacity="`max_running_requests` of each worker",
             capacity_untold="it takes 64 requests for each worker",
+            workers=_smg_workers,
+        ),
+        Peer(
+            CACHE_AWARE,
+            "smg",
+            "smg",
+            _smg_cache_aware,
+            capacity="`max_running_requests` of each worker",
             workers=_smg_workers,
         ),
         Peer(

@@ -193,9 +193,16 @@ class SimulatedPool:
 
 
 @contextmanager
-def simulated_pool(count: int, models: SimulatedModels, arguments: Sequence[str] = ()) -> Iterator[SimulatedPool]:
-    """Run ``count`` equal engines while the context lasts. Raises UnavailableError where one does not start."""
-    pool = SimulatedPool([SimulatedEngineProcess(models, arguments) for _ in range(count)], models)
+def simulated_pool(
+    count: int, models: SimulatedModels, arguments: Sequence[str] = (), config: EngineModelConfig | None = None
+) -> Iterator[SimulatedPool]:
+    """Run ``count`` equal engines while the context lasts. Raises UnavailableError where one does not start.
+
+    Args:
+        config: their figures, where they differ from the usual ones.
+    """
+    given = [*arguments, *(config.arguments() if config is not None else ())]
+    pool = SimulatedPool([SimulatedEngineProcess(models, given) for _ in range(count)], models, config)
     try:
         for engine in pool.engines:
             engine.start()

@@ -126,6 +126,17 @@ def peer_bars(ours: str, peers: Sequence[str], systems: Sequence[SystemRuns]) ->
     return bars
 
 
+def cache_bars(ours: str, peer: str, systems: Sequence[SystemRuns]) -> list[Bar]:
+    """The mesh beside a peer that goes by prefix caches: prompt tokens that engines found there, as a ratio."""
+    bars: list[Bar] = []
+    for where, those in at_each_load(systems):
+        cached = {system.name: system.figures["cached_prompt_tokens"].mean for system in those}
+        if cached.get(peer) and ours in cached:
+            name = f"prompt tokens cached, {ours} to {peer}{where}"
+            bars.append(Bar(name, cached[ours] / cached[peer], 1.0, "×", at_most=False))
+    return bars
+
+
 def _peer_bars(where: str, ours: SystemRuns, peer: SystemRuns) -> Iterator[Bar]:
     p99 = "by_class.interactive.ttft.p99"
     figures, theirs = ours.figures, peer.figures

@@ -73,6 +73,7 @@ class RunMetrics:
         errors: how many requests failed in which way.
         engines: requests served by each engine, where the system tells.
         cached_prompt_share: share of the prompt tokens that engines found in their prefix caches.
+        cached_prompt_tokens: how many those are.
         interruptions: running bulk answers that gave their seats to more urgent work.
         recomputed_share: tokens of prompts and answers that were computed again after that, as a share of all tokens.
         late_p99_ms: how late the load generator was; figures of a late run are of the generator too.
@@ -95,6 +96,7 @@ class RunMetrics:
     within_seconds: float = WITHIN_SECONDS
     interruptions: int = 0
     recomputed_share: float = 0.0
+    cached_prompt_tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

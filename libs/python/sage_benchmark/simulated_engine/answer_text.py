@@ -39,6 +39,11 @@ def identify(text: str, *, fallback: str) -> Identity:
     return Identity(found[1], int(found[2]) if found[2] else None)
 
 
+def named(name: str) -> str:
+    """Render the marker of a prompt whose answer is as long as its request says otherwise."""
+    return f"[sim {name}]"
+
+
 def token_text(name: str, index: int) -> str:
     """Return one token of an answer."""
     return f"{name}.{index} "

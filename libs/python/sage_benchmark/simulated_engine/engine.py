@@ -32,6 +32,8 @@ from sage_control_plane.request.request import Endpoint
 
 POSTS = {endpoint.path: endpoint for endpoint in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS)}
 EXIT_STATUS = 70
+# Of English; a block of the prefix cache is so many bytes of the prompt for each of its tokens.
+BYTES_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class SimulatedEngine:
         self._tells_capacity = tells_capacity
         self._server = EngineHttpServer(self._serve, host, port)
         self._embedding_server: EngineHttpServer | None = None
-        self._reader = RequestReader(extract, config.max_context_tokens)
+        self._reader = RequestReader(extract, config.max_context_tokens, BYTES_PER_TOKEN * config.block_tokens)
         self._clock = EngineClock(EngineModel(config, every_token=True), self._deliver)
         self._metrics = EngineMetrics(self._clock.model, models.llm or models.embedding, lambda: self._clock.now)
         self._dice = FaultDice(Faults())
@@ -277,6 +279,9 @@ class SimulatedEngine:
             served.connection.write(whole)
         elif request.first == request.until:
             served.connection.write(served.answer.nothing())
+        if request.endpoint is not Endpoint.EMBEDDINGS:
+            # As vLLM does: what was answered is there for the question that follows it.
+            self._clock.model.keep(self._reader.blocks(request, request.until))
         self._end(emission.key, COMPLETE)
         served.connection.finish()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sage_control_plane.request.request import RequestKind
 
@@ -72,6 +72,19 @@ class EngineModelConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+    def arguments(self) -> list[str]:
+        """As arguments of the simulated engine's program; what is as usual is left out."""
+        found: list[str] = []
+        for one in fields(self):
+            name, value = one.name.replace("_", "-"), getattr(self, one.name)
+            if value == one.default:
+                continue
+            if isinstance(value, bool):
+                found.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                found += [f"--{name}", repr(value)]
+        return found
 
     def step_seconds(self, running: int) -> float:
         """Time between two tokens of a sequence while ``running`` are decoded and no prompt is computed."""

@@ -70,10 +70,14 @@ class RequestReader:
     Args:
         extract: token estimates and prefix blocks, as the classifier takes them.
         max_context_tokens: longest prompt and output together.
+        block_bytes: bytes in a prefix block.
     """
 
-    def __init__(self, extract: FeatureExtractor, max_context_tokens: int) -> None:
+    def __init__(
+        self, extract: FeatureExtractor, max_context_tokens: int, block_bytes: int = DEFAULT_BLOCK_BYTES
+    ) -> None:
         self._extract = extract
+        self._block_bytes = block_bytes
         self._max_context = max_context_tokens
 
     def read(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> SimulatedRequest:
@@ -84,7 +88,7 @@ class RequestReader:
         """
         content = read_body(endpoint, body)
         value: dict[str, Any] = orjson.loads(body)
-        tokens, blocks = self._extract(content.segments, DEFAULT_BLOCK_BYTES)
+        tokens, blocks = self._extract(content.segments, self._block_bytes)
         input_tokens = max(1, tokens + content.given_tokens)
         if endpoint is Endpoint.EMBEDDINGS:
             texts = content.segments or tuple(orjson.dumps(value["input"]).decode() for _ in range(content.items))
@@ -105,7 +109,7 @@ class RequestReader:
         if said:
             # What the engine said is as many tokens in a prompt as it was when it was said, whatever an estimate says.
             asked = _without(answer_text(name, 0, said), asked)
-            input_tokens = max(1, self._extract(asked, DEFAULT_BLOCK_BYTES)[0] + content.given_tokens) + said
+            input_tokens = max(1, self._extract(asked, self._block_bytes)[0] + content.given_tokens) + said
         wanted = _wanted(headers, value, marked)
         limit = content.max_tokens
         left = DEFAULT_OUTPUT_TOKENS if limit is None else limit
@@ -140,7 +144,7 @@ class RequestReader:
         *before, last = request.prompt
         chat = request.endpoint is Endpoint.CHAT_COMPLETIONS
         texts = (*request.prompt, "assistant", said) if chat else (*before, last + said)
-        return tuple(self._extract(texts, DEFAULT_BLOCK_BYTES)[1])
+        return tuple(self._extract(texts, self._block_bytes)[1])
 
 
 def _without(said: str, segments: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from sage_benchmark.simulator.simulated_engines import SimulatedEngines
 from sage_benchmark.simulator.simulation_plan import SimulationPlan
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
+from sage_benchmark.workload.rendered_request import prefix_blocks
 from sage_common.errors import ErrorKind
 from sage_control_plane.manager import ControlPlaneManager
 from sage_control_plane.request.engine_state import (
@@ -85,6 +86,7 @@ class Simulation:
         return replace(
             metrics,
             cached_prompt_share=cached / max(1, prompts),
+            cached_prompt_tokens=cached,
             interruptions=self._interruptions,
             recomputed_share=self._recomputed_tokens / max(1, processed),
         )
@@ -157,6 +159,9 @@ class Simulation:
         if emission.finished:
             flight.engine = index
             del self._on_engine[emission.key]
+            if flight.arrival.conversation:
+                answered = prefix_blocks(flight.arrival, self.plan.engine.block_tokens, answered=True)
+                self._engines.models[index].keep(answered)
             tokens = flight.generated + emission.until
             used = TokensUsed(flight.request.classification.input_tokens, emission.until or None, flight.cached)
             manager.finished(request_id, attempt, at, used)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_control_plane.request.request import RequestKind, ServiceClass
+
+
+class Turn(NamedTuple):
+    """Lengths in tokens of a question and of its answer."""
+
+    asked: int
+    answered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,9 @@ class Arrival:
         items: texts in an embedding request; 1 for others.
         prefix_group: requests of one group share their first ``prefix_tokens``; empty for none.
         streaming: whether the answer is streamed.
+        conversation: that it belongs to; empty for none. Its prompt is then the shared prefix and all turns so far.
+        turns: of the conversation, up to this one.
+        tells_session: whether it names its conversation.
     """
 
     index: int
@@ -37,6 +48,9 @@ class Arrival:
     prefix_group: str = ""
     prefix_tokens: int = 0
     streaming: bool = True
+    conversation: str = ""
+    turns: tuple[Turn, ...] = ()
+    tells_session: bool = False
 
 
 def offered_engine_seconds(arrivals: Iterable[Arrival], config: EngineModelConfig) -> float:

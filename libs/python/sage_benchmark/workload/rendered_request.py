@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from sage_benchmark.simulated_engine.answer_text import marker
+from sage_benchmark.simulated_engine.answer_text import answer_text, marker, named
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_benchmark.workload.arrival import Arrival
 from sage_control_plane.request.features import request_features
@@ -33,6 +33,8 @@ WORDS = tuple(_VOCABULARY.split())
 TOKENS_PER_WORD = 28 / 32
 # What the estimator counts for each text beside its words.
 _TEXT_OVERHEAD = 2
+# A token of a simulated answer is a name and a number, which counts as several where it stands in a prompt.
+PROMPT_TOKENS_OF_ANSWER_TOKEN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,23 @@ def render(arrival: Arrival, models: SimulatedModels, run: str) -> RenderedReque
     headers = [("x-request-id", name), ("x-sage-tenant", arrival.tenant)]
     if arrival.service_class is ServiceClass.BULK:
         headers.append(("x-request-type", "bulk"))
-    body = _BODIES[arrival.kind](arrival, models, name)
+    body = _turn(arrival, models, run) if arrival.conversation else _BODIES[arrival.kind](arrival, models, name)
     return RenderedRequest(name, ENDPOINTS[arrival.kind].path, tuple(headers), orjson.dumps(body))
 
 
-def prefix_blocks(arrival: Arrival, block_tokens: int) -> tuple[int, ...]:
-    """Block hashes of the shared prefix, for an engine model that is given no text."""
-    return _group_blocks(arrival.prefix_group, arrival.prefix_tokens // block_tokens) if arrival.prefix_group else ()
+def prefix_blocks(arrival: Arrival, block_tokens: int, *, answered: bool = False) -> tuple[int, ...]:
+    """Block hashes of what is shared, for an engine model that is given no text.
+
+    It is the group's prefix and, of a conversation, all that was said before as well.
+
+    Args:
+        answered: with the answer, as the conversation's next request has it; of a conversation only.
+    """
+    shared = _group_blocks(arrival.prefix_group, arrival.prefix_tokens // block_tokens) if arrival.prefix_group else ()
+    if not arrival.conversation:
+        return shared
+    said = arrival.output_tokens * PROMPT_TOKENS_OF_ANSWER_TOKEN if answered else 0
+    return shared + _group_blocks(arrival.conversation, (arrival.input_tokens + said) // block_tokens)[len(shared) :]
 
 
 @lru_cache(maxsize=4096)
@@ -84,6 +96,20 @@ def _chat(arrival: Arrival, models: SimulatedModels, name: str) -> dict[str, Any
     given = [part for message in messages for part in message.values()] + ["user", mark]
     messages.append({"role": "user", "content": f"{mark} {_filler(name, arrival.input_tokens - _tokens(given))}"})
     return {"model": models.llm, "messages": messages, **_generation(arrival, models)}
+
+
+def _turn(arrival: Arrival, models: SimulatedModels, run: str) -> dict[str, Any]:
+    """One question of a conversation, behind what was asked and answered before. Its answer is as long as it may be."""
+    name = f"{run}-{arrival.conversation}"
+    messages = [{"role": "system", "content": _filler(f"{run}:{arrival.prefix_group}", arrival.prefix_tokens)}]
+    for number, turn in enumerate(arrival.turns):
+        asked = _filler(f"{name}.{number}", turn.asked)
+        # The first question names the conversation, and so what all its answers say.
+        messages.append({"role": "user", "content": f"{named(name)} {asked}" if not number else asked})
+        if number + 1 < len(arrival.turns):
+            messages.append({"role": "assistant", "content": answer_text(name, 0, turn.answered)})
+    body = {"model": models.llm, "messages": messages, **_generation(arrival, models)}
+    return body | {"prompt_cache_key": name} if arrival.tells_session else body
 
 
 def _completion(arrival: Arrival, models: SimulatedModels, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ UNKNOWN = 0.5
 # Predicted time to first token that scores 0.5.
 HALF_SECONDS = 0.2
 # A smaller cached share of the prompt is not worth an imbalance of load.
-LEAST_MATCH = 0.8
+LEAST_MATCH = 0.1
 
 
 class Scorer(Protocol):
@@ -87,20 +87,26 @@ class PredictedHeadroom:
 
 
 class PrefixAffinity:
-    """Scores the matched share of the prompt where it is at least 0.8, unless the wait costs more than it saves.
+    """Scores the matched share of the prompt where it is at least 0.1, unless the wait costs more than it saves.
 
     The wait is the predicted cost of the engine's present load; the saving is the prefill of the matched tokens.
     Without predictions the match counts while the engine is at most half full.
+
+    A beginning that many prompts share draws no more of them to an engine that has been given more than 1.25 times the
+    prompt tokens of the others to compute: each conversation that begins there comes back with every turn. What a
+    conversation itself has said before draws its next turn all the same.
     """
 
     def __init__(self, prefixes: PrefixIndex) -> None:
         self._prefixes = prefixes
 
     def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
-        matched = self._prefixes.matched(engine.engine_id, request)
+        matched, branches = self._prefixes.match(engine.engine_id, request)
         if matched < LEAST_MATCH:
             return 0.0
         classification = request.classification
+        if branches and self._prefixes.recent.is_ahead(classification.route, engine.engine_id, now):
+            return 0.0
         wait = engine.forecast.wait_seconds(classification.generates)
         saved = engine.forecast.prefill_seconds(classification.generates, matched * classification.input_tokens)
         if wait is None or saved is None:

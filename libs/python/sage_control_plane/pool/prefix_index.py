@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Final, NamedTuple
 
 from sage_control_plane.pool.kept_answers import KeptAnswers
+from sage_control_plane.pool.recent_prompts import RecentPrompts
 from sage_control_plane.request.request import PendingRequest
+
+
+class PrefixMatch(NamedTuple):
+    """What an engine should have cached of a prompt.
+
+    Attributes:
+        share: of the prompt, 0 to 1.
+        branches: whether other prompts went on from there otherwise, or ended there: a beginning that many share, such
+            as a system prompt, rather than the conversation that this request goes on with.
+    """
+
+    share: float
+    branches: bool = False
+
+
+NO_MATCH: Final = PrefixMatch(0.0)
 
 
 class PrefixIndex:
@@ -18,33 +36,40 @@ class PrefixIndex:
 
     Attributes:
         kept: answers that were stopped, and how much of one an engine computes again.
+        recent: what engines were given to compute of late.
     """
 
     def __init__(self, blocks_per_engine: int = 8_192) -> None:
         self.kept = KeptAnswers()
+        self.recent = RecentPrompts()
         self._most = blocks_per_engine
-        self._blocks: dict[str, OrderedDict[int, None]] = {}
+        # Of each block whether a prompt went on after it, or a second one ended with it.
+        self._blocks: dict[str, OrderedDict[int, bool]] = {}
         self._latest: dict[int, str] = {}
 
     def matched(self, engine_id: str, request: PendingRequest) -> float:
         """Return the share of the request's prompt, 0 to 1, that the engine should have cached."""
+        return self.match(engine_id, request).share
+
+    def match(self, engine_id: str, request: PendingRequest) -> PrefixMatch:
+        """Return what the engine should have cached of the request's prompt."""
         classification = request.classification
         if request.interrupted:
             kept = self.kept.get(request.request_id)
             if kept is not None and kept.engine_id == engine_id:
-                return 1.0 - self.kept.recomputed_share(engine_id, classification.model)
+                return PrefixMatch(1.0 - self.kept.recomputed_share(engine_id, classification.model))
         blocks = classification.prefix_blocks
         if not blocks:
-            return 0.0
+            return NO_MATCH
         cached = self._blocks.get(engine_id)
         if not cached or blocks[0] not in cached:
-            return 0.0
+            return NO_MATCH
         matched = 0
         for block in blocks:
             if block not in cached:
                 break
             matched += 1
-        return matched / len(blocks)
+        return PrefixMatch(matched / len(blocks), cached[blocks[matched - 1]])
 
     def latest(self, request: PendingRequest) -> str | None:
         """Return the engine that last got the longest known prefix of the prompt; None without one. O(blocks).
@@ -66,8 +91,10 @@ class PrefixIndex:
             return
         cached = self._blocks.setdefault(engine_id, OrderedDict())
         # The last block first, so that a prompt's end is evicted before its beginning, which others may share.
+        goes_on = blocks[-1] in cached
         for block in reversed(blocks):
-            cached[block] = None
+            cached[block] = goes_on
+            goes_on = True
             cached.move_to_end(block)
             self._latest[block] = engine_id
         while len(cached) > self._most:
@@ -78,6 +105,7 @@ class PrefixIndex:
     def remove(self, engine_id: str) -> None:
         """Remove an engine with its cache."""
         self.kept.remove(engine_id)
+        self.recent.remove(engine_id)
         for block in self._blocks.pop(engine_id, ()):
             if self._latest.get(block) == engine_id:
                 del self._latest[block]

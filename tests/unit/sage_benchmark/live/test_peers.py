@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sage_benchmark.live.peers import PEERS, PeerStart, find_program, not_installed, peer_named, read_environments
+from sage_benchmark.live.peers import (
+    CACHE_AWARE,
+    PEERS,
+    PeerStart,
+    find_program,
+    not_installed,
+    peer_named,
+    read_environments,
+)
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_common.errors import InvalidRequestError
 
@@ -52,6 +60,13 @@ def test_smg_goes_by_classes_and_has_the_embedding_model_as_workers_of_its_own(s
     embedding = ["http://127.0.0.1:7003", "http://127.0.0.1:7004"]
     workers = PEERS["smg"].workers(replace(start, embedding_engines=embedding))
     assert workers == [("/workers", {"url": url, "labels": {}}) for url in (*ENGINES, *embedding)]
+
+
+def test_smg_goes_by_prefixes_where_it_is_to_and_by_nothing_else(start: PeerStart) -> None:
+    arguments = PEERS[CACHE_AWARE].arguments(start)
+    assert arguments[arguments.index("--policy") + 1] == "cache_aware"
+    assert "--priority-scheduler-enabled" not in arguments
+    assert PEERS[CACHE_AWARE].workers(start) == [("/workers", {"url": url, "labels": {}}) for url in ENGINES]
 
 
 def test_each_peer_that_can_be_told_the_capacity_is_told_in_its_own_way(start: PeerStart) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from sage_benchmark.report.bars import peer_bars, policy_bars
+from dataclasses import replace
+
+from sage_benchmark.report.bars import cache_bars, peer_bars, policy_bars
 from sage_benchmark.report.metrics import GroupMetrics, Percentiles, RunMetrics, SystemRuns
 
 NOTHING = Percentiles(0, 0.0, 0.0, 0.0)
@@ -28,3 +30,15 @@ def test_the_mesh_is_held_against_each_peer_on_goodput_and_slowest_first_tokens(
     peers = [system("ahead", 11, 0.9, 200), system("behind", 8, 0.9, 400)]
     bars = peer_bars(ours.name, [peer.name for peer in peers], [ours, *peers])
     assert [bar.reached for bar in bars] == [False, False, True, True]
+
+
+def test_the_mesh_is_held_against_a_peer_on_the_prompt_tokens_that_were_cached() -> None:
+    def cached(name: str, tokens: int) -> SystemRuns:
+        made = system(name, 10, 0.9, 300)
+        return replace(made, runs=[replace(run, cached_prompt_tokens=tokens) for run in made.runs])
+
+    [bar] = cache_bars("ours", "theirs", [cached("ours", 900), cached("theirs", 1000)])
+    assert (bar.value, bar.reached) == (0.9, False)
+    [bar] = cache_bars("ours", "theirs", [cached("ours", 1000), cached("theirs", 1000)])
+    assert bar.reached
+    assert cache_bars("ours", "theirs", [cached("ours", 1000), cached("theirs", 0)]) == []

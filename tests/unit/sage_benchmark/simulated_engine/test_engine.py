@@ -198,6 +198,23 @@ async def test_what_was_computed_of_an_answer_whose_client_left_is_cached_for_it
     assert progress["cache"] == usage["prompt_tokens_details"]["cached_tokens"] >= 128
 
 
+async def test_an_answer_is_cached_for_the_question_that_follows_it(
+    engine: SimulatedEngine, http: aiohttp.ClientSession
+) -> None:
+    body = chat_body("[sim abc]", stream=True, max_tokens=150)
+    await stream(http, CHAT, body)
+    body["messages"] += [
+        {"role": "assistant", "content": answer_text("abc", 0, 150)},
+        {"role": "user", "content": "and then?"},
+    ]
+    body["stream_options"] = {"include_usage": True}
+    async with http.post(CHAT, json=body) as response:
+        events = [event.data for event in SseParser().feed(await response.read())]
+    usage = orjson.loads(events[-2])["usage"]
+    whole_blocks = len(f"user.[sim abc].assistant.{answer_text('abc', 0, 150)}") // 256
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 64 * whole_blocks > 128
+
+
 async def test_the_record_over_http_and_the_journal_are_what_clients_got(
     engine: SimulatedEngine, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

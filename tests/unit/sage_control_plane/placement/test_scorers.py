@@ -70,8 +70,36 @@ def test_a_cached_prompt_draws_its_request_unless_the_wait_costs_more() -> None:
 
 def test_a_short_match_draws_nobody() -> None:
     prefixes = PrefixIndex()
-    prefixes.add("holder", prompt("first", 1, 2))
-    assert PrefixAffinity(prefixes).score(entry("holder"), prompt("again", 1, 2, 7, 8), 0.0) == 0.0
+    prefixes.add("holder", prompt("first", 1))
+    again = prompt("again", 1, *range(10, 20))
+    assert PrefixAffinity(prefixes).score(entry("holder"), again, 0.0) == 0.0
+    half = prompt("half", 1, 11)
+    assert PrefixAffinity(prefixes).score(entry("holder"), half, 0.0) == pytest.approx(0.5)
+
+
+def test_a_beginning_that_many_share_draws_no_more_to_who_was_given_most_while_a_conversation_goes_on_there() -> None:
+    prefixes = PrefixIndex()
+    scorer, holder = PrefixAffinity(prefixes), entry("holder")
+    prefixes.add("holder", prompt("first", 1, 2, 3, 4))
+    prefixes.add("holder", prompt("second", 1, 2, 5, 6))
+    begins, goes_on = prompt("third", 1, 2, 7), prompt("first again", 1, 2, 3, 4, 8)
+    route = begins.classification.route
+    assert scorer.score(holder, begins, 0.0) == pytest.approx(2 / 3)
+    prefixes.recent.add(route, "holder", 900, 2, 0.0)
+    prefixes.recent.add(route, "other", 100, 2, 0.0)
+    assert scorer.score(holder, begins, 0.0) == 0.0
+    assert scorer.score(holder, goes_on, 0.0) == pytest.approx(0.8)
+    prefixes.recent.add(route, "other", 800, 2, 0.0)
+    assert scorer.score(holder, begins, 0.0) == pytest.approx(2 / 3)
+
+
+def test_a_match_branches_where_other_prompts_went_on_or_a_second_one_ended() -> None:
+    prefixes = PrefixIndex()
+    prefixes.add("e", prompt("a", 1, 2, 3))
+    assert not prefixes.match("e", prompt("goes on", 1, 2, 3, 4)).branches
+    assert prefixes.match("e", prompt("turns off", 1, 2, 9)).branches
+    prefixes.add("e", prompt("b", 1, 2, 3))
+    assert prefixes.match("e", prompt("goes on", 1, 2, 3, 4)).branches
 
 
 def test_the_index_forgets_the_least_used_end_of_prompts_and_engines_that_are_gone() -> None:
