@@ -7,7 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from sage_cli.fitted_tables import Column, fitted
-from sage_client.management.views import ClassificationView, DispatchView, Explanation, RoutedModelView
+from sage_client.management.views import (
+    CandidateView,
+    ClassificationView,
+    DispatchView,
+    Explanation,
+    RoutedModelView,
+)
 
 # More candidates than this say little; they are ordered by what the picker looked at.
 MOST_CANDIDATES = 8
@@ -103,8 +109,12 @@ def _request(tenant: str, request: ClassificationView) -> list[tuple[str, str]]:
     return facts
 
 
+def _cached(candidate: CandidateView) -> str:
+    return f", {candidate.cached_share:.0%} cached" if candidate.cached_share else ""
+
+
 def _dispatch_row(dispatch: DispatchView) -> tuple[str | Text, ...]:
-    considered = [f"{c.engine_id} ({c.score:.3f})" for c in dispatch.candidates[:MOST_CANDIDATES]]
+    considered = [f"{c.engine_id} ({c.score:.3f}{_cached(c)})" for c in dispatch.candidates[:MOST_CANDIDATES]]
     if len(dispatch.candidates) > MOST_CANDIDATES:
         considered.append(f"and {len(dispatch.candidates) - MOST_CANDIDATES} more")
     return (

@@ -60,6 +60,14 @@ class LiveOptions(BenchOptions):
     sessions: Annotated[
         bool, typer.Option("--sessions", help="Each request of a conversation names it (prompt_cache_key).")
     ] = False
+    kv_events: Annotated[
+        bool,
+        typer.Option(
+            "--kv-events",
+            help="conversations: engines tell what is in their prefix caches, as vLLM does, and compare runs the mesh "
+            "once more, which reads it.",
+        ),
+    ] = False
     kv_tokens: Annotated[
         int, typer.Option(min=1_024, help="conversations: tokens that an engine's cache has room for.")
     ] = 65_536
@@ -146,7 +154,9 @@ class LiveOptions(BenchOptions):
         engines = self.engines or ENGINES
         if self.conversations:
             config = EngineModelConfig(kv_tokens=self.kv_tokens, block_tokens=VLLM_BLOCK_TOKENS)
-            return partial(simulated_pool, engines, SimulatedModels(embedding=""), config=config)
+            return partial(
+                simulated_pool, engines, SimulatedModels(embedding=""), config=config, kv_events=self.kv_events
+            )
         return partial(simulated_pool, engines, SimulatedModels())
 
     def _conversations(self) -> tuple[Conversations, ...]:

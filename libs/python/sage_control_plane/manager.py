@@ -70,9 +70,9 @@ class ControlPlaneManager:
         random: Random,
         decision_log: DecisionLog | None = None,
     ) -> None:
-        self.pool, self._settings, self._epoch = pool, settings, epoch
+        self.pool, self._settings, self._epoch, self.caches = pool, settings, epoch, PrefixIndex()
         self.decision_log = log = DecisionLog(settings.explained) if decision_log is None else decision_log
-        scorers = make_scorers(settings.scorers, prefixes := PrefixIndex())
+        scorers = make_scorers(settings.scorers, prefixes := self.caches)
         filters = engine_filters(settings.prompt_seconds)
         placer = Placer(filters, request_filters(), scorers, make_picker(settings.picker), random)
         self._learning = learning = PoolLearning(settings.prediction)

@@ -14,6 +14,7 @@ SCHEDULE_ALL = "sage.v1.schedule.*"
 DISPATCH_ALL = "sage.v1.dispatch.*"
 REPLY_ALL = "sage.v1.reply.>"
 REPORT_ALL = "sage.v1.report.*"
+CACHE_ALL = "sage.v1.cache.*"
 # Header with the instance id of the asking process.
 FROM_HEADER = "Sage-From"
 
@@ -112,6 +113,11 @@ def replies(identity: str) -> str:
 def report(pool: str) -> str:
     """Where executors report on the engines of a pool."""
     return f"sage.v1.report.{token(pool)}"
+
+
+def cache(pool: str) -> str:
+    """Where executors say what the prefix caches of a pool's engines hold."""
+    return f"sage.v1.cache.{token(pool)}"
 
 
 def results(job_id: str) -> str:

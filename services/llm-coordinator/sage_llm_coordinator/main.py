@@ -22,6 +22,8 @@ from sage_llm_coordinator.coordinator import ExecutionCoordinator
 from sage_llm_coordinator.engines.engine_kind import EngineParts
 from sage_llm_coordinator.engines.registry import engine_kind
 from sage_llm_coordinator.engines.sentence_embedder import MeshEmbedder
+from sage_llm_coordinator.kv_cache.account_sender import CacheReports
+from sage_llm_coordinator.kv_cache.following import CacheFollowing
 from sage_llm_coordinator.pods.pod_discovery import PodDiscovery, discover_pods
 from sage_llm_coordinator.pods.pod_engines import PodEngines
 from sage_llm_coordinator.registrations import BUCKET, Registrations
@@ -58,7 +60,8 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     records = ServerRecords(await open_bucket(host.js, record.BUCKET))
     servers = Servers(settings.servers, records, host.instance_id, machine_id())
     kept_adapters = AdapterRecords(await open_bucket(host.js, adapter_records.BUCKET), machine_id())
-    parts = EngineParts(settings.of_kinds(), embedder, clock, servers)
+    caches = CacheReports(host.ring)
+    parts = EngineParts(settings.of_kinds(), embedder, clock, servers, CacheFollowing(caches))
     coordinator = ExecutionCoordinator(executor, parts, kept_adapters, host.instance_id)
     adoption = Adoption(
         servers,
@@ -82,6 +85,7 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
     rotation = LogRotation(paths.log_dir() / "engines", LogLimits.of(load(LogSettings)))
     rotating = keep_running(rotation.run, name="log-rotation")
     await executor.start()
+    await caches.start()
     with_servers = [engine for engine in settings.engines if engine_kind(engine).program]
     for engine in settings.engines:
         if engine not in with_servers:
@@ -109,6 +113,7 @@ async def start(host: ServiceHost[LlmCoordinatorSettings]) -> Stop:
         began = clock.now()
         await coordinator.orders.stop(host.drain_seconds)
         await executor.stop(max(0.0, host.drain_seconds - (clock.now() - began)))
+        await caches.stop()
         await edge.close()
         await end_tasks(rotating)
 

@@ -127,7 +127,10 @@ def _dispatch(record: DispatchRecord, arrived_at: float) -> scheduler_pb2.Dispat
         at_ms=max(0.0, record.at - arrived_at) * 1000,
         queue_ms=decision.queue_us / 1000,
         band=decision.band,
-        candidates=[scheduler_pb2.Candidate(engine_id=engine, score=score) for engine, score in decision.candidates],
+        candidates=[
+            scheduler_pb2.Candidate(engine_id=engine, score=score, cached_share=cached)
+            for engine, score, cached in decision.candidates
+        ],
         predicted_ttft_ms=_ms(decision.predicted_ttft),
         error_code=record.error_code,
         error_message=_error(record),

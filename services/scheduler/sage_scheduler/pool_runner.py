@@ -24,6 +24,7 @@ from sage_mesh.wire.requests import attempt_from_wire, id_fields
 from sage_platform import subjects
 from sage_platform.ring import Ring
 from sage_scheduler.attainment import AnswerMeters, PoolAnswers
+from sage_scheduler.cache_accounts import subscribe_to_caches
 from sage_scheduler.metrics import SchedulerMetrics
 from sage_scheduler.policy_orders import PolicyChoice, settings_of
 from sage_scheduler.queue_spans import QueueSpans
@@ -67,9 +68,7 @@ class PoolRunner:
         )
         self._settings = settings
         self._policy = PolicyChoice(policy)
-        self._ring = ring
-        self._directory = directory
-        self._clock = clock
+        self._ring, self._directory, self._clock = ring, directory, clock
         self._metrics = metrics
         self._answers = PoolAnswers(pool, answers)
         self._spans = None if ring.tracer is None else QueueSpans(ring.tracer, pool)
@@ -87,6 +86,7 @@ class PoolRunner:
                 subjects.schedule(self.pool), request_pb2.ClassifiedRequestBatch, self._on_requests
             ),
             await self._ring.subscribe(subjects.report(self.pool), engine_pb2.ReportBatch, self._on_reports),
+            await subscribe_to_caches(self._ring, self.manager, self._directory),
         ]
         now = self._clock.now()
         for state in self._directory.engines.values():

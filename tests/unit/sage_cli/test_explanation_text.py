@@ -115,3 +115,10 @@ def test_no_engines_name_is_broken_and_no_failure_left_out_in_a_narrow_terminal(
     assert "reset" in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "failed" not in rendered(replace(EXPLANATION, dispatches=(second,)), width)
+
+
+def test_a_candidate_that_has_the_prompt_cached_is_said_to() -> None:
+    candidates = (CandidateView("a", 0.9, 0.75), CandidateView("b", 0.5, 0.0), CandidateView("c", 0.4))
+    text = rendered(replace(EXPLANATION, dispatches=(replace(FIRST, candidates=candidates),)))
+    assert "a (0.900, 75% cached)" in " ".join(text.split())
+    assert text.count("cached") == 1

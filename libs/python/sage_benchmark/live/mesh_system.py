@@ -77,6 +77,7 @@ def mesh_systems(
     *,
     affinity: bool = True,
     told: bool = True,
+    caches: bool = False,
 ) -> Iterator[list[MeshWithPolicy]]:
     """Run one mesh in front of the engines; gives a system for each policy.
 
@@ -84,6 +85,7 @@ def mesh_systems(
         named: policies by the names that their systems are to have.
         affinity: whether the mesh is to see which prompts begin alike.
         told: whether the engines are registered with how many requests they compute at once.
+        caches: whether the mesh reads what the engines tell of their prefix caches.
 
     Raises:
         UnavailableError: the mesh or an engine did not become ready.
@@ -93,6 +95,9 @@ def mesh_systems(
         {"kind": "openai", "name": f"engine-{number}", "url": url} | capacity
         for number, url in enumerate(pool.urls, start=1)
     ]
+    if caches:
+        for engine, (events, replay) in zip(engines, pool.kv_events, strict=True):
+            engine |= {"kv_events": events, "kv_events_replay": replay}
     settings = {"SAGE_LLM_COORDINATOR_ENGINES": json.dumps(engines)}
     if not affinity:
         # Only whole blocks count, and no prompt of a benchmark fills one of these.
@@ -108,19 +113,25 @@ def mesh_systems(
 
 @contextmanager
 def running_mesh_contenders(
-    root: Path, pool: SimulatedPool, named: Mapping[str, str], *, told: bool, affinity: bool = True
+    root: Path,
+    pool: SimulatedPool,
+    named: Mapping[str, str],
+    *,
+    told: bool,
+    affinity: bool = True,
+    caches: bool = False,
 ) -> Iterator[list[Contender]]:
     """Run one mesh; gives a contender for each of the policies.
 
     Args:
         root: of the mesh's directory.
         named: policies by their names in the report.
-        told, affinity: see ``mesh_systems``.
+        told, affinity, caches: see ``mesh_systems``.
 
     Raises:
         UnavailableError: the mesh or an engine did not become ready.
     """
-    with mesh_systems(_directory(root), pool, named, told=told, affinity=affinity) as systems:
+    with mesh_systems(_directory(root), pool, named, told=told, affinity=affinity, caches=caches) as systems:
         yield [Contender.running(system, _told(pool, told=told)) for system in systems]
 
 

@@ -21,6 +21,8 @@ from sage_benchmark.report.benchmark_report import BenchmarkReport
 from sage_benchmark.report.chat_and_bulk import chat_and_bulk_bars, chat_and_bulk_table, ratio_table
 
 OURS = "sage "
+# Of a mesh that reads what engines tell of their prefix caches.
+TOLD_CACHES = ", told of caches"
 # The peer whose queue goes by classes.
 KNOWS_CLASSES = "smg"
 
@@ -98,7 +100,8 @@ def run_compare(
     programs = compared.programs()
     settings |= {f"told: {peer.name}": "NOT INSTALLED" for peer in compared.peers if peer.name not in programs}
     bars = peer_bars(compared.ours, compared.peer_names(), found.systems)
-    bars += cache_bars(compared.ours, CACHE_AWARE + compared.first_suffix, found.systems)
+    for ours in (compared.ours, f"{compared.ours}{TOLD_CACHES}"):
+        bars += cache_bars(ours, CACHE_AWARE + compared.first_suffix, found.systems)
     if not pool.models.reads_markers:
         bars += chat_and_bulk_bars(compared.ours, KNOWS_CLASSES + compared.first_suffix, found.systems)
     return BenchmarkReport(
@@ -125,6 +128,9 @@ def _contenders(
             found += mesh_contenders(scratch, pool, named, told=told)
         else:
             found += stack.enter_context(running_mesh_contenders(scratch, pool, named, told=told))
+        if pool.kv_events:
+            informed = {f"{name}{TOLD_CACHES}": policy for name, policy in named.items()}
+            found += stack.enter_context(running_mesh_contenders(scratch, pool, informed, told=told, caches=True))
         found += [
             Contender(
                 f"{peer.name}{suffix}",

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -138,6 +139,8 @@ class SimulatedPool:
         config: how fast each is, by which the offered load is reckoned.
         title: what a report calls them.
         described: what they are, for a report.
+        kv_events: of each engine that tells what is in its prefix cache, the addresses where it does and where it
+            repeats it.
     """
 
     def __init__(
@@ -147,9 +150,11 @@ class SimulatedPool:
         config: EngineModelConfig | None = None,
         title: str = "simulated engines",
         described: str = "",
+        kv_events: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.engines = tuple(engines)
         self.models = models
+        self.kv_events = tuple(kv_events)
         self.title = title
         self.config = config or EngineModelConfig()
         seats = f"{len(self.engines)} of {self.config.max_num_seqs} seats"
@@ -194,15 +199,25 @@ class SimulatedPool:
 
 @contextmanager
 def simulated_pool(
-    count: int, models: SimulatedModels, arguments: Sequence[str] = (), config: EngineModelConfig | None = None
+    count: int,
+    models: SimulatedModels,
+    arguments: Sequence[str] = (),
+    config: EngineModelConfig | None = None,
+    *,
+    kv_events: bool = False,
 ) -> Iterator[SimulatedPool]:
     """Run ``count`` equal engines while the context lasts. Raises UnavailableError where one does not start.
 
     Args:
         config: their figures, where they differ from the usual ones.
+        kv_events: whether they tell what is in their prefix caches.
     """
     given = [*arguments, *(config.arguments() if config is not None else ())]
-    pool = SimulatedPool([SimulatedEngineProcess(models, given) for _ in range(count)], models, config)
+    sockets = tempfile.TemporaryDirectory(prefix="sage-kv-")
+    addresses = [(f"ipc://{sockets.name}/e{n}", f"ipc://{sockets.name}/r{n}") for n in range(count * kv_events)]
+    told = [["--kv-events", events, "--kv-events-replay", replay] for events, replay in addresses] or [[]] * count
+    engines = [SimulatedEngineProcess(models, [*given, *where]) for where in told]
+    pool = SimulatedPool(engines, models, config, kv_events=addresses)
     try:
         for engine in pool.engines:
             engine.start()
@@ -210,6 +225,7 @@ def simulated_pool(
     finally:
         for engine in pool.engines:
             engine.stop()
+        sockets.cleanup()
 
 
 async def inject(fault: EngineFault, pool: SimulatedPool) -> None:

@@ -28,6 +28,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--embedding-port", type=int, help="also listen here, with the embedding model alone; 0: any")
     parser.add_argument("--journal", type=Path, help="file to append the record to; it survives kill -9")
     parser.add_argument("--tells-capacity", action="store_true", help="say how many requests it computes at once")
+    parser.add_argument("--kv-events", default="", help="ZMQ address to tell of the prefix cache at, as vLLM does")
+    parser.add_argument("--kv-events-replay", default="", help="ZMQ address to repeat that at")
     for field in fields(EngineModelConfig):
         name = "--" + field.name.replace("_", "-")
         if field.name == "prefix_cache":
@@ -39,6 +41,8 @@ def _arguments() -> argparse.Namespace:
         parser.error("--model and --embedding-model are both empty; the engine must serve one")
     if arguments.embedding_port is not None and not arguments.embedding_model:
         parser.error("--embedding-port is given, and no --embedding-model")
+    if bool(arguments.kv_events) != bool(arguments.kv_events_replay):
+        parser.error("--kv-events and --kv-events-replay go together")
     return arguments
 
 
@@ -49,6 +53,13 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
         loop.add_signal_handler(number, ended.set)
     extract, _ = load_feature_extractor()
     models = SimulatedModels(arguments.model, arguments.embedding_model)
+    publisher, cache = None, None
+    if arguments.kv_events:
+        from sage_benchmark.simulated_engine.kv_events import EventPublisher, PublishedPrefixCache
+
+        publisher = EventPublisher(arguments.kv_events, arguments.kv_events_replay)
+        publisher.start()
+        cache = PublishedPrefixCache(config.block_tokens, publisher.add)
     engine = SimulatedEngine(
         models,
         config,
@@ -57,6 +68,7 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
         arguments.port,
         arguments.journal,
         tells_capacity=arguments.tells_capacity,
+        cache=cache,
     )
     await engine.start()
     print(engine.url, flush=True)
@@ -64,6 +76,8 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
         print(await engine.open_for_embeddings(arguments.host, arguments.embedding_port), flush=True)
     await ended.wait()
     engine.close()
+    if publisher is not None:
+        await publisher.stop()
 
 
 def main() -> None:

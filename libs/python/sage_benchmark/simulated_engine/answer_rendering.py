@@ -23,10 +23,19 @@ class AnswerStream:
         request_id: as the client gave it.
         created: Unix seconds.
         cached: tokens of its prompt that were in the prefix cache.
+        prompt_ids: tokens of its prompt, to be returned with the first of the answer; None where nobody asked.
     """
 
-    def __init__(self, request: SimulatedRequest, request_id: str, created: int, cached: int = 0) -> None:
+    def __init__(
+        self,
+        request: SimulatedRequest,
+        request_id: str,
+        created: int,
+        cached: int = 0,
+        prompt_ids: list[int] | None = None,
+    ) -> None:
         self._request = request
+        self._prompt_ids = prompt_ids
         self._cached = cached
         self._chat = request.endpoint is Endpoint.CHAT_COMPLETIONS
         self._id = f"{'chatcmpl' if self._chat else 'cmpl'}-{request_id}"
@@ -73,7 +82,8 @@ class AnswerStream:
         if self._chat:
             content = {"delta": {"role": "assistant", "content": text} if role else {"content": text}}
         choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
-        return orjson.dumps({**self._common(self._kind), "choices": [choice]})
+        prompt = {} if self._prompt_ids is None or not role else {"prompt_token_ids": self._prompt_ids}
+        return orjson.dumps({**self._common(self._kind), **prompt, "choices": [choice]})
 
     def _progress(self) -> bytes:
         """How much of the prompt was cached, as llama.cpp says it, for those that ask."""

@@ -25,6 +25,8 @@ from sage_benchmark.simulated_engine.engine_model import EngineModel
 from sage_benchmark.simulated_engine.engine_record import CANCELLED, COMPLETE, CUT_OFF, EngineRecord, RecordEntry
 from sage_benchmark.simulated_engine.engine_work import Emission, EngineWork
 from sage_benchmark.simulated_engine.faults import EXIT, FaultDice, Faults, read_faults
+from sage_benchmark.simulated_engine.prefix_cache import PrefixCache
+from sage_benchmark.simulated_engine.prompt_tokens import prompt_token_ids
 from sage_benchmark.simulated_engine.simulated_request import RequestReader, SimulatedRequest
 from sage_common.errors import InvalidRequestError
 from sage_control_plane.request.features import FeatureExtractor
@@ -58,6 +60,7 @@ class SimulatedEngine:
         port: to listen on; 0 takes a free one.
         journal: file that the record is written to as well.
         tells_capacity: whether it says how many requests it computes at once, as llama.cpp does.
+        cache: its prefix cache; None for one that nobody is told of.
 
     Attributes:
         record: what it was asked and what it sent.
@@ -73,13 +76,14 @@ class SimulatedEngine:
         journal: Path | None = None,
         *,
         tells_capacity: bool = False,
+        cache: PrefixCache | None = None,
     ) -> None:
         self._models = models
         self._tells_capacity = tells_capacity
         self._server = EngineHttpServer(self._serve, host, port)
         self._embedding_server: EngineHttpServer | None = None
         self._reader = RequestReader(extract, config.max_context_tokens, BYTES_PER_TOKEN * config.block_tokens)
-        self._clock = EngineClock(EngineModel(config, every_token=True), self._deliver)
+        self._clock = EngineClock(EngineModel(config, every_token=True, cache=cache), self._deliver)
         self._metrics = EngineMetrics(self._clock.model, models.llm or models.embedding, lambda: self._clock.now)
         self._dice = FaultDice(Faults())
         self._stalled_until = 0.0
@@ -209,7 +213,8 @@ class SimulatedEngine:
         tokens = max(1, request.until - request.first)
         work = EngineWork(key, request.kind, request.input_tokens, tokens, request.prefix_blocks)
         cached = request.input_tokens - self._clock.model.uncached_tokens(work)
-        answer = AnswerStream(request, request_id, int(time.time()), cached)
+        prompt_ids = self._prompt_ids(request) if request.return_token_ids else None
+        answer = AnswerStream(request, request_id, int(time.time()), cached, prompt_ids)
         self._requests[key] = ServedRequest(request, connection, answer, entry)
         connection.on_disconnect = lambda: self._on_disconnect(key)
         try:
@@ -219,6 +224,9 @@ class SimulatedEngine:
             raise InvalidRequestError(str(error), code="context_length_exceeded") from None
         if self._dice.cut_at(0, finished=False) is not None:
             self._cut_off(key)
+
+    def _prompt_ids(self, request: SimulatedRequest) -> list[int]:
+        return prompt_token_ids(request.prefix_blocks, request.input_tokens, self._clock.model.config.block_tokens)
 
     def _on_disconnect(self, key: str) -> None:
         generated = self._clock.cancel(key)

@@ -34,23 +34,24 @@ class EngineModel:
     Args:
         config: the figures.
         every_token: report each token at its time, rather than the first and then the rest with the last.
+        cache: its prefix cache; None for one of its own.
     """
 
-    def __init__(self, config: EngineModelConfig, *, every_token: bool = False) -> None:
+    def __init__(
+        self, config: EngineModelConfig, *, every_token: bool = False, cache: PrefixCache | None = None
+    ) -> None:
         self.config = config
         self._every_token = every_token
         self._sequences: dict[str, EngineSequence] = {}
         self._waiting: deque[EngineSequence] = deque()
         self._waiting_live = 0
         self._batch = SequenceBatch()
-        self._cache = PrefixCache()
+        self._cache = PrefixCache() if cache is None else cache
         self._kv_reserved = 0
         self._serial = 0
-        self._slowdown = 1.0
-        self._not_before = 0
+        self._slowdown, self._not_before = 1.0, 0
         self._emissions: list[Emission] = []
-        self._prompt_tokens = 0
-        self._cached_tokens = 0
+        self._prompt_tokens, self._cached_tokens = 0, 0
         self._run = EqualSteps()
         chunk_seconds = config.prefill_chunk_tokens / config.prefill_tokens_per_second
         self._budget = max(1, round(chunk_seconds * NANOSECONDS))

@@ -36,6 +36,7 @@ class SimulatedRequest:
         prompt: its texts, without what is said already of an answer that is continued.
         texts: what to embed.
         return_progress: whether it is told how much of its prompt is cached, before the answer.
+        return_token_ids: whether it is told the tokens of its prompt.
     """
 
     endpoint: Endpoint
@@ -51,6 +52,7 @@ class SimulatedRequest:
     prompt: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     return_progress: bool = False
+    return_token_ids: bool = False
     base64: bool = False
     dimensions: int | None = None
 
@@ -136,6 +138,7 @@ class RequestReader:
             include_usage=isinstance(options, dict) and options.get("include_usage") is True,
             prompt=asked,
             return_progress=value.get("return_progress") is True,
+            return_token_ids=value.get("return_token_ids") is True,
         )
 
     def blocks(self, request: SimulatedRequest, until: int) -> tuple[int, ...]:

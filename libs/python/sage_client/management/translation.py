@@ -154,7 +154,12 @@ def _dispatch(message: scheduler_pb2.DispatchExplanation) -> DispatchView:
         at_ms=_rounded(message.at_ms),
         queue_ms=_rounded(message.queue_ms),
         band=message.band,
-        candidates=tuple(CandidateView(c.engine_id, round(c.score, 4)) for c in message.candidates),
+        candidates=tuple(
+            CandidateView(
+                c.engine_id, round(c.score, 4), round(c.cached_share, 3) if c.HasField("cached_share") else None
+            )
+            for c in message.candidates
+        ),
         predicted_ttft_ms=_rounded(message.predicted_ttft_ms) if message.HasField("predicted_ttft_ms") else None,
         error_code=message.error_code,
         error_message=message.error_message,

@@ -181,10 +181,14 @@ class EngineRestart:
 
 @dataclass(frozen=True, slots=True)
 class CandidateView:
-    """An engine that was considered for a request, and its score; higher is better."""
+    """An engine that was considered for a request, and its score; higher is better.
+
+    ``cached_share`` is the share of the prompt that it should have in its prefix cache; None where that is not known.
+    """
 
     engine_id: str
     score: float
+    cached_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import NamedTuple
 
 from sage_common.value_type import value_type
 from sage_control_plane.placement.engine_view import EngineView
@@ -13,12 +14,25 @@ from sage_control_plane.placement.scorers import Scorer
 from sage_control_plane.request.request import PendingRequest
 
 
-@value_type
-class Placement:
-    """The engine chosen for a request, and the candidates as (engine id, score), the chosen one first."""
+class Candidate(NamedTuple):
+    """An engine that was considered.
+
+    Attributes:
+        cached: share of the prompt that it should have in its prefix cache, from 0 to 1; None of a prompt that is too
+            short for that, or has no text.
+    """
 
     engine_id: str
-    candidates: tuple[tuple[str, float], ...]
+    score: float
+    cached: float | None = None
+
+
+@value_type
+class Placement:
+    """The engine chosen for a request, and the candidates, the chosen one first."""
+
+    engine_id: str
+    candidates: tuple[Candidate, ...]
 
 
 class Placer:
@@ -73,4 +87,4 @@ class Placer:
         if not considered:
             return None
         chosen = considered[0][0]
-        return Placement(chosen.engine_id, tuple((engine.engine_id, score) for engine, score in considered))
+        return Placement(chosen.engine_id, tuple(Candidate(engine.engine_id, score) for engine, score in considered))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage_control_plane.placement.pickers import SMALL_POOL
-from sage_control_plane.placement.placer import Placement, Placer
+from sage_control_plane.placement.placer import Candidate, Placement, Placer
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.pool.route_index import RouteEngines
 from sage_control_plane.request.request import PendingRequest
@@ -34,11 +34,19 @@ class RoutePlacer:
             latest = route.serving.get(self._prefixes.latest(request) or "")
             if latest is not None and latest.free and latest.engine_id not in avoided:
                 favourite = latest
-        return self._placer.place(request, free, now, favourite)
+        return self._with_caches(request, self._placer.place(request, free, now, favourite))
 
     def place_elsewhere(
         self, request: PendingRequest, route: RouteEngines, avoided: frozenset[str], now: float
     ) -> Placement | None:
         """Choose a free engine outside ``avoided``; None when there is none."""
         free = [entry for entry in route.free.engines if entry.engine_id not in avoided]
-        return self._placer.place(request, free, now) if free else None
+        return self._with_caches(request, self._placer.place(request, free, now)) if free else None
+
+    def _with_caches(self, request: PendingRequest, placement: Placement | None) -> Placement | None:
+        """Note what the candidates should have cached, for who asks why."""
+        if placement is None or not request.classification.prefix_blocks:
+            return placement
+        matched = self._prefixes.matched
+        found = tuple(Candidate(one, score, matched(one, request)) for one, score, _ in placement.candidates)
+        return Placement(placement.engine_id, found)

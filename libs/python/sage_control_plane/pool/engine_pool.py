@@ -49,8 +49,7 @@ class EnginePool:
         headroom: float,
     ) -> None:
         self._admits, self._learning, self._prefixes = admits, learning, prefixes
-        self._breaker, self._headroom = breaker, headroom
-        self._reservation = reservation
+        self._breaker, self._headroom, self._reservation = breaker, headroom, reservation
         self.load = load
         self.draining: set[str] = set()
         self.entries = entries
@@ -209,8 +208,8 @@ class EnginePool:
         attempt.queued_tokens = self._learning.queued_tokens(classification.generates, attempt.uncached_tokens)
         self.load.add_prompts(entry, attempt.queued_tokens)
         self._prefixes.add(entry.engine_id, request)
-        engines = len(self._routes.engines_of(classification.route).serving)
-        self._prefixes.recent.add(classification.route, entry.engine_id, attempt.uncached_tokens, engines, now)
+        peers = self._routes.engines_of(classification.route).serving
+        self._prefixes.recent.add(classification.route, entry.engine_id, attempt.uncached_tokens, len(peers), now)
 
     def take_begun(self, entry: EngineEntry, attempt: DispatchedAttempt, now: float, ttft_seconds: float) -> None:
         """Put an attempt back on the engine that it was taken off; its answer has begun."""

@@ -1,4 +1,4 @@
-"""Which engines should have which prompt prefixes cached, judged by the dispatches to them."""
+"""Which engines have which prompt prefixes cached: judged by the dispatches to them, or as their servers tell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sage_control_plane.pool.kept_answers import KeptAnswers
 from sage_control_plane.pool.recent_prompts import RecentPrompts
+from sage_control_plane.request.cached_blocks import CachedBlocks
 from sage_control_plane.request.request import PendingRequest
 
 
@@ -24,12 +25,17 @@ class PrefixMatch(NamedTuple):
 
 
 NO_MATCH: Final = PrefixMatch(0.0)
+# Blocks remembered of an engine that tells which it has.
+MOST_REPORTED: Final = 32_768
 
 
 class PrefixIndex:
     """Prompt blocks by engine, and for each block the engine that it was last dispatched to; and stopped answers.
 
     Block hashes cover everything before them, so a match of one implies a match of all before it.
+
+    An engine that tells what it has cached (``report``) is taken at its word. What is dispatched to it counts from the
+    dispatch on all the same, since its word comes when the prompt is computed.
 
     Args:
         blocks_per_engine: blocks remembered of an engine; 8,192 of 64 tokens are 524,288 tokens of KV cache.
@@ -46,6 +52,11 @@ class PrefixIndex:
         # Of each block whether a prompt went on after it, or a second one ended with it.
         self._blocks: dict[str, OrderedDict[int, bool]] = {}
         self._latest: dict[int, str] = {}
+        # Of each engine that tells: the account, and its last message.
+        self._accounts: dict[str, tuple[int, int]] = {}
+        # Each scorer asks, of the same request and engines.
+        self._asked: PendingRequest | None = None
+        self._matches: dict[str, PrefixMatch] = {}
 
     def matched(self, engine_id: str, request: PendingRequest) -> float:
         """Return the share of the request's prompt, 0 to 1, that the engine should have cached."""
@@ -61,6 +72,14 @@ class PrefixIndex:
         blocks = classification.prefix_blocks
         if not blocks:
             return NO_MATCH
+        if request is not self._asked:
+            self._asked, self._matches = request, {}
+        known = self._matches.get(engine_id)
+        if known is None:
+            known = self._matches[engine_id] = self._find(engine_id, blocks)
+        return known
+
+    def _find(self, engine_id: str, blocks: tuple[int, ...]) -> PrefixMatch:
         cached = self._blocks.get(engine_id)
         if not cached or blocks[0] not in cached:
             return NO_MATCH
@@ -89,6 +108,7 @@ class PrefixIndex:
         blocks = request.classification.prefix_blocks
         if not blocks:
             return
+        self._asked = None
         cached = self._blocks.setdefault(engine_id, OrderedDict())
         # The last block first, so that a prompt's end is evicted before its beginning, which others may share.
         goes_on = blocks[-1] in cached
@@ -97,15 +117,58 @@ class PrefixIndex:
             goes_on = True
             cached.move_to_end(block)
             self._latest[block] = engine_id
-        while len(cached) > self._most:
-            block = cached.popitem(last=False)[0]
-            if self._latest.get(block) == engine_id:
+        self._trim(engine_id, cached)
+
+    def report(self, blocks: CachedBlocks) -> bool:
+        """Take in what an engine tells; return whether that follows on what it told before.
+
+        If not, the account is not gone by any more until it begins again: ask for the whole of it.
+        """
+        engine_id, account = blocks.engine_id, blocks.account
+        self._asked = None
+        if not account:
+            self._accounts.pop(engine_id, None)
+            return True
+        known, last = self._accounts.get(engine_id, (0, 0))
+        if blocks.whole:
+            self._forget_blocks(engine_id)
+        elif known != account or blocks.sequence > last + 1:
+            self._accounts.pop(engine_id, None)
+            return False
+        elif blocks.sequence <= last:
+            return True
+        self._accounts[engine_id] = account, blocks.sequence
+        cached = self._blocks.setdefault(engine_id, OrderedDict())
+        for block in blocks.removed:
+            if cached.pop(block, None) is not None and self._latest.get(block) == engine_id:
                 del self._latest[block]
+        for block in blocks.stored:
+            if block not in cached:
+                cached[block] = False
+                self._latest.setdefault(block, engine_id)
+        self._trim(engine_id, cached)
+        return True
+
+    def tells(self, engine_id: str) -> bool:
+        """Return whether the engine tells what it has cached."""
+        return engine_id in self._accounts
 
     def remove(self, engine_id: str) -> None:
         """Remove an engine with its cache."""
         self.kept.remove(engine_id)
         self.recent.remove(engine_id)
+        self._accounts.pop(engine_id, None)
+        self._forget_blocks(engine_id)
+
+    def _forget_blocks(self, engine_id: str) -> None:
+        self._asked = None
         for block in self._blocks.pop(engine_id, ()):
+            if self._latest.get(block) == engine_id:
+                del self._latest[block]
+
+    def _trim(self, engine_id: str, cached: OrderedDict[int, bool]) -> None:
+        most = MOST_REPORTED if engine_id in self._accounts else self._most
+        while len(cached) > most:
+            block = cached.popitem(last=False)[0]
             if self._latest.get(block) == engine_id:
                 del self._latest[block]

@@ -6,6 +6,7 @@ from enum import Enum
 
 from sage_common.errors import SageError
 from sage_common.value_type import value_type
+from sage_control_plane.placement.placer import Candidate
 from sage_control_plane.request.request import Attempt, PendingRequest
 
 
@@ -27,7 +28,7 @@ class Dispatch:
         tries: dispatches of this submission so far, this one included.
         queue_us: microseconds queued, over all tries.
         band: the policy's group; None for a hedge or where the policy has no groups.
-        candidates: (engine id, score) of the engines considered, the chosen one first.
+        candidates: the engines considered, the chosen one first.
         predicted_ttft: seconds from now to its first token; None without a trusted prediction.
         hedge_of: for a hedge, the dispatch number of the attempt that runs at the same time; an ``Abort`` of the
             losing one follows. None otherwise.
@@ -39,7 +40,7 @@ class Dispatch:
     tries: int
     queue_us: int
     band: str | None = None
-    candidates: tuple[tuple[str, float], ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     predicted_ttft: float | None = None
     hedge_of: int | None = None
 

@@ -127,16 +127,24 @@ def rights_by_identity() -> Mapping[str, Rights]:
                 # It has the servers of a cluster choose which of them leads the leases.
                 *_api(_MOVES, f"KV_{subjects.BUCKET_LEASES}"),
             ),
-            (subjects.SCHEDULE_ALL, subjects.REPORT_ALL, subjects.CANCEL, subjects.INQUIRE, subjects.EXPLAIN),
+            (
+                subjects.SCHEDULE_ALL,
+                subjects.REPORT_ALL,
+                subjects.CACHE_ALL,
+                subjects.CANCEL,
+                subjects.INQUIRE,
+                subjects.EXPLAIN,
+            ),
         ),
     )
-    coordinator = _sum(_executor(), _edge("llm-coordinator"))
+    coordinator = _sum(_executor(), _edge("llm-coordinator"), ((subjects.CACHE_ALL,), ()))
     # Pipelines read and write whatever subjects their authors name, those of the mesh excepted.
     not_the_workers = (*_GATEWAY_BUCKETS, *_ENGINE_BUCKETS, subjects.BUCKET_CONTROL, subjects.BUCKET_LEASES)
     denied = (
         subjects.DISPATCH_ALL,
         subjects.REPLY_ALL,
         subjects.REPORT_ALL,
+        subjects.CACHE_ALL,
         subjects.HEARTBEAT,
         subjects.EXPLAIN,
         "$SYS.>",

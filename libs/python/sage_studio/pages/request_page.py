@@ -108,7 +108,8 @@ def _draw(
                         ui.label(names.get(candidate.engine_id, candidate.engine_id)).classes("who")
                         with ui.element("div").classes("meter"):
                             ui.element("div").style(f"width: {max(0.0, candidate.score / best) * 100:.1f}%")
-                        ui.label(f"{candidate.score:.3f}").classes("amount")
+                        cached = f", {candidate.cached_share:.0%} cached" if candidate.cached_share else ""
+                        ui.label(f"{candidate.score:.3f}{cached}").classes("amount")
         known = told.classification
         if known is not None and known.reasons:
             with ui.expansion("How it was classified").classes("muted").props("dense"):

@@ -13,7 +13,9 @@ from sage_common.clock import Clock
 from sage_control_plane.request.engine_state import DEFAULT_POOL, EngineLoad, EngineSpec
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
 from sage_llm_coordinator.engines.sentence_embedder import SentenceEmbedder
+from sage_llm_coordinator.engines.upstream_request import FollowsPrompts
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
+from sage_llm_coordinator.kv_cache.kv_events import FeedAddress
 from sage_llm_coordinator.servers.program import ServerProgram
 from sage_llm_coordinator.servers.servers import OwnedServer, Servers
 from sage_mesh.engine import Engine
@@ -57,6 +59,21 @@ class EngineSettings(BaseModel):
 S = TypeVar("S", bound=EngineSettings)
 
 
+class FollowsCache(FollowsPrompts, Protocol):
+    """Follows the prefix cache of one engine's server, for the schedulers."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End; the cache is not known any more."""
+        ...
+
+
+WatchCache = Callable[[EngineSpec, FeedAddress], FollowsCache | None]
+
+
 @dataclass(frozen=True, slots=True)
 class NoSettings:
     """Of a kind that has nothing to set for all its engines."""
@@ -69,12 +86,15 @@ class EngineParts:
     Attributes:
         of_kinds: the settings that all engines of a kind share, an attribute for each kind.
         embedder: makes an embedder of the mesh, given the model (empty for any) and the longest wait in seconds.
+        watch_cache: makes what follows an engine's prefix cache, given where its server tells of it; None where it
+            cannot be followed here.
     """
 
     of_kinds: Any
     embedder: Callable[[str, float], SentenceEmbedder]
     clock: Clock
     servers: Servers
+    watch_cache: WatchCache = lambda _spec, _address: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 from sage_common.errors import InvalidRequestError, UnavailableError
 from sage_control_plane.request.engine_state import EngineLoad, EnginePhase, EngineSpec, ModelCard
 from sage_control_plane.request.request import Endpoint, RequestKind
-from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts
+from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind, EngineParts, FollowsCache
 from sage_llm_coordinator.engines.known_servers import CONTINUING_SERVERS
 from sage_llm_coordinator.engines.load_watch import LoadWatch
 from sage_llm_coordinator.engines.lora_adapters import LoraAdapters
@@ -21,6 +21,7 @@ from sage_llm_coordinator.engines.upstream_settings import (
     UpstreamEngineSettings,
 )
 from sage_llm_coordinator.engines.wanted_adapters import WantedAdapters
+from sage_llm_coordinator.kv_cache.kv_events import FeedAddress
 from sage_mesh.engine import EngineRequest, ReplyWriter
 from sage_mesh.upstream.capacity_probe import CapacityProbe, with_tokens
 from sage_mesh.upstream.health_watch import HealthWatch
@@ -57,6 +58,7 @@ class OpenAiEngine:
         capacity: finds out what the server takes; None leaves it at what the spec says.
         silence_seconds: longest silence within a stream that has begun.
         adapters: what the server is to have loaded; None for nothing yet. They are loaded again when it was away.
+        cache: follows the server's prefix cache; None where it does not tell what is in it.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class OpenAiEngine:
         capacity: CapacityProbe | None = None,
         silence_seconds: float = SILENCE_SECONDS,
         adapters: WantedAdapters | None = None,
+        cache: FollowsCache | None = None,
     ) -> None:
         self._upstream = upstream
+        self._cache = cache
         self._only_model = only_model
         self._given_models = given_models
         self._aliases = aliases
@@ -94,7 +98,9 @@ class OpenAiEngine:
         )
         self._wanted = WantedAdapters() if adapters is None else adapters
         self._lora = LoraAdapters(spec.engine_id, upstream, self._discover, self._wanted)
-        self._proxy = UpstreamProxy(spec.engine_id, upstream, self._watch.check_soon, self._lists, silence_seconds)
+        self._proxy = UpstreamProxy(
+            spec.engine_id, upstream, self._watch.check_soon, self._lists, silence_seconds, cache
+        )
         given = ModelCard(name=only_model, kinds=kinds() or LLM_KINDS, aliases=aliases)
         # Requests for an adapter wait while the server starts, as those for the model do.
         adapted = tuple(replace(given, name=one.name, aliases=(), parent=only_model) for one in self._wanted.all)
@@ -138,11 +144,15 @@ class OpenAiEngine:
         self._upstream.open()
         if self._load_watch is not None:
             self._load_watch.start()
+        if self._cache is not None:
+            self._cache.start()
         await self._watch.start()
 
     async def stop(self) -> None:
         if self._load_watch is not None:
             await self._load_watch.stop()
+        if self._cache is not None:
+            await self._cache.stop()
         await self._watch.stop()
         await self._upstream.close()
 
@@ -238,6 +248,7 @@ def connect(
     given_models: tuple[str, ...] = (),
     health_path: str | None = HEALTH_PATH,
     seats: int | None = None,
+    events: FeedAddress | None = None,
 ) -> OpenAiEngine:
     """Return the engine for the server at the spec's URL.
 
@@ -246,6 +257,7 @@ def connect(
         given_models: those that are served whether the server lists them or not.
         health_path: see ``Upstream``; that of the servers that SAGE starts is known.
         seats: requests that the server computes at once by its arguments; None where they are not known.
+        events: where it tells what is in its prefix cache; None where it does not.
     """
     kinds = frozenset(KIND_NAMES[name] for name in settings.kinds)
     seconds: OpenAiSettings = parts.of_kinds.openai
@@ -273,6 +285,7 @@ def connect(
         capacity=CapacityProbe(upstream, ceiling=settings.max_concurrency or None, seats=seats),
         silence_seconds=seconds.stream_silence_seconds,
         adapters=adapters,
+        cache=parts.watch_cache(spec, events) if events is not None else None,
     )
 
 
@@ -286,6 +299,7 @@ def _build(blueprint: EngineBlueprint[OpenAiEngineSettings], parts: EngineParts)
         only_model=settings.model,
         given_models=settings.models,
         health_path=settings.health_path,
+        events=FeedAddress(settings.kv_events, settings.kv_events_replay) if settings.kv_events else None,
     )
 
 

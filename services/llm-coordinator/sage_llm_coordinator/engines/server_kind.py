@@ -13,6 +13,7 @@ from sage_llm_coordinator.engines.engine_kind import EngineBlueprint, EngineKind
 from sage_llm_coordinator.engines.openai_engine import OpenAiEngine, ServedKinds, connect
 from sage_llm_coordinator.engines.server_engine import ServerEngine
 from sage_llm_coordinator.engines.upstream_settings import UpstreamEngineSettings
+from sage_llm_coordinator.kv_cache.kv_events import FeedAddress
 from sage_llm_coordinator.origin import origin_of
 from sage_llm_coordinator.servers.program import ServerProgram
 from sage_llm_coordinator.servers.servers import OwnedServer
@@ -56,15 +57,17 @@ def server_kind(
     seats: Callable[[S], int | None] = lambda _: None,
     group: type[Any] = NoSettings,
     loads: Callable[[str], bool] = lambda _: False,
+    events: Callable[[S, str], FeedAddress | None] = lambda _settings, _url: None,
 ) -> EngineKind[S]:
     """Return the registry entry of a kind of engine whose server SAGE starts; ``EngineKind`` says what the rest is.
 
     Args:
         program: makes what is started.
+        events: where a server at a URL tells what is in its prefix cache; None where it does not.
     """
 
     def build(blueprint: EngineBlueprint[S], parts: EngineParts) -> ServerEngine:
-        return _build(blueprint, program(blueprint.settings, parts), parts, seats(blueprint.settings))
+        return _build(blueprint, program(blueprint.settings, parts), parts, seats(blueprint.settings), events)
 
     return EngineKind(
         name,
@@ -80,7 +83,11 @@ def server_kind(
 
 
 def _build(
-    blueprint: EngineBlueprint[S], program: ServerProgram, parts: EngineParts, seats: int | None
+    blueprint: EngineBlueprint[S],
+    program: ServerProgram,
+    parts: EngineParts,
+    seats: int | None,
+    events: Callable[[S, str], FeedAddress | None],
 ) -> ServerEngine:
     settings, spec = blueprint.settings, blueprint.spec
 
@@ -93,6 +100,7 @@ def _build(
             only_model=settings.served_name,
             served_kinds=served_kinds,
             seats=server_seats or seats,
+            events=events(settings, connected.url) if connected.url else None,
         )
 
     async def start_server() -> OwnedServer:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sage_llm_coordinator.engines.shared_head import SharedHead
 from sage_llm_coordinator.engines.stream_events import data_of, each_event, first_end, with_data
 from sage_llm_coordinator.engines.stream_progress import StreamProgress
-from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits, StreamRewriter
+from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits, OnPrompt, StreamRewriter
 from sage_mesh import exact_json
 from sage_mesh.reply import TokenUsage
 from sage_mesh.sse import DONE_EVENT, SseFramer
@@ -50,6 +50,7 @@ class StreamReader:
         delivered: whether what is read reaches the caller at once: a refusal of the request after content is then an
             event like any other.
         on_chunk: called with the object of every event; None reads only the events that need it.
+        on_prompt: see ``StreamRewriter``.
 
     Attributes:
         progress: how far it has come.
@@ -63,6 +64,7 @@ class StreamReader:
         *,
         delivered: bool = True,
         on_chunk: Callable[[dict[str, Any]], None] | None = None,
+        on_prompt: OnPrompt | None = None,
     ) -> None:
         self.progress = StreamProgress(choices)
         self.failure: ReportedFailure | None = None
@@ -70,7 +72,7 @@ class StreamReader:
         self._several = choices > 1
         self._on_chunk = on_chunk
         self._framer = SseFramer()
-        self._rewriter = StreamRewriter(edits, choices)
+        self._rewriter = StreamRewriter(edits, choices, on_prompt)
         self._in_every_event = edits.in_every_event or on_chunk is not None
         self._hides_usage = edits.hides_last_usage
         self._head = SharedHead(edits)

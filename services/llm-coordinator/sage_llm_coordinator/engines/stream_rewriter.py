@@ -6,11 +6,14 @@ kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sage_common.value_type import value_type
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import TokenUsage
+
+OnPrompt = Callable[[list[int]], None]
 
 
 @value_type
@@ -23,6 +26,7 @@ class AnswerEdits:
         hides_last_usage: the event at the end that has the usage and no choices was not asked for by the caller.
         hides_each_usage: the usage in every other event was not.
         hides_tokens: nor were the tokens' ids.
+        only_prompt: those of the prompt alone are of use; the answer's cannot be matched with its text.
         hides_progress: nor were the events that say how far the prompt is computed.
         as_chat: the server streams a completion and the caller gets a chat.
     """
@@ -32,6 +36,7 @@ class AnswerEdits:
     hides_last_usage: bool = False
     hides_each_usage: bool = False
     hides_tokens: bool = False
+    only_prompt: bool = False
     hides_progress: bool = False
     as_chat: bool = False
 
@@ -39,6 +44,11 @@ class AnswerEdits:
     def in_every_event(self) -> bool:
         """Whether every event has something that the caller is not to have as it is, besides the model's name."""
         return self.hides_each_usage or self.hides_tokens or self.as_chat
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether the ids name every token of the text."""
+        return self.hides_tokens and not self.only_prompt
 
     def rename(self, document: Any) -> bool:
         """Put the caller's name into a parsed document or event; return whether that changed it."""
@@ -56,10 +66,12 @@ class StreamRewriter:
 
     Args:
         choices: how many the request asks for.
+        on_prompt: called with the ids of the prompt's tokens, where they come and are hidden.
     """
 
-    def __init__(self, edits: AnswerEdits, choices: int = 1) -> None:
+    def __init__(self, edits: AnswerEdits, choices: int = 1, on_prompt: OnPrompt | None = None) -> None:
         self._edits = edits
+        self._on_prompt = on_prompt
         self._hides_tokens = edits.hides_tokens
         self._renames = edits.callers_model is not None
         self._as_chat = edits.as_chat
@@ -138,7 +150,9 @@ class StreamRewriter:
         for part in (chunk, *choices) if isinstance(choices, list) else (chunk,):
             if not isinstance(part, dict):
                 continue
-            if part.get("prompt_token_ids") is not None:
+            if (prompt := part.get("prompt_token_ids")) is not None:
+                if self._on_prompt is not None and isinstance(prompt, list):
+                    self._on_prompt(prompt)
                 part["prompt_token_ids"], had_ids = None, True
             ids = part.get("token_ids")
             if not isinstance(ids, list):

@@ -21,6 +21,7 @@ from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
 from sage_llm_coordinator.engines.token_prompt import read_prompt_ids, token_prompt
 from sage_llm_coordinator.engines.upstream_failures import UpstreamFailures
 from sage_llm_coordinator.engines.upstream_request import (
+    FollowsPrompts,
     UpstreamRequest,
     plan_upstream_request,
     upstream_headers,
@@ -56,6 +57,7 @@ class UpstreamProxy:
         on_trouble: called when a request has failed in a way that says something about the server.
         lists: reads the server's list of models again and returns whether it has this one.
         silence_seconds: longest silence within a stream that has begun.
+        follower: see ``plan_upstream_request``.
     """
 
     def __init__(
@@ -65,9 +67,9 @@ class UpstreamProxy:
         on_trouble: Callable[[], None],
         lists: Callable[[str], Awaitable[bool]],
         silence_seconds: float,
+        follower: FollowsPrompts | None = None,
     ) -> None:
-        self._engine_id = engine_id
-        self._upstream = upstream
+        self._engine_id, self._upstream, self._follower = engine_id, upstream, follower
         self._failures = UpstreamFailures(engine_id, upstream, on_trouble, lists)
         self._silence_seconds = silence_seconds
         self._streams = OpenStreams()
@@ -90,7 +92,7 @@ class UpstreamProxy:
                 answers with something else than the API's media, or breaks off.
         """
         owner = card.owned_by if card else ""
-        asked = plan_upstream_request(request, owner)
+        asked = plan_upstream_request(request, owner, self._follower)
         headers = upstream_headers(request)
         try:
             if request.delivered is not None and owner in TOKEN_SERVERS:
@@ -153,7 +155,7 @@ class UpstreamProxy:
             return
 
         def begin() -> None:
-            tells_tokens = asked.edits.hides_tokens
+            tells_tokens = asked.edits.tells_tokens
             reply.head(Media.EVENT_STREAM, model=request.model, continuable=continuable, tells_tokens=tells_tokens)
 
         if form is Media.EVENT_STREAM:
@@ -233,11 +235,12 @@ class UpstreamProxy:
         asked: UpstreamRequest,
         begin: Callable[[], None],
     ) -> None:
-        reader = StreamReader(asked.edits, choices_asked(request.endpoint, request.body))
+        choices = choices_asked(request.endpoint, request.body)
+        reader = StreamReader(asked.edits, choices, on_prompt=asked.on_prompt)
         progress = reader.progress
         # Where the usage is missing that the caller asked for, another engine can still count it.
         must_be_clean = wants_usage(request)
-        tells_tokens = asked.edits.hides_tokens
+        tells_tokens = asked.edits.tells_tokens
         silence_seconds = self._silence_seconds
         begun = False
         stream = OpenStream(answer.close)

@@ -5,7 +5,10 @@ A body is read only where it must be: with an alias for the model, or usage opti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Protocol
 
 from sage_common.errors import InvalidRequestError
 from sage_common.value_type import value_type
@@ -14,16 +17,18 @@ from sage_control_plane.request.request import Endpoint
 from sage_llm_coordinator.engines.known_servers import (
     CONTINUOUS_USAGE_SERVERS,
     PROGRESS_SERVERS,
+    PROMPT_TOKEN_SERVERS,
     TOKEN_SERVERS,
     USAGE_SERVERS,
 )
-from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits
+from sage_llm_coordinator.engines.stream_rewriter import AnswerEdits, OnPrompt
 from sage_mesh import exact_json
 from sage_mesh.engine import EngineRequest
 from sage_mesh.upstream.model_field import rename_model
 
 _OPTIONS_KEY = b'"stream_options"'
 _PROGRESS_KEY = b'"return_progress"'
+_TOKENS_KEY = b'"return_token_ids"'
 # In an answer whose text runs behind its tokens, or holds the prompt, the two cannot be matched; and a caller who asks
 # for the tokens is to see them.
 _WITHOUT_TOKENS = tuple(
@@ -38,11 +43,13 @@ class UpstreamRequest:
 
     Attributes:
         edits: what the answer goes through on its way to the caller.
+        on_prompt: takes the ids of the prompt's tokens, where the server returns them; None where nobody wants them.
     """
 
     path: str
     body: bytes
     edits: AnswerEdits
+    on_prompt: OnPrompt | None = None
 
     def from_tokens(self, body: bytes, endpoint: Endpoint) -> UpstreamRequest:
         """Return the same, where the answer goes on from tokens, which only a completion can."""
@@ -50,11 +57,22 @@ class UpstreamRequest:
         return UpstreamRequest(Endpoint.COMPLETIONS.path, body, edits)
 
 
-def plan_upstream_request(request: EngineRequest, owner: str) -> UpstreamRequest:
+class FollowsPrompts(Protocol):
+    """Takes the prompts that a server has got, as tokens."""
+
+    def on_prompt(self, model: str, texts: Sequence[int], token_ids: Sequence[int]) -> None:
+        """Take in a prompt: the model that it is for, its blocks of text, and all its tokens."""
+        ...
+
+
+def plan_upstream_request(
+    request: EngineRequest, owner: str, follower: FollowsPrompts | None = None
+) -> UpstreamRequest:
     """Plan the request to the server.
 
     Args:
         owner: what the server calls itself in /v1/models, by which is known what it can do.
+        follower: who wants the prompt's tokens; None for nobody.
 
     Raises:
         InvalidRequestError: the body is nested too deeply to be written again.
@@ -63,16 +81,19 @@ def plan_upstream_request(request: EngineRequest, owner: str) -> UpstreamRequest
     # Who names no model gets the model's own name.
     aliased = isinstance(given, str) and given not in ANY_MODEL and given != request.model
     edits = AnswerEdits(request.model, given if aliased and isinstance(given, str) else None)
-    classification = request.classification
+    classification, on_prompt = request.classification, None
     if classification is not None and classification.streaming and classification.generates:
         if owner in USAGE_SERVERS:
             body, edits = with_usage(body, edits, continuous=owner in CONTINUOUS_USAGE_SERVERS)
         if owner in TOKEN_SERVERS and classification.resumable:
             body, edits = with_token_ids(body, edits)
+        if owner in PROMPT_TOKEN_SERVERS and follower is not None and classification.prefix_blocks:
+            on_prompt = partial(follower.on_prompt, request.model, classification.prefix_blocks)
+            body, edits = with_prompt_ids(body, edits)
         # What goes on: how much of it has to be computed again decides on what may be stopped.
         if owner in PROGRESS_SERVERS and request.attempt.submission > 1:
             body, edits = with_progress(body, edits)
-    return UpstreamRequest(request.endpoint.path, body, edits)
+    return UpstreamRequest(request.endpoint.path, body, edits, on_prompt)
 
 
 def with_usage(body: bytes, edits: AnswerEdits, *, continuous: bool) -> tuple[bytes, AnswerEdits]:
@@ -112,7 +133,14 @@ def with_token_ids(body: bytes, edits: AnswerEdits) -> tuple[bytes, AnswerEdits]
     """Return the body that asks for the tokens' ids too, and the edits that hide them; both as given if of no use."""
     if any(field in body for field in _WITHOUT_TOKENS):
         return body, edits
-    return _with_last_field(body, b'"return_token_ids"', b"true"), replace(edits, hides_tokens=True)
+    return _with_last_field(body, _TOKENS_KEY, b"true"), replace(edits, hides_tokens=True)
+
+
+def with_prompt_ids(body: bytes, edits: AnswerEdits) -> tuple[bytes, AnswerEdits]:
+    """Return the body that asks for tokens for the prompt's sake alone; as given where it asks for tokens already."""
+    if edits.hides_tokens or _TOKENS_KEY in body:
+        return body, edits
+    return _with_last_field(body, _TOKENS_KEY, b"true"), replace(edits, hides_tokens=True, only_prompt=True)
 
 
 def with_progress(body: bytes, edits: AnswerEdits) -> tuple[bytes, AnswerEdits]:

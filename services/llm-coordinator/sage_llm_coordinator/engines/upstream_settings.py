@@ -16,6 +16,7 @@ from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.model_list import KIND_NAMES
 
 SILENCE_SECONDS: Final = 120.0
+ZMQ_ADDRESS: Final = r"^((tcp|ipc)://\S+)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,17 @@ class OpenAiEngineSettings(UpstreamEngineSettings):
         pattern=r"^(/\S*)?$",
         description="where its health is asked, below its root; empty reads its list of models instead, for a server "
         "whose /health costs money or takes seconds; null finds out",
+    )
+    kv_events: str = Field(
+        "",
+        pattern=ZMQ_ADDRESS,
+        description="ZMQ address at which its server (vLLM with --kv-events-config) tells what is in its prefix cache, "
+        "e.g. tcp://127.0.0.1:5557; empty: it does not",
+    )
+    kv_events_replay: str = Field(
+        "",
+        pattern=ZMQ_ADDRESS,
+        description="its replay_endpoint, where what was missed is repeated; without it the view begins again instead",
     )
 
     @property

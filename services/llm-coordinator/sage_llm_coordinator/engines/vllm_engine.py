@@ -6,8 +6,10 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
+import orjson
 from pydantic import Field
 
 from sage_common.errors import InvalidRequestError
@@ -15,6 +17,8 @@ from sage_common.logging import get_logger
 from sage_common.setting_marks import Alias
 from sage_llm_coordinator.engines.engine_kind import EngineParts
 from sage_llm_coordinator.engines.server_kind import ServerEngineSettings, server_kind
+from sage_llm_coordinator.kv_cache.following import can_follow
+from sage_llm_coordinator.kv_cache.kv_events import FeedAddress
 from sage_llm_coordinator.servers.devices import DevicePreference, Gpu, choose_gpus, list_gpus, read_preference
 from sage_llm_coordinator.servers.machine_memory import available_bytes, total_bytes
 from sage_llm_coordinator.servers.model_files import ModelFiles, find_model
@@ -29,8 +33,14 @@ from sage_llm_coordinator.servers.vllm_memory import (
 )
 from sage_llm_coordinator.servers.vllm_options import GIB, KV_SPACE_VARIABLE, VllmOptions, read_options, seats
 from sage_llm_coordinator.servers.vllm_progress import VllmProgress
+from sage_platform.supervision.guarded_process import socket_path
 
 log = get_logger(__name__)
+
+# With these the server publishes nothing, or to where its operator says.
+_WITHOUT_EVENTS: Final = frozenset(
+    {"--kv-events-config", "--no-enable-prefix-caching", "--data-parallel-size", "-dp", "--data-parallel-rank"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,9 @@ class VllmEngineSettings(ServerEngineSettings):
     kind: Literal["vllm"] = "vllm"
     device: str = Field("", description="cpu, cpu:0-3 (cores), cuda, cuda:0,1 (GPUs); empty chooses")
     check_memory: bool = Field(True, description="refuse a start that the machine's memory has no room for")
+    kv_events: bool = Field(
+        True, description="have its server tell what is in its prefix cache, which decides on where prompts are sent"
+    )
 
 
 class VllmProgram:
@@ -95,6 +108,7 @@ class VllmProgram:
             "warning",
             # What of a prompt was cached decides on which answers may be interrupted.
             "--enable-prompt-tokens-details",
+            *_events_arguments(self._settings, port),
             *room.arguments,
         ]
 
@@ -155,4 +169,30 @@ def _seats(settings: VllmEngineSettings) -> int | None:
         return None  # the start of its server fails and says what is wrong
 
 
-VLLM = server_kind("vllm", VllmEngineSettings, VllmProgram, seats=_seats, group=VllmSettings)
+def _events(settings: VllmEngineSettings, url: str) -> FeedAddress | None:
+    """Return where the server at a URL tells what is in its prefix cache; None where it is not asked to.
+
+    It is a socket in the folder of this user's own: nothing else on the machine reads prompts there. Ranks of data
+    parallelism publish each for itself, which no such address allows.
+    """
+    port = urlsplit(url).port
+    given = {argument.partition("=")[0].replace("_", "-") for argument in settings.arguments}
+    if not settings.kv_events or not port or given & _WITHOUT_EVENTS or not can_follow():
+        return None
+    return FeedAddress(*(f"ipc://{socket_path(f'kv-{part}-{port}')}" for part in ("events", "replay")))
+
+
+def _events_arguments(settings: VllmEngineSettings, port: int) -> list[str]:
+    address = _events(settings, f"http://{HOST}:{port}")
+    if address is None:
+        return []
+    config = {
+        "enable_kv_cache_events": True,
+        "publisher": "zmq",
+        "endpoint": address.events,
+        "replay_endpoint": address.replay,
+    }
+    return ["--kv-events-config", orjson.dumps(config).decode()]
+
+
+VLLM = server_kind("vllm", VllmEngineSettings, VllmProgram, seats=_seats, group=VllmSettings, events=_events)

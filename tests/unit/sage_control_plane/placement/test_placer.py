@@ -86,7 +86,7 @@ def test_least_work_counts_tokens_and_speed() -> None:
     placement = placer().place(item, [slow, loaded, idle], 0.0)
     assert placement is not None
     assert placement.engine_id == "idle"
-    assert dict(placement.candidates) == pytest.approx(scores)
+    assert {one.engine_id: one.score for one in placement.candidates} == pytest.approx(scores)
 
 
 def test_scores_are_added_by_weight() -> None:

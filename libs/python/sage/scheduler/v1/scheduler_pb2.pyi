@@ -243,12 +243,14 @@ class DispatchExplanation(_message.Message):
     def __init__(self, engine_id: _Optional[str] = ..., tries: _Optional[int] = ..., hedge: _Optional[bool] = ..., at_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., band: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., predicted_ttft_ms: _Optional[float] = ..., error_code: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("engine_id", "score")
+    __slots__ = ("engine_id", "score", "cached_share")
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    CACHED_SHARE_FIELD_NUMBER: _ClassVar[int]
     engine_id: str
     score: float
-    def __init__(self, engine_id: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+    cached_share: float
+    def __init__(self, engine_id: _Optional[str] = ..., score: _Optional[float] = ..., cached_share: _Optional[float] = ...) -> None: ...
 
 class ListRequestsRequest(_message.Message):
     __slots__ = ("tenant", "changed_within_ms", "limit")
