@@ -115,6 +115,7 @@ def _classification(record: DecisionRecord) -> request_pb2.Classification | None
     message = classification_to_wire(record.request.classification)
     # Hashes mean nothing to people, and there is one for every 64 tokens.
     message.ClearField("prefix_blocks")
+    message.ClearField("session")
     return message
 
 

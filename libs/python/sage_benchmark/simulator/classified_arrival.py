@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 
 from sage_benchmark.workload.arrival import Arrival
 from sage_benchmark.workload.rendered_request import prefix_blocks
@@ -53,9 +54,14 @@ def pending(
         items=arrival.items,
         resumable=generates,
         most_output_tokens=arrival.max_tokens if generates else 0,
+        session=_session(arrival.conversation) if arrival.tells_session else 0,
     )
     at = arrival.at_seconds
     return PendingRequest(request_id, arrival.tenant, classification, at, at + timeout_seconds)
+
+
+def _session(conversation: str) -> int:
+    return int.from_bytes(blake2b(conversation.encode(), digest_size=8).digest(), "big")
 
 
 def _blocks(arrival: Arrival, block_tokens: int) -> tuple[int, ...]:

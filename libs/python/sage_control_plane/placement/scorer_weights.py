@@ -34,7 +34,10 @@ class ScorerWeights:
         0.0, scorers.PredictedHeadroom, "the engine that can just meet the targets, so that others stay free"
     )
     prefix: Annotated[Weight, Alias("prefix_weight")] = _weight(
-        0.5, scorers.PrefixAffinity, "the engine that has the prompt's beginning cached"
+        1.0, scorers.PrefixAffinity, "the engine that has the prompt's beginning cached"
+    )
+    session: Annotated[Weight, Alias("session_weight")] = _weight(
+        0.25, scorers.SessionAffinity, "the engine that had the session's last request (prompt_cache_key, or user)"
     )
 
     def __post_init__(self) -> None:

@@ -107,11 +107,44 @@ class PrefixAffinity:
         classification = request.classification
         if branches and self._prefixes.recent.is_ahead(classification.route, engine.engine_id, now):
             return 0.0
-        wait = engine.forecast.wait_seconds(classification.generates)
-        saved = engine.forecast.prefill_seconds(classification.generates, matched * classification.input_tokens)
-        if wait is None or saved is None:
-            return matched if 2 * engine.credits.requests <= engine.credits.request_cap else 0.0
-        return matched if wait <= saved else 0.0
+        return matched if _pays(engine, request, matched * classification.input_tokens) else 0.0
+
+
+class SessionAffinity:
+    """Scores the engine that had the session's last request, unless the wait costs more than its prompt.
+
+    The score is the share of the prompt that is not known to be cached there; the rest ``PrefixAffinity`` scores. It is
+    for what prompts do not show: images, texts that are shorter than a block, a beginning that changes. An engine that
+    tells of its cache, and has nothing of a prompt that can be looked up, has nothing of the session either.
+    """
+
+    def __init__(self, prefixes: PrefixIndex) -> None:
+        self._prefixes = prefixes
+
+    def score(self, engine: EngineView, request: PendingRequest, now: float) -> float:
+        classification = request.classification
+        if not classification.session or not classification.generates:
+            return 0.0
+        prefixes, engine_id = self._prefixes, engine.engine_id
+        if prefixes.sessions.get(classification.session) != engine_id:
+            return 0.0
+        matched = prefixes.matched(engine_id, request)
+        if not matched and classification.prefix_blocks and prefixes.tells(engine_id):
+            return 0.0
+        return 1.0 - matched if _pays(engine, request, classification.input_tokens) else 0.0
+
+
+def _pays(engine: EngineView, request: PendingRequest, cached_tokens: float) -> bool:
+    """Return whether the wait that the engine's present load costs is no more than what the cached tokens save.
+
+    Without predictions it pays while the engine is at most half full.
+    """
+    generates = request.classification.generates
+    wait = engine.forecast.wait_seconds(generates)
+    saved = engine.forecast.prefill_seconds(generates, cached_tokens)
+    if wait is None or saved is None:
+        return 2 * engine.credits.requests <= engine.credits.request_cap
+    return wait <= saved
 
 
 def _predicted_ttft(engine: EngineView, request: PendingRequest, prefixes: PrefixIndex) -> float | None:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from sage_control_plane.pool.kept_answers import KeptAnswers
 from sage_control_plane.pool.recent_prompts import RecentPrompts
+from sage_control_plane.pool.session_index import SessionIndex
 from sage_control_plane.request.cached_blocks import CachedBlocks
 from sage_control_plane.request.request import PendingRequest
 
@@ -43,11 +44,13 @@ class PrefixIndex:
     Attributes:
         kept: answers that were stopped, and how much of one an engine computes again.
         recent: what engines were given to compute of late.
+        sessions: which engine each session was last dispatched to.
     """
 
     def __init__(self, blocks_per_engine: int = 8_192) -> None:
         self.kept = KeptAnswers()
         self.recent = RecentPrompts()
+        self.sessions = SessionIndex()
         self._most = blocks_per_engine
         # Of each block whether a prompt went on after it, or a second one ended with it.
         self._blocks: dict[str, OrderedDict[int, bool]] = {}
@@ -105,6 +108,7 @@ class PrefixIndex:
 
     def add(self, engine_id: str, request: PendingRequest) -> None:
         """Note that the request is dispatched to the engine."""
+        self.sessions.add(request.classification.session, engine_id)
         blocks = request.classification.prefix_blocks
         if not blocks:
             return

@@ -39,6 +39,8 @@ class RequestBody:
         max_tokens: the caller's limit on the output; None when there is none.
         structured: whether the caller asks for more than one plain text after the prompt: tools, guided decoding, log
             probabilities, several choices.
+        session: what the caller names requests with a common beginning by (``prompt_cache_key``, else ``user``); empty
+            where it does not.
     """
 
     model: str
@@ -50,6 +52,7 @@ class RequestBody:
     choices: int
     structured: bool
     service_tier: str
+    session: str = ""
 
 
 def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> RequestBody:
@@ -92,7 +95,17 @@ def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> Reque
         choices=choices,
         structured=choices > 1 or any(value.get(name) for name in _STRUCTURED_FIELDS),
         service_tier=optional_string(value, "service_tier"),
+        session=_session(value),
     )
+
+
+def _session(value: Mapping[str, Any]) -> str:
+    """Return the caller's key of a session. What is no string is the engine's to judge."""
+    for name in ("prompt_cache_key", "user"):
+        given = value.get(name)
+        if given and isinstance(given, str):
+            return given
+    return ""
 
 
 _STRUCTURED_FIELDS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 from sage_control_plane.request.body import RequestBody, read_body
 from sage_control_plane.request.catalog import KIND_OF_ENDPOINT, ModelCatalog
@@ -102,6 +103,7 @@ class RequestClassifier:
             reasons=tuple(reasons),
             resumable=is_resumable(kind, content),
             most_output_tokens=_most_output_tokens(kind, content),
+            session=_session(tenant, content.session),
         )
 
     def _service_class(self, kind: RequestKind, content: RequestBody, hints: Hints, reasons: list[str]) -> ServiceClass:
@@ -160,6 +162,14 @@ def _most_output_tokens(kind: RequestKind, content: RequestBody) -> int:
     if content.max_tokens is None or kind not in (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE):
         return 0
     return min(content.max_tokens * content.choices * content.items, INT32)
+
+
+def _session(tenant: str, key: str) -> int:
+    """Return the hash by which a session is known; 0 without a key. Two tenants' equal keys are two sessions."""
+    if not key:
+        return 0
+    named = f"{len(tenant)}:{tenant}{key}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(named, digest_size=8).digest(), "big") or 1
 
 
 def is_resumable(kind: RequestKind, content: RequestBody) -> bool:

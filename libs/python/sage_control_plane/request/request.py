@@ -97,6 +97,7 @@ class Classification:
         most_output_tokens: the caller's limit on the output of all its choices; 0 where it set none.
         tokens: estimated tokens of prompt and output together.
         route: what an engine must serve to take it.
+        session: hash of the caller's key for requests with a common beginning, and of who calls; 0 for none.
         generates: whether its answer is generated token by token.
         shows_beginning: whether the first byte of its answer shows when its prompt was computed. False where a
             generated answer comes in one piece: its first byte comes with its last token.
@@ -119,6 +120,7 @@ class Classification:
     reasons: tuple[str, ...] = ()
     resumable: bool = False
     most_output_tokens: int = 0
+    session: int = 0
     # Read many times in each decision, so computed once.
     tokens: int = field(init=False, repr=False, compare=False)
     route: Route = field(init=False, repr=False, compare=False)

@@ -84,6 +84,7 @@ def classification_to_wire(value: Classification) -> request_pb2.Classification:
         reasons=value.reasons,
         resumable=value.resumable,
         most_output_tokens=value.most_output_tokens,
+        session=value.session,
     )
 
 
@@ -106,6 +107,7 @@ def classification_from_wire(message: request_pb2.Classification) -> Classificat
         reasons=tuple(message.reasons),
         resumable=message.resumable,
         most_output_tokens=message.most_output_tokens,
+        session=message.session,
     )
 
 

@@ -9,14 +9,16 @@ import pytest
 from fixtures.control_plane import engine, forecast, request
 
 from sage_control_plane.placement.scorer_weights import ScorerWeights
-from sage_control_plane.placement.scorers import PredictedHeadroom, PrefixAffinity, SoonestStart
+from sage_control_plane.placement.scorers import PredictedHeadroom, PrefixAffinity, SessionAffinity, SoonestStart
 from sage_control_plane.pool.breaker import Breaker
 from sage_control_plane.pool.breaker_settings import BreakerSettings
 from sage_control_plane.pool.credits import Credits
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.prefix_index import PrefixIndex
+from sage_control_plane.pool.session_index import SessionIndex
 from sage_control_plane.prediction.latency import Load
 from sage_control_plane.prediction.pace import Pace
+from sage_control_plane.request.cached_blocks import CachedBlocks
 from sage_control_plane.request.request import PendingRequest
 
 
@@ -114,6 +116,39 @@ def test_the_index_forgets_the_least_used_end_of_prompts_and_engines_that_are_go
     assert prefixes.latest(prompt("b", 1, 4, 5)) is None
 
 
+def of_session(session: int, *blocks: int) -> PendingRequest:
+    made = prompt(f"s{session}", *blocks)
+    return replace(made, classification=replace(made.classification, session=session))
+
+
+def test_a_session_goes_on_where_it_was_unless_the_wait_costs_more() -> None:
+    prefixes = PrefixIndex()
+    scorer, last, other = SessionAffinity(prefixes), entry("last"), entry("other")
+    prefixes.add("other", of_session(7))
+    prefixes.add("last", of_session(7))
+    assert scorer.score(last, of_session(7), 0.0) == 1.0
+    assert scorer.score(other, of_session(7), 0.0) == 0.0
+    assert scorer.score(last, of_session(8), 0.0) == scorer.score(last, prompt("none"), 0.0) == 0.0
+    last.forecast.queued_tokens = 5000
+    assert scorer.score(last, of_session(7), 0.0) == 0.0
+
+
+def test_a_session_adds_nothing_to_what_is_known_to_be_cached_or_to_be_gone() -> None:
+    prefixes = PrefixIndex()
+    scorer, last = SessionAffinity(prefixes), entry("last")
+    prefixes.add("last", of_session(7, 1, 2, 3))
+    assert scorer.score(last, of_session(7, 1, 2, 3, 4), 0.0) == pytest.approx(0.25)
+    prefixes.report(CachedBlocks("last", 5, 1, True))
+    assert scorer.score(last, of_session(7, 1, 2, 3, 4), 0.0) == 0.0
+
+
+def test_of_sessions_the_longest_unused_are_forgotten() -> None:
+    sessions = SessionIndex(most=2)
+    for session, engine_id in ((1, "a"), (2, "b"), (1, "a"), (3, "c"), (0, "none")):
+        sessions.add(session, engine_id)
+    assert [sessions.get(session) for session in (1, 2, 3, 0)] == ["a", None, "c", None]
+
+
 def test_weights_that_leave_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="scorer weights"):
-        ScorerWeights(0.0, 0.0, 0.0, 0.0)
+        ScorerWeights(0.0, 0.0, 0.0, 0.0, 0.0)

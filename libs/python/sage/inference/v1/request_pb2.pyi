@@ -164,7 +164,7 @@ class ServiceLevel(_message.Message):
     def __init__(self, ttft_ms: _Optional[int] = ..., tpot_ms: _Optional[int] = ..., end_to_end_ms: _Optional[int] = ...) -> None: ...
 
 class Classification(_message.Message):
-    __slots__ = ("kind", "pool", "model", "service_class", "priority", "slo", "input_tokens", "output_tokens", "prefix_blocks", "streaming", "sheddable", "items", "reasons", "resumable", "most_output_tokens")
+    __slots__ = ("kind", "pool", "model", "service_class", "priority", "slo", "input_tokens", "output_tokens", "prefix_blocks", "streaming", "sheddable", "items", "reasons", "resumable", "most_output_tokens", "session")
     KIND_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +180,7 @@ class Classification(_message.Message):
     REASONS_FIELD_NUMBER: _ClassVar[int]
     RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     MOST_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
     kind: RequestKind
     pool: str
     model: str
@@ -195,7 +196,8 @@ class Classification(_message.Message):
     reasons: _containers.RepeatedScalarFieldContainer[str]
     resumable: bool
     most_output_tokens: int
-    def __init__(self, kind: _Optional[_Union[RequestKind, str]] = ..., pool: _Optional[str] = ..., model: _Optional[str] = ..., service_class: _Optional[_Union[ServiceClass, str]] = ..., priority: _Optional[_Union[Priority, str]] = ..., slo: _Optional[_Union[ServiceLevel, _Mapping]] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., prefix_blocks: _Optional[_Iterable[int]] = ..., streaming: _Optional[bool] = ..., sheddable: _Optional[bool] = ..., items: _Optional[int] = ..., reasons: _Optional[_Iterable[str]] = ..., resumable: _Optional[bool] = ..., most_output_tokens: _Optional[int] = ...) -> None: ...
+    session: int
+    def __init__(self, kind: _Optional[_Union[RequestKind, str]] = ..., pool: _Optional[str] = ..., model: _Optional[str] = ..., service_class: _Optional[_Union[ServiceClass, str]] = ..., priority: _Optional[_Union[Priority, str]] = ..., slo: _Optional[_Union[ServiceLevel, _Mapping]] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., prefix_blocks: _Optional[_Iterable[int]] = ..., streaming: _Optional[bool] = ..., sheddable: _Optional[bool] = ..., items: _Optional[int] = ..., reasons: _Optional[_Iterable[str]] = ..., resumable: _Optional[bool] = ..., most_output_tokens: _Optional[int] = ..., session: _Optional[int] = ...) -> None: ...
 
 class ClassifiedRequest(_message.Message):
     __slots__ = ("request", "classification")
