@@ -24,7 +24,6 @@ LLAMACPP = "llamacpp"
 REAL_SECONDS = 50.0
 REAL_TIMEOUT_SECONDS = 180.0
 REAL_WARM_UP_SECONDS = 5.0
-VLLM_BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +147,13 @@ class LiveOptions(BenchOptions):
         from sage_benchmark.live.llamacpp_pool import LlamacppServers, llamacpp_pool
         from sage_benchmark.live.simulated_pool import simulated_pool
         from sage_benchmark.simulated_engine.engine_config import EngineModelConfig, SimulatedModels
+        from sage_benchmark.workload.conversations import BLOCK_BYTES, BLOCK_TOKENS
 
         if self.real:
             return partial(llamacpp_pool, LlamacppServers(self.engines or servers, self.slots, self.threads))
         engines = self.engines or ENGINES
         if self.conversations:
-            config = EngineModelConfig(kv_tokens=self.kv_tokens, block_tokens=VLLM_BLOCK_TOKENS)
+            config = EngineModelConfig(kv_tokens=self.kv_tokens, block_tokens=BLOCK_TOKENS, block_bytes=BLOCK_BYTES)
             return partial(
                 simulated_pool, engines, SimulatedModels(embedding=""), config=config, kv_events=self.kv_events
             )

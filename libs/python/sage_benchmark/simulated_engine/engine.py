@@ -34,8 +34,6 @@ from sage_control_plane.request.request import Endpoint
 
 POSTS = {endpoint.path: endpoint for endpoint in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS)}
 EXIT_STATUS = 70
-# Of English; a block of the prefix cache is so many bytes of the prompt for each of its tokens.
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
@@ -82,7 +80,7 @@ class SimulatedEngine:
         self._tells_capacity = tells_capacity
         self._server = EngineHttpServer(self._serve, host, port)
         self._embedding_server: EngineHttpServer | None = None
-        self._reader = RequestReader(extract, config.max_context_tokens, BYTES_PER_TOKEN * config.block_tokens)
+        self._reader = RequestReader(extract, config.max_context_tokens, config.block_bytes)
         self._clock = EngineClock(EngineModel(config, every_token=True, cache=cache), self._deliver)
         self._metrics = EngineMetrics(self._clock.model, models.llm or models.embedding, lambda: self._clock.now)
         self._dice = FaultDice(Faults())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES
 from sage_control_plane.request.request import RequestKind
 
 EMBEDDING_KINDS = frozenset({RequestKind.EMBEDDING, RequestKind.RERANK})
@@ -40,6 +41,7 @@ class EngineModelConfig:
             chunked prefill); its first default of 512 keeps the pause that a long prompt makes for others short.
         prefix_cache: whether prompts that share leading blocks are computed once.
         block_tokens: tokens in a prefix block.
+        block_bytes: bytes of a prompt's text that count as those, where an engine is given text; a multiple of 8.
         embedding_tokens_per_second: tokens that are embedded in a second.
         embedding_request_seconds: what an embedding request costs beside its tokens.
     """
@@ -53,6 +55,7 @@ class EngineModelConfig:
     prefill_chunk_tokens: int = 512
     prefix_cache: bool = True
     block_tokens: int = 64
+    block_bytes: int = DEFAULT_BLOCK_BYTES
     embedding_tokens_per_second: float = 40_000.0
     embedding_request_seconds: float = 0.002
 
@@ -69,6 +72,7 @@ class EngineModelConfig:
             "max_context_tokens",
             "prefill_chunk_tokens",
             "block_tokens",
+            "block_bytes",
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

@@ -18,6 +18,9 @@ from sage_benchmark.workload.request_shapes import Lengths
 from sage_control_plane.request.request import RequestKind, ServiceClass
 
 _SAMPLE: Final = 400
+# Of the words that prompts are rendered in, for 16 tokens: a block of vLLM's.
+BLOCK_TOKENS: Final = 16
+BLOCK_BYTES: Final = 88
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ class Conversations:
 def _turns(shape: ConversationShape, rng: random.Random, name: str, tenant: str, began_at: float) -> Iterator[Arrival]:
     prompts = range(shape.prompts)
     prompt = rng.choices(prompts, [1 / (1 + number) for number in prompts])[0]
-    at, tokens, turns = began_at, shape.prompt_tokens, ()
+    at, tokens = began_at, shape.prompt_tokens
+    turns: tuple[Turn, ...] = ()
     for _ in range(shape.turns.draw(rng)):
         asked, answered = shape.questions.draw(rng), shape.answers.draw(rng)
         tokens += asked

@@ -92,9 +92,9 @@ class PrefixAffinity:
     The wait is the predicted cost of the engine's present load; the saving is the prefill of the matched tokens.
     Without predictions the match counts while the engine is at most half full.
 
-    A beginning that many prompts share draws no more of them to an engine that has been given more than 1.25 times the
-    prompt tokens of the others to compute: each conversation that begins there comes back with every turn. What a
-    conversation itself has said before draws its next turn all the same.
+    A beginning that many prompts share draws no more of them to an engine that was given more than 1.25 times the mean
+    to compute of late, where the excess is more than what computing the beginning elsewhere costs: each conversation
+    that begins there comes back with every turn. What a conversation itself has said draws its next turn all the same.
     """
 
     def __init__(self, prefixes: PrefixIndex) -> None:
@@ -105,9 +105,10 @@ class PrefixAffinity:
         if matched < LEAST_MATCH:
             return 0.0
         classification = request.classification
-        if branches and self._prefixes.recent.is_ahead(classification.route, engine.engine_id, now):
+        saved = matched * classification.input_tokens
+        if branches and self._prefixes.recent.is_ahead(classification.route, engine.engine_id, saved, now):
             return 0.0
-        return matched if _pays(engine, request, matched * classification.input_tokens) else 0.0
+        return matched if _pays(engine, request, saved) else 0.0
 
 
 class SessionAffinity:

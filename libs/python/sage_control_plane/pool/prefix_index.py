@@ -17,8 +17,8 @@ class PrefixMatch(NamedTuple):
 
     Attributes:
         share: of the prompt, 0 to 1.
-        branches: whether other prompts went on from there otherwise, or ended there: a beginning that many share, such
-            as a system prompt, rather than the conversation that this request goes on with.
+        branches: whether prompts went on from there in several ways, or several ended there: a beginning that many
+            share, such as a system prompt, rather than the conversation that this request goes on with.
     """
 
     share: float
@@ -26,6 +26,9 @@ class PrefixMatch(NamedTuple):
 
 
 NO_MATCH: Final = PrefixMatch(0.0)
+# What comes after a block: nothing yet, or this and that. Hashes are not negative.
+_END: Final = -1
+_SEVERAL: Final = -2
 # Blocks remembered of an engine that tells which it has.
 MOST_REPORTED: Final = 32_768
 
@@ -52,8 +55,8 @@ class PrefixIndex:
         self.recent = RecentPrompts()
         self.sessions = SessionIndex()
         self._most = blocks_per_engine
-        # Of each block whether a prompt went on after it, or a second one ended with it.
-        self._blocks: dict[str, OrderedDict[int, bool]] = {}
+        # Of each block the one after it; or that a prompt ended with it, or that several went on otherwise.
+        self._blocks: dict[str, OrderedDict[int, int]] = {}
         self._latest: dict[int, str] = {}
         # Of each engine that tells: the account, and its last message.
         self._accounts: dict[str, tuple[int, int]] = {}
@@ -91,7 +94,9 @@ class PrefixIndex:
             if block not in cached:
                 break
             matched += 1
-        return PrefixMatch(matched / len(blocks), cached[blocks[matched - 1]])
+        following = cached[blocks[matched - 1]]
+        turns_off = matched < len(blocks) and following not in (_END, blocks[matched])
+        return PrefixMatch(matched / len(blocks), following == _SEVERAL or turns_off)
 
     def latest(self, request: PendingRequest) -> str | None:
         """Return the engine that last got the longest known prefix of the prompt; None without one. O(blocks).
@@ -115,10 +120,14 @@ class PrefixIndex:
         self._asked = None
         cached = self._blocks.setdefault(engine_id, OrderedDict())
         # The last block first, so that a prompt's end is evicted before its beginning, which others may share.
-        goes_on = blocks[-1] in cached
+        following = _END
         for block in reversed(blocks):
-            cached[block] = goes_on
-            goes_on = True
+            known = cached.get(block)
+            if known is None or (known == _END and following != _END):
+                cached[block] = following
+            elif known != following or following == _END:
+                cached[block] = known if following == _END and known != _END else _SEVERAL
+            following = block
             cached.move_to_end(block)
             self._latest[block] = engine_id
         self._trim(engine_id, cached)
@@ -148,7 +157,7 @@ class PrefixIndex:
                 del self._latest[block]
         for block in blocks.stored:
             if block not in cached:
-                cached[block] = False
+                cached[block] = _END
                 self._latest.setdefault(block, engine_id)
         self._trim(engine_id, cached)
         return True

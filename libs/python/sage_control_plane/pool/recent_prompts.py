@@ -10,7 +10,7 @@ from sage_control_plane.request.request import Route
 
 # Time constant of the decay. Conversations go on after some seconds of reading and typing.
 RECENT_SECONDS: Final = 20.0
-# An engine that was given more than this multiple of the mean gets nothing more for a beginning that many share.
+# An engine that was given more than this multiple of the mean draws no more requests with a beginning that many share.
 MOST_OF_MEAN: Final = 1.25
 
 
@@ -57,13 +57,17 @@ class RecentPrompts:
         known.total.add(tokens, now)
         known.by_engine.setdefault(engine_id, _Decayed()).add(tokens, now)
 
-    def is_ahead(self, route: Route, engine_id: str, now: float) -> bool:
-        """Return whether the engine was given more than ``MOST_OF_MEAN`` times what engines of the route were."""
+    def is_ahead(self, route: Route, engine_id: str, saved_tokens: float, now: float) -> bool:
+        """Return whether the engine was given more than ``MOST_OF_MEAN`` times what engines of the route were.
+
+        An excess that is smaller than ``saved_tokens``, which another engine would have to compute, does not count.
+        """
         known = self._routes.get(route)
         mine = known.by_engine.get(engine_id) if known is not None else None
         if known is None or mine is None:
             return False
-        return mine.at_time(now) * known.engines > MOST_OF_MEAN * known.total.at_time(now)
+        given, mean = mine.at_time(now), known.total.at_time(now) / known.engines
+        return given > MOST_OF_MEAN * mean and given - mean > saved_tokens
 
     def remove(self, engine_id: str) -> None:
         """Forget an engine that is gone."""

@@ -87,11 +87,11 @@ def test_a_beginning_that_many_share_draws_no_more_to_who_was_given_most_while_a
     begins, goes_on = prompt("third", 1, 2, 7), prompt("first again", 1, 2, 3, 4, 8)
     route = begins.classification.route
     assert scorer.score(holder, begins, 0.0) == pytest.approx(2 / 3)
-    prefixes.recent.add(route, "holder", 900, 2, 0.0)
-    prefixes.recent.add(route, "other", 100, 2, 0.0)
+    prefixes.recent.add(route, "holder", 9000, 2, 0.0)
+    prefixes.recent.add(route, "other", 1000, 2, 0.0)
     assert scorer.score(holder, begins, 0.0) == 0.0
     assert scorer.score(holder, goes_on, 0.0) == pytest.approx(0.8)
-    prefixes.recent.add(route, "other", 800, 2, 0.0)
+    prefixes.recent.add(route, "other", 8000, 2, 0.0)
     assert scorer.score(holder, begins, 0.0) == pytest.approx(2 / 3)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sage.inference.v1 import engine_pb2, frame_pb2, request_pb2
 from sage_common.errors import ErrorKind, InternalError, InvalidRequestError, error_class
 from sage_control_plane.request import engine_state, request
+from sage_control_plane.request.cached_blocks import CachedBlocks
 from sage_control_plane.request.engine_state import (
     EngineLoad,
     EnginePhase,
@@ -31,6 +32,7 @@ from sage_control_plane.request.request import (
 )
 from sage_mesh.engine import DeliveredTokens
 from sage_mesh.inference_request import DEFAULT_TENANT, InferenceRequest
+from sage_mesh.wire.caches import cached_blocks_from_wire, cached_blocks_to_wire
 from sage_mesh.wire.engines import state_from_wire, state_to_wire
 from sage_mesh.wire.errors import error_from_wire, error_to_wire
 from sage_mesh.wire.requests import (
@@ -64,10 +66,19 @@ classifications = st.builds(
     reasons=st.lists(names, max_size=3).map(tuple),
     resumable=st.booleans(),
     most_output_tokens=uint32,
+    session=st.integers(0, 2**64 - 1),
 )
 CHAT = Classification(
     RequestKind.LLM_CHAT, "main", "m", ServiceClass.INTERACTIVE, Priority.NORMAL, ServiceLevel(), 1, 1
 )
+
+
+blocks = st.lists(st.integers(0, 2**64 - 1), max_size=4).map(tuple)
+
+
+@given(st.builds(CachedBlocks, names, st.integers(0, 2**64 - 1), st.integers(1, 2**63), st.booleans(), blocks, blocks))
+def test_accounts_of_caches_survive_the_wire(value: CachedBlocks) -> None:
+    assert cached_blocks_from_wire(cached_blocks_to_wire(value)) == value
 
 
 @given(classifications)
