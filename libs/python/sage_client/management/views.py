@@ -181,10 +181,7 @@ class EngineRestart:
 
 @dataclass(frozen=True, slots=True)
 class CandidateView:
-    """An engine that was considered for a request, and its score; higher is better.
-
-    ``cached_share`` is the share of the prompt that it should have in its prefix cache; None where that is not known.
-    """
+    """An engine that was considered: its score, higher is better, and the share of the prompt that it has cached."""
 
     engine_id: str
     score: float

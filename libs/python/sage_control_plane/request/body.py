@@ -19,6 +19,7 @@ from sage_control_plane.request.body_fields import (
     optional_bool,
     optional_int,
     optional_string,
+    session_key,
     wrong_field,
 )
 from sage_control_plane.request.number_ranges import check_ranges, check_sequences
@@ -95,17 +96,8 @@ def read_body(endpoint: Endpoint, body: bytes, *, strict: bool = False) -> Reque
         choices=choices,
         structured=choices > 1 or any(value.get(name) for name in _STRUCTURED_FIELDS),
         service_tier=optional_string(value, "service_tier"),
-        session=_session(value),
+        session=session_key(value),
     )
-
-
-def _session(value: Mapping[str, Any]) -> str:
-    """Return the caller's key of a session. What is no string is the engine's to judge."""
-    for name in ("prompt_cache_key", "user"):
-        given = value.get(name)
-        if given and isinstance(given, str):
-            return given
-    return ""
 
 
 _STRUCTURED_FIELDS = (

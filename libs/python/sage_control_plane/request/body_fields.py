@@ -55,3 +55,12 @@ def json_type(value: Any) -> str:
     """Return what JSON calls a parsed value."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null")
+
+
+def session_key(value: Mapping[str, Any]) -> str:
+    """Return the caller's key of a session; empty for none. What is no string is the engine's to judge."""
+    for name in ("prompt_cache_key", "user"):
+        given = value.get(name)
+        if given and isinstance(given, str):
+            return given
+    return ""
