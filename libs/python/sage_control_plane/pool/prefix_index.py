@@ -140,7 +140,9 @@ class PrefixIndex:
         engine_id, account = blocks.engine_id, blocks.account
         self._asked = None
         if not account:
+            # Its server is gone, most likely with its cache.
             self._accounts.pop(engine_id, None)
+            self._forget_blocks(engine_id)
             return True
         known, last = self._accounts.get(engine_id, (0, 0))
         if blocks.whole:

@@ -57,8 +57,9 @@ def test_a_cache_that_is_not_known_any_more_is_judged_by_dispatches_again() -> N
     assert index.matched("e", prompt(1, 2, 3)) == 1.0, "it tells, so it is not bounded as a guess is"
     assert index.report(CachedBlocks("e", 0))
     assert not index.tells("e")
+    assert index.matched("e", prompt(1, 2, 3)) == 0.0, "most likely it went with its server"
     index.add("e", prompt(4))
-    assert index.matched("e", prompt(1, 2, 3)) < 1.0
+    assert index.matched("e", prompt(4)) == 1.0
     index.remove("e")
     assert index.matched("e", prompt(4)) == 0.0
     assert index.latest(prompt(4)) is None
