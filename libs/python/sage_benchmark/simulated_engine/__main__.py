@@ -55,7 +55,7 @@ async def _run(arguments: argparse.Namespace, config: EngineModelConfig) -> None
     models = SimulatedModels(arguments.model, arguments.embedding_model)
     publisher, cache = None, None
     if arguments.kv_events:
-        from sage_benchmark.simulated_engine.kv_events import EventPublisher, PublishedPrefixCache
+        from sage_benchmark.simulated_engine.published_cache import EventPublisher, PublishedPrefixCache
 
         publisher = EventPublisher(arguments.kv_events, arguments.kv_events_replay)
         publisher.start()

@@ -14,7 +14,7 @@ from sage_control_plane.placement.scorers import Scorer
 from sage_control_plane.request.request import PendingRequest
 
 
-class Candidate(NamedTuple):
+class ScoredEngine(NamedTuple):
     """An engine that was considered.
 
     Attributes:
@@ -32,7 +32,7 @@ class Placement:
     """The engine chosen for a request, and the candidates, the chosen one first."""
 
     engine_id: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ScoredEngine, ...]
 
 
 class Placer:
@@ -87,4 +87,4 @@ class Placer:
         if not considered:
             return None
         chosen = considered[0][0]
-        return Placement(chosen.engine_id, tuple(Candidate(engine.engine_id, score) for engine, score in considered))
+        return Placement(chosen.engine_id, tuple(ScoredEngine(engine.engine_id, score) for engine, score in considered))

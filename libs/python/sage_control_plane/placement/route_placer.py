@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sage_control_plane.placement.pickers import SMALL_POOL
-from sage_control_plane.placement.placer import Candidate, Placement, Placer
+from sage_control_plane.placement.placer import Placement, Placer, ScoredEngine
 from sage_control_plane.pool.prefix_index import PrefixIndex
 from sage_control_plane.pool.route_index import RouteEngines
 from sage_control_plane.request.request import PendingRequest
@@ -48,5 +48,5 @@ class RoutePlacer:
         if placement is None or not request.classification.prefix_blocks:
             return placement
         matched = self._prefixes.matched
-        found = tuple(Candidate(one, score, matched(one, request)) for one, score, _ in placement.candidates)
+        found = tuple(ScoredEngine(one, score, matched(one, request)) for one, score, _ in placement.candidates)
         return Placement(placement.engine_id, found)

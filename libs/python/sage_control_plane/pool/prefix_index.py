@@ -30,7 +30,7 @@ NO_MATCH: Final = PrefixMatch(0.0)
 _END: Final = -1
 _SEVERAL: Final = -2
 # Blocks remembered of an engine that tells which it has.
-MOST_REPORTED: Final = 32_768
+MOST_REPORTED = 32_768
 
 
 class PrefixIndex:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import exp
-from typing import Final
 
 from sage_control_plane.request.request import Route
 
 # Time constant of the decay. Conversations go on after some seconds of reading and typing.
-RECENT_SECONDS: Final = 20.0
+RECENT_SECONDS = 20.0
 # An engine that was given more than this multiple of the mean draws no more requests with a beginning that many share.
-MOST_OF_MEAN: Final = 1.25
+MOST_OF_MEAN = 1.25
 
 
 @dataclass(slots=True)

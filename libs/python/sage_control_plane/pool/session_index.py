@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
 
 # Sessions that are remembered: callers decide how many there are.
-MOST_SESSIONS: Final = 65_536
+MOST_SESSIONS = 65_536
 
 
 class SessionIndex:

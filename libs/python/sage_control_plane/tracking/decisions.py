@@ -6,7 +6,7 @@ from enum import Enum
 
 from sage_common.errors import SageError
 from sage_common.value_type import value_type
-from sage_control_plane.placement.placer import Candidate
+from sage_control_plane.placement.placer import ScoredEngine
 from sage_control_plane.request.request import Attempt, PendingRequest
 
 
@@ -40,7 +40,7 @@ class Dispatch:
     tries: int
     queue_us: int
     band: str | None = None
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ScoredEngine, ...] = ()
     predicted_ttft: float | None = None
     hedge_of: int | None = None
 
