@@ -29,7 +29,7 @@ from sage_benchmark.simulated_engine.prefix_cache import PrefixCache
 from sage_benchmark.simulated_engine.prompt_tokens import prompt_token_ids
 from sage_benchmark.simulated_engine.simulated_request import RequestReader, SimulatedRequest
 from sage_common.errors import InvalidRequestError
-from sage_control_plane.request.features import FeatureExtractor
+from sage_control_plane.request.features import DEFAULT_BLOCK_BYTES, FeatureExtractor
 from sage_control_plane.request.request import Endpoint
 
 POSTS = {endpoint.path: endpoint for endpoint in (Endpoint.CHAT_COMPLETIONS, Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS)}
@@ -80,7 +80,12 @@ class SimulatedEngine:
         self._tells_capacity = tells_capacity
         self._server = EngineHttpServer(self._serve, host, port)
         self._embedding_server: EngineHttpServer | None = None
-        self._reader = RequestReader(extract, config.max_context_tokens, config.block_bytes)
+        self._reader = RequestReader(
+            extract,
+            config.max_context_tokens,
+            config.block_bytes,
+            config.block_tokens if config.block_bytes != DEFAULT_BLOCK_BYTES else 0,
+        )
         self._clock = EngineClock(EngineModel(config, every_token=True, cache=cache), self._deliver)
         self._metrics = EngineMetrics(self._clock.model, models.llm or models.embedding, lambda: self._clock.now)
         self._dice = FaultDice(Faults())

@@ -41,7 +41,8 @@ class EngineModelConfig:
             chunked prefill); its first default of 512 keeps the pause that a long prompt makes for others short.
         prefix_cache: whether prompts that share leading blocks are computed once.
         block_tokens: tokens in a prefix block.
-        block_bytes: bytes of a prompt's text that count as those, where an engine is given text; a multiple of 8.
+        block_bytes: bytes of a prompt's text that count as those, where an engine is given text; a multiple of 8. Where
+            it is not the classifier's, they are all that counts for a prompt's length.
         embedding_tokens_per_second: tokens that are embedded in a second.
         embedding_request_seconds: what an embedding request costs beside its tokens.
     """

@@ -73,13 +73,19 @@ class RequestReader:
         extract: token estimates and prefix blocks, as the classifier takes them.
         max_context_tokens: longest prompt and output together.
         block_bytes: bytes in a prefix block.
+        block_tokens: tokens in one; a prompt then has so many for each block. 0 goes by the classifier's estimate, of
+            which one block may have more than another.
     """
 
     def __init__(
-        self, extract: FeatureExtractor, max_context_tokens: int, block_bytes: int = DEFAULT_BLOCK_BYTES
+        self,
+        extract: FeatureExtractor,
+        max_context_tokens: int,
+        block_bytes: int = DEFAULT_BLOCK_BYTES,
+        block_tokens: int = 0,
     ) -> None:
         self._extract = extract
-        self._block_bytes = block_bytes
+        self._block_bytes, self._block_tokens = block_bytes, block_tokens
         self._max_context = max_context_tokens
 
     def read(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> SimulatedRequest:
@@ -91,6 +97,8 @@ class RequestReader:
         content = read_body(endpoint, body)
         value: dict[str, Any] = orjson.loads(body)
         tokens, blocks = self._extract(content.segments, self._block_bytes)
+        if self._block_tokens:
+            tokens = self._block_tokens * len(blocks) + self._block_tokens // 2
         input_tokens = max(1, tokens + content.given_tokens)
         if endpoint is Endpoint.EMBEDDINGS:
             texts = content.segments or tuple(orjson.dumps(value["input"]).decode() for _ in range(content.items))

@@ -20,7 +20,7 @@ from sage_control_plane.request.request import RequestKind, ServiceClass
 _SAMPLE: Final = 400
 # Of the words that prompts are rendered in, for 16 tokens: a block of vLLM's.
 BLOCK_TOKENS: Final = 16
-BLOCK_BYTES: Final = 88
+BLOCK_BYTES: Final = 104
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ TOKENS_PER_WORD = 28 / 32
 # What the estimator counts for each text beside its words.
 _TEXT_OVERHEAD = 2
 # A token of a simulated answer is a name and a number, which counts as several where it stands in a prompt.
-PROMPT_TOKENS_OF_ANSWER_TOKEN = 5
+PROMPT_TOKENS_OF_ANSWER_TOKEN = 2
 
 
 @dataclass(frozen=True, slots=True)
