@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class PolicySettingView:
-    """A setting of a policy that is a number.
-
-    Attributes:
-        configured: what the scheduler was started with.
-    """
+    """A setting of a policy that is a number; ``configured`` is what the scheduler was started with."""
 
     name: str
     value: float
