@@ -41,7 +41,7 @@ class QueueSpans:
             **self._attributes(payload, policy),
             **attempt_attributes(decision.attempt, decision.engine_id, decision.tries),
             "sage.hedge": decision.hedge,
-            "sage.candidates": " ".join(f"{name}={score:.3f}" for name, score, _ in considered),
+            "sage.candidates": " ".join(f"{name}={score:.3f}" for name, score, *_ in considered),
         }
         if decision.band is not None:
             attributes["sage.band"] = decision.band
