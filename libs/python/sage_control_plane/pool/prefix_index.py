@@ -181,7 +181,7 @@ class PrefixIndex:
             if self._latest.get(block) == engine_id:
                 del self._latest[block]
 
-    def _trim(self, engine_id: str, cached: OrderedDict[int, bool]) -> None:
+    def _trim(self, engine_id: str, cached: OrderedDict[int, int]) -> None:
         most = MOST_REPORTED if engine_id in self._accounts else self._most
         while len(cached) > most:
             block = cached.popitem(last=False)[0]
