@@ -48,9 +48,8 @@ class EnginePool:
         breaker: BreakerSettings,
         headroom: float,
     ) -> None:
-        self._admits, self._learning, self._prefixes = admits, learning, prefixes
+        self._admits, self._learning, self._prefixes, self.load = admits, learning, prefixes, load
         self._breaker, self._headroom, self._reservation = breaker, headroom, reservation
-        self.load = load
         self.draining: set[str] = set()
         self.entries = entries
         self._routes = RouteIndex(self.entries)
