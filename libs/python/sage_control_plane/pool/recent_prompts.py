@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import exp
 
 from sage_control_plane.request.request import Route
@@ -13,12 +12,14 @@ RECENT_SECONDS = 20.0
 MOST_OF_MEAN = 1.25
 
 
-@dataclass(slots=True)
 class _Decayed:
     """A sum whose parts count the less the older they are."""
 
-    value: float = 0.0
-    at: float = 0.0
+    __slots__ = ("at", "value")
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.at = 0.0
 
     def at_time(self, now: float) -> float:
         return self.value * exp(-max(0.0, now - self.at) / RECENT_SECONDS)
@@ -28,11 +29,13 @@ class _Decayed:
         self.at = max(now, self.at)
 
 
-@dataclass(slots=True)
 class _OfRoute:
-    engines: int = 1
-    total: _Decayed = field(default_factory=_Decayed)
-    by_engine: dict[str, _Decayed] = field(default_factory=dict)
+    __slots__ = ("by_engine", "engines", "total")
+
+    def __init__(self) -> None:
+        self.engines = 1
+        self.total = _Decayed()
+        self.by_engine: dict[str, _Decayed] = {}
 
 
 class RecentPrompts:
