@@ -22,6 +22,7 @@ from sage_benchmark.load.open_loop import OpenLoopPlan, run_open_loop
 from sage_benchmark.report.bars import Bar
 from sage_benchmark.report.outcome import RequestOutcome, level_of, meets
 from sage_benchmark.report.report_table import ReportTable
+from sage_benchmark.resilience.processor_times import ProcessorTimes
 from sage_benchmark.resilience.resilience_result import LineChart, ResilienceResult
 from sage_benchmark.resilience.watched_processes import WatchedProcesses
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
@@ -40,6 +41,9 @@ RECOVERED_SECONDS = 2.0
 RECOVERY_WINDOW_SECONDS = 1.0
 HELD_SHARE = 0.95
 GROWTH_SHARE = 1.1
+# A refusal that took at least this share of the target for a first token was let in first, and refused as it became
+# late; one that took less was on its way, or waited for a processor.
+WAITED_SHARE = 0.8
 # Of the overload, until its first late requests have been dealt with; see docs/adr/0035.
 SETTLING_SECONDS = 10.0
 WARM_UP_SECONDS = 5.0
@@ -72,6 +76,7 @@ class Phase:
         good_per_second: chats a second that were.
         refused_p99_ms: from sending to the refusal; 0 where nothing was refused.
         refused_slowly: how many came later than they may.
+        refused_waiting: those of them that were let in first, and refused as they became late, or later.
         sent_late_p99_ms: how far sending lagged the schedule. Where that is as long as refusals may take, the machine
             has no time for either side, and the refusals' times are its own.
         failed: neither served nor refused, by what went wrong.
@@ -86,6 +91,7 @@ class Phase:
     good_per_second: float
     refused_p99_ms: float
     refused_slowly: int
+    refused_waiting: int
     sent_late_p99_ms: float
 
 
@@ -185,7 +191,7 @@ def _result(
     ]
     table = ReportTable(
         "Overload",
-        "attainment is the share of served chats that were within every target",
+        "attainment is the share of served chats that were within every target; let in: refused as they became late",
         (
             "phase",
             "arrived",
@@ -196,6 +202,7 @@ def _result(
             "chats/s in time",
             "refused p99 ms",
             f"after {REFUSED_MS:.0f} ms",
+            "of these let in",
             "sent late p99 ms",
         ),
         [
@@ -207,17 +214,30 @@ def _result(
                 f"{phase.good_per_second:.1f}",
                 f"{phase.refused_p99_ms:.1f}",
                 f"{phase.refused_slowly:,}",
+                f"{phase.refused_waiting:,}",
                 f"{phase.sent_late_p99_ms:.1f}",
             )
             for phase in phases
         ],
     )
+    shares = watched.processor_shares(began + start, began + end)
+    tables = [table, *([_processors(shares)] if shares else [])]
     figures = {
+        "processor_shares": {name: asdict(share) for name, share in shares.items()},
         "phases": [asdict(phase) for phase in phases],
         "recovery_seconds": recovery,
         "resident_mb": {name: {"first": first, "later": later} for name, (first, later) in memory.items()},
     }
-    return ResilienceResult("Overload", asdict(plan), figures, [table], bars, _chart(outcomes, last))
+    return ResilienceResult("Overload", asdict(plan), figures, tables, bars, _chart(outcomes, last))
+
+
+def _processors(shares: Mapping[str, ProcessorTimes]) -> ReportTable:
+    return ReportTable(
+        "Processors in the overload",
+        "of each second: on a processor, and ready to run while none was free, which delays what the process does",
+        ("process", "ran", "waited"),
+        [(name, f"{share.used:.2f} s", f"{share.waited:.3f} s") for name, share in shares.items()],
+    )
 
 
 def _phase(name: str, outcomes: Sequence[RequestOutcome], since: float, until: float) -> Phase:
@@ -236,6 +256,7 @@ def _phase(name: str, outcomes: Sequence[RequestOutcome], since: float, until: f
         len(good) / max(1e-9, until - since),
         percentile([_refused_ms(one) for one in refused], 0.99) if refused else 0.0,
         sum(_refused_ms(one) > REFUSED_MS for one in refused),
+        sum(_refused_ms(one) >= WAITED_SHARE * level_of(one.arrival).ttft_ms for one in refused),
         percentile([(one.sent_at - one.arrival.at_seconds) * 1e3 for one in those], 0.99) if those else 0.0,
     )
 
