@@ -16,7 +16,7 @@ from sage_cli.bench_grid import grid
 from sage_cli.bench_kb import kb
 from sage_cli.bench_load import compare, policies, simulate
 from sage_cli.bench_native import native
-from sage_cli.bench_resilience import hosts, limits, overload, streams
+from sage_cli.bench_resilience import hosts, limits, overload, soak, streams
 
 app = typer.Typer(help="Measure; every figure is of this machine, now.", no_args_is_help=True)
 app.command()(embed)
@@ -33,6 +33,7 @@ app.command()(streams)
 app.command()(overload)
 app.command()(limits)
 app.command()(hosts)
+app.command()(soak)
 app.command()(figures)
 
 

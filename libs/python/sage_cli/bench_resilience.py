@@ -1,4 +1,4 @@
-"""``sage bench streams``, ``overload``, ``limits`` and ``hosts``: many streams, too much load, and what dies."""
+"""``sage bench streams``, ``overload``, ``limits``, ``hosts`` and ``soak``: many streams, too much load, what dies."""
 
 from __future__ import annotations
 
@@ -75,6 +75,24 @@ def hosts(
     from sage_benchmark.hosts.hosts_benchmark import HostsPlan, run
 
     show(run(HostsPlan(streams_at_once, seed=seed)), output or Path("bench-results/hosts"), as_json=as_json)
+
+
+def soak(
+    seconds: Annotated[float, typer.Option(min=30.0, help="How long there is load.")] = 1800.0,
+    kill_seconds: Annotated[float, typer.Option(min=1.0, help="Between two kills of a process.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Seed of the load, of the kills and of the packets that are lost.")] = 1,
+    files: Annotated[
+        Path | None, typer.Option("--keep", help="Folder that keeps the hosts' files and logs; else they are removed.")
+    ] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Kill a process of three hosts every ten seconds and account for every request; needs root on Linux."""
+    from sage_benchmark.soak.soak_benchmark import run
+    from sage_benchmark.soak.soak_plan import SoakPlan
+
+    plan = SoakPlan(seconds, kill_seconds, seed=seed)
+    show(run(plan, files), output or Path("bench-results/soak"), as_json=as_json)
 
 
 def show(result: ResilienceResult, directory: Path, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,17 +72,23 @@ def plans(engine_hosts: Sequence[int] = ENGINE_HOSTS) -> dict[int, HostPlan]:
 
 @dataclass
 class Bed:
-    """A running test bed."""
+    """A running test bed.
+
+    Attributes:
+        engine_arguments: further ones of each engine.
+    """
 
     network: HostNetwork
     hosts: MeshHosts
     engines: dict[int, subprocess.Popen[str]]
+    engine_arguments: Sequence[str] = ()
 
     def start_engine(self, host: int) -> None:
         """Run a host's engine, once more where it was killed. Raises UnavailableError where it ends at once."""
         self._end_engine(host)
         command = [sys.executable, "-m", "sage_benchmark.simulated_engine", "--port", str(ENGINE_PORT)]
         command += ["--step-base-seconds", f"{STEP_SECONDS:g}", "--tells-capacity", "--max-num-seqs", str(SEATS)]
+        command += self.engine_arguments
         process = subprocess.Popen(
             self.network.command(host, command), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
         )
@@ -96,11 +102,12 @@ class Bed:
         return aiohttp.ClientSession(GATEWAY, connector=aiohttp.TCPConnector(limit=0))
 
     def ready_engines(self) -> list[str]:
-        """Return the names of the engines that the gateway calls ready."""
+        """Return the names of the hosts' engines that the gateway calls ready."""
         with self.network.inside(GATEWAY_HOST), urllib.request.urlopen(f"{GATEWAY}/v1/management/engines") as answer:
             listed: list[dict[str, Any]] = json.load(answer)["data"]
         # An engine's id is its name and a few letters.
-        return sorted(str(one["engine_id"]).rpartition("-")[0] for one in listed if one["phase"] == "ready")
+        names = (str(one["engine_id"]).rpartition("-")[0] for one in listed if one["phase"] == "ready")
+        return sorted(name for name in names if name.startswith("engine"))
 
     def wait_ready(self, hosts: Sequence[int] = ENGINE_HOSTS) -> None:
         """Wait until the engines of ``hosts``, and no others, are ready. Raises UnavailableError."""
@@ -144,24 +151,33 @@ class Bed:
 
 @contextmanager
 def bed(
-    directory: Path, *, cluster: bool = False, engine_hosts: Sequence[int] = ENGINE_HOSTS, seed: int = 1
+    directory: Path,
+    *,
+    cluster: bool = False,
+    engine_hosts: Sequence[int] = ENGINE_HOSTS,
+    seed: int = 1,
+    host_plans: Mapping[int, HostPlan] | None = None,
+    engine_arguments: Sequence[str] = (),
 ) -> Iterator[Bed]:
     """Run the test bed while the context lasts.
 
     Args:
         engine_hosts: hosts with an engine.
         cluster: whether each host runs a NATS server; else host 1 alone.
+        host_plans: what each host runs, where it is not ``plans``.
+        engine_arguments: further ones of each engine.
 
     Raises:
         UnavailableError: there can be none here, or it did not come up.
     """
     with host_network(3, seed) as network:
         network.spoil(delay_ms=DELAY_MS, loss=LOSS)
-        running = Bed(network, MeshHosts(network, directory, cluster=cluster), {})
+        running = Bed(network, MeshHosts(network, directory, cluster=cluster), {}, engine_arguments)
         try:
             for host in engine_hosts:
                 running.start_engine(host)
-            with mesh_hosts(network, directory, plans(engine_hosts), cluster=cluster) as hosts:
+            planned = host_plans or plans(engine_hosts)
+            with mesh_hosts(network, directory, planned, cluster=cluster) as hosts:
                 running.hosts = hosts
                 running.wait_ready(engine_hosts)
                 yield running

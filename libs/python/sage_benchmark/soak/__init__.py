@@ -1,0 +1,1 @@
+"""Half an hour of mixed load on three hosts whose processes are killed, with an account of every request."""
