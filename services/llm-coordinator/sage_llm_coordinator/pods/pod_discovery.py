@@ -75,7 +75,9 @@ class PodGauges(Collector):
             "sage_coordinator_pods", "Pods that are engines, by stage.", labels=["namespace", "stage"]
         )
         current = GaugeMetricFamily(
-            "sage_coordinator_pods_current", "Whether the Kubernetes API answers for the namespace: 1 or 0.", labels=["namespace"]
+            "sage_coordinator_pods_current",
+            "Whether the Kubernetes API answers for the namespace: 1 or 0.",
+            labels=["namespace"],
         )
         for watch in self._watches:
             stages: dict[str, int] = {}
