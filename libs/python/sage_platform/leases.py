@@ -20,7 +20,7 @@ import asyncio
 from collections.abc import Callable
 
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyWrongLastSequenceError, NoStreamResponseError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
 
 from sage_common.clock import Clock
@@ -195,11 +195,22 @@ class Leadership:
         except KeyWrongLastSequenceError:
             if self._is_overdue():
                 raise
-            # The lease cannot have expired yet, so where the key was never written the bucket is a new one, made since
-            # the server was started again. Whoever writes first holds the lease in it.
-            self._revision = await self._bucket.update(self._key, value, last=0)
+            self._revision = await self._bucket.update(self._key, value, last=await self._own_revision())
         self._renewed_at = asked_at
         self._excused_until = float("-inf")
+
+    async def _own_revision(self) -> int:
+        """Return the revision of a lease that cannot have expired yet and is not the one known here.
+
+        A renewal whose answer came too late was stored all the same: then the lease says this holder's name. Where the
+        key was never written the bucket is a new one, made since the server was started again, and the revision is 0:
+        whoever writes first holds the lease in it.
+        """
+        try:
+            entry = await self._bucket.get(self._key)
+        except KeyNotFoundError:
+            return 0
+        return int(entry.revision or 0) if entry.value == self._holder.encode() else self._revision
 
     def _step_down(self, reason: str) -> None:
         self._leading = False

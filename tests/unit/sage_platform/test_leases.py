@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import pytest
+from fixtures.eventually import eventually
 
 from sage_common.clock import MonotonicClock
 from sage_platform.kv import open_bucket
@@ -83,3 +87,41 @@ async def test_a_candidate_that_may_not_campaign_leaves_the_lease_alone(ring: Ri
     await asyncio.wait_for(asked.wait(), 5)
     assert not leadership.leading
     await leadership.stop()
+
+
+@pytest.mark.parametrize("late", [1, 2], ids=["one answer", "two answers"])
+async def test_a_renewal_whose_answer_is_late_is_no_loss_of_the_lease(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    bucket = await open_bucket(ring.connection.jetstream(), f"leases-late-{late}", ttl_seconds=TTL_SECONDS)
+    holder = Candidate(bucket, "holder", "pool.main")
+    update = bucket.update
+    stored: list[int] = []
+    renewed = asyncio.Event()
+
+    async def stored_and_late(*arguments: Any, **options: Any) -> int:
+        revision = await update(*arguments, **options)
+        stored.append(revision)
+        if len(stored) <= late:
+            raise asyncio.TimeoutError
+        renewed.set()
+        return revision
+
+    monkeypatch.setattr(bucket, "update", stored_and_late)
+    holder.leadership.start()
+    await asyncio.wait_for(renewed.wait(), 5)
+    assert (holder.lost, len(holder.epochs)) == (0, 1)
+    assert holder.leadership.may_act
+    await holder.leadership.stop()
+    assert len(stored) > late
+
+
+async def test_a_lease_that_is_another_holders_is_lost(ring: Ring) -> None:
+    bucket = await open_bucket(ring.connection.jetstream(), "leases-taken", ttl_seconds=TTL_SECONDS)
+    holder = Candidate(bucket, "holder", "pool.main")
+    holder.leadership.start()
+    await asyncio.wait_for(holder.gained.wait(), 5)
+    await bucket.put("pool.main", b"another")
+    await eventually(lambda: holder.lost == 1)
+    assert not holder.leadership.leading
+    await holder.leadership.stop()
