@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import aiohttp
 import orjson
 
 from sage_common.errors import EngineFailedError, InvalidRequestError, UnimplementedError, describe
 from sage_mesh import exact_json
 from sage_mesh.tokenization import tokenized
 from sage_mesh.upstream.upstream import NotServingError, Upstream
-from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, read_up_to, upstream_error
+from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
 TOKENIZE = "/tokenize"
 DETOKENIZE = "/detokenize"
@@ -117,7 +116,7 @@ class TokenClient:
             raise EngineFailedError(
                 f"engine {self._engine_id!r} did not answer POST {path} within {ANSWER_SECONDS:g} s", retryable=True
             ) from None
-        except (aiohttp.ClientError, OSError) as failure:
+        except OSError as failure:
             raise EngineFailedError(
                 f"engine {self._engine_id!r}: POST {path} broke off: {describe(failure)}", retryable=True
             ) from None
@@ -126,7 +125,7 @@ class TokenClient:
         async with self._upstream.post(path, body, {}) as response:
             if response.status == 200:
                 return await response.read()
-            said = await read_up_to(response, MAX_ERROR_BYTES)
+            said = await response.read_up_to(MAX_ERROR_BYTES)
         if response.status in (404, 405, 501) and b"model" not in said.lower():
             raise UnimplementedError(
                 f"the server of engine {self._engine_id!r} has no {path} (HTTP {response.status})", code="no_tokenizer"

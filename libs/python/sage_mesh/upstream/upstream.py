@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final
 
 import aiohttp
@@ -14,6 +11,8 @@ import aiohttp
 from sage_common.errors import describe, why_unconnected
 from sage_control_plane.request.engine_state import ModelCard
 from sage_mesh.upstream.base_url import server_urls
+from sage_mesh.upstream.http.client import Exchange, HttpClient
+from sage_mesh.upstream.http.http_error import HttpClosedError
 from sage_mesh.upstream.model_list import read_model_list
 
 # Below the five seconds after which uvicorn, under vLLM and others, closes an idle connection: a request must not
@@ -45,8 +44,8 @@ LITELLM_PATH: Final = "/health/liveliness"
 LITELLM_ALIVE: Final = b"I'm alive!"
 # More than any server computes at once: what is outstanding is a scheduler's decision.
 MANY_CONNECTIONS: Final = 32_768
-LONG_BODY_BYTES: Final = 1024 * 1024
 _CLOSED: Final = "the connection was closed here"
+_NOT_OPEN: Final = "the upstream is not open"
 # Statuses of a server that has no such path.
 _NO_SUCH_PATH = (404, 405, 501)
 
@@ -72,7 +71,10 @@ class NotServingError(Exception):
 
 
 class Upstream:
-    """The HTTP side of an engine. ``open`` before use, ``close`` after."""
+    """The HTTP side of an engine. ``open`` before use, ``close`` after.
+
+    Requests go over connections of their own: what asks for health and models does not wait behind them.
+    """
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class Upstream:
         self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
-        self._answers: set[aiohttp.ClientResponse] = set()
+        self._client: HttpClient | None = None
         self._health_path = health_path
         self._probed = health_path is not None
 
@@ -122,47 +124,46 @@ class Upstream:
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         timeouts = self._timeouts
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._max_concurrency + SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read
-            ),
-            headers=headers,
+        self._client = HttpClient(
+            self._root,
             # SAGE's client asked for the bytes as they are; compression would only cost both sides time here.
+            {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "sage", **headers},
+            limit=self._max_concurrency + SPARE_CONNECTIONS,
+            connect_seconds=timeouts.connect,
+            silence_seconds=timeouts.read,
+            kept_seconds=KEEPALIVE_SECONDS,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=SPARE_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=timeouts.health, connect=timeouts.connect),
+            headers=headers,
             skip_auto_headers=("Accept-Encoding",),
-            # Requests of different tenants share the connections and must not share cookies.
             cookie_jar=aiohttp.DummyCookieJar(),
             raise_for_status=False,
         )
 
     async def close(self) -> None:
-        """Close every connection; what is asked, or being read, fails with ``aiohttp.ClientConnectionError``."""
-        session, self._session, self._closed = self._session, None, True
-        # aiohttp closes the connections of a session and tells none of those who read from them.
-        for answer in self._answers:
-            answer.close()
+        """Close every connection; what is asked, or being read, fails with an ``HttpError``."""
+        session, self._session = self._session, None
+        client, self._client = self._client, None
+        self._closed = True
+        if client is not None:
+            await client.close()
         if session is not None:
             await session.close()
 
-    def post(
-        self, path: str, body: bytes, headers: dict[str, str]
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """Post ``body`` as it is.
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Exchange:
+        """Return the exchange that posts ``body`` as it is; its context gives the answer.
 
         Args:
             path: below the root; ``/v1`` stands for the API, wherever that is.
 
         Raises:
-            aiohttp.ClientConnectionError: the upstream was closed, also while the answer is read.
+            HttpError: the upstream was closed.
         """
-        session = self._open_session
-        # A long body in one piece would hold everything up that this process does.
-        data = body if len(body) <= LONG_BODY_BYTES else io.BytesIO(body)
-        return _Exchange(
-            session, session.post(self._url(path), data=data, headers=headers, allow_redirects=False), self._answers
-        )
+        if self._client is None:
+            raise HttpClosedError if self._closed else RuntimeError(_NOT_OPEN)
+        return self._client.post(self._url(path), body, headers)
 
     async def check(self) -> None:
         """Check that the server answers, without asking it for work.
@@ -242,9 +243,10 @@ class Upstream:
 
     async def _get(self, path: str) -> tuple[int, bytes]:
         url = self._url(path)
-        timeout = aiohttp.ClientTimeout(total=self._timeouts.health)
+        if self._session is None:
+            raise NotServingError(_CLOSED) if self._closed else RuntimeError(_NOT_OPEN)
         try:
-            async with self._open_session.get(url, timeout=timeout, allow_redirects=False) as response:
+            async with self._session.get(url, allow_redirects=False) as response:
                 return response.status, await response.read()
         except asyncio.TimeoutError:
             problem = f"GET {url} was not answered within {self._timeouts.health:g} s"
@@ -254,49 +256,6 @@ class Upstream:
 
     def _url(self, path: str) -> str:
         return self._api + path[len(API_PATH) :] if path.startswith(f"{API_PATH}/") else self._root + path
-
-    @property
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            if self._closed:
-                raise aiohttp.ClientConnectionError(_CLOSED)
-            raise RuntimeError("the upstream is not open")
-        return self._session
-
-
-class _Exchange:
-    """One request and its answer, which is among the open ones until it has been read."""
-
-    __slots__ = ("_answer", "_asking", "_open", "_session")
-
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        asking: AbstractAsyncContextManager[aiohttp.ClientResponse],
-        open_answers: set[aiohttp.ClientResponse],
-    ) -> None:
-        self._session = session
-        self._asking = asking
-        self._open = open_answers
-        self._answer: aiohttp.ClientResponse | None = None
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        try:
-            self._answer = await self._asking.__aenter__()
-        except asyncio.CancelledError:
-            # So aiohttp ends those who wait for a connection of a session that closes.
-            if self._session.closed:
-                raise aiohttp.ClientConnectionError(_CLOSED) from None
-            raise
-        self._open.add(self._answer)
-        return self._answer
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._answer is not None:
-            self._open.discard(self._answer)
-        await self._asking.__aexit__(kind, error, trace)
 
 
 def _lacks_path(status: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import aiohttp
 import orjson
 
 from sage_common.errors import (
@@ -36,14 +35,6 @@ _REQUEST_ERRORS: Final[dict[int, type[SageError]]] = {
 }
 # Statuses that say "not now": another engine may have room.
 _BUSY_ERRORS: Final[dict[int, type[SageError]]] = {429: ContendedError, 503: UnavailableError}
-
-
-async def read_up_to(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """Return a body up to a limit, in however many pieces it comes."""
-    body = b""
-    while len(body) < limit_bytes and (piece := await response.content.read(limit_bytes - len(body))):
-        body += piece
-    return body
 
 
 def upstream_error(engine_id: str, status: int, body: bytes, retry_after: float | None = None) -> SageError:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Annotated, Final
 
-import aiohttp
 import orjson
 from annotated_types import MinLen
 from pydantic import AfterValidator, SecretStr
@@ -48,7 +47,6 @@ from sage_mesh.upstream.upstream_errors import (
     MAX_ERROR_BYTES,
     model_lost,
     names_model,
-    read_up_to,
     reported_error,
     upstream_error,
 )
@@ -196,12 +194,12 @@ class OpenAiEmbeddingEngine:
             async with self._upstream.post(endpoint.path, body, {}) as response:
                 if response.status == 200:
                     return await response.read()
-                said = await read_up_to(response, MAX_ERROR_BYTES)
+                said = await response.read_up_to(MAX_ERROR_BYTES)
                 seconds = retry_after_seconds(response.headers, datetime.now(timezone.utc))
                 error = upstream_error(self._spec.engine_id, response.status, said, seconds)
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
-        except (aiohttp.ClientError, OSError) as failure:
+        except OSError as failure:
             raise self._broken(f"broke off: {describe(failure)}") from None
         raise self._judged(error)
 
@@ -235,7 +233,7 @@ class OpenAiEmbeddingEngine:
         try:
             async with self._upstream.post(Endpoint.EMBEDDINGS.path, body, {}) as response:
                 data = await response.read()
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as failure:
+        except (OSError, asyncio.TimeoutError) as failure:
             raise NotServingError(f"{where} broke off: {describe(failure)}") from None
         if response.status != 200:
             raise NotServingError(

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
-import aiohttp
-
 from sage_common.errors import EngineFailedError
 from sage_llm_coordinator.engines.answer_form import form_of
 from sage_mesh.reply import Media
+from sage_mesh.upstream.http.answer import HttpAnswer
+from sage_mesh.upstream.http.http_error import HttpClosedError
 
 # The largest whole answer that is passed on.
 MAX_WHOLE_BYTES: Final = 256 * 1024 * 1024
@@ -19,11 +19,9 @@ MAX_WHOLE_BYTES: Final = 256 * 1024 * 1024
 class AnswerReader:
     """One response of status 200."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: HttpAnswer) -> None:
         self._response = response
-        self._content = response.content
-        # aiohttp names a type of its own where the header is missing.
-        self.content_type = response.content_type if "Content-Type" in response.headers else ""
+        self.content_type = response.content_type
         self._first: list[bytes] = []
         self._gather_seconds = 0.0
         self._gathering: asyncio.Future[None] | None = None
@@ -31,7 +29,7 @@ class AnswerReader:
     async def form(self) -> Media | None:
         """Wait until the answer's form is known and return it; None for an answer without a byte."""
         while True:
-            piece = await self._content.readany()
+            piece = await self._response.next()
             if piece:
                 self._first.append(piece)
             # What precedes an answer, to keep its connection open, is white space; it must not be looked at each time.
@@ -53,9 +51,9 @@ class AnswerReader:
         """Return what waits for the next piece, after ``first``, and results in it; empty at the end.
 
         Raises:
-            asyncio.TimeoutError, aiohttp.ClientError, OSError: it did not come, or the connection broke.
+            asyncio.TimeoutError, OSError: it did not come, or the connection broke.
         """
-        return self._gathered() if self._gather_seconds else self._content.readany()
+        return self._gathered() if self._gather_seconds else self._response.next()
 
     def gather(self, seconds: float) -> None:
         """Have ``next`` wait until the next multiple of so long, or the end, and then return all that has come.
@@ -63,10 +61,10 @@ class AnswerReader:
         The same moments for every stream: what they give then leaves in one message.
         """
         self._gather_seconds = seconds
-        self._content.on_eof(self._end_gathering)
+        self._response.on_end(self._end_gathering)
 
     async def _gathered(self) -> bytes:
-        if not self._content.is_eof():
+        if not self._response.ended:
             loop = asyncio.get_running_loop()
             self._gathering = loop.create_future()
             tick = (loop.time() // self._gather_seconds + 1) * self._gather_seconds
@@ -75,7 +73,7 @@ class AnswerReader:
                 await self._gathering
             finally:
                 timer.cancel()
-        return await self._content.readany()
+        return await self._response.next()
 
     def _end_gathering(self) -> None:
         if self._gathering is not None and not self._gathering.done():
@@ -85,16 +83,14 @@ class AnswerReader:
         """Return the next piece; empty at the end, and where none comes in time, for which the connection is closed.
 
         Raises:
-            aiohttp.ClientError, OSError: the connection broke.
+            asyncio.TimeoutError, OSError: as ``next``.
         """
         # As ``asyncio.wait_for`` without its task, which costs as much as twenty events.
         closing = asyncio.get_running_loop().call_later(seconds, self._response.close)
         try:
-            return await self._content.readany()
-        except aiohttp.ClientError:
-            if self._response.closed:
-                return b""
-            raise
+            return await self._response.next()
+        except HttpClosedError:
+            return b""
         finally:
             closing.cancel()
 
@@ -104,16 +100,10 @@ class AnswerReader:
         Args:
             seconds: the limit from here on, unless the one before was less.
         """
-        connection = self._response.connection
-        protocol = None if connection is None else connection.protocol
-        if protocol is not None:
-            seconds = min(seconds, protocol.read_timeout or seconds)
-            protocol.read_timeout = seconds
-            protocol.start_timeout()
-        return seconds
+        return self._response.limit_silence(seconds)
 
     def close(self) -> None:
-        """Close the connection; who waits for the next piece gets an aiohttp.ClientError."""
+        """Close the connection; who waits for the next piece gets an HttpError."""
         self._response.close()
 
     async def whole(self) -> bytes:

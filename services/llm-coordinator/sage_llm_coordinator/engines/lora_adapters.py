@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
-import aiohttp
 import orjson
 
 from sage_common.errors import EngineFailedError, InvalidRequestError, NotFoundError, SageError, UnprocessableError
@@ -112,7 +111,7 @@ class LoraAdapters:
         except asyncio.TimeoutError:
             problem = f"engine {self._engine_id!r} did not answer POST {path} within {LOAD_SECONDS:g} s"
             raise EngineFailedError(problem) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise EngineFailedError(f"engine {self._engine_id!r}: POST {path} failed: {error!r}") from None
         # Without leave to load, vLLM does not have the path; an adapter that it does not know, it names in the answer.
         if status in (404, 405) and order["lora_name"].encode() not in body:
@@ -126,4 +125,4 @@ class LoraAdapters:
 
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         async with self._upstream.post(path, body, {}) as response:
-            return response.status, await response.content.read(MAX_ERROR_BYTES)
+            return response.status, await response.read_up_to(MAX_ERROR_BYTES)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timezone
 
-import aiohttp
-
 from sage_common.errors import EngineFailedError, NotFoundError, SageError
+from sage_mesh.upstream.http.answer import HttpAnswer
 from sage_mesh.upstream.reported_failure import ReportedFailure
 from sage_mesh.upstream.retry_after import retry_after_seconds
 from sage_mesh.upstream.upstream import Upstream
@@ -16,7 +15,6 @@ from sage_mesh.upstream.upstream_errors import (
     failed_midway,
     model_lost,
     names_model,
-    read_up_to,
     reported_error,
     upstream_error,
 )
@@ -43,9 +41,9 @@ class UpstreamFailures:
         self._on_trouble = on_trouble
         self._lists = lists
 
-    async def refused(self, response: aiohttp.ClientResponse) -> SageError:
+    async def refused(self, response: HttpAnswer) -> SageError:
         """Return the error for an answer of another status than 200."""
-        body = await read_up_to(response, MAX_ERROR_BYTES)
+        body = await response.read_up_to(MAX_ERROR_BYTES)
         seconds = retry_after_seconds(response.headers, datetime.now(timezone.utc))
         error = upstream_error(self._engine_id, response.status, body, seconds)
         if isinstance(error, EngineFailedError):

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
-import aiohttp
-
 from sage_common.errors import NotFoundError, describe
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import ModelCard
@@ -34,6 +32,8 @@ from sage_mesh.engine import DeliveredTokens, EngineRequest, ReplyWriter
 from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE_EVENT
+from sage_mesh.upstream.http.answer import HttpAnswer
+from sage_mesh.upstream.http.http_error import HttpError
 from sage_mesh.upstream.large_document import TURN_BYTES, is_large_object, rename_model_in, usage_of, write_in_turns
 from sage_mesh.upstream.reported_failure import read_failure
 from sage_mesh.upstream.upstream import Upstream
@@ -106,7 +106,7 @@ class UpstreamProxy:
             raise await self._failures.without_model(error, request.model) from None
         except asyncio.TimeoutError:
             raise self._failures.broken("did not answer in time") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._failures.broken(f"broke off: {describe(error)}") from None
 
     async def _from_tokens(
@@ -132,7 +132,7 @@ class UpstreamProxy:
 
     async def _pass_on(
         self,
-        response: aiohttp.ClientResponse,
+        response: HttpAnswer,
         reply: ReplyWriter,
         request: EngineRequest,
         asked: UpstreamRequest,
@@ -282,7 +282,7 @@ class UpstreamProxy:
             if not begun:
                 raise
             raise self._failures.broken(f"sent nothing for {silence_seconds:g} s within a stream") from None
-        except aiohttp.ClientError:
+        except HttpError:
             if stream.given_up:
                 raise self._failures.broken(
                     f"sends nothing, and {MISSED_CHECKS} checks of its health were not answered"
@@ -306,7 +306,7 @@ class UpstreamProxy:
             return await answer.next()
         try:
             return await answer.next_within(AFTER_DONE_SECONDS if progress.done else AFTER_FINISH_SECONDS)
-        except (aiohttp.ClientError, OSError):
+        except (asyncio.TimeoutError, OSError):
             if progress.done or progress.has_usage or not must_be_clean:
                 return b""
             raise
