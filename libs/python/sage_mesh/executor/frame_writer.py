@@ -20,7 +20,8 @@ MAX_FRAME_BYTES = 256 * 1024
 class FrameWriter:
     """A ReplyWriter that sends frames over the ring.
 
-    The head is sent with the first bytes or the end, so that it costs no frame of its own.
+    The head is sent with the first bytes or the end, so that it costs no frame of its own; and the last bytes of what
+    is of no use before its end, which is all but a stream of events, are sent with the end.
 
     Attributes:
         window: how much of it may be on its way.
@@ -37,6 +38,7 @@ class FrameWriter:
         self._seq = 0
         self._frames: DataFrames | None = None
         self._unsent: frame_pb2.Frame | None = None
+        self._waits_for_end = False
         self._usage = NO_USAGE
         self._usage_message: frame_pb2.Usage | None = None
         self._tokens: list[int] = []
@@ -90,6 +92,7 @@ class FrameWriter:
         frame.head.CopyFrom(head_to_wire(head))
         frame.beside = dispatch.beside
         self._unsent = frame
+        self._waits_for_end = media is not Media.EVENT_STREAM
         if self.on_head is not None:
             self.on_head()
 
@@ -102,7 +105,19 @@ class FrameWriter:
         self.window.on_sent(len(data))
         for start in range(0, len(data), MAX_FRAME_BYTES):
             is_last = start + MAX_FRAME_BYTES >= len(data)
-            self._send(data[start : start + MAX_FRAME_BYTES], self._take_tokens() if is_last else ())
+            send = self._hold if self._waits_for_end else self._send
+            send(data[start : start + MAX_FRAME_BYTES], self._take_tokens() if is_last else ())
+
+    def _hold(self, data: bytes, token_ids: Sequence[int]) -> None:
+        """Keep the bytes for the frame of the end, and send those that were kept so far."""
+        frame = self._unsent
+        if frame is None or frame.data:
+            if frame is not None:
+                self._ring.send(self._subject, frame)
+            frame = self._next()
+        frame.data = data
+        frame.token_ids.extend(token_ids)
+        self._unsent = frame
 
     def _send(self, data: bytes, token_ids: Sequence[int]) -> None:
         frame = self._unsent

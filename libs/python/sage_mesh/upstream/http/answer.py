@@ -10,7 +10,7 @@ from sage_mesh.upstream.http.content_coding import IDENTITY, ContentDecoder
 from sage_mesh.upstream.http.http_error import HttpClosedError
 
 # What waits here for its reader before the connection is read no further.
-HIGH_WATER_BYTES = 256 * 1024
+HIGH_WATER_BYTES = 128 * 1024
 
 
 class AnswerSource(Protocol):

@@ -75,8 +75,11 @@ class HttpConnection(asyncio.Protocol):
         Args:
             silence_seconds: longest time without a byte, either way.
         """
-        assert self._transport is not None
-        answer = self._answer = HttpAnswer(self)
+        answer = HttpAnswer(self)
+        if self._transport is None or self._transport.is_closing():
+            answer.fail(HttpError("the server closed the connection before a request was sent"))
+            return answer
+        self._answer = answer
         self._heard = False
         self._head_bytes = 0
         self._sent_at = self._heard_at = self._loop.time()
@@ -95,7 +98,8 @@ class HttpConnection(asyncio.Protocol):
         """Close it. No request is under way."""
         self._reusable = False
         if self._transport is not None:
-            self._transport.close()
+            # Not ``close``: over TLS that waits for the server's word.
+            self._transport.abort()
 
     # An answer calls what follows.
 

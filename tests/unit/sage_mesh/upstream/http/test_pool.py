@@ -122,6 +122,23 @@ async def test_a_connection_that_breaks_makes_room_for_another(serve: Serve, con
     assert await post(client, server.url) == b"{}"
 
 
+async def test_a_connection_that_is_closed_before_a_request_is_sent_is_a_failure(
+    serve: Serve, connect: Connect
+) -> None:
+    async def script(peer: Any) -> None:
+        if peer.number == 2:
+            await peer.request()
+            await peer.send(WHOLE)
+        peer.writer.transport.abort()
+
+    server = await serve(script)
+    client = connect(server.url, limit=1)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await post(client, server.url)
+    assert await post(client, server.url) == b"{}"
+
+
 async def test_a_server_that_is_not_there_refuses_every_time(connect: Connect) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     client = connect(url, limit=1)
