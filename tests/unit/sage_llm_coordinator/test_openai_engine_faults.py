@@ -165,6 +165,18 @@ async def test_a_stream_cut_in_the_middle_is_an_engine_failure(
             await reply.read()
 
 
+async def test_a_server_that_is_gone_is_told_of_in_the_systems_words(
+    upstream: Any, make_engine: Make, make_request: MakeRequest
+) -> None:
+    engine = make_engine()
+    await engine.start()
+    await upstream.stop()
+    error = await fail(engine, make_request())
+    assert isinstance(error, EngineFailedError)
+    assert error.retryable
+    assert "could not be reached: Connection refused" in error.message
+
+
 async def test_a_stream_that_ends_without_done_is_not_taken_for_complete(
     upstream: Any, make_engine: Make, make_request: MakeRequest
 ) -> None:
@@ -233,7 +245,7 @@ async def test_a_refused_key_is_the_operators_problem_and_its_text_stays_here(
 async def test_an_engine_that_is_stopped_leaves_no_request_waiting_for_its_server(
     upstream: Any, make_engine: Make, make_request: MakeRequest, silence: str
 ) -> None:
-    """aiohttp closes the connections of a session without a word to those who read from them."""
+    """Whatever it is that they wait for."""
     reached = asyncio.Event()
 
     async def silent(request: web.Request) -> web.StreamResponse:

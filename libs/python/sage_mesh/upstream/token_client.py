@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
-from sage_common.errors import EngineFailedError, InvalidRequestError, UnimplementedError, describe
+from sage_common.errors import EngineFailedError, InvalidRequestError, UnimplementedError
 from sage_mesh import exact_json
 from sage_mesh.tokenization import tokenized
+from sage_mesh.upstream.http.http_error import describe_failure
 from sage_mesh.upstream.upstream import NotServingError, Upstream
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
@@ -118,7 +119,7 @@ class TokenClient:
             ) from None
         except OSError as failure:
             raise EngineFailedError(
-                f"engine {self._engine_id!r}: POST {path} broke off: {describe(failure)}", retryable=True
+                f"engine {self._engine_id!r}: POST {path} {describe_failure(failure)}", retryable=True
             ) from None
 
     async def _answer(self, path: str, body: bytes) -> bytes:

@@ -37,6 +37,7 @@ from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.upstream.base_url import base_url
 from sage_mesh.upstream.capacity_probe import CapacityProbe, with_tokens
 from sage_mesh.upstream.health_watch import HealthWatch
+from sage_mesh.upstream.http.http_error import describe_failure
 from sage_mesh.upstream.large_document import is_large_object, usage_of, write_in_turns
 from sage_mesh.upstream.model_field import with_model
 from sage_mesh.upstream.reported_failure import read_failure
@@ -200,7 +201,7 @@ class OpenAiEmbeddingEngine:
         except asyncio.TimeoutError:
             raise self._broken("did not answer in time") from None
         except OSError as failure:
-            raise self._broken(f"broke off: {describe(failure)}") from None
+            raise self._broken(describe_failure(failure)) from None
         raise self._judged(error)
 
     def _judged(self, error: SageError) -> SageError:

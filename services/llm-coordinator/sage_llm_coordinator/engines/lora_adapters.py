@@ -10,6 +10,7 @@ import orjson
 from sage_common.errors import EngineFailedError, InvalidRequestError, NotFoundError, SageError, UnprocessableError
 from sage_common.logging import get_logger
 from sage_llm_coordinator.engines.wanted_adapters import Adapter, WantedAdapters
+from sage_mesh.upstream.http.http_error import describe_failure
 from sage_mesh.upstream.upstream import NotServingError, Upstream
 from sage_mesh.upstream.upstream_errors import MAX_ERROR_BYTES, upstream_error
 
@@ -112,7 +113,7 @@ class LoraAdapters:
             problem = f"engine {self._engine_id!r} did not answer POST {path} within {LOAD_SECONDS:g} s"
             raise EngineFailedError(problem) from None
         except OSError as error:
-            raise EngineFailedError(f"engine {self._engine_id!r}: POST {path} failed: {error!r}") from None
+            raise EngineFailedError(f"engine {self._engine_id!r}: POST {path} {describe_failure(error)}") from None
         # Without leave to load, vLLM does not have the path; an adapter that it does not know, it names in the answer.
         if status in (404, 405) and order["lora_name"].encode() not in body:
             raise UnprocessableError(

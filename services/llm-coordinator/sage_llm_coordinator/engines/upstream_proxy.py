@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
-from sage_common.errors import NotFoundError, describe
+from sage_common.errors import NotFoundError
 from sage_common.logging import get_logger
 from sage_control_plane.request.engine_state import ModelCard
 from sage_llm_coordinator.engines.answer_form import events_of, is_answer
@@ -33,7 +33,7 @@ from sage_mesh.openai_answer import read_usage
 from sage_mesh.reply import Media, TokenUsage
 from sage_mesh.sse import DONE_EVENT
 from sage_mesh.upstream.http.answer import HttpAnswer
-from sage_mesh.upstream.http.http_error import HttpError
+from sage_mesh.upstream.http.http_error import HttpError, describe_failure
 from sage_mesh.upstream.large_document import TURN_BYTES, is_large_object, rename_model_in, usage_of, write_in_turns
 from sage_mesh.upstream.reported_failure import read_failure
 from sage_mesh.upstream.upstream import Upstream
@@ -107,7 +107,7 @@ class UpstreamProxy:
         except asyncio.TimeoutError:
             raise self._failures.broken("did not answer in time") from None
         except OSError as error:
-            raise self._failures.broken(f"broke off: {describe(error)}") from None
+            raise self._failures.broken(describe_failure(error)) from None
 
     async def _from_tokens(
         self,
