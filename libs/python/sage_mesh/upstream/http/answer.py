@@ -214,7 +214,12 @@ class HttpAnswer:
                 raise self._failure
             if self.complete:
                 return b""
-            await self._wait()
+            # As ``_wait``, without its coroutine: this is done for every token.
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._buffered_bytes = 0
