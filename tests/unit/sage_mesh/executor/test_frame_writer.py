@@ -21,6 +21,9 @@ class SentFrames:
     def send(self, _subject: str, frame: frame_pb2.Frame) -> None:
         self.frames.append(frame_pb2.Frame.FromString(frame.SerializeToString()))
 
+    def send_item(self, _subject: str, item: bytes, *, may_wait: bool = False) -> None:
+        self.frames.append(frame_pb2.Frame.FromString(item))
+
     @property
     def data(self) -> bytes:
         return b"".join(frame.data for frame in self.frames)
