@@ -7,6 +7,7 @@ import functools
 import socket
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -45,7 +46,7 @@ class ConnectionPool:
         self._waiting: deque[asyncio.Future[HttpConnection | None]] = deque()
         self._making: set[asyncio.Task[HttpConnection]] = set()
         self._sweep: asyncio.TimerHandle | None = None
-        self._addresses: list[AddrInfoType] = []
+        self._addresses: Sequence[AddrInfoType] = ()
         self._addresses_until = 0.0
         self._closed = False
 
@@ -189,11 +190,12 @@ class ConnectionPool:
             raise HttpError("the server closed the connection as soon as it was made")
         return connection
 
-    async def _resolve(self) -> list[AddrInfoType]:
+    async def _resolve(self) -> Sequence[AddrInfoType]:
         now = self._loop.time()
         if now < self._addresses_until:
             return self._addresses
         host, port = self._origin.host, self._origin.port
+        found: Sequence[AddrInfoType]
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:
