@@ -10,7 +10,7 @@ from sage_common.config import load
 from sage_common.errors import ConfigurationError
 from sage_scheduler.config import SchedulerSettings
 
-OTHERS = ("least_work", "soonest", "headroom", "prefix")
+OTHERS = ("least_work", "soonest", "headroom", "prefix", "session")
 
 
 def chosen(*flags: str) -> str:

@@ -15,6 +15,7 @@ from zmq.utils.monitor import recv_monitor_message
 from sage_common.logging import get_logger
 from sage_common.tasks import end_tasks
 from sage_llm_coordinator.kv_cache.kv_events import FeedAddress, KvEvent, read_batch
+from sage_platform.background import keep_running
 
 log = get_logger(__name__)
 
@@ -59,7 +60,7 @@ class EventFeed:
             subscriber.subscribe(b"")
             monitor = subscriber.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             subscriber.connect(self._address.events)
-            watching = asyncio.create_task(self._watch(monitor, context), name="kv-events-connection")
+            watching = keep_running(lambda: self._watch(monitor, context), name="kv-events-connection")
             try:
                 await self._read(subscriber, context, watching)
             finally:
