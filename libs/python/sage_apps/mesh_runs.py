@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sage_client.jobs.job_client import open_jobs
-from sage_client.jobs.job_views import JobView, NodeProgressView, ResultPiece
+from sage_client.jobs.job_views import DeadLetters, JobView, NodeProgressView, ResultPiece
 from sage_client.jobs.jobs import Jobs
 from sage_common.errors import CancelledError, SageError, UnavailableError, UnprocessableError
 from sage_common.tasks import end_tasks
@@ -107,7 +107,7 @@ async def _followed(
         if last.state == "cancelled":
             raise CancelledError(f"the job {last.job_id} was cancelled")
         pieces, end = await reading
-        letters = await jobs.dead_letters(job.job_id, limit=MAX_DEAD_LETTERS)
+        letters = await _letters(jobs, job.job_id)
     finally:
         await end_tasks(watching, reading)
     return RunResult(
@@ -154,6 +154,15 @@ async def _read(
                 if on_records is not None:
                     on_records(piece.collection, piece.records)
             return pieces, {}
+        except UnavailableError as error:
+            await patience.wait(error)
+
+
+async def _letters(jobs: Jobs, job_id: str) -> DeadLetters:
+    patience = _Patience()
+    while True:
+        try:
+            return await jobs.dead_letters(job_id, limit=MAX_DEAD_LETTERS)
         except UnavailableError as error:
             await patience.wait(error)
 

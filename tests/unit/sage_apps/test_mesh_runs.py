@@ -71,6 +71,21 @@ async def test_a_worker_that_is_back_is_asked_again_for_what_has_not_been_read(m
     assert worker.read_after == [0, 7]
 
 
+async def test_a_worker_that_dies_at_the_end_is_asked_again_for_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class DiesAtTheEnd(RestartedWorker):
+        asked = 0
+
+        async def dead_letters(self, job_id: str, node: str = "", *, limit: int = 0, after: int = 0) -> DeadLetters:
+            self.asked += 1
+            if self.asked == 1:
+                raise GONE
+            return DeadLetters((), 0)
+
+    worker = DiesAtTheEnd()
+    result = await mesh_runs.run(running(monkeypatch, worker, 60.0))
+    assert (worker.asked, result.dead_letters) == (2, [])
+
+
 async def test_a_worker_that_never_answers_again_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(RestartedWorker):
         async def watch(self, job_id: str) -> AsyncIterator[JobView]:
