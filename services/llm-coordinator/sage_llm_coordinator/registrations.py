@@ -207,8 +207,9 @@ class Registrations:
         of a coordinator that this one succeeds are not.
         """
         hosts: dict[str, dict[str, EngineState]] = {}
-        # This coordinator's own engines count before their first heartbeat has come round.
-        for state in (*self._directory.engines.values(), *self._coordinator.states()):
+        # This coordinator's own engines count as they are, which its heartbeats tell a moment later.
+        others = (state for state in self._directory.engines.values() if state.executor_id != self._executor_id)
+        for state in (*others, *self._coordinator.states()):
             name = registered_name(state.spec.labels)
             if name and (state.executor_id != self._successor_of or state.phase is EnginePhase.STOPPED):
                 hosts.setdefault(name, {})[state.executor_id] = state

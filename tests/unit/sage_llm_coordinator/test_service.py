@@ -236,6 +236,19 @@ async def test_a_name_is_given_once(service: Running, upstream: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
 
 
+async def test_a_removed_engines_name_is_free_at_once(service: Running, upstream: Any) -> None:
+    request = llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url)
+    await service.api.RegisterEngine(request)
+    await service.wait_ready("mine-aaaa")
+    # The heartbeat that says so is late.
+    heartbeats = service.directory._subscription
+    assert heartbeats is not None
+    await heartbeats.unsubscribe()
+    service.directory._subscription = None
+    await service.api.RemoveEngine(llm_pb2.RemoveEngineRequest(engine_id="mine-aaaa", drain=True))
+    assert (await service.api.RegisterEngine(request)).engine.spec.engine_id == "mine-2-aaaa"
+
+
 async def test_a_removed_engine_is_gone_for_good(service: Running, upstream: Any) -> None:
     await service.api.RegisterEngine(llm_pb2.RegisterEngineRequest(engine_id="mine", url=upstream.url))
     await service.wait_ready("mine-aaaa")
