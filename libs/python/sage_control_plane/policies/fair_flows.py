@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from itertools import islice
 from typing import Any
 
 from sage_common.removable_heap import RemovableHeap
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.virtual_counters import VirtualCounters
-from sage_control_plane.request.request import Route
-
-# Tenants that are asked how much they have queued; bounds cost.
-TENANTS_ASKED = 64
 
 
 class _LaneFlows:
-    """The flows of one lane: a heap of each tenant's requests, and a heap of the tenants.
+    """The flows of one lane: a heap of each tenant's requests, and a heap of the tenants."""
 
-    Attributes:
-        queued: requests in it.
-    """
-
-    __slots__ = ("flows", "queued", "tenants")
+    __slots__ = ("flows", "tenants")
 
     def __init__(self) -> None:
-        self.queued = 0
         self.flows: dict[str, RemovableHeap[str]] = {}
         self.tenants: RemovableHeap[str] = RemovableHeap()
 
@@ -59,29 +49,13 @@ class FairFlows:
         """Lanes with queued ids."""
         return len(self._lanes)
 
-    def turns_before(self, tenant: str, routes: Set[Route]) -> int:
-        """Return how many for ``routes`` go before one more of a tenant, if each tenant's turn comes as often.
-
-        Of many tenants some are asked, and stand for all.
-        """
-        own, mine = self.queued_by(tenant, routes), self._counters.value(tenant)
-        others = asked = 0
-        for other in islice(self._lanes_of, TENANTS_ASKED):
-            asked += 1
-            if other != tenant:
-                # Whoever has been served less goes first, once more often.
-                turns = own + (self._counters.value(other) < mine)
-                others += min(self.queued_by(other, routes), turns) if turns else 0
-        return own + (others * len(self._lanes_of) // asked if asked else 0)
-
-    def queued_by(self, tenant: str, routes: Set[Route]) -> int:
-        """Return how many requests for ``routes`` a tenant has queued."""
-        lanes = self._lanes_of.get(tenant, ())
-        return sum([len(self._lanes[lane].flows[tenant]) for lane in lanes if lane.route in routes])
-
-    def queued(self, routes: Set[Route]) -> int:
-        """Return how many requests for ``routes`` are queued."""
-        return sum([flows.queued for lane, flows in self._lanes.items() if lane.route in routes])
+    def turns_before(self, tenant: str) -> int:
+        """Return how many requests go before one more of a tenant, if each tenant's turn comes as often."""
+        lanes = self._lanes_of.get(tenant)
+        if lanes is None:
+            return 0
+        own = sum([len(self._lanes[lane].flows[tenant]) for lane in lanes])
+        return min(len(self._where), own * len(self._lanes_of))
 
     def push(self, request_id: str, tenant: str, lane: Lane, key: Any, credit: float = 0.0) -> None:
         """Queue an id that is not queued; ``credit`` as for ``VirtualCounters.joined``."""
@@ -97,7 +71,6 @@ class FairFlows:
             flow = lane_flows.flows[tenant] = RemovableHeap()
             self._lanes_of.setdefault(tenant, set()).add(lane)
         flow.push(request_id, key)
-        lane_flows.queued += 1
         self._where[request_id] = (lane, tenant)
         first = flow.peek()
         if first is not None and first[1] == request_id:
@@ -113,7 +86,6 @@ class FairFlows:
         flow = lane_flows.flows[tenant]
         first = flow.peek()
         flow.remove(request_id)
-        lane_flows.queued -= 1
         self._counters.left(tenant)
         if flow:
             if first is not None and first[1] == request_id:

@@ -11,7 +11,7 @@ from sage_control_plane.policies.bands import Band, band_of
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.laxity import FAR_OFF_SECONDS, deadline, latest_start
-from sage_control_plane.policies.overload import Ahead, Overload, Seats
+from sage_control_plane.policies.overload import Overload
 from sage_control_plane.policies.pick import Pick
 from sage_control_plane.policies.policy import PolicyType, PoolView
 from sage_control_plane.policies.shelves import NEVER, Shelf, Shelves
@@ -68,29 +68,22 @@ class HybridSchedulingPolicy:
         return len(self._shelves)
 
     def refusal(self, request: PendingRequest, now: float, view: PoolView) -> str | None:
-        band, shelves = band_of(request), self._shelves
-        fresh = len(shelves.of(band).flows)
-        if not fresh and not shelves.of(band, late=True).flows:
+        band, shelves, tenant = band_of(request), self._shelves, request.tenant
+        flows = shelves.of(band).flows
+        if not flows or not self._overload.refuses(request):
             return None
-        if not self._overload.refuses(request):
+        # What waits for other models only does not stand before it.
+        if not self._shelves.waits_for(request.classification.route):
             return None
         ttft = view.predicted_ttft_seconds(request) or 0.0
-        if self._overload.surely_in_time(request, band, fresh, ttft, now):
+        if self._overload.surely_in_time(request, band, len(flows), ttft, now):
             return None
-        seats = _seats(request, view, now)
-        ahead = self._ahead(request, band, seats)
-        return OVERLOADED if self._overload.too_late(request, band, ahead, seats, ttft, now) else None
-
-    def _ahead(self, request: PendingRequest, band: Band, seats: Seats) -> Ahead:
-        """Return what stands before a request; who sends too much waits behind itself, not others behind it."""
-        fresh, late = self._shelves.of(band).flows, self._shelves.of(band, late=True).flows
-        tenant, routes = request.tenant, seats.routes
-        return Ahead(
-            fresh.queued_by(tenant, routes),
-            fresh.turns_before(tenant, routes),
-            late.turns_before(tenant, routes),
-            late.queued(routes),
-        )
+        # Who sends too much waits behind itself, so others are not refused for it.
+        fresh = flows.turns_before(tenant)
+        if not fresh:
+            return None
+        late, turnover = shelves.of(band, late=True).flows.turns_before(tenant), view.turnover(request)
+        return OVERLOADED if self._overload.too_late(request, band, fresh, late, turnover, ttft, now) else None
 
     def push(self, request: PendingRequest, lane: Lane, now: float, view: PoolView) -> None:
         band = band_of(request)
@@ -176,9 +169,8 @@ class HybridSchedulingPolicy:
             if request.classification.sheddable:
                 return Pick(request, shelf.name, shed="no engine can meet the request's deadline")
             late = self._shelves.of(shelf.band, late=True)
-            seats = _seats(request, view, now)
-            ahead = self._ahead(request, shelf.band, seats)
-            if not self._overload.has_room(request, shelf.band, ahead, seats, now):
+            others = late.flows.turns_before(request.tenant)
+            if not self._overload.has_room(request, shelf.band, others, view.turnover(request), now):
                 return Pick(request, shelf.name, shed=OVERLOADED)
             since = self._shelves.waits_since[shelf.number]
             self._shelves.remove(request.request_id)
@@ -220,7 +212,7 @@ class HybridSchedulingPolicy:
         removed_id, shelf = self._removed
         if shelf is not None and removed_id == request.request_id:
             late = None if shelf.late else len(self._shelves.of(shelf.band, late=True).flows)
-            self._overload.dispatched(request.classification.route, shelf.band, now, late=late)
+            self._overload.dispatched(shelf.band, now, late=late)
             self._shelves.served(shelf, now)
         self._shelves.charge(request, engine_seconds)
 
@@ -232,11 +224,6 @@ class HybridSchedulingPolicy:
 
     def next_change_at(self) -> float | None:
         return self._change_at
-
-
-def _seats(request: PendingRequest, view: PoolView, now: float) -> Seats:
-    route = request.classification.route
-    return Seats(view.sharing(route), view.turnover(request), *view.present_load(request, now))
 
 
 def _has_room(view: PoolView, shelf: Shelf, lane: Lane) -> bool:

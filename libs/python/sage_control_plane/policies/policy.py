@@ -31,18 +31,6 @@ class PoolView(Protocol):
         """Return how many requests like this one would begin in a second if they had all seats; 0 where not known."""
         ...
 
-    def present_load(self, request: PendingRequest, now: float) -> tuple[float, float, float, int]:
-        """Return the load that is offered at this moment, 1 being what the seats can do, 0 where that is not known.
-
-        By the bands before the request's, as far as it is sure; by these and its own, as far as it is sure; and by
-        these and its own, as it is expected. Last, the seats that nobody holds.
-        """
-        ...
-
-    def sharing(self, route: Route) -> frozenset[Route]:
-        """Return the routes whose requests take seats of the same engines, with the route itself."""
-        ...
-
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         """Return the expected time from dispatch to first token on a typical idle engine of the pool.
 

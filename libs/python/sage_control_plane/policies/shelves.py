@@ -8,7 +8,7 @@ from sage_control_plane.policies.bands import Band, band_of, level_of
 from sage_control_plane.policies.fair_flows import FairFlows
 from sage_control_plane.policies.lanes import Lane
 from sage_control_plane.policies.virtual_counters import VirtualCounters
-from sage_control_plane.request.request import PendingRequest
+from sage_control_plane.request.request import PendingRequest, Route
 
 NEVER = float("inf")
 _BULK = level_of(Band.BULK, late=False)
@@ -80,6 +80,10 @@ class Shelves:
     def all_closed(self) -> bool:
         """Whether no request is in an open lane."""
         return len(self._closed) == len(self._lanes)
+
+    def waits_for(self, route: Route) -> bool:
+        """Whether a request of the route is queued that no engine has failed."""
+        return Lane(route) in self._lanes
 
     def put(
         self, request: PendingRequest, lane: Lane, shelf: Shelf, key: float, since: float, credit: float = 0.0

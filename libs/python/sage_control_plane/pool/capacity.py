@@ -87,11 +87,6 @@ class LearnedCapacity:
         # What was found, while more than that is tried.
         self._tried_from: int | None = None
 
-    @property
-    def found(self) -> bool:
-        """Whether the engine has shown that it computes no more at once."""
-        return self._found
-
     def resize(self, most: int) -> None:
         """Change the ceiling."""
         self.most = most

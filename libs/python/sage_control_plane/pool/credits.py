@@ -134,12 +134,6 @@ class Credits:
         return min(self.request_cap, shown + max(1, shown // TRIED))
 
     @property
-    def still_grows(self) -> bool:
-        """Whether more may be computed at once than has been found so far, and nothing else limits them."""
-        learned = self.learned
-        return learned is not None and not learned.found and self.request_cap == learned.limit < learned.most
-
-    @property
     def corrected(self) -> bool:
         """Whether the engine's report narrows its caps now."""
         return self._kv_full or self._queue_cap is not None

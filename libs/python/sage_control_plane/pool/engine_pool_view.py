@@ -40,12 +40,6 @@ class EnginePoolView:
     def turnover(self, request: PendingRequest) -> float:
         return self._reservation.turnover(request, self.now)
 
-    def present_load(self, request: PendingRequest, now: float) -> tuple[float, float, float, int]:
-        return self._reservation.present_load(request, now)
-
-    def sharing(self, route: Route) -> frozenset[Route]:
-        return self._reservation.sharing(route)
-
     def predicted_ttft_seconds(self, request: PendingRequest) -> float | None:
         return self._learning.usual_ttft_seconds(request)
 

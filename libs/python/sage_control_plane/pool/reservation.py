@@ -95,11 +95,7 @@ class Reservation:
         classification = request.classification
         # The caller of an answer in one piece sees no time between tokens, and no engine shows one by it.
         tpot_ms = classification.slo.tpot_ms if classification.streaming else None
-        sent_at = None if request.was_admitted else request.arrived_at
-        self._stream(classification.route, band).arrived(now, patience_seconds, tpot_ms, sent_at)
-        group = self._route_group(classification.route)
-        if group is not None:
-            group.present.note_seats(group.capacity, now)
+        self._stream(classification.route, band).arrived(now, patience_seconds, tpot_ms)
 
     def answered(self, attempt: DispatchedAttempt, output_tokens: int) -> None:
         """Learn from a complete answer."""
@@ -127,24 +123,9 @@ class Reservation:
     def turnover(self, request: PendingRequest, now: float) -> float:
         """Return how many requests like it would begin in a second if they had all seats; 0 where that is not known."""
         route = request.classification.route
-        if route not in self._demands:
-            return 0.0
         stream = self._stream(route, band_of(request))
         hold = stream.hold_seconds(now, 0.0)
         return self.seats(route) / hold if stream.is_known and hold > 0.0 else 0.0
-
-    def present_load(self, request: PendingRequest, now: float) -> tuple[float, float, float, int]:
-        """See ``PoolView``; nothing is known while it is not known how many seats there are."""
-        group = self._known_group(request.classification.route)
-        if group is None or group.still_grows:
-            return 0.0, 0.0, 0.0, 0
-        loads, band = group.present_loads(now), band_of(request)
-        return (loads[band - 1][0] if band else 0.0, *loads[band], max(0, group.capacity - sum(group.holders)))
-
-    def sharing(self, route: Route) -> frozenset[Route]:
-        """Return the routes whose requests take seats of the same engines, with the route itself."""
-        group = self._known_group(route)
-        return frozenset((route,)) if group is None else group.routes
 
     def holds_seat(self, route: Route, band: Band) -> bool:
         """Return whether the band holds a seat where the route's requests may get one."""
@@ -172,10 +153,6 @@ class Reservation:
             self._of_route.pop(route, None)
         return demands[band]
 
-    def _known_group(self, route: Route) -> SeatGroup | None:
-        """Return the group of a route of which requests have come; what callers name otherwise is not remembered."""
-        return self._route_group(route) if route in self._demands else None
-
     def _route_group(self, route: Route) -> SeatGroup | None:
         if self._stale:
             self._regroup()
@@ -185,11 +162,12 @@ class Reservation:
             serving = next((entry for entry in self._entries.values() if entry.serves(route)), None)
             group = self._of_route[route] = None if serving is None else self._groups[serving.engine_id]
             if group is not None and route in self._demands:
-                group.add_route(route, self._demands[route])
+                for streams, stream in zip(group.demands, self._demands[route], strict=True):
+                    streams.append(stream)
             return group
 
     def _regroup(self) -> None:
-        before, self._groups = self._groups, {}
+        self._groups = {}
         self._of_model = {}
         self._of_route = {}
         for entries in _components(self._entries.values()):
@@ -199,8 +177,6 @@ class Reservation:
                 for name in _names(entry):
                     self._of_model[name] = group
                 group.capacity += entry.capacity
-                if (old := before.get(entry.engine_id)) is not None:
-                    group.present.take_over(old.present)
                 for attempt in entry.running.values():
                     if attempt.seat is not None:
                         group.add(attempt)

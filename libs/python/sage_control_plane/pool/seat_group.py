@@ -9,10 +9,8 @@ from sage_control_plane.policies.bands import LEVELS, Band, level_of
 from sage_control_plane.pool.dispatched_attempt import DispatchedAttempt
 from sage_control_plane.pool.engine_entry import EngineEntry
 from sage_control_plane.pool.offered_load import OfferedLoad
-from sage_control_plane.pool.present_load import PresentLoad
 from sage_control_plane.prediction.demand import LEAST_LOAD, Demand
 from sage_control_plane.prediction.erlang import seats_worth_keeping
-from sage_control_plane.request.request import Route
 
 # How long a computed reservation holds.
 FRESH_SECONDS = 0.25
@@ -37,8 +35,6 @@ class SeatGroup:
         held: seats held, by level; one that is given back within the patience of more urgent work counts in part.
         holders: attempts that hold one, by level.
         demands: the streams of requests to it, by band.
-        routes: of these requests.
-        present: the load of the last moments.
         steady: requests up to which bulk work may fill it; None for no such limit. See ``EngineEntry.steady``.
     """
 
@@ -53,8 +49,6 @@ class SeatGroup:
         "held",
         "holders",
         "patience_seconds",
-        "present",
-        "routes",
         "steady",
     )
 
@@ -64,8 +58,6 @@ class SeatGroup:
         self.held = [0.0] * LEVELS
         self.holders = [0] * LEVELS
         self.demands: list[list[Demand]] = [[] for _ in Band]
-        self.routes: frozenset[Route] = frozenset()
-        self.present = PresentLoad()
         self.patience_seconds = 0.0
         self._reserved = [0] * LEVELS
         self._kept = 0
@@ -81,21 +73,6 @@ class SeatGroup:
         self._lent = 0
         self.steady = None
         self._computed_at = float("-inf")
-
-    def add_route(self, route: Route, streams: Sequence[Demand]) -> None:
-        """Add a route with its streams of requests, by band."""
-        self.routes |= {route}
-        for those, stream in zip(self.demands, streams, strict=True):
-            those.append(stream)
-
-    def present_loads(self, now: float) -> Sequence[tuple[float, float]]:
-        """Return the load that is offered now by each band with those before it; see ``PresentLoad.up_to``."""
-        return self.present.up_to(self.demands, self._seconds_per_token_when_full(), now)
-
-    @property
-    def still_grows(self) -> bool:
-        """Whether it is not known yet how many seats there are."""
-        return any(entry.capacity and entry.credits.still_grows for entry in self.entries[:ENGINES_ASKED])
 
     def add(self, attempt: DispatchedAttempt) -> None:
         """Count an attempt's seat."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from math import exp, sqrt
 
-from sage_control_plane.prediction.pace import DecayedRate, LastingRate
+from sage_control_plane.prediction.pace import DecayedRate
 
 # Seconds and requests after which what was seen counts 1/e.
 RATE_SECONDS = 10.0
 HOLD_SECONDS = 30.0
-# Of each of the three spans in which as many have to come, where the load of this moment is asked for; where few come.
-MOMENT_SECONDS = 0.15
-RECENT_SECONDS = 0.6
 # Old holds lose their weight so often.
 DECAY_SECONDS = 0.5
 GAPS_REMEMBERED = 100.0
@@ -45,12 +42,9 @@ class Demand:
         "_gap",
         "_gap_square",
         "_lengths",
-        "_moment",
         "_rate",
-        "_recent",
         "_seat_seconds",
         "_seen",
-        "_sent_at",
         "arrived_at",
         "output_tokens",
         "patience_seconds",
@@ -61,9 +55,6 @@ class Demand:
 
     def __init__(self) -> None:
         self._rate = DecayedRate(RATE_SECONDS)
-        self._moment = LastingRate(MOMENT_SECONDS)
-        self._recent = LastingRate(RECENT_SECONDS)
-        self._sent_at = float("-inf")
         self._gap = 0.0
         self._gap_square = 0.0
         self._seen = 0.0
@@ -79,20 +70,12 @@ class Demand:
         self.running = 0
         self.output_tokens = 0.0
 
-    def arrived(
-        self, now: float, patience_seconds: float, tpot_ms: int | None, sent_at: float | None = None
-    ) -> None:
+    def arrived(self, now: float, patience_seconds: float, tpot_ms: int | None) -> None:
         """Count an arrival that can wait for ``patience_seconds``.
 
         Args:
             tpot_ms: its target for the time between tokens, 0 for none; None where it is not streamed.
-            sent_at: when an edge took it, so that requests which something has held up on their way, and which come all
-                at once, are no burst; None for one that was counted before.
         """
-        if sent_at is not None:
-            self._sent_at = max(self._sent_at, sent_at)
-            self._moment.add(self._sent_at)
-            self._recent.add(self._sent_at)
         if tpot_ms is not None:
             self.tpot_ms, self.tpot_at = tpot_ms, now
         self._rate.add(1.0, now)
@@ -143,11 +126,6 @@ class Demand:
         rate = self._rate.per_second(now)
         silent = 0.0 if self.arrived_at is None else now - self.arrived_at
         return min(rate, SILENT_GAPS / silent) if silent > 0.0 else rate
-
-    def last_per_second(self, now: float) -> tuple[float, float]:
-        """Return the arrivals a second that the last moments had at least, and the last seconds."""
-        at = max(now, self._sent_at)
-        return self._moment.per_second(at), self._recent.per_second(at)
 
     def hold_seconds(self, now: float, seconds_per_token: float) -> float:
         """Return the expected time that a request holds a seat.

@@ -1,8 +1,8 @@
-"""Pace of engines and rates of work: as decayed means, and as what lasts."""
+"""Pace of engines and rate of work, as decayed means."""
 
 from __future__ import annotations
 
-from math import exp, floor
+from math import exp
 
 
 class Pace:
@@ -69,39 +69,3 @@ class DecayedRate:
         # What was seen counts as the sum does: less the older it is. With a floor against division by almost nothing.
         seen = max(0.5, self._window * (1.0 - exp((self._since - now) / self._window)))
         return self.total(now) / seen
-
-
-class LastingRate:
-    """The rate that each of the last three spans of time had at least: a burst that is shorter than one has none.
-
-    Args:
-        span_seconds: length of a span.
-    """
-
-    __slots__ = ("_before", "_current", "_number", "_span")
-
-    def __init__(self, span_seconds: float) -> None:
-        self._span = span_seconds
-        # Of the present span, and counts of it and of the three before it, the latest first.
-        self._number = 0
-        self._current = 0
-        self._before = (0, 0, 0)
-
-    def add(self, now: float) -> None:
-        """Count one; ``now`` never falls."""
-        self._advance(now)
-        self._current += 1
-
-    def per_second(self, now: float) -> float:
-        """Return the rate."""
-        self._advance(now)
-        first, second, third = self._before
-        return max(min(self._current, first, second), min(first, second, third)) / self._span
-
-    def _advance(self, now: float) -> None:
-        number = floor(now / self._span)
-        # All that counts is gone after four spans.
-        for _ in range(min(4, number - self._number)):
-            first, second, _ = self._before
-            self._before, self._current = (self._current, first, second), 0
-        self._number = max(number, self._number)

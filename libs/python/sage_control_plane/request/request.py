@@ -212,7 +212,7 @@ class PendingRequest:
         delivered_tokens: tokens of its answer that its client has from earlier engines; part of its prompt now.
         correlation_id: its caller's id for it, which others may have too; None where it gave none.
         routed: how its edge came to its model; None where its caller named that model.
-        handed_over: whether a scheduler that stopped had admitted it, or this one, and it lost the engine that it had.
+        handed_over: whether a scheduler that stopped had admitted it.
     """
 
     request_id: str

@@ -100,9 +100,9 @@ class RequestTable:
         lane = tracked.lane or Lane(request.classification.route)
         if lane.avoided != tracked.avoided:
             lane = Lane(lane.route, tracked.avoided)
-        request = tracked.request = tracked.as_queued(request)
-        tracked.lane, tracked.waiting_since = lane, now
+        tracked.lane = lane
         tracked.state = RequestState.QUEUED
+        tracked.waiting_since = now
         self._queue.join(request, lane, now)
         self._outbox.wait(request, now)
         self._timers.expiry.arm(tracked.request_id, request.expires_at)

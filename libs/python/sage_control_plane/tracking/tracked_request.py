@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from sage_control_plane.policies.lanes import Lane
@@ -57,10 +57,6 @@ class TrackedRequest:
     attempt: DispatchedAttempt | None = None
     hedge: DispatchedAttempt | None = None
     losing_attempt: DispatchedAttempt | None = None
-
-    def as_queued(self, request: PendingRequest) -> PendingRequest:
-        """Return the request as it is queued: who has lost his engine is not judged as one who comes."""
-        return replace(request, handed_over=True) if self.tries and not request.was_admitted else request
 
     def find(self, number: Attempt) -> DispatchedAttempt | None:
         """Return the running attempt with this number; None when it does not run."""

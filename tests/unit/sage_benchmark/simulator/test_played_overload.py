@@ -12,9 +12,8 @@ from sage_benchmark.simulated_engine.engine_config import EngineModelConfig
 from sage_benchmark.simulator.simulation import Simulation
 from sage_benchmark.simulator.simulation_plan import SimulationPlan
 from sage_benchmark.workload.arrival import Arrival
-from sage_benchmark.workload.engine_fault import EngineFault, FaultKind
 from sage_benchmark.workload.load_settings import LoadSettings
-from sage_benchmark.workload.request_shapes import CHAT, GENERATE, MIXED, RequestShape
+from sage_benchmark.workload.request_shapes import CHAT, MIXED, RequestShape
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.registry import PolicySettings
 from sage_control_plane.request.request import ServiceClass
@@ -29,15 +28,9 @@ MOST_WAIT_SECONDS = 0.5 * HybridSettings().late_multiple
 
 
 def arriving(
-    config: EngineModelConfig,
-    load: float,
-    begins: float,
-    ends: float,
-    shapes: tuple[RequestShape, ...],
-    seed: int,
-    tenants: int = 1,
+    config: EngineModelConfig, load: float, begins: float, ends: float, shapes: tuple[RequestShape, ...], seed: int
 ) -> list[Arrival]:
-    settings = LoadSettings(ENGINES, ends - begins, load, tenants=tenants, shapes=shapes)
+    settings = LoadSettings(ENGINES, ends - begins, load, tenants=1, shapes=shapes)
     return [replace(a, at_seconds=a.at_seconds + begins) for a in settings.arrivals(config, seed)]
 
 
@@ -79,40 +72,6 @@ def test_an_overload_of_chats_is_refused_at_once_costs_no_goodput_and_is_over_wh
     assert met(soon) >= 0.85 * len(soon)
     assert all(o.served for o in later)
     assert met(later) >= 0.97 * len(later)
-
-
-def test_of_chats_and_completions_of_some_tenants_hardly_any_waits_to_be_refused() -> None:
-    config = EngineModelConfig()
-    phases = [(0.7, 0.0, BEGINS), (TIMES, BEGINS, 40.0), (0.7, 40.0, 50.0)]
-    arrivals = [
-        a for seed, phase in enumerate(phases) for a in arriving(config, *phase, (CHAT, GENERATE), seed, tenants=3)
-    ]
-    arrivals = [replace(a, index=index) for index, a in enumerate(arrivals)]
-    outcomes = Simulation(SimulationPlan(ENGINES, "hybrid", config, timeout_seconds=75.0), arrivals).run()
-    refused = [o for o in outcomes if not o.served]
-    assert {o.status for o in refused} == {429}
-    late = [o for o in refused if o.finished_at is None or o.finished_at > o.arrival.at_seconds + 0.001]
-    # Those that were let in before it was told from a burst, which are as many however long it lasts.
-    assert len(late) <= 0.025 * len(refused)
-    lasting = [o for o in within(outcomes, BEGINS, 40.0) if o.served and chat(o)]
-    assert met(lasting) >= 0.95 * len(lasting)
-    calm = [o for o in within(outcomes, 0.0, BEGINS) if chat(o)]
-    assert met(lasting) / (40.0 - BEGINS) >= met(calm) / BEGINS
-    again = [o for o in within(outcomes, 40.5, 50.0) if chat(o)]
-    assert met(again) >= 0.95 * len(again)
-
-
-@pytest.mark.parametrize("kind", list(FaultKind))
-def test_an_engine_that_fails_makes_no_overload(kind: FaultKind) -> None:
-    config = EngineModelConfig()
-    arrivals = arriving(config, 0.9, 0.0, 25.0, (CHAT, GENERATE), seed=1, tenants=3)
-    # Of two engines, so that twice is asked of the other what it does.
-    plan = SimulationPlan(ENGINES, "hybrid", config, faults=(EngineFault(kind, 15.0),))
-    assert all(o.served for o in Simulation(plan, arrivals).run())
-
-
-def chat(outcome: RequestOutcome) -> bool:
-    return outcome.arrival.service_class is ServiceClass.INTERACTIVE
 
 
 def test_only_chats_and_completions_are_refused() -> None:

@@ -12,9 +12,9 @@ from sage_control_plane.policies.bands import Band
 from sage_control_plane.policies.hybrid import OVERLOADED, HybridSchedulingPolicy
 from sage_control_plane.policies.hybrid_settings import HybridSettings
 from sage_control_plane.policies.lanes import Lane
-from sage_control_plane.policies.overload import OVER, RATE_SECONDS, UNKNOWN_SECONDS, VAIN_DISPATCHES
+from sage_control_plane.policies.overload import RATE_SECONDS, UNKNOWN_SECONDS, VAIN_DISPATCHES
 from sage_control_plane.policies.pick import Pick
-from sage_control_plane.request.request import PendingRequest, RequestKind, ServiceClass
+from sage_control_plane.request.request import PendingRequest, ServiceClass
 
 # Chats have 500 ms, so they may wait for 10 s, in which 20 of them begin.
 VIEW = FakePoolView(turnover_per_second=2.0)
@@ -111,52 +111,6 @@ def test_another_tenant_is_not_refused_for_it() -> None:
     overloaded.serve(1.0)
     assert overloaded.refusal(1.0) == OVERLOADED
     assert overloaded.refusal(1.0, tenant="quiet") is None
-
-
-@pytest.mark.parametrize(("load", "refused"), [(OVER - 0.1, False), (OVER, True)])
-def test_where_far_more_comes_than_the_seats_can_do_who_cannot_begin_in_time_is_refused_on_arrival(
-    load: float, refused: bool
-) -> None:
-    view = replace(VIEW, load=(0.0, 1.0, load, 0))
-    policy = HybridSchedulingPolicy()
-    for number in range(3):
-        made = request(f"c{number}", 0.0)
-        policy.push(made, Lane(made.classification.route), 0.0, view)
-    first = policy.next(0.0, view)
-    assert first is not None
-    policy.remove(first.request.request_id)
-    policy.dispatched(first.request, 0.1, 0.0)
-    assert (policy.refusal(request("more", 0.1), 0.1, view) == OVERLOADED) is refused
-    # As long as there are seats for those before it, they are not full.
-    assert policy.refusal(request("more", 0.1), 0.1, replace(VIEW, load=(0.0, 1.0, load, 10))) is None
-    # It is not known for sure: one more may wait, late.
-    assert policy.refusal(request("more", 0.1), 0.1, replace(VIEW, load=(0.0, 0.9, load, 0))) is None
-
-
-def test_completions_that_chats_leave_nothing_are_refused_on_arrival_but_for_one() -> None:
-    chats_leave = FakePoolView(load=(1.2, 3.0, 3.5, 0))  # how long a completion holds its seat is not known
-    policy = HybridSchedulingPolicy()
-    chat, first, second = (
-        request("chat", 0.0),
-        request("first", 0.0, service_class=ServiceClass.DEFAULT, kind=RequestKind.LLM_GENERATE),
-        request("second", 0.1, service_class=ServiceClass.DEFAULT, kind=RequestKind.LLM_GENERATE),
-    )
-    policy.push(chat, Lane(chat.classification.route), 0.0, chats_leave)
-    policy.remove(chat.request_id)
-    policy.dispatched(chat, 0.1, 0.0)
-    assert policy.refusal(first, 0.0, chats_leave) is None
-    policy.push(first, Lane(first.classification.route), 0.0, chats_leave)
-    assert policy.refusal(second, 0.1, chats_leave) == OVERLOADED
-    # With room for them, nobody knows yet how many begin.
-    assert policy.refusal(second, 0.1, FakePoolView(load=(0.3, 3.0, 3.5, 0))) is None
-
-
-def test_who_was_admitted_before_is_not_refused_as_it_becomes_late() -> None:
-    overloaded = Overloaded()
-    overloaded.push(replace(request("again", 0.0, tenant="loud"), handed_over=True), 0.9)
-    overloaded.serve(1.0)
-    assert "again" not in overloaded.refused
-    assert len(overloaded.refused) == 30 - MAY_WAIT
 
 
 @pytest.mark.parametrize("service_class", [ServiceClass.EMBEDDING, ServiceClass.BULK])

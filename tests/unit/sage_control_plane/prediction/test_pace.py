@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sage_control_plane.prediction.pace import DecayedRate, LastingRate, Pace
+from sage_control_plane.prediction.pace import DecayedRate, Pace
 
 
 def test_a_new_engine_is_taken_for_an_average_one() -> None:
@@ -50,36 +50,3 @@ def test_a_short_past_is_not_taken_for_a_slow_one() -> None:
     for tenth in range(11):
         rate.add(10, tenth / 10)
     assert rate.per_second(1.0) == pytest.approx(100, rel=0.2)
-
-
-def test_what_lasts_for_three_spans_has_a_rate() -> None:
-    rate = LastingRate(0.5)
-    for number in range(40):
-        rate.add(number / 10)
-    assert rate.per_second(3.99) == pytest.approx(10.0)
-    # One and a half spans without one.
-    assert rate.per_second(4.6) == 0.0
-
-
-def test_a_burst_has_none_wherever_in_its_span_it_comes() -> None:
-    for begins in (0.0, 0.2, 0.45, 0.49):
-        rate = LastingRate(0.5)
-        for number in range(100):
-            rate.add(10.0 + begins + number / 1_000)
-        assert [rate.per_second(10.6 + later / 10) for later in range(30)] == [0.0] * 30
-
-
-def test_a_rate_that_falls_counts_as_it_is_now() -> None:
-    rate = LastingRate(0.5)
-    for number in range(30):
-        rate.add(number / 10)
-    for number in range(4):
-        rate.add(3.0 + number / 2)
-    assert rate.per_second(4.6) == pytest.approx(2.0)
-
-
-def test_after_a_long_silence_nothing_is_left() -> None:
-    rate = LastingRate(0.5)
-    for number in range(30):
-        rate.add(number / 10)
-    assert rate.per_second(1e6) == 0.0

@@ -167,14 +167,6 @@ def test_a_lost_engines_unanswered_requests_go_elsewhere_at_once() -> None:
     assert pool.manager.outstanding == 4
 
 
-def test_who_loses_an_engine_is_not_judged_again_as_one_who_comes() -> None:
-    pool = Pool(engine("a"))
-    pool.submit(request("r", pool.now))
-    pool.manager.engine_lost("a", "killed", pool.now)
-    (waiting,) = pool.manager.waiting()
-    assert waiting.was_admitted
-
-
 def test_the_first_loss_is_made_good_even_with_no_retry_budget() -> None:
     settings = ControlSettings(retries=RetrySettings(ratio=0.0, floor_per_second=0.0))
     pool = Pool(engine("a"), engine("b"), engine("c"), settings=settings)
