@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from sage_client.management.views import ClassificationView, DispatchView, EngineView, Explanation, RequestView
+from fixtures.seen_requests import view
+
+from sage_client.management.views import ClassificationView, DispatchView, EngineView, Explanation
 from sage_studio.feed import SeenRequest
 from sage_studio.time_account import others_while_queued, time_account
 from sage_studio.timeline import timeline
@@ -47,32 +49,15 @@ LLAMA = EngineView(
     capacity_source="told",
     request_cap=4,
 )
-VIEW = RequestView(
+VIEW = view(
     request_id="slow",
-    correlation_id=None,
-    tenant="ann",
-    state="finished",
-    kind="llm_chat",
-    model="m",
     pool="main",
-    service_class="interactive",
-    priority="normal",
-    slo_ttft_ms=500,
-    slo_tpot_ms=50,
-    slo_end_to_end_ms=0,
-    input_tokens=10,
     engine_id="e",
     age_ms=6000,
-    decided_ms_ago=0,
     queue_ms=5000.0,
-    tries=1,
-    hedged=False,
     ttft_ms=5100.0,
     ended_after_ms=5500.0,
     output_tokens=41,
-    streaming=True,
-    error_code="",
-    interruptions=0,
 )
 
 
