@@ -41,23 +41,24 @@ class LinearKind:
 
 
 class PlainLinear:
-    """torch's own path."""
+    """torch's own path: MKL for float32, oneDNN for anything narrower."""
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool) -> None:
         self._weight = weight
         self._bias = bias
         self._gelu = gelu
+        self._by_onednn = weight.dtype is not torch.float32
 
     def __call__(self, x: Tensor) -> Tensor:
+        rows = x.shape[0]
+        if self._by_onednn:
+            x = pad_rows(x)
         y = functional.linear(x, self._weight, self._bias)
-        return functional.gelu(y) if self._gelu else y
+        return (functional.gelu(y) if self._gelu else y)[:rows]
 
 
 class PackedLinear:
-    """oneDNN with packed weights and fused GELU, through the operators that torch's own compiler uses.
-
-    oneDNN compiles code for each new number of rows, which costs milliseconds and memory, so rows are rounded up.
-    """
+    """oneDNN with packed weights and fused GELU, through the operators that torch's own compiler uses."""
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
@@ -67,12 +68,18 @@ class PackedLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         attribute, algorithm = self._after
-        rows = x.shape[0]
-        rounded = rounded_rows(rows)
-        if rounded != rows:
-            x = functional.pad(x, (0, 0, 0, rounded - rows))
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, attribute, [], algorithm)
-        return y[:rows]
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(pad_rows(x), self._weight, self._bias, attribute, [], algorithm)
+        return y[: x.shape[0]]
+
+
+def pad_rows(x: Tensor) -> Tensor:
+    """Return ``x`` of shape (rows, inputs) with rows of zeros up to a rounded number of them.
+
+    oneDNN compiles code for each new number of rows, which costs milliseconds, and keeps it, which costs memory.
+    """
+    rows = x.shape[0]
+    rounded = rounded_rows(rows)
+    return x if rounded == rows else functional.pad(x, (0, 0, 0, rounded - rows))
 
 
 def rounded_rows(rows: int) -> int:

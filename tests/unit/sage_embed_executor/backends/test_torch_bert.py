@@ -49,3 +49,31 @@ def test_rows_are_rounded_to_few_sizes_without_much_waste() -> None:
     sizes = [rounded_rows(rows) for rows in range(1, 513)]
     assert all(rows <= size <= max(rows + 7, rows * 9 / 8) for rows, size in enumerate(sizes, start=1))
     assert len(set(sizes)) <= 32
+
+
+@pytest.mark.parametrize("kind", ["PLAIN", "PACKED"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_onednn_sees_rounded_rows_whichever_layer_computes(
+    kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from sage_embed_executor.backends import torch_linear
+
+    weight, bias = torch.rand(16, 8, dtype=getattr(torch, dtype)), torch.zeros(16, dtype=getattr(torch, dtype))
+    layer = getattr(torch_linear, kind).make(weight, bias, False)
+    seen = []
+    plain = torch.nn.functional.linear
+
+    def spied(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        seen.append(x.shape[0])
+        return plain(x, *rest)
+
+    monkeypatch.setattr(torch_linear.functional, "linear", spied)
+    for rows in (1, 8, 19):
+        x = torch.rand(rows, 8, dtype=weight.dtype)
+        y = layer(x)
+        assert y.shape == (rows, 16)
+        torch.testing.assert_close(y, plain(x, weight, bias))
+    expected = {"PLAIN": {"float32": [1, 8, 19], "bfloat16": [8, 8, 24]}}
+    assert seen == expected.get(kind, {}).get(dtype, [])
