@@ -36,6 +36,7 @@ lint: dev ## Check style, types, layers, protobuf, what it breaks of the last re
 	@# Types take the longest: all the rest is checked beside them.
 	@$(BIN)/mypy --num-workers $(WORKERS) $(CODE) examples & types=$$!; trap 'kill $$types 2> /dev/null || true' EXIT; \
 	$(BIN)/ruff check $(CODE) examples tests; \
+	$(BIN)/ruff format --check --quiet $(CODE) examples tests; \
 	$(BIN)/buf lint proto; \
 	$(BIN)/python -m sage_tools.released; \
 	$(BIN)/python -m sage_tools.stubs --check; \
@@ -43,7 +44,8 @@ lint: dev ## Check style, types, layers, protobuf, what it breaks of the last re
 	wait $$types
 
 format: dev ## Mend what ruff can mend by itself.
-	@$(BIN)/ruff check --fix $(CODE) tests
+	@$(BIN)/ruff check --fix $(CODE) examples tests
+	@$(BIN)/ruff format --quiet $(CODE) examples tests
 
 # What the theme prints of its own future is nothing to act on here.
 docs: export NO_MKDOCS_2_WARNING := 1

@@ -35,10 +35,19 @@ def pytest_configure() -> None:
     gc.disable()
 
 
+def _stay_frozen() -> None:
+    """In place of ``gc.unfreeze``."""
+
+
 def pytest_collection_finish() -> None:
-    """Keep what the tests' imports have made out of every later collection: a tenth of the time would go into it."""
+    """Keep what the tests' imports have made out of every later collection: a tenth of the time would go into it.
+
+    Also of those that ``settle_garbage_collector`` makes: an engine that loads its model in a test's process would
+    have all of it walked, for seconds.
+    """
     gc.collect()
     gc.freeze()
+    gc.unfreeze = _stay_frozen
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
 

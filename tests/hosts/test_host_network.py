@@ -78,9 +78,10 @@ def test_what_a_killed_run_has_left_is_removed_with_its_processes() -> None:
     name = f"sage{ended.pid}h1"
     subprocess.run(["ip", "netns", "add", name], check=True)
     left = subprocess.Popen(["ip", "netns", "exec", name, "sleep", "60"])
-    while str(left.pid) not in subprocess.run(
-        ["ip", "netns", "pids", name], check=True, capture_output=True, text=True
-    ).stdout.split():
+    while (
+        str(left.pid)
+        not in subprocess.run(["ip", "netns", "pids", name], check=True, capture_output=True, text=True).stdout.split()
+    ):
         assert left.poll() is None
     assert name in remove_stale()
     assert left.wait(10) != 0

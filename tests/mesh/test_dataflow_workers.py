@@ -97,9 +97,7 @@ async def test_a_workers_tasks_go_on_elsewhere_from_their_checkpoints(
         assert done.tasks == 6
 
 
-async def test_the_mesh_gives_what_a_local_run_gives(
-    workers: WorkerProcesses, pipeline: str, tmp_path: Path
-) -> None:
+async def test_the_mesh_gives_what_a_local_run_gives(workers: WorkerProcesses, pipeline: str, tmp_path: Path) -> None:
     _, instance = await workers.worker("a", allowed_roots=json.dumps([str(tmp_path)]), **OPTIONS)
     async with workers.stub(instance) as stub:
         await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="squares"))

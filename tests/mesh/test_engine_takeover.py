@@ -138,10 +138,10 @@ def test_a_server_that_still_loads_when_its_coordinator_is_killed_is_adopted_and
         mesh.process(replica_of(mesh, owner)).kill()
         seconds = asyncio.run(
             until(
-                lambda listed: [
-                    (e["phase"], e["executor_id"] != owner, e["reason"].startswith(loading)) for e in listed
-                ]
-                == [("starting", True, True)],
+                lambda listed: (
+                    [(e["phase"], e["executor_id"] != owner, e["reason"].startswith(loading)) for e in listed]
+                    == [("starting", True, True)]
+                ),
                 mesh,
                 ADOPTION_SECONDS + SLACK_SECONDS,
             )

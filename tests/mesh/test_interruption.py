@@ -219,6 +219,7 @@ async def killed_after_an_interruption(
             await end_tasks(*sending)
 
 
+@pytest.mark.long
 def test_an_interrupted_answer_survives_the_death_of_the_engine_that_goes_on_with_it(tmp_path: Path) -> None:
     with mesh_of(2, tmp_path) as (mesh, engines):
         bulk = [asked(f"bulk-{number}", BULK_TOKENS) for number in range(2 * SEATS)]

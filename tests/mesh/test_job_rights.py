@@ -20,9 +20,7 @@ KEYS = {"k-acme": "acme", "k-other": "other", "k-ops": {"tenant": "ops", "operat
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
     settings = {"SAGE_ACCESS_API_KEYS": json.dumps(KEYS)}
-    with static_mesh(
-        tmp_path_factory.mktemp("rights"), replicas={"dataflow-worker": 1}, settings=settings
-    ) as running:
+    with static_mesh(tmp_path_factory.mktemp("rights"), replicas={"dataflow-worker": 1}, settings=settings) as running:
         yield running
 
 

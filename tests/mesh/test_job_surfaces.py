@@ -29,9 +29,7 @@ TEXTS = [{"n": n, "text": "one"} for n in range(5)]
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolatedMesh]:
     settings = {"SAGE_DATAFLOW_WORKER_PROGRESS_INTERVAL_SECONDS": "0.1"}
-    with static_mesh(
-        tmp_path_factory.mktemp("jobs"), replicas={"dataflow-worker": 1}, settings=settings
-    ) as running:
+    with static_mesh(tmp_path_factory.mktemp("jobs"), replicas={"dataflow-worker": 1}, settings=settings) as running:
         yield running
 
 
@@ -78,9 +76,7 @@ def surface(request: pytest.FixtureRequest, mesh: IsolatedMesh, tmp_path: Path) 
 
 
 def pipeline(name: str, **nodes: Any) -> str:
-    return json.dumps(
-        {"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": name}, "nodes": nodes}
-    )
+    return json.dumps({"apiVersion": "sage/v1", "kind": "Pipeline", "metadata": {"name": name}, "nodes": nodes})
 
 
 def doubled(factor: int = 2) -> str:

@@ -197,9 +197,9 @@ async def test_what_jobs_store_is_found_by_rest_and_by_jobs(mesh: IsolatedMesh) 
         ]
     ).sink("kb:tickets", id="{team}/{ticket}", fields=["answer", "team"])
     asks = sage.Pipeline("asks")
-    asks.source(records=[{"q": "which key is for the door"}]).embed("{q}").retrieve(
-        "kb:tickets", words="q", k=1
-    ).sink("collection:found", fields=["context"])
+    asks.source(records=[{"q": "which key is for the door"}]).embed("{q}").retrieve("kb:tickets", words="q", k=1).sink(
+        "collection:found", fields=["context"]
+    )
     jobs = await open_jobs(mesh.gateway_url, api_key="k-acme")
     knowledge = await open_knowledge(mesh.gateway_url, api_key="k-acme")
     foreign = await open_jobs(mesh.gateway_url, api_key="k-other")

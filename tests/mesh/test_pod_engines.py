@@ -85,6 +85,7 @@ async def stream(session: aiohttp.ClientSession, mesh: IsolatedMesh) -> tuple[in
         return 200, sum(bool(one and one[0]["delta"].get("content")) for one in choices)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_pods_join_drain_and_leave_with_requests_under_way(tmp_path: Path) -> None:
     async with rigged(tmp_path) as rig, aiohttp.ClientSession() as session:

@@ -138,9 +138,7 @@ def test_orders_are_for_the_operators_among_the_bearers(secured: IsolatedMesh, i
         ("for others", "token_refused"),
     ],
 )
-def test_a_wrong_token_is_refused_with_its_reason(
-    secured: IsolatedMesh, issuer: Issuer, case: str, code: str
-) -> None:
+def test_a_wrong_token_is_refused_with_its_reason(secured: IsolatedMesh, issuer: Issuer, case: str, code: str) -> None:
     now = time.time()
     impostor = Issuer(port=issuer.port)
     impostor.add_key("first")

@@ -312,9 +312,7 @@ def test_a_job_that_nobody_knows_says_so_in_the_words_of_the_api(mesh: IsolatedM
     expect(page.get_by_role("alert").filter(has_text="nobody")).to_be_visible()
 
 
-def test_the_last_hour_is_played_again_with_more_engines(
-    mesh: IsolatedMesh, open_page: OpenPage, shoot: Shoot
-) -> None:
+def test_the_last_hour_is_played_again_with_more_engines(mesh: IsolatedMesh, open_page: OpenPage, shoot: Shoot) -> None:
     chats(mesh, 6)
     page = open_page(f"{mesh.studio_url}/what-if")
     expect(page.get_by_role("spinbutton", name="Engines")).to_have_value(re.compile(r"[1-3]"))

@@ -108,9 +108,7 @@ class HttpTransport:
             headers[names.TENANT] = request.tenant
         if request.traceparent:
             headers[names.TRACEPARENT] = request.traceparent
-        async with self.open(
-            "POST", request.endpoint.path, request.body, headers, request.timeout_seconds
-        ) as response:
+        async with self.open("POST", request.endpoint.path, request.body, headers, request.timeout_seconds) as response:
             yield response
 
     @asynccontextmanager
@@ -168,8 +166,7 @@ class HttpTransport:
 
     def _unreachable(self, reason: str) -> SageError:
         return UnavailableError(
-            f"no gateway answers at {self._root} ({reason}); `sage up` starts one, "
-            "or set SAGE_CLIENT_TARGET to yours",
+            f"no gateway answers at {self._root} ({reason}); `sage up` starts one, or set SAGE_CLIENT_TARGET to yours",
             code="gateway_unreachable",
             retryable=True,
         )

@@ -52,4 +52,3 @@ class Price(BaseModel):
 def price_of(prices: Mapping[str, Price], model: str) -> Price | None:
     """Return a model's price, or that of all models that are not named; None for none."""
     return prices.get(model) or prices.get("*")
-

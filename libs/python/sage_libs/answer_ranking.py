@@ -40,9 +40,7 @@ _INTERROGATIVE = re.compile(
     re.IGNORECASE,
 )
 # What begins so says something of the sentence before it.
-_REFERS_BACK = re.compile(
-    r"(?:it|this|that|these|those|they|such|there|he|she|here|then|its|their)\b", re.IGNORECASE
-)
+_REFERS_BACK = re.compile(r"(?:it|this|that|these|those|they|such|there|he|she|here|then|its|their)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,7 @@ class FollowedBucket(Generic[T]):
         decode: raises for what is no record; such entries are taken for absent, once in the log.
     """
 
-    def __init__(
-        self, bucket: KeyValue, name: str, decode: Callable[[bytes], T], clock: Clock | None = None
-    ) -> None:
+    def __init__(self, bucket: KeyValue, name: str, decode: Callable[[bytes], T], clock: Clock | None = None) -> None:
         self._bucket = bucket
         self._name = name
         self._decode = decode

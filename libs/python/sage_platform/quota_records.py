@@ -133,5 +133,3 @@ def decoded(data: bytes) -> Accounts:
         )
         for name, account in value.items()
     }
-
-

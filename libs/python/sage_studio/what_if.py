@@ -145,7 +145,7 @@ def fitted(finished: Sequence[RequestView]) -> EngineModelConfig:
         for view in finished
         if view.streaming and view.ttft_ms is not None
     ]
-    per_token = median(prefills) if prefills else EngineModelConfig().prefill_tokens_per_second**-1
+    per_token = median(prefills) if prefills else EngineModelConfig().prefill_tokens_per_second ** -1
     return EngineModelConfig(
         prefill_tokens_per_second=1 / per_token,
         step_base_seconds=step,

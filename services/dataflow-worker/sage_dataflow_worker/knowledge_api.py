@@ -141,9 +141,7 @@ class KnowledgeApi:
         async with self._reading(tenant, name) as collection:
             return await asyncio.to_thread(page, collection)
 
-    async def store(
-        self, tenant: str, name: str, path: str, data: bytes, metadata: Mapping[str, str]
-    ) -> StoreReport:
+    async def store(self, tenant: str, name: str, path: str, data: bytes, metadata: Mapping[str, str]) -> StoreReport:
         """Store one document, in place of the one at its path.
 
         Raises:

@@ -63,9 +63,7 @@ class KnowledgeServicer(knowledge_pb2_grpc.KnowledgeServiceServicer):
         report = await self._api.store(
             _tenant(request), request.name, request.path, request.data, dict(request.metadata)
         )
-        return pb.StoreDocumentResponse(
-            stored=report.stored > 0, passages=report.chunks, embedded=report.embedded
-        )
+        return pb.StoreDocumentResponse(stored=report.stored > 0, passages=report.chunks, embedded=report.embedded)
 
     async def RemoveDocument(  # noqa: N802
         self, request: pb.RemoveDocumentRequest, context: Context[Any, Any]

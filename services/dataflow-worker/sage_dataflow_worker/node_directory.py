@@ -133,9 +133,7 @@ class NodeDirectory:
                 reserved = reserved.plus(task.needs.resources)
             capacity = Resources(record.cpus, record.gpus, record.memory_mb)
             workers.append(
-                WorkerNode(
-                    record.worker_id, capacity, record.slots, reserved, len(mine), record.load, record.labels
-                )
+                WorkerNode(record.worker_id, capacity, record.slots, reserved, len(mine), record.load, record.labels)
             )
         return sorted(workers, key=lambda worker: worker.worker_id)
 

@@ -67,9 +67,7 @@ class DataflowServicer(dataflow_pb2_grpc.DataflowServiceServicer):
         self, request: pb.ReadEventsRequest, context: Context[Any, Any]
     ) -> AsyncIterator[pb.ReadEventsResponse]:
         await self._own(request.job_id)
-        events = self._history.events(
-            request.job_id, request.after, follow=request.follow, progress=request.progress
-        )
+        events = self._history.events(request.job_id, request.after, follow=request.follow, progress=request.progress)
         with reaching_jetstream():
             async for sequence, event in events:
                 yield pb.ReadEventsResponse(event=_event_to_wire(sequence, event))
@@ -124,9 +122,7 @@ class DataflowServicer(dataflow_pb2_grpc.DataflowServiceServicer):
     ) -> pb.ListDeadLettersResponse:
         await self._own(request.job_id)
         with reaching_jetstream():
-            letters, total = await self._records.letters(
-                request.job_id, request.node_id, request.limit, request.after
-            )
+            letters, total = await self._records.letters(request.job_id, request.node_id, request.limit, request.after)
         return pb.ListDeadLettersResponse(letters=map(_letter_to_wire, letters), total=total)
 
     async def ReplayDeadLetters(  # noqa: N802

@@ -188,9 +188,7 @@ class TaskRun:
         while True:
             waits = [asyncio.create_task(self._look.wait()), asyncio.create_task(self._lost.wait())]
             try:
-                await asyncio.wait(
-                    {work, *waits}, timeout=tools.interval_seconds, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait({work, *waits}, timeout=tools.interval_seconds, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 await end_tasks(*waits)
             if self._lost.is_set():

@@ -82,4 +82,3 @@ def _send(answers: IO[bytes], message: dict[str, Any]) -> None:
     data = orjson.dumps(message)
     answers.write(LENGTH.pack(len(data)) + data)
     answers.flush()
-

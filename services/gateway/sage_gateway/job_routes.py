@@ -87,9 +87,7 @@ class JobRoutes:
         jobs = await self._jobs(request).list_jobs(_MOST_JOBS.of(request))
         return json_answer({"object": "list", "data": [asdict(job) for job in jobs]})
 
-    @operation(
-        "POST", _ROOT, "Submit a pipeline", answer=JobView, status=201, raw_body=_PIPELINE, query=(_NEW_ID,)
-    )
+    @operation("POST", _ROOT, "Submit a pipeline", answer=JobView, status=201, raw_body=_PIPELINE, query=(_NEW_ID,))
     async def _submit(self, request: Request) -> Response:
         jobs = self._ordered(request)
         # Always named: called as the mesh, for an operator with a token, a worker knows no tenant of the caller's own.

@@ -62,9 +62,7 @@ class KeyRoutes:
         self._credentials.operator(request.headers)
         return json_answer({"object": "list", "data": [asdict(key) for key in await self._keys.list_keys()]})
 
-    @operation(
-        "POST", _ROOT, "Make an API key", body=KeyOrder, answer=MadeKey, status=201, access=Access.OPERATOR
-    )
+    @operation("POST", _ROOT, "Make an API key", body=KeyOrder, answer=MadeKey, status=201, access=Access.OPERATOR)
     async def _create(self, request: Request) -> Response:
         admit_order(request, self._credentials)
         order = await self._bodies.read(request, KeyOrder)
@@ -88,9 +86,7 @@ class KeyRoutes:
         order = await self._bodies.read(request, RotationOrder, optional=True)
         return _new(await self._keys.rotate(request.path_params["key_id"], grace_seconds=order.grace_seconds))
 
-    @operation(
-        "DELETE", _ONE, "Revoke an API key", answer=KeyView, query=(_FORGET,), access=Access.OPERATOR
-    )
+    @operation("DELETE", _ONE, "Revoke an API key", answer=KeyView, query=(_FORGET,), access=Access.OPERATOR)
     async def _revoke(self, request: Request) -> Response:
         admit_order(request, self._credentials)
         key = await self._keys.revoke(request.path_params["key_id"], forget=_FORGET.of(request))

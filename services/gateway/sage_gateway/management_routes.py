@@ -212,9 +212,7 @@ class ManagementRoutes:
         engine_id = request.path_params["engine_id"]
         return json_answer(asdict(await self._management.load_lora(engine_id, order.name, order.path)), 201)
 
-    @operation(
-        "DELETE", f"{_ENGINE}/lora/{{name}}", "Unload an adapter", answer=EngineView, access=Access.OPERATOR
-    )
+    @operation("DELETE", f"{_ENGINE}/lora/{{name}}", "Unload an adapter", answer=EngineView, access=Access.OPERATOR)
     async def _unload_lora(self, request: Request) -> Response:
         admit_order(request, self._credentials)
         path = request.path_params

@@ -40,7 +40,11 @@ class RecordKind(Generic[R]):
     @property
     def list(self) -> Operation:
         return Operation(
-            "GET", self.path, f"List {self.noun}s", answer=Listed[self.kind], access=Access.OPERATOR  # type: ignore[name-defined]
+            "GET",
+            self.path,
+            f"List {self.noun}s",
+            answer=Listed[self.kind],
+            access=Access.OPERATOR,  # type: ignore[name-defined]
         )
 
     @property

@@ -75,4 +75,3 @@ def _route_of(path: str) -> str:
     """Return a path without what names one thing of many: ``/v1/jobs/job-17/events`` is ``/v1/jobs``."""
     parts = path.split("/", 4)
     return "/".join(parts[:4] if len(parts) > 3 and parts[2] in _TWO_WORDS else parts[:3])
-

@@ -57,9 +57,7 @@ class AdapterRecords:
             else:
                 await self.forget(origin)
         except (NatsError, asyncio.TimeoutError) as error:
-            log.error(
-                "adapters will not outlive this coordinator", origin=origin, error=describe(error)
-            )
+            log.error("adapters will not outlive this coordinator", origin=origin, error=describe(error))
 
     async def forget(self, origin: str) -> None:
         """Delete what is kept for an origin. Raises nats' Error or asyncio.TimeoutError."""

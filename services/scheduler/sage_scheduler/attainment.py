@@ -90,9 +90,7 @@ class PoolAnswers:
     def arrived(self, request: PendingRequest) -> None:
         """A request was taken; one that is submitted again begins again here, unless its client has a part of it."""
         found = request.classification
-        self._open[request.request_id] = _Answer(
-            found.service_class, found.slo, request.arrived_at, request.goes_on
-        )
+        self._open[request.request_id] = _Answer(found.service_class, found.slo, request.arrived_at, request.goes_on)
 
     def first_token(self, request_id: str, at: float) -> None:
         """An engine has begun to answer."""

@@ -64,9 +64,7 @@ class QueueSpans:
         """The scheduler is done with a request."""
         self._told_us.pop(request_id, None)
 
-    def _attributes(
-        self, payload: request_pb2.ClassifiedRequest, policy: str
-    ) -> dict[str, str | bool | int | float]:
+    def _attributes(self, payload: request_pb2.ClassifiedRequest, policy: str) -> dict[str, str | bool | int | float]:
         request = payload.request
         tenant = tenant_from_wire(request.tenant)
         return {

@@ -38,9 +38,7 @@ def examples(number: int) -> settings:
 
 
 def ask(case: Case, mesh: IsolatedMesh, key: str) -> None:
-    response = case.call(
-        base_url=mesh.gateway_url, headers={"authorization": f"Bearer {key}"}, timeout=ANSWER_SECONDS
-    )
+    response = case.call(base_url=mesh.gateway_url, headers={"authorization": f"Bearer {key}"}, timeout=ANSWER_SECONDS)
     assert response.status_code not in FAILED, response.text
     case.validate_response(response, checks=DESCRIBED)
 

@@ -148,9 +148,7 @@ async def test_who_sends_slowly_or_less_than_announced_is_cut_off(
 async def test_an_absolute_uri_is_the_path_in_it_and_odd_paths_are_not_found(
     rough_mesh: IsolatedMesh, operator_key: str
 ) -> None:
-    absolute = await exchange(
-        rough_mesh, aimed(post("K", "P"), "http://127.0.0.1/v1/chat/completions", operator_key)
-    )
+    absolute = await exchange(rough_mesh, aimed(post("K", "P"), "http://127.0.0.1/v1/chat/completions", operator_key))
     assert absolute is not None
     assert absolute.status == 200, absolute
     for path in ODD_PATHS:

@@ -26,9 +26,7 @@ def test_html_gives_what_the_page_shows() -> None:
     page = b"""<html><head><title>A  page</title><style>p{}</style></head><body><nav>Menu</nav><script>x()</script>
       <h1>Head</h1><p>One <b>bold</b>\n word.<br>Next</p><ul><li>a</li><li>b</li></ul>
       <table><tr><td>1</td><td>2</td></tr></table></body></html>"""
-    assert load_text(page, ".html") == LoadedText(
-        "Head\n\nOne bold\nword.\nNext\n\na\n\nb\n\n| 1 | 2 |", "A page"
-    )
+    assert load_text(page, ".html") == LoadedText("Head\n\nOne bold\nword.\nNext\n\na\n\nb\n\n| 1 | 2 |", "A page")
 
 
 def test_pdf_gives_the_text_of_every_page() -> None:

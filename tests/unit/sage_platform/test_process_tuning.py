@@ -13,7 +13,6 @@ def as_before() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
     gc.set_threshold(*thresholds)
-    gc.unfreeze()
 
 
 def test_what_has_been_loaded_since_is_kept_out_of_collections_too() -> None:

@@ -11,7 +11,7 @@ import pytest
 from sage_studio.answer import StreamedAnswer
 from sage_studio.snippets import as_curl, as_openai, as_sage
 
-SAID = [{"role": "user", "content": "What's \"this\"?\nAnd $HOME?"}]
+SAID = [{"role": "user", "content": 'What\'s "this"?\nAnd $HOME?'}]
 
 
 def test_times_are_known_as_soon_as_they_can_be() -> None:

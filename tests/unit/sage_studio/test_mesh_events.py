@@ -24,9 +24,7 @@ def test_nothing_changed_says_nothing() -> None:
 
 
 def test_a_scheduler_that_dies_and_the_one_that_takes_over_are_told() -> None:
-    after = replace(
-        BEFORE, pools=(PoolView("default", "hybrid", "s2"),), services=BEFORE.services[1:]
-    )
+    after = replace(BEFORE, pools=(PoolView("default", "hybrid", "s2"),), services=BEFORE.services[1:])
     assert told(after) == [("s1 is gone; 1 of its kind left", "plain"), ("s2 leads pool default after s1", "good")]
 
 

@@ -14,9 +14,7 @@ PACE = {"queue_ms": 10.0, "ttft_ms": 200.0, "ended_after_ms": 380.0}
 
 
 def hour(count: int, every_ms: int = 100) -> list[SeenRequest]:
-    return [
-        seen(arrived_ms_ago=600_000 - number * every_ms, request_id=str(number), **PACE) for number in range(count)
-    ]
+    return [seen(arrived_ms_ago=600_000 - number * every_ms, request_id=str(number), **PACE) for number in range(count)]
 
 
 def recorded(requests: list[SeenRequest]) -> Recording:

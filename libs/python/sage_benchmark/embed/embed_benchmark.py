@@ -176,9 +176,7 @@ def _through_the_mesh(
         _vectors(plan, texts, mesh, directory, result)
         if plan.memory_minutes:
             progress(f"memory, {plan.memory_minutes:g} minutes")
-            result.memory = steady_memory(
-                mesh, process, plan.memory_minutes, plan.memory_round_texts, plan.seed + 3
-            )
+            result.memory = steady_memory(mesh, process, plan.memory_minutes, plan.memory_round_texts, plan.seed + 3)
         else:
             result.left_out.append("memory: 0 minutes were asked for")
 

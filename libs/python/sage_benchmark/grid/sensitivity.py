@@ -114,16 +114,19 @@ def render_sensitivity(found: Sensitivity) -> str:
         for one in found.constants
     ]
     as_it_is = found.unchanged
-    return "\n\n".join(
-        [
-            f"# What the constants of {found.policy} matter",
-            f"```\n{found.command}\n```",
-            f"Ratios of interactive attainment to the bound over {found.cells} cells, the worst and the median, and "
-            f"the median ratio of goodput. As they are: worst {as_it_is.lowest:.3f}, median {as_it_is.median:.3f}, "
-            f"goodput {as_it_is.goodput_median:.3f}.",
-            table(columns, rows),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                f"# What the constants of {found.policy} matter",
+                f"```\n{found.command}\n```",
+                f"Ratios of interactive attainment to the bound over {found.cells} cells, the worst and the median, "
+                f"and the median ratio of goodput. As they are: worst {as_it_is.lowest:.3f}, median "
+                f"{as_it_is.median:.3f}, goodput {as_it_is.goodput_median:.3f}.",
+                table(columns, rows),
+            ]
+        )
+        + "\n"
+    )
 
 
 def write_sensitivity(root: Path, timestamp: str, found: Sensitivity) -> Path:

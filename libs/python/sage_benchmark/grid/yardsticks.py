@@ -62,9 +62,7 @@ def _worthwhile(
         yield frozenset(ids[: int(part * bound.requests)])
 
 
-def _reached(
-    workload: GridWorkload, batch: int, arrivals: Sequence[Arrival], policy: ClairvoyantPolicy
-) -> Reach:
+def _reached(workload: GridWorkload, batch: int, arrivals: Sequence[Arrival], policy: ClairvoyantPolicy) -> Reach:
     plan = workload.simulation("fifo")
     plan = replace(
         plan,

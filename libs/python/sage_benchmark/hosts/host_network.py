@@ -190,9 +190,7 @@ def host_network(count: int = 3, seed: int = 1) -> Iterator[HostNetwork]:
 def remove_stale() -> list[str]:
     """Remove the hosts of runs whose process is no more, with all that runs on them; return their names."""
     found = [path.name for path in NAMESPACES.iterdir()] if NAMESPACES.is_dir() else []
-    stale = [
-        name for name in found if (match := _NAME.fullmatch(name)) and not Path(f"/proc/{match[1]}").exists()
-    ]
+    stale = [name for name in found if (match := _NAME.fullmatch(name)) and not Path(f"/proc/{match[1]}").exists()]
     for name in stale:
         kill_all(name)
         _run("ip", "netns", "del", name, check=False)

@@ -103,9 +103,7 @@ def _harmed(running: Bed, plan: HostsPlan) -> tuple[list[Part], int]:
     parts.append(_part(running, "the leader's host is cut off", plan.streams, 3 * plan.tokens, isolate))
     fenced = len(overlaps(running.terms()[before - 1 :]))
     running.wait_ready()
-    parts.append(
-        _part(running, "a host dies", plan.dying_streams, 3 * plan.tokens, lambda: running.hosts.power_off(3))
-    )
+    parts.append(_part(running, "a host dies", plan.dying_streams, 3 * plan.tokens, lambda: running.hosts.power_off(3)))
     return parts, fenced
 
 
@@ -161,9 +159,7 @@ def _gap_p99(seen: Sequence[CheckedStream]) -> float:
     return percentile([one.longest_gap_seconds for one in seen], 0.99)
 
 
-def _streams(
-    running: Bed, name: str, count: int, tokens: int, harm: Callable[[], object]
-) -> Sequence[CheckedStream]:
+def _streams(running: Bed, name: str, count: int, tokens: int, harm: Callable[[], object]) -> Sequence[CheckedStream]:
     async def through() -> Sequence[CheckedStream]:
         async with running.session() as session:
             begun = start_streams(session, name, count, tokens)

@@ -111,9 +111,7 @@ class GrpcJobs:
         return DeadLetters(tuple(map(dead_letter_view, answer.letters)), answer.total)
 
     async def replay(self, job_id: str, node: str = "", *, new_job_id: str = "") -> JobReplay:
-        request = pb.ReplayDeadLettersRequest(
-            job_id=job_id, node_id=node, new_job_id=new_job_id_of(new_job_id)
-        )
+        request = pb.ReplayDeadLettersRequest(job_id=job_id, node_id=node, new_job_id=new_job_id_of(new_job_id))
         answer = await self._call(lambda worker: worker.ReplayDeadLetters(request, timeout=CALL_SECONDS))
         return JobReplay(job_view(answer.job), answer.records)
 

@@ -15,6 +15,7 @@ from sage_client.wait_notice import OnWait
 GATEWAY = "gateway"
 CALL_SECONDS = 10.0
 
+
 @dataclass(frozen=True, slots=True)
 class KeyView:
     """What the mesh keeps of a key. Times are in milliseconds since 1970-01-01 UTC, None for none.
@@ -72,9 +73,7 @@ class KeyManagement:
             InvalidRequestError: the tenant or the label is no name.
             UnprocessableError: the mesh's services have no token to call each other with.
         """
-        request = pb.CreateKeyRequest(
-            tenant=tenant, operator=operator, label=label, lifetime_seconds=lifetime_seconds
-        )
+        request = pb.CreateKeyRequest(tenant=tenant, operator=operator, label=label, lifetime_seconds=lifetime_seconds)
         answer: pb.CreateKeyResponse = await self._calls.any(
             GATEWAY, lambda c: _gateway(c).CreateKey(request, timeout=CALL_SECONDS)
         )

@@ -37,9 +37,7 @@ class RequestList:
         Raises:
             UnavailableError: no scheduler answers.
         """
-        query = scheduler_pb2.ListRequestsRequest(
-            tenant=tenant or "", changed_within_ms=changed_within_ms, limit=limit
-        )
+        query = scheduler_pb2.ListRequestsRequest(tenant=tenant or "", changed_within_ms=changed_within_ms, limit=limit)
 
         async def of_replica(channel: Channel) -> list[scheduler_pb2.RequestSummary]:
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)  # type: ignore[no-untyped-call]

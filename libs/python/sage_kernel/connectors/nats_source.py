@@ -152,9 +152,7 @@ class NatsSource:
             finally:
                 await reader.close()
 
-    async def _open(
-        self, client: Client, name: str, subjects: Sequence[str], place: _Place
-    ) -> StreamReader | None:
+    async def _open(self, client: Client, name: str, subjects: Sequence[str], place: _Place) -> StreamReader | None:
         """Return a reader behind ``place``, or None where a bounded source has nothing left to read."""
         _check(await stream_state(client, name), place)
         reader = StreamReader(client, name, subjects, place.after + 1)

@@ -125,7 +125,6 @@ class SqlMap:
             return computed.drop(self._drop) if self._drop else computed
         return computed.select(self._names)
 
-
     def _computed_fields(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the records with the computed fields beside their own.
 

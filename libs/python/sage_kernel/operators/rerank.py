@@ -102,9 +102,7 @@ class RerankOperator(StatelessAsyncOperator):
             return []
         target = self._context.targets.target_seconds(self._node_id, spec.slo / 1e6 if spec.slo else None)
         texts = [one["text"] for one in passages]
-        ranking = await self._context.models.rank(
-            self._query.render(record), texts, spec.model, target_seconds=target
-        )
+        ranking = await self._context.models.rank(self._query.render(record), texts, spec.model, target_seconds=target)
         order = sorted(range(len(passages)), key=lambda at: -ranking.scores[at])
         return [{**passages[at], "score": ranking.scores[at]} for at in order[: spec.k]]
 

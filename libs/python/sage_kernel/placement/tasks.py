@@ -56,9 +56,7 @@ def partitioned_sources(nodes: Mapping[str, NodeSpec]) -> tuple[frozenset[str], 
     return cut.sources, cut.reason
 
 
-def plan_tasks(
-    nodes: Mapping[str, NodeSpec], splits: Mapping[str, Sequence[Split]], most_tasks: int
-) -> TaskPlan:
+def plan_tasks(nodes: Mapping[str, NodeSpec], splits: Mapping[str, Sequence[Split]], most_tasks: int) -> TaskPlan:
     """Return the tasks of a job.
 
     Args:

@@ -144,9 +144,7 @@ class StatefulStep(NodeStep):
         emissions = [*operator.on_watermark(END_OF_TIME_US), *operator.on_end()]
         return to_table(concatenated([emission.frame for emission in emissions if not emission.port]))
 
-    def _take(
-        self, operator: StatefulOperator, frame: pl.DataFrame, index: int, emissions: list[Emission]
-    ) -> None:
+    def _take(self, operator: StatefulOperator, frame: pl.DataFrame, index: int, emissions: list[Emission]) -> None:
         if not frame.height:
             return
         try:

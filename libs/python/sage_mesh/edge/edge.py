@@ -46,7 +46,8 @@ class EdgeTimings:
 
     Attributes:
         sweep: between two checks of what is in flight.
-        ask_after: after this long without a frame, the schedulers are asked whether they hold the request.
+        ask_after: after this long without a frame, the schedulers are asked whether they hold the request; after a
+            quarter of it where it was submitted again, since what lost the first submission may have lost this one.
         answer_within: without an answer in this time it is submitted again.
         give_up_after: a request that no scheduler has held for this long fails with 503.
     """
@@ -218,6 +219,7 @@ class Edge:
         now = self._clock.now()
         request.sent.age_ms = int((now - request.accepted_at) * 1000)
         request.heard_at = now
+        request.sent_again = True
         request.asked_at = None
         self._ring.send(subjects.CLASSIFY, request.sent)
 
@@ -295,7 +297,7 @@ class Edge:
             if now >= request.deadline:
                 seconds = round(request.deadline - request.accepted_at, 3)
                 self._end(request, DeadlineExceededError(f"no complete answer within {seconds} s"))
-            elif request.engine_id or now - request.heard_at < timings.ask_after:
+            elif request.engine_id or now - request.heard_at < timings.ask_after / (4 if request.sent_again else 1):
                 continue
             elif request.asked_at is None:
                 request.asked_at = now

@@ -42,6 +42,7 @@ class EdgeRequest:
         attempt: the attempt whose frames are taken.
         next_seq: number of that attempt's next frame.
         engine_id: the engine that answers; None until an answer has begun.
+        sent_again: whether it was submitted again and nothing has come of that so far.
         asked_at: when the schedulers were asked for it, without an answer so far; None where they were not.
         unheld_since: when the schedulers were first asked without an answer; None where one holds it.
         missing_heartbeats: heartbeats in a row of its engine that did not list it.
@@ -61,6 +62,7 @@ class EdgeRequest:
     attempt: Attempt = Attempt(0, 0)
     next_seq: int = 0
     engine_id: str | None = None
+    sent_again: bool = False
     asked_at: float | None = None
     unheld_since: float | None = None
     missing_heartbeats: int = 0
@@ -200,6 +202,7 @@ class EdgeRequest:
     def on_notice(self, frame: frame_pb2.Frame, now: float) -> None:
         """Take the scheduler's notice that it holds the request, or that it has dispatched a hedge."""
         self.heard_at = now
+        self.sent_again = False
         self.asked_at = None
         self.unheld_since = None
         if frame.beside and frame.attempt.submission == self.sent.submission:

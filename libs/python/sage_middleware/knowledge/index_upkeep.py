@@ -119,9 +119,7 @@ def refresh_index(
 
 
 class _Upkeep:
-    def __init__(
-        self, collection: Collection, *, force: bool, measure: bool, is_stopped: Callable[[], bool]
-    ) -> None:
+    def __init__(self, collection: Collection, *, force: bool, measure: bool, is_stopped: Callable[[], bool]) -> None:
         self._collection = collection
         self._path = collection.path
         self._inode = collection.path.stat().st_ino

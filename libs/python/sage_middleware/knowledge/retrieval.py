@@ -118,9 +118,7 @@ def search(
     ]
 
 
-def _by_words(
-    collection: Collection, question: str, depth: int, where: str, values: Sequence[Any]
-) -> dict[int, float]:
+def _by_words(collection: Collection, question: str, depth: int, where: str, values: Sequence[Any]) -> dict[int, float]:
     """Return BM25 by chunk, best first. SQLite's is negative; here greater is better."""
     match = match_expression(question)
     if not match:

@@ -187,7 +187,6 @@ def rights_by_identity() -> Mapping[str, Rights]:
     }
 
 
-
 def permissions(identity: str) -> dict[str, object] | None:
     """Return nats-server's ``permissions`` of an identity; None for one that may do anything."""
     if identity == OPERATOR:

@@ -24,7 +24,7 @@ from sage_studio.visit import Visit, Visits
 # Checked once nothing has been typed for so long.
 QUIET_SECONDS = 0.3
 SHOWN_PROBLEMS = 12
-EXAMPLE = '''apiVersion: sage/v1
+EXAMPLE = """apiVersion: sage/v1
 kind: Pipeline
 metadata: {name: summaries, version: 1}
 nodes:
@@ -43,7 +43,7 @@ nodes:
     op: sink
     in: [summary]
     uri: collection:summaries
-'''
+"""
 
 
 def register(visits: Visits) -> None:

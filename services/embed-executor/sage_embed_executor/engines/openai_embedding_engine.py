@@ -105,9 +105,7 @@ def build(own: OpenAiEmbeddingSettings, context: EngineContext) -> list[Engine]:
         timeouts=UpstreamTimeouts(),
         health_path=own.health_path,
     )
-    capacity = CapacityProbe(
-        upstream, ceiling=settings.max_concurrency or None, technical_ceiling=spec.max_concurrency
-    )
+    capacity = CapacityProbe(upstream, ceiling=settings.max_concurrency or None, technical_ceiling=spec.max_concurrency)
     return [OpenAiEmbeddingEngine(spec, upstream, capacity=capacity)]
 
 

@@ -87,9 +87,7 @@ class MessageAnswer:
         reason, sequence = self._stop()
         counted = _usage(self._counts)
         self._message |= {"stop_reason": reason, "stop_sequence": sequence, "usage": counted}
-        events.append(
-            _event("message_delta", delta={"stop_reason": reason, "stop_sequence": sequence}, usage=counted)
-        )
+        events.append(_event("message_delta", delta={"stop_reason": reason, "stop_sequence": sequence}, usage=counted))
         events.append(_event("message_stop"))
         return b"".join(events)
 

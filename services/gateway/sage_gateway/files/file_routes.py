@@ -168,9 +168,7 @@ class FileRoutes:
             await self._files.remove(record.tenant, record.id)
         return json_answer({"id": record.id, "object": "file", "deleted": True})
 
-    @operation(
-        "GET", f"{_ONE}/content", "Read a file", raw_answer={"application/octet-stream": BINARY}
-    )
+    @operation("GET", f"{_ONE}/content", "Read a file", raw_answer={"application/octet-stream": BINARY})
     async def _content(self, request: Request) -> Response:
         record = await self._record_of(request)
         chunks = self._files.chunks(record)

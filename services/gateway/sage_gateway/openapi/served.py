@@ -41,9 +41,7 @@ class OpenApiRoute:
         """Return the routes to mount."""
         return routes_of(self)
 
-    @operation(
-        "GET", "/openapi.json", "Describe this API", answer=dict[str, Any], query=ANY, access=Access.OPEN
-    )
+    @operation("GET", "/openapi.json", "Describe this API", answer=dict[str, Any], query=ANY, access=Access.OPEN)
     async def _get(self, _request: Request) -> Response:
         if self._document is None:
             self._document = await asyncio.to_thread(document_json)

@@ -101,12 +101,8 @@ class ScoreRoutes:
         """Return the routes to mount."""
         return routes_of(self)
 
-    @operation(
-        "POST", "/v1/score", "Score pairs of texts", body=ScoreBody, answer=Scores, headers=INFERENCE_HEADERS
-    )
-    @operation(
-        "POST", "/score", "Score pairs of texts", body=ScoreBody, answer=Scores, headers=INFERENCE_HEADERS
-    )
+    @operation("POST", "/v1/score", "Score pairs of texts", body=ScoreBody, answer=Scores, headers=INFERENCE_HEADERS)
+    @operation("POST", "/score", "Score pairs of texts", body=ScoreBody, answer=Scores, headers=INFERENCE_HEADERS)
     async def _score(self, request: Request) -> Response:
         headers = wanted_headers(request.scope)
         admitted = admit(headers, self._credentials)

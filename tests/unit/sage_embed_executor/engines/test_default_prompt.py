@@ -24,6 +24,9 @@ from sage_embed_executor.models.model_folder import ModelFolder, read_model_fold
 from sage_mesh.engine import EngineRequest
 
 TEXTS = ["How do I reset my password?", "Bananas are yellow."]
+# The library that they are compared with takes half a minute to import on a busy machine.
+pytestmark = pytest.mark.long
+
 PROMPTS = {"query": "Represent this question for a search: ", "document": "Passage: "}
 
 

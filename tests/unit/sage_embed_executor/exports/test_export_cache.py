@@ -66,9 +66,7 @@ def test_a_whole_export_is_taken_as_it_is(cache: Path, folder: ModelFolder) -> N
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "file gone", "manifest cut", "left partial"])
-def test_a_damaged_export_is_made_again(
-    cache: Path, made_exports: Path, folder: ModelFolder, damage: str
-) -> None:
+def test_a_damaged_export_is_made_again(cache: Path, made_exports: Path, folder: ModelFolder, damage: str) -> None:
     target = export_path(folder, OPENVINO, FP32)
     child = CopyingChild(made_exports / target.relative_to(cache))
     weights = target / "model.bin"

@@ -149,6 +149,7 @@ def test_where_there_is_no_choice_nothing_is_measured(folder: ModelFolder) -> No
     assert loaded.bulk_backend is None
 
 
+@pytest.mark.long
 def test_a_first_start_measures_and_the_second_remembers(
     short_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -65,9 +65,7 @@ async def test_a_stream_comes_to_the_same_message(client: anthropic.AsyncAnthrop
 async def test_events_come_in_anthropics_order(client: anthropic.AsyncAnthropic, engine: ScriptedChat) -> None:
     engine.message = {"content": "Hi", "tool_calls": [call("weather", '{"city":"Rome"}')]}
     engine.finish_reason = "tool_calls"
-    stream = await client.messages.create(
-        model=MODEL, max_tokens=50, messages=HELLO, tools=[WEATHER], stream=True
-    )
+    stream = await client.messages.create(model=MODEL, max_tokens=50, messages=HELLO, tools=[WEATHER], stream=True)
     kinds = [event.type async for event in stream]
     runs = [kind for number, kind in enumerate(kinds) if number == 0 or kinds[number - 1] != kind]
     block = ["content_block_start", "content_block_delta", "content_block_stop"]

@@ -73,7 +73,9 @@ async def test_every_route_is_described_and_every_description_has_a_route(
 
 
 async def test_the_gateway_and_the_command_line_give_the_same_document(
-    http: aiohttp.ClientSession, document: dict[str, Any], capfdbinary: pytest.CaptureFixture[bytes],
+    http: aiohttp.ClientSession,
+    document: dict[str, Any],
+    capfdbinary: pytest.CaptureFixture[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with http.get("/openapi.json") as response:

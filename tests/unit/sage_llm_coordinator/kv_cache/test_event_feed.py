@@ -91,9 +91,7 @@ async def says(heard: Heard, *expected: Any) -> None:
     assert heard.said == list(expected)
 
 
-async def test_what_was_published_before_is_repeated_and_what_is_missed_too(
-    address: FeedAddress, heard: Heard
-) -> None:
+async def test_what_was_published_before_is_repeated_and_what_is_missed_too(address: FeedAddress, heard: Heard) -> None:
     publisher = Publisher(address)
     await publisher.publish(1, lost=True)
     await publisher.publish(2, lost=True)

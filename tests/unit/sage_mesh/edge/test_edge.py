@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from fixtures.engines import Behaviour, FakeEngine, answer
-from fixtures.mesh import CHAT, Mesh, open_mesh
+from fixtures.manual_clock import ManualClock
+from fixtures.mesh import CHAT, Mesh, open_mesh, until
 from fixtures.nats import NatsProcess
 from fixtures.steady_engine import events, read_asked
 from structlog.testing import capture_logs
@@ -237,6 +238,27 @@ async def test_a_request_that_no_scheduler_holds_is_submitted_again(nats_server:
         assert again.age_ms >= 100
         # The one that held it may have died, with all that it held.
         assert (first.admitted, again.admitted) == (False, True)
+
+
+async def test_what_was_submitted_again_is_asked_for_sooner(
+    nats_server: NatsProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that dies takes messages with it for seconds: the second submission is as easily lost as the first."""
+    async with mesh_of(nats_server, answer, EdgeTimings(sweep=0.01, ask_after=1, answer_within=0.5)) as mesh:
+        monkeypatch.setattr(mesh.edge, "_clock", clock := ManualClock())
+        mesh.dispatcher.paused = True
+        inquiries: list[engine_pb2.Inquiry] = []
+        await mesh.ring.subscribe(subjects.INQUIRE, engine_pb2.InquiryBatch, inquiries.extend)
+        reply = mesh.submit("r1")
+        for lost in (1, 2, 3):
+            clock.advance(1 if lost == 1 else 0.25)
+            await until(lambda lost=lost: len(inquiries) == lost)
+            clock.advance(0.5)
+            await until(lambda lost=lost: len(mesh.dispatcher.requests) == lost + 1)
+        held = inquiries[0]
+        mesh.ring.send(held.reply_subject, frame_pb2.Frame(request_id=held.request_id, held=True))
+        await until(lambda: not mesh.edge._requests[held.request_id].sent_again)
+        reply.cancel()
 
 
 async def test_a_request_that_a_scheduler_holds_is_left_alone(nats_server: NatsProcess) -> None:

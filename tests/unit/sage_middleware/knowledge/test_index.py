@@ -156,9 +156,7 @@ def test_filters_find_as_many_as_a_scan(collection: Collection, monkeypatch: pyt
     assert found(path="nowhere") == []
 
 
-def test_where_the_graph_gives_too_few_all_are_scanned(
-    collection: Collection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_the_graph_gives_too_few_all_are_scanned(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh_index(collection.path)
     query = _vectors(1, 9)[0]
     monkeypatch.setattr("sage_libs.hnsw_graph.HnswGraph.search", lambda *_: np.arange(1, 5))
@@ -279,13 +277,12 @@ def test_an_index_that_finds_too_little_is_measured_and_not_used(
 def test_recall_counts_what_is_found_of_the_nearest_ten_itself_left_out(collection: Collection) -> None:
     sample = draw_sample(collection, samples=8, seed=3)
     everything = {
-        tuple(vector): ids
-        for vector, ids in ((vector, _exact(collection, vector, 11)) for vector in sample.vectors)
+        tuple(vector): ids for vector, ids in ((vector, _exact(collection, vector, 11)) for vector in sample.vectors)
     }
 
     def find(vector: np.ndarray, k: int) -> chunk_search.FoundChunks:
         # Itself and every other one of the nearest ten.
-        ids = np.array(everything[tuple(vector)][: k : 2])
+        ids = np.array(everything[tuple(vector)][:k:2])
         return chunk_search.FoundChunks(ids, collection.vectors_of(ids) @ vector, True, None)
 
     assert recall_of(sample, find) == pytest.approx(0.5)  # type: ignore[arg-type]
