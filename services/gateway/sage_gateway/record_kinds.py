@@ -43,8 +43,8 @@ class RecordKind(Generic[R]):
             "GET",
             self.path,
             f"List {self.noun}s",
-            answer=Listed[self.kind],
-            access=Access.OPERATOR,  # type: ignore[name-defined]
+            answer=Listed[self.kind],  # type: ignore[name-defined]
+            access=Access.OPERATOR,
         )
 
     @property
