@@ -9,15 +9,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import uvloop
 
 from sage_benchmark.gateway_limits import measure_limits
+from sage_benchmark.gateway_peers import PeerRow, measure_peers
 from sage_benchmark.http_client import render_post
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile, run_closed_loop
@@ -32,6 +34,8 @@ LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
 # Files of torch that a process which has imported it has mapped.
 TORCH_MARK = "libtorch"
 LOAD_SECONDS = 60.0
+# The peer whose queue goes by classes.
+KNOWS_CLASSES = "smg"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class GatewayResult:
 
     Attributes:
         limits: with keys asked for and a tenant held to limits, and without; see ``measure_limits``.
+        peers: the mesh and its peers in front of the same engine, in turns; empty where no peer was given.
     """
 
     plan: GatewayPlan
@@ -81,6 +86,7 @@ class GatewayResult:
     services: list[ServiceCost]
     ready_seconds: float
     bars: list[Bar]
+    peers: list[PeerRow]
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""
@@ -90,8 +96,15 @@ class GatewayResult:
         return record
 
 
-def run(plan: GatewayPlan) -> GatewayResult:
-    """Start an engine and a mesh, measure, and take both down."""
+def run(plan: GatewayPlan, peers: Mapping[str, Path] = MappingProxyType({})) -> GatewayResult:
+    """Start an engine and a mesh, measure, and take both down.
+
+    Args:
+        peers: programs of peers that are measured too, by the peers' names.
+
+    Raises:
+        UnavailableError: a mesh or a peer does not come up.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="sage-bench-") as scratch,
         static_engine() as engine,
@@ -102,6 +115,7 @@ def run(plan: GatewayPlan) -> GatewayResult:
         with isolated_mesh(directory / "throughput", llm=engine, replicas=light) as mesh:
             rows, costs = _throughput(plan, engine, mesh)
             first_token = _first_token(plan, engine, mesh)
+            compared = _compared(plan, engine, mesh, peers, directory) if peers else []
         with isolated_mesh(directory / "streaming", llm=paced, replicas=light) as mesh:
             streaming = first_token | _paced_stream(plan, paced, mesh)
         limits = measure_limits(
@@ -115,7 +129,27 @@ def run(plan: GatewayPlan) -> GatewayResult:
         with isolated_mesh(directory / "whole") as mesh:
             ready_seconds = mesh.ready_seconds
     bars = _bars(rows, streaming, limits, costs, ready_seconds)
-    return GatewayResult(plan, rows, streaming, limits, costs, ready_seconds, bars)
+    bars += [
+        Bar("requests/s at concurrency 64, to SMG with its priority scheduler", row.rate_ratio, 0.8, "×", at_most=False)
+        for row in compared
+        if row.name == KNOWS_CLASSES
+    ]
+    return GatewayResult(plan, rows, streaming, limits, costs, ready_seconds, bars, compared)
+
+
+def _compared(
+    plan: GatewayPlan, engine: str, mesh: IsolatedMesh, peers: Mapping[str, Path], directory: Path
+) -> list[PeerRow]:
+    return measure_peers(
+        engine,
+        mesh.gateway_url,
+        peers,
+        directory / "peers",
+        BODY,
+        single_requests=plan.single_requests,
+        loaded_requests=plan.loaded_requests,
+        repetitions=plan.repetitions,
+    )
 
 
 @contextmanager

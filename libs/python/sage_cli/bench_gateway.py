@@ -19,6 +19,10 @@ def gateway(
     everything: Annotated[
         bool, typer.Option("--everything", help="Only compare a mesh with everything on and one with all off.")
     ] = False,
+    peer_env: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=/path/to/venv of a peer that is measured too, in turns; may be given several times."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure the mesh in front of an engine that answers at once; takes some minutes and starts its own meshes."""
@@ -32,9 +36,10 @@ def gateway(
     import orjson
 
     from sage_benchmark.gateway_benchmark import GatewayPlan, run, write_chart
+    from sage_benchmark.live.peers import installed_programs
     from sage_cli.consoles import notes
 
-    result = run(GatewayPlan(repetitions=repetitions))
+    result = run(GatewayPlan(repetitions=repetitions), installed_programs(peer_env or []))
     record = orjson.dumps(result.to_json(), option=orjson.OPT_INDENT_2)
     output_directory.mkdir(parents=True, exist_ok=True)
     (output_directory / "result.json").write_bytes(record)
@@ -96,6 +101,11 @@ def _print_tables(result: GatewayResult) -> None:
         services.add_column(name, justify="left" if name == "service" else "right")
     for cost in result.services:
         services.add_row(cost.service, f"{cost.cpu_us_per_request:.0f}", f"{cost.resident_mb:.0f}")
+    peers = Table(title="Beside peers", title_justify="left", box=None, header_style="bold")
+    for name in ("", "requests/s, 64 connections", "p50 ms, one connection", "SAGE's requests/s to it"):
+        peers.add_column(name, justify="right" if name else "left")
+    for peer in result.peers:
+        peers.add_row(peer.name, f"{peer.requests_per_second:,.0f}", f"{peer.p50_ms:.2f}", f"{peer.rate_ratio:.2f} ×")
     bars = Table(title="Bars", title_justify="left", box=None, header_style="bold")
     for name in ("figure", "measured", "bar", ""):
         bars.add_column(name, justify="left" if name in ("figure", "") else "right")
@@ -103,6 +113,6 @@ def _print_tables(result: GatewayResult) -> None:
         sign = "≤" if bar.at_most else "≥"
         verdict = "reached" if bar.reached else "MISSED"
         bars.add_row(bar.name, f"{bar.value:,.2f} {bar.unit}", f"{sign} {bar.bar:,.4g} {bar.unit}", verdict)
-    for table in (loads, streaming, limits, services, bars):
+    for table in (loads, streaming, limits, services, *([peers] if result.peers else ()), bars):
         output().print(table)
         output().print()

@@ -17,6 +17,7 @@ from typing import Final
 from sage_benchmark.live.class_labels import LITELLM_LABELS, NO_LABELS, SMG_LABELS, ClassLabels
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 from sage_common.errors import InvalidRequestError
+from sage_common.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class PeerStart:
     """
 
     engines: Sequence[str]
-    port: int
-    metrics_port: int
     directory: Path
+    port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     models: SimulatedModels = SimulatedModels()
     embedding_engines: Sequence[str] = ()
     slots: int = 0
@@ -215,6 +216,21 @@ def find_program(peer: Peer, environment: Path | None) -> Path | None:
         return beside
     found = shutil.which(peer.program)
     return Path(found) if found else None
+
+
+def installed_programs(given: Sequence[str]) -> dict[str, Path]:
+    """Return the programs of the peers in ``NAME=/path/to/venv`` options, by name.
+
+    Raises:
+        InvalidRequestError: an option is not so, or its peer is not installed there.
+    """
+    found = {}
+    for name, environment in read_environments(given).items():
+        program = find_program(peer_named(name), environment)
+        if program is None:
+            raise InvalidRequestError(not_installed(peer_named(name), environment), param="peer_env")
+        found[name] = program
+    return found
 
 
 def not_installed(peer: Peer, environment: Path | None) -> str:

@@ -17,7 +17,6 @@ from sage_benchmark.live.class_labels import ClassLabels
 from sage_benchmark.live.peers import Peer, PeerStart
 from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_common.errors import UnavailableError
-from sage_common.ports import free_port
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.2
@@ -114,22 +113,27 @@ def running_peer(
         told: whether it is told how many requests each engine computes at once.
         patience_seconds: how long clients wait for an answer.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     start = PeerStart(
         pool.urls,
-        free_port(),
-        free_port(),
         directory,
-        pool.models,
-        pool.embedding_urls,
-        pool.config.max_num_seqs if told else 0,
-        patience_seconds,
+        models=pool.models,
+        embedding_engines=pool.embedding_urls,
+        slots=pool.config.max_num_seqs if told else 0,
+        patience_seconds=patience_seconds,
     )
-    log = directory / "log.txt"
+    with started_peer(peer, program, start) as running:
+        yield running
+
+
+@contextmanager
+def started_peer(peer: Peer, program: Path, start: PeerStart) -> Iterator[RunningPeer]:
+    """Run a peer for as long as the context lasts. Raises UnavailableError where it does not come up."""
+    start.directory.mkdir(parents=True, exist_ok=True)
+    log = start.directory / "log.txt"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(program.absolute()), *peer.arguments(start)],
-            cwd=directory,
+            cwd=start.directory,
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(peer.environment),
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -12,6 +12,7 @@ from sage_benchmark.live.peers import (
     PEERS,
     PeerStart,
     find_program,
+    installed_programs,
     not_installed,
     peer_named,
     read_environments,
@@ -24,7 +25,7 @@ ENGINES = ["http://127.0.0.1:7001", "http://127.0.0.1:7002"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> PeerStart:
-    return PeerStart(ENGINES, 7100, 7101, tmp_path)
+    return PeerStart(ENGINES, tmp_path, 7100, 7101)
 
 
 @pytest.mark.parametrize("name", ["sglang-router", "vllm-router"])
@@ -132,3 +133,12 @@ def test_a_missing_peer_is_reported_with_the_way_to_install_it(tmp_path: Path) -
     assert "not installed" in said
     assert "'litellm[proxy]'" in said
     assert "--peer-env litellm=" in said
+
+
+def test_what_is_to_be_measured_has_to_be_installed(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="smg is not installed"):
+        installed_programs([f"smg={tmp_path}"])
+    program = tmp_path / "bin" / PEERS["smg"].program
+    program.parent.mkdir()
+    program.touch()
+    assert installed_programs([f"smg={tmp_path}"]) == {"smg": program}
