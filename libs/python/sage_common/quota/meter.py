@@ -15,6 +15,9 @@ class Unit(Enum):
     MONEY = "money"
     CONCURRENCY = "concurrency"
 
+    # Enum's own goes through the name, in Python; every request looks units up some thirty times.
+    __hash__ = object.__hash__
+
 
 class Period(Enum):
     """When what was spent is free again: little by little within a minute, at the end of the UTC day or month, or,
@@ -24,6 +27,8 @@ class Period(Enum):
     DAY = "day"
     MONTH = "month"
     HELD = "held"
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class QuotaKeeper:
         quota, now = self.quota(tenant), self.pulse.server_now()
         states = []
         for meter in tenant.meters:
-            left = quota.left(meter.unit, meter.period)
+            left = quota.left(meter.name)
             if left is None:
                 continue
             seconds = left[2] if meter.period is Period.MINUTE else 0.0

@@ -9,7 +9,7 @@ from dataclasses import replace
 from sage_common.errors import ContendedError, PermissionDeniedError, SageError, UnavailableError, UnprocessableError
 from sage_common.logging import get_logger
 from sage_common.prices import Price, price_of
-from sage_common.quota.meter import Period, Unit
+from sage_common.quota.meter import Meter, Period, Unit
 from sage_common.tenants import Tenant
 from sage_common.usage import UsageEvent
 from sage_common.value_type import value_type
@@ -34,6 +34,15 @@ from sage_platform.record_store import RecordStore
 log = get_logger(__name__)
 
 _GENERATING = (RequestKind.LLM_CHAT, RequestKind.LLM_GENERATE)
+
+
+def _rate(unit: Unit) -> tuple[str, bytes, bytes, bytes]:
+    """Return a rate's meter, and the headers that tell its limit, what is left of it, and when all of it is there."""
+    limit, remaining, reset = (f"x-ratelimit-{what}-{unit.value}".encode() for what in ("limit", "remaining", "reset"))
+    return Meter(unit, Period.MINUTE, 0).name, limit, remaining, reset
+
+
+_RATES = (_rate(Unit.REQUESTS), _rate(Unit.TOKENS))
 
 
 @value_type
@@ -136,15 +145,10 @@ class TenantGate:
             return []
         quota = self._keeper.quota(kept)
         headers: Headers = []
-        for unit in (Unit.REQUESTS, Unit.TOKENS):
-            left = quota.left(unit, Period.MINUTE)
+        for meter_name, limit, remaining, reset in _RATES:
+            left = quota.left(meter_name)
             if left is not None:
-                name = unit.value.encode()
-                headers += [
-                    (b"x-ratelimit-limit-" + name, b"%d" % left[0]),
-                    (b"x-ratelimit-remaining-" + name, b"%d" % left[1]),
-                    (b"x-ratelimit-reset-" + name, b"%.3fs" % left[2]),
-                ]
+                headers += [(limit, b"%d" % left[0]), (remaining, b"%d" % left[1]), (reset, b"%.3fs" % left[2])]
         return headers
 
     async def _admit(

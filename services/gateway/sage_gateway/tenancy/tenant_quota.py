@@ -205,10 +205,10 @@ class TenantQuota:
         for limit in self._limits.values():
             limit.holding.lost()
 
-    def left(self, unit: Unit, period: Period) -> tuple[int, int, float] | None:
+    def left(self, meter_name: str) -> tuple[int, int, float] | None:
         """Return a limit, what is left of it, and in how many seconds all of it is there again; None where there is no
         such limit."""
-        limit = self._limits.get(f"{unit.value}_{period.value}")
+        limit = self._limits.get(meter_name)
         if limit is None:
             return None
         left = max(0, self._headroom(limit, self._pulse.server_now()))
