@@ -16,16 +16,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
-import uvloop
 
 from sage_benchmark.gateway_limits import measure_limits
 from sage_benchmark.gateway_peers import PeerRow, measure_peers
-from sage_benchmark.http_client import render_post
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
-from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile, run_closed_loop
+from sage_benchmark.load.chat_load import load_with_chats
+from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile
 from sage_benchmark.report.bars import Bar
 
-CHAT = "/v1/chat/completions"
 BODY = b'{"model":"static","messages":[{"role":"user","content":"Say something."}]}'
 STREAM_BODY = b'{"model":"static","stream":true,"messages":[{"role":"user","content":"Say something."}]}'
 LIMITED_BODY = b'{"model":"static","max_tokens":16,"messages":[{"role":"user","content":"Say something."}]}'
@@ -33,7 +31,6 @@ SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator", "nats")
 LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
 # Files of torch that a process which has imported it has mapped.
 TORCH_MARK = "libtorch"
-LOAD_SECONDS = 60.0
 # The peer whose queue goes by classes.
 KNOWS_CLASSES = "smg"
 
@@ -170,24 +167,18 @@ def static_engine(*arguments: str) -> Iterator[str]:
             process.stdout.close()
 
 
-def _load(base: str, body: bytes, concurrency: int, requests: int) -> ClosedLoopRun:
-    request = render_post(base + CHAT, body)
-    run = run_closed_loop(base, [request] * requests, concurrency=concurrency, time_limit_seconds=LOAD_SECONDS)
-    return uvloop.run(run)
-
-
 def _throughput(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> tuple[list[dict[str, float]], list[ServiceCost]]:
     for base in (engine, mesh.gateway_url):
-        _load(base, BODY, 16, 500)
+        load_with_chats(base, BODY, concurrency=16, requests=500)
     rows = []
     costs: list[ServiceCost] = []
     for concurrency in plan.concurrencies:
         requests = plan.single_requests if concurrency == 1 else plan.loaded_requests
         runs = []
         for _ in range(plan.repetitions):
-            direct = _load(engine, BODY, concurrency, requests)
+            direct = load_with_chats(engine, BODY, concurrency=concurrency, requests=requests)
             before = _cpu_seconds(mesh)
-            through = _load(mesh.gateway_url, BODY, concurrency, requests)
+            through = load_with_chats(mesh.gateway_url, BODY, concurrency=concurrency, requests=requests)
             costs = _costs(mesh, before, requests)
             runs.append((direct, through))
         rows.append(_row(concurrency, runs))
@@ -216,9 +207,11 @@ def _row(concurrency: int, runs: Sequence[tuple[ClosedLoopRun, ClosedLoopRun]]) 
 
 def _first_token(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[str, float]:
     """Streams back to back over one connection, like the unary load at concurrency 1."""
-    _load(mesh.gateway_url, STREAM_BODY, 1, 50)
-    direct = _first_byte_p50_ms(_load(engine, STREAM_BODY, 1, plan.single_requests))
-    through = _first_byte_p50_ms(_load(mesh.gateway_url, STREAM_BODY, 1, plan.single_requests))
+    load_with_chats(mesh.gateway_url, STREAM_BODY, concurrency=1, requests=50)
+    direct = _first_byte_p50_ms(load_with_chats(engine, STREAM_BODY, concurrency=1, requests=plan.single_requests))
+    through = _first_byte_p50_ms(
+        load_with_chats(mesh.gateway_url, STREAM_BODY, concurrency=1, requests=plan.single_requests)
+    )
     return {
         "first_token_p50_ms": through,
         "direct_first_token_p50_ms": direct,
@@ -233,9 +226,9 @@ def _first_byte_p50_ms(load: ClosedLoopRun) -> float:
 def _paced_stream(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[str, float]:
     """One stream at a time whose tokens are tens of milliseconds apart: the machine sleeps in between, so the time to
     the first token holds the waking of every process on the way as well."""
-    _load(mesh.gateway_url, STREAM_BODY, 1, 3)
-    direct = _load(engine, STREAM_BODY, 1, plan.streams)
-    through = _load(mesh.gateway_url, STREAM_BODY, 1, plan.streams)
+    load_with_chats(mesh.gateway_url, STREAM_BODY, concurrency=1, requests=3)
+    direct = load_with_chats(engine, STREAM_BODY, concurrency=1, requests=plan.streams)
+    through = load_with_chats(mesh.gateway_url, STREAM_BODY, concurrency=1, requests=plan.streams)
     gaps = [gap * 1e3 for response in through.responses for gap in response.gaps]
     apart, direct_apart = (_tokens_apart(load, plan.stream_gap_ms) for load in (through, direct))
     return {

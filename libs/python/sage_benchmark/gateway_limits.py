@@ -11,13 +11,9 @@ from pathlib import Path
 from statistics import median
 from types import MappingProxyType
 
-import uvloop
-
-from sage_benchmark.http_client import render_post
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
-from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile, run_closed_loop
+from sage_benchmark.load.chat_load import measure_in_turns
 
-CHAT = "/v1/chat/completions"
 TENANT = "measured"
 KEY = "sage-bench-key"
 # None of them is reached.
@@ -26,10 +22,8 @@ LIMITS = (
     *("--daily-tokens", "100000000000", "--monthly-tokens", "1000000000000"),
     *("--daily-money", "1000000", "--monthly-money", "10000000", "--model", "static"),
 )
-WARM_REQUESTS = 500
 TURNS = 8
 COMMAND_SECONDS = 60
-LOAD_SECONDS = 60.0
 
 
 def measure_limits(
@@ -58,31 +52,21 @@ def measure_limits(
     ):
         _sage(on, "price", "set", "static", "--prompt", "0.15", "--cached", "0.075", "--completion", "0.6")
         _sage(on, "tenant", "set", TENANT, *LIMITS)
-        meshes = {"off": off, "on": on}
-        rates: dict[str, list[float]] = {name: [] for name in meshes}
-        latencies: dict[str, list[float]] = {name: [] for name in meshes}
-        for mesh in meshes.values():
-            _load(mesh, body, 16, WARM_REQUESTS)
-        # In short turns, so that what else this machine does disturbs both alike.
-        for _ in range(repetitions * TURNS):
-            for name, mesh in meshes.items():
-                rates[name].append(_load(mesh, body, 64, loaded_requests // TURNS).requests_per_second)
-            for name, mesh in meshes.items():
-                run = _load(mesh, body, 1, single_requests // TURNS)
-                latencies[name].append(percentile([response.seconds * 1e3 for response in run.responses], 0.5))
+        found = measure_in_turns(
+            {"off": off.gateway_url, "on": on.gateway_url},
+            body,
+            turns=repetitions * TURNS,
+            loaded_requests=loaded_requests // TURNS,
+            single_requests=single_requests // TURNS,
+            headers=[("authorization", f"Bearer {KEY}")],
+        )
+    all_off, all_on = found["off"], found["on"]
     return {
-        **{f"{name}_requests_per_second": median(found) for name, found in rates.items()},
-        **{f"{name}_p50_ms": median(found) for name, found in latencies.items()},
-        "rate_ratio": median(a / b for a, b in zip(rates["on"], rates["off"], strict=True)),
-        "latency_ratio": median(a / b for a, b in zip(latencies["on"], latencies["off"], strict=True)),
+        **{f"{name}_requests_per_second": median(each.rates) for name, each in found.items()},
+        **{f"{name}_p50_ms": median(each.p50_ms) for name, each in found.items()},
+        "rate_ratio": median(a / b for a, b in zip(all_on.rates, all_off.rates, strict=True)),
+        "latency_ratio": median(a / b for a, b in zip(all_on.p50_ms, all_off.p50_ms, strict=True)),
     }
-
-
-def _load(mesh: IsolatedMesh, body: bytes, concurrency: int, requests: int) -> ClosedLoopRun:
-    base = mesh.gateway_url
-    request = render_post(base + CHAT, body, [("authorization", f"Bearer {KEY}")])
-    run = run_closed_loop(base, [request] * requests, concurrency=concurrency, time_limit_seconds=LOAD_SECONDS)
-    return uvloop.run(run)
 
 
 def _sage(mesh: IsolatedMesh, *arguments: str) -> None:
