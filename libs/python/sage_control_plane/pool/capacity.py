@@ -14,7 +14,8 @@ LEAST_ENDED = 8
 GROWN = 1.1
 # An answer that takes at most so many times as long as those of its length on a nearly idle engine has not waited.
 UNDELAYED = 1.5
-# Ends within so many seconds are one: seats are taken again only after the last.
+# Ends within so many seconds of each other are one: seats are taken again only after the last. They are at most as many
+# as there were seats; short answers that come one after the other would be one without end.
 TOGETHER_SECONDS = 0.01
 # Of streams that had the whole limit: where they spend less than this share of their time generating, the rest of it
 # they have waited (Little's law: it is the share of the limit that runs at once).
@@ -47,6 +48,7 @@ class LearnedCapacity:
         "_decoded",
         "_ended",
         "_ended_at",
+        "_ending",
         "_found",
         "_idle_seconds",
         "_kept",
@@ -81,6 +83,8 @@ class LearnedCapacity:
         self._idle_seconds: dict[int, float] = {}
         self._since: float | None = None
         self._ended_at = float("-inf")
+        # Requests that may still end together with the last one that had all seats taken beside it.
+        self._ending = 0
         self._tokens = self._ended = self._began = self._most_decoding = 0
         # Seconds that the round's requests took, and those of them in which they were generated.
         self._spent = self._decoded = 0.0
@@ -150,7 +154,11 @@ class LearnedCapacity:
             self.shown = max(self.shown, self.limit)
             self._grow(1)
         together, self._ended_at = now - self._ended_at <= TOGETHER_SECONDS, now
-        if outstanding < self.limit and not together:
+        if outstanding >= self.limit:
+            self._ending = self.limit
+        elif together and self._ending > 0:
+            self._ending -= 1
+        else:
             self._since = None
             return
         if self._since is None:

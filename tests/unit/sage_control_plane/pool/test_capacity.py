@@ -128,6 +128,19 @@ def test_an_engine_that_gets_larger_is_found_out_too(reports: bool, streams: boo
     assert engine.capacity.limit >= 7
 
 
+@pytest.mark.parametrize("decoded", [0.0005, None])
+def test_short_answers_one_after_the_other_show_nothing_of_the_seats(decoded: float | None) -> None:
+    engine = Engine(16, streams=True).run(60.0)
+    capacity, found = engine.capacity, engine.capacity.limit
+    assert found >= 16
+    for _ in range(1000):
+        engine.now += 0.002
+        if decoded is not None:
+            capacity.began(1)
+        capacity.ended(16, 0.002, 1, engine.now, decoded)
+    assert capacity.limit == found
+
+
 def test_what_was_tried_in_vain_is_tried_more_and_more_rarely() -> None:
     engine = Engine(4, reports=True)
     tried = []
