@@ -19,6 +19,7 @@ from sage_client.jobs.job_views import JobView
 from sage_kernel.spec import PipelineSpec
 
 SECONDS = 90.0
+TRIES = 5
 
 
 class Board(Protocol):
@@ -42,6 +43,23 @@ async def kill_while_running(mesh: IsolatedMesh, job_id: str) -> None:
         await jobs.close()
 
 
+async def filled_across_a_kill(board: Board, mesh: IsolatedMesh, spec: PipelineSpec) -> str:
+    """Run a job whose worker is killed; return the job's id once the worker runs again."""
+    worker = mesh.processes("dataflow-worker")[0].name
+    pid = mesh.process(worker).pid
+    submitted: list[JobView] = []
+    kills: list[asyncio.Task[None]] = []
+
+    def on_submit(view: JobView) -> None:
+        submitted.append(view)
+        kills.append(asyncio.create_task(kill_while_running(mesh, view.job_id)))
+
+    await filled(board, mesh, spec, "mesh", on_submit=on_submit)
+    await asyncio.wait_for(kills[0], SECONDS)
+    mesh.wait_ready(worker, not_pid=pid)
+    return submitted[0].job_id
+
+
 async def starts(mesh: IsolatedMesh, job_id: str) -> int:
     """Return how often the task of a job that was started most often was started."""
     jobs = await open_jobs(mesh.gateway_url)
@@ -54,21 +72,16 @@ async def starts(mesh: IsolatedMesh, job_id: str) -> int:
 
 async def test_a_triage_whose_worker_is_killed_gives_what_a_run_here_gives(mesh: IsolatedMesh) -> None:
     spec = triage_pipeline(ticket_records(incoming_tickets())).build()
-    here, job = TriageBoard(), TriageBoard()
+    here = TriageBoard()
     await filled(here, mesh, spec, "local", keeps_nothing=True)
-    pid = mesh.process(mesh.processes("dataflow-worker")[0].name).pid
-    submitted: list[JobView] = []
-    kills: list[asyncio.Task[None]] = []
-
-    def on_submit(view: JobView) -> None:
-        submitted.append(view)
-        kills.append(asyncio.create_task(kill_while_running(mesh, view.job_id)))
-
-    await filled(job, mesh, spec, "mesh", on_submit=on_submit)
-    await asyncio.wait_for(kills[0], SECONDS)
-    mesh.wait_ready(mesh.processes("dataflow-worker")[0].name, not_pid=pid)
-    # A task that had ended by then would show nothing.
-    assert await starts(mesh, submitted[0].job_id) > 1
+    # A task that had ended before the kill shows nothing: then another is tried.
+    for _ in range(TRIES):
+        job = TriageBoard()
+        job_id = await filled_across_a_kill(job, mesh, spec)
+        if await starts(mesh, job_id) > 1:
+            break
+    else:
+        raise AssertionError(f"each of {TRIES} tasks had ended before its worker was killed")
     assert sorted(one.id for one in job.tickets) == [one.id for one in incoming_tickets()]
     assert {(one.id, one.category, one.urgency, one.similar) for one in job.tickets} == {
         (one.id, one.category, one.urgency, one.similar) for one in here.tickets

@@ -18,7 +18,7 @@ from types import MappingProxyType
 import psutil
 
 from sage_benchmark.gateway_limits import measure_limits
-from sage_benchmark.gateway_peers import PeerRow, measure_peers
+from sage_benchmark.gateway_peers import PeerRow, measure_peers, peer_bars
 from sage_benchmark.isolated_mesh import IsolatedMesh, isolated_mesh
 from sage_benchmark.load.chat_load import load_with_chats
 from sage_benchmark.load.closed_loop import ClosedLoopRun, percentile
@@ -29,10 +29,7 @@ STREAM_BODY = b'{"model":"static","stream":true,"messages":[{"role":"user","cont
 LIMITED_BODY = b'{"model":"static","max_tokens":16,"messages":[{"role":"user","content":"Say something."}]}'
 SERVICES = ("gateway", "classifier", "scheduler", "llm-coordinator", "nats")
 LIGHT_SERVICES = ("gateway", "classifier", "scheduler")
-# Files of torch that a process which has imported it has mapped.
-TORCH_MARK = "libtorch"
-# The peer whose queue goes by classes.
-KNOWS_CLASSES = "smg"
+TORCH_MARK = "libtorch"  # in the names of files that a process which has imported torch has mapped
 
 
 @dataclass(frozen=True)
@@ -126,11 +123,7 @@ def run(plan: GatewayPlan, peers: Mapping[str, Path] = MappingProxyType({})) -> 
         with isolated_mesh(directory / "whole") as mesh:
             ready_seconds = mesh.ready_seconds
     bars = _bars(rows, streaming, limits, costs, ready_seconds)
-    bars += [
-        Bar("requests/s at concurrency 64, to SMG with its priority scheduler", row.rate_ratio, 0.8, "×", at_most=False)
-        for row in compared
-        if row.name == KNOWS_CLASSES
-    ]
+    bars += peer_bars(compared)
     return GatewayResult(plan, rows, streaming, limits, costs, ready_seconds, bars, compared)
 
 
@@ -208,9 +201,9 @@ def _row(concurrency: int, runs: Sequence[tuple[ClosedLoopRun, ClosedLoopRun]]) 
 def _first_token(plan: GatewayPlan, engine: str, mesh: IsolatedMesh) -> dict[str, float]:
     """Streams back to back over one connection, like the unary load at concurrency 1."""
     load_with_chats(mesh.gateway_url, STREAM_BODY, concurrency=1, requests=50)
-    direct = _first_byte_p50_ms(load_with_chats(engine, STREAM_BODY, concurrency=1, requests=plan.single_requests))
-    through = _first_byte_p50_ms(
-        load_with_chats(mesh.gateway_url, STREAM_BODY, concurrency=1, requests=plan.single_requests)
+    direct, through = (
+        _first_byte_p50_ms(load_with_chats(base, STREAM_BODY, concurrency=1, requests=plan.single_requests))
+        for base in (engine, mesh.gateway_url)
     )
     return {
         "first_token_p50_ms": through,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,12 @@ from statistics import median
 from sage_benchmark.live.peers import PeerStart, peer_named
 from sage_benchmark.live.running_peer import started_peer
 from sage_benchmark.load.chat_load import measure_in_turns
+from sage_benchmark.report.bars import Bar
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 
 MESH = "SAGE"
+# The peer whose queue goes by classes.
+KNOWS_CLASSES = "smg"
 TURNS = 4
 
 
@@ -77,3 +80,9 @@ def measure_peers(
         )
         for name, each in found.items()
     ]
+
+
+def peer_bars(rows: Sequence[PeerRow]) -> list[Bar]:
+    """Return what the mesh is to reach beside peers that were measured."""
+    title = "requests/s at concurrency 64, to SMG with its priority scheduler"
+    return [Bar(title, row.rate_ratio, 0.8, "×", at_most=False) for row in rows if row.name == KNOWS_CLASSES]

@@ -46,8 +46,7 @@ class EdgeTimings:
 
     Attributes:
         sweep: between two checks of what is in flight.
-        ask_after: after this long without a frame, the schedulers are asked whether they hold the request; after a
-            quarter of it where it was submitted again, since what lost the first submission may have lost this one.
+        ask_after: without a frame for so long (a quarter of it once submitted again) the schedulers are asked for it.
         answer_within: without an answer in this time it is submitted again.
         give_up_after: a request that no scheduler has held for this long fails with 503.
     """

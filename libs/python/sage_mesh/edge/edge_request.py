@@ -39,8 +39,7 @@ class EdgeRequest:
         budget: room for the record of a resumable stream.
         whole: takes the stream that becomes one document; None where the consumer gets what comes.
         span: tells what becomes of it.
-        attempt: the attempt whose frames are taken.
-        next_seq: number of that attempt's next frame.
+        attempt, next_seq: the attempt whose frames are taken, and the number of its next one.
         engine_id: the engine that answers; None until an answer has begun.
         sent_again: whether it was submitted again and nothing has come of that so far.
         asked_at: when the schedulers were asked for it, without an answer so far; None where they were not.
