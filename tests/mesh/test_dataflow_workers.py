@@ -21,6 +21,7 @@ from sage_kernel.validation import from_yaml
 
 # So many that a job has tasks under way, and checkpoints behind it, when a worker is killed.
 FILES, ROWS = 8, 60_000
+TRIES = 5
 
 
 @pytest.fixture
@@ -63,14 +64,26 @@ async def collected(stub: Any, job_id: str) -> list[int]:
     return sorted(numbers)
 
 
-async def busy_tasks(stub: Any, job_id: str, worker: str) -> None:
-    """Wait until a worker runs a task that has a checkpoint."""
+async def busy_tasks(stub: Any, job_id: str, worker: str) -> bool:
+    """Wait until a worker runs a task that has a checkpoint; return False where the job ends before that was seen."""
     while True:
         answer = await stub.ExplainJob(pb.ExplainJobRequest(job_id=job_id))
         if any(t.worker_id == worker and t.state == "running" and t.checkpoint for t in answer.tasks):
-            return
+            return True
+        if answer.job.state == pb.JOB_STATE_SUCCEEDED:
+            return False
         assert answer.job.state in (pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING), answer.job
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
+
+
+async def busy_job(stub: Any, pipeline: str, worker: str) -> str:
+    """Submit jobs until one is seen to keep a worker busy; return its id, which stands for JOB in the pipeline."""
+    for number in range(TRIES):
+        job_id = f"squares-{number}"
+        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline.replace("JOB", job_id), job_id=job_id))
+        if await asyncio.wait_for(busy_tasks(stub, job_id, worker), 30):
+            return job_id
+    raise AssertionError(f"each of {TRIES} jobs ended before its tasks were seen to run")
 
 
 OPTIONS = {"max_tasks": "2", "placement": "spread", "progress_interval_seconds": "0.03", "ack_wait_seconds": "3"}
@@ -83,17 +96,16 @@ async def test_a_workers_tasks_go_on_elsewhere_from_their_checkpoints(
     roots = json.dumps([str(tmp_path)])
     processes = {name: await workers.worker(name, allowed_roots=roots, **OPTIONS) for name in ("a", "b", "c")}
     async with workers.stub(processes["c"][1]) as stub:
-        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=pipeline, job_id="squares"))
-        await asyncio.wait_for(busy_tasks(stub, "squares", "a"), 30)
+        job_id = await busy_job(stub, pipeline, "a")
         process = processes["a"][0]
         process.send_signal(how)
-        done = await until(stub, "squares", "SUCCEEDED")
+        done = await until(stub, job_id, "SUCCEEDED")
         if how is signal.SIGSTOP:
             process.send_signal(signal.SIGCONT)
             # It has found out that it lost its tasks when it answers for all jobs again.
             async with workers.stub(processes["a"][1]) as revived:
-                assert (await revived.GetJob(pb.GetJobRequest(job_id="squares"))).job.state == pb.JOB_STATE_SUCCEEDED
-        assert await collected(stub, "squares") == list(range(FILES * ROWS))
+                assert (await revived.GetJob(pb.GetJobRequest(job_id=job_id))).job.state == pb.JOB_STATE_SUCCEEDED
+        assert await collected(stub, job_id) == list(range(FILES * ROWS))
         assert done.tasks == 6
 
 
@@ -117,31 +129,30 @@ async def test_parts_are_merged_exactly_whichever_workers_are_killed(
         "rests": {"op": "map", "in": ["squares"], "fields": {"rest": "n % 1000"}},
         "keyed": {"op": "key_by", "in": ["rests"], "fields": ["rest"]},
         "sums": {"op": "aggregate", "in": ["keyed"], "aggs": {"n": "count()", "total": "sum(square)"}},
-        "out": {"op": "sink", "in": ["sums"], "uri": f"parquet:{tmp_path}/sums.parquet"},
-        "lines": {"op": "sink", "in": ["squares"], "uri": f"jsonl:{tmp_path}/lines.jsonl"},
+        "out": {"op": "sink", "in": ["sums"], "uri": f"parquet:{tmp_path}/JOB/sums.parquet"},
+        "lines": {"op": "sink", "in": ["squares"], "uri": f"jsonl:{tmp_path}/JOB/lines.jsonl"},
     }
     roots = json.dumps([str(tmp_path)])
     processes = {name: await workers.worker(name, allowed_roots=roots, **OPTIONS) for name in ("a", "b", "c")}
     async with workers.stub(processes["c"][1]) as stub:
-        await stub.SubmitJob(pb.SubmitJobRequest(pipeline=json.dumps(value), job_id="sums"))
-        await asyncio.wait_for(busy_tasks(stub, "sums", "a"), 30)
+        job_id = await busy_job(stub, json.dumps(value), "a")
         processes["a"][0].kill()
-        merging = await asyncio.wait_for(_worker_of_task(stub, "sums", 6), 30)
+        merging = await asyncio.wait_for(_worker_of_task(stub, job_id, 6), 30)
         if merging == "c":
             # Another answers for the job.
             async with workers.stub(processes["b"][1]) as other:
                 processes["c"][0].kill()
-                await until(other, "sums", "SUCCEEDED")
+                await until(other, job_id, "SUCCEEDED")
         else:
             processes["b"][0].kill()
-            await until(stub, "sums", "SUCCEEDED")
+            await until(stub, job_id, "SUCCEEDED")
     rows = FILES * ROWS
     with duckdb.connect() as database:
         wanted = database.execute(
             f"SELECT n % 1000 AS rest, count(*), sum(n * n)::BIGINT FROM range({rows}) r(n) GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-    assert sorted(pl.read_parquet(tmp_path / "sums.parquet").select("rest", "n", "total").rows()) == wanted
-    lines = (tmp_path / "lines.jsonl").read_bytes().splitlines()
+    assert sorted(pl.read_parquet(tmp_path / job_id / "sums.parquet").select("rest", "n", "total").rows()) == wanted
+    lines = (tmp_path / job_id / "lines.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["n"] for line in lines] == list(range(rows))
 
 
