@@ -10,7 +10,7 @@ exact at both ends, and off by what the text's density of tokens varies between.
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +20,8 @@ from sage_llm_coordinator.kv_cache.kv_events import BlockName, BlocksRemoved, Bl
 MOST_BLOCKS: Final = 262_144
 # Blocks of text that are followed; 2 million tokens of prompts.
 MOST_TEXTS: Final = 32_768
+# Prompts that are kept until the first event tells how long blocks are; it may come after their answers.
+MOST_EARLY: Final = 16
 
 
 class BlockAccount:
@@ -32,6 +34,7 @@ class BlockAccount:
         self._most_blocks = most_blocks
         self._most_texts = most_texts
         self._block_tokens: int | None = None
+        self._early: deque[tuple[Sequence[int], bytes, str]] = deque(maxlen=MOST_EARLY)
         self._adapters: set[str] = set()
         self._chain_of: OrderedDict[BlockName, int] = OrderedDict()
         # How many of the server's blocks are of a chain; it may hold equal blocks twice.
@@ -71,6 +74,8 @@ class BlockAccount:
         """Take in an event. Blocks whose beginning is not known are passed over: nobody could ask for them."""
         if isinstance(event, BlocksStored):
             self._store(event)
+            while self._early:
+                self._join_prompt(*self._early.popleft())
         elif isinstance(event, BlocksRemoved):
             for block in event.blocks:
                 self._remove(block)
@@ -133,17 +138,26 @@ class BlockAccount:
             token_ids: all of them, as the server has it.
             model: that it was for. Where it is a LoRA adapter, events have its name, and its blocks are its own.
         """
-        size = self._block_tokens
-        whole = len(token_ids) // size if size else 0
-        if size is None or not whole or not texts:
+        if not texts:
             return
-        chains, tokens = [], _packed(token_ids)
+        tokens = _packed(token_ids)
+        if self._block_tokens is None:
+            self._early.append((texts, tokens, model))
+        else:
+            self._join_prompt(texts, tokens, model)
+
+    def _join_prompt(self, texts: Sequence[int], tokens: bytes, model: str) -> None:
+        size, count = self._block_tokens, len(tokens) // 4
+        whole = count // size if size else 0
+        if size is None or not whole:
+            return
+        chains = []
         chain = _beginning(model if model in self._adapters else "")
         for number in range(whole):
             chain = hash((chain, tokens[4 * size * number : 4 * size * (number + 1)], None))
             chains.append(chain)
         # Only full blocks of text are counted; of the one that has begun there is a half, for all that is known.
-        tokens_per_text = len(token_ids) / (len(texts) + 0.5)
+        tokens_per_text = count / (len(texts) + 0.5)
         # The last one first, so that the end of a prompt is forgotten before its beginning, which others may share.
         for number in range(len(texts), 0, -1):
             last = min(whole, max(1, round(number * tokens_per_text / size))) - 1

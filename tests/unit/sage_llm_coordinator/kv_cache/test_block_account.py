@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_llm_coordinator.kv_cache.block_account import BlockAccount
+from sage_llm_coordinator.kv_cache.block_account import MOST_EARLY, BlockAccount
 from sage_llm_coordinator.kv_cache.kv_events import BlocksRemoved, BlocksStored, CacheCleared
 
 SIZE = 4
@@ -51,6 +51,27 @@ def test_what_the_server_stores_after_it_has_got_the_prompt_is_joined_too() -> N
     assert account.changes(10) == ([], [14, 13, 12, 11]), "a scheduler presumes them, and they are not there"
     account.take(stored(PROMPT))
     assert set(account.changes(10)[0]) == set(TEXTS)
+
+
+def test_prompts_that_came_before_the_first_event_are_joined_with_it() -> None:
+    account = BlockAccount()
+    account.prompt([21], [7, 7, 7, 7, 7])
+    account.prompt(TEXTS, PROMPT)
+    assert not account.has_changes
+    account.take(stored([7, 7, 7, 7]))
+    assert set(account.held()) == {21}
+    account.take(stored(PROMPT))
+    assert set(account.held()) == {21, *TEXTS}
+    assert set(account.changes(10)[0]) == {21, *TEXTS}
+
+
+def test_only_the_last_prompts_before_the_first_event_are_kept() -> None:
+    account = BlockAccount()
+    for number in range(MOST_EARLY + 1):
+        account.prompt([number], [number] * SIZE)
+    for number in range(MOST_EARLY + 1):
+        account.take(stored([number] * SIZE))
+    assert set(account.held()) == set(range(1, MOST_EARLY + 1))
 
 
 def test_the_end_of_a_prompt_that_is_evicted_leaves_its_beginning() -> None:
