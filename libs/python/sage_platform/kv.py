@@ -22,7 +22,7 @@ from sage_platform import subjects
 from sage_platform.identity_subjects import identity_of
 from sage_platform.mesh_tls.nats_rights import may_make
 from sage_platform.nats_cluster import copies_on
-from sage_platform.streams import keep_copies, until_made
+from sage_platform.streams import are_peers_away, keep_copies, make, until_made
 
 log = get_logger(__name__)
 
@@ -206,7 +206,9 @@ async def _ensure(js: JetStreamContext, config: KeyValueConfig) -> None:
         await until_made(js, stream)
         return
     try:
-        await js.create_key_value(config)
-    except BadRequestError:
+        await make(stream, lambda: js.create_key_value(config))
+    except BadRequestError as error:
+        if are_peers_away(error):
+            raise
         # Another process created it between the two calls; if not, this says what is wrong.
         await js.stream_info(stream)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import tenacity
 from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
@@ -15,8 +17,11 @@ from sage_platform.nats_cluster import copies_on
 log = get_logger(__name__)
 
 _LOOK_AGAIN_SECONDS = 0.05
-# The services that make them start at the same time.
+# The services that make them start at the same time, and so do the servers of a cluster.
 _MADE_SECONDS = 20.0
+# The server's code for: not as many servers of the cluster are there as are to keep it.
+_PEERS_AWAY = 10005
+_PEERS_SECONDS = 0.25
 
 
 async def until_made(js: JetStreamContext, name: str) -> None:
@@ -33,6 +38,30 @@ async def until_made(js: JetStreamContext, name: str) -> None:
     ):
         with attempt:
             await js.stream_info(name)
+
+
+async def make(name: str, create: Callable[[], Awaitable[object]]) -> None:
+    """Make a stream, once so many servers of a cluster are there as are to keep it.
+
+    Raises:
+        nats.errors.Error, asyncio.TimeoutError: JetStream does not answer, or refuses.
+    """
+    async for attempt in tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(are_peers_away),
+        wait=tenacity.wait_fixed(_PEERS_SECONDS),
+        stop=tenacity.stop_after_delay(_MADE_SECONDS),
+        before_sleep=lambda state: (
+            log.warning("waiting for servers of the NATS cluster", stream=name) if state.attempt_number == 1 else None
+        ),
+        reraise=True,
+    ):
+        with attempt:
+            await create()
+
+
+def are_peers_away(error: BaseException) -> bool:
+    """Whether a stream was not made because too few servers of the cluster are there."""
+    return isinstance(error, APIError) and error.err_code == _PEERS_AWAY
 
 
 async def keep_copies(js: JetStreamContext, existing: StreamConfig) -> None:
@@ -72,8 +101,10 @@ async def ensure_stream(js: JetStreamContext, config: StreamConfig) -> StreamCon
         await until_made(js, name)
         return None
     try:
-        await js.add_stream(config, num_replicas=copies_on(js._nc))
-    except BadRequestError:
+        await make(name, lambda: js.add_stream(config, num_replicas=copies_on(js._nc)))
+    except BadRequestError as error:
+        if are_peers_away(error):
+            raise
         # Another process made it between the two calls; if not, this says what is wrong.
         await js.stream_info(name)
     return None
