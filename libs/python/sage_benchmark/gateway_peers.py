@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from sage_benchmark.live.peers import PeerStart, peer_named
+from sage_benchmark.live.peers import KNOWS_CLASSES, PeerStart, peer_named
 from sage_benchmark.live.running_peer import started_peer
 from sage_benchmark.load.chat_load import measure_in_turns
 from sage_benchmark.report.bars import Bar
 from sage_benchmark.simulated_engine.engine_config import SimulatedModels
 
 MESH = "SAGE"
-# The peer whose queue goes by classes.
-KNOWS_CLASSES = "smg"
 TURNS = 4
 
 

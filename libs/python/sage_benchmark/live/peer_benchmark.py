@@ -12,7 +12,7 @@ from pathlib import Path
 from sage_benchmark.live.capacities import TOLD, Capacity, capacity_suffixes
 from sage_benchmark.live.comparison import ComparisonPlan, compare_systems
 from sage_benchmark.live.mesh_system import mesh_contenders, running_mesh_contenders
-from sage_benchmark.live.peers import CACHE_AWARE, Peer, find_program, not_installed
+from sage_benchmark.live.peers import CACHE_AWARE, KNOWS_CLASSES, Peer, find_program, not_installed
 from sage_benchmark.live.running_peer import running_peer
 from sage_benchmark.live.simulated_pool import SimulatedPool
 from sage_benchmark.live.system_under_load import Contender, DirectSystem
@@ -23,8 +23,6 @@ from sage_benchmark.report.chat_and_bulk import chat_and_bulk_bars, chat_and_bul
 OURS = "sage "
 # Of a mesh that reads what engines tell of their prefix caches.
 TOLD_CACHES = ", told of caches"
-# The peer whose queue goes by classes.
-KNOWS_CLASSES = "smg"
 
 
 @dataclass(frozen=True)

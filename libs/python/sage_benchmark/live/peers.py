@@ -80,6 +80,8 @@ class Peer:
 
 # SMG with its default policy, which sends a prompt to where its beginning was sent before.
 CACHE_AWARE: Final = "smg-cache-aware"
+# The peer whose queue goes by classes.
+KNOWS_CLASSES: Final = "smg"
 
 
 def _router(start: PeerStart) -> list[str]:
